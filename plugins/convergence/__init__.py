@@ -1,0 +1,1 @@
+"""Multi-tenant cloud and LLM cost analytics on Apache Airflow."""
