@@ -7,7 +7,7 @@ since Airflow moves exceptions between processes.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 
 class ConvergenceError(Exception):
@@ -21,7 +21,7 @@ class ConvergenceError(Exception):
     code: ClassVar[str] = "error"
     http_status: ClassVar[int] = 500
 
-    def __init__(self, message: str, **facts: Any) -> None:
+    def __init__(self, message: str, **facts: object) -> None:
         super().__init__(message)
         self.message = message
         self.facts = facts
@@ -32,11 +32,11 @@ class ConvergenceError(Exception):
         told = ", ".join(f"{name}={value!r}" for name, value in self.facts.items())
         return f"{self.message} ({told})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.message, self.facts)
 
 
-def _rebuild(kind: type[ConvergenceError], message: str, facts: dict[str, Any]) -> ConvergenceError:
+def _rebuild(kind: type[ConvergenceError], message: str, facts: dict[str, object]) -> ConvergenceError:
     return kind(message, **facts)
 
 

@@ -1,0 +1,158 @@
+"""Every knob, read once from the environment and checked for production.
+
+Names and defaults are the outside contract; `Settings.production_faults` names everything that
+production refuses, all at once.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from convergence.errors import SettingsError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+MIN_ROOT_KEY_CHARS = 32
+
+
+class Environment(StrEnum):
+    """Where this process runs; decides the suffix of every org's dataset."""
+
+    DEVELOPMENT = "development"
+    STAGING = "staging"
+    PRODUCTION = "production"
+
+    @property
+    def dataset_suffix(self) -> str:
+        """`dev`, `stage` or `prod`."""
+        return {"development": "dev", "staging": "stage", "production": "prod"}[self.value]
+
+
+class Settings(BaseSettings):
+    """The environment, parsed. An empty variable counts as unset."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True
+    )
+
+    environment: Environment = Environment.DEVELOPMENT
+    gcp_project_id: str = "local-dev-project"
+    bigquery_location: str = "US"
+    kms_key_name: str | None = None
+
+    root_api_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("CA_ROOT_API_KEY", "ADMIN_API_KEY")
+    )
+    disable_auth: bool = False
+    enable_api_docs: bool = True
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    rate_limit_enabled: bool = True
+    rate_limit_requests_per_minute: int = Field(default=100, ge=1)
+    rate_limit_global_requests_per_minute: int = Field(default=10_000, ge=1)
+
+    bigquery_emulator_host: str | None = None
+    kms_emulator_host: str | None = None
+    openai_base_url: str | None = None
+    anthropic_base_url: str | None = None
+    deepseek_base_url: str | None = None
+    gcp_api_base_url: str | None = None
+
+    airflow_api_url: str | None = None
+    airflow_api_username: str | None = None
+    airflow_api_password: SecretStr | None = None
+    admin_call_wait_seconds: float = Field(default=120.0, gt=0)
+
+    state_database_url: SecretStr | None = None
+    redis_url: SecretStr | None = None
+
+    configs_dir: Path = Field(
+        default=PROJECT_ROOT / "include" / "configs", validation_alias="CONVERGENCE_CONFIGS_DIR"
+    )
+    var_dir: Path = Field(default=PROJECT_ROOT / "var", validation_alias="CONVERGENCE_VAR_DIR")
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(origin.strip() for origin in value.split(",") if origin.strip())
+        return value
+
+    @property
+    def state_url(self) -> str:
+        """SQLAlchemy URL of the state store; SQLite under `var/` unless configured."""
+        if self.state_database_url is not None:
+            return self.state_database_url.get_secret_value()
+        return f"sqlite:///{self.var_dir / 'state' / 'state.db'}"
+
+    @property
+    def emulators(self) -> dict[str, str]:
+        """The variables that point at a stand-in instead of the real service, as set."""
+        names = (
+            "bigquery_emulator_host",
+            "kms_emulator_host",
+            "openai_base_url",
+            "anthropic_base_url",
+            "deepseek_base_url",
+            "gcp_api_base_url",
+        )
+        return {name.upper(): value for name in names if (value := getattr(self, name))}
+
+    def org_dataset(self, org_slug: str) -> str:
+        """Name of an org's dataset, such as `acme_corp_prod`."""
+        return f"{org_slug}_{self.environment.dataset_suffix}"
+
+    def production_faults(self) -> list[str]:
+        """What keeps this environment from serving production; empty elsewhere or when sound."""
+        if self.environment is not Environment.PRODUCTION:
+            return []
+        key = self.root_api_key.get_secret_value() if self.root_api_key else ""
+        faults = [
+            (not key, "CA_ROOT_API_KEY: missing; production needs a root key"),
+            (
+                0 < len(key) < MIN_ROOT_KEY_CHARS,
+                f"CA_ROOT_API_KEY: {len(key)} characters; at least {MIN_ROOT_KEY_CHARS} are needed",
+            ),
+            (
+                len(key) >= MIN_ROOT_KEY_CHARS and len(set(key)) < MIN_ROOT_KEY_CHARS // 4,
+                "CA_ROOT_API_KEY: too few different characters; make one with a random generator",
+            ),
+            (not self.kms_key_name, "KMS_KEY_NAME: missing; credentials can't be encrypted"),
+            (self.disable_auth, "DISABLE_AUTH: true; authentication can't be off in production"),
+            (not self.rate_limit_enabled, "RATE_LIMIT_ENABLED: false; limits can't be off"),
+            ("*" in self.cors_origins, "CORS_ORIGINS: a wildcard; name each origin"),
+            *(
+                (True, f"{name}: set to {value}; production talks to the real service only")
+                for name, value in self.emulators.items()
+            ),
+        ]
+        return [text for wrong, text in faults if wrong]
+
+
+def read_settings() -> Settings:
+    """Parse the environment now.
+
+    Raises:
+        SettingsError: a value has the wrong type, or production finds a fault; all named at once.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        faults = [
+            f"{'.'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_url=False)
+        ]
+        raise SettingsError("The environment is wrong", faults=faults) from None
+    if faults := settings.production_faults():
+        raise SettingsError("Production refuses this environment", faults=faults)
+    return settings
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read at the first call."""
+    return read_settings()
