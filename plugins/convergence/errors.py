@@ -36,7 +36,9 @@ class ConvergenceError(Exception):
         return _rebuild, (type(self), self.message, self.facts)
 
 
-def _rebuild(kind: type[ConvergenceError], message: str, facts: dict[str, object]) -> ConvergenceError:
+def _rebuild(
+    kind: type[ConvergenceError], message: str, facts: dict[str, object]
+) -> ConvergenceError:
     return kind(message, **facts)
 
 
