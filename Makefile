@@ -1,0 +1,89 @@
+# Every task of the project; `make help` lists them. CI calls the same ones.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+VENV := .venv
+RUN := $(VENV)/bin/python
+export PYTHONPATH := plugins:include
+
+RUNTIME := $(VENV)/.runtime-$(shell cksum < requirements.lock | cut -d' ' -f1)
+DEV := $(VENV)/.dev-$(shell cat requirements.lock requirements-dev.lock | cksum | cut -d' ' -f1)
+
+.PHONY: help setup setup-dev up demo test lint type unit test-all bench openapi schema lock format \
+        lint-configs generate-admin-key clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/bin/uv:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) \
+	  else f"Python 3.11, 3.12 or 3.13 is needed; {sys.executable} is {sys.version.split()[0]}. Try: make PYTHON=python3.12 …")'
+	@echo "==> making $(VENV)"
+	@$(PYTHON) -m venv $(VENV) && $(VENV)/bin/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+
+$(RUNTIME): $(VENV)/bin/uv
+	@echo "==> installing the pinned requirements"
+	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install -q -r requirements.lock
+	@rm -f $(VENV)/.runtime-* && touch $@
+
+$(DEV): $(RUNTIME)
+	@echo "==> installing the test tools"
+	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install -q -r requirements-dev.lock
+	@rm -f $(VENV)/.dev-* && touch $@
+
+setup: $(RUNTIME) ## make the virtual environment (nothing to do when it is current)
+
+setup-dev: $(DEV) ## the same with the tools of the tests
+
+up: setup ## run the sandbox and Airflow in the foreground; Ctrl-C stops all
+	@exec $(RUN) -m stack up
+
+demo: setup ## show two organizations their daily cost, end to end, then stop everything
+	@exec $(RUN) -m stack demo
+
+test: setup-dev lint type unit ## lint, types and tests
+
+lint: setup-dev ## style, layers, pipeline files
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(RUN) -m convergence.pipelines.lint
+
+type: setup-dev ## mypy, strict, on the code and the tests
+	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy tests
+
+unit: setup-dev
+	$(RUN) -m pytest -m "not slow"
+
+test-all: setup-dev lint type ## every test, the slow ones too
+	$(RUN) -m pytest
+
+lint-configs: setup ## check pipeline files: make lint-configs [ARGS="path…"]
+	@$(RUN) -m convergence.pipelines.lint $(ARGS)
+
+bench: setup-dev ## print every figure that the project holds itself to
+	@$(RUN) tests/benchmarks/run.py $(ARGS)
+
+openapi: setup ## print the OpenAPI document
+	@$(RUN) -m convergence.api.openapi
+
+schema: setup ## write the JSON Schema of pipeline files
+	@$(RUN) -m convergence.pipelines.json_schema
+
+generate-admin-key: setup ## print a strong root key
+	@$(RUN) -c "import secrets; print('root_' + secrets.token_urlsafe(36))"
+
+format: setup-dev ## rewrite the code in the house style
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+lock: $(VENV)/bin/uv ## resolve requirements*.txt again into the lock files
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --no-header --generate-hashes \
+	  requirements.txt -o requirements.lock
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --no-header --generate-hashes \
+	  -c requirements.lock requirements-dev.txt -o requirements-dev.lock
+
+clean: ## remove everything that runs left under var/
+	rm -rf var

@@ -1,0 +1,84 @@
+"""`python -m stack up` runs the stack in the foreground; `python -m stack demo` shows it."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from types import FrameType
+
+from pydantic import ValidationError
+
+from stack.errors import StackError
+from stack.settings import StackSettings
+from stack.stack import Stack
+
+
+class Stopped(KeyboardInterrupt):
+    """Raised in the main thread when a signal asks the launcher to stop."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 when it did what it says, 1 when a step failed, 2 when it could not start.
+    """
+    parser = argparse.ArgumentParser(prog="python -m stack", description=__doc__)
+    parser.add_argument("command", choices=("up", "demo"))
+    command = parser.parse_args(arguments).command
+    # A second signal during the stop must not cut it short.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _stop)
+    try:
+        settings = StackSettings()
+        return up(settings) if command == "up" else _demo(settings)
+    except ValidationError as error:
+        for fault in error.errors(include_url=False):
+            print(f"{fault['loc'][0]}: {fault['msg']}".upper(), file=sys.stderr)
+        return 2
+    except StackError as error:
+        print(f"\n{error}\n{error.log_tail()}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0 if command == "up" else 1
+
+
+def up(settings: StackSettings) -> int:
+    """Run the stack until a signal stops it."""
+    with Stack(settings, say=say) as stack:
+        print(
+            f"\nready\n"
+            f"  Airflow   {settings.base_url}  (admin / {stack.secrets.admin_password})\n"
+            f"  API       {settings.api_url}/docs\n"
+            f"  root key  {stack.secrets.root_api_key}\n"
+            f"  logs      {settings.log_dir}\n"
+            f"stop with Ctrl-C",
+            flush=True,
+        )
+        pause = threading.Event()
+        while not pause.wait(1):
+            stack.restart_dead()
+    return 0
+
+
+def _demo(settings: StackSettings) -> int:
+    from stack.demo import run_demo
+
+    return run_demo(settings, say=say)
+
+
+def say(line: str) -> None:
+    """Tell the person at the terminal what is happening."""
+    print(f"==> {line}", flush=True)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    raise Stopped
+
+
+if __name__ == "__main__":
+    sys.exit(main())
