@@ -52,7 +52,7 @@ class Component:
         """Start the process; its output is appended to the log file."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603, PLW1509 - our own command; see below
+            self._process = subprocess.Popen(
                 self.command,
                 env=dict(self.env),
                 cwd=self.cwd,
@@ -60,7 +60,7 @@ class Component:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # the launcher starts components from one thread
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - the launcher has one thread
             )
 
     @property

@@ -98,7 +98,7 @@ class Stack:
             return
         log = self.settings.log_dir / "migrate.log"
         with log.open("ab") as output:
-            migration = subprocess.run(  # noqa: S603 - our own command
+            migration = subprocess.run(
                 [sys.executable, "-m", "airflow", "db", "migrate"],
                 env=env,
                 cwd=REPOSITORY,

@@ -1,0 +1,87 @@
+"""A small client of our own API, as the demo and the end-to-end tests use it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from stack.errors import StackError
+
+ENDED = ("SUCCESS", "FAILED", "CANCELLED")
+
+
+class ApiClient:
+    """Speaks to `/api/v1` with one key; every refusal is an error that tells the answer."""
+
+    def __init__(self, base_url: str, *, headers: Mapping[str, str]) -> None:
+        self._http = httpx.Client(
+            base_url=base_url, headers=dict(headers), timeout=180, trust_env=False
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def get(self, path: str, **query: str) -> dict[str, Any]:
+        """Read one document."""
+        return self._told(self._http.get(path, params=query))
+
+    def post(self, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+        """Send one document; an answer 202 to a long call is followed to its end."""
+        answer = self._http.post(path, json=dict(body or {}))
+        return self._told(answer)
+
+    def wait_for_run(
+        self,
+        status_url: str,
+        *,
+        seconds: float,
+        on_change: Callable[[dict[str, Any]], None] = lambda _run: None,
+    ) -> dict[str, Any]:
+        """Poll a run until it has ended.
+
+        Raises:
+            StackError: it had not ended within `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        seen = ""
+        while time.monotonic() < deadline:
+            run = self.get(status_url)
+            told = f"{run['status']} {[(s['step'], s['status']) for s in run.get('steps', [])]}"
+            if told != seen:
+                seen = told
+                on_change(run)
+            if run["status"] in ENDED:
+                return run
+            time.sleep(1)
+        raise StackError(f"{status_url} had not ended within {seconds:.0f} s")
+
+    def _told(self, answer: httpx.Response) -> dict[str, Any]:
+        request = f"{answer.request.method} {answer.request.url.path}"
+        if answer.is_success:
+            document: dict[str, Any] = answer.json()
+            return document
+        raise ApiRefusalError(request, answer)
+
+
+class ApiRefusalError(StackError):
+    """Raised when the API answers anything but success."""
+
+    def __init__(self, request: str, answer: httpx.Response) -> None:
+        super().__init__(f"{request} answered {answer.status_code}: {answer.text[:600]}")
+        self.status = answer.status_code
+        try:
+            self.problem: dict[str, Any] = answer.json()
+        except ValueError:
+            self.problem = {}
