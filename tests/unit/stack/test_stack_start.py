@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from stack.demo import demo_range
+from stack.errors import StackError
+from stack.lock import StateLock
+from stack.ports import refuse_busy
+from stack.report import DemoReport, OrgReport, render
+from stack.secrets import LocalSecrets
+
+INCLUDE = Path(__file__).resolve().parents[3] / "include"
+
+
+def test_every_busy_port_is_named_with_its_variable() -> None:
+    with socket.socket() as one, socket.socket() as two:
+        for each in (one, two):
+            each.bind(("127.0.0.1", 0))
+            each.listen()
+        ports = {"PORT": one.getsockname()[1], "WORKER_LOG_PORT": two.getsockname()[1]}
+        with pytest.raises(StackError) as caught:
+            refuse_busy(ports)
+    for variable, port in ports.items():
+        assert f"port {port} is in use; set {variable}" in str(caught.value)
+
+
+def test_one_port_for_two_services_is_refused() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(StackError, match="given twice: PORT and SANDBOX_KMS_PORT"):
+        refuse_busy({"PORT": port, "SANDBOX_KMS_PORT": port})
+
+
+def test_a_second_stack_on_the_same_state_says_who_holds_it(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, sys; from stack.lock import StateLock;"
+        "StateLock(pathlib.Path(sys.argv[1])).__enter__()"
+    )
+    with StateLock(tmp_path):
+        told = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)],
+            env=os.environ | {"PYTHONPATH": str(INCLUDE)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert told.returncode != 0
+    assert f"a stack already runs on {tmp_path} (process {os.getpid()})" in told.stderr
+    with StateLock(tmp_path):
+        pass
+
+
+def test_secrets_are_made_once_and_only_for_their_owner(tmp_path: Path) -> None:
+    made = LocalSecrets.load_or_make(tmp_path)
+    assert LocalSecrets.load_or_make(tmp_path) == made
+    assert stat.S_IMODE((tmp_path / "stack.json").stat().st_mode) == 0o600
+    assert len(made.root_api_key) >= 32
+    assert len(made.jwt_secret) >= 64
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        (datetime(2026, 11, 21, 0, 0, tzinfo=UTC), (date(2026, 11, 18), date(2026, 11, 20))),
+        (datetime(2024, 3, 1, 23, 59, tzinfo=UTC), (date(2024, 2, 27), date(2024, 2, 29))),
+    ],
+)
+def test_the_demo_shows_the_last_three_complete_utc_days(
+    now: datetime, expected: tuple[date, date]
+) -> None:
+    assert demo_range(now) == expected
+
+
+def test_the_report_adds_money_exactly_and_lists_what_has_no_price() -> None:
+    rows = [
+        {"day": "2026-11-18", "model": "gpt-4o", "cost": "0.100000001"},
+        {"day": "2026-11-19", "model": "gpt-4o", "cost": "0.2"},
+        {"day": "2026-11-19", "model": "mystery", "cost": None},
+    ]
+    costs = {
+        "currency": "USD",
+        "basis": "computed",
+        "rows": rows,
+        "unpriced": [{"day": "2026-11-19", "model": "mystery", "reason": "no_price"}],
+    }
+    org = OrgReport(slug="acme", run={"run_id": "run_1", "status": "SUCCESS"}, costs=costs)
+    report = DemoReport(date(2026, 11, 18), date(2026, 11, 20), "http://x", [org])
+    assert org.total == Decimal("0.300000001")
+    assert json.loads(json.dumps(report.as_json()))["organizations"][0]["total"] == "0.300000001"
+    assert "no price: 2026-11-19 mystery: no_price" in render(report)
