@@ -1,0 +1,3 @@
+"""A stand-in for BigQuery: the calls Convergence makes, on an embedded DuckDB."""
+
+from __future__ import annotations
