@@ -155,6 +155,12 @@ class WarehouseUnavailableError(RetryableError):
     code = "warehouse_unavailable"
 
 
+class StateUnavailableError(RetryableError):
+    """Raised when the state store's database does not answer or stays locked."""
+
+    code = "state_unavailable"
+
+
 class OrchestratorUnavailableError(RetryableError):
     """Raised when Airflow's API does not answer."""
 

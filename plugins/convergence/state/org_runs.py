@@ -1,0 +1,258 @@
+"""Org runs: what one org does in one Airflow run. This table is their live truth.
+
+A run is PENDING once it is admitted, QUEUED once Airflow has it, RUNNING once its first task
+chose it, and then ends for good.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import Connection, Row, Select, func, select, tuple_, update
+
+from convergence.state.tables import added, org_runs
+
+Trigger = Literal["api", "ui", "schedule"]
+
+
+class RunStatus(StrEnum):
+    """Where an org run stands."""
+
+    PENDING = "PENDING"
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+LIVE = (RunStatus.PENDING, RunStatus.QUEUED, RunStatus.RUNNING)
+ENDED = (RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.CANCELLED)
+
+# A live run may end unsuccessfully from anywhere: refused by its first task, cancelled, or lost.
+_MAY_FOLLOW: Mapping[RunStatus, tuple[RunStatus, ...]] = {
+    RunStatus.PENDING: (),
+    RunStatus.QUEUED: (RunStatus.PENDING,),
+    RunStatus.RUNNING: (RunStatus.PENDING, RunStatus.QUEUED),
+    RunStatus.SUCCESS: (RunStatus.RUNNING,),
+    RunStatus.FAILED: LIVE,
+    RunStatus.CANCELLED: LIVE,
+}
+
+
+@dataclass(frozen=True)
+class RunError:
+    """Why a run or step did not succeed, in words its customer may read; never a secret."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class OrgRun:
+    """One org's part of one Airflow run. `requested_by` is a key id, "admin" or "scheduler"."""
+
+    run_id: str
+    org_slug: str
+    pipeline_id: str
+    dag_id: str
+    dag_run_id: str
+    trigger: Trigger
+    requested_by: str
+    created_at: datetime
+    status: RunStatus = RunStatus.QUEUED
+    days: tuple[date, ...] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
+    request_id: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    error: RunError | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether the run has yet to end."""
+        return self.status in LIVE
+
+
+class Position(NamedTuple):
+    """A place in an org's list of runs: where the next page begins."""
+
+    created_at: datetime
+    run_id: str
+
+
+def org_run_id(dag_id: str, dag_run_id: str, org_slug: str) -> str:
+    """The id of an org's run in an Airflow run; the same whoever computes it."""
+    told = f"{dag_id}\n{dag_run_id}\n{org_slug}"
+    return f"run_{hashlib.sha256(told.encode()).hexdigest()[:24]}"
+
+
+def insert(conn: Connection, run: OrgRun) -> bool:
+    """Add a run; False when its id is known, so that a task tried again adds nothing."""
+    return added(conn, org_runs, _to_row(run))
+
+
+def get(conn: Connection, run_id: str) -> OrgRun | None:
+    """The run, if it is known."""
+    row = conn.execute(select(org_runs).where(org_runs.c.run_id == run_id)).one_or_none()
+    return _from_row(row) if row else None
+
+
+def by_dag_run(conn: Connection, dag_id: str, dag_run_id: str) -> list[OrgRun]:
+    """The org runs that one Airflow run carries, by org."""
+    query = select(org_runs).where(org_runs.c.dag_id == dag_id, org_runs.c.dag_run_id == dag_run_id)
+    return _fetch(conn, query.order_by(org_runs.c.org_slug))
+
+
+def list_for_org(
+    conn: Connection,
+    org_slug: str,
+    *,
+    limit: int,
+    before: Position | None = None,
+    statuses: Sequence[RunStatus] = (),
+    pipeline_id: str | None = None,
+) -> list[OrgRun]:
+    """An org's runs, newest first, from just after `before` (the last one of the page before)."""
+    query = select(org_runs).where(org_runs.c.org_slug == org_slug)
+    if statuses:
+        query = query.where(org_runs.c.status.in_(statuses))
+    if pipeline_id is not None:
+        query = query.where(org_runs.c.pipeline_id == pipeline_id)
+    if before is not None:
+        place = tuple_(org_runs.c.created_at, org_runs.c.run_id)
+        query = query.where(place < tuple_(before.created_at, before.run_id))
+    query = query.order_by(org_runs.c.created_at.desc(), org_runs.c.run_id.desc())
+    return _fetch(conn, query.limit(limit))
+
+
+def live_before(conn: Connection, instant: datetime, *, limit: int = 500) -> list[OrgRun]:
+    """Runs created before the instant that have not ended, oldest first."""
+    query = select(org_runs).where(org_runs.c.status.in_(LIVE), org_runs.c.created_at < instant)
+    return _fetch(conn, query.order_by(org_runs.c.created_at).limit(limit))
+
+
+def transition(
+    conn: Connection,
+    run_id: str,
+    status: RunStatus,
+    *,
+    now: datetime,
+    error: RunError | None = None,
+) -> bool:
+    """Move the run on; False when the move is not legal from where it stands, or not known.
+
+    Of two processes that end one run, one is told True.
+    """
+    values: dict[str, Any] = {"status": status}
+    if status is RunStatus.RUNNING:
+        values["started_at"] = func.coalesce(org_runs.c.started_at, now)
+    if status in ENDED:
+        values["ended_at"] = now
+    if error is not None:
+        values |= {"error_code": error.code, "error_message": error.message}
+    return _move(conn, run_id, _MAY_FOLLOW[status], values)
+
+
+def reopen(conn: Connection, run_id: str) -> bool:
+    """Take an unsuccessful run up again, as when its cleared Airflow run starts anew."""
+    values = {
+        "status": RunStatus.RUNNING,
+        "ended_at": None,
+        "error_code": None,
+        "error_message": None,
+    }
+    return _move(conn, run_id, (RunStatus.FAILED, RunStatus.CANCELLED), values)
+
+
+def set_days(conn: Connection, run_id: str, days: Sequence[date]) -> None:
+    """Record the days that a run found due once it began."""
+    told = [day.isoformat() for day in days]
+    conn.execute(update(org_runs).where(org_runs.c.run_id == run_id).values(days=told))
+
+
+def refund(conn: Connection, run_id: str) -> None:
+    """Stop counting a run against the org's quota, since it could not be handed to Airflow."""
+    conn.execute(update(org_runs).where(org_runs.c.run_id == run_id).values(debited=False))
+
+
+def count_active(conn: Connection, org_slug: str, *, since: datetime | None = None) -> int:
+    """The org's runs that have not ended, of those created at or after `since`."""
+    query = _count(org_slug).where(org_runs.c.status.in_(LIVE))
+    if since is not None:
+        query = query.where(org_runs.c.created_at >= since)
+    return int(conn.execute(query).scalar_one())
+
+
+def count_since(conn: Connection, org_slug: str, since: datetime) -> int:
+    """The org's admitted runs created at or after `since`, however they ended."""
+    query = _count(org_slug).where(org_runs.c.created_at >= since, org_runs.c.debited)
+    return int(conn.execute(query).scalar_one())
+
+
+def _count(org_slug: str) -> Select[int]:
+    return select(func.count()).select_from(org_runs).where(org_runs.c.org_slug == org_slug)
+
+
+def _move(
+    conn: Connection, run_id: str, allowed: Sequence[RunStatus], values: dict[str, Any]
+) -> bool:
+    statement = (
+        update(org_runs)
+        .where(org_runs.c.run_id == run_id, org_runs.c.status.in_(allowed))
+        .values(**values)
+    )
+    return conn.execute(statement).rowcount == 1
+
+
+def _fetch(conn: Connection, query: Select[Any]) -> list[OrgRun]:
+    return [_from_row(row) for row in conn.execute(query)]
+
+
+def _to_row(run: OrgRun) -> dict[str, Any]:
+    error = run.error
+    return {
+        "run_id": run.run_id,
+        "org_slug": run.org_slug,
+        "pipeline_id": run.pipeline_id,
+        "dag_id": run.dag_id,
+        "dag_run_id": run.dag_run_id,
+        "trigger": run.trigger,
+        "status": run.status,
+        "days": [day.isoformat() for day in run.days],
+        "params": dict(run.params),
+        "request_id": run.request_id,
+        "requested_by": run.requested_by,
+        "debited": True,
+        "created_at": run.created_at,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+        "error_code": error.code if error else None,
+        "error_message": error.message if error else None,
+    }
+
+
+def _from_row(row: Row[Any]) -> OrgRun:
+    error = RunError(row.error_code, row.error_message or "") if row.error_code else None
+    return OrgRun(
+        run_id=row.run_id,
+        org_slug=row.org_slug,
+        pipeline_id=row.pipeline_id,
+        dag_id=row.dag_id,
+        dag_run_id=row.dag_run_id,
+        trigger=row.trigger,
+        requested_by=row.requested_by,
+        created_at=row.created_at,
+        status=RunStatus(row.status),
+        days=tuple(date.fromisoformat(day) for day in row.days),
+        params=row.params,
+        request_id=row.request_id,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        error=error,
+    )

@@ -1,0 +1,144 @@
+"""Steps of org runs: one row per org run and step, the newest attempt's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select, update
+
+from convergence.state.org_runs import RunError
+from convergence.state.tables import org_steps, upsert
+
+
+class StepStatus(StrEnum):
+    """Where a step of an org run stands."""
+
+    RUNNING = "RUNNING"
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
+
+
+@dataclass(frozen=True)
+class OrgStep:
+    """One step of one org run. `result` is small, JSON, and without secrets."""
+
+    run_id: str
+    step: str
+    org_slug: str
+    processor: str
+    attempt: int
+    started_at: datetime
+    status: StepStatus = StepStatus.RUNNING
+    ended_at: datetime | None = None
+    rows_processed: int | None = None
+    destination_table: str | None = None
+    error: RunError | None = None
+    result: Mapping[str, Any] | None = None
+
+
+def start(conn: Connection, step: OrgStep) -> bool:
+    """Record that an attempt at a step began; False when a newer attempt has begun already."""
+    values = _to_row(step)
+    statement = upsert(conn, org_steps).values(**values)
+    statement = statement.on_conflict_do_update(
+        index_elements=["run_id", "step"],
+        set_=values,
+        where=org_steps.c.attempt <= step.attempt,
+    )
+    return conn.execute(statement).rowcount == 1
+
+
+def finish(
+    conn: Connection,
+    run_id: str,
+    step: str,
+    *,
+    attempt: int,
+    status: StepStatus,
+    now: datetime,
+    rows_processed: int | None = None,
+    destination_table: str | None = None,
+    error: RunError | None = None,
+    result: Mapping[str, Any] | None = None,
+) -> bool:
+    """Record how an attempt ended; False when it was ended before or a newer one began."""
+    statement = (
+        update(org_steps)
+        .where(
+            org_steps.c.run_id == run_id,
+            org_steps.c.step == step,
+            org_steps.c.attempt == attempt,
+            org_steps.c.status == StepStatus.RUNNING,
+        )
+        .values(
+            status=status,
+            ended_at=now,
+            rows_processed=rows_processed,
+            destination_table=destination_table,
+            error_code=error.code if error else None,
+            error_message=error.message if error else None,
+            result=dict(result) if result is not None else None,
+        )
+    )
+    return conn.execute(statement).rowcount == 1
+
+
+def get(conn: Connection, run_id: str, step: str) -> OrgStep | None:
+    """The newest attempt at a step, if one began."""
+    query = select(org_steps).where(org_steps.c.run_id == run_id, org_steps.c.step == step)
+    row = conn.execute(query).one_or_none()
+    return _from_row(row) if row else None
+
+
+def list_for_run(conn: Connection, run_id: str) -> list[OrgStep]:
+    """The run's steps in the order they began."""
+    query = select(org_steps).where(org_steps.c.run_id == run_id)
+    rows = conn.execute(query.order_by(org_steps.c.started_at, org_steps.c.step))
+    return [_from_row(row) for row in rows]
+
+
+def total_rows(conn: Connection, run_id: str) -> int:
+    """The rows that the run's steps processed together."""
+    query = select(func.coalesce(func.sum(org_steps.c.rows_processed), 0))
+    return int(conn.execute(query.where(org_steps.c.run_id == run_id)).scalar_one())
+
+
+def _to_row(step: OrgStep) -> dict[str, Any]:
+    return {
+        "run_id": step.run_id,
+        "step": step.step,
+        "org_slug": step.org_slug,
+        "processor": step.processor,
+        "status": step.status,
+        "attempt": step.attempt,
+        "started_at": step.started_at,
+        "ended_at": step.ended_at,
+        "rows_processed": step.rows_processed,
+        "destination_table": step.destination_table,
+        "error_code": step.error.code if step.error else None,
+        "error_message": step.error.message if step.error else None,
+        "result": dict(step.result) if step.result is not None else None,
+    }
+
+
+def _from_row(row: Row[Any]) -> OrgStep:
+    error = RunError(row.error_code, row.error_message or "") if row.error_code else None
+    return OrgStep(
+        run_id=row.run_id,
+        step=row.step,
+        org_slug=row.org_slug,
+        processor=row.processor,
+        attempt=row.attempt,
+        started_at=row.started_at,
+        status=StepStatus(row.status),
+        ended_at=row.ended_at,
+        rows_processed=row.rows_processed,
+        destination_table=row.destination_table,
+        error=error,
+        result=row.result,
+    )

@@ -1,0 +1,176 @@
+"""The outbox: rows committed with the change they describe, shipped to the warehouse later.
+
+Per table, rows are delivered first in the order they were committed by whoever depends on whom,
+and at least once: one shipper holds the table's lease, and a row leaves only after the sink took
+it. A shipper that dies leaves its lease to run out; its rows are sent again under the same id.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, or_, select, update
+
+from convergence.errors import FatalError
+from convergence.state.store import StateStore
+from convergence.state.tables import added, outbox, outbox_leases
+
+LEASE = timedelta(seconds=120)
+
+Batch = list[tuple[str, dict[str, Any]]]
+Sink = Callable[[str, Batch], None]
+
+
+def enqueue(conn: Connection, table: str, row: Mapping[str, Any]) -> str:
+    """Add a row for a warehouse table in the caller's transaction; its id is the insert id.
+
+    Values take the wire form of BigQuery's JSON rows: dates and times as ISO 8601, Decimals as
+    strings, so that no amount passes through a float.
+    """
+    row_id = uuid.uuid4().hex
+    text = json.dumps(row, default=_wire, ensure_ascii=False, allow_nan=False)
+    now = datetime.now(UTC)
+    conn.execute(outbox.insert().values(row_id=row_id, table_name=table, row=text, enqueued_at=now))
+    return row_id
+
+
+def ship(store: StateStore, sink: Sink, *, limit: int = 500, lease: timedelta = LEASE) -> int:
+    """Hand every waiting row to the sink, table by table, at most `limit` rows a call.
+
+    A table whose lease another shipper holds is left to that one, which takes the rows that
+    were committed before this call too.
+
+    Returns:
+        How many rows the sink took.
+
+    Raises:
+        Exception: the first error of the sink; every other table was still tried.
+    """
+    shipped, failure = 0, None
+    for table in _tables_waiting(store):
+        courier = _Courier(store, table=table, limit=limit, lease=lease)
+        try:
+            courier.deliver(sink)
+        except Exception as error:  # noqa: BLE001  # a table's fault must not hold up the others
+            failure = failure or error
+        shipped += courier.shipped
+    if failure is not None:
+        raise failure
+    return shipped
+
+
+def waiting(conn: Connection) -> int:
+    """How many rows have yet to be shipped."""
+    query = select(func.count()).select_from(outbox).where(outbox.c.refusal.is_(None))
+    return int(conn.execute(query).scalar_one())
+
+
+def refused(conn: Connection) -> list[tuple[str, str, str]]:
+    """(table, row id, reason) of the rows that the warehouse refused for good, oldest first."""
+    query = select(outbox.c.table_name, outbox.c.row_id, outbox.c.refusal)
+    rows = conn.execute(query.where(outbox.c.refusal.is_not(None)).order_by(outbox.c.id))
+    return [(row.table_name, row.row_id, row.refusal) for row in rows]
+
+
+@dataclass
+class _Courier:
+    """Delivers one table's rows while it holds that table's lease."""
+
+    store: StateStore
+    table: str
+    limit: int
+    lease: timedelta
+    shipped: int = 0
+
+    def __post_init__(self) -> None:
+        self._owner = uuid.uuid4().hex
+
+    def deliver(self, sink: Sink) -> None:
+        ids: list[int] = []
+        try:
+            while batch := self._next_batch(done=ids):
+                ids = [number for number, _, _ in batch]
+                self._send(sink, batch)
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _send(self, sink: Sink, batch: Sequence[tuple[int, str, dict[str, Any]]]) -> None:
+        try:
+            sink(self.table, [(row_id, row) for _, row_id, row in batch])
+        except FatalError as error:
+            if len(batch) == 1:
+                self._set_aside(batch[0][0], error)
+                return
+            for single in batch:
+                self._send(sink, [single])
+        else:
+            self.shipped += len(batch)
+
+    def _next_batch(self, *, done: Sequence[int]) -> list[tuple[int, str, dict[str, Any]]]:
+        """In one transaction: forget what was sent, hold the lease, read on or let go.
+
+        The lease is taken before the rows are read, so a row committed before another shipper
+        was turned away is seen here.
+        """
+        with self.store.begin() as conn:
+            if done:
+                sent = outbox.c.id.in_(done) & outbox.c.refusal.is_(None)
+                conn.execute(delete(outbox).where(sent))
+            if not self._hold(conn):
+                return []
+            query = select(outbox.c.id, outbox.c.row_id, outbox.c.row).where(
+                outbox.c.table_name == self.table, outbox.c.refusal.is_(None)
+            )
+            rows = conn.execute(query.order_by(outbox.c.id).limit(self.limit)).all()
+            if not rows:
+                self._release(conn)
+        return [(row.id, row.row_id, json.loads(row.row)) for row in rows]
+
+    def _hold(self, conn: Connection) -> bool:
+        now = datetime.now(UTC)
+        values = {"owner": self._owner, "expires_at": now + self.lease}
+        free = or_(
+            outbox_leases.c.owner.is_(None),
+            outbox_leases.c.owner == self._owner,
+            outbox_leases.c.expires_at <= now,
+        )
+        if added(conn, outbox_leases, {"table_name": self.table, **values}):
+            return True
+        mine = (outbox_leases.c.table_name == self.table) & free
+        return conn.execute(update(outbox_leases).where(mine).values(**values)).rowcount == 1
+
+    def _release(self, conn: Connection) -> None:
+        mine = outbox_leases.c.owner == self._owner
+        conn.execute(update(outbox_leases).where(mine).values(owner=None))
+
+    def _let_go(self) -> None:
+        with self.store.begin() as conn:
+            self._release(conn)
+
+    def _set_aside(self, number: int, error: FatalError) -> None:
+        with self.store.begin() as conn:
+            row = outbox.c.id == number
+            conn.execute(update(outbox).where(row).values(refusal=str(error)[:2000]))
+
+
+def _tables_waiting(store: StateStore) -> list[str]:
+    query = select(outbox.c.table_name).where(outbox.c.refusal.is_(None)).distinct()
+    with store.read() as conn:
+        return list(conn.execute(query.order_by(outbox.c.table_name)).scalars())
+
+
+def _wire(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    raise TypeError(f"{type(value).__name__} has no place in an outbox row")

@@ -1,0 +1,102 @@
+"""Quota slots: count an org's runs and admit one more, in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from sqlalchemy import Connection, text
+
+from convergence.state import org_runs
+from convergence.state.org_runs import OrgRun
+
+# A run that nobody ended must not hold its slot for ever; no run of ours lasts a day.
+SLOT_LIFETIME = timedelta(hours=24)
+
+LimitName = Literal["runs_per_month", "runs_per_day", "concurrent_runs"]
+
+
+@dataclass(frozen=True)
+class RunLimits:
+    """How many runs an org's plan allows per UTC day, per UTC month, and at once."""
+
+    runs_per_day: int
+    runs_per_month: int
+    concurrent_runs: int
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """The run is recorded and counted; `again` when it had been before."""
+
+    run_id: str
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The limit that stands in the way; `resets_at` is unknown for runs at once."""
+
+    limit: LimitName
+    maximum: int
+    use: int
+    resets_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Use:
+    """An org's runs so far: today, this month (both UTC), and not yet ended."""
+
+    today: int
+    this_month: int
+    active: int
+
+
+def admit(conn: Connection, run: OrgRun, *, limits: RunLimits, now: datetime) -> Admitted | Refused:
+    """Record the run if its org's limits leave room; whoever asks at the same time waits.
+
+    A run that is known already is admitted again and not counted twice.
+    """
+    _serialize(conn, run.org_slug)
+    if org_runs.get(conn, run.run_id) is not None:
+        return Admitted(run.run_id, again=True)
+    if refusal := _refusal(usage(conn, run.org_slug, now=now), limits, now):
+        return refusal
+    org_runs.insert(conn, run)
+    return Admitted(run.run_id)
+
+
+def usage(conn: Connection, org_slug: str, *, now: datetime) -> Use:
+    """What the org has used of its limits at this moment."""
+    midnight = _midnight(now)
+    return Use(
+        today=org_runs.count_since(conn, org_slug, midnight),
+        this_month=org_runs.count_since(conn, org_slug, midnight.replace(day=1)),
+        active=org_runs.count_active(conn, org_slug, since=now - SLOT_LIFETIME),
+    )
+
+
+def _refusal(use: Use, limits: RunLimits, now: datetime) -> Refused | None:
+    """The limit that lasts longest, so that whoever waits for it need not ask again in vain."""
+    midnight = _midnight(now)
+    next_month = (midnight.replace(day=1) + timedelta(days=32)).replace(day=1)
+    tomorrow = midnight + timedelta(days=1)
+    if use.this_month >= limits.runs_per_month:
+        return Refused("runs_per_month", limits.runs_per_month, use.this_month, next_month)
+    if use.today >= limits.runs_per_day:
+        return Refused("runs_per_day", limits.runs_per_day, use.today, tomorrow)
+    if use.active >= limits.concurrent_runs:
+        return Refused("concurrent_runs", limits.concurrent_runs, use.active, None)
+    return None
+
+
+def _midnight(now: datetime) -> datetime:
+    return now.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _serialize(conn: Connection, org_slug: str) -> None:
+    """One admission per org at a time; SQLite's write transactions are alone anyway."""
+    if conn.dialect.name == "postgresql":
+        lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:org, 0))")
+        conn.execute(lock, {"org": f"slots|{org_slug}"})

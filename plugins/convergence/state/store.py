@@ -1,0 +1,127 @@
+"""The transactional store: what must be atomic and fast, and nothing that must last.
+
+SQLite in WAL mode on one machine, PostgreSQL where there are several. Both through SQLAlchemy,
+reached by API processes and workers alike.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from weakref import WeakSet
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from convergence.errors import StateUnavailableError
+from convergence.state.schema import prepare
+
+BUSY_TIMEOUT_SECONDS = 30
+_WRITES = "convergence_writes"
+_engines: WeakSet[Engine] = WeakSet()
+
+
+class StateStore:
+    """A pool of connections to the store; threads may share one, and a fork may inherit it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writer = engine.execution_options(**{_WRITES: True})
+
+    @classmethod
+    def connect(cls, url: str) -> StateStore:
+        """Open the store at a SQLAlchemy URL, creating what is missing.
+
+        Any number of processes may do so at once.
+
+        Raises:
+            StateUnavailableError: the database does not answer.
+        """
+        engine = _engine(make_url(url))
+        store = cls(engine)
+        try:
+            with _translated():
+                prepare(store._writer)
+        except BaseException:
+            engine.dispose()
+            raise
+        return store
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """One write transaction: committed at the end, rolled back on any exception.
+
+        On SQLite it holds the only write lock from its first statement, so keep it short and
+        call nothing remote inside.
+        """
+        with _translated(), self._writer.begin() as conn:
+            yield conn
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One transaction that only reads; on SQLite it never waits for a writer."""
+        with _translated(), self._engine.begin() as conn:
+            yield conn
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self._engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, PoolTimeoutError) as error:
+        cause = error.orig if isinstance(error, OperationalError) else error
+        reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        raise StateUnavailableError("The state store does not answer", reason=reason) from error
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        return _sqlite(url)
+    if url.drivername in {"postgresql", "postgres"}:
+        url = url.set(drivername="postgresql+psycopg")
+    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    _engines.add(engine)
+    return engine
+
+
+def _sqlite(url: URL) -> Engine:
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, hide_parameters=True
+    )
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    _engines.add(engine)
+    return engine
+
+
+def _configure_sqlite(dbapi_connection: object, _entry: ConnectionPoolEntry) -> None:
+    # The driver's own BEGIN is deferred: two readers that both turn writer would deadlock.
+    dbapi_connection.isolation_level = None  # type: ignore[attr-defined]  # DBAPI is untyped
+    cursor = dbapi_connection.cursor()  # type: ignore[attr-defined]
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
+
+
+def _begin_sqlite(conn: Connection) -> None:
+    writes = conn.get_execution_options().get(_WRITES, False)
+    conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _forget_inherited() -> None:
+    # A connection that crossed a fork belongs to the parent: drop it here without closing it.
+    for engine in list(_engines):
+        engine.dispose(close=False)
+
+
+os.register_at_fork(after_in_child=_forget_inherited)

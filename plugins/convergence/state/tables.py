@@ -1,0 +1,157 @@
+"""The state store's tables, the same on SQLite and PostgreSQL.
+
+Times are UTC and aware on the way in and out. Nothing here is a customer's record: losing the
+whole store loses slots, fences and keys of retried requests, all of which are rebuilt or expire.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+metadata = MetaData()
+Serial = BigInteger().with_variant(Integer, "sqlite")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware instant: `timestamptz` on PostgreSQL, sortable text on SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive times and normalize the others to UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without zone can't be stored")
+        moved = value.astimezone(UTC)
+        return moved.replace(tzinfo=None) if dialect.name == "sqlite" else moved
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the instant back in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+state_meta = Table(
+    "state_meta",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+slice_attempts = Table(
+    "slice_attempts",
+    metadata,
+    Column("slice_id", String(400), primary_key=True),
+    Column("attempt", BigInteger, nullable=False),
+)
+
+org_runs = Table(
+    "org_runs",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("org_slug", String(64), nullable=False),
+    Column("pipeline_id", String(200), nullable=False),
+    Column("dag_id", String(250), nullable=False),
+    Column("dag_run_id", String(250), nullable=False),
+    Column("trigger", String(16), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("days", JSON, nullable=False),
+    Column("params", JSON, nullable=False),
+    Column("request_id", String(128)),
+    Column("requested_by", String(128), nullable=False),
+    Column("debited", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("error_code", String(64)),
+    Column("error_message", Text),
+    Index("org_runs_of_org", "org_slug", "created_at", "run_id"),
+    Index("org_runs_of_dag_run", "dag_id", "dag_run_id"),
+    Index("org_runs_live", "status", "created_at"),
+)
+
+org_steps = Table(
+    "org_steps",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("step", String(128), primary_key=True),
+    Column("org_slug", String(64), nullable=False),
+    Column("processor", String(128), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("rows_processed", BigInteger),
+    Column("destination_table", String(400)),
+    Column("error_code", String(64)),
+    Column("error_message", Text),
+    Column("result", JSON),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("org_slug", String(64), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("request_hash", String(64), nullable=False),
+    Column("token", String(32), nullable=False),
+    Column("claimed_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("status", Integer),
+    Column("body", JSON(none_as_null=True)),
+    Index("idempotency_keys_expiry", "expires_at"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("row_id", String(32), nullable=False, unique=True),
+    Column("table_name", String(128), nullable=False),
+    Column("row", Text, nullable=False),
+    Column("enqueued_at", UtcDateTime, nullable=False),
+    Column("refusal", Text),
+    Index("outbox_of_table", "table_name", "id"),
+    sqlite_autoincrement=True,
+)
+
+outbox_leases = Table(
+    "outbox_leases",
+    metadata,
+    Column("table_name", String(128), primary_key=True),
+    Column("owner", String(32)),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+
+
+def upsert(conn: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT of the connection's dialect, for its `on_conflict_…` clauses."""
+    return sqlite.insert(table) if conn.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def added(conn: Connection, table: Table, values: dict[str, Any]) -> bool:
+    """Insert a row unless its key exists; True when it was inserted."""
+    statement = upsert(conn, table).values(**values).on_conflict_do_nothing()
+    return conn.execute(statement).rowcount == 1
