@@ -1,0 +1,126 @@
+"""A real stack as a user starts it, seen from outside: its process, its ports, its HTTP faces."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from stack.client import ApiClient
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PORT_VARIABLES = (
+    "PORT",
+    "SANDBOX_BIGQUERY_PORT",
+    "SANDBOX_KMS_PORT",
+    "SANDBOX_PROVIDERS_PORT",
+    "WORKER_LOG_PORT",
+    "TRIGGERER_LOG_PORT",
+)
+READY_SECONDS = 300
+STOP_SECONDS = 20
+
+
+@dataclass
+class RunningStack:
+    """A launcher process, where it listens, and the secrets it made."""
+
+    process: subprocess.Popen[str]
+    var_dir: Path
+    ports: dict[str, int]
+    output: Path
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        kept: dict[str, str] = json.loads((self.var_dir / "secrets" / "stack.json").read_text())
+        return kept
+
+    @property
+    def airflow_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['PORT']}"
+
+    @property
+    def api_url(self) -> str:
+        return f"{self.airflow_url}/api/v1"
+
+    @property
+    def bigquery_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['SANDBOX_BIGQUERY_PORT']}"
+
+    @property
+    def providers_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['SANDBOX_PROVIDERS_PORT']}"
+
+    def root(self) -> ApiClient:
+        return ApiClient(self.api_url, headers={"X-CA-Root-Key": self.secrets["root_api_key"]})
+
+    def org(self, key: str) -> ApiClient:
+        return ApiClient(self.api_url, headers={"X-API-Key": key})
+
+    def airflow(self) -> httpx.Client:
+        """Airflow's own REST API as its admin."""
+        account = {"username": "admin", "password": self.secrets["admin_password"]}
+        token = httpx.post(
+            f"{self.airflow_url}/auth/token", json=account, timeout=60, trust_env=False
+        )
+        bearer = {"Authorization": f"Bearer {token.json()['access_token']}"}
+        return httpx.Client(
+            base_url=f"{self.airflow_url}/api/v2", headers=bearer, timeout=60, trust_env=False
+        )
+
+    def family(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def stop(self) -> float:
+        """Send SIGTERM, wait; seconds that it took."""
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=STOP_SECONDS + 10)
+        return time.monotonic() - began
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports that were free a moment ago, all different."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(number)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def start_stack(var_dir: Path, *, ports: dict[str, int] | None = None) -> RunningStack:
+    """Run `python -m stack up` and wait for its ready line."""
+    if ports is None:
+        ports = dict(zip(PORT_VARIABLES, free_ports(len(PORT_VARIABLES)), strict=True))
+    output = var_dir.parent / f"{var_dir.name}-up.log"
+    env = os.environ | {name: str(port) for name, port in ports.items()}
+    env |= {"CONVERGENCE_VAR_DIR": str(var_dir), "PYTHONPATH": "plugins:include"}
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "stack", "up"],
+            cwd=REPOSITORY,
+            env=env,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    stack = RunningStack(process, var_dir, ports, output)
+    deadline = time.monotonic() + READY_SECONDS
+    while not re.search(r"^ready$", output.read_text(), re.MULTILINE):
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(f"the stack did not start:\n{output.read_text()}")
+        time.sleep(0.3)
+    return stack
