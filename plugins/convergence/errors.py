@@ -108,6 +108,24 @@ class NotBootstrappedError(ConflictError):
     code = "not_bootstrapped"
 
 
+class PipelineUnavailableError(ConflictError):
+    """Raised when a pipeline can't start: `reason` is paused, stale, unknown or conflict."""
+
+    code = "pipeline_unavailable"
+
+
+class RequestInFlightError(ConflictError):
+    """Raised when the same request is being answered at this moment."""
+
+    code = "request_in_flight"
+
+
+class IdempotencyKeyReusedError(RequestError):
+    """Raised when an `Idempotency-Key` comes back with another request."""
+
+    code = "idempotency_key_reused"
+
+
 class SubscriptionInactiveError(ForbiddenError):
     """Raised when the org's subscription is neither ACTIVE nor an unexpired TRIAL."""
 
