@@ -50,7 +50,7 @@ def start(conn: Connection, step: OrgStep) -> bool:
         set_=values,
         where=org_steps.c.attempt <= step.attempt,
     )
-    return conn.execute(statement).rowcount == 1
+    return conn.execute(statement.returning(org_steps.c.step)).one_or_none() is not None
 
 
 def finish(

@@ -152,6 +152,9 @@ def upsert(conn: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
 
 
 def added(conn: Connection, table: Table, values: dict[str, Any]) -> bool:
-    """Insert a row unless its key exists; True when it was inserted."""
+    """Insert a row unless its key exists; True when it was inserted.
+
+    Told by RETURNING: the count of inserted rows is not kept by every driver.
+    """
     statement = upsert(conn, table).values(**values).on_conflict_do_nothing()
-    return conn.execute(statement).rowcount == 1
+    return conn.execute(statement.returning(*table.primary_key)).one_or_none() is not None

@@ -1,0 +1,87 @@
+"""A private PostgreSQL cluster for the tests of the state store, and SQLite beside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from convergence.state.store import StateStore
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    binaries = _postgres_binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL binaries on this machine")
+    # Not under pytest's own directory: the server must not run as root, which alone may enter it.
+    home = Path(tempfile.mkdtemp(prefix="pg-"))
+    prefix = _unprivileged(home)
+    data, port = home / "data", _free_port()
+    options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c fsync=off"
+    try:
+        _run([*prefix, str(binaries / "initdb"), "-D", str(data), "-U", "state", "-A", "trust"])
+        log = ["-l", str(home / "log")]
+        _run(
+            [*prefix, str(binaries / "pg_ctl"), "-D", str(data), "-w", "-o", options, *log, "start"]
+        )
+        try:
+            yield f"postgresql://state@127.0.0.1:{port}/postgres"
+        finally:
+            stop = ["-m", "immediate", "-w", "stop"]
+            _run([*prefix, str(binaries / "pg_ctl"), "-D", str(data), *stop])
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def state_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database that nobody has opened yet."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'new' / 'state.db'}"
+    server: str = request.getfixturevalue("postgres_url")
+    name = f"state_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return server.replace("/postgres", f"/{name}")
+
+
+@pytest.fixture
+def store(state_url: str) -> Iterator[StateStore]:
+    store = StateStore.connect(state_url)
+    yield store
+    store.close()
+
+
+def _postgres_binaries() -> Path | None:
+    found = shutil.which("pg_ctl")
+    places = [Path(found).resolve().parent] if found else []
+    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((place for place in places if (place / "initdb").exists()), None)
+
+
+def _unprivileged(home: Path) -> list[str]:
+    if os.geteuid() != 0:
+        return []
+    shutil.chown(home, user="postgres", group="postgres")
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
