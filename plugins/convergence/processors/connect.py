@@ -1,0 +1,52 @@
+"""Connect the rooms below for one task.
+
+The warehouse comes through Airflow's Connection, the rest from the process' settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from convergence.processors.context import Services
+from convergence.processors.steplog import StoredStepLog
+from convergence.settings import get_settings
+
+GCP_CONN_ID = "google_cloud_default"
+
+
+@contextmanager
+def services() -> Iterator[Services]:
+    """The rooms below, until the block ends."""
+    from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
+
+    from convergence.runs.ledger import Ledger
+    from convergence.runs.publisher import Publisher
+    from convergence.runs.records import RunRecords
+    from convergence.security.kms import connect_kms
+    from convergence.state.store import StateStore
+    from convergence.tenants.credentials import Credentials
+    from convergence.warehouse.client import Warehouse
+
+    settings = get_settings()
+    hook = BigQueryHook(gcp_conn_id=GCP_CONN_ID, location=settings.bigquery_location)
+    client = hook.get_client(
+        project_id=settings.gcp_project_id, location=settings.bigquery_location
+    )
+    warehouse = Warehouse(client, location=settings.bigquery_location)
+    store = StateStore.connect(settings.state_url)
+    try:
+        ledger = Ledger(warehouse)
+        yield Services(
+            settings=settings,
+            warehouse=warehouse,
+            store=store,
+            ledger=ledger,
+            publisher=Publisher(warehouse, store, ledger),
+            steps=StoredStepLog(store, RunRecords(store)),
+            open_credential=lambda org, provider: Credentials(
+                store, warehouse, connect_kms(settings)
+            ).open(org, provider),
+        )
+    finally:
+        store.close()

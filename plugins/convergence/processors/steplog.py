@@ -1,0 +1,87 @@
+"""The record of steps that a task reads before its work and writes after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from convergence.state import org_runs, org_steps
+from convergence.state.org_runs import OrgRun, RunError
+from convergence.state.org_steps import OrgStep, StepStatus
+from convergence.state.store import StateStore
+
+if TYPE_CHECKING:
+    from convergence.runs.records import RunRecords
+
+
+class StepLog(Protocol):
+    """What the base class of processors needs of the run records."""
+
+    def run(self, run_id: str) -> OrgRun | None:
+        """The org run, if it is known."""
+
+    def steps(self, run_id: str) -> dict[str, OrgStep]:
+        """The newest attempt at each step of the org run that has begun, by step name."""
+
+    def started(self, step: OrgStep) -> bool:
+        """Record the start of an attempt; False when a newer one has begun."""
+
+    def finished(
+        self,
+        step: OrgStep,
+        *,
+        status: StepStatus,
+        now: datetime,
+        rows_processed: int | None = None,
+        destination_table: str | None = None,
+        error: RunError | None = None,
+        result: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Record the end of an attempt; False when a newer one has begun."""
+
+
+class StoredStepLog:
+    """The step log in the state store; each write also enqueues its row for the warehouse."""
+
+    def __init__(self, store: StateStore, records: RunRecords) -> None:
+        self._store = store
+        self._records = records
+
+    def run(self, run_id: str) -> OrgRun | None:
+        """The org run, if it is known."""
+        with self._store.read() as conn:
+            return org_runs.get(conn, run_id)
+
+    def steps(self, run_id: str) -> dict[str, OrgStep]:
+        """The newest attempt at each step of the org run that has begun, by step name."""
+        with self._store.read() as conn:
+            return {step.step: step for step in org_steps.list_for_run(conn, run_id)}
+
+    def started(self, step: OrgStep) -> bool:
+        """Record the start of an attempt; False when a newer one has begun."""
+        return self._records.step_started(step)
+
+    def finished(
+        self,
+        step: OrgStep,
+        *,
+        status: StepStatus,
+        now: datetime,
+        rows_processed: int | None = None,
+        destination_table: str | None = None,
+        error: RunError | None = None,
+        result: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Record the end of an attempt; False when a newer one has begun."""
+        return self._records.step_finished(
+            step.run_id,
+            step.step,
+            attempt=step.attempt,
+            status=status,
+            now=now,
+            rows_processed=rows_processed,
+            destination_table=destination_table,
+            error=error,
+            result=result,
+        )
