@@ -54,7 +54,7 @@ type: setup-dev ## mypy, strict, on the code and the tests
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy tests
 
-unit: setup-dev
+unit: setup-dev ## the tests alone
 	$(RUN) -m pytest -m "not slow"
 
 test-all: setup-dev lint type ## every test, the slow ones too
