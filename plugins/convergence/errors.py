@@ -64,6 +64,12 @@ class SchemaError(ConfigurationError):
     code = "schema_invalid"
 
 
+class PriceBookError(ConfigurationError):
+    """Raised when a price book is wrong; `faults` lists each as `file:line: field: …`."""
+
+    code = "price_book_invalid"
+
+
 # --- fix the request -------------------------------------------------------------------------
 
 
