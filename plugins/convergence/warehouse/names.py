@@ -1,0 +1,92 @@
+"""Names that BigQuery accepts: tables, partitions, job ids and labels, checked before use."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from convergence.errors import ConfigurationError
+
+CENTRAL: Final = "organizations"
+"""The dataset that holds every org's administration and run records."""
+
+_PROJECT = re.compile(r"(?:[a-z0-9][a-z0-9.-]{0,61}:)?[a-z][a-z0-9-]{4,61}[a-z0-9]")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
+_LABEL_CHARS = 63
+_HASH_CHARS = 8
+
+
+def check_project(name: str) -> str:
+    """The project id, unchanged, when it is one; `ConfigurationError` otherwise."""
+    if not _PROJECT.fullmatch(name):
+        raise ConfigurationError("Not a Google Cloud project id", project=name)
+    return name
+
+
+def check_identifier(name: str) -> str:
+    """A dataset, table or column name, unchanged, when it is one; `ConfigurationError` otherwise.
+
+    Narrower than BigQuery (no dash, no unicode), so that a name needs no quoting rule of its own.
+    """
+    if not _IDENTIFIER.fullmatch(name):
+        raise ConfigurationError("Not a BigQuery identifier", identifier=name)
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class TableName:
+    """A table or view; its project is the warehouse's."""
+
+    dataset: str
+    table: str
+
+    def __post_init__(self) -> None:
+        check_identifier(self.dataset)
+        check_identifier(self.table)
+
+    def __str__(self) -> str:
+        return f"{self.dataset}.{self.table}"
+
+
+def central(table: str) -> TableName:
+    """A table of the central dataset."""
+    return TableName(CENTRAL, table)
+
+
+def partition_id(day: date) -> str:
+    """The id of a day partition, such as `20251125`."""
+    return f"{day:%Y%m%d}"
+
+
+def job_base(purpose: str, *parts: str) -> str:
+    """A job id without its attempt: readable, and equal exactly when every part is equal.
+
+    Job ids take up to 1,024 letters, digits, dashes and underscores
+    (cloud.google.com/bigquery/docs/reference/rest/v2/JobReference).
+    """
+    # Each part with its length: ("ab", "c") and ("a", "bc") are two jobs.
+    told = "".join(f"{len(part)}:{part}" for part in (purpose, *parts))
+    digest = hashlib.sha256(told.encode()).hexdigest()[:32]
+    readable = "-".join(re.sub(r"[^A-Za-z0-9_]+", "_", part)[:60] for part in (purpose, *parts[:4]))
+    return f"convergence-{readable}-{digest}"
+
+
+def label_value(text: str) -> str:
+    """Text as a label value: lowercase letters, digits, dashes, underscores, at most 63.
+
+    What does not fit is cut and keeps a hash of the whole, so that two long names stay two.
+    """
+    legal = re.sub(r"[^a-z0-9_-]", "_", text.lower())
+    if len(legal) <= _LABEL_CHARS:
+        return legal
+    tail = hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARS]
+    return f"{legal[: _LABEL_CHARS - _HASH_CHARS - 1]}-{tail}"
+
+
+def labels(values: Mapping[str, str]) -> dict[str, str]:
+    """Legal labels; keys are ours and must start with a lowercase letter already."""
+    return {key: label_value(value) for key, value in values.items() if value}

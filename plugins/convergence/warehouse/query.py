@@ -1,0 +1,172 @@
+"""SQL files with identifiers filled in and values as parameters."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import jinja2
+from google.cloud import bigquery
+from google.cloud.bigquery.table import RowIterator, _EmptyRowIterator
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from convergence.errors import ConfigurationError, ConvergenceError, WarehouseUnavailableError
+from convergence.warehouse.client import Warehouse
+from convergence.warehouse.faults import SLOW_REASONS, translated
+from convergence.warehouse.names import CENTRAL, check_identifier, check_project, labels
+from convergence.warehouse.params import Param, query_parameters
+
+log = logging.getLogger(__name__)
+
+Row: TypeAlias = dict[str, Any]
+"""Column name to Python value; NUMERIC is Decimal, TIMESTAMP an aware datetime in UTC."""
+
+_Rows: TypeAlias = RowIterator | _EmptyRowIterator
+
+TRIES: Final = 4
+"""Runs of one statement. A job that failed changed nothing, so another run is always safe."""
+
+_jinja = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
+
+
+def render(w: Warehouse, path: Path, identifiers: Mapping[str, str] | None = None) -> str:
+    """The file's SQL with `{{ project }}`, `{{ central }}` and the given identifiers filled in.
+
+    Raises:
+        ConfigurationError: the file is missing or broken, names an identifier that is not given,
+            or an identifier is none.
+    """
+    names = {"central": CENTRAL, **(identifiers or {})}
+    checked = {name: check_identifier(value) for name, value in names.items() if name != "project"}
+    try:
+        text = _template(path, path.stat().st_mtime_ns).render(
+            project=check_project(names.get("project", w.project)), **checked
+        )
+    except FileNotFoundError:
+        raise ConfigurationError("SQL file is missing", file=str(path)) from None
+    except jinja2.TemplateError as error:
+        raise ConfigurationError(
+            "SQL file can't be rendered", file=str(path), why=str(error)
+        ) from None
+    return str(text)
+
+
+@lru_cache(maxsize=256)
+def _template(path: Path, _modified: int) -> jinja2.Template:
+    return _jinja.from_string(path.read_text(encoding="utf-8"))
+
+
+def run_file(
+    w: Warehouse,
+    path: Path,
+    *,
+    identifiers: Mapping[str, str] | None = None,
+    params: Mapping[str, Param] | None = None,
+    max_bytes: int | None = None,
+    job_labels: Mapping[str, str] | None = None,
+) -> list[Row]:
+    """Run a statement or script and give all its rows (none for DML and DDL).
+
+    Args:
+        w: the warehouse.
+        path: a SQL file; Jinja for identifiers only, `@name` for values.
+        identifiers: datasets, tables, columns; each checked.
+        params: values; their types follow from Python's.
+        max_bytes: what the query may bill; the warehouse's limit unless given.
+        job_labels: kept with the job, for cost reports.
+
+    Raises:
+        NotBootstrappedError: a central table is missing.
+        WarehouseUnavailableError: no answer, or a passing reason, beyond our patience.
+        WarehouseError: BigQuery refuses the statement.
+    """
+    rows = _run(
+        w,
+        path,
+        identifiers=identifiers,
+        params=params,
+        max_bytes=max_bytes,
+        job_labels=job_labels,
+    )
+    with translated("reading rows", sql=path.name):
+        return [dict(row.items()) for row in rows]
+
+
+def stream_file(
+    w: Warehouse,
+    path: Path,
+    *,
+    identifiers: Mapping[str, str] | None = None,
+    params: Mapping[str, Param] | None = None,
+    max_bytes: int | None = None,
+    job_labels: Mapping[str, str] | None = None,
+) -> Iterator[Row]:
+    """As `run_file`, page by page, for results that memory should not hold at once."""
+    rows = _run(
+        w,
+        path,
+        identifiers=identifiers,
+        params=params,
+        max_bytes=max_bytes,
+        job_labels=job_labels,
+    )
+    with translated("reading rows", sql=path.name):
+        for row in rows:
+            yield dict(row.items())
+
+
+def changed_rows(
+    w: Warehouse,
+    path: Path,
+    *,
+    identifiers: Mapping[str, str] | None = None,
+    params: Mapping[str, Param] | None = None,
+) -> int:
+    """Run one DML statement and say how many rows it inserted, updated or deleted."""
+    return int(_run(w, path, identifiers=identifiers, params=params).num_dml_affected_rows or 0)
+
+
+def _run(
+    w: Warehouse,
+    path: Path,
+    *,
+    identifiers: Mapping[str, str] | None = None,
+    params: Mapping[str, Param] | None = None,
+    max_bytes: int | None = None,
+    job_labels: Mapping[str, str] | None = None,
+) -> _Rows:
+    sql = render(w, path, identifiers)
+    config = bigquery.QueryJobConfig(
+        query_parameters=query_parameters(params or {}),
+        maximum_bytes_billed=max_bytes or w.max_bytes_billed,
+        use_legacy_sql=False,
+        labels=labels({"sql": path.stem, **(job_labels or {})}),
+    )
+    for attempt in range(1, TRIES + 1):
+        try:
+            return _once(w, sql, config, name=f"{path.parent.name}/{path.name}")
+        except WarehouseUnavailableError as error:
+            if attempt == TRIES or not _again(error):
+                raise
+            log.info("%s will be run again: %s", path.name, error)
+            w.patience.sleep(min(2.0 ** (attempt - 1), 8.0))
+    raise AssertionError  # the loop returns or raises
+
+
+def _once(w: Warehouse, sql: str, config: bigquery.QueryJobConfig, *, name: str) -> _Rows:
+    with translated("starting a query", sql=name):
+        job = w.client.query(sql, job_config=config, location=w.location, job_retry=None, **w.call)
+    with w.under_way(job), translated("running a query", sql=name, job_id=job.job_id):
+        try:
+            return job.result(retry=w.retry, timeout=w.patience.query, job_retry=None)
+        except TimeoutError:
+            w.cancel(job)
+            raise
+
+
+def _again(error: ConvergenceError) -> bool:
+    # Without a reason it was the way to BigQuery that failed, and its own retries are used up.
+    return "reason" in error.facts and error.facts["reason"] not in SLOW_REASONS
