@@ -1,0 +1,84 @@
+"""Which days a run does: pure, from what the ledger says and what day it is.
+
+Not Airflow's data interval: a run does every complete UTC day that is not final and was not
+looked at today, so a second run of the same day finds nothing to do, and a missed one loses none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Protocol
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+class CheckedSlice(Protocol):
+    """What the ledger's newest row says of one table's day."""
+
+    @property
+    def finality(self) -> str:
+        """OPEN, SETTLING, FINAL or RESTATED."""
+
+    @property
+    def checked_at(self) -> datetime:
+        """When the provider was last asked about the day."""
+
+
+def first_day(connected_on: date, *, history_days: int) -> date:
+    """The oldest day of interest to an org that connected its provider on the given day."""
+    return connected_on - timedelta(days=history_days)
+
+
+def due_days(
+    ledger: Mapping[date, Mapping[str, CheckedSlice]],
+    *,
+    first_day: date,
+    today: date,
+    settle_days: int,
+    max_days: int,
+    tables: Sequence[str],
+) -> list[date]:
+    """The days to do now, newest first.
+
+    Args:
+        ledger: day → table → newest row; what is missing was never published.
+        first_day: the oldest day of interest.
+        today: the present UTC day; it is not complete and so never due.
+        settle_days: for how long after a day its provider may still change it.
+        max_days: most days to give. Where there are more, days without a slice come first,
+            newest first, then those looked at longest ago, so that none waits for ever.
+        tables: the pipeline's tables; a day is done when all of them have it.
+    """
+    midnight = datetime.combine(today, time.min, UTC)
+    looked_at = {
+        day: when
+        for day in _days(first_day, today)
+        if (when := _oldest_check(ledger.get(day, {}), tables, day, settle_days)) is not None
+        and when < midnight
+    }
+    chosen = sorted(looked_at, key=lambda day: (looked_at[day], -day.toordinal()))[:max_days]
+    return sorted(chosen, reverse=True)
+
+
+def _days(first: date, today: date) -> list[date]:
+    return [first + timedelta(days=count) for count in range((today - first).days)]
+
+
+def _oldest_check(
+    rows: Mapping[str, CheckedSlice], tables: Sequence[str], day: date, settle_days: int
+) -> datetime | None:
+    """When the least recently checked of the day's open slices was; None when all are final."""
+    found = [rows.get(table) for table in tables]
+    checks = [
+        row.checked_at if row else _NEVER
+        for row in found
+        if row is None or not _is_final(row, day, settle_days)
+    ]
+    return min(checks, default=None)
+
+
+def _is_final(row: CheckedSlice, day: date, settle_days: int) -> bool:
+    if row.finality == "RESTATED":
+        return row.checked_at.astimezone(UTC).date() > day + timedelta(days=settle_days)
+    return row.finality == "FINAL"

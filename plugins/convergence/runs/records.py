@@ -1,0 +1,283 @@
+"""Run and step records: the live truth in the state store, every change shipped to the warehouse.
+
+A transition and the append-only row that tells of it are committed together, so the log says
+what happened, no more and no less.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from convergence.errors import NotFoundError
+from convergence.state import org_runs, org_steps, outbox, slots
+from convergence.state.org_runs import OrgRun, RunError, RunStatus
+from convergence.state.org_steps import OrgStep, StepStatus
+from convergence.state.slots import Admitted, Refused, RunLimits
+from convergence.state.store import StateStore
+from convergence.warehouse.client import Warehouse
+from convergence.warehouse.names import central
+from convergence.warehouse.stream import append
+
+RUN_LOG = "org_meta_pipeline_runs"
+STEP_LOG = "org_meta_step_logs"
+
+# Airflow takes a trigger within seconds; a run still unknown to it by then never will be known.
+GRACE = timedelta(minutes=15)
+
+DagRunState = Callable[[str, str], str | None]
+"""(dag_id, dag_run_id) → Airflow's state of the run, None when it knows no such run."""
+
+
+def record_name(run: OrgRun) -> str:
+    """The pipeline as run records name it: `acme_corp-openai-usage-cost`."""
+    return f"{run.org_slug}-{run.pipeline_id}"
+
+
+def admit(conn: Connection, run: OrgRun, *, limits: RunLimits, now: datetime) -> Admitted | Refused:
+    """Admit a run within its org's limits and log it, in the caller's transaction."""
+    outcome = slots.admit(conn, run, limits=limits, now=now)
+    if isinstance(outcome, Admitted) and not outcome.again:
+        _log_run(conn, run.run_id, now)
+    return outcome
+
+
+def move(
+    conn: Connection,
+    run_id: str,
+    status: RunStatus,
+    *,
+    now: datetime,
+    error: RunError | None = None,
+) -> bool:
+    """Move a run on and log it, in the caller's transaction; False when the move is not legal."""
+    moved = org_runs.transition(conn, run_id, status, now=now, error=error)
+    if moved:
+        _log_run(conn, run_id, now)
+    return moved
+
+
+class RunRecords:
+    """The records of org runs and their steps, one transaction a call."""
+
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
+
+    def admit(self, run: OrgRun, *, limits: RunLimits, now: datetime) -> Admitted | Refused:
+        """Admit a run within its org's limits."""
+        with self._store.begin() as conn:
+            return admit(conn, run, limits=limits, now=now)
+
+    def begin_run(self, run_id: str, *, now: datetime, days: Sequence[date] | None = None) -> bool:
+        """Move a run to RUNNING, with the days it found due.
+
+        False when it runs already, as when its first task is tried again, or was cancelled. One
+        that failed is taken up again, as when its Airflow run is cleared.
+
+        Raises:
+            NotFoundError: no such run was admitted.
+        """
+        with self._store.begin() as conn:
+            run = _known(conn, run_id)
+            if days is not None and run.status is not RunStatus.CANCELLED:
+                org_runs.set_days(conn, run_id, days)
+            if run.status is not RunStatus.FAILED:
+                return move(conn, run_id, RunStatus.RUNNING, now=now)
+            reopened = org_runs.reopen(conn, run_id)
+            _log_run(conn, run_id, now)
+            return reopened
+
+    def queued(self, run_id: str, *, now: datetime) -> bool:
+        """Record that Airflow has the run."""
+        with self._store.begin() as conn:
+            return move(conn, run_id, RunStatus.QUEUED, now=now)
+
+    def finish_run(
+        self, run_id: str, status: RunStatus, *, now: datetime, error: RunError | None = None
+    ) -> bool:
+        """End a run; False when it had ended before."""
+        with self._store.begin() as conn:
+            return move(conn, run_id, status, now=now, error=error)
+
+    def not_triggered(self, run_id: str, *, now: datetime, error: RunError) -> bool:
+        """End a run that Airflow refused to take, and give its slot back."""
+        with self._store.begin() as conn:
+            ended = move(conn, run_id, RunStatus.FAILED, now=now, error=error)
+            if ended:
+                org_runs.refund(conn, run_id)
+            return ended
+
+    def step_started(self, step: OrgStep) -> bool:
+        """Record that an attempt at a step began; False when a newer one has.
+
+        Raises:
+            NotFoundError: no such run was admitted.
+        """
+        with self._store.begin() as conn:
+            started = org_steps.start(conn, step)
+            if started:
+                _log_step(conn, step, now=step.started_at)
+            return started
+
+    def step_finished(
+        self,
+        run_id: str,
+        step: str,
+        *,
+        attempt: int,
+        status: StepStatus,
+        now: datetime,
+        rows_processed: int | None = None,
+        destination_table: str | None = None,
+        error: RunError | None = None,
+        result: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Record how an attempt ended; False when it had ended or a newer one has begun."""
+        with self._store.begin() as conn:
+            finished = org_steps.finish(
+                conn,
+                run_id,
+                step,
+                attempt=attempt,
+                status=status,
+                now=now,
+                rows_processed=rows_processed,
+                destination_table=destination_table,
+                error=error,
+                result=result,
+            )
+            recorded = org_steps.get(conn, run_id, step) if finished else None
+            if recorded is not None:
+                _log_step(conn, recorded, now=now)
+            return finished
+
+    def close_dag_run(
+        self, dag_id: str, dag_run_id: str, *, now: datetime, succeeded: bool = True
+    ) -> list[OrgRun]:
+        """End every org run that an ended Airflow run left open, by what its steps say.
+
+        Returns:
+            The org runs that this call ended, as they are now.
+        """
+        with self._store.begin() as conn:
+            left = [run for run in org_runs.by_dag_run(conn, dag_id, dag_run_id) if run.live]
+            return [_close(conn, run, now=now, succeeded=succeeded) for run in left]
+
+    def close_dangling(
+        self, state_of: DagRunState, *, now: datetime, grace: timedelta = GRACE
+    ) -> list[OrgRun]:
+        """End runs that nobody else will: their Airflow run has ended or does not exist.
+
+        Airflow is asked outside any transaction.
+
+        Returns:
+            The org runs that this call ended, as they are now.
+        """
+        with self._store.read() as conn:
+            open_runs = org_runs.live_before(conn, now - grace)
+        states = {
+            (run.dag_id, run.dag_run_id): state_of(run.dag_id, run.dag_run_id) for run in open_runs
+        }
+        over = [run for run in open_runs if _is_over(states[run.dag_id, run.dag_run_id])]
+        closed = []
+        for run in over:
+            state = states[run.dag_id, run.dag_run_id]
+            with self._store.begin() as conn:
+                if state is None:
+                    lost = RunError("run_lost", "the scheduler has no record of this run")
+                    move(conn, run.run_id, RunStatus.FAILED, now=now, error=lost)
+                    closed.append(_known(conn, run.run_id))
+                else:
+                    closed.append(_close(conn, run, now=now, succeeded=state == "success"))
+        return closed
+
+    def ship(self, warehouse: Warehouse) -> int:
+        """Send every waiting row of the outbox to its central table; how many went."""
+
+        def sink(table: str, rows: outbox.Batch) -> None:
+            append(warehouse, central(table), rows)
+
+        return outbox.ship(self._store, sink)
+
+
+def _is_over(state: str | None) -> bool:
+    return state not in {"queued", "running", "restarting"}
+
+
+def _close(conn: Connection, run: OrgRun, *, now: datetime, succeeded: bool) -> OrgRun:
+    error = _verdict(org_steps.list_for_run(conn, run.run_id), succeeded=succeeded)
+    if error is None:
+        move(conn, run.run_id, RunStatus.RUNNING, now=now)
+        move(conn, run.run_id, RunStatus.SUCCESS, now=now)
+    else:
+        move(conn, run.run_id, RunStatus.FAILED, now=now, error=error)
+    return _known(conn, run.run_id)
+
+
+def _verdict(steps: Sequence[OrgStep], *, succeeded: bool) -> RunError | None:
+    """Why a run whose Airflow run is over did not succeed; None when it did."""
+    for step in steps:
+        if step.status is StepStatus.FAILED:
+            return step.error or RunError("failed", f"{step.step} failed")
+        if step.status is StepStatus.RUNNING:
+            return RunError("step_lost", f"{step.step} began and was never heard of again")
+    if not succeeded:
+        return RunError("run_incomplete", "the run ended before all its steps were done")
+    return None
+
+
+def _known(conn: Connection, run_id: str) -> OrgRun:
+    run = org_runs.get(conn, run_id)
+    if run is None:
+        raise NotFoundError("There is no such run", run_id=run_id)
+    return run
+
+
+def _log_run(conn: Connection, run_id: str, now: datetime) -> None:
+    run = _known(conn, run_id)
+    error = run.error
+    row = {
+        "org_slug": run.org_slug,
+        "run_id": run.run_id,
+        "pipeline_id": record_name(run),
+        "dag_id": run.dag_id,
+        "dag_run_id": run.dag_run_id,
+        "trigger": run.trigger,
+        "status": run.status,
+        "days": list(run.days),
+        "request_id": run.request_id,
+        "requested_by": run.requested_by,
+        "error_code": error.code if error else None,
+        "error_message": error.message if error else None,
+        "rows_processed": org_steps.total_rows(conn, run_id),
+        "recorded_at": now,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+    }
+    outbox.enqueue(conn, RUN_LOG, row)
+
+
+def _log_step(conn: Connection, step: OrgStep, *, now: datetime) -> None:
+    run = _known(conn, step.run_id)
+    row = {
+        "org_slug": step.org_slug,
+        "run_id": step.run_id,
+        "pipeline_id": record_name(run),
+        "step": step.step,
+        "processor": step.processor,
+        "status": step.status,
+        "attempt": step.attempt,
+        "rows_processed": step.rows_processed,
+        "destination_table": step.destination_table,
+        "result": json.dumps(step.result, sort_keys=True) if step.result is not None else None,
+        "error_code": step.error.code if step.error else None,
+        "error_message": step.error.message if step.error else None,
+        "recorded_at": now,
+        "started_at": step.started_at,
+        "ended_at": step.ended_at,
+    }
+    outbox.enqueue(conn, STEP_LOG, row)
