@@ -185,6 +185,12 @@ class StateUnavailableError(RetryableError):
     code = "state_unavailable"
 
 
+class KeyServiceUnavailableError(RetryableError):
+    """Raised when Cloud KMS does not answer, or a message to or from it was damaged."""
+
+    code = "key_service_unavailable"
+
+
 class OrchestratorUnavailableError(RetryableError):
     """Raised when Airflow's API does not answer."""
 

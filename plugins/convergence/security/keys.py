@@ -1,0 +1,75 @@
+"""Org slugs and the org keys made from them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import string
+from typing import Final
+
+from convergence.errors import NotAuthenticatedError, RequestError
+
+SLUG: Final = re.compile(r"[a-z0-9][a-z0-9_]{1,48}[a-z0-9]")
+"""3 to 50 lowercase letters, digits and inner underscores; use `fullmatch`."""
+
+_MARK: Final = "_api_"
+_BASE62: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_SECRET_CHARS: Final = 16  # 95 bits: beyond an offline search of the stored digests
+_SECRET: Final = re.compile(rf"[{_BASE62}]{{{_SECRET_CHARS}}}")
+_LONGEST_KEY: Final = 50 + len(_MARK) + _SECRET_CHARS
+
+
+def check_slug(slug: str) -> str:
+    """The slug, unchanged, when it is one.
+
+    Raises:
+        RequestError: it is not; the message says what is accepted.
+    """
+    if not SLUG.fullmatch(slug):
+        raise RequestError(
+            "Not an org slug: 3 to 50 lowercase letters, digits and underscores, "
+            "beginning and ending with a letter or digit",
+            org_slug=slug[:60],
+        )
+    return slug
+
+
+def new_org_key(slug: str) -> str:
+    """A fresh key for an org: `{slug}_api_` and 16 random base62 characters."""
+    secret = "".join(secrets.choice(_BASE62) for _ in range(_SECRET_CHARS))
+    return f"{check_slug(slug)}{_MARK}{secret}"
+
+
+def split_org_key(key: str) -> str:
+    """The slug that a key says it belongs to; whether it does, its digest decides.
+
+    A slug may hold `_api_` itself, the random part may not: the last one splits.
+
+    Raises:
+        NotAuthenticatedError: the key is malformed. Nothing of it is in the error.
+    """
+    slug, mark, secret = key[: _LONGEST_KEY + 1].rpartition(_MARK)
+    if not (mark and SLUG.fullmatch(slug) and _SECRET.fullmatch(secret)):
+        raise NotAuthenticatedError("The API key is malformed")
+    return slug
+
+
+def digest(key: str) -> str:
+    """SHA-256 of a key in hex: what is stored and looked up.
+
+    A fast hash suffices, since the random part can't be guessed; a slow one would let anyone
+    exhaust the API with wrong keys.
+    """
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def same_digest(one: str, other: str) -> bool:
+    """Compare two hex digests in constant time."""
+    return hmac.compare_digest(one.encode(), other.encode())
+
+
+def last_four(key: str) -> str:
+    """The last four characters, for a person to tell keys apart."""
+    return key[-4:]

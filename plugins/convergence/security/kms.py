@@ -1,0 +1,221 @@
+"""Encryption by Cloud KMS, bound to its owner by additional authenticated data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Self
+
+import google_crc32c
+import grpc
+from google.api_core import exceptions as google_errors
+from google.api_core.retry import Retry, if_exception_type
+from google.auth import exceptions as auth_errors
+from google.cloud import kms
+from google.cloud.kms_v1.services.key_management_service.transports import (
+    KeyManagementServiceGrpcTransport,
+)
+
+from convergence.errors import (
+    ConfigurationError,
+    DecryptionError,
+    KeyServiceUnavailableError,
+    SettingsError,
+)
+from convergence.settings import Settings
+
+CALL_SECONDS: Final = 10.0
+RETRY_SECONDS: Final = 30.0
+LARGEST_PLAINTEXT: Final = 64 * 1024
+"""KMS encrypts at most 64 KiB directly (cloud.google.com/kms/docs/encrypt-decrypt)."""
+
+_SEPARATOR: Final = "|"
+_PASSING: Final = (
+    google_errors.ServiceUnavailable,
+    google_errors.DeadlineExceeded,
+    google_errors.InternalServerError,
+    google_errors.ResourceExhausted,
+    google_errors.Aborted,
+    google_errors.RetryError,
+    auth_errors.TransportError,
+)
+_RETRY: Final = Retry(
+    predicate=if_exception_type(google_errors.ServiceUnavailable, google_errors.DeadlineExceeded),
+    initial=0.2,
+    maximum=5.0,
+    timeout=RETRY_SECONDS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ciphertext:
+    """What KMS made of a plaintext.
+
+    Attributes:
+        data: the ciphertext; it names its key version itself.
+        key_version: full resource name of the version, for rotation reports.
+    """
+
+    data: bytes
+    key_version: str
+
+
+class KeyManager:
+    """One KMS key. Plaintexts live in this process' memory only."""
+
+    def __init__(self, client: kms.KeyManagementServiceClient, key_name: str) -> None:
+        self._client = client
+        self.key_name = key_name
+
+    def encrypt(self, plaintext: bytes, *, aad: bytes) -> Ciphertext:
+        """Encrypt under the key's primary version; `aad` must be given again to decrypt.
+
+        Raises:
+            ConfigurationError: the key is missing, disabled, or not ours to use.
+            KeyServiceUnavailableError: no answer, or one damaged on its way.
+        """
+        if len(plaintext) > LARGEST_PLAINTEXT:
+            raise ConfigurationError("Too long to encrypt directly", bytes=len(plaintext))
+        with _encrypting(self.key_name):
+            answer = self._client.encrypt(
+                request=kms.EncryptRequest(
+                    name=self.key_name,
+                    plaintext=plaintext,
+                    plaintext_crc32c=_crc(plaintext),
+                    additional_authenticated_data=aad,
+                    additional_authenticated_data_crc32c=_crc(aad),
+                ),
+                retry=_RETRY,
+                timeout=CALL_SECONDS,
+            )
+        whole = (
+            answer.verified_plaintext_crc32c
+            and answer.verified_additional_authenticated_data_crc32c
+            and answer.ciphertext_crc32c == _crc(answer.ciphertext)
+        )
+        if not whole:
+            raise KeyServiceUnavailableError(
+                "A message to or from KMS was damaged on its way", key=self.key_name
+            )
+        return Ciphertext(data=answer.ciphertext, key_version=answer.name)
+
+    def decrypt(self, data: bytes, *, aad: bytes) -> bytes:
+        """Decrypt what was encrypted with the same `aad`.
+
+        Raises:
+            DecryptionError: another owner's, damaged, or its key version is gone.
+            KeyServiceUnavailableError: no answer, or one damaged on its way.
+        """
+        with _decrypting(self.key_name):
+            answer = self._client.decrypt(
+                request=kms.DecryptRequest(
+                    name=self.key_name,
+                    ciphertext=data,
+                    ciphertext_crc32c=_crc(data),
+                    additional_authenticated_data=aad,
+                    additional_authenticated_data_crc32c=_crc(aad),
+                ),
+                retry=_RETRY,
+                timeout=CALL_SECONDS,
+            )
+        if answer.plaintext_crc32c != _crc(answer.plaintext):
+            raise KeyServiceUnavailableError(
+                "An answer of KMS was damaged on its way", key=self.key_name
+            )
+        return bytes(answer.plaintext)
+
+    def check(self) -> str:
+        """The primary key version's name, to show that the key can be reached."""
+        with _encrypting(self.key_name):
+            key = self._client.get_crypto_key(
+                request=kms.GetCryptoKeyRequest(name=self.key_name),
+                retry=_RETRY,
+                timeout=CALL_SECONDS,
+            )
+        return str(key.primary.name)
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._client.transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+
+def connect_kms(settings: Settings) -> KeyManager:
+    """The key that the environment names, at Google or at the stand-in it points at.
+
+    Raises:
+        SettingsError: KMS_KEY_NAME is not set.
+    """
+    if not settings.kms_key_name:
+        raise SettingsError("KMS_KEY_NAME is not set: credentials can't be encrypted")
+    if settings.kms_emulator_host:
+        channel = grpc.insecure_channel(settings.kms_emulator_host)
+        transport = KeyManagementServiceGrpcTransport(channel=channel)
+        client = kms.KeyManagementServiceClient(transport=transport)
+    else:
+        client = kms.KeyManagementServiceClient()
+    return KeyManager(client, settings.kms_key_name)
+
+
+def credential_aad(org_slug: str, provider: str, credential_id: str) -> bytes:
+    """What binds a provider credential to its row: moved to another row, it does not decrypt."""
+    return _aad(org_slug, provider, credential_id)
+
+
+def api_key_aad(org_slug: str, key_id: str) -> bytes:
+    """What binds the stored copy of an org key to its row; no provider is named `api_key`."""
+    return _aad(org_slug, "api_key", key_id)
+
+
+def _aad(*parts: str) -> bytes:
+    if not all(parts) or any(_SEPARATOR in part for part in parts):
+        raise ConfigurationError("An owner's name is empty or holds a separator", parts=parts)
+    return _SEPARATOR.join(("v1", *parts)).encode()
+
+
+def _crc(data: bytes) -> int:
+    return int(google_crc32c.value(data))
+
+
+@contextmanager
+def _encrypting(key_name: str) -> Iterator[None]:
+    try:
+        yield
+    except _PASSING as error:
+        raise _unavailable(error, key_name) from error
+    except (google_errors.GoogleAPICallError, auth_errors.GoogleAuthError) as error:
+        raise ConfigurationError(
+            "KMS refuses to encrypt with this key", key=key_name, answer=_answer(error)
+        ) from error
+
+
+@contextmanager
+def _decrypting(key_name: str) -> Iterator[None]:
+    try:
+        yield
+    except _PASSING as error:
+        raise _unavailable(error, key_name) from error
+    except (google_errors.PermissionDenied, auth_errors.GoogleAuthError) as error:
+        raise ConfigurationError(
+            "This process may not decrypt with this key", key=key_name, answer=_answer(error)
+        ) from error
+    except google_errors.GoogleAPICallError as error:
+        raise DecryptionError(
+            "The ciphertext does not decrypt: another owner's, damaged, or its key is gone",
+            key=key_name,
+            answer=_answer(error),
+        ) from error
+
+
+def _unavailable(error: Exception, key_name: str) -> KeyServiceUnavailableError:
+    return KeyServiceUnavailableError("KMS does not answer", key=key_name, answer=_answer(error))
+
+
+def _answer(error: Exception) -> str:
+    return " ".join(str(getattr(error, "message", None) or error).split())[:300]
