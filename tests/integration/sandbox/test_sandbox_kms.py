@@ -49,7 +49,6 @@ def client(data_dir: Path) -> Iterator[kms_v1.KeyManagementServiceClient]:
     server = serve(address, data_dir)
     kms = connect(address)
     yield kms
-    kms.transport.grpc_channel.close()
     server.stop(None).wait()
 
 

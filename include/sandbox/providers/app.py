@@ -1,0 +1,131 @@
+"""The app: the providers under their prefixes, and `/_sandbox` to lay faults and see requests.
+
+    POST   /_sandbox/faults    one fault, or a list of them (`faults.Fault`)
+    GET    /_sandbox/faults    those in wait and how often each struck
+    DELETE /_sandbox/faults
+    GET    /_sandbox/requests  every request served, oldest first; `?path=` is a regular expression
+    DELETE /_sandbox/requests
+
+A further provider is a module with a `PROVIDER`, added to `PROVIDERS`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from json import JSONDecodeError
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import Message, Receive, Scope, Send
+
+from sandbox.providers import acts, openai, vendor
+from sandbox.providers.acts import Answer, Exchange
+from sandbox.providers.faults import Fault, FaultBook, InvalidFaultError
+from sandbox.providers.provider import Provider
+from sandbox.providers.traffic import Served, Traffic, find_credential
+
+PROVIDERS: tuple[Provider, ...] = (openai.PROVIDER, *vendor.PROVIDERS)
+
+
+class ProvidersApp(Starlette):
+    """Starlette with the fault layer around it: outside, to reach the connection itself."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.faults = FaultBook(data_dir / "provider_faults.json")
+        self.traffic = Traffic()
+        mounts: list[BaseRoute] = [
+            Mount(provider.prefix, routes=list(provider.routes)) for provider in PROVIDERS
+        ]
+        super().__init__(routes=[*self._admin_routes(), *mounts])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or let a fault answer, and note the request."""
+        if scope["type"] != "http" or scope["path"].startswith("/_sandbox/"):
+            await super().__call__(scope, receive, send)
+            return
+        served = self.traffic.begin(scope)
+        provider = _provider(scope)
+        if provider is None:
+            await super().__call__(scope, receive, _noting(send, served))
+            return
+        fault = self.faults.strike(scope["path"], credential=find_credential(scope)[1])
+        token = _token(scope, provider)
+        answer = Answer()
+        exchange = Exchange(
+            scope, receive, send, fault or Fault("none"), answer, provider.dialect, token
+        )
+        if acts.asks_for_end_page(exchange):
+            served.status = await acts.answer_end_page(exchange)
+        elif fault is None:
+            await super().__call__(scope, receive, _noting(send, served))
+        else:
+            await super().__call__(scope, receive, answer.collect)
+            served.fault = fault.choose()
+            served.status = await acts.act(served.fault, exchange)
+
+    def _admin_routes(self) -> list[BaseRoute]:
+        return [
+            Route("/_sandbox/faults", self._add_faults, methods=["POST"]),
+            Route("/_sandbox/faults", self._list_faults, methods=["GET"]),
+            Route("/_sandbox/faults", self._clear_faults, methods=["DELETE"]),
+            Route("/_sandbox/requests", self._list_requests, methods=["GET"]),
+            Route("/_sandbox/requests", self._clear_requests, methods=["DELETE"]),
+        ]
+
+    async def _add_faults(self, request: Request) -> Response:
+        try:
+            told = await request.json()
+            rows = told if isinstance(told, list) else [told]
+            added = self.faults.add([Fault.from_json(row) for row in rows])
+        except (InvalidFaultError, JSONDecodeError, AttributeError, TypeError) as error:
+            return JSONResponse({"error": str(error)}, status_code=422)
+        return JSONResponse({"ids": [fault.identity for fault in added]}, status_code=201)
+
+    async def _list_faults(self, _request: Request) -> Response:
+        return JSONResponse([asdict(fault) for fault in self.faults.all()])
+
+    async def _clear_faults(self, _request: Request) -> Response:
+        self.faults.clear()
+        return Response(status_code=204)
+
+    async def _list_requests(self, request: Request) -> Response:
+        pattern = request.query_params.get("path", "")
+        served = self.traffic.all()
+        return JSONResponse([row for row in served if re.search(pattern, str(row["path"]))])
+
+    async def _clear_requests(self, _request: Request) -> Response:
+        self.traffic.clear()
+        return Response(status_code=204)
+
+
+def create_app(data_dir: Path) -> Starlette:
+    """The providers' sandbox as an ASGI app for uvicorn; faults in wait are kept in `data_dir`."""
+    return ProvidersApp(data_dir)
+
+
+def _provider(scope: Scope) -> Provider | None:
+    for provider in PROVIDERS:
+        if scope["path"].startswith(provider.prefix + "/"):
+            return provider
+    return None
+
+
+def _token(scope: Scope, provider: Provider) -> str | None:
+    """The page token that a request carries."""
+    told: dict[str, list[str]] = parse_qs(scope["query_string"].decode("latin-1"))
+    values = told.get(provider.dialect.page_param)
+    return values[0] if values else None
+
+
+def _noting(send: Send, served: Served) -> Send:
+    async def note(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            served.status = message["status"]
+        await send(message)
+
+    return note
