@@ -1,0 +1,52 @@
+-- OpenAI's share of cost_daily: computed cost by day, model, tier and project.
+-- Columns are FOCUS 1.2's (and ServiceProviderName, HostProviderName of 1.3); x_ is ours.
+SELECT
+  usage_date AS x_UsageDate,
+  'openai' AS x_Provider,
+  'openai_cost_daily' AS x_SourceTable,
+  'computed' AS x_Basis,
+  pricing_status AS x_PricingStatus,
+  unpriced_reason AS x_UnpricedReason,
+  price_caveat AS x_PriceCaveat,
+  price_version AS x_PriceVersion,
+  model AS x_Model,
+  COALESCE(priced_tier, service_tier) AS x_ServiceTier,
+  endpoint AS x_Endpoint,
+  SUM(num_model_requests) AS x_Requests,
+  SUM(billed_cost) AS BilledCost,
+  SUM(contracted_cost) AS ContractedCost,
+  SUM(effective_cost) AS EffectiveCost,
+  SUM(list_cost) AS ListCost,
+  COALESCE(currency, 'USD') AS BillingCurrency,
+  TIMESTAMP(usage_date) AS ChargePeriodStart,
+  TIMESTAMP(DATE_ADD(usage_date, INTERVAL 1 DAY)) AS ChargePeriodEnd,
+  TIMESTAMP(DATE_TRUNC(usage_date, MONTH)) AS BillingPeriodStart,
+  TIMESTAMP(DATE_ADD(DATE_TRUNC(usage_date, MONTH), INTERVAL 1 MONTH)) AS BillingPeriodEnd,
+  'Usage' AS ChargeCategory,
+  CONCAT(COALESCE(model, 'unknown model'), ' ', endpoint) AS ChargeDescription,
+  SUM(total_tokens) AS ConsumedQuantity,
+  'Tokens' AS ConsumedUnit,
+  'AI and Machine Learning' AS ServiceCategory,
+  'OpenAI API' AS ServiceName,
+  'OpenAI' AS ProviderName,
+  'OpenAI' AS PublisherName,
+  'OpenAI' AS InvoiceIssuerName,
+  'OpenAI' AS ServiceProviderName,
+  'OpenAI' AS HostProviderName,
+  model AS SkuId,
+  endpoint AS SkuMeter,
+  IF(
+    price_model_id IS NULL,
+    NULL,
+    CONCAT(
+      price_model_id, '/', priced_tier, '@', FORMAT_DATE('%Y-%m-%d', price_effective_from),
+      IF(price_is_override, '/own', '')
+    )
+  ) AS SkuPriceId,
+  project_id AS SubAccountId,
+  IF(project_id IS NULL, NULL, 'Project') AS SubAccountType
+FROM `{{ project }}.{{ dataset }}.openai_cost_daily`
+GROUP BY
+  usage_date, pricing_status, unpriced_reason, price_caveat, price_version, model, priced_tier,
+  service_tier, endpoint, currency, price_model_id, price_effective_from, price_is_override,
+  project_id

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from convergence.errors import PriceBookError
+from convergence.processors.generic.price_book import PriceBook, digest
+
+COLUMNS = {
+    "model_id": "STRING",
+    "service_tier": "STRING",
+    "currency": "STRING",
+    "is_override": "BOOL",
+    "input_per_million": "NUMERIC",
+    "output_per_million": "NUMERIC",
+    "effective_from": "DATE",
+    "effective_to": "DATE",
+    "effective_basis": "STRING",
+    "source_url": "STRING",
+    "source_date": "DATE",
+    "updated_at": "TIMESTAMP",
+}
+HEADER = (
+    "model_id,service_tier,currency,input_per_million,output_per_million,"
+    "effective_from,effective_to,effective_basis,source_url,source_date"
+)
+GOOD = "gpt-4o,standard,USD,2.5,10,2024-10-02,,announced,https://openai.com,2024-10-02"
+
+
+def read(tmp_path: Path, *lines: str, header: str = HEADER) -> PriceBook:
+    path = tmp_path / "prices.csv"
+    path.write_text("\n".join((header, *lines)) + "\n")
+    return PriceBook.read(path, columns=COLUMNS)
+
+
+def faults(tmp_path: Path, *lines: str, header: str = HEADER) -> list[str]:
+    with pytest.raises(PriceBookError) as caught:
+        read(tmp_path, *lines, header=header)
+    found = caught.value.facts["faults"]
+    assert isinstance(found, list)
+    return found
+
+
+def test_a_good_book_keeps_amounts_exact(tmp_path: Path) -> None:
+    book = read(tmp_path, GOOD)
+    (price,) = book.prices
+    assert price.values["input_per_million"] == Decimal("2.5")
+    assert price.effective_from == date(2024, 10, 2)
+    assert price.effective_to == date.max
+    assert book.rows()[0]["output_per_million"] == "10"
+    assert "effective_to" not in book.rows()[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("2.5,10", "-2.5,10", "prices.csv:2: input_per_million: -2.5 is negative"),
+        ("2.5,10", "2.5,ten", "prices.csv:2: output_per_million: 'ten' is no NUMERIC"),
+        ("2.5,10", "NaN,10", "prices.csv:2: input_per_million: 'NaN' is no NUMERIC"),
+        (
+            "2.5,10",
+            "0.0000000001,10",
+            "prices.csv:2: input_per_million: '0.0000000001' is no NUMERIC: more",
+        ),
+        ("2.5,10", ",", "prices.csv:2: (row): no rate at all"),
+        ("10-02,,", "10-02,2024-10-02,", "prices.csv:2: effective_to: 2024-10-02 ends"),
+        ("10-02,,", "10-02,2024-09-01,", "prices.csv:2: effective_to: 2024-09-01 ends"),
+        ("2024-10-02,,", "2024-13-02,,", "prices.csv:2: effective_from: "),
+        ("2024-10-02,,", ",,", "prices.csv:2: effective_from: must not be empty"),
+        ("standard", "express", "prices.csv:2: service_tier: 'express' is none of"),
+        ("announced", "guessed", "prices.csv:2: effective_basis: 'guessed' is none of"),
+        ("https://openai.com", "", "prices.csv:2: source_url: must not be empty"),
+        ("https://openai.com", "http://openai.com", "prices.csv:2: source_url: must be"),
+        (",2024-10-02\n", ",\n", "prices.csv:2: source_date: must not be empty"),
+        ("gpt-4o", "", "prices.csv:2: model_id: must not be empty"),
+        (",USD", "", "prices.csv:2: (row): "),
+        ("USD", "USD,EUR", "prices.csv:2: (row): "),
+    ],
+)
+def test_each_fault_names_file_line_and_field(
+    tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    line = (GOOD + "\n").replace(old, new, 1).strip("\n")
+    assert any(fault.startswith(told) for fault in faults(tmp_path, line))
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    bad = GOOD.replace("2.5,10", "-1,x")
+    found = faults(tmp_path, bad, GOOD.replace("standard", "slow"))
+    assert [fault.split(":")[1] for fault in found] == ["2", "3"]
+
+
+def test_prices_of_one_sku_must_not_overlap(tmp_path: Path) -> None:
+    ended = GOOD.replace("10-02,,", "10-02,2025-01-02,")
+    early = GOOD.replace("2024-10-02,,", "2025-01-01,,")
+    (fault,) = faults(tmp_path, ended, early)
+    assert fault.startswith("prices.csv:3: effective_from: 2025-01-01 overlaps line 2:")
+    assert "gpt-4o/standard" in fault
+
+
+def test_a_price_may_begin_on_the_day_another_ends_and_other_tiers_are_free(tmp_path: Path) -> None:
+    ended = GOOD.replace("10-02,,", "10-02,2025-01-02,")
+    next_one = GOOD.replace("2024-10-02,,", "2025-01-02,,")
+    batch = GOOD.replace("standard", "batch")
+    assert len(read(tmp_path, ended, next_one, batch).prices) == 3
+
+
+def test_the_same_price_twice_is_an_overlap(tmp_path: Path) -> None:
+    assert len(faults(tmp_path, GOOD, GOOD)) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        (HEADER.replace(",currency", ""), "prices.csv:1: currency: the column is missing"),
+        (HEADER + ",colour", "prices.csv:1: colour: no such column"),
+        (HEADER + ",currency", "prices.csv:1: currency: the column is there twice"),
+        (HEADER + ",is_override", "prices.csv:1: is_override: no such column"),
+    ],
+)
+def test_a_header_that_does_not_fit_is_named(tmp_path: Path, header: str, told: str) -> None:
+    assert any(fault.startswith(told) for fault in faults(tmp_path, GOOD, header=header))
+
+
+AMOUNTS = st.decimals(min_value=0, max_value=10**6, places=9)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.text("ab", min_size=1), AMOUNTS), max_size=5))
+def test_a_digest_depends_on_content_only(rows: list[tuple[str, Decimal]]) -> None:
+    prices = [{"model_id": name, "rate": amount, "to": None} for name, amount in rows]
+    longer = [
+        {"to": None, "rate": amount + Decimal("0e-12"), "model_id": name} for name, amount in rows
+    ]
+    assert digest(prices) == digest(reversed(longer))
+    if rows:
+        assert digest(prices) != digest([{**prices[0], "rate": Decimal(-1)}, *prices[1:]])
