@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from typing import Any, Final
@@ -80,9 +80,14 @@ def is_passing(error: BaseException) -> bool:
         return True
     if isinstance(error, google_errors.GoogleAPICallError):
         if (reason := reason_of(error)) is not None:
-            return reason in PASSING_REASONS or bool(_DML_CONTENTION.search(str(error)))
+            return is_passing_reason(reason, str(error))
         return isinstance(error, google_errors.TooManyRequests | google_errors.ServerError)
     return False
+
+
+def is_passing_reason(reason: str, message: str) -> bool:
+    """Whether a job that ended for this reason may succeed when it is run again."""
+    return reason in PASSING_REASONS or bool(_DML_CONTENTION.search(message))
 
 
 def is_worth_a_call(error: BaseException) -> bool:
@@ -92,24 +97,35 @@ def is_worth_a_call(error: BaseException) -> bool:
 
 def translate(error: BaseException, *, doing: str, **facts: object) -> ConvergenceError:
     """The error of ours that says what the reader should do about one from the client."""
-    known = {name: value for name, value in facts.items() if value is not None}
-    message = _message(error)
-    if isinstance(error, google_errors.NotFound) and _CENTRAL_MISSING.search(str(error)):
-        return NotBootstrappedError(
-            "The central dataset or one of its tables is missing: run bootstrap first",
-            doing=doing,
-            answer=message,
-            **known,
-        )
-    if reason := reason_of(error):
-        known["reason"] = reason
-    kind = WarehouseUnavailableError if is_passing(error) else WarehouseError
-    sentence = (
-        "BigQuery can't do it at present"
-        if kind is WarehouseUnavailableError
-        else "BigQuery refuses it"
+    message = " ".join(str(getattr(error, "message", None) or error).split())
+    return _told(
+        message or type(error).__name__,
+        reason=reason_of(error),
+        passing=is_passing(error),
+        doing=doing,
+        **facts,
     )
-    return kind(sentence, doing=doing, answer=message, **known)
+
+
+def translate_result(result: Mapping[str, str], *, doing: str, **facts: object) -> ConvergenceError:
+    """The same for the `errorResult` of a job that failed."""
+    reason, message = result.get("reason", ""), result.get("message", "")
+    passing = is_passing_reason(reason, message)
+    return _told(message, reason=reason, passing=passing, doing=doing, **facts)
+
+
+def _told(message: str, *, reason: str | None, passing: bool, **facts: object) -> ConvergenceError:
+    known = {name: value for name, value in facts.items() if value is not None}
+    known["answer"] = message[:_LONGEST_MESSAGE]
+    if reason:
+        known["reason"] = reason
+    if _CENTRAL_MISSING.search(message):
+        return NotBootstrappedError(
+            "The central dataset or one of its tables is missing: run bootstrap first", **known
+        )
+    if passing:
+        return WarehouseUnavailableError("BigQuery can't do it at present", **known)
+    return WarehouseError("BigQuery refuses it", **known)
 
 
 @contextmanager
@@ -119,8 +135,3 @@ def translated(doing: str, **facts: object) -> Iterator[None]:
         yield
     except EDGE_ERRORS as error:
         raise translate(error, doing=doing, **facts) from error
-
-
-def _message(error: BaseException) -> str:
-    text = " ".join(str(getattr(error, "message", None) or error).split())
-    return text[:_LONGEST_MESSAGE] or type(error).__name__

@@ -15,7 +15,10 @@ CENTRAL: Final = "organizations"
 """The dataset that holds every org's administration and run records."""
 
 _PROJECT = re.compile(r"(?:[a-z0-9][a-z0-9.-]{0,61}:)?[a-z][a-z0-9-]{4,61}[a-z0-9]")
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
+IDENTIFIER: Final = r"^[A-Za-z_][A-Za-z0-9_]{0,299}$"
+"""A dataset, table or column name; use `fullmatch` in Python, where `$` admits a newline."""
+
+_IDENTIFIER = re.compile(IDENTIFIER)
 _LABEL_CHARS = 63
 _HASH_CHARS = 8
 

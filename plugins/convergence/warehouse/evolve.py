@@ -1,0 +1,201 @@
+"""Tables and views created where missing and widened where behind; never recreated.
+
+A table just recreated refuses streamed rows for minutes, so nothing here drops what holds data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from google.api_core import exceptions as google_errors
+from google.cloud import bigquery
+
+from convergence.errors import SchemaError
+from convergence.warehouse.client import Warehouse
+from convergence.warehouse.datasets import Outcome, new_labels
+from convergence.warehouse.faults import translated
+from convergence.warehouse.names import TableName
+from convergence.warehouse.query import render
+from convergence.warehouse.schemas import FieldSpec, TableSchema, canonical_type
+
+
+def ensure_table(w: Warehouse, name: TableName, schema: TableSchema) -> Outcome:
+    """Create the table, or add what its file has more; columns only the table has stay.
+
+    Raises:
+        SchemaError: the table can't become what the file says; `faults` lists every reason.
+    """
+    with translated("creating a table", table=str(name)):
+        try:
+            table = w.client.get_table(w.reference(name), **w.call)
+        except google_errors.NotFound:
+            try:
+                w.client.create_table(_new_table(w, name, schema), **w.call)
+            except google_errors.Conflict:  # another process was faster
+                table = w.client.get_table(w.reference(name), **w.call)
+            else:
+                return Outcome.CREATED
+        return _update_table(w, name, table, schema)
+
+
+def _new_table(w: Warehouse, name: TableName, schema: TableSchema) -> bigquery.Table:
+    table = bigquery.Table(w.reference(name), schema=schema.to_bigquery())
+    table.description = schema.description
+    table.labels = dict(schema.labels)
+    if schema.partition:
+        table.time_partitioning = schema.partition.to_bigquery()
+        table.require_partition_filter = schema.partition.require_filter
+    if schema.clustering:
+        table.clustering_fields = list(schema.clustering)
+    return table
+
+
+def _update_table(
+    w: Warehouse, name: TableName, table: bigquery.Table, schema: TableSchema
+) -> Outcome:
+    faults = _partition_faults(table, schema)
+    try:
+        fields = merge_fields(table.schema, schema.fields)
+    except SchemaError as error:
+        faults.extend(str(fault) for fault in _listed(error))
+    if faults:
+        raise SchemaError("The table can't become its schema", table=str(name), faults=faults)
+    changed = []
+    if [field.to_api_repr() for field in fields] != [f.to_api_repr() for f in table.schema]:
+        table.schema = fields
+        changed.append("schema")
+    if (table.description or "") != schema.description:
+        table.description = schema.description
+        changed.append("description")
+    if merged := new_labels(table.labels, schema.labels):
+        table.labels = merged
+        changed.append("labels")
+    if list(table.clustering_fields or []) != list(schema.clustering):
+        table.clustering_fields = list(schema.clustering) or None
+        changed.append("clustering_fields")
+    required = bool(schema.partition and schema.partition.require_filter)
+    if bool(table.require_partition_filter) != required:
+        table.require_partition_filter = required
+        changed.append("require_partition_filter")
+    if not changed:
+        return Outcome.UNCHANGED
+    w.client.update_table(table, changed, **w.call)
+    return Outcome.WIDENED
+
+
+def merge_fields(
+    present: Sequence[bigquery.SchemaField], wanted: Sequence[FieldSpec], *, within: str = ""
+) -> list[bigquery.SchemaField]:
+    """The table's columns in their order, brought up to the file, then the file's new ones.
+
+    A column may become NULLABLE from REQUIRED, take a new description, and be added when it is
+    NULLABLE or REPEATED (cloud.google.com/bigquery/docs/managing-table-schemas).
+
+    Raises:
+        SchemaError: `faults` lists every change that BigQuery does not allow.
+    """
+    specs = {spec.name.lower(): spec for spec in wanted}
+    known = {field.name.lower() for field in present}
+    faults: list[str] = []
+    merged: list[bigquery.SchemaField] = []
+    for field in present:
+        spec = specs.get(field.name.lower())
+        if spec is None:
+            merged.append(field)
+            continue
+        try:
+            merged.append(_merge(field, spec, path=f"{within}{field.name}"))
+        except SchemaError as error:
+            faults.extend(_listed(error))
+    for spec in wanted:
+        if spec.name.lower() in known:
+            continue
+        if spec.mode == "REQUIRED":
+            faults.append(f"{within}{spec.name}: a new column can't be REQUIRED")
+        merged.append(spec.to_bigquery())
+    if faults:
+        raise SchemaError("Columns can't change so", faults=faults)
+    return merged
+
+
+def _merge(field: bigquery.SchemaField, spec: FieldSpec, *, path: str) -> bigquery.SchemaField:
+    faults = []
+    if canonical_type(field.field_type) != spec.type:
+        faults.append(f"{path}: is {canonical_type(field.field_type)}, can't become {spec.type}")
+    if field.mode != spec.mode and (field.mode, spec.mode) != ("REQUIRED", "NULLABLE"):
+        faults.append(f"{path}: is {field.mode}, can't become {spec.mode}")
+    if (field.precision, field.scale or 0) != (spec.precision, spec.scale or 0):
+        faults.append(f"{path}: has another precision or scale")
+    if faults:
+        raise SchemaError("Columns can't change so", faults=faults)
+    inner = merge_fields(field.fields, spec.fields, within=f"{path}.")
+    resource = field.to_api_repr() | {"mode": spec.mode, "description": spec.description}
+    if inner:
+        resource["fields"] = [part.to_api_repr() for part in inner]
+    return bigquery.SchemaField.from_api_repr(resource)
+
+
+def _partition_faults(table: bigquery.Table, schema: TableSchema) -> list[str]:
+    present = table.time_partitioning
+    now = (present.type_, present.field) if present else None
+    want = (schema.partition.type, schema.partition.field) if schema.partition else None
+    return [] if now == want else [f"is partitioned by {now}, can't become {want}"]
+
+
+def ensure_view(
+    w: Warehouse,
+    name: TableName,
+    sql_path: Path,
+    *,
+    identifiers: Mapping[str, str] | None = None,
+    description: str = "",
+    labels: Mapping[str, str] | None = None,
+) -> Outcome:
+    """Create the view, or give it the file's present SQL.
+
+    Raises:
+        SchemaError: a table stands in the view's place.
+    """
+    sql = render(w, sql_path, {"dataset": name.dataset, **(identifiers or {})}).strip()
+    wanted = bigquery.Table(w.reference(name))
+    wanted.view_query = sql
+    wanted.view_use_legacy_sql = False
+    wanted.description = description
+    wanted.labels = dict(labels or {})
+    with translated("creating a view", view=str(name)):
+        try:
+            view = w.client.get_table(w.reference(name), **w.call)
+        except google_errors.NotFound:
+            try:
+                w.client.create_table(wanted, **w.call)
+            except google_errors.Conflict:  # another process was faster
+                view = w.client.get_table(w.reference(name), **w.call)
+            else:
+                return Outcome.CREATED
+        if view.table_type != "VIEW":
+            raise SchemaError("A table stands in the view's place", view=str(name))
+        return _update_view(w, view, wanted)
+
+
+def _update_view(w: Warehouse, view: bigquery.Table, wanted: bigquery.Table) -> Outcome:
+    changed = []
+    if (view.view_query or "").strip() != wanted.view_query:
+        view.view_query = wanted.view_query
+        view.view_use_legacy_sql = False
+        changed += ["view_query", "view_use_legacy_sql"]
+    if (view.description or "") != (wanted.description or ""):
+        view.description = wanted.description
+        changed.append("description")
+    if merged := new_labels(view.labels, wanted.labels):
+        view.labels = merged
+        changed.append("labels")
+    if not changed:
+        return Outcome.UNCHANGED
+    w.client.update_table(view, changed, **w.call)
+    return Outcome.WIDENED
+
+
+def _listed(error: SchemaError) -> list[str]:
+    faults = error.facts["faults"]
+    return list(faults) if isinstance(faults, list) else [str(error)]

@@ -1,0 +1,131 @@
+"""Rows appended to append-only tables by streaming inserts, at least once."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from google.api_core import exceptions as google_errors
+
+from convergence.errors import ConfigurationError, WarehouseError, WarehouseUnavailableError
+from convergence.warehouse.client import Warehouse
+from convergence.warehouse.faults import translated
+from convergence.warehouse.names import CENTRAL, TableName
+
+BATCH_ROWS: Final = 500  # Google's advice (cloud.google.com/bigquery/quotas#streaming_inserts)
+BATCH_BYTES: Final = 5 * 1024**2  # half of the limit of a request
+_FAULTS_SHOWN: Final = 5
+
+
+def append(w: Warehouse, table: TableName, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
+    """Append rows, each with an id that BigQuery uses to drop a repeated one, as best it can.
+
+    A batch goes in whole or not at all, but batches before a failing one are in: readers take
+    the newest row of a thing, or drop equal ids, and never count rows.
+
+    Args:
+        w: the warehouse.
+        table: an append-only table, never one that is published by partition.
+        rows: (id, values); str, int, bool, Decimal, date, aware datetime, bytes, None, and lists
+            and mappings of these. A JSON column takes a JSON text.
+
+    Returns:
+        How many rows were sent.
+
+    Raises:
+        NotBootstrappedError: the table is a missing central one.
+        WarehouseUnavailableError: no answer, or the table was created or widened minutes ago and
+            is not known everywhere yet.
+        WarehouseError: a row does not fit the table; facts name the column.
+    """
+    sent = 0
+    for batch in _batches(rows):
+        _send(w, table, batch)
+        sent += len(batch)
+    return sent
+
+
+def _send(w: Warehouse, table: TableName, batch: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    with translated("appending rows", table=str(table)):
+        try:
+            faults = w.client.insert_rows_json(
+                w.path_of(table),
+                [values for _, values in batch],
+                row_ids=[row_id for row_id, _ in batch],
+                skip_invalid_rows=False,
+                ignore_unknown_values=False,
+                **w.call,
+            )
+        except google_errors.NotFound as error:
+            if table.dataset == CENTRAL:
+                raise  # translated into "run bootstrap first"
+            raise WarehouseUnavailableError(
+                "The table is missing, or too new to take rows", table=str(table)
+            ) from error
+    if faults:
+        raise _refused(table, faults)
+
+
+def _refused(table: TableName, faults: Sequence[Any]) -> Exception:
+    # With one bad row the good ones come back as "stopped".
+    told = [
+        f"row {entry['index']}: {fault.get('location') or ''}: {fault.get('message') or ''}"
+        for entry in faults
+        for fault in entry["errors"]
+        if fault.get("reason") != "stopped"
+    ]
+    shown = told[:_FAULTS_SHOWN]
+    if told and all("no such field" in fault.lower() for fault in told):
+        return WarehouseUnavailableError(
+            "The table lacks a column, or was widened too recently", table=str(table), faults=shown
+        )
+    return WarehouseError("Rows do not fit the table", table=str(table), faults=shown)
+
+
+def _batches(
+    rows: Iterable[tuple[str, Mapping[str, Any]]],
+) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    batch: list[tuple[str, dict[str, Any]]] = []
+    size = 0
+    for row_id, row in rows:
+        values = {name: wire(value) for name, value in row.items() if value is not None}
+        weight = len(json.dumps(values))
+        if batch and (len(batch) == BATCH_ROWS or size + weight > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append((row_id, values))
+        size += weight
+    if batch:
+        yield batch
+
+
+def wire(value: object) -> object:
+    """A value as BigQuery's JSON takes it, without loss: amounts and times as strings."""
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, Mapping):
+        return {name: wire(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [wire(inner) for inner in value]
+    return _text(value)
+
+
+def _text(value: object) -> str:
+    match value:
+        case Decimal():
+            return format(value, "f")
+        case datetime() if value.tzinfo is not None:
+            return value.astimezone(UTC).isoformat()
+        case date() if not isinstance(value, datetime):
+            return value.isoformat()
+        case bytes():
+            return base64.b64encode(value).decode("ascii")
+        case _:
+            raise ConfigurationError(
+                "No BigQuery form for this value (a float, or a datetime without time zone?)",
+                python_type=type(value).__name__,
+            )
