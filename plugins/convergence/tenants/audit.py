@@ -1,0 +1,119 @@
+"""The audit log: who did what to which org, kept with the change and shipped append-only.
+
+A change is announced before it is made and its result told after. Who can't announce it can't
+make it, since the announcement's transaction fails first.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from sqlalchemy import Connection
+
+from convergence.errors import ConvergenceError
+from convergence.state import outbox
+from convergence.state.store import StateStore
+
+AUDIT_LOG = "org_audit_logs"
+# Rows about no org; no slug can hold the tilde.
+PLATFORM = "~platform"
+
+
+class Result(StrEnum):
+    """What an audit row says of its action."""
+
+    ATTEMPTED = "ATTEMPTED"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    REFUSED = "REFUSED"
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who acts, and how the request came in.
+
+    Attributes:
+        kind: the root key, an org key, or Convergence itself.
+        id: a key's id, never the key; for the system, the DAG run or tool that acts.
+    """
+
+    kind: Literal["root", "org_key", "system"]
+    id: str
+    request_id: str | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True)
+class Act:
+    """One change: `action` such as `api_key.issue`, `target` the id of what it is done to."""
+
+    org_slug: str
+    by: Actor
+    action: str
+    target: str
+
+
+def append(
+    conn: Connection,
+    act: Act,
+    *,
+    result: Result,
+    now: datetime,
+    details: Mapping[str, Any] | None = None,
+) -> str:
+    """Add an audit row in the caller's transaction and give its id.
+
+    Args:
+        conn: the transaction of the change that the row tells of.
+        act: who does what to what.
+        result: how far it came.
+        now: the instant.
+        details: more facts, JSON, without secrets.
+    """
+    audit_id = f"aud_{uuid.uuid4().hex}"
+    row = {
+        "org_slug": act.org_slug,
+        "audit_id": audit_id,
+        "occurred_at": now,
+        "actor": act.by.id,
+        "actor_type": act.by.kind,
+        "action": act.action,
+        "target": act.target,
+        "result": result,
+        "request_id": act.by.request_id,
+        "address": act.by.address,
+        "details": json.dumps(dict(details), sort_keys=True) if details else None,
+    }
+    outbox.enqueue(conn, AUDIT_LOG, row)
+    return audit_id
+
+
+@contextmanager
+def audited(
+    store: StateStore, act: Act, *, now: datetime, details: Mapping[str, Any] | None = None
+) -> Iterator[None]:
+    """Announce a change outside the store, let it happen, and tell how it ended.
+
+    Raises:
+        StateUnavailableError: it can't be announced; the change was not begun.
+    """
+    with store.begin() as conn:
+        attempt = append(conn, act, result=Result.ATTEMPTED, now=now, details=details)
+    try:
+        yield
+    except BaseException as error:
+        code = error.code if isinstance(error, ConvergenceError) else type(error).__name__
+        told = {"attempt": attempt, "error": code}
+        with store.begin() as conn:
+            append(conn, act, result=Result.FAILED, now=datetime.now(UTC), details=told)
+        raise
+    with store.begin() as conn:
+        told = {"attempt": attempt}
+        append(conn, act, result=Result.SUCCEEDED, now=datetime.now(UTC), details=told)

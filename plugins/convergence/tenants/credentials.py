@@ -1,0 +1,195 @@
+"""Provider credentials: encrypted by whoever takes them, decrypted only where they are used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import uuid
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal
+
+from convergence.errors import IntegrationInvalidError, NotFoundError
+from convergence.security.kms import KeyManager, credential_aad
+from convergence.security.redaction import register_secret
+from convergence.state.store import StateStore
+from convergence.tenants.audit import Act, Actor, audited
+from convergence.warehouse.client import Warehouse
+from convergence.warehouse.params import typed
+from convergence.warehouse.query import Row, run_file
+
+ValidationStatus = Literal["VALID", "INVALID", "PENDING"]
+
+_PROVIDER_IN_TABLES = re.compile(r"[A-Z][A-Z0-9_]*")
+_SECRET_FIELDS = re.compile(r"key|secret|token|password", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A stored credential as it may be shown.
+
+    Attributes:
+        provider: as tables name it, such as OPENAI.
+        fingerprint: tells two credentials apart and says nothing of them.
+        connected_on: UTC day of the org's first credential for this provider.
+    """
+
+    org_slug: str
+    credential_id: str
+    provider: str
+    credential_name: str
+    fingerprint: str
+    validation_status: str
+    last_validated_at: datetime | None
+    validation_error: str | None
+    connected_on: date
+    created_at: datetime
+    updated_at: datetime
+
+
+class Credentials:
+    """The orgs' provider credentials, at most one active per org and provider."""
+
+    def __init__(self, store: StateStore, warehouse: Warehouse, kms: KeyManager) -> None:
+        self._store = store
+        self._warehouse = warehouse
+        self._kms = kms
+
+    def put(
+        self,
+        org_slug: str,
+        provider: str,
+        secret: str,
+        *,
+        credential_name: str,
+        validation_status: ValidationStatus,
+        by: Actor,
+        now: datetime,
+        validation_error: str | None = None,
+    ) -> Credential:
+        """Encrypt and store a credential; the one before it is dropped in the same statement.
+
+        Args:
+            org_slug: whose it is.
+            provider: as tables name it, such as OPENAI.
+            secret: the plaintext, already validated or PENDING.
+            credential_name: the org's own name for it.
+            validation_status: what the provider said to it.
+            by: who connects the provider.
+            now: the instant of the validation.
+            validation_error: why it is not VALID, without the secret.
+        """
+        _check_provider(provider)
+        credential_id = f"cred_{uuid.uuid4().hex[:16]}"
+        with audited(self._store, Act(org_slug, by, "credential.store", credential_id), now=now):
+            aad = credential_aad(org_slug, provider, credential_id)
+            sealed = self._kms.encrypt(secret.encode(), aad=aad)
+            self._run(
+                "credential_replace",
+                org_slug=org_slug,
+                provider=provider,
+                credential_id=credential_id,
+                credential_name=credential_name,
+                ciphertext=sealed.data,
+                kms_key_version=sealed.key_version,
+                fingerprint=fingerprint(secret),
+                validation_status=validation_status,
+                validation_error=typed(validation_error, "STRING"),
+                today=now.date(),
+                now=now,
+            )
+        return self.get(org_slug, provider)
+
+    def open(self, org_slug: str, provider: str) -> str:
+        """Decrypt the org's credential in this process; it is masked in its logs from here on.
+
+        Raises:
+            IntegrationInvalidError: the org has no credential for this provider.
+            DecryptionError: the ciphertext is another org's or provider's, or damaged.
+        """
+        _check_provider(provider)
+        rows = self._run("credential_open", org_slug=org_slug, provider=provider)
+        if not rows:
+            raise IntegrationInvalidError("The provider is not connected", provider=provider)
+        aad = credential_aad(org_slug, provider, rows[0]["credential_id"])
+        secret = self._kms.decrypt(rows[0]["ciphertext"], aad=aad).decode()
+        _mask(secret)
+        return secret
+
+    def get(self, org_slug: str, provider: str) -> Credential:
+        """The org's active credential for a provider, without its secret.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        found = [item for item in self.list_for(org_slug) if item.provider == provider]
+        if not found:
+            raise NotFoundError("The provider is not connected", provider=provider)
+        return found[0]
+
+    def list_for(self, org_slug: str) -> list[Credential]:
+        """The org's active credentials by provider, without their secrets."""
+        return [_credential(row) for row in self._run("credentials_list", org_slug=org_slug)]
+
+    def record_validation(
+        self,
+        org_slug: str,
+        credential_id: str,
+        *,
+        status: ValidationStatus,
+        error: str | None,
+        now: datetime,
+    ) -> None:
+        """Record what a later validation of a stored credential found."""
+        self._run(
+            "credential_validated",
+            org_slug=org_slug,
+            credential_id=credential_id,
+            validation_status=status,
+            validation_error=typed(error, "STRING"),
+            now=now,
+        )
+
+    def delete(self, org_slug: str, provider: str, *, by: Actor, now: datetime) -> None:
+        """Mark the org's credential DELETED and drop its ciphertext.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        _check_provider(provider)
+        credential = self.get(org_slug, provider)
+        act = Act(org_slug, by, "credential.delete", credential.credential_id)
+        with audited(self._store, act, now=now):
+            self._run("credential_delete", org_slug=org_slug, provider=provider, now=now)
+
+    def _run(self, name: str, **params: object) -> list[Row]:
+        path = self._warehouse.sql(f"tenants/{name}.sql")
+        return run_file(self._warehouse, path, params=params)
+
+
+def fingerprint(secret: str) -> str:
+    """16 hex characters of the SHA-256 of a credential."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:16]
+
+
+def _check_provider(provider: str) -> None:
+    if not _PROVIDER_IN_TABLES.fullmatch(provider):
+        raise ValueError(f"{provider!r} is not a provider's name in tables, such as OPENAI")
+
+
+def _mask(secret: str) -> None:
+    """Mask the credential, and the secret values of one that is a JSON object."""
+    register_secret(secret)
+    try:
+        parts = json.loads(secret)
+    except ValueError:
+        return
+    if isinstance(parts, dict):
+        for name, value in parts.items():
+            if isinstance(value, str) and _SECRET_FIELDS.search(name) and "://" not in value:
+                register_secret(value)
+
+
+def _credential(row: Row) -> Credential:
+    return Credential(**{name: row[name] for name in Credential.__dataclass_fields__})

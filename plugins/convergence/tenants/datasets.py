@@ -1,0 +1,80 @@
+"""The kinds of dataset of `system/dataset_types.yml`: how each is named and what it is given."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, PositiveInt
+
+from convergence.config_files import Strict, read_config
+from convergence.security.keys import check_slug
+from convergence.settings import Settings
+from convergence.warehouse.names import check_identifier
+
+# https://cloud.google.com/bigquery/docs/labels-intro#requirements
+LabelKey = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+LabelValue = Annotated[str, Field(pattern=r"^[a-z0-9_-]{0,63}$")]
+
+
+class DatasetType(Strict):
+    """One kind of dataset; `{org_slug}` and `{env}` in its name and description are filled in."""
+
+    name: str
+    description: str
+    location: str | None = None
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
+    default_table_expiration_days: PositiveInt | None = None
+    default_partition_expiration_days: PositiveInt | None = None
+
+
+class DatasetTypes(Strict):
+    """Every kind of dataset."""
+
+    central: DatasetType
+    per_org: DatasetType
+
+
+class _File(Strict):
+    dataset_types: DatasetTypes
+
+
+def dataset_types(settings: Settings) -> DatasetTypes:
+    """The kinds as the file says.
+
+    Raises:
+        ConfigurationError: the file is wrong.
+    """
+    return _read(settings.configs_dir / "system" / "dataset_types.yml")
+
+
+def central_dataset(settings: Settings) -> DatasetType:
+    """The dataset of all orgs' administration, ready to be made."""
+    return _filled(dataset_types(settings).central, settings, org_slug="")
+
+
+def org_dataset(settings: Settings, org_slug: str) -> DatasetType:
+    """An org's dataset, ready to be made.
+
+    Raises:
+        RequestError: the slug is none.
+    """
+    return _filled(dataset_types(settings).per_org, settings, org_slug=check_slug(org_slug))
+
+
+def _filled(kind: DatasetType, settings: Settings, *, org_slug: str) -> DatasetType:
+    values = {"org_slug": org_slug, "env": settings.environment.dataset_suffix}
+    name = check_identifier(kind.name.format_map(values))
+    return kind.model_copy(
+        update={
+            "name": name,
+            "description": kind.description.format_map(values),
+            "location": kind.location or settings.bigquery_location,
+        }
+    )
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path) -> DatasetTypes:
+    return read_config(path, _File).dataset_types

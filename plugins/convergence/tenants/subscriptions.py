@@ -1,0 +1,176 @@
+"""Subscriptions: an org's plan, and whether it may run at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from convergence.errors import NotFoundError, RequestError
+from convergence.state.store import StateStore
+from convergence.tenants import quotas
+from convergence.tenants.audit import Act, Actor, audited
+from convergence.warehouse.client import Warehouse
+from convergence.warehouse.params import typed
+from convergence.warehouse.query import Row, run_file
+
+STATUSES = ("TRIAL", "ACTIVE", "SUSPENDED", "CANCELLED")
+
+# What the frontend's billing says, and what it means here.
+_BILLING = {
+    "trialing": "TRIAL",
+    "active": "ACTIVE",
+    "past_due": "SUSPENDED",
+    "paused": "SUSPENDED",
+    "incomplete": "SUSPENDED",
+    "canceled": "CANCELLED",
+}
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """An org's subscription; times are UTC, the period and the trial's end exclusive."""
+
+    org_slug: str
+    subscription_id: str
+    plan: str
+    status: str
+    trial_ends_at: datetime | None
+    period_start: datetime | None
+    period_end: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+    def allows_runs(self, now: datetime) -> bool:
+        """Whether it is ACTIVE or in a trial that has not ended."""
+        if self.status == "TRIAL":
+            return self.trial_ends_at is not None and self.trial_ends_at > now
+        return self.status == "ACTIVE"
+
+
+def status_of(told: str) -> str:
+    """A status of ours for one of ours or one of the frontend's billing.
+
+    Raises:
+        RequestError: it is neither.
+    """
+    if told in STATUSES:
+        return told
+    if told in _BILLING:
+        return _BILLING[told]
+    accepted = sorted((*STATUSES, *_BILLING))
+    raise RequestError("There is no such subscription status", status=told[:60], accepted=accepted)
+
+
+def create(
+    store: StateStore,
+    warehouse: Warehouse,
+    *,
+    org_slug: str,
+    plan: str,
+    by: Actor,
+    now: datetime,
+) -> Subscription:
+    """Give a new org its plan's subscription and quota; one that has them keeps its status.
+
+    Raises:
+        RequestError: there is no such plan.
+    """
+    days = quotas.plan(plan).trial_days
+    status = "TRIAL" if days else "ACTIVE"
+    with audited(store, Act(org_slug, by, "subscription.create", plan), now=now):
+        _run(
+            warehouse,
+            "subscription_create",
+            org_slug=org_slug,
+            plan=plan,
+            status=status,
+            trial_ends_at=now + timedelta(days=days) if days else None,
+            now=now,
+        )
+    quotas.apply(store, warehouse, org_slug=org_slug, plan_name=plan, by=by, now=now)
+    return get(warehouse, org_slug)
+
+
+def put(
+    store: StateStore,
+    warehouse: Warehouse,
+    *,
+    org_slug: str,
+    status: str,
+    by: Actor,
+    now: datetime,
+    trial_ends_at: datetime | None = None,
+    plan: str | None = None,
+) -> Subscription:
+    """Change an org's status, and its plan and limits when a plan is given.
+
+    Args:
+        store: where the audit is kept.
+        warehouse: where the subscription is.
+        org_slug: the org.
+        status: ours or the frontend's billing status.
+        by: who changes it.
+        now: the instant.
+        trial_ends_at: needed to begin a trial; kept as it was when not given.
+        plan: the new plan.
+
+    Raises:
+        NotFoundError: the org has no subscription.
+        RequestError: unknown status or plan, or a trial without an end.
+    """
+    wanted = status_of(status)
+    present = get(warehouse, org_slug)
+    ends = trial_ends_at or present.trial_ends_at
+    if wanted == "TRIAL" and ends is None:
+        raise RequestError("A trial needs its end", field="trial_ends_at")
+    if plan is not None:
+        quotas.plan(plan)
+    details = {"from": present.status, "to": wanted, "plan": plan or present.plan}
+    act = Act(org_slug, by, "subscription.change", present.subscription_id)
+    with audited(store, act, now=now, details=details):
+        _run(
+            warehouse,
+            "subscription_put",
+            org_slug=org_slug,
+            plan=plan or present.plan,
+            status=wanted,
+            trial_ends_at=ends,
+            now=now,
+        )
+    if plan is not None and plan != present.plan:
+        quotas.apply(store, warehouse, org_slug=org_slug, plan_name=plan, by=by, now=now)
+    return get(warehouse, org_slug)
+
+
+def get(warehouse: Warehouse, org_slug: str) -> Subscription:
+    """The org's subscription.
+
+    Raises:
+        NotFoundError: it has none.
+    """
+    rows = run_file(
+        warehouse, warehouse.sql("tenants/subscription_get.sql"), params={"org_slug": org_slug}
+    )
+    if not rows:
+        raise NotFoundError("The organization has no subscription")
+    return Subscription(**{name: rows[0][name] for name in Subscription.__dataclass_fields__})
+
+
+def _run(
+    warehouse: Warehouse,
+    name: str,
+    *,
+    org_slug: str,
+    plan: str,
+    status: str,
+    trial_ends_at: datetime | None,
+    now: datetime,
+) -> list[Row]:
+    params = {
+        "org_slug": org_slug,
+        "plan": plan,
+        "status": status,
+        "trial_ends_at": typed(trial_ends_at, "TIMESTAMP"),
+        "now": now,
+    }
+    return run_file(warehouse, warehouse.sql(f"tenants/{name}.sql"), params=params)
