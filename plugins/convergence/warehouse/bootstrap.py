@@ -5,7 +5,6 @@ The central dataset is one such folder, the part of an org's dataset that every 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Self
@@ -18,6 +17,7 @@ from convergence.warehouse.client import Warehouse
 from convergence.warehouse.datasets import Outcome, ensure_dataset
 from convergence.warehouse.evolve import ensure_table, ensure_view
 from convergence.warehouse.names import IDENTIFIER, TableName
+from convergence.warehouse.query import Identifiers
 from convergence.warehouse.schemas import TableSchema
 
 _Name = Annotated[str, Field(pattern=IDENTIFIER)]
@@ -122,7 +122,7 @@ def build(
     layout: Layout,
     *,
     dataset: str | None = None,
-    identifiers: Mapping[str, str] | None = None,
+    identifiers: Identifiers | None = None,
 ) -> LayoutReport:
     """Create or widen the dataset, its tables, then its views. Running it again changes nothing.
 

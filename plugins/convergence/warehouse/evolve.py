@@ -16,7 +16,7 @@ from convergence.warehouse.client import Warehouse
 from convergence.warehouse.datasets import Outcome, new_labels
 from convergence.warehouse.faults import translated
 from convergence.warehouse.names import TableName
-from convergence.warehouse.query import render
+from convergence.warehouse.query import Identifiers, render
 from convergence.warehouse.schemas import FieldSpec, TableSchema, canonical_type
 
 
@@ -148,7 +148,7 @@ def ensure_view(
     name: TableName,
     sql_path: Path,
     *,
-    identifiers: Mapping[str, str] | None = None,
+    identifiers: Identifiers | None = None,
     description: str = "",
     labels: Mapping[str, str] | None = None,
 ) -> Outcome:

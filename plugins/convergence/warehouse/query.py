@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 Row: TypeAlias = dict[str, Any]
 """Column name to Python value; NUMERIC is Decimal, TIMESTAMP an aware datetime in UTC."""
 
+Identifiers: TypeAlias = Mapping[str, str | Sequence[str]]
+"""Name in the SQL file to an identifier, or to several for a loop; each is checked."""
+
 _Rows: TypeAlias = RowIterator | _EmptyRowIterator
 
 TRIES: Final = 4
@@ -32,19 +35,17 @@ TRIES: Final = 4
 _jinja = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
 
 
-def render(w: Warehouse, path: Path, identifiers: Mapping[str, str] | None = None) -> str:
+def render(w: Warehouse, path: Path, identifiers: Identifiers | None = None) -> str:
     """The file's SQL with `{{ project }}`, `{{ central }}` and the given identifiers filled in.
 
     Raises:
         ConfigurationError: the file is missing or broken, names an identifier that is not given,
             or an identifier is none.
     """
-    names = {"central": CENTRAL, **(identifiers or {})}
-    checked = {name: check_identifier(value) for name, value in names.items() if name != "project"}
+    names = {"project": w.project, "central": CENTRAL, **(identifiers or {})}
+    checked = {name: _checked(name, value) for name, value in names.items()}
     try:
-        text = _template(path, path.stat().st_mtime_ns).render(
-            project=check_project(names.get("project", w.project)), **checked
-        )
+        text = _template(path, path.stat().st_mtime_ns).render(checked)
     except FileNotFoundError:
         raise ConfigurationError("SQL file is missing", file=str(path)) from None
     except jinja2.TemplateError as error:
@@ -52,6 +53,12 @@ def render(w: Warehouse, path: Path, identifiers: Mapping[str, str] | None = Non
             "SQL file can't be rendered", file=str(path), why=str(error)
         ) from None
     return str(text)
+
+
+def _checked(name: str, value: str | Sequence[str]) -> str | list[str]:
+    if not isinstance(value, str):
+        return [check_identifier(one) for one in value]
+    return check_project(value) if name == "project" else check_identifier(value)
 
 
 @lru_cache(maxsize=256)
