@@ -173,6 +173,12 @@ class ProviderUnavailableError(RetryableError):
     code = "provider_unavailable"
 
 
+class SpoolError(RetryableError):
+    """Raised when the local disk refuses or loses a page or a sealed day (full, read-only)."""
+
+    code = "spool_unavailable"
+
+
 class WarehouseUnavailableError(RetryableError):
     """Raised when BigQuery does not answer or its job ended for a passing reason."""
 
@@ -216,6 +222,12 @@ class ProviderProtocolError(FatalError):
     """Raised when a provider's answer breaks its documented shape (paging loop, bad JSON, …)."""
 
     code = "provider_protocol"
+
+
+class MalformedAnswerError(ProviderProtocolError):
+    """Raised when an answer can't be read at all (cut, no JSON, no UTF-8) however often asked."""
+
+    code = "provider_malformed"
 
 
 class ProviderRefusedError(FatalError):
