@@ -16,9 +16,10 @@ CENTRAL: Final = "organizations"
 
 _PROJECT = re.compile(r"(?:[a-z0-9][a-z0-9.-]{0,61}:)?[a-z][a-z0-9-]{4,61}[a-z0-9]")
 IDENTIFIER: Final = r"^[A-Za-z_][A-Za-z0-9_]{0,299}$"
-"""A dataset, table or column name; use `fullmatch` in Python, where `$` admits a newline."""
+"""A table or column name in a schema file."""
 
-_IDENTIFIER = re.compile(IDENTIFIER)
+# An org's dataset may begin with a digit, as its slug may: SQL files quote every name.
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_]{1,300}")
 _LABEL_CHARS = 63
 _HASH_CHARS = 8
 

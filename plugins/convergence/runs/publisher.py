@@ -1,0 +1,357 @@
+"""Publishing a slice: fenced, once per content, recorded, and recoverable at every step.
+
+What is where when a process dies:
+
+1. before the job: nothing happened;
+2. after the job, before the row: the next try of the same run finds the job by its id and writes
+   the row; another run has another id and publishes the same content again;
+3. after the row: done.
+
+And when two attempts at one slice overlap, the one with the higher number has the newer content.
+The lower one stops before it publishes; where it published after all, it sees the higher number
+afterwards and has the content made again under a number higher still.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from convergence.errors import SupersededError
+from convergence.runs.ledger import Action, Ledger, LedgerRow
+from convergence.runs.slices import Finality, SliceKey, finality, next_finality
+from convergence.state.attempts import newest_attempt, next_attempt
+from convergence.state.store import StateStore
+from convergence.warehouse.client import Warehouse
+from convergence.warehouse.jobs import JobOutcome
+from convergence.warehouse.names import TableName, job_base, partition_id
+from convergence.warehouse.params import Param
+from convergence.warehouse.publish import (
+    is_intact,
+    load_partition,
+    partition_writes,
+    query_partition,
+)
+from convergence.warehouse.query import run_file
+from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.sealed import Money, SealedDay
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The right to publish a slice, until a higher number is given out.
+
+    Take it before the content is made: then the higher number has the newer content.
+
+    Attributes:
+        key: the slice.
+        number: its fence.
+        previous: what the ledger said when it was taken.
+    """
+
+    key: SliceKey
+    number: int
+    previous: LedgerRow | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricedDay:
+    """One day as a query makes it.
+
+    Attributes:
+        sql_path: the SELECT that gives the day's rows.
+        identifiers: for its Jinja.
+        params: for its `@names`.
+        content_hash: of everything the rows follow from: the inputs' hashes, the SQL's text.
+        totals_path: a SELECT of currency, basis, amount over the published day, with the same
+            identifiers and params; without it the ledger records no totals.
+        source_pages: provider pages behind it.
+    """
+
+    sql_path: Path
+    identifiers: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, Param] = field(default_factory=dict)
+    content_hash: str
+    totals_path: Path | None = None
+    source_pages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """What both ways of publishing have in common."""
+
+    attempt: Attempt
+    table: TableName
+    run_id: str
+    now: datetime
+    settle_days: int
+    content_hash: str
+
+    @property
+    def key(self) -> SliceKey:
+        return self.attempt.key
+
+    @property
+    def job_base(self) -> str:
+        key = self.key
+        return job_base(
+            "publish",
+            key.org_slug,
+            key.table,
+            partition_id(key.day),
+            self.run_id,
+            key.pipeline_id,
+            str(self.table),
+            self.content_hash,
+        )
+
+    @property
+    def job_labels(self) -> dict[str, str]:
+        key = self.key
+        return {
+            "org": key.org_slug,
+            "pipeline": key.pipeline_id,
+            "table": key.table,
+            "day": partition_id(key.day),
+            "run": self.run_id,
+            "content": self.content_hash[:16],
+        }
+
+
+class Publisher:
+    """Publishes slices of one warehouse; safe to share between threads."""
+
+    def __init__(self, warehouse: Warehouse, store: StateStore, ledger: Ledger) -> None:
+        self._warehouse = warehouse
+        self._store = store
+        self._ledger = ledger
+
+    def begin(self, keys: Sequence[SliceKey]) -> dict[SliceKey, Attempt]:
+        """Take an attempt at each slice. Call it before the content is extracted or priced."""
+        known = self._known(keys)
+        with self._store.begin() as conn:
+            return {
+                key: Attempt(
+                    key=key,
+                    number=next_attempt(
+                        conn, key.id, at_least=known[key].attempt if key in known else 0
+                    ),
+                    previous=known.get(key),
+                )
+                for key in keys
+            }
+
+    def publish_rows(
+        self,
+        slice_: SliceKey | Attempt,
+        sealed: SealedDay,
+        *,
+        table: TableName,
+        schema: TableSchema,
+        run_id: str,
+        now: datetime,
+        settle_days: int,
+    ) -> LedgerRow:
+        """Make a sealed day the content of its partition.
+
+        Args:
+            slice_: the attempt from `begin`. A bare key takes one now, which is right only where
+                nobody else can be making content for the slice.
+            sealed: all rows of the day; none empties it.
+            table: where to.
+            schema: the table's.
+            run_id: the org run.
+            now: the time of the look, aware; before the content was made.
+            settle_days: for how long the provider may change the day.
+
+        Returns:
+            The ledger row, written.
+
+        Raises:
+            SupersededError: a newer attempt exists. With fact `after` False nothing was
+                published: leave the slice to the newer attempt. With True this one's content may
+                have overwritten newer content: make it again under a new attempt.
+            NotBootstrappedError, WarehouseUnavailableError, WarehouseError, SchemaError: as the
+                warehouse says; nothing partial is published.
+        """
+        context = self._context(
+            slice_, table, run_id, now=now, settle_days=settle_days, content=sealed.content_hash
+        )
+
+        def publish() -> JobOutcome:
+            return load_partition(
+                self._warehouse,
+                table,
+                context.key.day,
+                sealed.path,
+                schema=schema,
+                rows=sealed.row_count,
+                job_base=context.job_base,
+                job_labels=context.job_labels,
+            )
+
+        return self._publish(
+            context, publish, totals=lambda: sealed.totals, source_pages=sealed.source_pages
+        )
+
+    def publish_query(
+        self,
+        slice_: SliceKey | Attempt,
+        query: PricedDay,
+        *,
+        table: TableName,
+        schema: TableSchema,
+        run_id: str,
+        now: datetime,
+        settle_days: int,
+    ) -> LedgerRow:
+        """Make a query's rows the content of their partition; otherwise as `publish_rows`."""
+        context = self._context(
+            slice_, table, run_id, now=now, settle_days=settle_days, content=query.content_hash
+        )
+
+        def publish() -> JobOutcome:
+            return query_partition(
+                self._warehouse,
+                table,
+                context.key.day,
+                query.sql_path,
+                schema=schema,
+                identifiers=query.identifiers,
+                params=query.params,
+                job_base=context.job_base,
+                job_labels=context.job_labels,
+            )
+
+        return self._publish(
+            context, publish, totals=lambda: self._totals(query), source_pages=query.source_pages
+        )
+
+    def _context(
+        self,
+        slice_: SliceKey | Attempt,
+        table: TableName,
+        run_id: str,
+        *,
+        now: datetime,
+        settle_days: int,
+        content: str,
+    ) -> _Context:
+        attempt = slice_ if isinstance(slice_, Attempt) else self.begin([slice_])[slice_]
+        return _Context(attempt, table, run_id, now, settle_days, content)
+
+    def _publish(
+        self,
+        context: _Context,
+        publish: Callable[[], JobOutcome],
+        *,
+        totals: Callable[[], tuple[Money, ...]],
+        source_pages: int,
+    ) -> LedgerRow:
+        self._stop_if_overtaken(context.attempt, after=False)
+        row = self._unchanged(context)
+        if row is None:
+            outcome = publish()
+            summed = totals()
+            self._stop_if_overtaken(context.attempt, after=True)
+            row = LedgerRow(
+                key=context.key,
+                action=Action.RECOVERED if outcome.reused else Action.PUBLISHED,
+                attempt=context.attempt.number,
+                run_id=context.run_id,
+                job_id=outcome.job_id,
+                content_hash=context.content_hash,
+                row_count=outcome.rows,
+                totals=summed,
+                source_pages=source_pages,
+                finality=self._finality(context),
+                checked_at=context.now,
+                job_ended_at=outcome.ended_at,
+            )
+        self._ledger.record([row])
+        return row
+
+    def _unchanged(self, context: _Context) -> LedgerRow | None:
+        """The row to write when the partition already has this content; None when it has not.
+
+        The ledger's word is not taken for it: the partition must be as the ledger's job left it.
+        """
+        previous = context.attempt.previous
+        if previous is None or previous.content_hash != context.content_hash:
+            return None
+        day = context.key.day
+        write = partition_writes(self._warehouse, context.table, [day]).get(day)
+        if not is_intact(write, rows=previous.row_count, written_by=previous.job_ended_at):
+            log.warning(
+                "%s was written after job %s, by something else; publishing it again",
+                context.key.id,
+                previous.job_id,
+            )
+            return None
+        return LedgerRow(
+            key=context.key,
+            action=Action.UNCHANGED,
+            attempt=context.attempt.number,
+            run_id=context.run_id,
+            job_id=previous.job_id,
+            content_hash=previous.content_hash,
+            row_count=previous.row_count,
+            totals=previous.totals,
+            source_pages=previous.source_pages,
+            finality=self._finality(context),
+            checked_at=context.now,
+            job_ended_at=previous.job_ended_at,
+        )
+
+    def _finality(self, context: _Context) -> Finality:
+        previous = context.attempt.previous
+        return next_finality(
+            finality(context.key.day, context.now, context.settle_days),
+            before=previous.finality if previous else None,
+            changed=previous is None or previous.content_hash != context.content_hash,
+        )
+
+    def _stop_if_overtaken(self, attempt: Attempt, *, after: bool) -> None:
+        with self._store.read() as conn:
+            newest = newest_attempt(conn, attempt.key.id)
+        if newest > attempt.number:
+            raise SupersededError(
+                "A newer attempt at the slice overtook this one",
+                slice=attempt.key.id,
+                attempt=attempt.number,
+                newest=newest,
+                after=after,
+            )
+
+    def _known(self, keys: Sequence[SliceKey]) -> dict[SliceKey, LedgerRow]:
+        """The ledger's rows of these slices, by one query per pipeline."""
+        by_pipeline: dict[str, list[SliceKey]] = defaultdict(list)
+        for key in keys:
+            by_pipeline[key.pipeline_id].append(key)
+        known: dict[SliceKey, LedgerRow] = {}
+        for pipeline_id, group in by_pipeline.items():
+            known |= self._ledger.latest(
+                orgs=[key.org_slug for key in group],
+                pipeline_id=pipeline_id,
+                since=min(key.day for key in group),
+            )
+        return known
+
+    def _totals(self, query: PricedDay) -> tuple[Money, ...]:
+        if query.totals_path is None:
+            return ()
+        rows = run_file(
+            self._warehouse, query.totals_path, identifiers=query.identifiers, params=query.params
+        )
+        return tuple(
+            sorted(
+                Money(currency=row["currency"], basis=row["basis"], amount=row["amount"])
+                for row in rows
+            )
+        )
