@@ -5,14 +5,15 @@ The central dataset is one such folder, the part of an org's dataset that every 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from convergence.errors import ConfigurationError, SchemaError
+from convergence.config_files import Strict, read_config
+from convergence.errors import ConfigurationError
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.datasets import Outcome, ensure_dataset
 from convergence.warehouse.evolve import ensure_table, ensure_view
@@ -23,29 +24,16 @@ from convergence.warehouse.schemas import TableSchema
 _Name = Annotated[str, Field(pattern=IDENTIFIER)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DatasetSpec(_Model):
-    """The dataset itself."""
-
-    name: _Name | None = None
-    description: str = Field(min_length=10)
-    labels: dict[str, str] = Field(default_factory=dict)
-
-
-class ViewSpec(_Model):
+class ViewSpec(Strict):
     """A view; its SQL is `views/{name}.sql`."""
 
     name: _Name
     description: str = Field(min_length=10)
 
 
-class LayoutConfig(_Model):
+class LayoutConfig(Strict):
     """`config.yml`: what to create, in this order."""
 
-    dataset: DatasetSpec
     tables: tuple[_Name, ...] = Field(min_length=1)
     views: tuple[ViewSpec, ...] = ()
 
@@ -67,7 +55,7 @@ class Layout:
                 one lies there that it does not name.
             SchemaError: a schema file is wrong.
         """
-        config = _config(folder / "config.yml")
+        config = read_config(folder / "config.yml", LayoutConfig)
         listed = {f"schemas/{table}.json" for table in config.tables}
         listed |= {f"views/{view.name}.sql" for view in config.views}
         present = {
@@ -121,7 +109,9 @@ def build(
     w: Warehouse,
     layout: Layout,
     *,
-    dataset: str | None = None,
+    dataset: str,
+    description: str,
+    labels: Mapping[str, str],
     identifiers: Identifiers | None = None,
 ) -> LayoutReport:
     """Create or widen the dataset, its tables, then its views. Running it again changes nothing.
@@ -129,54 +119,31 @@ def build(
     Args:
         w: the warehouse.
         layout: the folder.
-        dataset: its name where the folder names none.
+        dataset: the dataset's name.
+        description: its description.
+        labels: its labels; its views carry them too, its tables those of their files.
         identifiers: for the views' SQL, beyond project, central and dataset.
 
     Raises:
         SchemaError: something present can't become what a file says; the tables before it are
             done, and running again goes on from there.
     """
-    name = layout.config.dataset.name or dataset
-    if name is None:
-        raise ConfigurationError("The layout names no dataset", folder=str(layout.folder))
-    report = LayoutReport(dataset=name)
-    spec = layout.config.dataset
-    report.dataset_outcome = ensure_dataset(
-        w, name, description=spec.description, labels=spec.labels
-    )
+    report = LayoutReport(dataset=dataset)
+    report.dataset_outcome = ensure_dataset(w, dataset, description=description, labels=labels)
     for schema in layout.schemas:
-        report.tables[schema.table] = ensure_table(w, TableName(name, schema.table), schema)
+        report.tables[schema.table] = ensure_table(w, TableName(dataset, schema.table), schema)
     for view in layout.config.views:
         report.views[view.name] = ensure_view(
             w,
-            TableName(name, view.name),
+            TableName(dataset, view.name),
             layout.folder / "views" / f"{view.name}.sql",
             identifiers=identifiers,
             description=view.description,
-            labels=spec.labels,
+            labels=labels,
         )
     return report
 
 
 def central_layout(configs_dir: Path) -> Layout:
-    """The central dataset's folder, `setup/bootstrap`."""
+    """The central dataset's folder, `setup/bootstrap`. Its name is `names.CENTRAL`."""
     return Layout.load(configs_dir / "setup" / "bootstrap")
-
-
-def _config(path: Path) -> LayoutConfig:
-    try:
-        return LayoutConfig.model_validate(
-            yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-        )
-    except FileNotFoundError:
-        raise ConfigurationError("Settings file is missing", file=str(path)) from None
-    except yaml.YAMLError as error:
-        raise ConfigurationError(
-            "Settings file is no YAML", file=str(path), why=str(error)
-        ) from None
-    except ValidationError as error:
-        faults = [
-            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False)
-        ]
-        raise SchemaError("Settings file is wrong", file=str(path), faults=faults) from None
