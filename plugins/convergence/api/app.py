@@ -1,0 +1,106 @@
+"""The app factory. The app is mounted under `/api/v1`, in Airflow's API server or alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from convergence.api import chores, document, problems
+from convergence.api.guard import ORG_HEADER, ROOT_HEADERS
+from convergence.api.middleware import RequestContextMiddleware
+from convergence.api.once import HEADER as IDEMPOTENCY_HEADER
+from convergence.api.readiness import Readiness
+from convergence.api.routers import (
+    admin,
+    docs,
+    health,
+    integrations,
+    organizations,
+    pipelines,
+    runs,
+)
+from convergence.api.routing import check_every_route_is_guarded
+from convergence.api.services import Services
+from convergence.settings import Settings, get_settings
+
+log = logging.getLogger(__name__)
+
+PREFIX = "/api/v1"
+_TOLD_HEADERS = (
+    "X-Request-ID",
+    "Idempotency-Replayed",
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+    "Retry-After",
+)
+
+
+def create_app(settings: Settings | None = None, services: Services | None = None) -> FastAPI:
+    """Build the app; nothing is connected before the first request needs it.
+
+    Raises:
+        SettingsError: the environment is wrong, or production refuses it.
+        ConfigurationError: a route declares no scope.
+    """
+    settings = settings or (services.settings if services else get_settings())
+    services = services or Services(settings)
+    app = FastAPI(
+        title=document.TITLE,
+        version=document.VERSION,
+        description=document.DESCRIPTION,
+        openapi_tags=document.TAGS,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    app.state.readiness = Readiness(services)
+    # Literal paths before those with parameters in the same place.
+    for router in (health, admin, organizations, integrations, pipelines, runs):
+        app.include_router(router.router)
+    if settings.enable_api_docs:
+        app.include_router(docs.router)
+    problems.install(app)
+    _wrap(app, settings)
+    document.install(app)
+    check_every_route_is_guarded(app)
+    return app
+
+
+def _wrap(app: FastAPI, settings: Settings) -> None:
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=[
+                *ROOT_HEADERS, ORG_HEADER, IDEMPOTENCY_HEADER, "Content-Type", "X-Request-ID",
+            ],
+            expose_headers=list(_TOLD_HEADERS),
+            max_age=600,
+        )  # fmt: skip
+    app.add_middleware(RequestContextMiddleware, auth_disabled=settings.disable_auth)
+    if settings.disable_auth:
+        log.warning("auth=disabled: every request from this machine is trusted")
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    tasks = [asyncio.create_task(chore) for chore in chores.all_of(services)]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await services.close()

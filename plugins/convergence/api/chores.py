@@ -1,0 +1,61 @@
+"""What an API process does beside answering: ship the outbox, and end runs that nobody ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio.from_thread
+from starlette.concurrency import run_in_threadpool
+
+from convergence.api.services import Services
+from convergence.security.redaction import redact
+
+log = logging.getLogger(__name__)
+
+SHIP_SECONDS = 3.0
+RECONCILE_SECONDS = 60.0
+_SLOWEST_SECONDS = 120.0
+
+
+def all_of(services: Services) -> list[Coroutine[Any, Any, None]]:
+    """The loops of one process; several processes may run them beside each other."""
+    return [
+        _repeat("ship the outbox", lambda: ship(services), every=SHIP_SECONDS),
+        _repeat("reconcile runs", lambda: reconcile(services), every=RECONCILE_SECONDS),
+    ]
+
+
+async def ship(services: Services) -> None:
+    """Send the outbox's waiting rows to the warehouse."""
+    await run_in_threadpool(lambda: services.records.ship(services.warehouse))
+
+
+async def reconcile(services: Services) -> None:
+    """End the runs whose Airflow run has ended, or never was, without their record knowing."""
+
+    def state_of(dag_id: str, dag_run_id: str) -> str | None:
+        run = anyio.from_thread.run(services.airflow.dag_run, dag_id, dag_run_id)
+        return run.state if run else None
+
+    def close() -> None:
+        for run in services.records.close_dangling(state_of, now=datetime.now(UTC)):
+            log.warning("%s was left open and is now %s", run.run_id, run.status)
+
+    await run_in_threadpool(close)
+
+
+async def _repeat(name: str, chore: Callable[[], Awaitable[None]], *, every: float) -> None:
+    """Do a chore for ever; when it fails, less and less often until it succeeds again."""
+    pause = every
+    while True:
+        await asyncio.sleep(pause)
+        try:
+            await chore()
+            pause = every
+        except Exception as error:  # noqa: BLE001 - a chore must outlive whatever it meets
+            pause = min(pause * 2, _SLOWEST_SECONDS)
+            log.warning("could not %s, next try in %.0f s: %s", name, pause, redact(str(error)))

@@ -1,0 +1,350 @@
+"""What the API takes and answers. Bodies forbid unknown fields; answers are allow-lists."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from convergence.api.days import Day
+
+# One line of text: control characters have no place in names.
+Line = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"
+    ),
+]
+Plan = Literal["STARTER", "PROFESSIONAL", "SCALE"]
+RunState = Literal["PENDING", "QUEUED", "RUNNING", "SUCCESS", "FAILED", "CANCELLED"]
+
+
+class Body(BaseModel):
+    """Base of every request body."""
+
+    model_config = ConfigDict(extra="forbid", str_max_length=65_536)
+
+
+class Answer(BaseModel):
+    """Base of every answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+# --- health ----------------------------------------------------------------------------------
+
+
+class Live(Answer):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+    version: str
+
+
+class Check(Answer):
+    """One thing the service needs."""
+
+    status: Literal["ok", "failed"]
+    milliseconds: float
+    code: str | None = Field(default=None, description="Why it failed, as an error code.")
+
+
+class Ready(Answer):
+    """Whether everything the service needs answers."""
+
+    status: Literal["ready", "not_ready"]
+    checks: dict[str, Check]
+
+
+# --- the platform ----------------------------------------------------------------------------
+
+
+class BootstrapRequest(Body):
+    """What to do with the central dataset."""
+
+    force_recreate_dataset: bool = Field(
+        default=False,
+        strict=True,
+        description="Drop and create the central dataset anew; refused in production.",
+    )
+    confirmation: Line | None = Field(
+        default=None, description="The dataset's name, typed, when it is to be recreated."
+    )
+
+
+class OrganizationRequest(Body):
+    """An organization to be onboarded."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "org_slug": "acme_corp",
+                "company_name": "Acme Corporation",
+                "admin_email": "cfo@acme.example",
+                "subscription_plan": "STARTER",
+            }
+        }
+    )
+
+    org_slug: Line = Field(description="3 to 50 lowercase letters, digits and underscores.")
+    company_name: Line
+    admin_email: Line
+    subscription_plan: Line = Field(
+        default="STARTER", description="STARTER, PROFESSIONAL or SCALE."
+    )
+
+
+class OperationAnswer(BaseModel):
+    """A platform operation: its result, or where to ask for it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    operation_id: str
+    status: str = Field(description="QUEUED, RUNNING, SUCCESS or FAILED.", examples=["SUCCESS"])
+    status_url: str
+    message: str | None = None
+
+
+class BootstrapAnswer(OperationAnswer):
+    """What bootstrap made."""
+
+    tables_created: list[str] | None = None
+
+
+class DryRunAnswer(OperationAnswer):
+    """Whether an organization could be onboarded, with every check."""
+
+    ready_for_onboarding: bool | None = None
+    checks: list[dict[str, Any]] | None = None
+
+
+class ApiKeyFingerprint(Answer):
+    """What may be kept of a key."""
+
+    key_id: str
+    last_four: str
+
+
+class OnboardAnswer(OperationAnswer):
+    """The organization's dataset and its first key, which is told this once."""
+
+    org_slug: str
+    api_key: str | None = Field(default=None, description="Told once, never again.")
+    api_key_fingerprint: ApiKeyFingerprint | None = None
+    dataset_id: str | None = None
+    dataset_created: bool | None = None
+    tables_created: list[str] | None = None
+
+
+class ApiKeyRequest(Body):
+    """A further key."""
+
+    not_after: AwareDatetime | None = Field(
+        default=None, description="From then on the key is refused; absent for no end."
+    )
+
+
+class ApiKeyAnswer(Answer):
+    """A further key of an organization, which is told this once."""
+
+    org_slug: str
+    api_key: str | None = Field(
+        default=None, description="Told once; absent when the answer is replayed."
+    )
+    api_key_fingerprint: ApiKeyFingerprint
+    scopes: list[str]
+    created_at: datetime
+    not_after: datetime | None = None
+
+
+class SubscriptionRequest(Body):
+    """How an organization's subscription stands from now on."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"status": "ACTIVE", "plan": "PROFESSIONAL"}}
+    )
+
+    status: Literal["TRIAL", "ACTIVE", "SUSPENDED", "CANCELLED"] | None = None
+    billing_status: (
+        Literal["trialing", "active", "past_due", "paused", "incomplete", "canceled"] | None
+    ) = Field(default=None, description="The billing system's word for it, instead of `status`.")
+    trial_end_date: datetime | Day | None = Field(
+        default=None, validation_alias=AliasChoices("trial_end_date", "trial_ends_at")
+    )
+    plan: Plan | None = None
+
+
+class SubscriptionAnswer(Answer):
+    """An organization's subscription."""
+
+    org_slug: str
+    status: str
+    plan: str
+    trial_ends_at: datetime | None = None
+    period_start: date | datetime | None = None
+    period_end: date | datetime | None = None
+    updated_at: datetime | None = None
+
+
+# --- integrations ----------------------------------------------------------------------------
+
+
+class IntegrationRequest(Body):
+    """A provider's credential."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"credential": "sk-admin-…", "credential_name": "Finance, read only"}
+        },
+        hide_input_in_errors=True,
+    )
+
+    credential: str | dict[str, Any] = Field(
+        validation_alias=AliasChoices("credential", "api_key"),
+        description="The key; for Google the service account's JSON, as text or object.",
+        repr=False,
+    )
+    credential_name: Line | None = None
+
+
+class IntegrationAnswer(Answer):
+    """A connected provider; never the credential."""
+
+    org_slug: str
+    provider: str
+    validation_status: Literal["VALID", "INVALID", "PENDING"]
+    credential_id: str | None
+    credential_name: str | None = None
+    fingerprint: str | None
+    last_validated_at: datetime | None = None
+    error: str | None = None
+    connected_on: date | None = None
+    status: Literal["ACTIVE", "DELETED"] = "ACTIVE"
+
+
+class IntegrationList(Answer):
+    """Every connected provider."""
+
+    org_slug: str
+    integrations: list[IntegrationAnswer]
+
+
+# --- pipelines and runs ----------------------------------------------------------------------
+
+
+class StepInfo(Answer):
+    """A step of a pipeline."""
+
+    step: str
+    processor: str
+
+
+class PipelineInfo(Answer):
+    """A pipeline that can be run."""
+
+    pipeline_id: str
+    path: str = Field(examples=["openai/cost/usage_cost"])
+    aliases: list[str]
+    description: str
+    provider: str | None
+    schedule: str | None
+    params: dict[str, Any] = Field(description="JSON Schema of the params a run takes.")
+    steps: list[StepInfo]
+    tables: list[str]
+
+
+class PipelineList(Answer):
+    """Every pipeline that can be run."""
+
+    pipelines: list[PipelineInfo]
+
+
+class RunRequest(BaseModel):
+    """Days to do, and the pipeline's own params beside them; empty for what is due."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {"date": "2025-11-25"},
+                {"start_date": "2025-11-23", "end_date": "2025-11-25"},
+                {},
+            ]
+        },
+    )
+
+    day: Day | None = Field(default=None, alias="date", description="One UTC day.")
+    start_date: Day | None = Field(default=None, description="First UTC day.")
+    end_date: Day | None = Field(default=None, description="Last UTC day, included.")
+
+
+class RunAccepted(Answer):
+    """A run that was accepted."""
+
+    run_id: str
+    pipeline_id: str = Field(examples=["acme_corp-openai-usage-cost"])
+    pipeline: str = Field(examples=["openai/cost/usage_cost"])
+    status: RunState
+    status_url: str
+    days: list[date]
+    message: str | None = None
+
+
+class RunFault(Answer):
+    """Why a run or a step did not succeed."""
+
+    code: str
+    message: str
+
+
+class StepStatus(Answer):
+    """A step of a run."""
+
+    step: str
+    processor: str
+    status: Literal["RUNNING", "SUCCESS", "FAILED", "SKIPPED"]
+    attempt: int
+    started_at: datetime
+    ended_at: datetime | None = None
+    rows_processed: int | None = None
+    destination_table: str | None = None
+    error: RunFault | None = None
+
+
+class RunSummary(Answer):
+    """A run in a list."""
+
+    run_id: str
+    pipeline_id: str
+    pipeline: str
+    status: RunState
+    trigger: Literal["api", "ui", "schedule"]
+    days: list[date]
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    error: RunFault | None = None
+    status_url: str
+
+
+class RunDetail(RunSummary):
+    """A run with its steps."""
+
+    org_slug: str
+    params: dict[str, Any]
+    request_id: str | None = None
+    rows_processed: int
+    tables: list[str]
+    steps: list[StepStatus]
+    links: dict[str, str]
+    airflow_url: str | None = Field(default=None, description="In development only.")
+
+
+class RunPage(Answer):
+    """Runs, newest first."""
+
+    runs: list[RunSummary]
+    next_cursor: str | None = Field(
+        default=None, description="Give it as `cursor` for the next page; absent on the last."
+    )

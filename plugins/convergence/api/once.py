@@ -1,0 +1,166 @@
+"""The same request twice has one effect and one answer, whichever process gets it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from convergence.errors import (
+    FatalError,
+    IdempotencyKeyReusedError,
+    RequestInFlightError,
+)
+from convergence.state import idempotency
+from convergence.state.idempotency import Claimed, InFlight, Mismatch, Replay
+from convergence.state.store import StateStore
+
+HEADER = "Idempotency-Key"
+REPLAYED_HEADER = "Idempotency-Replayed"
+MAX_KEY_CHARS = 255
+# Root calls belong to no org; a slug can't hold the tilde, so the two never meet.
+PLATFORM = "~platform"
+SAME_TRIGGER = timedelta(minutes=1)
+_LOOK_AGAIN_SECONDS = 0.05
+_LOOK_FOR_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a request is answered.
+
+    Attributes:
+        status: HTTP status.
+        body: the JSON document.
+        secrets: fields of the body that are told once and left out of every replay.
+        replayed: whether this is the answer to an earlier request.
+    """
+
+    status: int
+    body: Mapping[str, Any]
+    secrets: frozenset[str] = field(default_factory=frozenset)
+    replayed: bool = False
+
+    @property
+    def replayable(self) -> dict[str, Any]:
+        """The body as it may be stored."""
+        return {name: value for name, value in self.body.items() if name not in self.secrets}
+
+
+Work = Callable[[], Awaitable[Answer]]
+
+
+class Once:
+    """Runs work at most once per key; everyone else gets its answer."""
+
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
+
+    async def answer(
+        self, owner: str, work: Work, *, given: str | None, request: Mapping[str, Any]
+    ) -> Answer:
+        """Do the work for a request that may carry the caller's `Idempotency-Key`.
+
+        Args:
+            owner: the org, or `PLATFORM`.
+            work: has the effect; when it raises, the key is free again.
+            given: the caller's key; without one the work is simply done.
+            request: what makes the request this one; hashed, never stored.
+
+        Raises:
+            IdempotencyKeyReusedError: the key came with another request before.
+            RequestInFlightError: that other request is being answered.
+        """
+        if given is None:
+            return await work()
+        claimed = await self._claim(owner, f"given|{given}", request, ttl=idempotency.KEPT)
+        if isinstance(claimed, Mismatch):
+            raise IdempotencyKeyReusedError("This Idempotency-Key was used for another request.")
+        if isinstance(claimed, InFlight):
+            raise _in_flight()
+        return await self._settle(claimed, work)
+
+    async def answer_same(
+        self, owner: str, work: Work, *, request: Mapping[str, Any], ttl: timedelta
+    ) -> Answer:
+        """Do the work once for all equal requests within `ttl`; those beside it wait for it.
+
+        Raises:
+            RequestInFlightError: it takes longer than a caller is kept waiting.
+        """
+        give_up = time.monotonic() + _LOOK_FOR_SECONDS
+        while True:
+            claimed = await self._claim(owner, f"same|{_digest(request)}", request, ttl=ttl)
+            if isinstance(claimed, Mismatch):
+                raise FatalError("two requests have one digest")
+            if not isinstance(claimed, InFlight):
+                return await self._settle(claimed, work)
+            if time.monotonic() > give_up:
+                raise _in_flight()
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    async def alone(self, owner: str, name: str, work: Work) -> Answer:
+        """Do the work unless it is being done; unlike an answer, that it was done is not kept.
+
+        Raises:
+            RequestInFlightError: it is being done.
+        """
+        claimed = await self._claim(owner, f"alone|{name}", {}, ttl=idempotency.ANSWER_WITHIN)
+        if not isinstance(claimed, Claimed):
+            raise _in_flight()
+        try:
+            return await work()
+        finally:
+            await asyncio.shield(run_in_threadpool(self._release, claimed))
+
+    async def _settle(self, claimed: Claimed | Replay, work: Work) -> Answer:
+        if isinstance(claimed, Replay):
+            return Answer(claimed.status, claimed.body, replayed=True)
+        try:
+            answer = await work()
+        except BaseException:
+            # A caller that hung up must not leave the key taken: free it before giving way.
+            await asyncio.shield(run_in_threadpool(self._release, claimed))
+            raise
+        await run_in_threadpool(self._complete, claimed, answer)
+        return answer
+
+    async def _claim(
+        self, owner: str, key: str, request: Mapping[str, Any], *, ttl: timedelta
+    ) -> Claimed | Replay | Mismatch | InFlight:
+        def claim() -> Claimed | Replay | Mismatch | InFlight:
+            with self._store.begin() as conn:
+                return idempotency.claim(
+                    conn,
+                    owner,
+                    hashlib.sha256(key.encode()).hexdigest(),
+                    request_hash=_digest(request),
+                    now=datetime.now(UTC),
+                    ttl=ttl,
+                )
+
+        return await run_in_threadpool(claim)
+
+    def _complete(self, claimed: Claimed, answer: Answer) -> None:
+        with self._store.begin() as conn:
+            idempotency.complete(conn, claimed, status=answer.status, body=answer.replayable)
+
+    def _release(self, claimed: Claimed) -> None:
+        with self._store.begin() as conn:
+            idempotency.release(conn, claimed)
+
+
+def _digest(request: Mapping[str, Any]) -> str:
+    text = json.dumps(request, sort_keys=True, default=str, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _in_flight() -> RequestInFlightError:
+    return RequestInFlightError("The same request is being answered at this moment.")

@@ -1,0 +1,98 @@
+"""An organization's connections to its providers."""
+
+from __future__ import annotations
+
+import hashlib
+
+from fastapi import Request
+from fastapi.responses import JSONResponse
+
+from convergence.api.answers import actor, idempotency_key, respond
+from convergence.api.integrations import Integrations
+from convergence.api.models import IntegrationAnswer, IntegrationList, IntegrationRequest
+from convergence.api.once import Answer
+from convergence.api.routing import guarded_router
+from convergence.api.scopes import Scope, needs
+from convergence.api.services import services_of
+
+router = guarded_router(prefix="/integrations", tag="integrations")
+
+
+def _integrations(request: Request, org: str) -> Integrations:
+    return Integrations(services_of(request), org_slug=org, by=actor(request))
+
+
+@router.post(
+    "/{org}/{provider}/setup", summary="Connect a provider", response_model=IntegrationAnswer
+)
+@needs(Scope.INTEGRATIONS_WRITE)
+async def setup(
+    request: Request, org: str, provider: str, body: IntegrationRequest
+) -> JSONResponse:
+    """Validate the credential with its provider, encrypt it and store it.
+
+    A refused credential is answered 422 with `validation_status: INVALID` and is not stored.
+    PENDING means that the provider could not be asked; validate again later.
+    """
+
+    async def work() -> Answer:
+        found = await _integrations(request, org).connect(
+            provider, body.credential, credential_name=body.credential_name
+        )
+        return Answer(200, found.model_dump(mode="json", exclude_none=True))
+
+    # Only a digest of the credential makes the request this one: the key itself is kept nowhere.
+    told = hashlib.sha256(repr(body.credential).encode()).hexdigest()
+    return respond(
+        await services_of(request).once.answer(
+            org,
+            work,
+            given=idempotency_key(request),
+            request={
+                "call": "setup",
+                "provider": provider,
+                "credential": told,
+                "name": body.credential_name,
+            },
+        )
+    )
+
+
+@router.post(
+    "/{org}/{provider}/validate",
+    summary="Validate a stored credential again",
+    response_model=IntegrationAnswer,
+    responses={202: {"model": IntegrationAnswer, "description": "The validation goes on."}},
+)
+@needs(Scope.INTEGRATIONS_WRITE)
+async def validate(request: Request, org: str, provider: str) -> JSONResponse:
+    """Ask the provider about the stored credential; a worker does it, since this API can't decrypt.
+
+    Where that takes long the answer is 202 with the integration as it stood; read it again later.
+    """
+    found, outcome = await _integrations(request, org).validate(provider)
+    body = found.model_dump(mode="json", exclude_none=True)
+    return JSONResponse(body, status_code=200 if outcome.ended else 202)
+
+
+@router.get("/{org}", summary="Every connected provider", response_model_exclude_none=True)
+@needs(Scope.INTEGRATIONS_READ)
+async def integrations(request: Request, org: str) -> IntegrationList:
+    """The connected providers; never a credential."""
+    return IntegrationList(org_slug=org, integrations=await _integrations(request, org).every())
+
+
+@router.get("/{org}/{provider}", summary="One connected provider", response_model_exclude_none=True)
+@needs(Scope.INTEGRATIONS_READ)
+async def integration(request: Request, org: str, provider: str) -> IntegrationAnswer:
+    """How a connection stands; never its credential."""
+    return await _integrations(request, org).one(provider)
+
+
+@router.delete(
+    "/{org}/{provider}", summary="Disconnect a provider", response_model_exclude_none=True
+)
+@needs(Scope.INTEGRATIONS_WRITE)
+async def disconnect(request: Request, org: str, provider: str) -> IntegrationAnswer:
+    """Drop the stored credential; pipelines that need it refuse to run from now on."""
+    return await _integrations(request, org).disconnect(provider)

@@ -1,0 +1,83 @@
+"""The route class of every router: guards a route before anything of its body is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from convergence.api import body
+from convergence.api.guard import admit
+from convergence.api.problems import Problem
+from convergence.api.scopes import Scope, scope_of
+from convergence.errors import ConfigurationError
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+_SECURITY: dict[Scope, list[dict[str, list[str]]]] = {
+    Scope.PUBLIC: [],
+    Scope.ADMIN: [{"RootKey": []}, {"AdminKey": []}],
+}
+_ORG_SECURITY: list[dict[str, list[str]]] = [{"OrgKey": []}]
+_TOLD = {
+    Scope.PUBLIC: (429, 503),
+    Scope.ADMIN: (400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
+}
+_TOLD_TO_ORGS = (400, 401, 403, 404, 409, 413, 415, 422, 429, 503)
+
+
+class GuardedRoute(APIRoute):
+    """A route that lets a request in by its declared scope, and only then reads the body."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        self.scope = scope_of(endpoint)
+        options["openapi_extra"] = {
+            **(options.get("openapi_extra") or {}),
+            "security": _SECURITY.get(self.scope, _ORG_SECURITY),
+            "x-scope": self.scope.value,
+        }
+        problems = {
+            status: {"model": Problem, "description": "A problem document."}
+            for status in _TOLD.get(self.scope, _TOLD_TO_ORGS)
+        }
+        options["responses"] = {**problems, **(options.get("responses") or {})}
+        super().__init__(path, endpoint, **options)
+
+    def get_route_handler(self) -> Handler:
+        """Wrap FastAPI's handler: guard, then body, then parameters and endpoint."""
+        handle = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            await admit(request, self.scope)
+            strict = body.StrictRequest(request.scope, request.receive)
+            if self.body_field is not None and await strict.body():
+                body.check_media_type(request.headers.get("content-type"))
+                await strict.json()
+            return await handle(strict)
+
+        return guarded
+
+
+def guarded_router(*, prefix: str = "", tag: str) -> APIRouter:
+    """A router whose routes are all guarded."""
+    return APIRouter(prefix=prefix, tags=[tag], route_class=GuardedRoute)
+
+
+def check_every_route_is_guarded(app: FastAPI) -> None:
+    """Refuse an app with a route that nothing guards.
+
+    Raises:
+        ConfigurationError: naming the routes.
+    """
+    bare = [_name(route) for route in app.routes if not isinstance(route, GuardedRoute)]
+    if bare:
+        raise ConfigurationError("Routes without a guard", routes=bare)
+
+
+def _name(route: BaseRoute) -> str:
+    return str(getattr(route, "path", route))

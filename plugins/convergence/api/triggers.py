@@ -1,0 +1,276 @@
+"""The way of a trigger through the gate: subscription, once, integration, days, quota, Airflow.
+
+Key, org, scope and rate were settled before, in `guard`. Whatever is admitted here either reaches
+Airflow or ends with a reason; nothing is left in between.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from convergence.api.context import RequestContext
+from convergence.api.days import asked_days
+from convergence.api.models import RunAccepted, RunRequest
+from convergence.api.once import SAME_TRIGGER, Answer
+from convergence.api.services import Services
+from convergence.errors import (
+    ConvergenceError,
+    LimitError,
+    OrchestratorUnavailableError,
+    PipelineUnavailableError,
+)
+from convergence.pipelines.spec import PipelineSpec
+from convergence.processors import conf
+from convergence.runs.days import due_days, first_day
+from convergence.runs.gate import Standing
+from convergence.runs.records import move, record_name
+from convergence.state import org_runs
+from convergence.state.org_runs import OrgRun, RunError, RunStatus, org_run_id
+from convergence.state.slots import Refused
+
+log = logging.getLogger(__name__)
+
+_DAY_PARAMS = ("start_date", "end_date")
+NOTHING_DUE = (
+    "Nothing is due: every complete day is final or was checked today. "
+    "Ask for days by date to have them done again."
+)
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """One accepted request to run a pipeline; `days` is None for what is due."""
+
+    org_slug: str
+    pipeline: PipelineSpec
+    days: tuple[date, ...] | None
+    params: Mapping[str, Any]
+    context: RequestContext
+    runs_url: str
+    now: datetime
+
+    @property
+    def same(self) -> dict[str, Any]:
+        """What makes another trigger this one."""
+        return {
+            "pipeline": self.pipeline.dag_id,
+            "days": None if self.days is None else [day.isoformat() for day in self.days],
+            "params": dict(self.params),
+        }
+
+
+def read_trigger(
+    org_slug: str,
+    pipeline: PipelineSpec,
+    request: RunRequest,
+    *,
+    context: RequestContext,
+    runs_url: str,
+    now: datetime,
+) -> Trigger:
+    """Check what was asked for against the calendar and the pipeline's params.
+
+    Raises:
+        RequestError: a date or a param is wrong; the faults name what is accepted.
+    """
+    days = asked_days(
+        day=request.day,
+        start=request.start_date,
+        end=request.end_date,
+        today=now.astimezone(UTC).date(),
+    )
+    facts = pipeline.facts()
+    values = dict(request.model_extra or {})
+    if days:
+        ends = {"start_date": days[-1].isoformat(), "end_date": days[0].isoformat()}
+        declared = facts.params.get("properties", {})
+        values |= {name: value for name, value in ends.items() if name in declared}
+    checked = conf.check(values, pipeline=facts)
+    params = {name: value for name, value in checked.items() if name not in _DAY_PARAMS}
+    return Trigger(org_slug, pipeline, days, params, context, runs_url, now)
+
+
+async def start(trigger: Trigger, *, services: Services, given_key: str | None) -> Answer:
+    """Start the run, or answer as its equal was answered.
+
+    Raises:
+        SubscriptionInactiveError, IntegrationInvalidError, ConflictError: the gate is closed.
+        LimitError: the plan's quota is used up.
+        PipelineUnavailableError, ConfigurationError: Airflow can't run the pipeline.
+        OrchestratorUnavailableError: Airflow does not answer.
+    """
+    await run_in_threadpool(services.gate.require, trigger.org_slug, provider=None, now=trigger.now)
+
+    async def work() -> Answer:
+        return await _admit_and_hand_over(trigger, services)
+
+    if given_key is not None:
+        return await services.once.answer(
+            trigger.org_slug, work, given=given_key, request=trigger.same
+        )
+    return await services.once.answer_same(
+        trigger.org_slug, work, request=trigger.same, ttl=SAME_TRIGGER
+    )
+
+
+async def _admit_and_hand_over(trigger: Trigger, services: Services) -> Answer:
+    await _check_dag(trigger.pipeline.dag_id, services)
+    standing = await run_in_threadpool(
+        services.gate.require,
+        trigger.org_slug,
+        provider=services.table_id(trigger.pipeline.provider),
+        now=trigger.now,
+    )
+    days = trigger.days
+    if days is None:
+        days = await run_in_threadpool(_due, trigger, standing, services)
+        if not days and trigger.pipeline.tables:
+            return await run_in_threadpool(_record_nothing_due, trigger, services)
+    run = _new_run(trigger, days)
+    await run_in_threadpool(_admit, run, standing, services, now=trigger.now)
+    await _hand_over(run, services)
+    return _accepted(trigger, run, status=RunStatus.QUEUED)
+
+
+async def _check_dag(dag_id: str, services: Services) -> None:
+    state = await services.dag_state(dag_id)
+    if state.is_paused:
+        raise PipelineUnavailableError("The pipeline is paused by its operator.", reason="paused")
+    if state.is_stale or state.has_import_errors:
+        raise PipelineUnavailableError(
+            "The pipeline is not loaded just now; its file may be broken or new.", reason="stale"
+        )
+
+
+def _due(trigger: Trigger, standing: Standing, services: Services) -> tuple[date, ...]:
+    pipeline = trigger.pipeline
+    if not pipeline.tables:
+        return ()
+    today = trigger.now.astimezone(UTC).date()
+    first = first_day(standing.connected_on or today, history_days=pipeline.history_days)
+    rows = services.ledger.latest(
+        orgs=[trigger.org_slug], pipeline_id=pipeline.pipeline_id, since=first
+    )
+    by_day: dict[date, dict[str, Any]] = {}
+    for key, row in rows.items():
+        by_day.setdefault(key.day, {})[key.table] = row
+    return tuple(
+        due_days(
+            by_day,
+            first_day=first,
+            today=today,
+            settle_days=pipeline.lookback_days,
+            max_days=pipeline.max_days,
+            tables=pipeline.tables,
+        )
+    )
+
+
+def _new_run(trigger: Trigger, days: tuple[date, ...]) -> OrgRun:
+    dag_id = trigger.pipeline.dag_id
+    # The instant keeps a later, equal trigger apart; within the minute there is only this one.
+    told = f"{trigger.org_slug}|{trigger.context.request_id}|{trigger.now.isoformat()}"
+    stamp = f"{trigger.now:%Y%m%dT%H%M%S}"
+    dag_run_id = f"api__{stamp}__{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    return OrgRun(
+        run_id=org_run_id(dag_id, dag_run_id, trigger.org_slug),
+        org_slug=trigger.org_slug,
+        pipeline_id=trigger.pipeline.pipeline_id,
+        dag_id=dag_id,
+        dag_run_id=dag_run_id,
+        trigger="api",
+        requested_by=trigger.context.caller.key_id,
+        created_at=trigger.now,
+        status=RunStatus.PENDING,
+        days=days,
+        params=trigger.params,
+        request_id=trigger.context.request_id,
+    )
+
+
+def _admit(run: OrgRun, standing: Standing, services: Services, *, now: datetime) -> None:
+    assert standing.limits is not None  # noqa: S101 - the gate refuses an org without limits
+    outcome = services.records.admit(run, limits=standing.limits, now=now)
+    if isinstance(outcome, Refused):
+        raise _limit_error(outcome, plan=standing.plan, now=now)
+
+
+def _limit_error(refused: Refused, *, plan: str | None, now: datetime) -> LimitError:
+    names = {
+        "runs_per_day": "runs per UTC day",
+        "runs_per_month": "runs per UTC month",
+        "concurrent_runs": "runs at once",
+    }
+    wait = (refused.resets_at - now) if refused.resets_at else timedelta(seconds=30)
+    return LimitError(
+        f"The plan allows {refused.maximum} {names[refused.limit]}; {refused.use} are used.",
+        limit=refused.limit,
+        maximum=refused.maximum,
+        used=refused.use,
+        plan=plan,
+        resets_at=refused.resets_at,
+        retry_after=max(1, round(wait.total_seconds())),
+    )
+
+
+async def _hand_over(run: OrgRun, services: Services) -> None:
+    """Give the run to Airflow, or end it with the reason why Airflow did not take it."""
+    try:
+        await _trigger(run, services)
+    except BaseException as error:
+        reason = (
+            RunError(error.code, error.message)
+            if isinstance(error, ConvergenceError)
+            else RunError("interrupted", "the request ended before the run was handed over")
+        )
+        await run_in_threadpool(
+            services.records.not_triggered, run.run_id, now=datetime.now(UTC), error=reason
+        )
+        services.forget_dag(run.dag_id)
+        raise
+    await run_in_threadpool(services.records.queued, run.run_id, now=datetime.now(UTC))
+
+
+async def _trigger(run: OrgRun, services: Services) -> None:
+    airflow = services.airflow
+    try:
+        await airflow.trigger(
+            run.dag_id, dag_run_id=run.dag_run_id, conf={"org_run_id": run.run_id}
+        )
+    except OrchestratorUnavailableError:
+        # The reply may have been lost after Airflow had taken the run: look before giving up.
+        if await airflow.dag_run(run.dag_id, run.dag_run_id) is None:
+            raise
+
+
+def _record_nothing_due(trigger: Trigger, services: Services) -> Answer:
+    """Record a run that had nothing to do: it costs no quota and Airflow never hears of it."""
+    run = _new_run(trigger, ())
+    with services.store.begin() as conn:
+        org_runs.insert(conn, run)
+        org_runs.refund(conn, run.run_id)
+        move(conn, run.run_id, RunStatus.RUNNING, now=trigger.now)
+        move(conn, run.run_id, RunStatus.SUCCESS, now=trigger.now)
+    return _accepted(trigger, run, status=RunStatus.SUCCESS, message=NOTHING_DUE)
+
+
+def _accepted(
+    trigger: Trigger, run: OrgRun, *, status: RunStatus, message: str | None = None
+) -> Answer:
+    body = RunAccepted(
+        run_id=run.run_id,
+        pipeline_id=record_name(run),
+        pipeline=trigger.pipeline.url_path,
+        status=status.value,
+        status_url=f"{trigger.runs_url}/{run.run_id}",
+        days=sorted(run.days),
+        message=message,
+    )
+    return Answer(202, body.model_dump(mode="json", exclude_none=True))
