@@ -252,3 +252,9 @@ class PipelineFailedError(FatalError):
     """Raised by a run's closing task; facts name the orgs that failed and why."""
 
     code = "pipeline_failed"
+
+
+class OperationFailedError(FatalError):
+    """Raised when a platform operation (bootstrap, onboarding, …) ended without success."""
+
+    code = "operation_failed"
