@@ -1,0 +1,87 @@
+"""The one written form of a row, and a hash of many rows that their order does not change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from hashlib import sha256
+
+from convergence.errors import ProviderProtocolError
+from convergence.extract.strict_json import MAX_EXPONENT
+
+_MODULUS = 1 << 256
+
+
+def line(row: Mapping[str, object]) -> bytes:
+    r"""A row as one line of JSON, without its newline.
+
+    Keys are sorted; decimals are strings without trailing zeros, which BigQuery reads exactly and
+    which make 2.50 and 2.5 the same row; days and times are ISO 8601.
+
+    Raises:
+        ProviderProtocolError: a value can't be written: NaN, a lone surrogate, nested too deep.
+    """
+    try:
+        return _ENCODER.encode(row).encode()
+    except RecursionError:
+        raise ProviderProtocolError("A row is nested too deep") from None
+    except (ValueError, TypeError) as error:
+        raise ProviderProtocolError(
+            "A row holds a value that can't be written", fault=type(error).__name__
+        ) from None
+
+
+def plain(number: Decimal) -> str:
+    """A decimal without exponent and without trailing zeros."""
+    if not number.is_finite() or abs(number.adjusted()) > MAX_EXPONENT:
+        raise ProviderProtocolError("A number is out of range")
+    text = f"{number:f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in {"-0", ""} else text
+
+
+class ContentHash:
+    """A hash of rows as a multiset: order changes nothing, a row more or less changes all.
+
+    The digests are added, not combined by exclusive or, under which equal pairs would vanish.
+    """
+
+    def __init__(self) -> None:
+        self._sum = 0
+        self._rows = 0
+
+    def add(self, row_line: bytes) -> None:
+        """Count one written row in."""
+        self._sum += int.from_bytes(sha256(row_line).digest())
+        self._rows += 1
+
+    @property
+    def rows(self) -> int:
+        """How many were counted in."""
+        return self._rows
+
+    def hexdigest(self) -> str:
+        """64 hexadecimal digits."""
+        told = f"v1|{self._rows}|{self._sum % _MODULUS:064x}"
+        return sha256(told.encode()).hexdigest()
+
+
+def _written(value: object) -> str:
+    if isinstance(value, Decimal):
+        return plain(value)
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+_ENCODER = json.JSONEncoder(
+    ensure_ascii=False,
+    check_circular=False,
+    allow_nan=False,
+    sort_keys=True,
+    separators=(",", ":"),
+    default=_written,
+)

@@ -1,0 +1,67 @@
+"""The few things done to a file system, so that each can fail, or be made to, in one place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+DIRECTORY_MODE = 0o700
+FILE_MODE = 0o600
+
+
+class Disk:
+    """Plain calls to the operating system; a test puts one that dies in its place."""
+
+    def create(self, path: Path) -> int:
+        """Open a new or emptied file for writing; answers its descriptor."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
+
+    def write(self, descriptor: int, data: bytes) -> None:
+        """Write all of `data`."""
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+
+    def sync(self, descriptor: int) -> None:
+        """Put a file's content on the medium."""
+        os.fsync(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        """Close a descriptor."""
+        os.close(descriptor)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename atomically, over what is there."""
+        source.rename(target)
+
+    def sync_directory(self, path: Path) -> None:
+        """Put a directory's names on the medium."""
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def make_directory(self, path: Path) -> None:
+        """Make a directory and its parents, for its owner only."""
+        path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+
+    def remove_tree(self, path: Path) -> None:
+        """Remove a directory with all it holds, if it is there."""
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def write_durably(disk: Disk, path: Path, parts: Iterable[bytes]) -> None:
+    """Write a file so that it is there whole or not at all: temporary file, fsync, rename."""
+    fresh = path.with_name(f"{path.name}.new")
+    descriptor = disk.create(fresh)
+    try:
+        for part in parts:
+            disk.write(descriptor, part)
+        disk.sync(descriptor)
+    finally:
+        disk.close(descriptor)
+    disk.rename(fresh, path)
+    disk.sync_directory(path.parent)
