@@ -7,11 +7,13 @@ look shows everything that is wrong.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from convergence.errors import ConfigurationError
 from convergence.pipelines.document import Document, Node, Path
 from convergence.pipelines.faults import Report, closest, dotted, shown
 from convergence.pipelines.messages import tell
@@ -20,9 +22,11 @@ from convergence.processors import registry
 from convergence.processors.conf import ORG_RUN_ID, ORG_SLUG
 from convergence.processors.config import StepConfig
 from convergence.processors.registry import UnknownProcessorError
+from convergence.providers.registry import Registry
 
 _RESERVED_PARAMS = (ORG_RUN_ID, ORG_SLUG)
 _NOTIFY = "notify_systems"
+_PROVIDERS = "system/providers.yml"
 
 
 class _Step(NamedTuple):
@@ -49,6 +53,7 @@ class Checks:
 
     def run(self) -> None:
         """Add every fault to the report."""
+        self._provider()
         self._names()
         self._processors()
         self._dependencies()
@@ -70,6 +75,17 @@ class Checks:
                 _text(values.get("step")),
                 _text(values.get("processor", values.get("ps_type"))),
                 depends_on,
+            )
+
+    def _provider(self) -> None:
+        provider = self._values.get("provider")
+        known = known_providers(self._root)
+        if known and isinstance(provider, str) and provider not in known:
+            self._fault(
+                ("provider",),
+                f"no provider is named {shown(provider)}",
+                suggestion=closest(provider, known),
+                accepted=known,
             )
 
     def _names(self) -> None:
@@ -216,6 +232,18 @@ class Checks:
             return
         place = self._node(path[:-1]).keys[path[-1]] if at_key else node.place
         self._report.add(place, message, key=dotted(path), suggestion=suggestion, accepted=accepted)
+
+
+@cache
+def known_providers(root: FilePath) -> tuple[str, ...]:
+    """The ids in the provider registry beside the pipelines; none when it can't be read."""
+    path = root / _PROVIDERS
+    if not path.is_file():
+        return ()
+    try:
+        return tuple(sorted(provider.id for provider in Registry.load(path)))
+    except ConfigurationError:
+        return ()
 
 
 def find_cycles(upstream: Mapping[str, Sequence[str]]) -> list[list[str]]:

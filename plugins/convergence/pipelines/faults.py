@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from convergence.errors import ConfigurationError
+
 # libyaml counts these as line ends, so lines are split the same way.
 _LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _LONGEST_SHOWN = 60
@@ -61,6 +63,21 @@ class ConfigFault:
     def place(self) -> tuple[str, int, int]:
         """Sorts faults as a reader meets them."""
         return self.path, self.line, self.column
+
+
+class PipelineFilesError(ConfigurationError):
+    """Raised when pipeline files are broken; `faults` holds all of all files."""
+
+    code = "pipeline_files_invalid"
+
+    def __init__(self, faults: Sequence[ConfigFault]) -> None:
+        self.faults = tuple(faults)
+        files = len({fault.path for fault in self.faults})
+        told = "\n\n".join(fault.long() for fault in self.faults)
+        super().__init__(f"{len(self.faults)} faults in {files} pipeline files\n\n{told}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.faults,)
 
 
 class Report:

@@ -146,7 +146,7 @@ def _wrong_type(wanted: str, details: ErrorDetails, node: Node) -> str:
     given = details["input"]
     if wanted == "text" and node.plain and not isinstance(given, str):
         return f'must be text: quote it, "{node.plain}"'
-    return f"must be {wanted}, not {_described(given)}"
+    return f"must be {wanted}, not {node.plain or _described(given)}"
 
 
 def _described(given: Any) -> str:  # noqa: ANN401  # any JSON value

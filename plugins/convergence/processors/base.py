@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from airflow.sdk import BaseOperator
@@ -24,10 +25,18 @@ from convergence.processors.batch import (
     worth_retrying,
 )
 from convergence.processors.config import StepConfig
-from convergence.processors.context import OrgContext, PipelineFacts, PlatformContext, StepResult
+from convergence.processors.context import (
+    OrgContext,
+    PipelineFacts,
+    PlatformContext,
+    Services,
+    StepResult,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from convergence.warehouse.client import Warehouse
 
 ConfigT = TypeVar("ConfigT", bound=StepConfig)
 
@@ -50,6 +59,7 @@ class Processor(BaseOperator, Generic[ConfigT]):
         self.config = config
         self.pipeline = pipeline
         self.stop = threading.Event()
+        self._warehouse: Warehouse | None = None
 
     @property
     def step(self) -> str:
@@ -62,8 +72,20 @@ class Processor(BaseOperator, Generic[ConfigT]):
         return self.Config.ps_type
 
     def on_kill(self) -> None:
-        """Let running work know that nobody waits for it any more."""
+        """Let running work know that nobody waits for it, and cancel its warehouse jobs."""
         self.stop.set()
+        if self._warehouse is not None:
+            self._warehouse.cancel_jobs()
+
+    @contextmanager
+    def connected(self) -> Iterator[Services]:
+        """The rooms below, for as long as the step works."""
+        with connect.services() as services:
+            self._warehouse = services.warehouse
+            try:
+                yield services
+            finally:
+                self._warehouse = None
 
     def parsed(self) -> ConfigT:
         """The configuration, validated again after its templates were rendered."""
@@ -99,7 +121,7 @@ class OrgProcessor(Processor[ConfigT]):
         ti = context["ti"]
         config = self.parsed()
         batch = Batch.load(self.batch)
-        with connect.services() as services:
+        with self.connected() as services:
             outcomes = StepRun(
                 step=self.step,
                 processor=self.Config.ps_type,
@@ -138,7 +160,7 @@ class PlatformProcessor(Processor[ConfigT]):
         ti, dag_run = context["ti"], context["dag_run"]
         try:
             params = conf.check(dag_run.conf or {}, pipeline=self.pipeline)
-            with connect.services() as services:
+            with self.connected() as services:
                 platform = PlatformContext(
                     pipeline=self.pipeline,
                     step=self.step,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from convergence.processors.context import Services
 from convergence.processors.steplog import StoredStepLog
@@ -37,6 +38,11 @@ def services() -> Iterator[Services]:
     store = StateStore.connect(settings.state_url)
     try:
         ledger = Ledger(warehouse)
+
+        @cache
+        def credentials() -> Credentials:
+            return Credentials(store, warehouse, connect_kms(settings))
+
         yield Services(
             settings=settings,
             warehouse=warehouse,
@@ -44,9 +50,14 @@ def services() -> Iterator[Services]:
             ledger=ledger,
             publisher=Publisher(warehouse, store, ledger),
             steps=StoredStepLog(store, RunRecords(store)),
-            open_credential=lambda org, provider: Credentials(
-                store, warehouse, connect_kms(settings)
-            ).open(org, provider),
+            open_credential=lambda org, provider: credentials().open(org, table_id(provider)),
         )
     finally:
         store.close()
+
+
+def table_id(provider: str) -> str:
+    """A provider as tables name it: `openai` is OPENAI, `gcp` is GCP_SA."""
+    from convergence.providers.registry import registry
+
+    return registry(get_settings()).get(provider).table_id

@@ -1,0 +1,139 @@
+"""Close an Airflow run: end each org's run by what its steps say, and tell the sum."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from convergence.errors import PipelineFailedError
+from convergence.processors.batch import INTERRUPTED
+from convergence.processors.context import PipelineFacts
+from convergence.state.org_runs import OrgRun, RunError, RunStatus
+from convergence.state.org_steps import OrgStep, StepStatus
+
+NOT_SELECTED = "select_failed"
+
+log = logging.getLogger(__name__)
+
+
+class Closings(Protocol):
+    """The run records as closing needs them."""
+
+    def of_dag_run(self, dag_id: str, dag_run_id: str) -> Sequence[OrgRun]:
+        """The org runs that the Airflow run carries, by org."""
+
+    def steps(self, run_id: str) -> Mapping[str, OrgStep]:
+        """The newest attempt at each step that has begun."""
+
+    def begin_run(self, run_id: str, *, now: datetime) -> bool:
+        """Take a failed run up again."""
+
+    def finish_run(
+        self, run_id: str, status: RunStatus, *, now: datetime, error: RunError | None = None
+    ) -> bool:
+        """End a run."""
+
+    def finished(
+        self, step: OrgStep, *, status: StepStatus, now: datetime, error: RunError | None = None
+    ) -> bool:
+        """Record the end of a step."""
+
+
+@dataclass
+class Summary:
+    """What a run did: orgs by outcome, rows, and why orgs failed."""
+
+    succeeded: int = 0
+    cancelled: int = 0
+    rows_processed: int = 0
+    failed: dict[str, RunError] = field(default_factory=dict)
+
+    def answer(self) -> dict[str, Any]:
+        """The summary as Airflow keeps it."""
+        return {
+            "status": "FAILED" if self.failed else "SUCCESS",
+            "orgs_succeeded": self.succeeded,
+            "orgs_failed": len(self.failed),
+            "orgs_cancelled": self.cancelled,
+            "rows_processed": self.rows_processed,
+            "failed": {org: f"{why.code}: {why.message}" for org, why in self.failed.items()},
+        }
+
+    def error(self) -> PipelineFailedError | None:
+        """What the closing task raises when orgs failed: it names them and why."""
+        if not self.failed:
+            return None
+        told = {org: f"{why.code}: {why.message}" for org, why in self.failed.items()}
+        total = self.succeeded + len(told)
+        return PipelineFailedError(f"{len(told)} of {total} orgs failed", orgs=told)
+
+
+def close_orgs(
+    pipeline: PipelineFacts, *, runs: Closings, dag_run_id: str, selected: bool, now: datetime
+) -> Summary:
+    """End every org run of an Airflow run that has not ended.
+
+    Args:
+        pipeline: its `upstream` names every step.
+        runs: the run records.
+        dag_run_id: Airflow's id of the run.
+        selected: whether the first task succeeded.
+        now: the present.
+    """
+    summary = Summary()
+    for run in runs.of_dag_run(pipeline.dag_id, dag_run_id):
+        if run.status is RunStatus.CANCELLED:
+            summary.cancelled += 1
+            continue
+        steps = runs.steps(run.run_id)
+        summary.rows_processed += sum(step.rows_processed or 0 for step in steps.values())
+        error = _verdict(run, steps, pipeline, selected=selected)
+        _end_lost_steps(steps.values(), runs=runs, now=now)
+        if error is None:
+            summary.succeeded += 1
+            if not run.live and run.status is not RunStatus.SUCCESS:
+                runs.begin_run(run.run_id, now=now)
+            runs.finish_run(run.run_id, RunStatus.SUCCESS, now=now)
+        else:
+            summary.failed[run.org_slug] = error
+            log.error("%s failed: %s: %s", run.org_slug, error.code, error.message)
+            runs.finish_run(run.run_id, RunStatus.FAILED, now=now, error=error)
+    return summary
+
+
+def _verdict(
+    run: OrgRun, steps: Mapping[str, OrgStep], pipeline: PipelineFacts, *, selected: bool
+) -> RunError | None:
+    """Why the org's run did not succeed; None when every step did or had nothing to do."""
+    if not selected:
+        return run.error or RunError(NOT_SELECTED, "the run's first task did not succeed")
+    if pipeline.tables and not run.days:
+        return None
+    undone = [name for name in pipeline.upstream if not _is_done(steps.get(name))]
+    if not undone:
+        return None
+    for name in undone:
+        step = steps.get(name)
+        if step is not None and step.status is StepStatus.FAILED and step.error is not None:
+            return RunError(step.error.code, f"{name}: {step.error.message}")
+    began = undone[0] in steps
+    told = "began and did not end" if began else "did not begin"
+    return RunError(INTERRUPTED, f"{undone[0]} {told}")
+
+
+def _is_done(step: OrgStep | None) -> bool:
+    if step is None:
+        return False
+    if step.status is StepStatus.SKIPPED:
+        return step.error is None
+    return step.status is StepStatus.SUCCESS
+
+
+def _end_lost_steps(steps: Iterable[OrgStep], *, runs: Closings, now: datetime) -> None:
+    lost = RunError(INTERRUPTED, "the task was stopped before the step ended")
+    for step in steps:
+        if step.status is StepStatus.RUNNING:
+            runs.finished(step, status=StepStatus.FAILED, now=now, error=lost)

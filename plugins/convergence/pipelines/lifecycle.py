@@ -1,0 +1,119 @@
+"""The first and the last task of a run: thin operators over `selection` and `closing`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from convergence.errors import PipelineFailedError
+from convergence.pipelines.closing import close_orgs
+from convergence.pipelines.rooms import RunRooms
+from convergence.pipelines.selection import Selector
+from convergence.processors import connect
+from convergence.processors.base import failure_of
+from convergence.processors.context import PipelineFacts, Services
+from convergence.security.redaction import redact
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+SELECT_ORGS = "select_orgs"
+CLOSE_RUN = "close_run"
+
+log = logging.getLogger(__name__)
+
+
+class SelectOrgs(BaseOperator):
+    """Checks what the run was asked for, asks the gate, and deals the orgs to mapped indexes."""
+
+    ui_color = "#dbeafe"
+
+    def __init__(self, *, pipeline: PipelineFacts, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pipeline = pipeline
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """The batches that the steps are mapped over."""
+        dag_run = context["dag_run"]
+        try:
+            with connect.services() as services:
+                rooms, provider = RunRooms(services), self.pipeline.provider
+                selector = Selector(
+                    pipeline=self.pipeline,
+                    provider=connect.table_id(provider) if provider else None,
+                    gate=rooms.gate,
+                    ledger=services.ledger,
+                    runs=rooms,
+                    dag_run_id=dag_run.run_id,
+                    scheduled=str(dag_run.run_type) == "scheduled",
+                    now=services.now(),
+                )
+                return [batch.dump() for batch in selector.select(dag_run.conf or {})]
+        except Exception as error:  # noqa: BLE001  # every failure leaves here redacted
+            failure = failure_of(error, log=log)
+        raise failure
+
+
+class CloseRun(BaseOperator):
+    """Ends the org runs, ships the records, and fails the run when an org or a step failed."""
+
+    ui_color = "#dcfce7"
+
+    def __init__(self, *, pipeline: PipelineFacts, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pipeline = pipeline
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """The run's summary; kept also when the run fails."""
+        try:
+            with connect.services() as services:
+                rooms = RunRooms(services)
+                if self.pipeline.scope == "org":
+                    summary, error = self._close_orgs(context, rooms, services)
+                else:
+                    summary, error = self._close_platform(context)
+                rooms.ship()
+        except Exception as problem:  # noqa: BLE001  # every failure leaves here redacted
+            failure = failure_of(problem, log=log)
+        else:
+            if error is None:
+                return summary
+            context["ti"].xcom_push(key="return_value", value=summary)
+            failure = AirflowFailException(redact(str(error)))
+        raise failure
+
+    def _close_orgs(
+        self, context: Context, rooms: RunRooms, services: Services
+    ) -> tuple[dict[str, Any], PipelineFailedError | None]:
+        selected = context["ti"].xcom_pull(task_ids=SELECT_ORGS) is not None
+        summary = close_orgs(
+            self.pipeline,
+            runs=rooms,
+            dag_run_id=context["dag_run"].run_id,
+            selected=selected,
+            now=services.now(),
+        )
+        if not selected:
+            return summary.answer(), PipelineFailedError(
+                f"{SELECT_ORGS} did not succeed: its log says why"
+            )
+        return summary.answer(), summary.error()
+
+    def _close_platform(
+        self, context: Context
+    ) -> tuple[dict[str, Any], PipelineFailedError | None]:
+        pulled = {name: context["ti"].xcom_pull(task_ids=name) for name in self.pipeline.upstream}
+        results: dict[str, Mapping[str, Any]] = {
+            name: result for name, result in pulled.items() if isinstance(result, Mapping)
+        }
+        failed = [
+            name
+            for name in self.pipeline.upstream
+            if name not in results or results[name].get("status") == "FAILED"
+        ]
+        summary = {"status": "FAILED" if failed else "SUCCESS", "steps": results}
+        return summary, PipelineFailedError("Steps failed", steps=failed) if failed else None

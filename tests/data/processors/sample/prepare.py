@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from convergence.processors.base import PlatformProcessor
+from convergence.processors.context import PlatformContext, StepResult
+from convergence.processors.sample.config import PrepareConfig
+
+
+class Prepare(PlatformProcessor[PrepareConfig]):
+    """Prepares."""
+
+    Config = PrepareConfig
+
+    def run(
+        self, platform: PlatformContext, config: PrepareConfig, params: Mapping[str, Any]
+    ) -> StepResult:
+        return StepResult(facts={"answer": config.answer, "params": dict(params)})

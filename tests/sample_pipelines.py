@@ -1,0 +1,54 @@
+"""Processors and pipeline files that the tests of factory, base class and linter share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from convergence import processors
+from convergence.processors import registry
+
+_FOLDER = str(Path(__file__).parent / "data" / "processors")
+
+USAGE_COST = """\
+pipeline_id: sample-usage-cost
+description: Daily usage and cost of a sample provider
+provider: openai
+schedule: "0 6 * * *"
+params:
+  start_date: {type: string, format: date}
+  end_date: {type: string, format: date}
+steps:
+  - step: extract_usage
+    processor: sample.fetch
+    config:
+      granularity: day
+      page_size: 10
+  - step: transform_cost
+    ps_type: sample.price
+"""
+
+PREPARE = """\
+pipeline_id: sample-prepare
+description: Prepares the platform
+scope: platform
+params:
+  org_slug: {type: string, required: true}
+steps:
+  - step: create_tables
+    processor: sample.prepare
+"""
+
+
+def install_processors() -> None:
+    """Let the sample processors be found beside the product's own; calling it again is nothing."""
+    if _FOLDER not in processors.__path__:
+        processors.__path__.append(_FOLDER)
+        registry.forget()
+
+
+def write(root: Path, path: str, text: str) -> Path:
+    """Write a file under a folder of configurations."""
+    target = root / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+    return target
