@@ -26,6 +26,8 @@ from convergence.warehouse.client import Warehouse
 from convergence.warehouse.query import Row, run_file
 
 CACHE_SECONDS = 30.0
+# Whoever was refused mends the reason and comes back; the mending may go through another process.
+REFUSED_CACHE_SECONDS = 2.0
 _PROVIDER_IN_TABLES = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
@@ -85,14 +87,16 @@ def select(standings: Iterable[Standing], *, provider: str | None, now: datetime
     return Selection(tuple(eligible), tuple(refused))
 
 
+_Cache = TTLCache[tuple[str, str | None], Standing | None]
+
+
 class Gate:
-    """Asks the warehouse; one org's answer is kept for half a minute, a fleet's never."""
+    """Asks the warehouse; one org's answer is kept for a while, a fleet's never."""
 
     def __init__(self, warehouse: Warehouse, *, cache_seconds: float = CACHE_SECONDS) -> None:
         self._warehouse = warehouse
-        self._cache: TTLCache[tuple[str, str | None], Standing | None] = TTLCache(
-            maxsize=10_000, ttl=cache_seconds
-        )
+        self._good: _Cache = TTLCache(10_000, cache_seconds)
+        self._refused: _Cache = TTLCache(10_000, min(cache_seconds, REFUSED_CACHE_SECONDS))
         self._lock = threading.Lock()
 
     def select(
@@ -108,32 +112,15 @@ class Gate:
         standings = self._fetch(provider, org_slugs)
         return select(standings, provider=provider, now=now)
 
-    def standing(self, org_slug: str, *, provider: str | None) -> Standing:
-        """One org's standing, at most `cache_seconds` old.
-
-        Raises:
-            NotFoundError: there is no such org.
-        """
-        key = (org_slug, provider)
-        with self._lock:
-            known = key in self._cache
-            found = self._cache.get(key)
-        if not known:
-            found = next(iter(self._fetch(provider, [org_slug])), None)
-            with self._lock:
-                self._cache[key] = found
-        if found is None:
-            raise NotFoundError("There is no such organization")
-        return found
-
     def forget(self, org_slug: str) -> None:
         """Ask again about this org, as after this process changed what decides."""
         with self._lock:
-            for key in [key for key in self._cache if key[0] == org_slug]:
-                self._cache.pop(key, None)
+            for cache in (self._good, self._refused):
+                for key in [key for key in cache if key[0] == org_slug]:
+                    cache.pop(key, None)
 
     def require(self, org_slug: str, *, provider: str | None, now: datetime) -> Standing:
-        """The org's standing if it may run.
+        """The org's standing if it may run; from memory where it was asked for lately.
 
         Raises:
             NotFoundError: there is no such org.
@@ -141,12 +128,26 @@ class Gate:
             IntegrationInvalidError: the provider is not connected, or its credential not valid.
             ConflictError: the org is not active or has no quota.
         """
-        standing = self.standing(org_slug, provider=provider)
+        standing = self._standing(org_slug, provider, now)
+        if standing is None:
+            raise NotFoundError("There is no such organization")
         reason = refusal(standing, provider=provider, now=now)
         if reason is None:
             return standing
         kinds = {kind.code: kind for kind in (SubscriptionInactiveError, IntegrationInvalidError)}
         raise kinds.get(reason.code, ConflictError)(_sentence(reason.message), reason=reason.code)
+
+    def _standing(self, org_slug: str, provider: str | None, now: datetime) -> Standing | None:
+        key = (org_slug, provider)
+        with self._lock:
+            for cache in (self._good, self._refused):
+                if key in cache:
+                    return cache[key]
+        found = next(iter(self._fetch(provider, [org_slug])), None)
+        good = found is not None and refusal(found, provider=provider, now=now) is None
+        with self._lock:
+            (self._good if good else self._refused)[key] = found
+        return found
 
     def _fetch(self, provider: str | None, org_slugs: Sequence[str] | None) -> list[Standing]:
         if provider is not None and not _PROVIDER_IN_TABLES.fullmatch(provider):

@@ -85,6 +85,7 @@ def issue_key(
                 "kms_key_version": sealed.key_version,
                 "last_four": last_four(secret),
                 "scopes": list(scopes),
+                "created_by": by.id,
                 "now": now,
                 "not_after": typed(not_after, "TIMESTAMP"),
             },

@@ -5,9 +5,9 @@ ON stored.key_id = new.key_id
 WHEN NOT MATCHED THEN
   INSERT (
     org_slug, key_id, key_hash, key_ciphertext, kms_key_version, last_four, scopes, status,
-    created_at, not_after
+    created_at, created_by, not_after
   )
   VALUES (
     @org_slug, @key_id, @key_hash, @key_ciphertext, @kms_key_version, @last_four, @scopes,
-    'ACTIVE', @now, @not_after
+    'ACTIVE', @now, @created_by, @not_after
   )
