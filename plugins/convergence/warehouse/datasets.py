@@ -94,6 +94,16 @@ def dataset_exists(w: Warehouse, name: str) -> bool:
     return True
 
 
+def dataset_labels(w: Warehouse, name: str) -> dict[str, str] | None:
+    """The dataset's labels; None when there is no dataset."""
+    reference = bigquery.DatasetReference(w.project, check_identifier(name))
+    with translated("looking for a dataset", dataset=name):
+        try:
+            return dict(w.client.get_dataset(reference, **w.call).labels)
+        except google_errors.NotFound:
+            return None
+
+
 def list_tables(w: Warehouse, dataset: str) -> set[str]:
     """Names of the dataset's tables and views; empty when there is no dataset."""
     reference = bigquery.DatasetReference(w.project, check_identifier(dataset))
