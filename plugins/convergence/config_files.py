@@ -56,6 +56,8 @@ def _parse(path: Path) -> tuple[Any, dict[KeyPath, Place]]:
         text = raw.decode("utf-8")
         node = yaml.compose(text, Loader=yaml.CSafeLoader)
         faults = [f"{path}:{line}:{column}: {told}" for line, column, told in _walk(node, places)]
+        if faults:
+            raise _refused(path, faults)
         data = yaml.load(text, Loader=yaml.CSafeLoader)  # the safe loader, in C
         json.dumps(data, allow_nan=False)
     except OSError as error:
@@ -66,26 +68,40 @@ def _parse(path: Path) -> tuple[Any, dict[KeyPath, Place]]:
         raise _refused(path, [f"{path}:{line}:{column}: {error.problem}"]) from None
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise _refused(path, [f"{path}:1:1: {error}"]) from None
-    if faults:
-        raise _refused(path, faults)
     return data, places
 
 
 def _walk(
-    node: yaml.Node | None, places: dict[KeyPath, Place], path: KeyPath = ()
+    node: yaml.Node | None,
+    places: dict[KeyPath, Place],
+    path: KeyPath = (),
+    seen: set[int] | None = None,
 ) -> Iterator[tuple[int, int, str]]:
-    """Note where every key is; tell of keys that stand twice, since YAML keeps the last."""
+    """Note where every key is; tell of keys that stand twice, since YAML keeps the last.
+
+    An alias is a node met again: it is told of, not followed, since it may hold itself.
+    """
+    seen = set() if seen is None else seen
+    if id(node) in seen:
+        yield (*places[path], f"{_dotted(path)}: aliases are not accepted")
+        return
+    seen.add(id(node))
+    for key, value, mark in _parts(node):
+        here = (*path, key)
+        if here in places:
+            yield (*_place(mark), f"{_dotted(here)}: stands twice")
+        places[here] = _place(mark)
+        yield from _walk(value, places, here, seen)
+
+
+def _parts(node: yaml.Node | None) -> Iterator[tuple[str | int, yaml.Node, yaml.Node]]:
+    """(key, value, what to point at) of a mapping's or list's parts."""
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            places[*path, index] = _place(item)
-            yield from _walk(item, places, (*path, index))
+            yield index, item, item
     elif isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            here = (*path, str(key.value))
-            if here in places:
-                yield (*_place(key), f"{_dotted(here)}: stands twice")
-            places[here] = _place(key)
-            yield from _walk(value, places, here)
+            yield str(key.value), value, key
 
 
 def _place(node: yaml.Node) -> Place:

@@ -179,9 +179,8 @@ class RunRecords:
         """
         with self._store.read() as conn:
             open_runs = org_runs.live_before(conn, now - grace)
-        states = {
-            (run.dag_id, run.dag_run_id): state_of(run.dag_id, run.dag_run_id) for run in open_runs
-        }
+        asked = {(run.dag_id, run.dag_run_id) for run in open_runs}
+        states = {ids: state_of(*ids) for ids in sorted(asked)}
         over = [run for run in open_runs if _is_over(states[run.dag_id, run.dag_run_id])]
         closed = []
         for run in over:

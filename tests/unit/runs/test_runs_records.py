@@ -1,0 +1,239 @@
+"""Run and step records: every move is logged in its own transaction, and every run ends."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convergence.errors import NotFoundError
+from convergence.runs import records as records_module
+from convergence.runs.records import RunRecords
+from convergence.state import org_runs, outbox
+from convergence.state.org_runs import OrgRun, RunError, RunStatus
+from convergence.state.org_steps import OrgStep, StepStatus
+from convergence.state.slots import Admitted, Refused, RunLimits
+from convergence.state.store import StateStore
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+LIMITS = RunLimits(runs_per_day=100, runs_per_month=100, concurrent_runs=100)
+RUN = OrgRun(
+    run_id="run_1",
+    org_slug="acme_corp",
+    pipeline_id="openai-usage-cost",
+    dag_id="openai.cost.usage_cost",
+    dag_run_id="manual__1",
+    trigger="api",
+    requested_by="key_1",
+    created_at=NOW,
+    status=RunStatus.PENDING,
+    days=(date(2026, 11, 20),),
+    request_id="req_1",
+)
+STEP = OrgStep("run_1", "extract_usage", "acme_corp", "openai.usage", 1, NOW)
+
+Rows = list[tuple[str, dict[str, Any]]]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> StateStore:
+    return StateStore.connect(f"sqlite:///{tmp_path / 'state.db'}")
+
+
+@pytest.fixture
+def records(store: StateStore) -> RunRecords:
+    return RunRecords(store)
+
+
+def shipped(store: StateStore) -> Rows:
+    rows: Rows = []
+    outbox.ship(store, lambda table, batch: rows.extend((table, row) for _, row in batch))
+    return rows
+
+
+def statuses(rows: Rows, table: str) -> list[str]:
+    return [row["status"] for name, row in rows if name == table]
+
+
+def status(store: StateStore, run_id: str = "run_1") -> RunStatus:
+    with store.read() as conn:
+        run = org_runs.get(conn, run_id)
+    assert run is not None
+    return run.status
+
+
+def finish_step(records: RunRecords, outcome: StepStatus, *, error: RunError | None = None) -> bool:
+    return records.step_finished(
+        "run_1",
+        "extract_usage",
+        attempt=1,
+        status=outcome,
+        now=NOW + timedelta(minutes=1),
+        rows_processed=12,
+        destination_table="acme_corp_dev.openai_usage_daily_raw",
+        error=error,
+        result={"status": outcome.value, "rows_processed": 12},
+    )
+
+
+def test_a_whole_run_leaves_one_row_per_move(records: RunRecords, store: StateStore) -> None:
+    assert records.admit(RUN, limits=LIMITS, now=NOW) == Admitted("run_1")
+    assert records.queued("run_1", now=NOW)
+    assert records.begin_run("run_1", now=NOW, days=[date(2026, 11, 19)])
+    assert records.step_started(STEP)
+    assert finish_step(records, StepStatus.SUCCESS)
+    assert records.finish_run("run_1", RunStatus.SUCCESS, now=NOW + timedelta(minutes=2))
+    rows = shipped(store)
+    assert statuses(rows, "org_meta_pipeline_runs") == ["PENDING", "QUEUED", "RUNNING", "SUCCESS"]
+    assert statuses(rows, "org_meta_step_logs") == ["RUNNING", "SUCCESS"]
+    run, step = rows[3][1], rows[-1][1]
+    assert run == {
+        "org_slug": "acme_corp",
+        "run_id": "run_1",
+        "pipeline_id": "acme_corp-openai-usage-cost",
+        "dag_id": "openai.cost.usage_cost",
+        "dag_run_id": "manual__1",
+        "trigger": "api",
+        "status": "SUCCESS",
+        "days": ["2026-11-19"],
+        "request_id": "req_1",
+        "requested_by": "key_1",
+        "error_code": None,
+        "error_message": None,
+        "rows_processed": 12,
+        "recorded_at": "2026-11-21T12:02:00.000000Z",
+        "started_at": "2026-11-21T12:00:00.000000Z",
+        "ended_at": "2026-11-21T12:02:00.000000Z",
+    }
+    assert json.loads(step["result"]) == {"status": "SUCCESS", "rows_processed": 12}
+
+
+def test_moves_that_are_not_legal_leave_no_row(records: RunRecords, store: StateStore) -> None:
+    records.admit(RUN, limits=LIMITS, now=NOW)
+    shipped(store)
+    assert not records.finish_run("run_1", RunStatus.SUCCESS, now=NOW)
+    assert not finish_step(records, StepStatus.SUCCESS)
+    assert records.admit(RUN, limits=LIMITS, now=NOW) == Admitted("run_1", again=True)
+    assert shipped(store) == []
+
+
+def test_a_refused_run_leaves_nothing(records: RunRecords, store: StateStore) -> None:
+    records.admit(RUN, limits=LIMITS, now=NOW)
+    shipped(store)
+    second = replace(RUN, run_id="run_2")
+    outcome = records.admit(second, limits=replace(LIMITS, concurrent_runs=1), now=NOW)
+    assert isinstance(outcome, Refused)
+    assert shipped(store) == []
+    with pytest.raises(NotFoundError):
+        records.begin_run("run_2", now=NOW)
+
+
+def test_a_cancelled_run_does_not_begin(records: RunRecords, store: StateStore) -> None:
+    records.admit(RUN, limits=LIMITS, now=NOW)
+    assert records.finish_run("run_1", RunStatus.CANCELLED, now=NOW)
+    assert not records.begin_run("run_1", now=NOW, days=[date(2026, 1, 1)])
+    assert status(store) is RunStatus.CANCELLED
+
+
+def test_a_failed_run_begins_again_when_its_airflow_run_is_cleared(
+    records: RunRecords, store: StateStore
+) -> None:
+    records.admit(RUN, limits=LIMITS, now=NOW)
+    records.finish_run("run_1", RunStatus.FAILED, now=NOW, error=RunError("x", "y"))
+    assert records.begin_run("run_1", now=NOW)
+    assert statuses(shipped(store), "org_meta_pipeline_runs") == ["PENDING", "FAILED", "RUNNING"]
+
+
+def test_a_run_that_airflow_refused_ends_and_costs_nothing(
+    records: RunRecords, store: StateStore
+) -> None:
+    records.admit(RUN, limits=LIMITS, now=NOW)
+    assert records.not_triggered("run_1", now=NOW, error=RunError("unavailable", "no answer"))
+    with store.read() as conn:
+        assert org_runs.count_since(conn, "acme_corp", NOW) == 0
+        assert org_runs.count_active(conn, "acme_corp") == 0
+
+
+# --- every run ends -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("step", "state", "expected"),
+    [
+        (StepStatus.SUCCESS, "success", (RunStatus.SUCCESS, None)),
+        (StepStatus.SKIPPED, "success", (RunStatus.SUCCESS, None)),
+        (StepStatus.SUCCESS, "failed", (RunStatus.FAILED, "run_incomplete")),
+        (StepStatus.FAILED, "success", (RunStatus.FAILED, "provider_refused")),
+        (StepStatus.RUNNING, "success", (RunStatus.FAILED, "step_lost")),
+    ],
+)
+def test_an_open_run_ends_as_its_steps_say(
+    store: StateStore, step: StepStatus, state: str, expected: tuple[RunStatus, str | None]
+) -> None:
+    records = RunRecords(store)
+    records.admit(RUN, limits=LIMITS, now=NOW)
+    records.step_started(STEP)
+    if step is not StepStatus.RUNNING:
+        error = RunError("provider_refused", "401") if step is StepStatus.FAILED else None
+        finish_step(records, step, error=error)
+    succeeded = state == "success"
+    (closed,) = records.close_dag_run(RUN.dag_id, RUN.dag_run_id, now=NOW, succeeded=succeeded)
+    assert (closed.status, closed.error.code if closed.error else None) == expected
+    assert records.close_dag_run(RUN.dag_id, RUN.dag_run_id, now=NOW) == []
+    assert status(store) is expected[0]
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ("queued", RunStatus.PENDING),
+        ("running", RunStatus.PENDING),
+        ("failed", RunStatus.FAILED),
+        ("success", RunStatus.SUCCESS),
+        (None, RunStatus.FAILED),
+    ],
+)
+def test_a_dangling_run_ends_once_airflow_no_longer_has_it(
+    records: RunRecords, store: StateStore, state: str | None, expected: RunStatus
+) -> None:
+    records.admit(RUN, limits=LIMITS, now=NOW)
+    assert records.close_dangling(lambda _dag, _run: state, now=NOW) == []
+    later = NOW + records_module.GRACE + timedelta(seconds=1)
+    records.close_dangling(lambda _dag, _run: state, now=later)
+    assert status(store) is expected
+
+
+def test_airflow_is_asked_once_for_the_runs_of_a_fleet(
+    records: RunRecords, store: StateStore
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def state_of(dag_id: str, dag_run_id: str) -> None:
+        asked.append((dag_id, dag_run_id))
+
+    for number in range(5):
+        org = f"org_{number}"
+        run = replace(RUN, run_id=f"run_{number}", org_slug=org)
+        records.admit(run, limits=LIMITS, now=NOW)
+    closed = records.close_dangling(state_of, now=NOW + timedelta(hours=1))
+    assert asked == [(RUN.dag_id, RUN.dag_run_id)]
+    assert {run.status for run in closed} == {RunStatus.FAILED}
+    assert status(store, "run_4") is RunStatus.FAILED
+
+
+def test_rows_go_to_the_central_dataset(
+    records: RunRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[str, int]] = []
+
+    def append(_w: object, table: object, rows: list[object]) -> None:
+        sent.append((str(table), len(rows)))
+
+    monkeypatch.setattr(records_module, "append", append)
+    records.admit(RUN, limits=LIMITS, now=NOW)
+    assert records.ship(None) == 1  # type: ignore[arg-type]  # handed on to `append` alone
+    assert sent == [("organizations.org_meta_pipeline_runs", 1)]
