@@ -18,6 +18,7 @@ from convergence.errors import ForbiddenError, NotAuthenticatedError, NotFoundEr
 ROOT_HEADERS = ("X-CA-Root-Key", "X-Admin-Key")
 ORG_HEADER = "X-API-Key"
 ROOT_CALLER = Caller(CallerKind.ROOT, key_id="admin")
+_PROXY_HEADERS = ("x-forwarded-for", "forwarded", "x-real-ip")
 _MAX_KEY_CHARS = 256
 
 
@@ -110,7 +111,7 @@ async def _org_caller(key: str, services: Services) -> Caller:
 
 def _from_loopback(request: Request) -> bool:
     """Whether the peer itself is on this machine; a proxy that speaks for others is not."""
-    if "x-forwarded-for" in request.headers or "forwarded" in request.headers:
+    if any(name in request.headers for name in _PROXY_HEADERS):
         return False
     try:
         return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback

@@ -16,7 +16,6 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from convergence.api.context import RequestContext
-from convergence.api.days import asked_days
 from convergence.api.models import RunAccepted, RunRequest
 from convergence.api.once import SAME_TRIGGER, Answer
 from convergence.api.services import Services
@@ -26,6 +25,7 @@ from convergence.errors import (
     OrchestratorUnavailableError,
     PipelineUnavailableError,
 )
+from convergence.pipelines.asked import DATE, END, START, asked_days
 from convergence.pipelines.spec import PipelineSpec
 from convergence.processors import conf
 from convergence.runs.days import due_days, first_day
@@ -37,7 +37,7 @@ from convergence.state.slots import Refused
 
 log = logging.getLogger(__name__)
 
-_DAY_PARAMS = ("start_date", "end_date")
+_DAY_PARAMS = (DATE, START, END)
 NOTHING_DUE = (
     "Nothing is due: every complete day is final or was checked today. "
     "Ask for days by date to have them done again."
@@ -80,18 +80,12 @@ def read_trigger(
     Raises:
         RequestError: a date or a param is wrong; the faults name what is accepted.
     """
-    days = asked_days(
-        day=request.day,
-        start=request.start_date,
-        end=request.end_date,
-        today=now.astimezone(UTC).date(),
-    )
+    named = zip(_DAY_PARAMS, (request.day, request.start_date, request.end_date), strict=True)
+    asked = {name: day.isoformat() for name, day in named if day is not None}
+    days = asked_days(asked, today=now.astimezone(UTC).date())
     facts = pipeline.facts()
-    values = dict(request.model_extra or {})
-    if days:
-        ends = {"start_date": days[-1].isoformat(), "end_date": days[0].isoformat()}
-        declared = facts.params.get("properties", {})
-        values |= {name: value for name, value in ends.items() if name in declared}
+    values = {**(request.model_extra or {})}
+    values |= {name: day for name, day in asked.items() if name in facts.params["properties"]}
     checked = conf.check(values, pipeline=facts)
     params = {name: value for name, value in checked.items() if name not in _DAY_PARAMS}
     return Trigger(org_slug, pipeline, days, params, context, runs_url, now)
