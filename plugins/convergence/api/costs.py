@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
@@ -151,7 +151,7 @@ def _dimensions(first: date, last: date, group_by: str) -> list[Dimension]:
     ]
     if faults:
         raise InvalidFieldsError(faults)
-    return [cast("Dimension", part) for part in DIMENSIONS if part in asked]
+    return [part for part in DIMENSIONS if part in asked]
 
 
 def _provider(known: Registry, name: str | None) -> str:
