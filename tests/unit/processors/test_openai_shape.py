@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from convergence.errors import ProviderProtocolError
-from convergence.processors.openai.shape import OWN_COLUMNS, UsageShape, usage_day
+from convergence.processors.openai.shape import (
+    BUCKET_FIELDS,
+    OWN_COLUMNS,
+    UsageShape,
+    usage_day,
+)
 from convergence.settings import PROJECT_ROOT
 
 DATA = PROJECT_ROOT / "tests" / "data" / "openai"
@@ -28,37 +33,40 @@ def endpoint_of(path: Path) -> str:
     return "completions" if name.startswith("completions") else name
 
 
-def bucket(**result: Any) -> dict[str, Any]:
-    return {"data": [{"start_time": 1794873600, "end_time": 1794960000, "results": [result]}]}
+def results_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"start_time": bucket["start_time"], "end_time": bucket["end_time"], **result}
+        for bucket in answer["data"]
+        for result in bucket["results"]
+    ]
 
 
 def row_of(**result: Any) -> dict[str, Any]:
-    (row,) = UsageShape("completions", columns=COLUMNS).rows(bucket(**result))
-    return row
+    whole = {"start_time": 1794873600, "end_time": 1794960000} | result
+    return UsageShape("completions", columns=COLUMNS).row(whole)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_every_field_of_every_endpoint_has_a_column_and_keeps_its_value(path: Path) -> None:
-    answer = page(path.name)
-    rows = list(UsageShape(endpoint_of(path), columns=COLUMNS).rows(answer))
-    results = [result for day in answer["data"] for result in day["results"]]
+    results = results_of(page(path.name))
+    shape = UsageShape(endpoint_of(path), columns=COLUMNS)
 
-    assert len(rows) == len(results) > 0
-    for row, result in zip(rows, results, strict=True):
-        assert {name: row[name] for name in result} == result
+    assert results
+    for result in results:
+        row = shape.row(result)
+        fields = {name: value for name, value in result.items() if name not in BUCKET_FIELDS}
+        assert {name: row[name] for name in fields} == fields
         assert set(row) == set(COLUMNS)
         assert row["extra"] is None
-        missing = set(COLUMNS) - set(result) - set(OWN_COLUMNS)
+        missing = set(COLUMNS) - set(fields) - set(OWN_COLUMNS)
         assert all(row[name] is None for name in missing)
 
 
 def test_a_row_belongs_to_the_utc_day_of_its_bucket() -> None:
-    rows = list(
-        UsageShape("completions", columns=COLUMNS).rows(page("usage_completions_page1.json"))
-    )
-    assert {usage_day(row).isoformat() for row in rows} == {"2026-11-17"}
-    assert rows[0]["bucket_start"] == "2026-11-17T00:00:00+00:00"
-    assert rows[0]["bucket_end"] == "2026-11-18T00:00:00+00:00"
+    row = row_of(input_tokens=1)
+    assert usage_day(row).isoformat() == "2026-11-17"
+    assert row["bucket_start"] == "2026-11-17T00:00:00+00:00"
+    assert row["bucket_end"] == "2026-11-18T00:00:00+00:00"
 
 
 @pytest.mark.parametrize(
@@ -66,8 +74,9 @@ def test_a_row_belongs_to_the_utc_day_of_its_bucket() -> None:
     [("usage_completions_page1.json", 2), ("usage_completions_legacy_shape.json", 1)],
 )
 def test_the_two_shapes_of_completions_are_told_apart(name: str, version: int) -> None:
-    rows = UsageShape("completions", columns=COLUMNS).rows(page(name))
-    assert {row["shape_version"] for row in rows} == {version}
+    shape = UsageShape("completions", columns=COLUMNS)
+    found = {shape.row(result)["shape_version"] for result in results_of(page(name))}
+    assert found == {version}
 
 
 def test_a_field_without_a_column_is_kept_as_received() -> None:
@@ -106,19 +115,15 @@ def test_a_changed_type_is_named_and_never_cast(field: str, value: object) -> No
 
 
 @pytest.mark.parametrize(
-    "broken",
+    "times",
     [
-        {},
-        {"data": None},
-        {"data": ["bucket"]},
-        {"data": [{"start_time": 1794873600, "end_time": 1794960000}]},
-        {"data": [{"start_time": 1794873600, "end_time": 1794960000, "results": None}]},
-        {"data": [{"start_time": 1794873601, "end_time": 1794960001, "results": []}]},
-        {"data": [{"start_time": 1794873600, "end_time": 1794877200, "results": []}]},
-        {"data": [{"start_time": None, "end_time": 1794960000, "results": []}]},
-        {"data": [{"start_time": 10**18, "end_time": 10**18 + 86400, "results": []}]},
+        {"start_time": 1794873601, "end_time": 1794960001},
+        {"start_time": 1794873600, "end_time": 1794877200},
+        {"start_time": None},
+        {"start_time": "1794873600"},
+        {"start_time": 10**18, "end_time": 10**18 + 86400},
     ],
 )
-def test_a_page_that_is_not_whole_utc_days_of_results_is_refused(broken: dict[str, Any]) -> None:
+def test_a_bucket_that_is_not_a_whole_utc_day_is_refused(times: dict[str, Any]) -> None:
     with pytest.raises(ProviderProtocolError):
-        list(UsageShape("completions", columns=COLUMNS).rows(broken))
+        row_of(**times)

@@ -1,14 +1,13 @@
-"""A page of OpenAI's organization usage → rows of the raw table, nothing lost and nothing guessed.
+"""A result of OpenAI's organization usage → a row of the raw table, nothing lost, nothing guessed.
 
-Shape of a page: `{"object": "page", "data": [bucket, …], "has_more", "next_page"}`, a bucket
-`{"object": "bucket", "start_time", "end_time", "results": […]}`; source:
-https://platform.openai.com/docs/api-reference/usage. The raw table's schema says which fields of
-a result are documented; every other field is kept in `extra`.
+A result arrives with its bucket's `start_time` and `end_time` (Unix seconds) beside its own
+fields; source: https://platform.openai.com/docs/api-reference/usage. The raw table's schema says
+which fields are documented; every other field is kept in `extra`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -23,10 +22,11 @@ SPLIT_SHAPE = 2
 ONE_DAY = timedelta(days=1)
 OWN_COLUMNS = ("usage_date", "endpoint", "bucket_start", "bucket_end", "shape_version", "extra")
 """Columns that no field of a result fills."""
+BUCKET_FIELDS = ("start_time", "end_time")
 
 
 class UsageShape:
-    """Turns pages of one usage endpoint into rows.
+    """Turns results of one usage endpoint into rows.
 
     Args:
         endpoint: last part of the endpoint's path, such as `completions`.
@@ -39,19 +39,29 @@ class UsageShape:
             name: _READERS[kind] for name, kind in columns.items() if name not in OWN_COLUMNS
         }
 
-    def rows(self, page: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Every result of every bucket as a row of the raw table.
+    def row(self, result: Mapping[str, Any]) -> dict[str, Any]:
+        """A result as a row of the raw table.
 
         Raises:
-            ProviderProtocolError: the page breaks the documented shape; facts name the field.
+            ProviderProtocolError: it breaks the documented shape; facts name the field.
         """
-        for bucket in _list(page, "data", endpoint=self._endpoint):
-            start, end = self._span(bucket)
-            for result in _list(bucket, "results", endpoint=self._endpoint):
-                yield self._row(result, start=start, end=end)
+        fields = {name: value for name, value in result.items() if name not in BUCKET_FIELDS}
+        start, end = self._span(result)
+        row: dict[str, Any] = {
+            "usage_date": start.date().isoformat(),
+            "endpoint": self._endpoint,
+            "bucket_start": start.isoformat(),
+            "bucket_end": end.isoformat(),
+            "shape_version": shape_version(fields),
+        }
+        for name, reader in self._readers.items():
+            row[name] = self._read(reader, fields.get(name), name)
+        unknown = {name: fields[name] for name in sorted(fields) if name not in self._readers}
+        row["extra"] = unknown or None
+        return row
 
-    def _span(self, bucket: Mapping[str, Any]) -> tuple[datetime, datetime]:
-        start, end = (self._instant(bucket, name) for name in ("start_time", "end_time"))
+    def _span(self, result: Mapping[str, Any]) -> tuple[datetime, datetime]:
+        start, end = (self._instant(result, name) for name in BUCKET_FIELDS)
         if end - start != ONE_DAY or start.timestamp() % ONE_DAY.total_seconds():
             raise ProviderProtocolError(
                 "A usage bucket is not one whole UTC day",
@@ -61,28 +71,14 @@ class UsageShape:
             )
         return start, end
 
-    def _instant(self, bucket: Mapping[str, Any], name: str) -> datetime:
-        seconds = self._read(_whole, bucket.get(name), name)
+    def _instant(self, result: Mapping[str, Any], name: str) -> datetime:
+        seconds = self._read(_whole, result.get(name), name)
         try:
             return datetime.fromtimestamp(seconds, UTC)
         except (OSError, OverflowError, ValueError, TypeError) as error:
             raise ProviderProtocolError(
                 "A usage bucket has no time", endpoint=self._endpoint, field=name
             ) from error
-
-    def _row(self, result: Mapping[str, Any], *, start: datetime, end: datetime) -> dict[str, Any]:
-        row: dict[str, Any] = {
-            "usage_date": start.date().isoformat(),
-            "endpoint": self._endpoint,
-            "bucket_start": start.isoformat(),
-            "bucket_end": end.isoformat(),
-            "shape_version": shape_version(result),
-        }
-        for name, reader in self._readers.items():
-            row[name] = self._read(reader, result.get(name), name)
-        unknown = {name: result[name] for name in sorted(result) if name not in self._readers}
-        row["extra"] = unknown or None
-        return row
 
     def _read(self, reader: Callable[[Any], Any], value: object, name: str) -> Any:  # noqa: ANN401  # a row's values differ
         if value is None:
@@ -105,15 +101,6 @@ def shape_version(result: Mapping[str, Any]) -> int:
 def usage_day(row: Mapping[str, Any]) -> date:
     """The UTC day that a row belongs to."""
     return date.fromisoformat(row["usage_date"])
-
-
-def _list(holder: object, name: str, *, endpoint: str) -> list[Any]:
-    values = holder.get(name) if isinstance(holder, Mapping) else None
-    if not isinstance(values, list) or not all(isinstance(value, Mapping) for value in values):
-        raise ProviderProtocolError(
-            f"{name} is not a list of objects", endpoint=endpoint, field=name
-        )
-    return values
 
 
 def _whole(value: object) -> int:

@@ -1,15 +1,14 @@
--- What the priced days came to, and what stayed without a price, by reason.
+-- What the days came to, and what stayed without a price, by model, tier and reason.
 SELECT
-  usage_date,
   pricing_status,
-  unpriced_reason,
-  model,
-  priced_tier,
   currency,
+  endpoint,
+  model,
+  COALESCE(priced_tier, service_tier) AS tier,
+  unpriced_reason AS reason,
   COUNT(*) AS usage_rows,
   SUM(total_tokens) AS tokens,
   SUM(effective_cost) AS effective_cost
 FROM `{{ project }}.{{ dataset }}.{{ cost_table }}`
 WHERE usage_date IN UNNEST(@days)
-GROUP BY usage_date, pricing_status, unpriced_reason, model, priced_tier, currency
-ORDER BY usage_date, pricing_status, unpriced_reason, model, priced_tier, currency
+GROUP BY pricing_status, currency, endpoint, model, tier, reason

@@ -113,7 +113,20 @@ WITH
       price.price_version,
       price.source_url AS price_source_url,
       price.currency AS price_currency,
-      price.long_context_above_tokens,
+      NULLIF(
+        ARRAY_TO_STRING(
+          [
+            IF(q.input_tokens > price.long_context_above_tokens, 'long_context_not_visible', NULL),
+            IF(
+              q.written_12h > 0 AND price.cache_write_12h_per_million IS NULL,
+              'cache_write_12h_at_common_rate',
+              NULL
+            )
+          ],
+          ','
+        ),
+        ''
+      ) AS caveats,
       CASE
         WHEN q.endpoint NOT IN ('completions', 'embeddings', 'moderations') THEN 'unknown_unit'
         WHEN q.model IS NULL THEN 'model_unknown'
@@ -136,9 +149,11 @@ WITH
         WHEN q.plain_in > 0 AND price.input_per_million IS NULL THEN 'no_rate_input'
         WHEN q.plain_cached > 0 AND price.cached_input_per_million IS NULL
           THEN 'no_rate_cached_input'
-        WHEN q.written_30m > 0 AND price.cache_write_per_million IS NULL THEN 'no_rate_cache_write'
-        WHEN q.written_12h > 0 AND price.cache_write_12h_per_million IS NULL
-          THEN 'no_rate_cache_write_12h'
+        WHEN
+          q.written_30m > 0 AND price.cache_write_per_million IS NULL
+          OR q.written_12h > 0
+          AND COALESCE(price.cache_write_12h_per_million, price.cache_write_per_million) IS NULL
+          THEN 'no_rate_cache_write'
         WHEN q.plain_out > 0 AND price.output_per_million IS NULL THEN 'no_rate_output'
         WHEN q.audio_in > 0 AND price.audio_input_per_million IS NULL THEN 'no_rate_audio_input'
         WHEN q.cached_audio > 0 AND price.cached_audio_input_per_million IS NULL
@@ -151,7 +166,11 @@ WITH
         IF(q.plain_in = 0, 0, q.plain_in * price.input_per_million)
         + IF(q.plain_cached = 0, 0, q.plain_cached * price.cached_input_per_million)
         + IF(q.written_30m = 0, 0, q.written_30m * price.cache_write_per_million)
-        + IF(q.written_12h = 0, 0, q.written_12h * price.cache_write_12h_per_million)
+        + IF(
+          q.written_12h = 0,
+          0,
+          q.written_12h * COALESCE(price.cache_write_12h_per_million, price.cache_write_per_million)
+        )
         + IF(q.plain_out = 0, 0, q.plain_out * price.output_per_million)
         + IF(q.audio_in = 0, 0, q.audio_in * price.audio_input_per_million)
         + IF(q.cached_audio = 0, 0, q.cached_audio * price.cached_audio_input_per_million)
@@ -161,7 +180,11 @@ WITH
         IF(q.plain_in = 0, 0, q.plain_in * public.input_per_million)
         + IF(q.plain_cached = 0, 0, q.plain_cached * public.cached_input_per_million)
         + IF(q.written_30m = 0, 0, q.written_30m * public.cache_write_per_million)
-        + IF(q.written_12h = 0, 0, q.written_12h * public.cache_write_12h_per_million)
+        + IF(
+          q.written_12h = 0,
+          0,
+          q.written_12h * COALESCE(public.cache_write_12h_per_million, public.cache_write_per_million)
+        )
         + IF(q.plain_out = 0, 0, q.plain_out * public.output_per_million)
         + IF(q.audio_in = 0, 0, q.audio_in * public.audio_input_per_million)
         + IF(q.cached_audio = 0, 0, q.cached_audio * public.cached_audio_input_per_million)
@@ -208,11 +231,7 @@ SELECT
   IF(unpriced_reason IS NULL, price_currency, NULL) AS currency,
   IF(unpriced_reason IS NULL, 'PRICED', 'UNPRICED') AS pricing_status,
   unpriced_reason,
-  IF(
-    unpriced_reason IS NULL AND input_tokens > long_context_above_tokens,
-    'long_context_not_visible',
-    NULL
-  ) AS price_caveat,
+  IF(unpriced_reason IS NULL, caveats, NULL) AS price_caveat,
   price_model_id,
   price_match,
   price_is_override,

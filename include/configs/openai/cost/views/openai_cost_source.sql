@@ -1,5 +1,5 @@
--- OpenAI's share of cost_daily: computed cost by day, model, tier and project.
--- Columns are FOCUS 1.2's (and ServiceProviderName, HostProviderName of 1.3); x_ is ours.
+-- OpenAI's share of cost_daily: computed cost by day, endpoint, model, tier and project.
+-- A computed cost was not invoiced: BilledCost is what the invoice is expected to show.
 SELECT
   usage_date AS x_UsageDate,
   'openai' AS x_Provider,
@@ -11,7 +11,6 @@ SELECT
   price_version AS x_PriceVersion,
   model AS x_Model,
   COALESCE(priced_tier, service_tier) AS x_ServiceTier,
-  endpoint AS x_Endpoint,
   SUM(num_model_requests) AS x_Requests,
   SUM(billed_cost) AS BilledCost,
   SUM(contracted_cost) AS ContractedCost,
@@ -23,9 +22,13 @@ SELECT
   TIMESTAMP(DATE_TRUNC(usage_date, MONTH)) AS BillingPeriodStart,
   TIMESTAMP(DATE_ADD(DATE_TRUNC(usage_date, MONTH), INTERVAL 1 MONTH)) AS BillingPeriodEnd,
   'Usage' AS ChargeCategory,
+  CAST(NULL AS STRING) AS ChargeClass,
+  'Usage-Based' AS ChargeFrequency,
   CONCAT(COALESCE(model, 'unknown model'), ' ', endpoint) AS ChargeDescription,
   SUM(total_tokens) AS ConsumedQuantity,
   'Tokens' AS ConsumedUnit,
+  SUM(total_tokens) AS PricingQuantity,
+  'Tokens' AS PricingUnit,
   'AI and Machine Learning' AS ServiceCategory,
   'OpenAI API' AS ServiceName,
   'OpenAI' AS ProviderName,
@@ -44,6 +47,7 @@ SELECT
     )
   ) AS SkuPriceId,
   project_id AS SubAccountId,
+  CAST(NULL AS STRING) AS SubAccountName,
   IF(project_id IS NULL, NULL, 'Project') AS SubAccountType
 FROM `{{ project }}.{{ dataset }}.openai_cost_daily`
 GROUP BY

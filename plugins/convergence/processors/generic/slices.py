@@ -1,0 +1,106 @@
+"""Publish one table's days for one org, each fenced, until none of them was overtaken midway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+from convergence.errors import RetryableError, SupersededError
+from convergence.processors.context import OrgContext
+from convergence.runs.ledger import Action, LedgerRow
+from convergence.runs.publisher import Attempt
+from convergence.runs.slices import SliceKey
+
+MOST_ROUNDS = 3
+"""How often content is made anew because another attempt published in between."""
+
+Publish = Callable[[], LedgerRow]
+Make = Callable[[Mapping[date, Attempt], int], Iterable[tuple[date, Publish]]]
+"""(attempts by day, round) → each day, newest first, with what publishes it."""
+
+
+@dataclass
+class Published:
+    """What became of the days.
+
+    Attributes:
+        rows: the ledger's row of each day that was published or found unchanged.
+        superseded: days that a newer attempt took over before this one published.
+    """
+
+    rows: dict[date, LedgerRow] = field(default_factory=dict)
+    superseded: list[date] = field(default_factory=list)
+
+    @property
+    def row_count(self) -> int:
+        """Rows in all these days."""
+        return sum(row.row_count for row in self.rows.values())
+
+    def facts(self) -> dict[str, int]:
+        """How many days ended how."""
+        unchanged = sum(row.action is Action.UNCHANGED for row in self.rows.values())
+        return {
+            "days_published": len(self.rows) - unchanged,
+            "days_unchanged": unchanged,
+            "days_superseded": len(self.superseded),
+        }
+
+
+def publish_days(org: OrgContext, days: Sequence[date], *, table: str, make: Make) -> Published:
+    """Make and publish the content of each day.
+
+    Attempts are taken before the content is made, so a higher one has newer content. A day that
+    was overtaken after it was published is made and published again.
+
+    Raises:
+        SupersededError: others keep overtaking.
+        RetryableError: the task is being stopped.
+    """
+    published = Published()
+    todo = list(days)
+    for round_ in range(MOST_ROUNDS):
+        overtaken: list[date] = []
+        for day, publish in make(attempts(org, todo, table=table), round_):
+            if org.stop.is_set():
+                raise RetryableError("The task was stopped", next_day=day.isoformat())
+            try:
+                published.rows[day] = publish()
+            except SupersededError as error:
+                again = bool(error.facts.get("after"))
+                (overtaken if again else published.superseded).append(day)
+        if not overtaken:
+            return published
+        org.log.info("overtaken while publishing, once more: %s", _told(overtaken))
+        todo = overtaken
+    raise SupersededError(
+        "Newer attempts keep overtaking this one", table=table, days=[str(day) for day in todo]
+    )
+
+
+def attempts(org: OrgContext, days: Sequence[date], *, table: str) -> dict[date, Attempt]:
+    """A new attempt at each day."""
+    keys = [SliceKey(org.org_slug, org.pipeline.pipeline_id, table, day) for day in days]
+    return {key.day: attempt for key, attempt in org.publisher.begin(keys).items()}
+
+
+def done_before(org: OrgContext, *, table: str) -> set[date]:
+    """Days that an earlier try of this very run has published; a first try has none."""
+    if org.attempt == 1 or not org.days:
+        return set()
+    return {
+        row.key.day for row in ledger_rows(org, org.days, table=table) if row.run_id == org.run_id
+    }
+
+
+def ledger_rows(org: OrgContext, days: Sequence[date], *, table: str) -> Iterator[LedgerRow]:
+    """The ledger's newest row of each day that has one."""
+    latest = org.ledger.latest(
+        orgs=[org.org_slug], pipeline_id=org.pipeline.pipeline_id, since=min(days)
+    )
+    wanted = set(days)
+    return (row for key, row in latest.items() if key.table == table and key.day in wanted)
+
+
+def _told(days: Sequence[date]) -> str:
+    return ", ".join(day.isoformat() for day in days)

@@ -1,0 +1,175 @@
+"""What the OpenAI steps are told."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from convergence.processors.config import StepConfig
+from convergence.processors.generic.files import CsvFile, SchemaFile, SqlFile, TableId
+
+_WHO = ("project_id", "user_id", "api_key_id")
+_MODEL = (*_WHO, "model")
+
+# https://platform.openai.com/docs/api-reference/usage: what each endpoint can be grouped by.
+GROUPABLE: dict[str, tuple[str, ...]] = {
+    "completions": (*_MODEL, "batch", "service_tier", "api_source"),
+    "embeddings": _MODEL,
+    "moderations": _MODEL,
+    "images": (*_MODEL, "size", "source"),
+    "audio_speeches": _MODEL,
+    "audio_transcriptions": _MODEL,
+    "vector_stores": ("project_id",),
+    "code_interpreter_sessions": ("project_id",),
+    "file_search_calls": (*_WHO, "vector_store_id"),
+    "web_search_calls": (*_MODEL, "context_level"),
+}
+PRICED_BY: dict[str, tuple[str, ...]] = {
+    "completions": ("model", "batch", "service_tier"),
+    "embeddings": ("model",),
+}
+"""Without these groups a result has no price."""
+
+Endpoint = Literal[
+    "completions",
+    "embeddings",
+    "moderations",
+    "images",
+    "audio_speeches",
+    "audio_transcriptions",
+    "vector_stores",
+    "code_interpreter_sessions",
+    "file_search_calls",
+    "web_search_calls",
+]
+GroupKey = Literal[
+    "project_id",
+    "user_id",
+    "api_key_id",
+    "model",
+    "batch",
+    "service_tier",
+    "api_source",
+    "size",
+    "source",
+    "vector_store_id",
+    "context_level",
+]
+
+
+class UsageEndpoint(BaseModel):
+    """One usage endpoint and how its results are grouped."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
+
+    endpoint: Endpoint
+    """Last part of the path below /organization/usage/."""
+
+    group_by: tuple[GroupKey, ...] = Field(min_length=1)
+    """What results are split by."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        accepted = GROUPABLE[self.endpoint]
+        if unknown := sorted(set(self.group_by) - set(accepted)):
+            raise _fault(
+                f"{self.endpoint} can't be grouped by {', '.join(unknown)}; "
+                f"accepted: {', '.join(accepted)}"
+            )
+        if len(set(self.group_by)) != len(self.group_by):
+            raise _fault("a group is named twice")
+        if missing := [k for k in PRICED_BY.get(self.endpoint, ()) if k not in self.group_by]:
+            raise _fault(f"{self.endpoint} has no price without {', '.join(missing)}")
+        return self
+
+
+class UsageConfig(StepConfig):
+    """Extracts OpenAI's usage by UTC day, every documented field."""
+
+    ps_type: ClassVar[str] = "openai.usage"
+
+    table: TableId = "openai_usage_daily_raw"
+    """Table of the org's dataset that takes the usage."""
+
+    schema_file: SchemaFile = "openai/cost/schemas/openai_usage_daily_raw.json"
+    """That table's schema; a field without a column goes to `extra`."""
+
+    endpoints: tuple[UsageEndpoint, ...] = Field(min_length=1)
+    """The usage endpoints to read."""
+
+    buckets_per_page: int = Field(default=7, ge=1, le=31)
+    """Days in one answer of the provider."""
+
+    requests_per_minute: int = Field(default=60, ge=1, le=6000)
+    """Most requests to the provider for one org."""
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        names = [one.endpoint for one in self.endpoints]
+        if len(set(names)) != len(names):
+            raise _fault("an endpoint is named twice")
+        return self
+
+    def tables(self) -> tuple[str, ...]:
+        """The usage table has due days."""
+        return (self.table,)
+
+
+class CostConfig(StepConfig):
+    """Prices OpenAI usage in the warehouse at the org's dated prices."""
+
+    ps_type: ClassVar[str] = "openai.cost"
+
+    usage_table: TableId = "openai_usage_daily_raw"
+    """Where the usage is."""
+
+    pricing_table: TableId = "openai_model_pricing"
+    """Where the org's prices are."""
+
+    table: TableId = "openai_cost_daily"
+    """Table of the org's dataset that takes the cost."""
+
+    schema_file: SchemaFile = "openai/cost/schemas/openai_cost_daily.json"
+    """That table's schema."""
+
+    sql_file: SqlFile = "openai/cost/sql/price_usage.sql"
+    """Prices one day."""
+
+    prices_file: SqlFile = "openai/cost/sql/prices_in_force.sql"
+    """Reads the prices that matter for a range of days."""
+
+    totals_file: SqlFile = "openai/cost/sql/cost_totals.sql"
+    """Reads one published day's sums by currency."""
+
+    summary_file: SqlFile = "openai/cost/sql/cost_summary.sql"
+    """Reads what the days came to and what has no price."""
+
+    def tables(self) -> tuple[str, ...]:
+        """The cost table has due days."""
+        return (self.table,)
+
+
+class SeedCsvConfig(StepConfig):
+    """Loads OpenAI's default prices into the org's price table; the org's own rates stay."""
+
+    ps_type: ClassVar[str] = "openai.seed_csv"
+
+    table: TableId = "openai_model_pricing"
+    """Price table of the org's dataset."""
+
+    schema_file: SchemaFile = "openai/seed/schemas/openai_model_pricing.json"
+    """That table's schema."""
+
+    data_file: CsvFile = "openai/seed/data/default_pricing.csv"
+    """The price book."""
+
+    sql_file: SqlFile = "openai/seed/sql/merge_default_prices.sql"
+    """Brings the table up to the book."""
+
+
+def _fault(message: str) -> PydanticCustomError:
+    return PydanticCustomError("openai", "{why}", {"why": message})

@@ -1,0 +1,163 @@
+"""The org's usage priced in the warehouse, a day only when what its cost follows from changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from convergence.errors import RetryableError
+from convergence.processors.context import OrgContext, StepResult
+from convergence.processors.generic.price_book import digest
+from convergence.processors.generic.slices import (
+    Publish,
+    done_before,
+    ledger_rows,
+    publish_days,
+)
+from convergence.processors.openai.config import CostConfig
+from convergence.runs.ledger import LedgerRow
+from convergence.runs.publisher import Attempt, PricedDay
+from convergence.warehouse.evolve import ensure_table
+from convergence.warehouse.names import TableName
+from convergence.warehouse.query import Row, run_file
+from convergence.warehouse.schemas import TableSchema
+
+MOST_REASONS = 50
+"""Unpriced lines in a step's answer; the table has them all."""
+
+
+def price_usage(org: OrgContext, config: CostConfig) -> StepResult:
+    """Price and publish the org's days."""
+    pricing = Pricing(org, config)
+    if not org.days:
+        return StepResult(status="SKIPPED", destination_table=str(pricing.table))
+    ensure_table(org.warehouse, pricing.table, pricing.schema)
+    before = done_before(org, table=config.table)
+    todo = sorted(set(org.days) - before, reverse=True)
+    published = publish_days(org, todo, table=config.table, make=pricing.make)
+    summary = pricing.summary()
+    if summary["unpriced"]:
+        org.log.warning("without a price: %s", json.dumps(summary["unpriced"]))
+    return StepResult(
+        rows_processed=published.row_count,
+        destination_table=str(pricing.table),
+        facts={**published.facts(), "days_done_before": len(before), **summary},
+    )
+
+
+class Pricing:
+    """One org's cost in one run."""
+
+    def __init__(self, org: OrgContext, config: CostConfig) -> None:
+        self._org = org
+        self._config = config
+        self._folder = org.settings.configs_dir
+        self.table = TableName(org.dataset, config.table)
+        self.schema = TableSchema.load(self._folder / config.schema_file)
+
+    @property
+    def _identifiers(self) -> dict[str, str]:
+        return {
+            "dataset": self._org.dataset,
+            "usage_table": self._config.usage_table,
+            "pricing_table": self._config.pricing_table,
+            "cost_table": self._config.table,
+        }
+
+    def make(self, attempts: Mapping[date, Attempt], round_: int) -> Iterator[tuple[date, Publish]]:
+        """The cost of the days whose attempts are given, newest first."""
+        del round_  # nothing is kept between rounds: usage and prices are read again
+        if not attempts:
+            return
+        now = self._org.now()
+        usage = self._usage(sorted(attempts))
+        prices = self._prices(min(attempts), max(attempts))
+        for day in sorted(attempts, reverse=True):
+            query = self._priced(usage[day], [row for row in prices if _in_force(row, day)])
+            yield day, partial(self._publish, attempts[day], query, now)
+
+    def _publish(self, attempt: Attempt, query: PricedDay, now: datetime) -> LedgerRow:
+        return self._org.publisher.publish_query(
+            attempt,
+            query,
+            table=self.table,
+            schema=self.schema,
+            run_id=self._org.run_id,
+            now=now,
+            settle_days=self._org.pipeline.settle_days,
+        )
+
+    def _usage(self, days: list[date]) -> dict[date, LedgerRow]:
+        """What the ledger says of each day's usage."""
+        rows = ledger_rows(self._org, days, table=self._config.usage_table)
+        usage = {row.key.day: row for row in rows}
+        if missing := [day.isoformat() for day in days if day not in usage]:
+            raise RetryableError("The usage of some days is not in the ledger", days=missing)
+        return usage
+
+    def _prices(self, first: date, last: date) -> list[Row]:
+        return run_file(
+            self._org.warehouse,
+            self._folder / self._config.prices_file,
+            identifiers=self._identifiers,
+            params={"first_day": first, "last_day": last},
+        )
+
+    def _priced(self, usage: LedgerRow, prices: list[Row]) -> PricedDay:
+        path = self._folder / self._config.sql_file
+        parts = {
+            "usage": usage.content_hash,
+            "prices": digest(prices),
+            "sql": path.read_text(encoding="utf-8"),
+            "identifiers": self._identifiers,
+            "day": usage.key.day.isoformat(),
+        }
+        return PricedDay(
+            sql_path=path,
+            identifiers=self._identifiers,
+            params={"day": usage.key.day},
+            content_hash=hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(),
+            totals_path=self._folder / self._config.totals_file,
+            source_pages=usage.source_pages,
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Totals by currency, and what has no price by model, tier and reason; all the days."""
+        rows = run_file(
+            self._org.warehouse,
+            self._folder / self._config.summary_file,
+            identifiers=self._identifiers,
+            params={"days": sorted(self._org.days)},
+        )
+        return summarize(rows)
+
+
+def summarize(rows: list[Row]) -> dict[str, Any]:
+    """A step's answer from the summary query's rows; amounts are text, one per currency."""
+    totals: dict[str, Decimal] = {}
+    unpriced: list[dict[str, Any]] = []
+    for row in rows:
+        if row["pricing_status"] == "PRICED":
+            totals[row["currency"]] = (
+                totals.get(row["currency"], Decimal(0)) + row["effective_cost"]
+            )
+        else:
+            names = ("endpoint", "model", "tier", "reason", "usage_rows", "tokens")
+            unpriced.append({name: row[name] for name in names})
+    unpriced.sort(key=lambda line: (-line["usage_rows"], json.dumps(line, sort_keys=True)))
+    return {
+        "effective_cost": {name: format(total, "f") for name, total in sorted(totals.items())},
+        "basis": "computed",
+        "unpriced_rows": sum(line["usage_rows"] for line in unpriced),
+        "unpriced": unpriced[:MOST_REASONS],
+    }
+
+
+def _in_force(price: Row, day: date) -> bool:
+    ends = price["effective_to"]
+    return bool(price["effective_from"] <= day and (ends is None or day < ends))

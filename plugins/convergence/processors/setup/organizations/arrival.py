@@ -1,0 +1,143 @@
+"""An organization on its way in, step by step, each of which may have been done before.
+
+The profile comes first, since it reserves the slug; the subscription last, since from then on
+pipelines run for the org. What is there already is left as it is, so a crash anywhere is mended
+by running again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from convergence.errors import ConflictError
+from convergence.processors.context import PlatformContext
+from convergence.processors.setup.organizations.checks import (
+    Check,
+    OrganizationRequest,
+    refuse_failed,
+    request_checks,
+)
+from convergence.processors.setup.organizations.config import OnboardingConfig
+from convergence.processors.setup.organizations.dataset import (
+    DatasetPlan,
+    Laid,
+    lay_out,
+    refuse_foreign,
+)
+from convergence.tenants import orgs, quotas, subscriptions
+from convergence.tenants.audit import Actor
+from convergence.tenants.datasets import DatasetType, org_dataset
+from convergence.warehouse.datasets import list_tables
+from convergence.warehouse.query import run_file
+
+RECORD_SQL = "sql/record_validation.sql"
+
+
+def onboard(
+    platform: PlatformContext, config: OnboardingConfig, request: OrganizationRequest
+) -> dict[str, Any]:
+    """Take the organization in; the answer is the step's.
+
+    Raises:
+        RequestError: the request is wrong; every fault is named.
+        ConflictError: the slug or the dataset is another's.
+        NotBootstrappedError: bootstrap has not run.
+    """
+    refuse_failed(request_checks(request, plans=quotas.plans()))
+    plan = DatasetPlan.load(platform.settings.configs_dir, config)
+    kind = org_dataset(platform.settings, request.org_slug)
+    arrival = Arrival(platform, request, kind, now=platform.now())
+    arrival.reserve()
+    laid = lay_out(platform.warehouse, plan, kind, org_slug=request.org_slug)
+    arrival.subscribe()
+    return _answer(request, kind, laid, checks=arrival.record(plan))
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One organization and what it is given."""
+
+    platform: PlatformContext
+    request: OrganizationRequest
+    kind: DatasetType
+    now: datetime
+
+    @property
+    def by(self) -> Actor:
+        """Whom the audit names."""
+        return Actor("system", self.platform.dag_run_id)
+
+    def reserve(self) -> None:
+        """Make sure that slug and dataset are this organization's, or nobody's yet."""
+        platform, request = self.platform, self.request
+        org = orgs.find(platform.warehouse, request.org_slug)
+        refuse_foreign(platform.warehouse, self.kind.name, org_slug=request.org_slug)
+        org = org or orgs.create_profile(
+            platform.store,
+            platform.warehouse,
+            org_slug=request.org_slug,
+            company_name=request.company_name,
+            admin_email=request.admin_email,
+            dataset_id=self.kind.name,
+            by=self.by,
+            now=self.now,
+        )
+        if (org.company_name, org.admin_email) != (request.company_name, request.admin_email):
+            raise ConflictError("The slug is another organization's", org_slug=request.org_slug)
+
+    def subscribe(self) -> None:
+        """Give it its plan's subscription and quota; ones that are there keep their status."""
+        subscriptions.create(
+            self.platform.store,
+            self.platform.warehouse,
+            org_slug=self.request.org_slug,
+            plan=self.request.subscription_plan,
+            by=self.by,
+            now=self.now,
+        )
+
+    def record(self, plan: DatasetPlan) -> list[Check]:
+        """Look at what is there now, and keep what was found in the org's own dataset."""
+        checks = self._look(plan)
+        run_file(
+            self.platform.warehouse,
+            plan.layout.folder / RECORD_SQL,
+            identifiers={"dataset": self.kind.name},
+            params={
+                "org_slug": self.request.org_slug,
+                "run_id": self.platform.dag_run_id,
+                "now": self.now,
+                "checks": [
+                    {"check_name": c.check, "passed": c.passed, "detail": c.detail} for c in checks
+                ],
+            },
+        )
+        return checks
+
+    def _look(self, plan: DatasetPlan) -> list[Check]:
+        warehouse, slug = self.platform.warehouse, self.request.org_slug
+        missing = sorted(plan.names - list_tables(warehouse, self.kind.name))
+        subscription = subscriptions.get(warehouse, slug)
+        quota = quotas.get(warehouse, slug)
+        tables = f"missing: {', '.join(missing)}" if missing else f"{len(plan.names)} are there"
+        return [
+            Check("profile", passed=True, detail=orgs.get(warehouse, slug).dataset_id),
+            Check("subscription", passed=True, detail=f"{subscription.plan} {subscription.status}"),
+            Check("quota", passed=True, detail=f"{quota.plan}: {quota.runs_per_day} runs a day"),
+            Check("tables", passed=not missing, detail=tables),
+        ]
+
+
+def _answer(
+    request: OrganizationRequest, kind: DatasetType, laid: Laid, *, checks: list[Check]
+) -> dict[str, Any]:
+    return {
+        "org_slug": request.org_slug,
+        "dataset_id": kind.name,
+        # By this try or by the one that it finishes: the org has its dataset from onboarding.
+        "dataset_created": True,
+        "tables_created": laid.created(),
+        "checks": [check.answer() for check in checks],
+    }

@@ -1,0 +1,32 @@
+"""What the steps that take in an organization are told."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from convergence.processors.config import PlatformConfig
+from convergence.processors.generic.files import Folder, SchemaFile, SqlFile
+
+
+class DryrunConfig(PlatformConfig):
+    """Checks whether an organization could be onboarded; creates nothing."""
+
+    ps_type: ClassVar[str] = "setup.organizations.dryrun"
+
+    central_layout: Folder = "setup/bootstrap"
+    """Folder of the central dataset, whose tables must be there."""
+
+
+class OnboardingConfig(PlatformConfig):
+    """Creates an organization: profile, dataset, tables, views, subscription and quota."""
+
+    ps_type: ClassVar[str] = "setup.organizations.onboarding"
+
+    layout: Folder = "setup/organizations/onboarding"
+    """Folder of what every org's dataset holds: config.yml, schemas/, views/."""
+
+    provider_tables: tuple[SchemaFile, ...] = ()
+    """Schemas of the providers' tables."""
+
+    cost_sources: tuple[SqlFile, ...] = ()
+    """Views, one per provider, that cost_daily puts under one another."""

@@ -1,0 +1,110 @@
+"""An org's dataset: its providers' tables, its own tables, its views, in an order that works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from convergence.errors import ConfigurationError, ConflictError
+from convergence.processors.setup.organizations.config import OnboardingConfig
+from convergence.tenants.datasets import DatasetType
+from convergence.warehouse.bootstrap import Layout
+from convergence.warehouse.client import Warehouse
+from convergence.warehouse.datasets import Outcome, dataset_labels, ensure_dataset
+from convergence.warehouse.evolve import ensure_table, ensure_view
+from convergence.warehouse.names import TableName
+from convergence.warehouse.schemas import TableSchema
+
+OWNER_LABEL = "org_slug"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetPlan:
+    """What every org's dataset holds; read and checked before anything is created."""
+
+    layout: Layout
+    provider_tables: tuple[TableSchema, ...]
+    cost_sources: tuple[Path, ...]
+
+    @classmethod
+    def load(cls, configs_dir: Path, config: OnboardingConfig) -> Self:
+        """Read the files.
+
+        Raises:
+            ConfigurationError, SchemaError: a file is missing or wrong.
+        """
+        sources = tuple(configs_dir / path for path in config.cost_sources)
+        if missing := [str(path) for path in sources if not path.is_file()]:
+            raise ConfigurationError("SQL files are missing", files=missing)
+        return cls(
+            layout=Layout.load(configs_dir / config.layout),
+            provider_tables=tuple(
+                TableSchema.load(configs_dir / path) for path in config.provider_tables
+            ),
+            cost_sources=sources,
+        )
+
+    @property
+    def schemas(self) -> tuple[TableSchema, ...]:
+        """Every table."""
+        return (*self.provider_tables, *self.layout.schemas)
+
+    @property
+    def names(self) -> set[str]:
+        """Every table and view."""
+        tables = {schema.table for schema in self.schemas}
+        views = {view.name for view in self.layout.config.views}
+        return tables | views | {path.stem for path in self.cost_sources}
+
+
+@dataclass(slots=True)
+class Laid:
+    """What `lay_out` found to do: table or view → outcome, in order."""
+
+    dataset: Outcome
+    tables: dict[str, Outcome] = field(default_factory=dict)
+    views: dict[str, Outcome] = field(default_factory=dict)
+
+    def created(self) -> list[str]:
+        """Tables and views that were missing."""
+        both = {**self.tables, **self.views}
+        return [name for name, outcome in both.items() if outcome is Outcome.CREATED]
+
+
+def refuse_foreign(w: Warehouse, dataset: str, *, org_slug: str) -> None:
+    """A dataset of this name that is not this org's must never become it.
+
+    Raises:
+        ConflictError: there is one.
+    """
+    labels = dataset_labels(w, dataset)
+    if labels is not None and labels.get(OWNER_LABEL) != org_slug:
+        raise ConflictError("The dataset exists and is not this organization's", dataset=dataset)
+
+
+def lay_out(w: Warehouse, plan: DatasetPlan, kind: DatasetType, *, org_slug: str) -> Laid:
+    """Create or widen the dataset and all it holds. Running it again changes nothing.
+
+    Raises:
+        SchemaError: something present can't become what its file says.
+    """
+    labels = {**kind.labels, OWNER_LABEL: org_slug}
+    laid = Laid(ensure_dataset(w, kind.name, description=kind.description, labels=labels))
+    for schema in plan.schemas:
+        laid.tables[schema.table] = ensure_table(w, TableName(kind.name, schema.table), schema)
+    for path in plan.cost_sources:
+        laid.views[path.stem] = ensure_view(
+            w, TableName(kind.name, path.stem), path, description="Part of cost_daily"
+        )
+    identifiers = {"org_slug": org_slug, "cost_sources": [p.stem for p in plan.cost_sources]}
+    for view in plan.layout.config.views:
+        laid.views[view.name] = ensure_view(
+            w,
+            TableName(kind.name, view.name),
+            plan.layout.folder / "views" / f"{view.name}.sql",
+            identifiers=identifiers,
+            description=view.description,
+            labels=labels,
+        )
+    return laid
