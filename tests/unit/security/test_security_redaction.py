@@ -148,16 +148,25 @@ def test_a_record_is_masked_in_message_arguments_and_extras(
     logger, stream = log
     register_secret(SECRET)
     seen: list[logging.LogRecord] = []
-    logger.handlers[0].addFilter(lambda record: bool(seen.append(record)) or True)
+    logger.handlers[0].addFilter(_keeper(seen))
     logger.warning("%s and %r", SECRET, {"key": SECRET}, extra={"credential": [SECRET]})
     assert SECRET not in stream.getvalue()
     assert SECRET not in repr(vars(seen[0]))
     assert MASK in stream.getvalue()
 
 
+def _keeper(seen: list[logging.LogRecord]) -> logging.Filter:
+    class Keeper(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            seen.append(record)
+            return True
+
+    return Keeper()
+
+
 def _fail() -> None:
     try:
-        raise ValueError(f"refused {SECRET}")
+        int(SECRET)
     except ValueError as error:
         raise RuntimeError("Bearer abcdefghijklmnop") from error
 
@@ -165,6 +174,8 @@ def _fail() -> None:
 def test_an_exception_is_masked_with_its_causes(log: tuple[logging.Logger, io.StringIO]) -> None:
     logger, stream = log
     register_secret(SECRET)
+    seen: list[logging.LogRecord] = []
+    logger.handlers[0].addFilter(_keeper(seen))
     try:
         _fail()
     except RuntimeError:
@@ -174,6 +185,7 @@ def test_an_exception_is_masked_with_its_causes(log: tuple[logging.Logger, io.St
     assert "abcdefghijklmnop" not in told
     assert "RuntimeError" in told
     assert "ValueError" in told
+    assert seen[0].exc_info is None, "another formatter would render the exception anew"
 
 
 def test_arguments_that_do_not_fit_their_format_are_masked_too(
