@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -27,6 +27,8 @@ _SORTING = "sorting"
 _HELD_BYTES = 4 * 1024 * 1024
 _CHUNK = 1024 * 1024
 _LEVEL = 1
+# The default context would round a sum to 28 digits; this one refuses to round.
+_EXACT = Context(prec=200, traps=[Inexact])
 
 
 @dataclass
@@ -98,7 +100,8 @@ class Sealer:
             self._unique.add(_identity(row, self._unique_by))
         money = self._money_of(row) if self._money_of else None
         if money is not None:
-            day.totals[money.currency, money.basis] += money.amount
+            face = money.currency, money.basis
+            day.totals[face] = _EXACT.add(day.totals[face], money.amount)
         self._held_bytes += len(line) + 1
         if self._held_bytes >= _HELD_BYTES:
             self._flush()

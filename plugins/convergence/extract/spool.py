@@ -107,6 +107,8 @@ class Spool:
             SpoolError: the disk refuses; nothing of the page counts.
             SupersededError: a newer attempt has taken this spool over.
         """
+        if self.complete:
+            raise SpoolError("The last page has come; no other can follow it")
         lines = [canonical.line(row) for row in rows]
         with self._guarded():
             record = pages.save(
