@@ -120,7 +120,7 @@ class Checks:
                     accepted=registry.available(),
                 )
                 continue
-            if scope in {"org", "platform"} and config.scope != scope:
+            if scope in ("org", "platform") and config.scope != scope:
                 self._fault(
                     where,
                     f"{step.processor} is for pipelines of scope {config.scope}; "

@@ -161,11 +161,11 @@ class _Reader:
             raise _UnreadableError
         text: str = event.value
         if event.anchor is not None or event.tag is not None:
-            self._fault(_place(event), "a key has no anchor and no tag")
+            self._fault(_place(event), "a key has no anchor and no tag", text)
         elif text == "<<" and not event.style:
-            self._fault(_place(event), "merge keys are not accepted; write the keys out")
+            self._fault(_place(event), "merge keys are not accepted; write the keys out", text)
         elif not event.style and not _is_text(text):
-            self._fault(_place(event), f"a key must be text: quote it, {shown(text)}")
+            self._fault(_place(event), f"a key must be text: quote it, {shown(text)}", text)
         return text
 
     def _list(self, node: Node) -> list[Any]:
@@ -189,8 +189,8 @@ class _Reader:
             self._fault(node.place, str(error))
             return text
 
-    def _fault(self, place: Place, message: str) -> None:
-        self._report.add(place, message, key=dotted(self._path))
+    def _fault(self, place: Place, message: str, *key: str) -> None:
+        self._report.add(place, message, key=dotted([*self._path, *key]))
 
 
 def _resolve(text: str) -> str | int | float | bool | None:

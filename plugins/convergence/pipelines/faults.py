@@ -13,6 +13,7 @@ from convergence.errors import ConfigurationError
 # libyaml counts these as line ends, so lines are split the same way.
 _LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _LONGEST_SHOWN = 60
+_MOST_FAULTS = 100
 _LONGEST_LINE = 160
 
 
@@ -97,8 +98,12 @@ class Report:
         suggestion: str | None = None,
         accepted: Iterable[str] = (),
     ) -> None:
-        """Add a fault at a 1-based (line, column)."""
+        """Add a fault at a 1-based (line, column); of a file beyond help, the first hundred."""
         line, column = place
+        if len(self.faults) == _MOST_FAULTS:
+            message, key, suggestion, accepted = "here and below there is more", "", None, ()
+        if len(self.faults) > _MOST_FAULTS:
+            return
         self.faults.append(
             ConfigFault(
                 path=self.path,

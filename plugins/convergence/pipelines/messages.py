@@ -33,6 +33,10 @@ _KINDS = {
     "model": "a mapping",
     "date": "a date such as 2026-01-31, as quoted text",
 }
+_LENGTHS = {
+    "too_short": "must have {min_length} entries or more",
+    "too_long": "must have {max_length} entries or fewer",
+}
 _LIMITS = {
     "greater_than_equal": "must be at least {ge}",
     "greater_than": "must be more than {gt}",
@@ -40,8 +44,6 @@ _LIMITS = {
     "less_than": "must be less than {lt}",
     "string_too_short": "must have at least {min_length} characters",
     "string_too_long": "must have at most {max_length} characters",
-    "too_short": "must have at least {min_length} entries",
-    "too_long": "must have at most {max_length} entries",
     "int_from_float": "must be a whole number",
     "value_error": "{error}",
 }
@@ -73,7 +75,7 @@ def tell(
     for details in error.errors(include_url=False):
         location = under + tuple(details["loc"])
         node, path = _locate(document.node, location)
-        if _faulty(document.node, path):
+        if _faulty(document.node, path) or _is_echo(details, node):
             continue
         told = _told(details, model, node)
         missing = details["type"] == "missing"
@@ -96,6 +98,11 @@ def accepted_keys(model: type[BaseModel], location: Path) -> tuple[str, ...]:
     return tuple(sorted(_aliases(name, info)[0] for name, info in found.model_fields.items()))
 
 
+def _is_echo(details: ErrorDetails, node: Node) -> bool:
+    """Whether a list is called too short only because its entries have faults of their own."""
+    return details["type"] == "too_short" and len(node.parts) >= details["ctx"]["min_length"]
+
+
 def _is_key(details: ErrorDetails) -> bool:
     return details["type"] == "extra_forbidden" or details["loc"][-1:] == ("[key]",)
 
@@ -106,6 +113,8 @@ def _told(details: ErrorDetails, model: type[BaseModel], node: Node) -> _Told:
         return special(details, model)
     if (wanted := _KINDS.get(_stem(kind))) is not None:
         return _Told(_wrong_type(wanted, details, node))
+    if kind in _LENGTHS:
+        return _Told(f"{_LENGTHS[kind].format(**context)}; it has {len(node.parts)}")
     if kind in _LIMITS:
         return _Told(_LIMITS[kind].format(**context) + f", not {_given(details)}")
     if "accepted" in context:
@@ -146,7 +155,8 @@ def _wrong_type(wanted: str, details: ErrorDetails, node: Node) -> str:
     given = details["input"]
     if wanted == "text" and node.plain and not isinstance(given, str):
         return f'must be text: quote it, "{node.plain}"'
-    return f"must be {wanted}, not {node.plain or _described(given)}"
+    exact = "" if isinstance(given, str) else node.plain
+    return f"must be {wanted}, not {exact or _described(given)}"
 
 
 def _described(given: Any) -> str:  # noqa: ANN401  # any JSON value

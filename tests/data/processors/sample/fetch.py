@@ -3,7 +3,8 @@ from __future__ import annotations
 from convergence.errors import FatalError, ProviderUnavailableError
 from convergence.processors.base import OrgProcessor
 from convergence.processors.context import OrgContext, StepResult
-from convergence.processors.sample.config import FetchConfig
+
+from .config import FetchConfig
 
 FAILURES: dict[str, list[Exception]] = {}
 """Org → what its next calls raise."""

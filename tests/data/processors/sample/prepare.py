@@ -5,7 +5,8 @@ from typing import Any
 
 from convergence.processors.base import PlatformProcessor
 from convergence.processors.context import PlatformContext, StepResult
-from convergence.processors.sample.config import PrepareConfig
+
+from .config import PrepareConfig
 
 
 class Prepare(PlatformProcessor[PrepareConfig]):

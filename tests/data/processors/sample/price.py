@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from convergence.processors.base import OrgProcessor
 from convergence.processors.context import OrgContext, StepResult
-from convergence.processors.sample.config import PriceConfig
+
+from .config import PriceConfig
 
 
 class Price(OrgProcessor[PriceConfig]):
