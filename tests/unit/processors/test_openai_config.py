@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from convergence.processors.openai.config import GROUPABLE, PRICED_BY, UsageConfig
+from convergence.processors.openai.pricing import summarize
+
+COMPLETIONS = {"endpoint": "completions", "group_by": list(GROUPABLE["completions"])}
+
+
+@pytest.mark.parametrize("endpoint", GROUPABLE)
+def test_every_endpoint_can_be_read_by_configuration_alone(endpoint: str) -> None:
+    config = UsageConfig.parse(
+        {"endpoints": [{"endpoint": endpoint, "group_by": list(GROUPABLE[endpoint])}]}
+    )
+    assert config.endpoints[0].endpoint == endpoint
+    assert config.tables() == ("openai_usage_daily_raw",)
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "told"),
+    [
+        ([], "at least 1 item"),
+        ([{"endpoint": "chats", "group_by": ["model"]}], "completions"),
+        ([{"endpoint": "completions", "group_by": []}], "at least 1 item"),
+        ([{"endpoint": "vector_stores", "group_by": ["model"]}], "can't be grouped by model"),
+        ([{"endpoint": "embeddings", "group_by": ["model", "model"]}], "named twice"),
+        ([COMPLETIONS, COMPLETIONS], "an endpoint is named twice"),
+        *(
+            (
+                [{"endpoint": name, "group_by": [k for k in GROUPABLE[name] if k != key]}],
+                f"{name} has no price without {key}",
+            )
+            for name, keys in PRICED_BY.items()
+            for key in keys
+        ),
+    ],
+)
+def test_what_could_not_be_priced_or_asked_for_is_refused(endpoints: Any, told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        UsageConfig.parse({"endpoints": endpoints})
+
+
+def line(status: str = "PRICED", **changed: Any) -> dict[str, Any]:
+    return {
+        "pricing_status": status,
+        "currency": "USD",
+        "endpoint": "completions",
+        "model": "gpt-4o",
+        "tier": "standard",
+        "reason": None,
+        "usage_rows": 1,
+        "tokens": 10,
+        "effective_cost": Decimal("1.000000001"),
+    } | changed
+
+
+def test_a_summary_adds_within_a_currency_only() -> None:
+    summary = summarize([line(), line(model="gpt-5"), line(currency="EUR")])
+    assert summary["effective_cost"] == {"EUR": "1.000000001", "USD": "2.000000002"}
+    assert summary["unpriced_rows"] == 0
+
+
+def test_a_summary_lists_what_has_no_price_and_adds_nothing_for_it() -> None:
+    gone = line("UNPRICED", reason="no_price", currency=None, effective_cost=None, usage_rows=3)
+    less = line("UNPRICED", reason="tier_unknown", currency=None, effective_cost=None)
+    summary = summarize([less, gone, line()])
+    assert summary["effective_cost"] == {"USD": "1.000000001"}
+    assert summary["unpriced_rows"] == 4
+    assert [entry["reason"] for entry in summary["unpriced"]] == ["no_price", "tier_unknown"]
+    assert "effective_cost" not in summary["unpriced"][0]
