@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import sample_pipelines
+from convergence.processors import registry
+from convergence.processors.config import StepConfig
+from convergence.processors.registry import UnknownProcessorError, find_config
+from convergence.settings import PROJECT_ROOT
+
+sample_pipelines.install_processors()
+
+
+def test_a_ps_type_leads_to_its_configuration() -> None:
+    config = find_config("sample.fetch")
+    assert issubclass(config, StepConfig)
+    assert config.ps_type == "sample.fetch"
+    assert config.summary() == "Fetches usage, page by page."
+    assert "sample.fetch" in registry.available()
+
+
+@pytest.mark.parametrize(
+    "ps_type",
+    ["", "sample", "sample.fetsh", "sample.config", "os.path", "Sample.Fetch", "a..b", "."],
+)
+def test_what_is_no_processor_is_refused_with_what_there_is(ps_type: str) -> None:
+    with pytest.raises(UnknownProcessorError) as raised:
+        find_config(ps_type)
+    assert "sample.fetch" in raised.value.facts["accepted"]  # type: ignore[operator]  # a tuple
+
+
+def test_the_nearest_name_is_suggested() -> None:
+    assert registry.suggest("sample.fetsh") == "sample.fetch"
+    assert registry.suggest("nothing.like.it") is None
+
+
+def test_looking_configurations_up_never_imports_airflow() -> None:
+    program = (
+        "import sys\n"
+        "from convergence.processors import registry\n"
+        "assert registry.available()\n"
+        "sys.exit('airflow' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT_ROOT / "plugins", check=False
+    )
+    assert done.returncode == 0
