@@ -43,7 +43,7 @@ class Typed:
 
 
 def typed(value: _Scalar, sql_type: str) -> Typed:
-    """`typed(None, "DATE")`, `typed([], "STRING")`, `typed(text, "JSON")`."""
+    """`typed(None, "DATE")`, `typed([], "STRING")`, `typed({"a": 1}, "JSON")`."""
     return Typed(value, sql_type)
 
 

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convergence.errors import ConfigurationError
+from convergence.runs.ledger import Action, Ledger, LedgerRow
+from convergence.runs.slices import Finality, SliceKey, finality, next_finality
+from convergence.warehouse.sealed import Money
+from fakes.bigquery import FakeBigQuery, warehouse
+
+DAY = date(2026, 11, 17)
+KEY = SliceKey("acme_corp", "openai-usage-cost", "openai_usage_daily_raw", DAY)
+FINAL, OPEN, SETTLING, RESTATED = (
+    Finality.FINAL,
+    Finality.OPEN,
+    Finality.SETTLING,
+    Finality.RESTATED,
+)
+
+
+def _row(**changes: object) -> LedgerRow:
+    values: dict[str, object] = {
+        "key": KEY,
+        "action": Action.PUBLISHED,
+        "attempt": 1,
+        "run_id": "run_1",
+        "job_id": "job_1",
+        "content_hash": "abc",
+        "row_count": 3,
+        "totals": (
+            Money("EUR", "billed", Decimal("0.000000001")),
+            Money("USD", "computed", Decimal("12.975")),
+        ),
+        "source_pages": 2,
+        "finality": SETTLING,
+        "checked_at": datetime(2026, 11, 20, 6, 0, tzinfo=UTC),
+        "job_ended_at": datetime(2026, 11, 20, 6, 0, 1, 5000, tzinfo=UTC),
+    }
+    return LedgerRow(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_a_slice_names_itself() -> None:
+    assert KEY.id == "acme_corp/openai-usage-cost/openai_usage_daily_raw/2026-11-17"
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        (datetime(2026, 11, 17, 23, 59, 59, tzinfo=UTC), OPEN),
+        (datetime(2026, 11, 18, tzinfo=UTC), SETTLING),
+        (datetime(2026, 11, 20, 23, 59, 59, tzinfo=UTC), SETTLING),
+        (datetime(2026, 11, 21, tzinfo=UTC), FINAL),
+    ],
+)
+def test_a_day_is_open_then_settles_then_is_final(now: datetime, expected: Finality) -> None:
+    assert finality(DAY, now, settle_days=3) is expected
+
+
+def test_a_day_that_settles_at_once_is_final_when_it_ends() -> None:
+    assert finality(DAY, datetime(2026, 11, 18, tzinfo=UTC), settle_days=0) is FINAL
+
+
+@given(
+    hours=st.lists(st.integers(0, 400), min_size=2, max_size=8).map(sorted),
+    settle_days=st.integers(0, 10),
+)
+def test_an_unchanged_day_only_goes_forward(hours: list[int], settle_days: int) -> None:
+    order = [OPEN, SETTLING, FINAL]
+    told = [finality(DAY, KEY.begins_at + timedelta(hours=hour), settle_days) for hour in hours]
+    assert [order.index(one) for one in told] == sorted(order.index(one) for one in told)
+
+
+@pytest.mark.parametrize(
+    ("calendar", "before", "changed", "expected"),
+    [
+        (FINAL, None, True, FINAL),
+        (SETTLING, SETTLING, True, SETTLING),
+        (FINAL, SETTLING, True, FINAL),
+        (FINAL, FINAL, False, FINAL),
+        (FINAL, FINAL, True, RESTATED),
+        (FINAL, RESTATED, True, RESTATED),
+        (FINAL, RESTATED, False, FINAL),
+    ],
+)
+def test_what_changes_after_it_was_final_is_restated(
+    calendar: Finality, before: Finality | None, changed: bool, expected: Finality
+) -> None:
+    assert next_finality(calendar, before=before, changed=changed) is expected
+
+
+def test_a_row_comes_back_as_it_went() -> None:
+    ledger = Ledger(warehouse(FakeBigQuery()))
+    ledger.record([_row()])
+    found = ledger.latest(orgs=["acme_corp"], pipeline_id="openai-usage-cost", since=DAY)
+    assert found == {KEY: _row()}
+
+
+def test_the_highest_attempt_counts_whatever_the_clocks_say() -> None:
+    ledger = Ledger(warehouse(FakeBigQuery()))
+    late = datetime(2026, 11, 20, 7, 0, tzinfo=UTC)
+    ledger.record([_row(attempt=2, content_hash="new"), _row(attempt=1, checked_at=late)])
+    (row,) = ledger.latest(orgs=["acme_corp"], pipeline_id="openai-usage-cost").values()
+    assert row.content_hash == "new"
+
+
+def test_no_orgs_is_no_query() -> None:
+    fake = FakeBigQuery()
+    assert Ledger(warehouse(fake)).latest(orgs=[], pipeline_id="p", since=DAY) == {}
+    assert not fake.calls
+
+
+def test_a_look_before_the_day_is_refused_since_it_could_never_be_found() -> None:
+    fake = FakeBigQuery()
+    early = KEY.begins_at - timedelta(microseconds=1)
+    with pytest.raises(ConfigurationError):
+        Ledger(warehouse(fake)).record([_row(), _row(checked_at=early)])
+    assert not fake.calls, "all or nothing"
