@@ -22,7 +22,9 @@ def respond(answer: Answer) -> JSONResponse:
 
 def url(request: Request, path: str) -> str:
     """An address of this API as the caller reaches it; `path` begins with a slash."""
-    return f"{str(request.base_url).rstrip('/')}{path}"
+    # Not `base_url`: that is the outer app's, without the prefix under which this one is mounted.
+    where = request.url
+    return f"{where.scheme}://{where.netloc}{request.scope.get('root_path', '')}{path}"
 
 
 def idempotency_key(request: Request) -> str | None:

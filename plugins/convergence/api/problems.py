@@ -126,7 +126,7 @@ def problem(
         "detail": redact(detail),
         "code": code,
         "request_id": context_of(request.scope).request_id,
-        **(facts or {}),
+        **{name: _plain(value) for name, value in (facts or {}).items()},
     }
     return JSONResponse(body, status_code=status, headers=headers, media_type=MEDIA_TYPE)
 
@@ -152,7 +152,7 @@ async def _on_own_error(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, InvalidFieldsError):
         facts["errors"] = [item.model_dump(exclude_none=True) for item in error.faults]
     elif error.http_status < 500:
-        facts |= {name: _plain(error.facts[name]) for name in _TOLD_FACTS if name in error.facts}
+        facts |= {name: error.facts[name] for name in _TOLD_FACTS if name in error.facts}
     if error.http_status >= 500:
         log.error("%s: %s", error.code, redact(str(error)), exc_info=error)
         tellable = isinstance(error, RetryableError | OperationFailedError)
@@ -183,12 +183,15 @@ def _headers(error: ConvergenceError) -> dict[str, str]:
 
 
 def _plain(value: object) -> object:
+    """As JSON, with no secret in any text: a caller may have put one where a name belongs."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, bool | int | float) or value is None:
         return value
     if isinstance(value, date | datetime):
         return value.isoformat()
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, Sequence | set | frozenset):
         return [_plain(item) for item in value]
     return redact(str(value))

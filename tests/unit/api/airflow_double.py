@@ -35,18 +35,18 @@ class AirflowDouble:
         self.broken: Callable[[Request], Response | None] | None = None
         self._tokens = itertools.count(1)
         self.token = ""
+        one_run = "/api/v2/dags/{dag_id}/dagRuns/{run_id}"
         self.app = Starlette(
             routes=[
                 Route("/auth/token", self._login, methods=["POST"]),
                 Route("/api/v2/monitor/health", self._health),
                 Route("/api/v2/dags/{dag_id}", self._dag),
                 Route("/api/v2/dags/{dag_id}/dagRuns", self._trigger, methods=["POST"]),
-                Route("/api/v2/dags/{dag_id}/dagRuns/{run_id}", self._run, methods=["GET", "PATCH"]),
-                Route("/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances", self._tasks),
                 Route(
-                    "/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task}/xcomEntries/return_value",
-                    self._xcom,
+                    "/api/v2/dags/{dag_id}/dagRuns/{run_id}", self._run, methods=["GET", "PATCH"]
                 ),
+                Route(f"{one_run}/taskInstances", self._tasks),
+                Route(one_run + "/taskInstances/{task}/xcomEntries/return_value", self._xcom),
             ]
         )
 
@@ -129,9 +129,7 @@ class AirflowDouble:
         if (refusal := self._refusal(request)) is not None:
             return refusal
         run = self.runs[request.path_params["dag_id"], request.path_params["run_id"]]
-        tasks = [
-            {"task_id": task, "map_index": -1, "state": run["state"]} for task in self.results
-        ]
+        tasks = [{"task_id": task, "map_index": -1, "state": run["state"]} for task in self.results]
         return JSONResponse({"task_instances": tasks, "total_entries": len(tasks)})
 
     async def _xcom(self, request: Request) -> Response:

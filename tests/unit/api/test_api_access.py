@@ -17,7 +17,7 @@ from convergence.api.app import create_app
 from convergence.api.routing import GuardedRoute, check_every_route_is_guarded, guarded_router
 from convergence.api.scopes import Scope, needs, org_scopes
 from convergence.errors import ConfigurationError
-from unit.api.conftest import (
+from unit.api.world import (
     ACME,
     ACME_KEY,
     GLOBEX,
@@ -74,16 +74,12 @@ def test_nobody_gets_in_without_a_key(client: TestClient, route: APIRoute) -> No
 
 @pytest.mark.parametrize("route", OF_ORGS, ids=name)
 @pytest.mark.parametrize("header", ["X-CA-Root-Key", "X-Admin-Key"])
-def test_the_root_key_opens_no_org_route(
-    client: TestClient, route: APIRoute, header: str
-) -> None:
+def test_the_root_key_opens_no_org_route(client: TestClient, route: APIRoute, header: str) -> None:
     assert is_problem(call(client, route, headers={header: ROOT_KEY}), 403, "forbidden")
 
 
 @pytest.mark.parametrize("route", OF_ROOT, ids=name)
-def test_an_org_key_opens_no_root_route(
-    client: TestClient, world: World, route: APIRoute
-) -> None:
+def test_an_org_key_opens_no_root_route(client: TestClient, world: World, route: APIRoute) -> None:
     assert is_problem(call(client, route, headers=world.headers["acme"]), 403, "forbidden")
 
 
@@ -105,7 +101,7 @@ WRONG_KEYS = [
 @pytest.mark.parametrize("header", ["X-API-Key", "X-CA-Root-Key", "X-Admin-Key"])
 def test_wrong_keys_all_look_alike(client: TestClient, header: str, key: str) -> None:
     path = f"/pipelines/runs/{ACME}" if header == "X-API-Key" else "/admin/operations/x"
-    answer = client.get(path, headers={header: key.encode("latin-1")})  # type: ignore[dict-item]
+    answer = client.get(path, headers={header.encode(): key.encode("latin-1")})
     assert is_problem(answer, 401, "not_authenticated")
     bare = client.get(path).json()
     assert {**answer.json(), "request_id": ""} == {**bare, "request_id": ""}

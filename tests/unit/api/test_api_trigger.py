@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from convergence.state import org_runs
 from convergence.state.org_runs import OrgRun
 from convergence.state.slots import RunLimits
-from unit.api.conftest import ACME, GLOBEX, SEED, USAGE_COST, EdgeServices, World
+from unit.api.world import ACME, GLOBEX, SEED, USAGE_COST, EdgeServices, World
 
 RUN = f"/pipelines/run/{ACME}/openai/cost/usage_cost"
 
@@ -112,7 +112,7 @@ TODAY = datetime.now(UTC).date()
         ({"date": 20251125}, "date"),
         ({"date": "20251125"}, "date"),
         ({"date": "2025-11-25T00:00:00Z"}, "date"),
-        ({"date": "２０２５-11-25"}, "date"),
+        ({"date": "\uff12\uff10\uff12\uff15-11-25"}, "date"),
         ({"date": ["2025-11-25"]}, "date"),
         ({"date": (TODAY + timedelta(days=1)).isoformat()}, "date"),
         ({"dates": "2025-11-25"}, "dates"),
@@ -121,6 +121,7 @@ TODAY = datetime.now(UTC).date()
     ],
 )  # fmt: skip
 def test_wrong_days_and_unknown_fields_are_named(
+    *,
     client: TestClient,
     world: World,
     acme: dict[str, str],
@@ -175,6 +176,7 @@ def test_what_is_no_pipeline_of_an_org_is_not_found(
     ],
 )
 def test_the_gate_refuses_and_leaves_nothing(
+    *,
     client: TestClient,
     world: World,
     acme: dict[str, str],
@@ -200,6 +202,7 @@ def test_the_gate_refuses_and_leaves_nothing(
     ],
 )
 def test_a_paused_stale_broken_or_unknown_dag_is_a_conflict_at_once(
+    *,
     client: TestClient,
     world: World,
     acme: dict[str, str],
@@ -237,6 +240,7 @@ def refuse_triggers(status: int) -> Any:
     ],
 )
 def test_a_run_that_airflow_does_not_take_ends_with_a_reason_and_gives_its_slot_back(
+    *,
     client: TestClient,
     world: World,
     acme: dict[str, str],
@@ -355,8 +359,9 @@ def test_two_orgs_may_use_the_same_idempotency_key(client: TestClient, world: Wo
 def test_a_wrong_idempotency_key_is_refused(
     client: TestClient, world: World, acme: dict[str, str], key: str
 ) -> None:
-    headers = {**acme, "Idempotency-Key": key.encode("latin-1")}
-    answer = client.post(RUN, json={"date": "2025-11-25"}, headers=headers)  # type: ignore[arg-type]
+    sent = {**acme, "Idempotency-Key": key}
+    headers = {name.encode(): value.encode("latin-1") for name, value in sent.items()}
+    answer = client.post(RUN, json={"date": "2025-11-25"}, headers=headers)
     assert answer.status_code == 422
     assert not world.airflow.runs
 

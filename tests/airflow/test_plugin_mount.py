@@ -1,0 +1,88 @@
+"""The plugin: light where tasks import it, and really mounted where the API server asks for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
+
+pytestmark = pytest.mark.airflow
+
+IMPORT = """
+import json, sys
+from airflow.plugins_manager import AirflowPlugin
+before = set(sys.modules)
+import convergence_plugin
+convergence_plugin.ConvergencePlugin()
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+MOUNT = """
+import asyncio, json
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from airflow.api_fastapi.app import RESERVED_URL_PREFIXES, init_plugins, lifespan
+import convergence_plugin
+async def tasks():
+    return [task.get_coro().__qualname__ for task in asyncio.all_tasks()]
+app = FastAPI(lifespan=lifespan)
+init_plugins(app)
+with TestClient(app) as client:
+    live, closed = client.get("/api/v1/health"), client.get("/api/v1/pipelines")
+    chores = client.portal.call(tasks)
+print(json.dumps({
+    "live": [live.status_code, live.json()],
+    "closed": [closed.status_code, closed.json()["code"]],
+    "reserved": [p for p in RESERVED_URL_PREFIXES if convergence_plugin.PREFIX.startswith(p)],
+    "chores": chores,
+}))
+"""
+
+
+def run(code: str, home: Path, **environment: str) -> Any:
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "PYTHONPATH": str(PLUGINS),
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "CONVERGENCE_VAR_DIR": str(home / "var"),
+        "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9",
+        **environment,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=False,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def test_importing_the_plugin_imports_nothing_else_of_ours(tmp_path: Path) -> None:
+    assert run(IMPORT, tmp_path) == ["convergence_plugin"]
+
+
+def test_the_api_server_mounts_the_app_and_runs_its_lifespan(tmp_path: Path) -> None:
+    seen = run(MOUNT, tmp_path)
+    assert seen["live"][0] == 200
+    assert seen["live"][1]["status"] == "ok"
+    assert seen["closed"] == [401, "not_authenticated"]
+    assert seen["reserved"] == []
+    assert seen["chores"].count("_repeat") == 2
+
+
+def test_the_api_server_does_not_start_with_a_wrong_production(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="CA_ROOT_API_KEY"):
+        run(MOUNT, tmp_path, ENVIRONMENT="production")

@@ -1,0 +1,115 @@
+"""Live, ready, and the service that runs alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from starlette.responses import JSONResponse
+
+from convergence.api import readiness
+from convergence.api.alone import create_alone
+from unit.api.world import ACME, EdgeServices, World
+
+
+class Kms:
+    def check(self) -> str:
+        return "key"
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def sound(services: EdgeServices, monkeypatch: pytest.MonkeyPatch) -> EdgeServices:
+    monkeypatch.setattr(services, "warehouse_check", lambda: None)
+    vars(services)["kms"] = Kms()
+    return services
+
+
+def test_live_asks_nothing_else(client: TestClient, world: World) -> None:
+    assert client.get("/health").json()["status"] == "ok"
+    assert world.airflow.calls == []
+
+
+def test_ready_says_how_long_each_took(sound: EdgeServices, client: TestClient) -> None:
+    answer = client.get("/health/ready")
+    assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+    checks = answer.json()["checks"]
+    assert set(checks) == {"state", "warehouse", "kms", "airflow"}
+    assert all(check["milliseconds"] >= 0 for check in checks.values())
+
+
+def break_warehouse(services: EdgeServices, _: World, patch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OSError("secret address")
+
+    patch.setattr(services, "warehouse_check", fail)
+
+
+def break_airflow(_: EdgeServices, world: World, patch: pytest.MonkeyPatch) -> None:
+    sick = {"metadatabase": {"status": "healthy"}, "scheduler": {"status": "unhealthy"}}
+    patch.setattr(world.airflow, "broken", lambda _request: JSONResponse(sick))
+
+
+def hang_warehouse(services: EdgeServices, _: World, patch: pytest.MonkeyPatch) -> None:
+    import time
+
+    patch.setattr(readiness, "PATIENCE_SECONDS", 0.05)
+    patch.setattr(services, "warehouse_check", lambda: time.sleep(0.3))
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "fail"),
+    [
+        ("warehouse", "error", break_warehouse),
+        ("airflow", "orchestrator_unavailable", break_airflow),
+        ("warehouse", "timeout", hang_warehouse),
+    ],
+)
+def test_not_ready_names_what_fails_and_no_more(
+    *,
+    sound: EdgeServices,
+    client: TestClient,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    code: str,
+    fail: Any,
+) -> None:
+    fail(sound, world, monkeypatch)
+    answer = client.get("/health/ready")
+    assert (answer.status_code, answer.json()["status"]) == (503, "not_ready")
+    checks = answer.json()["checks"]
+    assert (checks[name]["status"], checks[name]["code"]) == ("failed", code)
+    assert checks["state"]["status"] == "ok"
+    assert "secret address" not in answer.text
+
+
+def test_ready_does_not_ask_again_at_once(
+    sound: EdgeServices, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(sound, "warehouse_check", lambda: asked.append(1))
+    for _ in range(5):
+        client.get("/health/ready")
+    assert len(asked) == 1
+
+
+def test_alone_it_serves_under_the_prefix_and_the_probe_at_the_root(
+    services: EdgeServices, world: World
+) -> None:
+    with TestClient(create_alone(services=services)) as client:
+        assert client.get("/health").json()["status"] == "ok"
+        assert client.get("/api/v1/health").json()["status"] == "ok"
+        path = f"/pipelines/run/{ACME}/openai/cost/usage_cost"
+        headers = world.headers["acme"]
+        answer = client.post(f"/api/v1{path}", json={"date": "2025-11-25"}, headers=headers)
+        run_id = answer.json()["run_id"]
+        expected = f"http://testserver/api/v1/pipelines/runs/{ACME}/{run_id}"
+        assert answer.json()["status_url"] == expected
+        assert client.get(expected, headers=headers).status_code == 200
+        for nowhere in (path, "/docs", "/", "/health/ready"):
+            assert client.post(nowhere, headers=headers).status_code == 404
+            assert client.get(nowhere, headers=headers).json()["code"] == "not_found"
