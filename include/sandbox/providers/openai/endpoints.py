@@ -25,6 +25,7 @@ class Endpoint:
     name: str
     result: str
     dimensions: Dimensions
+    always_null: tuple[str, ...] = ()
 
     def results(self, seed: str, start: int, query: BucketQuery) -> list[Result]:
         """The results of one bucket, grouped and filtered as asked."""
@@ -33,15 +34,22 @@ class Endpoint:
             {
                 "object": f"organization.usage.{self.result}.result",
                 **present(amounts),
+                **dict.fromkeys(self.always_null),
                 **{key: keys.get(key) for key in self.dimensions.group_by},
             }
             for keys, amounts in _grouped(_slice(self.name, seed, start, query), query)
         ]
 
 
-def _endpoint(name: str, filters: Mapping[str, str], *more: str, result: str = "") -> Endpoint:
+def _endpoint(
+    name: str,
+    filters: Mapping[str, str],
+    *more: str,
+    result: str = "",
+    always_null: tuple[str, ...] = (),
+) -> Endpoint:
     keys = tuple(dict.fromkeys([*filters.values(), *more]))
-    return Endpoint(name, result or name, Dimensions(keys, filters))
+    return Endpoint(name, result or name, Dimensions(keys, filters), always_null)
 
 
 ENDPOINTS = {
@@ -66,6 +74,7 @@ ENDPOINTS = {
             "web_search_calls",
             {**_BY_MODEL, "context_levels": "context_level"},
             result="web_searches",
+            always_null=("api_source",),
         ),
     )
 }
