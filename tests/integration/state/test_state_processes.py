@@ -8,13 +8,15 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from convergence.state import attempts, org_runs, outbox
+import pytest
+
+from convergence.state import attempts, org_runs, outbox, slots
 from convergence.state.org_runs import RunStatus
 from convergence.state.store import StateStore
 from integration.state.state_workers import (
@@ -58,6 +60,19 @@ def test_of_a_hundred_triggers_at_one_below_the_limit_one_is_accepted(
     assert outcomes == {"Admitted": 1, "Refused": 99}
     with store.read() as conn:
         assert org_runs.count_since(conn, "acme_corp", NOW) == LIMITS.runs_per_day
+
+
+def test_an_admission_waits_for_the_one_before_it(store: StateStore, state_url: str) -> None:
+    for number in range(LIMITS.runs_per_day - 1):
+        admit_one(state_url, 1000 + number)
+    with ThreadPoolExecutor(1) as executor:
+        with store.begin() as conn:
+            first = slots.admit(conn, run(1), limits=LIMITS, now=NOW)
+            second = executor.submit(admit_one, state_url, 2)
+            with pytest.raises(TimeoutError):
+                second.result(timeout=0.3)
+        assert isinstance(first, slots.Admitted)
+        assert second.result(timeout=10) == "Refused"
 
 
 def test_attempts_rise_strictly_for_every_process(store: StateStore, state_url: str) -> None:

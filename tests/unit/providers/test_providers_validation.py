@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import quote
 
 import httpx
@@ -186,11 +188,33 @@ def test_no_answer_makes_the_secret_appear(status: int, tail: str) -> None:
         assert form not in told
 
 
-def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+class _Openai(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_args: object) -> None:
+        """Nothing on stderr."""
+
+
+@pytest.fixture
+def loopback_url() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), _Openai) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_proxy_of_the_environment_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, loopback_url: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
-    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent")
-    assert ask(answering(200, json={})) == Validation("VALID")
+    settings = Settings.model_validate({"openai_base_url": loopback_url})
+    assert validate(provider(), SECRET, settings=settings, now=NOW) == Validation("VALID")
 
 
 # --- forms --------------------------------------------------------------------------------------

@@ -27,12 +27,12 @@ def at(day: date, hour: int = 6) -> datetime:
     return datetime.combine(day, time(hour), UTC)
 
 
-def look(ledger: Ledger, days: list[date], *, today: date, settle_days: int, hour: int = 6) -> None:
+def look(ledger: Ledger, days: list[date], *, today: date, settle_days: int) -> None:
     """What a run leaves behind for the days it did."""
     for day in days:
         settled = today > day + timedelta(days=settle_days)
         finality = "FINAL" if settled else "SETTLING"
-        ledger[day] = {table: Checked(finality, at(today, hour)) for table in TABLES}
+        ledger[day] = {table: Checked(finality, at(today)) for table in TABLES}
 
 
 def due(ledger: Ledger, **changes: object) -> list[date]:
@@ -87,17 +87,18 @@ def test_a_day_checked_in_the_last_second_of_yesterday_is_due_again() -> None:
 
 
 def test_a_restated_day_is_final_once_its_provider_has_settled() -> None:
+    final = Checked("FINAL", at(TODAY - timedelta(days=1)))
+    rest = {day: dict.fromkeys(TABLES, final) for day in days_ago(1, 2, 3, 4)}
     (day,) = days_ago(5)
     early = Checked("RESTATED", at(day + timedelta(days=3)))
     late = Checked("RESTATED", at(day + timedelta(days=4)))
-    assert due({day: dict.fromkeys(TABLES, early)}, first_day=day, max_days=1) != []
-    only = {other: dict.fromkeys(TABLES, late) for other in days_ago(1, 2, 3, 4, 5)}
-    assert day not in due(only)
+    assert due(rest | {day: dict.fromkeys(TABLES, early)}) == [day]
+    assert due(rest | {day: dict.fromkeys(TABLES, late)}) == []
 
 
 def test_what_was_never_done_goes_before_what_is_looked_at_again() -> None:
     ledger: Ledger = {}
-    look(ledger, days_ago(1, 2), today=TODAY - timedelta(days=0), settle_days=9, hour=1)
+    look(ledger, days_ago(1, 2), today=TODAY, settle_days=9)
     tomorrow = TODAY + timedelta(days=1)
     assert due(ledger, today=tomorrow, settle_days=9, max_days=2) == [TODAY, *days_ago(3)]
 

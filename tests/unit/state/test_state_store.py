@@ -56,14 +56,24 @@ def test_a_database_that_does_not_answer_is_a_named_error_without_password() -> 
     assert "hunter2secret" not in str(caught.value)
 
 
+def test_a_writer_is_alone_before_its_first_statement(store: StateStore, url: str) -> None:
+    """A transaction that read first and wrote later would fail where another wrote between."""
+    other = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=0.05)
+    with store.begin(), pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("BEGIN IMMEDIATE")
+    other.close()
+
+
 def test_a_child_process_opens_its_own_connections(store: StateStore) -> None:
     with store.begin() as conn:
         attempts.next_attempt(conn, "slice")
+        inherited = conn.connection.dbapi_connection
     child = os.fork()
     if child == 0:
         with store.begin() as conn:
             attempts.next_attempt(conn, "slice")
-        os._exit(0)
+            own = conn.connection.dbapi_connection is not inherited
+        os._exit(0 if own else 1)
     assert os.waitpid(child, 0)[1] == 0
     with store.begin() as conn:
         assert attempts.next_attempt(conn, "slice") == 3
