@@ -112,7 +112,8 @@ class Pricing:
         path = self._folder / self._config.sql_file
         parts = {
             "usage": usage.content_hash,
-            "prices": digest(prices),
+            # When a price will end changes nothing on a day on which it is in force.
+            "prices": digest({**price, "effective_to": None} for price in prices),
             "sql": path.read_text(encoding="utf-8"),
             "identifiers": self._identifiers,
             "day": usage.key.day.isoformat(),

@@ -1,0 +1,196 @@
+"""OpenAI's documented answers priced by the real SQL: the totals are worked out by hand."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convergence.processors.generic.price_seed import seed_prices
+from convergence.processors.openai.config import CostConfig, SeedCsvConfig
+from convergence.processors.openai.pricing import price_usage
+from convergence.processors.openai.shape import UsageShape
+from convergence.settings import PROJECT_ROOT
+from processors_world import OrgWorld, World
+
+DATA = PROJECT_ROOT / "tests" / "data" / "openai"
+SCHEMA = PROJECT_ROOT / "include/configs/openai/cost/schemas/openai_usage_daily_raw.json"
+COLUMNS = {field["name"]: field["type"] for field in json.loads(SCHEMA.read_text())["fields"]}
+DAYS = [date(2026, 11, day) for day in (17, 18, 19)]
+EXPECTED = json.loads((DATA / "expected_totals.json").read_text())["computed"]
+
+
+def rows_of(name: str, endpoint: str) -> list[dict[str, Any]]:
+    shape = UsageShape(endpoint, columns=COLUMNS)
+    answer = json.loads((DATA / name).read_text(), parse_float=Decimal)
+    return [
+        shape.row({"start_time": one["start_time"], "end_time": one["end_time"], **result})
+        for one in answer["data"]
+        for result in one["results"]
+    ]
+
+
+COMPLETIONS = [
+    *rows_of("usage_completions_page1.json", "completions"),
+    *rows_of("usage_completions_page2.json", "completions"),
+]
+
+
+def seed(org: OrgWorld) -> int:
+    config = SeedCsvConfig()
+    result = seed_prices(
+        org.context([]),
+        table=config.table,
+        schema_file=config.schema_file,
+        data_file=config.data_file,
+        sql_file=config.sql_file,
+    )
+    assert result.rows_processed is not None
+    return result.rows_processed
+
+
+@pytest.fixture(scope="module")
+def priced(world: World, tmp_path_factory: pytest.TempPathFactory) -> OrgWorld:
+    """An org with default prices, three published days of usage, and their cost."""
+    org = world.new_org()
+    seed(org)
+    org.publish_usage(COMPLETIONS, DAYS, folder=tmp_path_factory.mktemp("spool"))
+    result = price_usage(org.context(DAYS), CostConfig())
+    assert result.facts["days_published"] == 3
+    assert result.facts["unpriced_rows"] == 0
+    return org
+
+
+def test_token_models_cost_exactly_what_hand_and_pencil_say(priced: OrgWorld) -> None:
+    rows = priced.rows("openai_cost_daily", "WHERE usage_date = '2026-11-17'")
+    found = {row["model"]: row["effective_cost"] for row in rows}
+    assert found == {
+        "gpt-4o-2024-08-06": Decimal(EXPECTED["gpt-4o-2024-08-06"]),
+        "gpt-5-2025-08-07": Decimal(EXPECTED["gpt-5-2025-08-07 (batch)"]),
+        "gpt-6-astra": Decimal(EXPECTED["gpt-6-astra"]),
+    }
+    assert sum(found.values()) == Decimal("12.975")
+
+
+def test_a_day_without_usage_is_a_published_day_without_rows(priced: OrgWorld) -> None:
+    assert priced.rows("openai_cost_daily", "WHERE usage_date = '2026-11-18'") == []
+    latest = priced.world.services.ledger.latest(
+        orgs=[priced.slug], pipeline_id="openai-usage-cost", since=date(2026, 11, 18)
+    )
+    ledger = {key.day.day: row for key, row in latest.items() if key.table == "openai_cost_daily"}
+    assert ledger[18].row_count == 0
+    assert ledger[18].totals == ()
+
+
+def test_audio_tokens_cost_what_audio_costs(priced: OrgWorld) -> None:
+    (row,) = priced.rows("openai_cost_daily", "WHERE usage_date = '2026-11-19'")
+    # 60,000 x 2.5 + 30,000 x 40 + 9,000 x 10 + 3,000 x 80, per million.
+    assert row["effective_cost"] == Decimal("1.68")
+    assert (row["input_tokens"], row["audio_input_tokens"]) == (60_000, 30_000)
+
+
+def test_each_row_says_which_price_applied_and_where_it_is_published(priced: OrgWorld) -> None:
+    rows = priced.rows("openai_cost_daily")
+    assert {row["pricing_status"] for row in rows} == {"PRICED"}
+    by_model = {row["model"]: row for row in rows}
+    astra, batch = by_model["gpt-6-astra"], by_model["gpt-5-2025-08-07"]
+    assert batch["priced_tier"] == "batch"
+    assert astra["price_effective_from"] == date(2026, 9, 3)
+    assert astra["price_source_url"] == "https://developers.openai.com/api/docs/pricing"
+    assert astra["price_caveat"] == "long_context_not_visible"
+    assert by_model["gpt-4o-2024-08-06"]["price_caveat"] is None
+
+
+def test_the_ledger_knows_each_days_total(priced: OrgWorld) -> None:
+    latest = priced.world.services.ledger.latest(
+        orgs=[priced.slug], pipeline_id="openai-usage-cost", since=DAYS[0]
+    )
+    totals = {
+        key.day: row.totals for key, row in latest.items() if key.table == "openai_cost_daily"
+    }
+    (money,) = totals[DAYS[0]]
+    assert (money.currency, money.basis, money.amount) == ("USD", "computed", Decimal("12.975"))
+
+
+def test_pricing_again_finds_nothing_to_do_and_says_the_same(priced: OrgWorld) -> None:
+    before = sorted(map(str, priced.rows("openai_cost_daily")))
+    again = price_usage(priced.context(DAYS, run_id="run_2"), CostConfig())
+    assert again.facts["days_published"] == 0
+    assert again.facts["days_unchanged"] == 3
+    assert again.facts["effective_cost"] == {"USD": "14.655000000"}
+    assert sorted(map(str, priced.rows("openai_cost_daily"))) == before
+
+
+def test_seeding_again_writes_nothing(priced: OrgWorld) -> None:
+    assert seed(priced) == 0
+
+
+def test_cost_daily_shows_cost_by_its_focus_names(priced: OrgWorld) -> None:
+    rows = priced.rows("cost_daily", "WHERE x_UsageDate = '2026-11-17'")
+    assert sum(row["EffectiveCost"] for row in rows) == Decimal("12.975")
+    (astra,) = [row for row in rows if row["x_Model"] == "gpt-6-astra"]
+    assert astra["ListCost"] == astra["BilledCost"] == astra["ContractedCost"] == Decimal("6.225")
+    assert astra["ChargePeriodStart"].isoformat() == "2026-11-17T00:00:00+00:00"
+    assert astra["ChargePeriodEnd"].isoformat() == "2026-11-18T00:00:00+00:00"
+    assert astra["BillingPeriodStart"].isoformat() == "2026-11-01T00:00:00+00:00"
+    assert astra["BillingPeriodEnd"].isoformat() == "2026-12-01T00:00:00+00:00"
+    assert astra["SubAccountId"] == "proj_4mKd2Wsupport"
+    assert astra["BillingAccountId"] == priced.slug
+    assert astra["SkuPriceId"] == "gpt-6-astra/standard@2026-09-03"
+    assert (astra["x_Basis"], astra["BillingCurrency"]) == ("computed", "USD")
+    # The 17th has been over for three days: settled. The look that published it is the first.
+    assert (astra["x_Finality"], astra["x_RunId"]) == ("FINAL", "run_1")
+
+
+FOCUS_1_2_MANDATORY = {
+    *("BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency"),
+    *("BillingPeriodStart", "BillingPeriodEnd", "ChargeCategory", "ChargeClass"),
+    *("ChargeDescription", "ChargePeriodStart", "ChargePeriodEnd", "ContractedCost"),
+    *("EffectiveCost", "InvoiceIssuerName", "ListCost", "PricingQuantity", "PricingUnit"),
+    *("ProviderName", "PublisherName", "ServiceCategory", "ServiceName"),
+}
+
+
+def test_cost_daily_has_every_mandatory_column_of_focus(priced: OrgWorld) -> None:
+    (row, *_) = priced.rows("cost_daily", "WHERE x_UsageDate = '2026-11-17'")
+    assert set(row) >= FOCUS_1_2_MANDATORY
+    nullable = {"BillingAccountName", "ChargeClass"}
+    assert all(row[name] is not None for name in FOCUS_1_2_MANDATORY - nullable)
+
+
+SINGLE = ("images", "audio_speeches", "audio_transcriptions", "vector_stores")
+TOOLS = ("code_interpreter_sessions", "file_search_calls", "web_search_calls")
+
+
+def test_other_endpoints_are_priced_or_listed_with_their_reason(
+    org: OrgWorld, tmp_path: Path
+) -> None:
+    seed(org)
+    names = ("embeddings", "moderations", *SINGLE, *TOOLS)
+    rows = [row for name in names for row in rows_of(f"usage_{name}.json", name)]
+    org.publish_usage(rows, DAYS[:1], folder=tmp_path)
+    result = price_usage(org.context(DAYS[:1]), CostConfig())
+    found = {row["endpoint"]: row for row in org.rows("openai_cost_daily")}
+    assert found["embeddings"]["effective_cost"] == Decimal("0.1")
+    assert found["moderations"]["effective_cost"] == Decimal(0)
+    for name in (*SINGLE, *TOOLS):
+        assert found[name]["effective_cost"] is None
+        assert found[name]["unpriced_reason"] == "unknown_unit"
+    assert result.facts["unpriced_rows"] == 7
+
+
+def test_usage_without_a_model_has_no_cost_rather_than_none_to_pay(
+    org: OrgWorld, tmp_path: Path
+) -> None:
+    rows = rows_of("usage_completions_legacy_shape.json", "completions")
+    org.publish_usage(rows, DAYS[:1], folder=tmp_path)
+    result = price_usage(org.context(DAYS[:1]), CostConfig())
+    (row,) = org.rows("openai_cost_daily")
+    assert row["effective_cost"] is row["list_cost"] is row["currency"] is None
+    assert (row["pricing_status"], row["unpriced_reason"]) == ("UNPRICED", "model_unknown")
+    assert result.facts["effective_cost"] == {}
+    assert result.facts["unpriced"][0]["reason"] == "model_unknown"

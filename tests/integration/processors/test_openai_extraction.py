@@ -1,0 +1,220 @@
+"""Usage from the stand-in's HTTP API into published days, with everything real in between."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+
+from convergence.errors import ProviderProtocolError, ProviderRefusedError
+from convergence.extract import stream
+from convergence.processors.generic.price_seed import seed_prices
+from convergence.processors.openai import extraction
+from convergence.processors.openai.config import (
+    GROUPABLE,
+    CostConfig,
+    SeedCsvConfig,
+    UsageConfig,
+)
+from convergence.processors.openai.extraction import extract_usage
+from convergence.processors.openai.pricing import price_usage
+from processors_world import NOW, OrgWorld
+from sandbox_process import SandboxProcess
+
+DAYS = [date(2026, 11, day) for day in (14, 16, 17, 18)]
+CONFIG = UsageConfig.parse(
+    {
+        "endpoints": [
+            {"endpoint": name, "group_by": list(GROUPABLE[name])}
+            for name in ("completions", "embeddings")
+        ],
+        "buckets_per_page": 2,
+    }
+)
+
+
+@pytest.fixture
+def faults(sandbox: SandboxProcess) -> Iterator[str]:
+    """Where faults are laid; none is left behind."""
+    url = f"{sandbox.providers}/_sandbox/faults"
+    yield url
+    httpx.delete(url, trust_env=False)
+
+
+@pytest.fixture
+def connected(org: OrgWorld) -> OrgWorld:
+    org.world.keys[org.slug] = f"sk-admin-sandbox-{org.slug}"
+    return org
+
+
+def raw(org: OrgWorld, day: date) -> list[dict[str, Any]]:
+    rows = org.rows("openai_usage_daily_raw", f"WHERE usage_date = '{day}'")
+    return sorted(rows, key=lambda row: json.dumps(row, default=str, sort_keys=True))
+
+
+def results(org: OrgWorld, day: date, endpoint: str) -> list[dict[str, Any]]:
+    """What the API itself says of a day."""
+    start = int(datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp())
+    answer = httpx.get(
+        f"{org.world.settings.openai_base_url}/organization/usage/{endpoint}",
+        params={
+            "start_time": start,
+            "end_time": start + 86_400,
+            "bucket_width": "1d",
+            "group_by": list(GROUPABLE[endpoint]),
+        },
+        headers={"Authorization": f"Bearer {org.world.keys[org.slug]}"},
+        trust_env=False,
+    )
+    found: list[dict[str, Any]] = answer.raise_for_status().json()["data"][0]["results"]
+    return found
+
+
+def test_every_asked_day_is_published_with_every_field(connected: OrgWorld) -> None:
+    result = extract_usage(connected.context(DAYS), CONFIG)
+    assert result.facts["days_published"] == len(DAYS)
+    total = 0
+    for day in DAYS:
+        rows = raw(connected, day)
+        told = [r for name in ("completions", "embeddings") for r in results(connected, day, name)]
+        kept = [{name: row[name] for name in row if row[name] is not None} for row in rows]
+        for one in told:
+            fields = {name: value for name, value in one.items() if value is not None}
+            assert any(fields.items() <= row.items() for row in kept)
+        assert len(rows) == len(told)
+        total += len(rows)
+    assert result.rows_processed == total > 0
+    assert raw(connected, date(2026, 11, 15)) == []
+
+
+def test_extracting_again_publishes_nothing_and_leaves_the_rows(connected: OrgWorld) -> None:
+    extract_usage(connected.context(DAYS), CONFIG)
+    before = [raw(connected, day) for day in DAYS]
+    again = extract_usage(connected.context(DAYS, run_id="run_2"), CONFIG)
+    assert (again.facts["days_published"], again.facts["days_unchanged"]) == (0, len(DAYS))
+    assert [raw(connected, day) for day in DAYS] == before
+
+
+def test_a_retry_goes_on_from_the_pages_it_has(
+    connected: OrgWorld, monkeypatch: pytest.MonkeyPatch, sandbox: SandboxProcess
+) -> None:
+    pages = 0
+
+    def dies(*args: Any, **kwargs: Any) -> Any:
+        nonlocal pages
+        pages += 1
+        if pages == 3:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    original = stream._Stream._fetch
+    with monkeypatch.context() as patch:
+        patch.setattr(stream._Stream, "_fetch", dies)
+        with pytest.raises(KeyboardInterrupt):
+            extract_usage(connected.context(DAYS[1:]), CONFIG)
+    httpx.delete(f"{sandbox.providers}/_sandbox/requests", trust_env=False)
+    extract_usage(connected.context(DAYS[1:], attempt=2), CONFIG)
+    asked = httpx.get(
+        f"{sandbox.providers}/_sandbox/requests",
+        params={"path": "organization/usage"},
+        trust_env=False,
+    ).json()
+    # Three days, two to a page, two endpoints: four pages, of which two were on disk.
+    assert len(asked) == 2
+    told = results(connected, DAYS[-1], "completions") + results(connected, DAYS[-1], "embeddings")
+    assert len(raw(connected, DAYS[-1])) == len(told)
+
+
+def test_pages_older_than_what_another_run_published_are_not_used(
+    connected: OrgWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(extraction, "publish_days", _only_extract)
+        extract_usage(connected.context(DAYS[1:]), CONFIG)
+    spool = connected.context(DAYS[1:]).spool_dir
+    assert list(spool.glob("*/work-*/*.page"))
+    later = connected.at(NOW + timedelta(minutes=5))
+    extract_usage(later.context(DAYS[1:], run_id="run_2"), CONFIG)
+
+    opened: list[int] = []
+
+    def seen(*args: Any, **kwargs: Any) -> Any:
+        opened.append(len(args[2].records))
+        return original(*args, **kwargs)
+
+    original = stream.extract
+    monkeypatch.setattr(f"{extraction.__name__}.extract", seen)
+    retry = connected.at(NOW + timedelta(minutes=10))
+    extract_usage(retry.context(DAYS[1:], attempt=2), CONFIG)
+    assert opened == [0]
+
+
+def _only_extract(org: Any, days: Any, *, table: str, make: Any) -> Any:
+    from convergence.processors.generic.slices import Published, attempts
+
+    list(make(attempts(org, days, table=table), 0))
+    return Published()
+
+
+def test_a_key_that_is_refused_fails_for_good_and_publishes_nothing(connected: OrgWorld) -> None:
+    connected.world.keys[connected.slug] = "sk-admin-nobody-knows"
+    with pytest.raises(ProviderRefusedError):
+        extract_usage(connected.context(DAYS), CONFIG)
+    assert connected.rows("openai_usage_daily_raw", "WHERE usage_date > '2000-01-01'") == []
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("html", "type_drift", "duplicate_rows", "loop", "cursor_at_end", "empty_page"),
+        *("null_page", "missing_page", "shifted_window"),
+    ],
+)
+def test_a_broken_answer_is_a_named_failure_and_publishes_nothing(
+    connected: OrgWorld, faults: str, kind: str
+) -> None:
+    fault = {"kind": kind, "path": "organization/usage/completions", "count": None}
+    httpx.post(faults, json=fault, trust_env=False).raise_for_status()
+    with pytest.raises(ProviderProtocolError):
+        extract_usage(connected.context(DAYS[1:]), CONFIG)
+    assert connected.rows("openai_usage_daily_raw", "WHERE usage_date > '2000-01-01'") == []
+
+
+def test_a_field_that_nobody_documented_is_kept(connected: OrgWorld, faults: str) -> None:
+    fault = {"kind": "new_field", "path": "organization/usage/completions", "count": None}
+    httpx.post(faults, json=fault, trust_env=False).raise_for_status()
+    extract_usage(connected.context(DAYS[1:]), CONFIG)
+    rows = [row for day in DAYS[1:] for row in raw(connected, day)]
+    assert any(row["extra"] for row in rows if row["endpoint"] == "completions")
+    assert not any(row["extra"] for row in rows if row["endpoint"] == "embeddings")
+
+
+def test_no_days_ask_nothing(connected: OrgWorld) -> None:
+    assert extract_usage(connected.context([]), CONFIG).status == "SKIPPED"
+
+
+def test_usage_becomes_cost_and_the_unpriced_rest_is_listed(org: OrgWorld) -> None:
+    org.world.keys[org.slug] = f"sk-admin-sandbox-{org.slug}-unpriced"
+    seed = SeedCsvConfig()
+    context = org.context(DAYS)
+    seed_prices(
+        context,
+        table=seed.table,
+        schema_file=seed.schema_file,
+        data_file=seed.data_file,
+        sql_file=seed.sql_file,
+    )
+    extract_usage(context, CONFIG)
+    result = price_usage(org.context(DAYS, step="cost"), CostConfig())
+    rows = org.rows("openai_cost_daily")
+    priced = [row for row in rows if row["pricing_status"] == "PRICED"]
+    total = sum((row["effective_cost"] for row in priced), Decimal(0))
+    assert result.facts["effective_cost"] == {"USD": format(total, "f")}
+    assert result.facts["unpriced_rows"] == len(rows) - len(priced) > 0
+    assert {line["reason"] for line in result.facts["unpriced"]} == {"no_price"}
+    assert total > 0

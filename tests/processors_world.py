@@ -1,0 +1,183 @@
+"""The rooms below the processors on a sandbox, and orgs in it: what a step finds when it runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from convergence.extract.spool import Spool
+from convergence.processors.context import OrgContext, PipelineFacts, PlatformContext, Services
+from convergence.processors.openai.shape import usage_day
+from convergence.processors.setup.organizations.config import OnboardingConfig
+from convergence.processors.setup.organizations.dataset import DatasetPlan, lay_out
+from convergence.processors.steplog import StepLog
+from convergence.runs.ledger import Ledger
+from convergence.runs.publisher import Publisher
+from convergence.runs.slices import SliceKey
+from convergence.settings import Settings
+from convergence.state.store import StateStore
+from convergence.tenants.datasets import central_dataset, org_dataset
+from convergence.warehouse.bootstrap import build, central_layout
+from convergence.warehouse.client import Warehouse
+from convergence.warehouse.names import TableName
+from convergence.warehouse.query import Row
+from convergence.warehouse.schemas import TableSchema
+from sandbox_process import SandboxProcess
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+USAGE_SCHEMA = "openai/cost/schemas/openai_usage_daily_raw.json"
+ONBOARDING = OnboardingConfig.parse(
+    {
+        "provider_tables": [
+            "openai/seed/schemas/openai_model_pricing.json",
+            USAGE_SCHEMA,
+            "openai/cost/schemas/openai_cost_daily.json",
+        ],
+        "cost_sources": ["openai/cost/views/openai_cost_source.sql"],
+    }
+)
+USAGE_COST = PipelineFacts(
+    pipeline_id="openai-usage-cost", dag_id="openai.cost.usage_cost", provider="openai"
+)
+
+
+@dataclass
+class World:
+    """The rooms below the processors, connected to one sandbox."""
+
+    settings: Settings
+    services: Services
+    keys: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def warehouse(self) -> Warehouse:
+        return self.services.warehouse
+
+    def ask(self, sql: str) -> list[Row]:
+        """Rows of a query of the test's own."""
+        return [dict(row.items()) for row in self.warehouse.client.query_and_wait(sql)]
+
+    def platform(self, run_id: str = "manual__1") -> PlatformContext:
+        return PlatformContext(
+            pipeline=PipelineFacts(pipeline_id="setup", dag_id="setup", scope="platform"),
+            step="create",
+            dag_run_id=run_id,
+            attempt=1,
+            services=self.services,
+            log=logging.getLogger("test"),
+            stop=threading.Event(),
+        )
+
+    def bootstrap(self) -> None:
+        kind = central_dataset(self.settings)
+        layout = central_layout(self.settings.configs_dir)
+        build(
+            self.warehouse,
+            layout,
+            dataset=kind.name,
+            description=kind.description,
+            labels=kind.labels,
+        )
+
+    def new_org(self) -> OrgWorld:
+        """An org with its dataset, and no profile: what steps of pipelines need."""
+        slug = f"org_{uuid.uuid4().hex[:10]}"
+        plan = DatasetPlan.load(self.settings.configs_dir, ONBOARDING)
+        lay_out(self.warehouse, plan, org_dataset(self.settings, slug), org_slug=slug)
+        return OrgWorld(self, slug)
+
+
+@dataclass
+class OrgWorld:
+    """One org of a world."""
+
+    world: World
+    slug: str
+
+    @property
+    def dataset(self) -> str:
+        return self.world.settings.org_dataset(self.slug)
+
+    def context(
+        self, days: Sequence[date], *, run_id: str = "run_1", step: str = "step", attempt: int = 1
+    ) -> OrgContext:
+        return OrgContext(
+            org_slug=self.slug,
+            run_id=run_id,
+            pipeline=USAGE_COST,
+            step=step,
+            days=tuple(sorted(days, reverse=True)),
+            params={},
+            attempt=attempt,
+            previous=None,
+            services=self.world.services,
+            log=logging.getLogger("test"),
+            stop=threading.Event(),
+        )
+
+    def at(self, now: datetime) -> OrgWorld:
+        """The same org at another time."""
+        services = replace(self.world.services, now=lambda: now)
+        return OrgWorld(replace(self.world, services=services), self.slug)
+
+    def table(self, name: str) -> str:
+        return f"`{self.world.warehouse.project}.{self.dataset}.{name}`"
+
+    def rows(self, table: str, more: str = "") -> list[Row]:
+        return self.world.ask(f"SELECT * FROM {self.table(table)} {more}")  # noqa: S608  # ours
+
+    def publish_usage(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        days: Sequence[date],
+        *,
+        folder: Path,
+        run_id: str = "run_1",
+    ) -> None:
+        """Make rows the published usage of days, as the extracting step does."""
+        spool = Spool.open(folder / uuid.uuid4().hex, fingerprint="test")
+        spool.write_page(rows, next_token=None)
+        sealed = spool.seal(usage_day, days)
+        configs = self.world.settings.configs_dir
+        for day in days:
+            self.world.services.publisher.publish_rows(
+                SliceKey(self.slug, USAGE_COST.pipeline_id, "openai_usage_daily_raw", day),
+                sealed[day],
+                table=TableName(self.dataset, "openai_usage_daily_raw"),
+                schema=TableSchema.load(configs / USAGE_SCHEMA),
+                run_id=run_id,
+                now=self.world.services.now(),
+                settle_days=3,
+            )
+
+
+def connect(sandbox: SandboxProcess, var_dir: Path, *, project: str) -> World:
+    """The rooms below, on a project of the sandbox that nobody has used."""
+    settings = Settings(
+        gcp_project_id=project,
+        bigquery_emulator_host=sandbox.bigquery,
+        kms_emulator_host=sandbox.kms,
+        openai_base_url=f"{sandbox.providers}/openai/v1",
+        var_dir=var_dir,
+    )
+    warehouse = Warehouse.connect(settings)
+    store = StateStore.connect(settings.state_url)
+    ledger = Ledger(warehouse)
+    keys: dict[str, str] = {}
+    services = Services(
+        settings=settings,
+        warehouse=warehouse,
+        store=store,
+        ledger=ledger,
+        publisher=Publisher(warehouse, store, ledger),
+        steps=cast("StepLog", None),
+        open_credential=lambda org, _provider: keys[org],
+        now=lambda: NOW,
+    )
+    return World(settings, services, keys)
