@@ -80,6 +80,7 @@ WITH
   contracted AS (
     SELECT *
     FROM matches
+    WHERE TRUE
     QUALIFY
       ROW_NUMBER() OVER (
         PARTITION BY model, service_tier

@@ -26,6 +26,7 @@ WITH
   checked AS (
     SELECT table_name, slice_day, finality
     FROM slices
+    WHERE TRUE
     QUALIFY
       ROW_NUMBER() OVER (PARTITION BY table_name, slice_day ORDER BY checked_at DESC, attempt DESC) = 1
   ),
