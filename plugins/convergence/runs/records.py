@@ -6,7 +6,6 @@ what happened, no more and no less.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from convergence.errors import NotFoundError
+from convergence.runs.log_rows import RUN_LOG, STEP_LOG, record_name, run_row, step_row
 from convergence.state import org_runs, org_steps, outbox, slots
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
@@ -23,19 +23,13 @@ from convergence.warehouse.client import Warehouse
 from convergence.warehouse.names import central
 from convergence.warehouse.stream import append
 
-RUN_LOG = "org_meta_pipeline_runs"
-STEP_LOG = "org_meta_step_logs"
+__all__ = ["GRACE", "DagRunState", "RunRecords", "admit", "move", "record_name"]
 
 # Airflow takes a trigger within seconds; a run still unknown to it by then never will be known.
 GRACE = timedelta(minutes=15)
 
 DagRunState = Callable[[str, str], str | None]
 """(dag_id, dag_run_id) → Airflow's state of the run, None when it knows no such run."""
-
-
-def record_name(run: OrgRun) -> str:
-    """The pipeline as run records name it: `acme_corp-openai-usage-cost`."""
-    return f"{run.org_slug}-{run.pipeline_id}"
 
 
 def admit(conn: Connection, run: OrgRun, *, limits: RunLimits, now: datetime) -> Admitted | Refused:
@@ -237,46 +231,10 @@ def _known(conn: Connection, run_id: str) -> OrgRun:
 
 
 def _log_run(conn: Connection, run_id: str, now: datetime) -> None:
-    run = _known(conn, run_id)
-    error = run.error
-    row = {
-        "org_slug": run.org_slug,
-        "run_id": run.run_id,
-        "pipeline_id": record_name(run),
-        "dag_id": run.dag_id,
-        "dag_run_id": run.dag_run_id,
-        "trigger": run.trigger,
-        "status": run.status,
-        "days": list(run.days),
-        "request_id": run.request_id,
-        "requested_by": run.requested_by,
-        "error_code": error.code if error else None,
-        "error_message": error.message if error else None,
-        "rows_processed": org_steps.total_rows(conn, run_id),
-        "recorded_at": now,
-        "started_at": run.started_at,
-        "ended_at": run.ended_at,
-    }
+    processed = org_steps.total_rows(conn, run_id)
+    row = run_row(_known(conn, run_id), rows_processed=processed, now=now)
     outbox.enqueue(conn, RUN_LOG, row)
 
 
 def _log_step(conn: Connection, step: OrgStep, *, now: datetime) -> None:
-    run = _known(conn, step.run_id)
-    row = {
-        "org_slug": step.org_slug,
-        "run_id": step.run_id,
-        "pipeline_id": record_name(run),
-        "step": step.step,
-        "processor": step.processor,
-        "status": step.status,
-        "attempt": step.attempt,
-        "rows_processed": step.rows_processed,
-        "destination_table": step.destination_table,
-        "result": json.dumps(step.result, sort_keys=True) if step.result is not None else None,
-        "error_code": step.error.code if step.error else None,
-        "error_message": step.error.message if step.error else None,
-        "recorded_at": now,
-        "started_at": step.started_at,
-        "ended_at": step.ended_at,
-    }
-    outbox.enqueue(conn, STEP_LOG, row)
+    outbox.enqueue(conn, STEP_LOG, step_row(_known(conn, step.run_id), step, now=now))
