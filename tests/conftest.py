@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 
 import pytest
 
-from convergence.settings import Settings, get_settings
+from convergence.settings import PROJECT_ROOT, Settings, get_settings
 
 _FOREIGN_PREFIXES = ("AIRFLOW", "GOOGLE_", "CLOUDSDK_", "AWS_", "AZURE_", "SANDBOX_", "STACK_")
 _FOREIGN = {
@@ -29,6 +32,18 @@ def _is_foreign(name: str) -> bool:
 
 for _name in [name for name in os.environ if _is_foreign(name)]:
     del os.environ[_name]
+
+# Airflow takes these when it is first imported, by whichever test that happens.
+_AIRFLOW_HOME = tempfile.mkdtemp(prefix="convergence-tests-")
+atexit.register(shutil.rmtree, _AIRFLOW_HOME, ignore_errors=True)
+os.environ |= {
+    "AIRFLOW_HOME": _AIRFLOW_HOME,
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT_ROOT / "dags"),
+    "AIRFLOW__CORE__PLUGINS_FOLDER": f"{_AIRFLOW_HOME}/plugins",
+    "AIRFLOW__DAG_PROCESSOR__DAG_VERSION_INFLATION_CHECK_LEVEL": "error",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_AIRFLOW_HOME}/airflow.db",
+}
 
 
 @pytest.fixture(autouse=True)

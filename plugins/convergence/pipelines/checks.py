@@ -41,10 +41,9 @@ class _Step(NamedTuple):
 class Checks:
     """The checks of one file."""
 
-    def __init__(self, document: Document, report: Report, *, root: FilePath) -> None:
+    def __init__(self, document: Document, report: Report) -> None:
         self._document = document
         self._report = report
-        self._root = root
         self._values: Mapping[str, Any] = (
             document.value if isinstance(document.value, Mapping) else {}
         )
@@ -52,14 +51,17 @@ class Checks:
         self.parsed: dict[int, StepConfig] = {}
 
     def run(self) -> None:
-        """Add every fault to the report."""
-        self._provider()
+        """Add every fault that the file alone shows."""
         self._names()
         self._processors()
         self._dependencies()
         self._params()
-        self._channels()
-        self._expectations()
+
+    def references(self, root: FilePath) -> None:
+        """Add the faults of names that lead into other files of the folder."""
+        self._provider(root)
+        self._channels(root)
+        self._expectations(root)
 
     def _read_steps(self) -> Iterator[_Step]:
         steps = self._values.get("steps")
@@ -77,9 +79,9 @@ class Checks:
                 depends_on,
             )
 
-    def _provider(self) -> None:
+    def _provider(self, root: FilePath) -> None:
         provider = self._values.get("provider")
-        known = known_providers(self._root)
+        known = known_providers(root)
         if known and isinstance(provider, str) and provider not in known:
             self._fault(
                 ("provider",),
@@ -185,8 +187,8 @@ class Checks:
                     "a scheduled pipeline can't require a param, since the schedule gives none",
                 )
 
-    def _channels(self) -> None:
-        folder = self._root / _NOTIFY
+    def _channels(self, root: FilePath) -> None:
+        folder = root / _NOTIFY
         notify = self._values.get("notify")
         if not folder.is_dir() or not isinstance(notify, Mapping):
             return
@@ -204,9 +206,9 @@ class Checks:
                         accepted=known,
                     )
 
-    def _expectations(self) -> None:
+    def _expectations(self, root: FilePath) -> None:
         quality = self._values.get("quality")
-        if isinstance(quality, str) and not (self._root / quality).is_file():
+        if isinstance(quality, str) and not (root / quality).is_file():
             self._fault(("quality",), f"there is no file {shown(quality)}")
 
     def _processor_key(self, step: _Step) -> str:

@@ -50,12 +50,14 @@ class Catalogue:
         return next((spec for spec in self.specs.values() if url_path in spec.aliases), None)
 
 
-def load(path: Path, root: Path) -> Loaded:
+def load(path: Path, root: Path, *, references: bool = True) -> Loaded:
     """Read one pipeline file.
 
     Args:
         path: the file.
         root: the folder of configurations, which the identity is relative to.
+        references: whether to look up what the file names in others (provider, channels,
+            expectations).
 
     Returns:
         The pipeline, or every fault of its file.
@@ -68,7 +70,7 @@ def load(path: Path, root: Path) -> Loaded:
     report = Report(told, text)
     _check_path(path, root, report)
     document = read(text, report)
-    spec = _validated(document, report, root=root) if document is not None else None
+    spec = _validated(document, report, root=root if references else None) if document is not None else None
     if spec is None or report.faults:
         return report.sorted()
     spec.locate(told, text)
@@ -76,11 +78,14 @@ def load(path: Path, root: Path) -> Loaded:
 
 
 def load_dag(dag_id: str, root: Path) -> Loaded | None:
-    """Read the one file that a DAG comes from; None when there is none."""
+    """Read the one file that a DAG comes from, and no other; None when there is none.
+
+    For a task's process: what the file names in others was looked up when the DAG was made.
+    """
     for suffix in SUFFIXES:
         path = root.joinpath(*dag_id.split(".")).with_suffix(suffix)
         if path.is_file() and is_pipeline(path, root):
-            return load(path, root)
+            return load(path, root, references=False)
     return None
 
 
@@ -157,9 +162,11 @@ def _check_path(path: Path, root: Path, report: Report) -> None:
         report.add((1, 1), f"{first.name} beside it claims the same identity")
 
 
-def _validated(document: Document, report: Report, *, root: Path) -> PipelineSpec | None:
-    checks = Checks(document, report, root=root)
+def _validated(document: Document, report: Report, *, root: Path | None) -> PipelineSpec | None:
+    checks = Checks(document, report)
     checks.run()
+    if root is not None:
+        checks.references(root)
     try:
         spec = PipelineSpec.model_validate_json(json.dumps(document.value))
     except ValidationError as error:

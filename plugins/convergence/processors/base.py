@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from pydantic import ValidationError
 
+from convergence.errors import ConfigurationError
 from convergence.processors import conf, connect
 from convergence.processors.batch import (
     Batch,
@@ -88,8 +90,33 @@ class Processor(BaseOperator, Generic[ConfigT]):
                 self._warehouse = None
 
     def parsed(self) -> ConfigT:
-        """The configuration, validated again after its templates were rendered."""
-        return self.Config.parse(self.config)  # type: ignore[return-value]  # Config is ConfigT
+        """The configuration, validated again after its templates were rendered.
+
+        Raises:
+            ConfigurationError: a template rendered to something the model refuses.
+        """
+        try:
+            return self.Config.parse(self.config)  # type: ignore[return-value]  # it is ConfigT
+        except ValidationError as error:
+            faults = [
+                f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+                for fault in error.errors(include_input=False, include_url=False)
+            ]
+        raise ConfigurationError("The rendered configuration is wrong", faults=faults)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run the step; whatever goes wrong leaves here redacted."""
+        try:
+            return self.work(context)
+        except AirflowException:
+            raise
+        except Exception as error:  # noqa: BLE001  # a step may fail in any way
+            failure = failure_of(error, log=_log_of(self))
+        raise failure
+
+    def work(self, context: Context) -> dict[str, Any]:
+        """What the task does, and its answer."""
+        raise NotImplementedError
 
 
 class OrgProcessor(Processor[ConfigT]):
@@ -116,7 +143,7 @@ class OrgProcessor(Processor[ConfigT]):
         """
         raise NotImplementedError
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def work(self, context: Context) -> dict[str, Any]:
         """Run the step for every org of this mapped index."""
         ti = context["ti"]
         config = self.parsed()
@@ -155,25 +182,21 @@ class PlatformProcessor(Processor[ConfigT]):
         """
         raise NotImplementedError
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def work(self, context: Context) -> dict[str, Any]:
         """Check what the run was asked for, then run the step once."""
-        ti, dag_run = context["ti"], context["dag_run"]
-        try:
-            params = conf.check(dag_run.conf or {}, pipeline=self.pipeline)
-            with self.connected() as services:
-                platform = PlatformContext(
-                    pipeline=self.pipeline,
-                    step=self.step,
-                    dag_run_id=dag_run.run_id,
-                    attempt=ti.try_number,
-                    services=services,
-                    log=_log_of(self),
-                    stop=self.stop,
-                )
-                return self.run(platform, self.parsed(), params).answer()
-        except Exception as error:  # noqa: BLE001  # every failure leaves here redacted
-            failure = failure_of(error, log=_log_of(self))
-        raise failure
+        dag_run = context["dag_run"]
+        params = conf.check(dag_run.conf or {}, pipeline=self.pipeline)
+        with self.connected() as services:
+            platform = PlatformContext(
+                pipeline=self.pipeline,
+                step=self.step,
+                dag_run_id=dag_run.run_id,
+                attempt=context["ti"].try_number,
+                services=services,
+                log=_log_of(self),
+                stop=self.stop,
+            )
+            return self.run(platform, self.parsed(), params).answer()
 
 
 def failure_of(error: Exception, *, log: logging.Logger) -> AirflowException:

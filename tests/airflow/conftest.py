@@ -1,0 +1,61 @@
+"""A private Airflow, and the rooms below it replaced where a test of DAGs needs them to be."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import sample_pipelines
+from airflow_world import World
+from convergence.pipelines.rooms import RunRooms
+from convergence.processors import connect
+from convergence.settings import PROJECT_ROOT, get_settings
+from convergence.state.store import StateStore
+
+sample_pipelines.install_processors()
+
+
+@pytest.fixture
+def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of configurations that the DAG files read, with our own registry."""
+    root = tmp_path / "configs"
+    (root / "system").mkdir(parents=True)
+    shutil.copy(PROJECT_ROOT / "include/configs/system/providers.yml", root / "system")
+    monkeypatch.setenv("CONVERGENCE_CONFIGS_DIR", str(root))
+    monkeypatch.setenv("CONVERGENCE_VAR_DIR", str(tmp_path / "var"))
+    get_settings.cache_clear()
+    return root
+
+
+@pytest.fixture
+def world(configs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    settings = get_settings()
+    store = StateStore.connect(f"sqlite:///{tmp_path / 'state.db'}")
+    made = World(store, settings, ["acme_corp", "beta_labs"], {})
+    monkeypatch.setattr(connect, "services", made.services)
+    monkeypatch.setattr(RunRooms, "gate", made)
+    monkeypatch.setattr(RunRooms, "ship", lambda _: made.ship())
+    yield made
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    """Airflow's own tables, made once."""
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+Write = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def write(configs: Path) -> Write:
+    def into(path: str, text: str) -> Path:
+        return sample_pipelines.write(configs, path, text)
+
+    return into

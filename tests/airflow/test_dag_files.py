@@ -1,0 +1,140 @@
+"""The two DAG files, as Airflow's DAG processor and its workers read them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convergence.settings import PROJECT_ROOT
+from sample_pipelines import PREPARE, USAGE_COST
+
+pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("default")]
+
+DAGS = PROJECT_ROOT / "dags"
+Write = Callable[[str, str], Path]
+
+
+def bag() -> Any:
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(dag_folder=DAGS, bundle_path=DAGS, bundle_name="tests")
+
+
+def test_each_sound_file_is_one_dag_of_one_dag_file(write: Write) -> None:
+    write("sample/cost/usage_cost.yml", USAGE_COST)
+    write("setup/prepare.yaml", PREPARE)
+    found = bag()
+    assert found.import_errors == {}
+    assert sorted(found.dags) == ["sample.cost.usage_cost", "setup.prepare"]
+    assert {dag.fileloc for dag in found.dags.values()} == {str(DAGS / "pipelines.py")}
+
+
+def test_broken_files_are_one_import_error_and_every_sound_dag_stays(write: Write) -> None:
+    write("sample/cost/usage_cost.yml", USAGE_COST)
+    write("a/unknown.yml", USAGE_COST.replace("sample.fetch", "sample.fetsh"))
+    write("b/syntax.yml", "steps: [\n")
+    write("c/two.yml", PREPARE)
+    write("c/two.yaml", PREPARE)
+    found = bag()
+    assert sorted(found.dags) == ["c.two", "sample.cost.usage_cost"]
+    ((file, error),) = found.import_errors.items()
+    assert Path(file).name == "config_errors.py"
+    assert "3 faults in 3 pipeline files" in error
+    for line in (
+        'a/unknown.yml:10:16: steps[0].processor: no processor is named "sample.fetsh"',
+        "b/syntax.yml:2:1: not YAML",
+        "c/two.yaml:1:1: two.yml beside it claims the same identity",
+    ):
+        assert line in error
+
+
+def test_both_files_pass_airflows_safe_mode() -> None:
+    from airflow.utils.file import might_contain_dag
+
+    for name in ("pipelines.py", "config_errors.py"):
+        assert might_contain_dag(str(DAGS / name), safe_mode=True)
+
+
+def test_a_task_opens_only_its_own_file(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("sample/cost/usage_cost.yml", USAGE_COST)
+    write("a/other.yml", PREPARE)
+    opened: list[str] = []
+    real = Path.open
+
+    def counting(self: Path, *arguments: Any, **named: Any) -> Any:
+        opened.append(self.name)
+        return real(self, *arguments, **named)
+
+    from convergence.pipelines.factory import register
+
+    monkeypatch.setattr(Path, "open", counting)
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "sample.cost.usage_cost")
+    namespace: dict[str, Any] = {}
+    register(namespace)
+    assert list(namespace) == ["sample.cost.usage_cost"]
+    assert opened == ["usage_cost.yml"]
+
+
+def test_a_dag_without_a_file_falls_back_to_reading_all(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("sample/cost/usage_cost.yml", USAGE_COST)
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "some.other")
+    from convergence.pipelines.factory import register
+
+    namespace: dict[str, Any] = {}
+    register(namespace)
+    assert list(namespace) == ["sample.cost.usage_cost"]
+
+
+_SERIALIZE = """
+import json, sys
+import sample_pipelines
+sample_pipelines.install_processors()
+from airflow.serialization.serialized_objects import DagSerialization
+from convergence.pipelines.factory import register
+namespace = {}
+register(namespace)
+wanted = namespace["sample.cost.usage_cost"]
+# Airflow writes the keys in the order of a set; what it stores and compares is sorted.
+sys.stdout.write(json.dumps(DagSerialization.to_dict(wanted), sort_keys=True))
+"""
+
+
+def test_the_same_file_serializes_to_equal_bytes_in_any_process(
+    write: Write, configs: Path
+) -> None:
+    write("sample/cost/usage_cost.yml", USAGE_COST + "tags: [c, a, b]\n")
+    write("a/other.yml", PREPARE)
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", _SERIALIZE],
+            env=os.environ
+            | {
+                "PYTHONHASHSEED": seed,
+                "PYTHONPATH": f"{PROJECT_ROOT / 'plugins'}:{PROJECT_ROOT / 'tests'}",
+                "_AIRFLOW_PARSING_CONTEXT_DAG_ID": only,
+            },
+            stdout=subprocess.PIPE,
+        )
+        for seed, only in (("1", ""), ("2", "sample.cost.usage_cost"))
+    ]
+    texts = [process.communicate()[0] for process in started]
+    assert all(process.returncode == 0 for process in started)
+    assert json.loads(texts[0])["dag"]["dag_id"] == "sample.cost.usage_cost"
+    assert texts[0] == texts[1]
+
+
+def test_the_dag_files_hold_nothing_that_would_inflate_versions() -> None:
+    from airflow.utils.dag_version_inflation_checker import check_dag_file_stability
+
+    for name in ("pipelines.py", "config_errors.py"):
+        result: Any = check_dag_file_stability(str(DAGS / name))
+        assert result.get_error_format_dict(str(DAGS / name), str(DAGS)) in (None, {})
