@@ -17,6 +17,7 @@ from convergence.api.once import HEADER as IDEMPOTENCY_HEADER
 from convergence.api.readiness import Readiness
 from convergence.api.routers import (
     admin,
+    costs,
     docs,
     health,
     integrations,
@@ -64,7 +65,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.state.services = services
     app.state.readiness = Readiness(services)
     # Literal paths before those with parameters in the same place.
-    for router in (health, admin, organizations, integrations, pipelines, runs):
+    for router in (health, admin, organizations, integrations, pipelines, runs, costs):
         app.include_router(router.router)
     if settings.enable_api_docs:
         app.include_router(docs.router)

@@ -1,195 +1,131 @@
-"""Costs as the API asks and answers them."""
+"""What an organization's usage cost, from its one face of cost, `cost_daily`."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from enum import StrEnum
+from typing import Any, Literal
 
-from pydantic import Field
-from starlette.concurrency import run_in_threadpool
-
-from convergence.api.models import Answer
-from convergence.api.problems import FieldFault, InvalidFieldsError, fault
+from convergence.api.models import CostAnswer, CostRow, CostTotal, Unpriced
 from convergence.api.services import Services
-from convergence.errors import NotFoundError
-from convergence.pipelines.asked import MAX_RANGE_DAYS
-from convergence.providers.registry import Basis, Registry, registry
-from convergence.tenants.costs import (
-    DIMENSIONS,
-    CostQuery,
-    CostReport,
-    Dimension,
-    read_costs,
-)
+from convergence.errors import RequestError
+from convergence.providers.registry import registry
+from convergence.warehouse.query import Row, run_file
 
-_COLUMNS = (*DIMENSIONS, "basis", "currency", "cost", "list_cost", "billed_cost", "unpriced_rows")
-# A spreadsheet takes a cell that begins with one of these for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+MAX_ROWS = 20_000
+_MEASURES = ("cost", "list_cost", "billed_cost")
 
 
-class CostRow(Answer):
-    """Cost of one group; only the dimensions of `group_by` are filled."""
+class Grouping(StrEnum):
+    """What cost may be told by."""
 
-    day: date | None = None
-    provider: str | None = None
-    service: str | None = None
-    model: str | None = None
-    project: str | None = None
-    basis: str = Field(examples=["computed"])
-    currency: str = Field(examples=["USD"])
-    cost: str | None = Field(description="Effective cost; null where no row of it has a price.")
-    list_cost: str | None = Field(description="At public prices.")
-    billed_cost: str | None = Field(description="What the invoice shows or is expected to show.")
-    unpriced_rows: int = Field(description="Rows of usage without a price, in no sum.")
+    DAY = "day"
+    PROVIDER = "provider"
+    SERVICE = "service"
+    MODEL = "model"
+    PROJECT = "project"
 
 
-class CostTotal(Answer):
-    """A sum within one basis and one currency."""
-
-    basis: str
-    currency: str
-    cost: str
-    list_cost: str
-    billed_cost: str
-
-
-class UnpricedUsage(Answer):
-    """Usage that has no cost, and why."""
-
-    day: date
-    provider: str
-    service: str | None = None
-    model: str | None = None
-    service_tier: str | None = None
-    reason: str = Field(examples=["no_price"])
-    quantity: str | None = None
-    unit: str | None = None
-
-
-class CostAnswer(Answer):
-    """Costs of a range of UTC days; money is in decimal strings."""
+@dataclass(frozen=True)
+class CostQuestion:
+    """Which cost is asked for; the range includes both ends."""
 
     org_slug: str
-    start_date: date
-    end_date: date
-    group_by: list[str]
-    rows: list[CostRow]
-    totals: list[CostTotal] = Field(description="One per basis and currency, never across.")
-    unpriced: list[UnpricedUsage]
+    start: date
+    end: date
+    group_by: tuple[Grouping, ...]
+    basis: Literal["computed", "billed"] | None = None
+    currency: str | None = None
 
 
-class CostFilter(Answer):
-    """What narrows the rows."""
+def costs(question: CostQuestion, *, services: Services) -> CostAnswer:
+    """Read cost, grouped; each row and each total is of one basis and one currency.
 
-    basis: Basis | None = None
-    provider: str | None = None
-    service: str | None = None
-    model: str | None = None
-    project: str | None = None
-
-
-async def costs(
-    services: Services, org: str, *, first: date, last: date, group_by: str, only: CostFilter
-) -> CostAnswer:
-    """Read an org's costs.
+    Where no basis is asked for, each provider's default one is told.
 
     Raises:
-        InvalidFieldsError: the range or the grouping is wrong; every fault is listed.
+        RequestError: more rows than one answer holds.
     """
-    dimensions = _dimensions(first, last, group_by)
-    known = registry(services.settings)
-    provider = _provider(known, only.provider)
-    query = CostQuery(
-        dataset=services.settings.org_dataset(org),
-        first_day=first,
-        last_day=last,
-        group_by=dimensions,
-        bases=_bases(known, only.basis),
-        provider=provider,
-        service=only.service or "",
-        model=only.model or "",
-        project=only.project or "",
+    bases = [f"{one.id} {one.cost_sources.default}" for one in registry(services.settings)]
+    rows = _run(
+        services,
+        "cost_rows",
+        question,
+        **{f"by_{each}": each in question.group_by for each in Grouping},
+        basis=question.basis or "",
+        currency=question.currency or "",
+        default_bases=bases,
     )
-    report = await run_in_threadpool(read_costs, services.warehouse, query)
-    return _answer(report, org=org, first=first, last=last, dimensions=dimensions)
+    if len(rows) > MAX_ROWS:
+        raise RequestError(f"More than {MAX_ROWS} rows; ask for fewer days or a coarser grouping.")
+    totals = _totals(rows)
+    only = totals[0] if len(totals) == 1 else None
+    return CostAnswer(
+        org_slug=question.org_slug,
+        start_date=question.start,
+        end_date=question.end,
+        group_by=[each.value for each in question.group_by],
+        basis=only.basis if only else question.basis,
+        currency=only.currency if only else question.currency,
+        rows=[_row(row, question.group_by) for row in rows],
+        totals=totals,
+        unpriced=[Unpriced(**row) for row in _run(services, "unpriced", question)],
+    )
 
 
 def as_csv(answer: CostAnswer) -> str:
-    """The rows as CSV with a header; text that a spreadsheet would run is quoted."""
+    """The rows as CSV, a header first."""
     out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(_COLUMNS)
+    names = [*answer.group_by, *_MEASURES, "currency", "basis"]
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(names)
     for row in answer.rows:
-        values = row.model_dump(mode="json")
-        writer.writerow([_cell(name, values[name]) for name in _COLUMNS])
+        told = row.model_dump(mode="json")
+        writer.writerow([_cell(told[name]) for name in names])
     return out.getvalue()
 
 
-def _cell(name: str, value: Any) -> str:  # noqa: ANN401 - a JSON value
-    text = "" if value is None else str(value)
-    is_text = name in DIMENSIONS
-    return f"'{text}" if is_text and text.startswith(_FORMULA) else text
-
-
-def _dimensions(first: date, last: date, group_by: str) -> list[Dimension]:
-    faults: list[FieldFault] = []
-    count = (last - first).days + 1
-    if count < 1:
-        faults.append(fault("query.end_date", f"{last} lies before start_date {first}"))
-    elif count > MAX_RANGE_DAYS:
-        told = f"the range has {count} days; {MAX_RANGE_DAYS} are allowed"
-        faults.append(fault("query.end_date", told))
-    asked = [part.strip() for part in group_by.split(",") if part.strip()]
-    faults += [
-        fault("query.group_by", f"{part!r} is no dimension", given=part, accepted=DIMENSIONS)
-        for part in asked
-        if part not in DIMENSIONS
-    ]
-    if faults:
-        raise InvalidFieldsError(faults)
-    return [part for part in DIMENSIONS if part in asked]
-
-
-def _provider(known: Registry, name: str | None) -> str:
-    if name is None:
-        return ""
-    try:
-        return known.get(name).id
-    except NotFoundError:
-        accepted = [provider.id for provider in known]
-        wrong = fault("query.provider", "is no provider", given=name, accepted=accepted)
-        raise InvalidFieldsError([wrong]) from None
-
-
-def _bases(known: Registry, basis: Basis | None) -> Sequence[str]:
-    return [f"{provider.id}/{basis or provider.cost_sources.default}" for provider in known]
-
-
-def _answer(
-    report: CostReport, *, org: str, first: date, last: date, dimensions: Sequence[str]
-) -> CostAnswer:
-    return CostAnswer(
-        org_slug=org,
-        start_date=first,
-        end_date=last,
-        group_by=list(dimensions),
-        rows=[CostRow(**_plain(row)) for row in report.rows],
-        totals=[CostTotal(**_plain(vars(total))) for total in report.totals],
-        unpriced=[UnpricedUsage(**_plain(row)) for row in report.unpriced],
+def _run(services: Services, name: str, question: CostQuestion, **params: Any) -> list[Row]:
+    warehouse = services.warehouse
+    return run_file(
+        warehouse,
+        warehouse.sql(f"costs/{name}.sql"),
+        identifiers={
+            "project": warehouse.project,
+            "dataset": services.settings.org_dataset(question.org_slug),
+        },
+        params={"start_date": question.start, "end_date": question.end, **params},
     )
 
 
-_MONEY = {"cost", "list_cost", "billed_cost", "quantity"}
+def _row(row: Row, group_by: Sequence[Grouping]) -> CostRow:
+    """A row with the groupings that were asked for, and no others."""
+    known = (*group_by, *_MEASURES, "basis", "currency")
+    return CostRow(**{name: row[name] for name in known})
 
 
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _text(value) if name in _MONEY else value for name, value in row.items()}
+def _totals(rows: Sequence[Row]) -> list[CostTotal]:
+    sums: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for row in rows:
+        sums[row["basis"], row["currency"]] += row["cost"] or Decimal()
+    return [
+        CostTotal(basis=basis, currency=currency, cost=cost)
+        for (basis, currency), cost in sorted(sums.items())
+    ]
 
 
-def _text(value: Decimal | int | None) -> str | None:
-    # Never an exponent: a reader may take 1E-9 for text.
-    return None if value is None else format(Decimal(value), "f")
+def _cell(value: object) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    text = "" if value is None else str(value)
+    harmless = not text.startswith(("=", "+", "-", "@", "\t", "\r")) or _is_number(text)
+    return text if harmless else f"'{text}"
+
+
+def _is_number(text: str) -> bool:
+    return text.lstrip("-").replace(".", "", 1).isdigit()

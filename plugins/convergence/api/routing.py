@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 
 from convergence.api import body
 from convergence.api.guard import admit
-from convergence.api.problems import Problem
+from convergence.api.problems import InvalidFieldsError, Problem, fault
 from convergence.api.scopes import Scope, scope_of
 from convergence.errors import ConfigurationError
 
@@ -54,6 +54,7 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             await admit(request, self.scope)
+            self._check_query(request)
             strict = body.StrictRequest(request.scope, request.receive)
             if self.body_field is not None and await strict.body():
                 body.check_media_type(request.headers.get("content-type"))
@@ -61,6 +62,17 @@ class GuardedRoute(APIRoute):
             return await handle(strict)
 
         return guarded
+
+    def _check_query(self, request: Request) -> None:
+        """Refuse names that the route does not know: a mistyped filter must not be no filter."""
+        known = sorted(param.alias for param in self.dependant.query_params)
+        faults = [
+            fault(f"query.{name[:60]}", "is not a known parameter", given=name, accepted=known)
+            for name in request.query_params
+            if name not in known
+        ]
+        if faults:
+            raise InvalidFieldsError(faults)
 
 
 def guarded_router(*, prefix: str = "", tag: str) -> APIRouter:

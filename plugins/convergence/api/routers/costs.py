@@ -1,61 +1,82 @@
-"""What an organization's usage costs."""
+"""What an organization's usage cost."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
 from fastapi import Query, Request
 from fastapi.responses import JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
 
-from convergence.api.costs import CostAnswer, CostFilter, as_csv
-from convergence.api.costs import costs as read
+from convergence.api.costs import CostQuestion, Grouping, as_csv, costs
 from convergence.api.days import Day
+from convergence.api.models import CostAnswer
+from convergence.api.problems import InvalidFieldsError, fault
 from convergence.api.routing import guarded_router
 from convergence.api.scopes import Scope, needs
 from convergence.api.services import services_of
-from convergence.providers.registry import Basis
+from convergence.pipelines.asked import asked_days
 
 router = guarded_router(prefix="/costs", tag="costs")
 
-_Name = Annotated[str | None, Query(min_length=1, max_length=200)]
+USUAL_DAYS = 30
 
 
 @router.get(
     "/{org}",
-    summary="Costs by day, provider, service, model or project",
+    summary="Cost by day, provider, service, model or project",
     response_model=CostAnswer,
-    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"text/csv": {}}}},
 )
 @needs(Scope.COSTS_READ)
-async def costs(
+async def cost(
     request: Request,
     *,
     org: str,
-    start_date: Annotated[Day, Query(description="First UTC day.", examples=["2026-11-17"])],
-    end_date: Annotated[Day, Query(description="Last UTC day.", examples=["2026-11-19"])],
+    start_date: Annotated[Day | None, Query(description="First UTC day.")] = None,
+    end_date: Annotated[Day | None, Query(description="Last UTC day, included.")] = None,
     group_by: Annotated[
-        str,
-        Query(max_length=100, description="Of day, provider, service, model, project; by commas."),
+        str, Query(max_length=60, description="Of day, provider, service, model, project; commas.")
     ] = "day",
     basis: Annotated[
-        Basis | None,
-        Query(description="`computed` from usage and prices or `billed`; else each provider's."),
+        Literal["computed", "billed"] | None,
+        Query(description="Computed from usage and prices, or billed by the provider."),
     ] = None,
-    provider: _Name = None,
-    service: _Name = None,
-    model: _Name = None,
-    project: _Name = None,
-    format: Annotated[Literal["json", "csv"], Query()] = "json",  # noqa: A002 - its public name
+    currency: Annotated[str | None, Query(pattern="^[A-Z]{3}$", description="ISO 4217.")] = None,
+    form: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
 ) -> Response:
-    """Effective cost, beside cost at list prices and as billed.
+    """Cost of a range of days, the last 30 complete ones unless told otherwise.
 
-    Every row and total is of one basis and one currency and names both. Usage without a price is
-    in no sum; `unpriced` lists it with its reason.
+    Nothing is summed across bases or currencies: every row and every total names both. Usage
+    without a price is listed beside, with the reason.
     """
-    only = CostFilter(basis=basis, provider=provider, service=service, model=model, project=project)
-    answer = await read(
-        services_of(request), org, first=start_date, last=end_date, group_by=group_by, only=only
+    today = datetime.now(UTC).date()
+    ends = {"start_date": start_date, "end_date": end_date}
+    named = {name: day.isoformat() for name, day in ends.items() if day is not None}
+    days = asked_days(named, today=today)
+    question = CostQuestion(
+        org_slug=org,
+        start=days[-1] if days else today - timedelta(days=USUAL_DAYS),
+        end=days[0] if days else today - timedelta(days=1),
+        group_by=_groupings(group_by),
+        basis=basis,
+        currency=currency,
     )
-    if format == "csv":
+    answer = await run_in_threadpool(costs, question, services=services_of(request))
+    if form == "csv":
         return Response(as_csv(answer), media_type="text/csv; charset=utf-8")
-    return JSONResponse(answer.model_dump(mode="json"))
+    return JSONResponse(answer.model_dump(mode="json", exclude_unset=True))
+
+
+def _groupings(text: str) -> tuple[Grouping, ...]:
+    known = [each.value for each in Grouping]
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    faults = [
+        fault("query.group_by", f"{name} is nothing to group by", given=name, accepted=known)
+        for name in names
+        if name not in known
+    ]
+    if faults:
+        raise InvalidFieldsError(faults)
+    return tuple(Grouping(name) for name in names)

@@ -1,0 +1,146 @@
+"""The Airflow client: tokens, deadlines, and what each answer of Airflow becomes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from convergence.api.airflow import AirflowClient
+from convergence.errors import (
+    ConfigurationError,
+    OrchestratorUnavailableError,
+    PipelineUnavailableError,
+)
+from unit.api.airflow_double import PASSWORD, USERNAME, AirflowDouble
+
+DAG = "openai.cost.usage_cost"
+
+
+@asynccontextmanager
+async def connected(
+    double: AirflowDouble, *, password: str = PASSWORD
+) -> AsyncIterator[AirflowClient]:
+    transport = httpx.ASGITransport(double.app)
+    async with AirflowClient(
+        "http://airflow.test/", username=USERNAME, password=password, transport=transport
+    ) as client:
+        yield client
+
+
+def answering(handler: Callable[[httpx.Request], httpx.Response]) -> AirflowClient:
+    transport = httpx.MockTransport(handler)
+    return AirflowClient("http://a.test", username="u", password="p", transport=transport)
+
+
+@pytest.fixture
+def double() -> AirflowDouble:
+    double = AirflowDouble()
+    double.add_dag(DAG)
+    return double
+
+
+def test_many_calls_at_once_log_in_once(double: AirflowDouble) -> None:
+    async def run() -> None:
+        async with connected(double) as client:
+            await asyncio.gather(*(client.dag(DAG) for _ in range(10)))
+            double.expire_token()
+            await asyncio.gather(*(client.dag(DAG) for _ in range(10)))
+
+    asyncio.run(run())
+    assert double.calls.count("POST /auth/token") == 2
+
+
+def test_a_repeated_run_id_finds_the_run(double: AirflowDouble) -> None:
+    async def run() -> None:
+        async with connected(double) as client:
+            first = await client.trigger(DAG, dag_run_id="api__1", conf={"org_run_id": "r"})
+            again = await client.trigger(DAG, dag_run_id="api__1", conf={"org_run_id": "r"})
+            assert first == again
+
+    asyncio.run(run())
+    assert len(double.runs) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [({"is_stale": True}, PipelineUnavailableError),
+     ({"has_import_errors": True}, ConfigurationError)],
+)  # fmt: skip
+def test_refused_triggers(
+    double: AirflowDouble, changes: dict[str, bool], error: type[Exception]
+) -> None:
+    double.add_dag(DAG, **changes)
+
+    async def run() -> None:
+        async with connected(double) as client:
+            with pytest.raises(error):
+                await client.trigger(DAG, dag_run_id="api__1", conf={})
+
+    asyncio.run(run())
+
+
+def test_a_refused_account_is_unavailable_and_tells_no_password(double: AirflowDouble) -> None:
+    async def run() -> str:
+        async with connected(double, password="wrong-password") as client:
+            with pytest.raises(OrchestratorUnavailableError) as caught:
+                await client.dag(DAG)
+            return str(caught.value)
+
+    assert "wrong-password" not in asyncio.run(run())
+
+
+def hang(_: httpx.Request) -> httpx.Response:
+    raise httpx.ReadTimeout("slow")
+
+
+def html(request: httpx.Request) -> httpx.Response:
+    if request.url.path == "/auth/token":
+        return httpx.Response(201, json={"access_token": "t"})
+    return httpx.Response(200, text="<html>")
+
+
+def redirect(request: httpx.Request) -> httpx.Response:
+    if request.url.path == "/auth/token":
+        return httpx.Response(201, json={"access_token": "t"})
+    assert request.url.host == "a.test"
+    return httpx.Response(302, headers={"Location": "http://elsewhere.test/"})
+
+
+def listing(_: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, json=[])
+
+
+@pytest.mark.parametrize("handler", [hang, html, redirect, listing])
+def test_whatever_is_no_answer_of_airflow_is_unavailable(
+    handler: Callable[[httpx.Request], httpx.Response],
+) -> None:
+    async def run() -> None:
+        async with answering(handler) as client:
+            with pytest.raises(OrchestratorUnavailableError):
+                await client.dag_run(DAG, "x")
+
+    asyncio.run(run())
+
+
+def test_ids_can_not_leave_their_place_in_the_path() -> None:
+    seen: list[str] = []
+
+    def record(request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.raw_path.decode())
+        return httpx.Response(404, json={})
+
+    async def run() -> Any:
+        async with answering(html) as client:
+            client._token = "t"
+            client._http = httpx.AsyncClient(
+                base_url="http://a.test", transport=httpx.MockTransport(record)
+            )
+            return await client.dag_run(DAG, "../../dags?x=1#y")
+
+    assert asyncio.run(run()) is None
+    assert seen == [f"/api/v2/dags/{DAG}/dagRuns/..%2F..%2Fdags%3Fx%3D1%23y"]

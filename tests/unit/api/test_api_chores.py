@@ -1,0 +1,76 @@
+"""What runs beside the answers: shipping the outbox, ending what nobody ended."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from convergence.api import chores
+from convergence.runs.records import GRACE
+from convergence.state import org_runs
+from convergence.state.org_runs import OrgRun, RunStatus
+from unit.api.world import ACME, USAGE_COST, EdgeServices, World
+
+
+def add_run(services: EdgeServices, dag_run_id: str, *, age: timedelta) -> str:
+    run_id = org_runs.org_run_id(USAGE_COST, dag_run_id, ACME)
+    run = OrgRun(
+        run_id=run_id,
+        org_slug=ACME,
+        pipeline_id="openai-usage-cost",
+        dag_id=USAGE_COST,
+        dag_run_id=dag_run_id,
+        trigger="api",
+        requested_by="key_1",
+        created_at=datetime.now(UTC) - age,
+        status=RunStatus.PENDING,
+    )
+    with services.store.begin() as conn:
+        org_runs.insert(conn, run)
+    return run_id
+
+
+def test_a_run_that_airflow_never_got_ends_with_a_reason(
+    services: EdgeServices, world: World
+) -> None:
+    lost = add_run(services, "api__lost", age=GRACE * 2)
+    young = add_run(services, "api__young", age=timedelta(seconds=5))
+    known = add_run(services, "api__known", age=GRACE * 2)
+    world.airflow.runs[USAGE_COST, "api__known"] = {
+        "dag_id": USAGE_COST, "dag_run_id": "api__known", "state": "running",
+    }  # fmt: skip
+
+    asyncio.run(chores.reconcile(services))
+
+    with services.store.read() as conn:
+        found = {run_id: org_runs.get(conn, run_id) for run_id in (lost, young, known)}
+    ended = found[lost]
+    assert ended is not None
+    assert ended.status == "FAILED"
+    assert ended.error is not None
+    assert ended.error.code == "run_lost"
+    assert all(run is not None and run.live for run in (found[young], found[known]))
+
+
+def test_a_chore_that_fails_is_tried_again_ever_more_slowly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    outcomes = iter([True, False, False, True, True])
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async def chore() -> None:
+        good = next(outcomes, None)
+        if good is None:
+            raise asyncio.CancelledError
+        if not good:
+            raise OSError("no network")
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(chores._repeat("test", chore, every=3.0))
+    assert pauses == [3.0, 3.0, 6.0, 12.0, 3.0, 3.0]
