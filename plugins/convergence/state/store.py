@@ -14,6 +14,7 @@ from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -22,6 +23,7 @@ from convergence.errors import StateUnavailableError
 from convergence.state.schema import prepare
 
 BUSY_TIMEOUT_SECONDS = 30
+CONNECT_TIMEOUT_SECONDS = 10
 _WRITES = "convergence_writes"
 _engines: WeakSet[Engine] = WeakSet()
 
@@ -88,7 +90,13 @@ def _engine(url: URL) -> Engine:
         return _sqlite(url)
     if url.drivername in {"postgresql", "postgres"}:
         url = url.set(drivername="postgresql+psycopg")
-    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    engine = create_engine(
+        url,
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
+        pool_pre_ping=True,
+        hide_parameters=True,
+    )
+    event.listen(engine, "connect", _configure_postgresql)
     _engines.add(engine)
     return engine
 
@@ -105,12 +113,21 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
-def _configure_sqlite(dbapi_connection: object, _entry: ConnectionPoolEntry) -> None:
+def _configure_sqlite(dbapi_connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     # The driver's own BEGIN is deferred: two readers that both turn writer would deadlock.
-    dbapi_connection.isolation_level = None  # type: ignore[attr-defined]  # DBAPI is untyped
-    cursor = dbapi_connection.cursor()  # type: ignore[attr-defined]
+    dbapi_connection.isolation_level = None
+    cursor = dbapi_connection.cursor()
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
+
+
+def _configure_postgresql(dbapi_connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    # A process that freezes inside a transaction must not hold an org's lock for ever.
+    cursor = dbapi_connection.cursor()
+    cursor.execute(f"SET lock_timeout = '{BUSY_TIMEOUT_SECONDS}s'")
+    cursor.execute(f"SET idle_in_transaction_session_timeout = '{BUSY_TIMEOUT_SECONDS}s'")
+    cursor.close()
+    dbapi_connection.commit()
 
 
 def _begin_sqlite(conn: Connection) -> None:

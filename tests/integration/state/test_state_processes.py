@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from convergence.errors import StateUnavailableError
 from convergence.state import attempts, org_runs, outbox, slots
+from convergence.state import store as store_module
 from convergence.state.org_runs import RunStatus
 from convergence.state.store import StateStore
 from integration.state.state_workers import (
@@ -73,6 +75,24 @@ def test_an_admission_waits_for_the_one_before_it(store: StateStore, state_url: 
                 second.result(timeout=0.3)
         assert isinstance(first, slots.Admitted)
         assert second.result(timeout=10) == "Refused"
+
+
+def test_who_waits_too_long_for_a_frozen_writer_is_told_so(
+    store: StateStore, state_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "BUSY_TIMEOUT_SECONDS", 1)
+    patient = StateStore.connect(state_url)
+
+    def second_admission() -> None:
+        with patient.begin() as conn:
+            slots.admit(conn, run(2), limits=LIMITS, now=NOW)
+
+    with store.begin() as conn:
+        slots.admit(conn, run(1), limits=LIMITS, now=NOW)
+        with pytest.raises(StateUnavailableError):
+            second_admission()
+    second_admission()
+    patient.close()
 
 
 def test_attempts_rise_strictly_for_every_process(store: StateStore, state_url: str) -> None:
