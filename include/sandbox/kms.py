@@ -63,7 +63,7 @@ class KeyManagement:
         checked_aad = _verify_aad(request)
         key, version = self._sealing_version(request.name)
         aad = request.additional_authenticated_data
-        ciphertext = kms_keys.seal(key, version, request.plaintext, aad=aad)
+        ciphertext = kms_keys.seal(version, request.plaintext, aad=aad)
         return kms_v1.EncryptResponse(
             name=_version_name(key, version),
             ciphertext=ciphertext,
@@ -82,7 +82,7 @@ class KeyManagement:
         try:
             version = kms_keys.sealing_version(key, request.ciphertext)
             _require_enabled(key, version)
-            plaintext = kms_keys.unseal(key, version, request.ciphertext, aad=aad)
+            plaintext = kms_keys.unseal(version, request.ciphertext, aad=aad)
         except UndecipherableError:
             _refuse_argument("Decryption failed: the ciphertext is invalid.")
         return kms_v1.DecryptResponse(

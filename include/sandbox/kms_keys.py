@@ -1,7 +1,6 @@
 """The keys behind the KMS stand-in: AES-256-GCM material in one file that only its owner reads.
 
-Every change is on disk before it is answered, so a kill loses nothing. The key's name and version
-are authenticated with the caller's additional data: a ciphertext opens with its own key only.
+Every change is on disk before it is answered, so a kill loses nothing.
 """
 
 from __future__ import annotations
@@ -175,10 +174,10 @@ class KeyFile:
             os.close(directory)
 
 
-def seal(key: Key, version: Version, plaintext: bytes, *, aad: bytes) -> bytes:
+def seal(version: Version, plaintext: bytes, *, aad: bytes) -> bytes:
     """Encrypt; the envelope says which version did it."""
     nonce = secrets.token_bytes(_NONCE_BYTES)
-    body = _cipher(version).encrypt(nonce, plaintext, _bound(key, version.number, aad=aad))
+    body = _cipher(version).encrypt(nonce, plaintext, aad)
     return _HEAD.pack(_MAGIC, version.number) + nonce + body
 
 
@@ -192,22 +191,17 @@ def sealing_version(key: Key, envelope: bytes) -> Version:
     return key.versions[number]
 
 
-def unseal(key: Key, version: Version, envelope: bytes, *, aad: bytes) -> bytes:
-    """Decrypt; raises UndecipherableError unless key, version, data and `aad` all match."""
+def unseal(version: Version, envelope: bytes, *, aad: bytes) -> bytes:
+    """Decrypt; raises UndecipherableError unless version, data and `aad` all match."""
     nonce, body = envelope[_HEAD.size :][:_NONCE_BYTES], envelope[_HEAD.size + _NONCE_BYTES :]
     try:
-        return _cipher(version).decrypt(nonce, body, _bound(key, version.number, aad=aad))
+        return _cipher(version).decrypt(nonce, body, aad)
     except InvalidTag:
         raise UndecipherableError from None
 
 
 def _cipher(version: Version) -> AESGCM:
     return AESGCM(base64.b64decode(version.material))
-
-
-def _bound(key: Key, number: int, *, aad: bytes) -> bytes:
-    name = key.name.encode()
-    return struct.pack(">II", len(name), number) + name + aad
 
 
 def _now() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import socket
 import struct
@@ -179,6 +180,12 @@ async def _gzip_bomb(exchange: Exchange) -> int:
     return await exchange.say(200, _bomb(size), headers=[(b"content-encoding", b"gzip")])
 
 
+async def _truncated_gzip(exchange: Exchange) -> int:
+    """Whole by its length, cut by its content."""
+    packed = gzip.compress(exchange.answer.body, mtime=0)[:-20]
+    return await exchange.say(200, packed, headers=[(b"content-encoding", b"gzip")])
+
+
 async def _rate_limited(exchange: Exchange) -> int:
     retry_after = exchange.fault.options.get("retry_after")
     headers = [] if retry_after is None else [(b"retry-after", str(retry_after).encode())]
@@ -209,6 +216,7 @@ _ACTS: dict[str, Callable[[Exchange], Awaitable[int]]] = {
     "drip": _drip,
     "oversized": _oversized,
     "gzip_bomb": _gzip_bomb,
+    "truncated_gzip": _truncated_gzip,
     "rate_limited": _rate_limited,
     "status": _status,
     "unauthorized": _unauthorized,

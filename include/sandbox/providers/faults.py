@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-TRANSPORT = frozenset({"hang", "reset", "drip", "truncated", "oversized", "gzip_bomb"})
+TRANSPORT = frozenset(
+    {"hang", "reset", "drip", "truncated", "oversized", "gzip_bomb", "truncated_gzip"}
+)
 STATUS = frozenset({"rate_limited", "status", "unauthorized", "redirect"})
 CONTENT = frozenset(
     {

@@ -187,6 +187,7 @@ def test_a_long_retry_after_fails_at_once_instead_of_sleeping(
 PASSING: list[dict[str, Any]] = [
     {"kind": "reset"},
     {"kind": "truncated"},
+    {"kind": "truncated_gzip"},
     {"kind": "hang"},
     {"kind": "drip", "options": {"rate": 100}},
     {"kind": "status", "options": {"status": 500}},
@@ -213,6 +214,7 @@ STAYING = [
     ({"kind": "truncated"}, ProviderUnavailableError, 6),
     ({"kind": "status", "options": {"status": 500}}, ProviderUnavailableError, 6),
     ({"kind": "rate_limited"}, ProviderUnavailableError, 6),
+    ({"kind": "truncated_gzip"}, MalformedAnswerError, 3),
     ({"kind": "malformed"}, MalformedAnswerError, 3),
     ({"kind": "html"}, MalformedAnswerError, 3),
     ({"kind": "bad_utf8"}, MalformedAnswerError, 3),

@@ -277,7 +277,7 @@ def test_a_row_more_or_twice_changes_the_hash(tmp_path: Path) -> None:
         return spool.seal(day_in("usage_date"), [FIRST])[FIRST].content_hash
 
     one_two = of(1, 2)
-    assert len({of(1), of(1, 1), of(1, 1, 1), one_two, of(2)}) == 5
+    assert len({of(1), of(1, 1), of(2, 2), of(1, 1, 1), one_two, of(2)}) == 6
     assert one_two == of(2, 1)
 
 
