@@ -1,0 +1,1 @@
+"""BigQuery's REST API on the engine."""
