@@ -16,6 +16,7 @@ from convergence.errors import (
     WarehouseUnavailableError,
 )
 from convergence.warehouse.client import Warehouse
+from convergence.warehouse.faults import is_passing, is_worth_a_call
 from convergence.warehouse.query import TRIES, render, run_file
 from fakes.bigquery import FakeBigQuery, warehouse
 
@@ -186,3 +187,23 @@ def test_what_bigquery_answers_is_named_once(
 def test_a_programming_error_is_not_dressed_up(sql: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         _run(warehouse(Scripted(ZeroDivisionError())), sql)
+
+
+@pytest.mark.parametrize(
+    ("fault", "passing", "worth_a_call"),
+    [
+        (requests.exceptions.ConnectionError("reset"), True, True),
+        (requests.exceptions.ReadTimeout("slow"), True, True),
+        (requests.exceptions.SSLError("wrong certificate"), False, False),
+        (google_errors.TooManyRequests("429"), True, True),
+        (google_errors.BadGateway("502"), True, True),
+        (google_errors.BadRequest("400"), False, False),
+        (_fault(google_errors.Forbidden, "fast", "rateLimitExceeded"), True, True),
+        (_fault(google_errors.Forbidden, "spent for today", "quotaExceeded"), True, False),
+        (_fault(google_errors.InternalServerError, "wrong", "invalidQuery"), False, False),
+        (ValueError("ours"), False, False),
+    ],
+)
+def test_which_faults_pass(fault: Exception, passing: bool, worth_a_call: bool) -> None:
+    assert is_passing(fault) is passing
+    assert is_worth_a_call(fault) is worth_a_call

@@ -1,0 +1,36 @@
+"""A sandbox with a project per test, so that every test begins with an empty warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from convergence.state.store import StateStore
+from convergence.warehouse.client import Warehouse
+from sandbox_process import SandboxProcess
+from warehouse_stage import Stage, connect, stage_on
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    process = SandboxProcess(tmp_path_factory.mktemp("sandbox"))
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def w(sandbox: SandboxProcess) -> Iterator[Warehouse]:
+    made = connect(sandbox)
+    yield made
+    sandbox.admin("DELETE", "faults")
+    made.client.close()
+
+
+@pytest.fixture
+def stage(w: Warehouse, tmp_path: Path) -> Iterator[Stage]:
+    store = StateStore.connect(f"sqlite:///{tmp_path}/state.db")
+    yield stage_on(w, store, tmp_path)
+    store.close()
