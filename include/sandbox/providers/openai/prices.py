@@ -33,7 +33,7 @@ class Variant:
     model: str
     processing: str
     price: TokenPrice | None
-    since: date = date(2024, 1, 1)
+    since: date = date(2024, 10, 1)
 
     @property
     def batch(self) -> bool:
@@ -55,10 +55,13 @@ def _at(uncached: str, cached: str, output: str, cache_write: str = "0") -> Toke
     return TokenPrice(Decimal(uncached), Decimal(cached), Decimal(output), Decimal(cache_write))
 
 
+# When the pricing page was first seen to list them; nobody here uses them before.
+_TIERS_LISTED = date(2026, 10, 12)
+
 # Batch rows never hold cached tokens: not every model has a public price for them.
 COMPLETIONS = (
     Variant("gpt-4o-2024-08-06", STANDARD, _at("2.5", "1.25", "10")),
-    Variant("gpt-4o-2024-08-06", PRIORITY, _at("4.25", "2.125", "17")),
+    Variant("gpt-4o-2024-08-06", PRIORITY, _at("4.25", "2.125", "17"), _TIERS_LISTED),
     Variant("gpt-4o-mini-2024-07-18", STANDARD, _at("0.15", "0.075", "0.6")),
     Variant("gpt-4o-mini-2024-07-18", BATCH, _at("0.075", "0", "0.3")),
     Variant("gpt-4.1-2025-04-14", STANDARD, _at("2", "0.5", "8"), date(2025, 4, 14)),
@@ -66,13 +69,13 @@ COMPLETIONS = (
     Variant("o4-mini-2025-04-16", STANDARD, _at("1.1", "0.275", "4.4"), date(2025, 4, 16)),
     Variant("gpt-5-2025-08-07", STANDARD, _at("1.25", "0.125", "10"), date(2025, 8, 7)),
     Variant("gpt-5-2025-08-07", BATCH, _at("0.625", "0", "5"), date(2025, 8, 7)),
-    Variant("gpt-5-2025-08-07", FLEX, _at("0.625", "0.0625", "5"), date(2025, 8, 7)),
-    Variant("gpt-5-2025-08-07", PRIORITY, _at("2.5", "0.25", "20"), date(2025, 8, 7)),
+    Variant("gpt-5-2025-08-07", FLEX, _at("0.625", "0.0625", "5"), _TIERS_LISTED),
+    Variant("gpt-5-2025-08-07", PRIORITY, _at("2.5", "0.25", "20"), _TIERS_LISTED),
     Variant("gpt-5-mini-2025-08-07", STANDARD, _at("0.25", "0.025", "2"), date(2025, 8, 7)),
-    Variant("gpt-5-mini-2025-08-07", FLEX, _at("0.125", "0.0125", "1"), date(2025, 8, 7)),
+    Variant("gpt-5-mini-2025-08-07", FLEX, _at("0.125", "0.0125", "1"), _TIERS_LISTED),
     Variant("gpt-6-astra", STANDARD, _at("10", "1", "50", "12.5"), date(2026, 9, 3)),
 )
-UNPRICED = Variant("gpt-sandbox-preview-2026-01-15", STANDARD, None, date(2026, 1, 15))
+UNPRICED = Variant("gpt-sandbox-preview-2024-10-01", STANDARD, None)
 
 EMBEDDINGS = {
     "text-embedding-3-small": Decimal("0.02"),
