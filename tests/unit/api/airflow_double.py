@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from convergence.errors import ConvergenceError
 
 USERNAME, PASSWORD = "svc", "svc-password"
 
@@ -24,6 +27,7 @@ class AirflowDouble:
         results: what a task returns, by task id; written into every run.
         calls: method and path of every request.
         broken: when set, answers every request but logins instead of the routes.
+        work: when set, does a new run's work at once: (dag_id, conf) to results by task id.
     """
 
     def __init__(self) -> None:
@@ -33,6 +37,7 @@ class AirflowDouble:
         self.calls: list[str] = []
         self.state_of_new_runs = "queued"
         self.broken: Callable[[Request], Response | None] | None = None
+        self.work: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None
         self._tokens = itertools.count(1)
         self.token = ""
         one_run = "/api/v2/dags/{dag_id}/dagRuns/{run_id}"
@@ -113,7 +118,17 @@ class AirflowDouble:
             "start_date": None,
             "end_date": None,
         }
+        if self.work is not None:
+            await asyncio.to_thread(self._do_work, self.runs[key])
         return JSONResponse(self.runs[key])
+
+    def _do_work(self, run: dict[str, Any]) -> None:
+        assert self.work is not None
+        try:
+            self.results |= self.work(run["dag_id"], run["conf"])
+            run["state"] = "success"
+        except ConvergenceError:
+            run["state"] = "failed"
 
     async def _run(self, request: Request) -> Response:
         if (refusal := self._refusal(request)) is not None:

@@ -139,8 +139,20 @@ def test_a_refused_value_is_not_repeated(client: TestClient, world: World) -> No
         assert SECRET not in answer.text
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=x", "cursor=%00", "cursor=abc",
-                                   "cursor=" + "a" * 201, "status=DONE", "statuss=FAILED", "limit=3&x=%F0%9F"])  # fmt: skip
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=201",
+        "limit=x",
+        "cursor=%00",
+        "cursor=abc",
+        "cursor=" + "a" * 201,
+        "status=DONE",
+        "statuss=FAILED",
+        "limit=3&x=%F0%9F",
+    ],
+)
 def test_wrong_query_parameters(client: TestClient, world: World, query: str) -> None:
     answer = client.get(f"/pipelines/runs/{ACME}?{query}", headers=world.headers["acme"])
     check_problem(answer, 422, "request_invalid")
