@@ -15,6 +15,7 @@ from google.cloud import bigquery
 from convergence.errors import WarehouseError, WarehouseUnavailableError
 from convergence.warehouse.client import Job, Warehouse
 from convergence.warehouse.faults import (
+    EDGE_ERRORS,
     SLOW_REASONS,
     is_passing,
     is_passing_reason,
@@ -104,7 +105,7 @@ def _start(w: Warehouse, job_id: str, submit: Callable[[str], Job]) -> tuple[Job
             return submit(job_id), False
         except google_errors.Conflict:
             return _existing(w, job_id), True
-        except Exception as error:
+        except EDGE_ERRORS as error:
             if not is_passing(error) or attempt == _SUBMITS:
                 raise translate(error, doing="starting a job", job_id=job_id) from error
             # Whether it was started is unknown: the same id tells.
