@@ -46,7 +46,7 @@ class HttpLimits:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A 2xx answer, whole and decoded. Header names are lowercase."""
+    """A 2xx answer, whole and decoded. Header names are lowercase; `url` is without credential."""
 
     status: int
     headers: Mapping[str, str]
@@ -115,10 +115,11 @@ class OriginClient:
         """
         seconds = self._limits.request_seconds
         self._backend.deadline = deadline.within(seconds) if deadline else Deadline.after(seconds)
-        url = self.origin.url(path, (*params, *self._params))
+        url = self.origin.url(path, params)
+        whole_url = self.origin.url(path, (*params, *self._params))
         facts = {"host": self.origin.host, "path": path}
         try:
-            with self._client.stream("GET", url) as response:
+            with self._client.stream("GET", whole_url) as response:
                 _check_status(response, facts)
                 body = b"".join(_decoded(response, cap=self._limits.body_bytes, facts=facts))
                 return Reply(response.status_code, dict(response.headers), body, url)

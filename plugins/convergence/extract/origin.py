@@ -78,7 +78,7 @@ class Origin:
             )
         _refuse_dots(parts.path, ProviderProtocolError("A next link's path is not plain"))
         params = tuple(parse_qsl(parts.query, keep_blank_values=True))
-        return unquote(parts.path.removeprefix(self.prefix)), params
+        return parts.path.removeprefix(self.prefix), params
 
 
 def _refuse_dots(path: str, error: Exception) -> None:

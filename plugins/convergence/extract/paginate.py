@@ -204,11 +204,16 @@ class LinkPages:
     """A URL of the next page, in the `Link` header (RFC 8288) or in the body at `link_path`.
 
     The link must keep scheme, host, port and prefix of the origin.
+
+    Attributes:
+        hidden_params: names of the parameters that carry the credential. Vendors repeat them in
+            their links; dropped from there, they reach neither the spool nor a request twice.
     """
 
     source: ListSource
     origin: Origin
     link_path: str | None = None
+    hidden_params: frozenset[str] = frozenset()
 
     def request(self, token: str | None) -> PageRequest:
         """See `Paginator`."""
@@ -225,7 +230,8 @@ class LinkPages:
         following = None
         if link is not None:
             path, params = self.origin.follow(link, current=answer.url)
-            following = _packed(self.origin.url(path, params), seen)
+            shown = [pair for pair in params if pair[0] not in self.hidden_params]
+            following = _packed(self.origin.url(path, shown), seen)
         return self.source.close_page(answer.body, rows=rows, seen=seen, following=following)
 
     def _link(self, answer: PageAnswer) -> str | None:

@@ -124,6 +124,25 @@ def test_every_form_of_credential_goes_with_every_page(
     assert read(url, tmp_path, STYLES["cursor"], **AUTHORIZED[form])[1] == expected()
 
 
+def test_a_credential_that_links_repeat_stays_out_of_the_spool(
+    providers: ProvidersServer, tmp_path: Path
+) -> None:
+    _, found = read(
+        f"{providers.url}/vendor/v1/link-body",
+        tmp_path,
+        lambda origin: LinkPages(
+            ListSource("users", LIMIT), origin, "links.next", frozenset({"api_key"})
+        ),
+        **AUTHORIZED["query"],
+    )
+    assert found == expected()
+    pages = list(tmp_path.rglob("*.page"))
+    assert len(pages) > 3
+    assert not any(KEY.encode() in page.read_bytes() for page in pages)
+    for served in providers.requests():
+        assert [name for name, _ in served["query"]].count("api_key") == 1
+
+
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("kind", ["duplicate_rows", "shifted_window"])
 def test_rows_that_come_twice_are_an_error(
