@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import sys
 
 import uvicorn
 
 from convergence.api.alone import create_alone
+from convergence.errors import SettingsError
+from convergence.security.redaction import RedactingFilter
 
 
 def main() -> None:
@@ -15,15 +19,29 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     told = parser.parse_args()
+    _log_to_stderr()
+    try:
+        app = create_alone()
+    except SettingsError as error:
+        sys.exit(str(error))
     # Peers are told by their connection: no header may claim to be another address.
     uvicorn.run(
-        create_alone(),
+        app,
         host=told.host,
         port=told.port,
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        log_config=None,
     )
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler()
+    handler.addFilter(RedactingFilter())
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ from convergence.api.routers import (
 )
 from convergence.api.routing import check_every_route_is_guarded
 from convergence.api.services import Services
-from convergence.settings import Settings, get_settings
+from convergence.errors import SettingsError
+from convergence.settings import Environment, Settings, get_settings
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +47,13 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     """Build the app; nothing is connected before the first request needs it.
 
     Raises:
-        SettingsError: the environment is wrong, or production refuses it.
+        SettingsError: the environment is wrong, production refuses it, or authentication is off
+            anywhere but in development.
         ConfigurationError: a route declares no scope.
     """
     settings = settings or (services.settings if services else get_settings())
+    if settings.disable_auth and settings.environment is not Environment.DEVELOPMENT:
+        raise SettingsError("DISABLE_AUTH is for development only", faults=["DISABLE_AUTH: true"])
     services = services or Services(settings)
     app = FastAPI(
         title=document.TITLE,

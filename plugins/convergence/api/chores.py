@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import anyio.from_thread
-from starlette.concurrency import run_in_threadpool
+import anyio.to_thread
 
 from convergence.api.services import Services
 from convergence.security.redaction import redact
@@ -31,7 +31,7 @@ def all_of(services: Services) -> list[Coroutine[Any, Any, None]]:
 
 async def ship(services: Services) -> None:
     """Send the outbox's waiting rows to the warehouse."""
-    await run_in_threadpool(lambda: services.records.ship(services.warehouse))
+    await _aside(lambda: services.records.ship(services.warehouse))
 
 
 async def reconcile(services: Services) -> None:
@@ -45,7 +45,12 @@ async def reconcile(services: Services) -> None:
         for run in services.records.close_dangling(state_of, now=datetime.now(UTC)):
             log.warning("%s was left open and is now %s", run.run_id, run.status)
 
-    await run_in_threadpool(close)
+    await _aside(close)
+
+
+async def _aside(work: Callable[[], object]) -> None:
+    """Work in a thread that a shutdown does not wait for: what it leaves is done by the next."""
+    await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
 async def _repeat(name: str, chore: Callable[[], Awaitable[None]], *, every: float) -> None:

@@ -154,8 +154,9 @@ async def _on_own_error(request: Request, error: Exception) -> JSONResponse:
     elif error.http_status < 500:
         facts |= {name: error.facts[name] for name in _TOLD_FACTS if name in error.facts}
     if error.http_status >= 500:
-        log.error("%s: %s", error.code, redact(str(error)), exc_info=error)
-        tellable = isinstance(error, RetryableError | OperationFailedError)
+        passing = isinstance(error, RetryableError)
+        log.error("%s: %s", error.code, redact(str(error)), exc_info=None if passing else error)
+        tellable = passing or isinstance(error, OperationFailedError)
         detail = error.message if tellable else _UNEXPECTED
     return problem(
         request,

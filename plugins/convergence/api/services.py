@@ -77,9 +77,11 @@ class Services:
     @cached_property
     def warehouse(self) -> Warehouse:
         """BigQuery."""
-        from convergence.warehouse.client import Warehouse
+        from convergence.warehouse.client import Patience, Warehouse
 
-        return Warehouse.connect(self.settings)
+        # A caller waits for the answer: give up long before a task would.
+        patience = Patience(call=10.0, retry=15.0, query=45.0)
+        return Warehouse.connect(self.settings, patience=patience)
 
     @cached_property
     def kms(self) -> KeyManager:
@@ -124,7 +126,8 @@ class Services:
 
     def warehouse_check(self) -> None:
         """Ask BigQuery the cheapest question there is."""
-        next(iter(self.warehouse.client.list_datasets(max_results=1, timeout=5.0)), None)
+        client = self.warehouse.client
+        next(iter(client.list_datasets(max_results=1, timeout=5.0, retry=None)), None)
 
     async def dag_state(self, dag_id: str) -> DagState:
         """How a DAG stands, at most two seconds old."""

@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from convergence.api.app import create_app
 from convergence.api.routing import GuardedRoute, check_every_route_is_guarded, guarded_router
 from convergence.api.scopes import Scope, needs, org_scopes
-from convergence.errors import ConfigurationError
+from convergence.errors import ConfigurationError, SettingsError
 from unit.api.world import (
     ACME,
     ACME_KEY,
@@ -237,6 +237,15 @@ def test_without_authentication_the_network_still_needs_a_key(
 def test_what_a_proxy_hands_on_is_not_loopback(at_home: TestClient, header: str) -> None:
     answer = at_home.get(f"/pipelines/runs/{ACME}", headers={header: "127.0.0.1"})
     assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_authentication_can_be_off_in_development_only(
+    tmp_path: Path, world: World, environment: str
+) -> None:
+    settings = settings_of(tmp_path, disable_auth=True, environment=environment)
+    with pytest.raises(SettingsError, match="DISABLE_AUTH"):
+        create_app(services=EdgeServices(settings, world))
 
 
 def test_with_authentication_no_answer_says_it_is_off(client: TestClient) -> None:
