@@ -126,8 +126,8 @@ class Services:
 
     def warehouse_check(self) -> None:
         """Ask BigQuery the cheapest question there is."""
-        client = self.warehouse.client
-        next(iter(client.list_datasets(max_results=1, timeout=5.0, retry=None)), None)
+        client, brief = self.warehouse.client, self.warehouse.retry.with_timeout(4.0)
+        next(iter(client.list_datasets(max_results=1, timeout=5.0, retry=brief)), None)
 
     async def dag_state(self, dag_id: str) -> DagState:
         """How a DAG stands, at most two seconds old."""
