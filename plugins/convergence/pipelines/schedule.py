@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -20,6 +21,7 @@ _LONGEST = 100
 _ANY_START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
+@lru_cache(maxsize=1024)
 def check(text: str) -> str:
     """Accept a schedule as it is.
 
