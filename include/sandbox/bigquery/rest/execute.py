@@ -12,10 +12,11 @@ from sandbox.bigquery.fields import Schema
 from sandbox.bigquery.model import TableRef
 from sandbox.bigquery.rest.jobs import Job
 from sandbox.bigquery.rest.media import Rejects, read_batches
-from sandbox.bigquery.rest.statistics import billed_bytes, query_statistics
+from sandbox.bigquery.rest.statistics import query_statistics
 from sandbox.bigquery.rest.wire import Json
 from sandbox.bigquery.rest.work import CopyWork, LoadWork, QueryWork, Work
 from sandbox.bigquery.result import QueryResult
+from sandbox.bigquery.writes import WriteOptions
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,12 @@ class JobExecutor:
             return Outcome(_load_statistics(rows, bad=0, media=media))
         if isinstance(work, CopyWork):
             return Outcome({"copy": {}})
-        plan = self.dry_run(work, project=job.key.project)
-        if plan.statement_type == "SCRIPT":
-            return None
-        return Outcome(query_statistics(plan))
+        try:
+            plan = self.dry_run(work, project=job.key.project)
+        except BigQueryError:
+            # What it made or dropped can stand in the way of compiling it again.
+            return Outcome({"query": {}})
+        return None if plan.statement_type == "SCRIPT" else Outcome(query_statistics(plan))
 
     def was_committed(self, job: Job) -> bool:
         """Whether a write of this job is in the database."""
@@ -84,7 +87,7 @@ class JobExecutor:
         return self._ask(work, project=project, dry_run=True)
 
     def _ask(self, work: QueryWork, *, project: str, dry_run: bool) -> QueryResult:
-        target = work.target
+        options = work.target.options if work.target else WriteOptions(write="WRITE_EMPTY")
         return self._engine.query(
             work.sql,
             project=project,
@@ -92,13 +95,15 @@ class JobExecutor:
             parameters=work.parameters,
             parameter_mode=work.mode,
             dry_run=dry_run,
-            destination=target.table if target else None,
-            options=target.options if target else None,
+            destination=work.target.table if work.target else None,
+            write_disposition=options.write,
+            create_disposition=options.create,
+            schema_update_options=options.schema_updates,
+            options=options,
+            maximum_bytes_billed=work.max_bytes,
         )
 
     def _query(self, work: QueryWork, *, project: str) -> Outcome:
-        if work.max_bytes is not None:
-            _check_bytes(self.dry_run(work, project=project), work.max_bytes)
         result = self._ask(work, project=project, dry_run=False)
         return Outcome(query_statistics(result), result=result)
 
@@ -153,14 +158,3 @@ def _load_statistics(rows: int, *, bad: int, media: Path | None) -> Json:
         "badRecords": str(bad),
     }
     return {"load": load}
-
-
-def _check_bytes(estimate: QueryResult, most: int) -> None:
-    """Refuse a query that reads more than its job's `maximumBytesBilled`."""
-    billed = billed_bytes(estimate)
-    if billed > most:
-        raise BigQueryError(
-            f"Query exceeded limit for bytes billed: {most}. {billed} or higher required.",
-            status=400,
-            reason="bytesBilledLimitExceeded",
-        )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import secrets
+from contextlib import suppress
+from dataclasses import replace
 
 from sandbox.bigquery.engine import Engine
 from sandbox.bigquery.errors import BigQueryError, invalid, not_found
+from sandbox.bigquery.model import DatasetMeta
 from sandbox.bigquery.rest.execute import JobExecutor
-from sandbox.bigquery.rest.jobs import Job, JobKey
+from sandbox.bigquery.rest.jobs import Job, JobKey, canonical_location
 from sandbox.bigquery.rest.runner import JobRunner
 from sandbox.bigquery.rest.statistics import query_statistics
 from sandbox.bigquery.rest.wire import Json, as_object, refuse_unknown
@@ -72,33 +75,28 @@ class Intake:
         job_id = reference.get("jobId") or f"job_{secrets.token_urlsafe(20)}"
         if not _JOB_ID.fullmatch(job_id):
             raise invalid(f'Invalid job ID "{job_id}".', location="jobReference.jobId")
-        found = self._location(work)
-        asked = reference.get("location")
-        if asked and found and asked.upper() != found.upper():
-            dataset = work.target.table if work.target else work
-            name = getattr(dataset, "dataset", "")
-            raise not_found("Dataset", f"{project}:{name} was not found in location {asked}")
-        return JobKey(project, asked or found or DEFAULT_LOCATION, job_id)
+        home, asked = self._home(work), canonical_location(reference.get("location"))
+        if home is None:
+            return JobKey(project, asked or DEFAULT_LOCATION, job_id)
+        location = canonical_location(home.location) or DEFAULT_LOCATION
+        if asked not in {None, location}:
+            raise not_found("Dataset", f"{home} was not found in location {asked}")
+        return JobKey(project, location, job_id)
 
-    def _location(self, work: Work) -> str | None:
-        """Where the job's data lie, as far as its configuration says."""
+    def _home(self, work: Work) -> DatasetMeta | None:
+        """The dataset that says where the job runs, as far as its configuration names one."""
         places = [(work.target.table.project, work.target.table.dataset)] if work.target else []
         if isinstance(work, QueryWork) and work.default_dataset:
             places.append(work.default_dataset)
         for project, dataset in places:
-            try:
-                return self._engine.get_dataset(project, dataset).location
-            except BigQueryError:
-                continue  # the job itself will say that it is missing
+            # That one is missing is for the job itself to say.
+            with suppress(BigQueryError):
+                return self._engine.get_dataset(project, dataset)
         return None
 
     def _dry_run(self, job: Job, work: Work) -> Job:
         if not isinstance(work, QueryWork):
             raise invalid("Only query jobs can be run dry.")
         result = self._executor.dry_run(work, project=job.key.project)
-        anonymous = JobKey(job.key.project, job.key.location, "")
-        return (
-            Job(key=anonymous, kind=job.kind, configuration=job.configuration)
-            .start()
-            .succeed(query_statistics(result, dry_run=True))
-        )
+        anonymous = replace(job, key=replace(job.key, job_id=""))
+        return anonymous.start().succeed(query_statistics(result, dry_run=True))

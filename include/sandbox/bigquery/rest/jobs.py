@@ -45,6 +45,13 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def canonical_location(name: str | None) -> str | None:
+    """A location as BigQuery spells it: `US`, `EU`, and regions in lower case."""
+    if not name:
+        return None
+    return name.upper() if name.upper() in {"US", "EU"} else name.lower()
+
+
 @dataclass(frozen=True)
 class JobKey:
     """A job's identity: an id is unique within its project and location."""

@@ -22,6 +22,7 @@ from sandbox.bigquery.errors import invalid, not_implemented
 from sandbox.bigquery.rest.wire import Json, as_count
 
 BATCH_ROWS = 10_000
+_DECODER = json.JSONDecoder(parse_float=Decimal)
 PARQUET_BATCH_ROWS = 65_536
 
 Batch: TypeAlias = "list[dict[str, Any]] | pa.Table"
@@ -148,7 +149,7 @@ def _json_row(line: bytes, position: int, rejects: Rejects) -> dict[str, Any] | 
     if not line.strip():
         return None
     try:
-        row = json.loads(line, parse_float=Decimal)
+        row = _DECODER.decode(line.decode())
     except (ValueError, RecursionError) as exc:
         rejects.add(f"JSON parsing error in row starting at position {position}: {exc}")
         return None

@@ -30,7 +30,7 @@ THREADS = 32
 CHILDREN = uuid.UUID("6f1d6b5e-6d0c-4d0c-9c55-0d6cf4bd5f1c")
 STOPPED = BigQueryError("Job execution was cancelled.", status=499, reason="stopped")
 INTERRUPTED = BigQueryError(
-    "The server was stopped while the script ran.", status=503, reason="backendError"
+    "The server was stopped while the job ran.", status=503, reason="backendError"
 )
 
 _log = logging.getLogger(__name__)
@@ -117,17 +117,21 @@ class JobRunner:
     def recover(self) -> None:
         """Bring to their end the jobs that a stop or a kill left behind.
 
-        What was not committed runs again. What was committed is told as done, so that nothing is
-        doubled; a script that was struck between two statements has failed.
+        What was not committed runs again, once: a job that brings the server down must not do so
+        at every start. What was committed is told as done, so that nothing is doubled; a script
+        that was struck between two statements has failed.
         """
         for job in self._store.unfinished():
             work = read_work(job.configuration, project=job.key.project)
-            if not self._executor.was_committed(job):
+            if self._executor.was_committed(job):
+                media = self._uploads.path(job.media) if job.media else None
+                outcome = self._executor.recall(work, job=job, media=media)
+                self._end(job.succeed(outcome.statistics) if outcome else job.fail(INTERRUPTED))
+            elif job.started_ms is not None:
+                self._end(job.fail(INTERRUPTED))
+            else:
+                self._store.update(job.start())
                 self._begin(job, work)
-                continue
-            media = self._uploads.path(job.media) if job.media else None
-            outcome = self._executor.recall(work, job=job, media=media)
-            self._end(job.succeed(outcome.statistics) if outcome else job.fail(INTERRUPTED))
 
     def close(self, *, seconds: float) -> bool:
         """Let what runs come to its end; false when it did not within `seconds`.

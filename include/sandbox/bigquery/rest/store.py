@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.bigquery.errors import duplicate, not_found
-from sandbox.bigquery.rest.jobs import Job, JobKey
+from sandbox.bigquery.rest.jobs import Job, JobKey, canonical_location
 
 DEFAULT_LOCATIONS = ("US", "EU")  # where jobs.get looks when it is told no location
 
@@ -121,6 +121,7 @@ class JobStore:
         Raises:
             BigQueryError: 404 `notFound`.
         """
+        location = canonical_location(location)
         for place in (location,) if location else DEFAULT_LOCATIONS:
             rows = self._select(
                 "project = ? AND location = ? AND job_id = ? AND deleted = 0",
