@@ -1,0 +1,102 @@
+"""The tenants' rooms on a sandbox of their own, with the central dataset as bootstrap makes it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from convergence.security.kms import KeyManager, connect_kms
+from convergence.settings import Settings
+from convergence.state.store import StateStore
+from convergence.tenants import orgs, subscriptions
+from convergence.tenants.audit import Actor
+from convergence.tenants.credentials import Credentials
+from convergence.tenants.datasets import central_dataset
+from convergence.warehouse.bootstrap import build, central_layout
+from convergence.warehouse.client import Warehouse
+from sandbox_process import SandboxProcess
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+BY = Actor("root", "admin", request_id="req_1")
+KEY = "projects/local-dev-project/locations/global/keyRings/convergence/cryptoKeys/credentials"
+
+NewOrg = Callable[[], str]
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    sandbox = SandboxProcess(tmp_path_factory.mktemp("sandbox"))
+    sandbox.start()
+    yield Settings.model_validate(
+        {
+            "bigquery_emulator_host": sandbox.bigquery,
+            "kms_emulator_host": sandbox.kms,
+            "openai_base_url": f"{sandbox.providers}/openai/v1",
+            "kms_key_name": KEY,
+        }
+    )
+    assert sandbox.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def warehouse(settings: Settings) -> Iterator[Warehouse]:
+    warehouse = Warehouse.connect(settings)
+    kind = central_dataset(settings)
+    build(
+        warehouse,
+        central_layout(settings.configs_dir),
+        dataset=kind.name,
+        description=kind.description,
+        labels=kind.labels,
+    )
+    yield warehouse
+    warehouse.client.close()
+
+
+@pytest.fixture(scope="session")
+def kms(settings: Settings) -> Iterator[KeyManager]:
+    with connect_kms(settings) as manager:
+        yield manager
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[StateStore]:
+    store = StateStore.connect(f"sqlite:///{tmp_path / 'state.db'}")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def credentials(store: StateStore, warehouse: Warehouse, kms: KeyManager) -> Credentials:
+    return Credentials(store, warehouse, kms)
+
+
+@pytest.fixture(scope="session")
+def numbers() -> Iterator[int]:
+    return itertools.count(1)
+
+
+@pytest.fixture
+def new_org(store: StateStore, warehouse: Warehouse, numbers: Iterator[int]) -> NewOrg:
+    """Onboards an org of its own for the test that calls it."""
+
+    def onboard() -> str:
+        slug = f"org_{next(numbers)}"
+        orgs.create_profile(
+            store,
+            warehouse,
+            org_slug=slug,
+            company_name="Org & Söhne",
+            admin_email="cfo@org.example",
+            dataset_id=f"{slug}_dev",
+            by=BY,
+            now=NOW,
+        )
+        subscriptions.create(store, warehouse, org_slug=slug, plan="STARTER", by=BY, now=NOW)
+        return slug
+
+    return onboard
