@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from convergence.pipelines.checks import Checks
-from convergence.pipelines.document import MAX_BYTES, Document, read
+from convergence.pipelines.document import MAX_BYTES, read
 from convergence.pipelines.faults import ConfigFault, PipelineFilesError, Report
 from convergence.pipelines.messages import tell
 from convergence.pipelines.spec import PipelineSpec
@@ -69,8 +69,7 @@ def load(path: Path, root: Path, *, references: bool = True) -> Loaded:
         return report.sorted()
     report = Report(told, text)
     _check_path(path, root, report)
-    document = read(text, report)
-    spec = _validated(document, report, root=root if references else None) if document is not None else None
+    spec = _validated(text, report, root=root if references else None)
     if spec is None or report.faults:
         return report.sorted()
     spec.locate(told, text)
@@ -162,7 +161,10 @@ def _check_path(path: Path, root: Path, report: Report) -> None:
         report.add((1, 1), f"{first.name} beside it claims the same identity")
 
 
-def _validated(document: Document, report: Report, *, root: Path | None) -> PipelineSpec | None:
+def _validated(text: str, report: Report, *, root: Path | None) -> PipelineSpec | None:
+    document = read(text, report)
+    if document is None:
+        return None
     checks = Checks(document, report)
     checks.run()
     if root is not None:

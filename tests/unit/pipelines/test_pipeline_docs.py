@@ -2,9 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import yaml
+
 from convergence.pipelines.docs import docs_md, tags
 from convergence.pipelines.loader import load
+from convergence.pipelines.messages import accepted_keys
 from convergence.pipelines.spec import PipelineSpec
+from convergence.settings import PROJECT_ROOT
 from sample_pipelines import USAGE_COST, write
 
 
@@ -41,3 +45,11 @@ def test_a_source_can_not_break_out_of_its_fence_or_a_cell_out_of_its_table(
 def test_tags_are_provider_scope_and_cadence(tmp_path: Path) -> None:
     spec = loaded(tmp_path, USAGE_COST + "tags: [finance]\n")
     assert tags(spec) == ["daily", "finance", "openai", "org"]
+
+
+def test_the_written_example_uses_keys_that_exist() -> None:
+    text = (PROJECT_ROOT / "docs" / "pipelines.md").read_text()
+    example = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    assert set(example) <= set(accepted_keys(PipelineSpec, ()))
+    for step in example["steps"]:
+        assert set(step) <= set(accepted_keys(PipelineSpec, ("steps", 0)))

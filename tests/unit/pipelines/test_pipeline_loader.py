@@ -11,10 +11,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convergence.pipelines.checks import known_providers
 from convergence.pipelines.document import MAX_BYTES
 from convergence.pipelines.faults import ConfigFault, PipelineFilesError
 from convergence.pipelines.loader import discover, load, load_all, load_dag, raise_faults
 from convergence.pipelines.spec import PipelineSpec
+from convergence.settings import PROJECT_ROOT
 from sample_pipelines import PREPARE, USAGE_COST, write
 
 PATH = "sample/cost/usage_cost.yml"
@@ -453,7 +455,20 @@ def test_one_dag_opens_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert load_dag("..", tmp_path) is None
 
 
-def test_providers_and_channels_must_exist_where_they_are_listed(tmp_path: Path) -> None:
+def test_a_provider_must_be_in_the_registry_where_there_is_one(tmp_path: Path) -> None:
+    text = USAGE_COST.replace("provider: openai", "provider: opnai")
+    loaded(tmp_path, text)
+    known_providers.cache_clear()
+    registry = PROJECT_ROOT / "include" / "configs" / "system" / "providers.yml"
+    write(tmp_path, "system/providers.yml", registry.read_text())
+    (fault,) = told(tmp_path, text)
+    assert fault.startswith(
+        f'{PATH}:3:11: provider: no provider is named "opnai"; did you mean openai; accepted: '
+    )
+    loaded(tmp_path, USAGE_COST)
+
+
+def test_channels_must_exist_where_they_are_listed(tmp_path: Path) -> None:
     text = USAGE_COST + "notify: {on_failure: [emial], on_success: []}\n"
     loaded(tmp_path, text)
     write(tmp_path, "notify_systems/email_notification/config.yml", "x: 1\n")
