@@ -1,0 +1,246 @@
+"""One statement: which kind it is, its transaction, and its result."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow as pa
+from sqlglot import exp
+
+from sandbox.bigquery import ddl, dml, partitions
+from sandbox.bigquery.catalog import Catalog, Session
+from sandbox.bigquery.errors import BigQueryError, invalid_query, not_implemented
+from sandbox.bigquery.estimate import bytes_processed
+from sandbox.bigquery.faults import is_decimal_overflow, translated
+from sandbox.bigquery.loading import Streams
+from sandbox.bigquery.model import TableMeta
+from sandbox.bigquery.result import QueryResult, Rows
+from sandbox.bigquery.sql.context import Context
+from sandbox.bigquery.sql.dialect import parse
+from sandbox.bigquery.sql.expr import Expr
+from sandbox.bigquery.sql.select import Output, Query, QueryCompiler, named_columns
+from sandbox.bigquery.sql.types import of_field, quote, to_schema
+from sandbox.bigquery.storage import Storage
+from sandbox.bigquery.wire import output_sql
+from sandbox.bigquery.writes import Staged, write_rows
+
+if TYPE_CHECKING:
+    from sandbox.bigquery.execute import QueryRequest
+
+_QUERIES = (exp.Select, exp.SetOperation, exp.Subquery)
+_WRITES: dict[type[exp.Expr], Callable[[dml.Job, exp.Expr], QueryResult]] = {
+    exp.Insert: dml.insert,
+    exp.Update: dml.update,
+    exp.Delete: dml.delete,
+    exp.Merge: dml.merge,
+    exp.TruncateTable: dml.truncate,
+    exp.Create: ddl.create,
+    exp.Drop: ddl.drop,
+    exp.Alter: ddl.alter,
+}
+
+
+class StatementRunner:
+    """Runs the statements of one request.
+
+    Attributes:
+        variables: script variables by lower-case name, as literals.
+        temporary: the script's temporary tables by lower-case name.
+    """
+
+    def __init__(
+        self, storage: Storage, catalog: Catalog, streams: Streams | None,
+        request: QueryRequest, parameters: Mapping[str, Expr], *, now: dt.datetime,
+    ) -> None:
+        self.storage = storage
+        self.catalog = catalog
+        self._streams = streams
+        self._request = request
+        self._parameters = parameters
+        self._now = now
+        self.variables: dict[str, Expr] = {}
+        self.temporary: dict[str, TableMeta] = {}
+
+    def run_alone(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> QueryResult:
+        """Run a statement in a transaction of its own.
+
+        A statement whose decimals overflow DuckDB's 38 digits is run again in exact mode.
+        """
+        node = parse(sql)
+        write = not isinstance(node, _QUERIES)
+        for exact in (False, True):
+            try:
+                with self.storage.transaction(cursor, write=write and not self._request.dry_run):
+                    session = Session(cursor, catalog=self.catalog)
+                    made = self._run(session, node, sql, exact=exact)
+                    self._request.dry_run and _rollback_only(made)
+                break
+            except duckdb.Error as error:
+                if exact or not is_decimal_overflow(error):
+                    raise translated(error) from None
+        if self._request.destination is not None and not write and not self._request.dry_run:
+            return self._deliver(cursor, made)
+        return made
+
+    def run_inside(self, session: Session, sql: str) -> QueryResult:
+        """Run a statement in a transaction already begun, in exact mode from the start.
+
+        A failed statement ends DuckDB's transaction, so there is no second try.
+        """
+        try:
+            return self._run(session, parse(sql), sql, exact=True)
+        except duckdb.Error as error:
+            raise translated(error) from None
+
+    def context(self, session: Session, *, exact: bool) -> Context:
+        """A fresh compilation for this request."""
+        request = self._request
+        return Context(
+            session.snapshot, request.project, dataset=request.default_dataset,
+            parameters=self._parameters, variables=self.variables, exact=exact, now=self._now,
+            temporary=self.temporary,
+        )
+
+    def _run(self, session: Session, node: exp.Expr, sql: str, *, exact: bool) -> QueryResult:
+        context = self.context(session, exact=exact)
+        if isinstance(node, _QUERIES):
+            made = self._select(session, node, context)
+        else:
+            run = _WRITES.get(type(node))
+            if run is None:
+                raise not_implemented(f"statement {type(node).__name__.upper()}: {sql[:80]}")
+            job = dml.Job(self.storage, session, context, dry_run=self._request.dry_run,
+                          streams=self._streams, temporary=self.temporary, sql=sql)
+            made = run(job, node)
+            check_partition_filters(context)
+        made.sql = sql
+        made.referenced_tables = tuple(context.referenced)
+        return made
+
+    # --- queries ----------------------------------------------------------------------------
+
+    def _select(self, session: Session, node: exp.Expr, context: Context) -> QueryResult:
+        query = compile_query(node, context)
+        check_partition_filters(context)
+        size = bytes_processed(session.cursor, context.instances)
+        limit = self._request.maximum_bytes_billed
+        if limit is not None and size > limit:
+            raise BigQueryError(
+                f"Query exceeded limit for bytes billed: {limit}. {size} or higher required.",
+                status=400, reason="bytesBilledLimitExceeded",
+            )
+        schema = to_schema([(one.name or "", one.type) for one in query.columns])
+        made = QueryResult("SELECT", schema=schema, total_bytes_processed=size)
+        if self._request.dry_run:
+            # DuckDB binds the translation too, so that a dry run finds what a run would.
+            session.cursor.execute(f"EXPLAIN {query.sql}").fetchall()
+            return made
+        if self._request.destination is not None:
+            self._stage(session, query, made)
+            return made
+        rows = session.cursor.sql(fetch_sql(query)).to_arrow_table()
+        refuse_null_elements(rows, query.columns)
+        made.data = Rows(rows, [one.type for one in query.columns])
+        made.row_count = len(made.data)
+        return made
+
+    def _stage(self, session: Session, query: Query, made: QueryResult) -> None:
+        """Put the rows in a temporary table, to be moved to the destination after."""
+        name = self.storage.unique("stage")
+        columns = ", ".join(
+            f"c{index} AS {quote(one.name or '')}" for index, one in enumerate(query.columns, 1)
+        )
+        session.cursor.execute(
+            f"CREATE TEMP TABLE {quote(name)} AS SELECT {columns} FROM ({query.sql}) AS q"
+        )
+        made.sql = name
+
+    def _deliver(self, cursor: duckdb.DuckDBPyConnection, made: QueryResult) -> QueryResult:
+        request, staged = self._request, self._staged_name
+        destination = request.destination
+        if destination is None or staged is None:
+            return made
+        target = partitions.destination(destination)
+        try:
+            with self.storage.transaction(cursor, write=True):
+                session = Session(cursor, catalog=self.catalog)
+                made.row_count = write_rows(
+                    session, target, Staged(staged, made.schema, from_query=True),
+                    request.write_options(), storage=self.storage,
+                )
+                made.destination = destination
+                meta = session.snapshot.table(target.ref)
+                made.data = _written_rows(session, meta, target, made)
+        except duckdb.Error as error:
+            raise translated(error) from None
+        finally:
+            cursor.execute(f"DROP TABLE IF EXISTS temp.{quote(staged)}")
+        return made
+
+
+def compile_query(node: exp.Expr, context: Context) -> Query:
+    """Compile a whole query, its columns named and unique."""
+    query = QueryCompiler(context).query(node)
+    columns = named_columns(query.columns)
+    if query.value_table and columns[0].type.kind == "STRUCT":
+        return _unpacked(query)
+    seen: set[str] = set()
+    for one in columns:
+        if (one.name or "").lower() in seen:
+            raise invalid_query("Duplicate column names in the result are not supported. Found"
+                                f" duplicate(s): {one.name}")
+        seen.add((one.name or "").lower())
+    return replace(query, columns=tuple(columns))
+
+
+def _unpacked(query: Query) -> Query:
+    """SELECT AS STRUCT at the top: its fields are the result's columns."""
+    from sandbox.bigquery.sql.types import stored_names
+
+    kind = query.columns[0].type
+    values = ", ".join(f"struct_extract(c1, '{name}') AS c{index}"
+                       for index, name in enumerate(stored_names(kind), 1))
+    columns = tuple(Output(name, one) for name, one in kind.fields)
+    return replace(query, sql=f"SELECT {values} FROM ({query.sql}) AS q",
+                   columns=tuple(named_columns(columns)), value_table=False)
+
+
+def fetch_sql(query: Query) -> str:
+    """The query with its columns in the form that Arrow carries."""
+    if not any(one.type.holds("BIGNUMERIC") for one in query.columns):
+        return query.sql
+    values = ", ".join(f"{output_sql(one.type, f'c{index}')} AS c{index}"
+                       for index, one in enumerate(query.columns, 1))
+    return f"SELECT {values} FROM ({query.sql}) AS q"
+
+
+def check_partition_filters(context: Context) -> None:
+    """Refuse a table that requires a partition filter and has none."""
+    for one in context.instances:
+        meta = one.meta
+        if meta.require_partition_filter and not one.filtered:
+            column = meta.partition_field or "_PARTITION_LOAD_TIME', '_PARTITIONDATE'," \
+                                             " '_PARTITIONTIME"
+            ref = meta.ref
+            raise invalid_query(
+                f"Cannot query over table '{ref.project}.{ref.dataset}.{ref.table}' without a"
+                f" filter over column(s) '{column}' that can be used for partition elimination"
+            )
+
+
+def refuse_null_elements(rows: pa.Table, columns: tuple[Output, ...]) -> None:
+    """A result with a NULL inside an array is an error in BigQuery."""
+    for index, one in enumerate(columns):
+        if one.type.element is None:
+            continue
+        for chunk in rows.column(index).chunks:
+            if chunk.flatten().null_count:
+                raise invalid_query("Array cannot have a null element; error in writing field"
+                                    f" {one.name}")
+
+
+__all__ = ["StatementRunner", "compile_query", "of_field"]
