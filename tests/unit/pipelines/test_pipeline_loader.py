@@ -383,6 +383,26 @@ def test_a_name_that_two_files_claim_stays_with_the_first(tmp_path: Path) -> Non
     ]
 
 
+def test_a_file_that_is_refused_keeps_no_name_from_the_ones_after_it(tmp_path: Path) -> None:
+    other = USAGE_COST.replace("sample-usage-cost", "sample-other")
+    write(tmp_path, "a/one.yml", USAGE_COST)
+    write(tmp_path, "a/two.yml", USAGE_COST + "aliases: [x/alias]\n")
+    write(tmp_path, "a/three_of_them.yml", other)
+    write(
+        tmp_path,
+        "b/last.yml",
+        other.replace("sample-other", "sample-last") + "aliases: [x/alias]\n",
+    )
+    assert list(load_all(tmp_path).specs) == ["a.one", "a.three_of_them", "b.last"]
+
+
+def test_entries_with_faults_are_not_also_called_too_few(tmp_path: Path) -> None:
+    text = USAGE_COST.split("steps:", maxsplit=1)[0] + "steps: [x]\n"
+    assert told(tmp_path, text) == [
+        f'{PATH}:8:9: steps[0]: must be a mapping, not the text "x"',
+    ]
+
+
 def test_an_alias_never_takes_a_files_own_address_even_of_a_broken_one(tmp_path: Path) -> None:
     write(tmp_path, "a/one.yml", USAGE_COST + "aliases: [z/broken]\n")
     write(tmp_path, "z/broken.yml", "nonsense\n")

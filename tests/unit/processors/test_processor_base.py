@@ -243,6 +243,18 @@ def test_a_later_step_leaves_out_orgs_whose_earlier_step_failed(
     )
 
 
+def test_an_org_that_was_left_out_stays_out_of_every_step_after(services: Services) -> None:
+    longer = replace(FACTS, upstream={**FACTS.upstream, "validate_cost": ("transform_cost",)})
+
+    def refused(_: OrgContext) -> StepResult:
+        raise FatalError("refused")
+
+    step_run(services, refused).run(batch("acme"))
+    step_run(services, done, step="transform_cost").run(batch("acme"))
+    last = replace(step_run(services, done, step="validate_cost"), pipeline=longer)
+    assert statuses(last.run(batch("acme"))) == {"acme": "SKIPPED"}
+
+
 def test_a_step_with_nothing_to_do_does_not_hold_up_the_next(services: Services) -> None:
     step_run(services, lambda _: StepResult(status="SKIPPED")).run(batch("acme"))
     outcomes = step_run(services, done, step="transform_cost").run(batch("acme"))
