@@ -225,7 +225,7 @@ def test_a_query_over_its_bytes_limit_is_refused(client: Client, make: Make, ask
 
 
 @pytest.fixture
-def daily(make: Make) -> bigquery.Table:
+def daily(make: Make) -> Any:
     return make(
         [("day", "DATE"), ("n", "INTEGER")],
         "('2025-11-24', 1), ('2025-11-25', 2)",
