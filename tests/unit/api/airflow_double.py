@@ -27,6 +27,7 @@ class AirflowDouble:
         results: what a task returns, by task id; written into every run.
         calls: method and path of every request.
         broken: when set, answers every request but logins instead of the routes.
+        latency: seconds that reading a DAG takes, so that calls overlap.
         work: when set, does a new run's work at once: (dag_id, conf) to results by task id.
     """
 
@@ -38,6 +39,7 @@ class AirflowDouble:
         self.state_of_new_runs = "queued"
         self.broken: Callable[[Request], Response | None] | None = None
         self.work: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None
+        self.latency = 0.0
         self._tokens = itertools.count(1)
         self.token = ""
         one_run = "/api/v2/dags/{dag_id}/dagRuns/{run_id}"
@@ -91,6 +93,7 @@ class AirflowDouble:
         return JSONResponse(dict.fromkeys(names, healthy))
 
     async def _dag(self, request: Request) -> Response:
+        await asyncio.sleep(self.latency)
         if (refusal := self._refusal(request)) is not None:
             return refusal
         dag = self.dags.get(request.path_params["dag_id"])

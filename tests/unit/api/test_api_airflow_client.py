@@ -45,6 +45,8 @@ def double() -> AirflowDouble:
 
 
 def test_many_calls_at_once_log_in_once(double: AirflowDouble) -> None:
+    double.latency = 0.02
+
     async def run() -> None:
         async with connected(double) as client:
             await asyncio.gather(*(client.dag(DAG) for _ in range(10)))

@@ -176,7 +176,7 @@ def test_an_unforeseen_error_tells_nothing_but_the_request_id(
     @router.get("/passing")
     @needs(Scope.PUBLIC)
     async def passing() -> None:
-        raise RetryableError("Try again.", host="inside.example", retry_after=7)
+        raise RetryableError("Try again.", reason="inside.example", retry_after=7)
 
     app.include_router(router)
     with TestClient(app, raise_server_exceptions=False) as client:
