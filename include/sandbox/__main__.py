@@ -97,7 +97,11 @@ async def _serve(settings: SandboxSettings) -> None:
     limits = LimitSettings(settings.dml_queue, settings.load_jobs_per_table_day)
     bigquery = BigQueryApp(
         settings.data_dir / "bigquery",
-        options=Options(limits, answer_seconds=settings.job_answer_seconds),
+        options=Options(
+            limits,
+            answer_seconds=settings.job_answer_seconds,
+            streaming_buffer=settings.streaming_buffer,
+        ),
     )
     servers = {
         _server(bigquery): bigquery_socket,

@@ -28,6 +28,8 @@ class SandboxSettings:
             table (BigQuery: 20); 0 for any number.
         load_jobs_per_table_day: `SANDBOX_BIGQUERY_LOAD_JOBS_PER_TABLE_DAY` (BigQuery: 1,500);
             0 for any number.
+        streaming_buffer: `SANDBOX_BIGQUERY_STREAMING_BUFFER`; 1 refuses DML on tables that rows
+            were streamed into, as BigQuery does for a while.
         job_answer_seconds: `SANDBOX_BIGQUERY_JOB_ANSWER_SECONDS`; how long jobs.insert waits for
             the job's end before it answers RUNNING.
     """
@@ -39,6 +41,7 @@ class SandboxSettings:
     providers_port: int = 9070
     dml_queue: int = 0
     load_jobs_per_table_day: int = 0
+    streaming_buffer: bool = False
     job_answer_seconds: float = 10.0
 
     @classmethod
@@ -58,6 +61,9 @@ class SandboxSettings:
             dml_queue=_number(values, "SANDBOX_BIGQUERY_DML_QUEUE", default=0),
             load_jobs_per_table_day=_number(
                 values, "SANDBOX_BIGQUERY_LOAD_JOBS_PER_TABLE_DAY", default=0
+            ),
+            streaming_buffer=bool(
+                _number(values, "SANDBOX_BIGQUERY_STREAMING_BUFFER", default=0, most=1)
             ),
             job_answer_seconds=float(
                 _number(values, "SANDBOX_BIGQUERY_JOB_ANSWER_SECONDS", default=10)

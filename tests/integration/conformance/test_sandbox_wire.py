@@ -78,6 +78,10 @@ JOBS = "/bigquery/v2/projects/wire-project/jobs"
             "connectionProperties",
         ),
         ({"load": {"sourceUris": ["gs://b/f"], "destinationTable": {}}}, "sourceUris"),
+        (
+            {"load": {"autodetect": True, "destinationTable": {"datasetId": "d", "tableId": "t"}}},
+            "autodetect",
+        ),
         ({"load": {"hivePartitioningOptions": {"mode": "AUTO"}}}, "hivePartitioningOptions"),
         ({"copy": {"operationType": "SNAPSHOT"}}, "SNAPSHOT"),
         ({"query": {"query": "SELECT 1", "useLegacySql": False}, "madeUp": 1}, "madeUp"),

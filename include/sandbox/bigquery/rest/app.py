@@ -37,10 +37,11 @@ from sandbox.bigquery.rest.wire import error_reply
 
 @dataclass(frozen=True)
 class Options:
-    """What a test or an operator may set."""
+    """What a test or an operator may set; `sandbox.settings` says what each means."""
 
     limits: LimitSettings = field(default_factory=LimitSettings)
     answer_seconds: float = 10.0
+    streaming_buffer: bool = False
 
 
 class BigQueryApp:
@@ -54,7 +55,9 @@ class BigQueryApp:
     def __init__(self, data_dir: Path, *, options: Options | None = None) -> None:
         options = options or Options()
         data_dir.mkdir(parents=True, exist_ok=True)
-        self._engine = Engine(data_dir / "bigquery.duckdb")
+        self._engine = Engine(
+            data_dir / "bigquery.duckdb", streaming_buffer=options.streaming_buffer
+        )
         self._store = JobStore(data_dir / "jobs.sqlite")
         uploads, results = Uploads(data_dir / "uploads"), Results()
         faults, limits = Faults(), Limits(options.limits)
