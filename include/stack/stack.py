@@ -158,12 +158,9 @@ class Stack:
         self._lock.__exit__()
 
     def _sandbox_answers(self) -> bool:
-        port = self.settings.sandbox_bigquery_port
-        providers = self.settings.sandbox_providers_port
-        return all(
-            _get(f"http://{LOOPBACK}:{each}/_sandbox/health") is not None
-            for each in (port, providers)
-        )
+        bigquery = f"http://{LOOPBACK}:{self.settings.sandbox_bigquery_port}/_sandbox/health"
+        providers = f"http://{LOOPBACK}:{self.settings.sandbox_providers_port}/_sandbox/faults"
+        return _get(bigquery) is not None and _get(providers) is not None
 
     def _airflow_is_healthy(self) -> bool:
         answer = _get(f"{self.settings.base_url}/api/v2/monitor/health")
