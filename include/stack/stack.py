@@ -31,9 +31,13 @@ class Stack:
     Use as a context manager: leaving it stops every process, whatever happened inside.
     """
 
-    def __init__(self, settings: StackSettings, *, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: StackSettings, *, say: Callable[[str], None], on_schedule: bool = True
+    ) -> None:
+        """Prepare a stack; `on_schedule` lets Airflow start runs by itself."""
         self.settings = settings
         self._say = say
+        self._on_schedule = on_schedule
         self._lock = StateLock(settings.var_dir)
         self.secrets: LocalSecrets
         self.components: list[Component] = []
@@ -65,6 +69,7 @@ class Stack:
         self._say("preparing Airflow's database")
         self._migrate()
         shared = airflow_environment(self.settings, self.secrets)
+        shared["AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE"] = str(self._on_schedule)
         self._say("starting Airflow (api-server, scheduler, dag-processor, triggerer)")
         self._add_airflow("api-server", api_server_environment(self.settings, self.secrets))
         for name in ("scheduler", "dag-processor", "triggerer"):
@@ -97,6 +102,7 @@ class Stack:
         if marker.is_file() and marker.read_text() == version and (home / "airflow.db").is_file():
             return
         log = self.settings.log_dir / "migrate.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             migration = subprocess.run(
                 [sys.executable, "-m", "airflow", "db", "migrate"],
