@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from unit.api.world import World
+from convergence.api.operations import Operation
+from unit.api.world import EdgeServices, World
 
 BOOTSTRAP, DRYRUN = "setup.initial.onetime_bootstrap", "setup.organizations.dryrun"
 MADE = {"status": "SUCCESS", "tables_created": ["org_profiles"], "views_created": []}
@@ -150,3 +151,18 @@ def test_a_dry_run_answers_with_every_check(
     assert answer.json()["checks"] == checks
     [run] = world.airflow.triggered(DRYRUN)
     assert run["conf"] == {**body, "subscription_plan": "STARTER"}
+
+
+def test_a_dag_is_given_its_declared_params_and_nothing_else(
+    client: TestClient, world: World, root: dict[str, str], services: EdgeServices
+) -> None:
+    del root  # makes the DAG known
+    values = {"force_recreate_dataset": False, "api_key": "never", "request_id": "req_1"}
+
+    async def start() -> str:
+        return await services.operations.start(Operation.BOOTSTRAP, about="platform", values=values)
+
+    assert client.portal is not None
+    assert client.portal.call(start).startswith("bootstrap__platform__")
+    [run] = world.airflow.triggered(BOOTSTRAP)
+    assert run["conf"] == {"force_recreate_dataset": False}
