@@ -12,19 +12,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sandbox.bigquery import partitions, tables
+from sandbox.bigquery import commits, partitions, tables
 from sandbox.bigquery.catalog import Catalog, Session
+from sandbox.bigquery.copying import copy_rows
 from sandbox.bigquery.errors import in_use, invalid, not_found
 from sandbox.bigquery.evolution import updated_schema
 from sandbox.bigquery.execute import Executor, QueryRequest
 from sandbox.bigquery.fields import Json, Schema
 from sandbox.bigquery.loading import Batch, Streams, inferred_schema, stage_rows
 from sandbox.bigquery.model import DatasetMeta, TableMeta, TableRef
+from sandbox.bigquery.reading import read_rows
 from sandbox.bigquery.result import QueryResult
 from sandbox.bigquery.sql.functions.udf import prepare
-from sandbox.bigquery.sql.types import of_field, quote
+from sandbox.bigquery.sql.types import quote
 from sandbox.bigquery.storage import Storage, scalar
-from sandbox.bigquery.wire import Wire, encode_rows, output_sql
+from sandbox.bigquery.wire import Wire
 from sandbox.bigquery.writes import WriteOptions, write_rows
 
 
@@ -106,8 +108,8 @@ class Engine:
         with self._session(write=True) as session:
             meta = TableMeta.from_rest(resource, ref=ref)
             session.snapshot.dataset(project, dataset)
-            made = self._executor.with_view_schema(session, meta)
-            return tables.create_table(session, made, storage=self._storage)
+            made = tables.create_table(session, meta, storage=self._storage)
+            return self._executor.with_view_schema(session, made)
 
     def get_table(self, ref: TableRef) -> TableMeta:
         """`tables.get`. 404 when missing; a view's schema is that of its query now."""
@@ -152,8 +154,8 @@ class Engine:
     def _updated_view(self, session: Session, old: TableMeta, new: TableMeta) -> TableMeta:
         if old.is_view != new.is_view:
             raise invalid(f"Cannot change the type of {old.ref} between TABLE and VIEW")
-        made = self._executor.with_view_schema(session, replace(new, schema=Schema()))
-        return session.put_table(made)
+        made = session.put_table(replace(new, schema=Schema()))
+        return self._executor.with_view_schema(session, made)
 
     def delete_table(self, ref: TableRef) -> None:
         """`tables.delete`; with a `$partition`, only that partition's rows."""
@@ -244,25 +246,40 @@ class Engine:
         """`tabledata.list`: rows in wire form, and how many the table (or partition) has."""
         target = partitions.destination(ref)
         with self._session(write=False) as session:
-            meta = tables.live_table(session, target.ref)
-            rows = tables.stored(meta)
-            if target.partition is not None:
-                rows += f" WHERE {partitions.partition_condition(meta, target.partition)}"
-            total = int(scalar(session.cursor, f"SELECT count(*) FROM {rows}"))
-            fields = [one for one in meta.schema.fields
-                      if not selected_fields or one.name in selected_fields]
-            if not fields:
-                return [], total
-            kinds = [of_field(one) for one in fields]
-            columns = ", ".join(
-                f"{output_sql(kind, quote(one.name))} AS {quote(one.name)}"
-                for one, kind in zip(fields, kinds, strict=True)
+            return read_rows(
+                session,
+                target,
+                start=start,
+                count=max_results,
+                selected=selected_fields,
+                int64_timestamps=int64_timestamps,
             )
-            limit = "" if max_results is None else f" LIMIT {int(max_results)}"
-            page = session.cursor.sql(
-                f"SELECT {columns} FROM {rows}{limit} OFFSET {int(start)}"
-            ).to_arrow_table()
-            return encode_rows(page, kinds, int64_timestamps=int64_timestamps), total
+
+    def copy_tables(
+        self, sources: Sequence[TableRef], destination: TableRef, *, options: WriteOptions
+    ) -> int:
+        """A copy job's work, atomic. Answers the number of rows."""
+        named = [partitions.destination(source) for source in sources]
+        with self._session(write=True) as session:
+            return copy_rows(
+                session,
+                named,
+                partitions.destination(destination),
+                options.checked(),
+                storage=self._storage,
+            )
+
+    # --- what jobs have reached -------------------------------------------------------------
+
+    def was_committed(self, note: str) -> bool:
+        """Whether a write under this note (see `commits`) is in the database."""
+        with self._storage.connection() as cursor:
+            return commits.is_noted(cursor, note)
+
+    def forget_commits(self) -> None:
+        """Drop all notes, once nothing asks for them any more."""
+        with self._session(write=True) as session:
+            commits.forget(session.cursor)
 
     # --- queries ----------------------------------------------------------------------------
 

@@ -7,19 +7,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import duckdb
-
-from sandbox.bigquery import partitions, tables
 from sandbox.bigquery.catalog import Catalog, Session
 from sandbox.bigquery.errors import BigQueryError, invalid
-from sandbox.bigquery.estimate import bytes_processed, row_width
+from sandbox.bigquery.estimate import row_width
 from sandbox.bigquery.loading import Streams
 from sandbox.bigquery.model import TableMeta, TableRef
 from sandbox.bigquery.parameters import read_parameters
 from sandbox.bigquery.result import QueryResult
-from sandbox.bigquery.scripts import Script, is_script, split
+from sandbox.bigquery.interpreter import Interpreter
+from sandbox.bigquery.scripts import is_script, split
 from sandbox.bigquery.sql.context import Context
-from sandbox.bigquery.sql.expr import Expr
 from sandbox.bigquery.sql.select import QueryCompiler
 from sandbox.bigquery.sql.types import to_schema
 from sandbox.bigquery.statements import StatementRunner
@@ -90,7 +87,7 @@ class Executor:
             if request.destination is not None:
                 raise invalid("configuration.query.destinationTable cannot be set for scripts")
             with self._storage.connection() as cursor:
-                return Script(runner, cursor, request).run()
+                return Interpreter(runner, cursor, request).run()
         statements = split(request.sql)
         if not statements:
             raise invalid("Query is empty")
@@ -123,5 +120,3 @@ class Executor:
         columns = [(one.name or "", one.type) for one in made.columns]
         return replace(meta, schema=to_schema(columns))
 
-
-__all__ = ["Executor", "Expr", "QueryRequest", "bytes_processed", "duckdb", "partitions", "tables"]

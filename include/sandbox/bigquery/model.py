@@ -17,6 +17,7 @@ from sandbox.bigquery.errors import invalid, not_implemented
 from sandbox.bigquery.fields import Field, Json, Schema, integer, refuse_unkept
 
 __all__ = [
+    "TEMPORARY_DATASET",
     "DatasetMeta",
     "Field",
     "Json",
@@ -30,6 +31,8 @@ __all__ = [
     "checked_table_id",
 ]
 
+# The dataset name under which a script keeps its temporary tables.
+TEMPORARY_DATASET = "_SCRIPT"
 _TABLE_ID = re.compile(r"^[\w -]{1,1024}$")
 _DATASET_ID = re.compile(r"^\w{1,1024}$", re.ASCII)
 
@@ -167,6 +170,11 @@ class TableMeta:
     def is_view(self) -> bool:
         """Whether this is a logical view."""
         return self.view_query is not None
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether this is a script's temporary table."""
+        return self.ref.dataset == TEMPORARY_DATASET
 
     @property
     def type(self) -> str:

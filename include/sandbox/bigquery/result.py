@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from sandbox.bigquery.fields import Schema
 from sandbox.bigquery.model import TableRef
+from sandbox.bigquery.reading import StoredRows
 from sandbox.bigquery.sql.types import SqlType
 from sandbox.bigquery.wire import Wire, encode_rows
 
@@ -77,7 +78,7 @@ class QueryResult:
     ddl_operation: str | None = None
     child_results: tuple[QueryResult, ...] = ()
     sql: str = ""
-    data: Rows | None = None
+    data: Rows | StoredRows | None = None
 
     def rows(
         self, start: int = 0, n: int | None = None, *, int64_timestamps: bool = True

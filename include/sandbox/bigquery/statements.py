@@ -18,12 +18,13 @@ from sandbox.bigquery.estimate import bytes_processed
 from sandbox.bigquery.faults import is_decimal_overflow, translated
 from sandbox.bigquery.loading import Streams
 from sandbox.bigquery.model import TableMeta
+from sandbox.bigquery.reading import StoredRows, read_rows
 from sandbox.bigquery.result import QueryResult, Rows
 from sandbox.bigquery.sql.context import Context
 from sandbox.bigquery.sql.dialect import parse
 from sandbox.bigquery.sql.expr import Expr
 from sandbox.bigquery.sql.select import Output, Query, QueryCompiler, named_columns
-from sandbox.bigquery.sql.types import of_field, quote, to_schema
+from sandbox.bigquery.sql.types import quote, stored_names, to_schema
 from sandbox.bigquery.storage import Storage
 from sandbox.bigquery.wire import output_sql
 from sandbox.bigquery.writes import Staged, write_rows
@@ -44,6 +45,9 @@ _WRITES: dict[type[exp.Expr], Callable[[dml.Job, exp.Expr], QueryResult]] = {
 }
 
 
+_INGESTION_NAMES = "_PARTITION_LOAD_TIME', '_PARTITIONDATE', '_PARTITIONTIME"
+
+
 class StatementRunner:
     """Runs the statements of one request.
 
@@ -62,6 +66,7 @@ class StatementRunner:
         self._request = request
         self._parameters = parameters
         self._now = now
+        self._staged: str | None = None
         self.variables: dict[str, Expr] = {}
         self.temporary: dict[str, TableMeta] = {}
 
@@ -71,20 +76,45 @@ class StatementRunner:
         A statement whose decimals overflow DuckDB's 38 digits is run again in exact mode.
         """
         node = parse(sql)
-        write = not isinstance(node, _QUERIES)
-        for exact in (False, True):
-            try:
-                with self.storage.transaction(cursor, write=write and not self._request.dry_run):
-                    session = Session(cursor, catalog=self.catalog)
-                    made = self._run(session, node, sql, exact=exact)
-                    self._request.dry_run and _rollback_only(made)
-                break
-            except duckdb.Error as error:
-                if exact or not is_decimal_overflow(error):
-                    raise translated(error) from None
-        if self._request.destination is not None and not write and not self._request.dry_run:
+        query = isinstance(node, _QUERIES)
+        made = self._tried(cursor, node, sql, write=not query)
+        if query and self._request.destination is not None and not self._request.dry_run:
             return self._deliver(cursor, made)
         return made
+
+    def _tried(
+        self, cursor: duckdb.DuckDBPyConnection, node: exp.Expr, sql: str, *, write: bool
+    ) -> QueryResult:
+        try:
+            return self._once(cursor, node, sql, write=write, exact=False)
+        except duckdb.Error as error:
+            if not is_decimal_overflow(error):
+                raise translated(error) from None
+        try:
+            return self._once(cursor, node, sql, write=write, exact=True)
+        except duckdb.Error as error:
+            raise translated(error) from None
+
+    def _once(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        node: exp.Expr,
+        sql: str,
+        *,
+        write: bool,
+        exact: bool,
+    ) -> QueryResult:
+        try:
+            with self.storage.transaction(cursor, write=write):
+                made = self._run(Session(cursor, catalog=self.catalog), node, sql, exact=exact)
+                self._stop_dry_run(made, write=write)
+                return made
+        except _DryRunError as ended:
+            return ended.result
+
+    def _stop_dry_run(self, made: QueryResult, *, write: bool) -> None:
+        if write and self._request.dry_run:
+            raise _DryRunError(made)
 
     def run_inside(self, session: Session, sql: str) -> QueryResult:
         """Run a statement in a transaction already begun, in exact mode from the start.
@@ -140,7 +170,7 @@ class StatementRunner:
             session.cursor.execute(f"EXPLAIN {query.sql}").fetchall()
             return made
         if self._request.destination is not None:
-            self._stage(session, query, made)
+            self._stage(session, query)
             return made
         rows = session.cursor.sql(fetch_sql(query)).to_arrow_table()
         refuse_null_elements(rows, query.columns)
@@ -148,7 +178,7 @@ class StatementRunner:
         made.row_count = len(made.data)
         return made
 
-    def _stage(self, session: Session, query: Query, made: QueryResult) -> None:
+    def _stage(self, session: Session, query: Query) -> None:
         """Put the rows in a temporary table, to be moved to the destination after."""
         name = self.storage.unique("stage")
         columns = ", ".join(
@@ -157,29 +187,36 @@ class StatementRunner:
         session.cursor.execute(
             f"CREATE TEMP TABLE {quote(name)} AS SELECT {columns} FROM ({query.sql}) AS q"
         )
-        made.sql = name
+        self._staged = name
 
     def _deliver(self, cursor: duckdb.DuckDBPyConnection, made: QueryResult) -> QueryResult:
-        request, staged = self._request, self._staged_name
-        destination = request.destination
-        if destination is None or staged is None:
+        """Move the staged rows to the destination, in a transaction that only writes."""
+        request, staged = self._request, self._staged
+        if request.destination is None or staged is None:
             return made
-        target = partitions.destination(destination)
+        target = partitions.destination(request.destination)
         try:
             with self.storage.transaction(cursor, write=True):
                 session = Session(cursor, catalog=self.catalog)
-                made.row_count = write_rows(
-                    session, target, Staged(staged, made.schema, from_query=True),
-                    request.write_options(), storage=self.storage,
-                )
-                made.destination = destination
-                meta = session.snapshot.table(target.ref)
-                made.data = _written_rows(session, meta, target, made)
+                rows = Staged(staged, made.schema, from_query=True)
+                write_rows(session, target, rows, request.write_options(), storage=self.storage)
+                _, total = read_rows(session, target, count=0)
         except duckdb.Error as error:
             raise translated(error) from None
         finally:
+            self._staged = None
             cursor.execute(f"DROP TABLE IF EXISTS temp.{quote(staged)}")
+        made.destination, made.row_count = request.destination, total
+        made.data = StoredRows(self.storage, self.catalog, target, total)
         return made
+
+
+class _DryRunError(Exception):
+    """Raised to roll back what a dry run of DML or DDL did."""
+
+    def __init__(self, result: QueryResult) -> None:
+        super().__init__()
+        self.result = result
 
 
 def compile_query(node: exp.Expr, context: Context) -> Query:
@@ -199,8 +236,6 @@ def compile_query(node: exp.Expr, context: Context) -> Query:
 
 def _unpacked(query: Query) -> Query:
     """SELECT AS STRUCT at the top: its fields are the result's columns."""
-    from sandbox.bigquery.sql.types import stored_names
-
     kind = query.columns[0].type
     values = ", ".join(f"struct_extract(c1, '{name}') AS c{index}"
                        for index, name in enumerate(stored_names(kind), 1))
@@ -223,8 +258,7 @@ def check_partition_filters(context: Context) -> None:
     for one in context.instances:
         meta = one.meta
         if meta.require_partition_filter and not one.filtered:
-            column = meta.partition_field or "_PARTITION_LOAD_TIME', '_PARTITIONDATE'," \
-                                             " '_PARTITIONTIME"
+            column = meta.partition_field or _INGESTION_NAMES
             ref = meta.ref
             raise invalid_query(
                 f"Cannot query over table '{ref.project}.{ref.dataset}.{ref.table}' without a"
@@ -243,4 +277,4 @@ def refuse_null_elements(rows: pa.Table, columns: tuple[Output, ...]) -> None:
                                     f" {one.name}")
 
 
-__all__ = ["StatementRunner", "compile_query", "of_field"]
+__all__ = ["StatementRunner", "compile_query"]

@@ -18,6 +18,8 @@ from typing import Any
 
 import duckdb
 
+from sandbox.bigquery import commits
+
 SETTINGS = {
     "threads": "2",
     "memory_limit": "1GB",
@@ -57,7 +59,7 @@ class Storage:
         self.write_lock = threading.RLock()
         self._numbers = itertools.count(1)
         prepare(self._root)
-        self._root.execute(_SCHEMA)
+        self._root.execute(_SCHEMA + commits.SCHEMA)
 
     def close(self) -> None:
         """Checkpoint and close; later calls fail."""
@@ -80,6 +82,8 @@ class Storage:
                 with contextlib.suppress(duckdb.Error):
                     cursor.execute("ROLLBACK")
                 raise
+            if write:
+                commits.record(cursor)
             cursor.execute("COMMIT")
 
     @contextlib.contextmanager
@@ -98,5 +102,5 @@ class Storage:
 
 def scalar(cursor: duckdb.DuckDBPyConnection, sql: str, *values: Any) -> Any:  # noqa: ANN401
     """The first column of the first row, or None when there is no row."""
-    row = cursor.execute(sql, list(values)).fetchone()
-    return None if row is None else row[0]
+    rows = cursor.execute(sql, list(values)).fetchall()
+    return rows[0][0] if rows else None

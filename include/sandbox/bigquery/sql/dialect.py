@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlglot import exp
 from sqlglot.dialects.bigquery import BigQuery
@@ -26,8 +26,8 @@ _KEPT = ("CAST", "SAFE_CAST", "EXTRACT", "ARRAY")
 
 
 class _LiteralParser(BigQueryParser):
-    FUNCTIONS: Any = {}
-    FUNCTION_PARSERS: Any = {
+    FUNCTIONS: ClassVar[Any] = {}
+    FUNCTION_PARSERS: ClassVar[Any] = {
         name: parse for name, parse in BigQueryParser.FUNCTION_PARSERS.items() if name in _KEPT
     }
 
@@ -39,6 +39,15 @@ class Dialect(BigQuery):
     """BigQuery, functions left as written."""
 
     Parser = _LiteralParser
+
+
+class _ScriptTokenizer(BigQuery.Tokenizer):
+    # Else the rest of a statement after BEGIN, LOOP, CALL, … is one opaque token.
+    COMMANDS: ClassVar[Any] = set()
+
+
+class _ScriptDialect(BigQuery):
+    Tokenizer = _ScriptTokenizer
 
 
 @lru_cache(maxsize=512)
@@ -64,7 +73,7 @@ def parse(sql: str) -> exp.Expr:
 def tokenize(sql: str) -> tuple[Token, ...]:
     """The tokens of a script, comments dropped."""
     try:
-        return tuple(Dialect().tokenize(sql))
+        return tuple(_ScriptDialect().tokenize(sql))
     except TokenError as error:
         raise _syntax_error(error) from None
 

@@ -59,11 +59,12 @@ class FromCompiler:
         first = self.item(source.this, scope)
         scope.relations.extend(first.relations)
         scope.merged.update(first.merged)
-        sql = self._joins(first.sql, node.args.get("joins") or [], scope)
+        sql = self.joined(first.sql, node.args.get("joins") or [], scope)
         _refuse_duplicates(scope.relations)
         return f" FROM {sql}"
 
-    def _joins(self, sql: str, joins: list[exp.Expr], scope: Scope) -> str:
+    def joined(self, sql: str, joins: list[exp.Expr], scope: Scope) -> str:
+        """The chain with these joins appended, the scope filled by them."""
         for join in joins:
             sql = self._join(sql, join, scope)
         return sql
@@ -161,7 +162,7 @@ class FromCompiler:
             return item
         inner = Scope(relations=list(item.relations), parent=scope.parent,
                       windows=scope.windows, outer=scope.outer)
-        sql = self._joins(item.sql, joins, inner)
+        sql = self.joined(item.sql, joins, inner)
         return FromItem(f"({sql})", tuple(inner.relations), tuple(inner.merged.items()))
 
     def _table(self, node: exp.Table, scope: Scope) -> FromItem:
@@ -173,10 +174,7 @@ class FromCompiler:
         if alias is not None:
             refuse_extra(alias, "this")
         name = alias.this.name if alias is not None and alias.this is not None else None
-        if len(parts) > 1 and any(
-            one.name is not None and one.name.lower() == parts[0].lower()
-            for one in scope.relations
-        ):
+        if len(parts) > 1 and scope.knows_relation(parts[0]):
             return self._unnest_value(self._path(parts, scope), name or parts[-1], None)
         if len(parts) == 1:
             made = self.queries.cte(parts[0])

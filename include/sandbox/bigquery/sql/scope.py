@@ -176,6 +176,13 @@ class Scope:
         hint = suggestion(parts[0], names)
         return invalid_query(f"Unrecognized name: {parts[0]}{hint}")
 
+    def knows_relation(self, name: str) -> bool:
+        """Whether a FROM item here or in an enclosing query goes by that name."""
+        wanted = name.lower()
+        if any(one.name is not None and one.name.lower() == wanted for one in self.relations):
+            return True
+        return self.parent is not None and self.parent.knows_relation(name)
+
     def stars(self) -> Iterator[Column]:
         """The columns of `SELECT *`; a USING column comes once, first."""
         yield from self.merged.values()

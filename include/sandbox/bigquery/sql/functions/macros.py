@@ -6,6 +6,8 @@ A macro's arguments are copied into it, so one that mentions an argument often i
 
 from __future__ import annotations
 
+import re
+
 _SCALAR = {
     # integers and floats
     "floor_div(a, b)": "(a // b) - CASE WHEN (a % b) <> 0 AND ((a < 0) <> (b < 0)) THEN 1 ELSE 0 END",
@@ -109,4 +111,24 @@ _SCALAR = {
     "json_as_int(j)": "CASE WHEN json_type(j) IN ('BIGINT', 'UBIGINT') THEN CAST(j AS BIGINT) ELSE error('The provided JSON input is not an integer') END",
     "json_as_float(j)": "CASE WHEN json_type(j) IN ('BIGINT', 'UBIGINT', 'DOUBLE') THEN CAST(j AS DOUBLE) ELSE error('The provided JSON input is not a number') END",
 }
-MACROS = tuple(f"CREATE OR REPLACE MACRO {head} AS {body}" for head, body in _SCALAR.items())
+
+
+def _ordered() -> list[str]:
+    """The macros, each after those it calls, as DuckDB wants them made."""
+    names = {head.partition("(")[0]: (head, body) for head, body in _SCALAR.items()}
+    made: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        if name in made:
+            return
+        for called in re.findall(r"(\w+)\(", names[name][1]):
+            if called in names:
+                visit(called)
+        made[name] = None
+
+    for name in names:
+        visit(name)
+    return [f"CREATE OR REPLACE MACRO {names[name][0]} AS {names[name][1]}" for name in made]
+
+
+MACROS = tuple(_ordered())

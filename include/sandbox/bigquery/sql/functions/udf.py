@@ -247,7 +247,7 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     for name, (function, takes, gives) in _FUNCTIONS.items():
         for safe in (False, True):
             connection.create_function(
-                f"safe_{name}" if safe else name, _batched(function, _ARROW[gives], safe=safe),
+                f"safe_{name}" if safe else name, _batched(function, _ARROW[gives], len(takes), safe=safe),
                 takes, gives, type="arrow", null_handling="special",
             )
     for statement in (*_big_macros(), *MACROS):
@@ -255,7 +255,7 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _batched(
-    function: Callable[..., Any], kind: pa.DataType, *, safe: bool
+    function: Callable[..., Any], kind: pa.DataType, arity: int, *, safe: bool
 ) -> Callable[..., pa.Array]:
     def one_row(*row: Any) -> Any:  # noqa: ANN401  # any column type
         if None in row:
@@ -271,4 +271,14 @@ def _batched(
         rows = zip(*(column.to_pylist() for column in columns), strict=True)
         return pa.array([one_row(*row) for row in rows], type=kind)
 
-    return batch
+    return _WITH_ARITY[arity](batch)
+
+
+# DuckDB counts a function's declared parameters, so each arity needs a declaration.
+_Batch = Callable[..., pa.Array]
+_WITH_ARITY: dict[int, Callable[[_Batch], _Batch]] = {
+    1: lambda batch: lambda a: batch(a),
+    2: lambda batch: lambda a, b: batch(a, b),
+    3: lambda batch: lambda a, b, c: batch(a, b, c),
+    4: lambda batch: lambda a, b, c, d: batch(a, b, c, d),
+}
