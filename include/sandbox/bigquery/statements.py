@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import duckdb
-import pyarrow as pa
 from sqlglot import exp
 
-from sandbox.bigquery import ddl, dml, partitions
+from sandbox.bigquery import altering, ddl, dml, merging, partitions
 from sandbox.bigquery.catalog import Catalog, Session
 from sandbox.bigquery.errors import BigQueryError, invalid_query, not_implemented
 from sandbox.bigquery.estimate import bytes_processed
 from sandbox.bigquery.faults import is_decimal_overflow, translated
+from sandbox.bigquery.jobs import Job
 from sandbox.bigquery.loading import Streams
 from sandbox.bigquery.model import TableMeta
 from sandbox.bigquery.reading import StoredRows, read_rows
@@ -23,25 +22,25 @@ from sandbox.bigquery.result import QueryResult, Rows
 from sandbox.bigquery.sql.context import Context
 from sandbox.bigquery.sql.dialect import parse
 from sandbox.bigquery.sql.expr import Expr
-from sandbox.bigquery.sql.select import Output, Query, QueryCompiler, named_columns
-from sandbox.bigquery.sql.types import quote, stored_names, to_schema
+from sandbox.bigquery.sql.output import compile_query, fetch_sql, refuse_null_elements
+from sandbox.bigquery.sql.select import Query
+from sandbox.bigquery.sql.types import quote, to_schema
 from sandbox.bigquery.storage import Storage
-from sandbox.bigquery.wire import output_sql
 from sandbox.bigquery.writes import Staged, write_rows
 
 if TYPE_CHECKING:
     from sandbox.bigquery.execute import QueryRequest
 
 _QUERIES = (exp.Select, exp.SetOperation, exp.Subquery)
-_WRITES: dict[type[exp.Expr], Callable[[dml.Job, exp.Expr], QueryResult]] = {
+_WRITES: dict[type[exp.Expr], Callable[[Job, exp.Expr], QueryResult]] = {
     exp.Insert: dml.insert,
     exp.Update: dml.update,
     exp.Delete: dml.delete,
-    exp.Merge: dml.merge,
+    exp.Merge: merging.merge,
     exp.TruncateTable: dml.truncate,
     exp.Create: ddl.create,
-    exp.Drop: ddl.drop,
-    exp.Alter: ddl.alter,
+    exp.Drop: altering.drop,
+    exp.Alter: altering.alter,
 }
 
 
@@ -57,8 +56,14 @@ class StatementRunner:
     """
 
     def __init__(
-        self, storage: Storage, catalog: Catalog, streams: Streams | None,
-        request: QueryRequest, parameters: Mapping[str, Expr], *, now: dt.datetime,
+        self,
+        storage: Storage,
+        catalog: Catalog,
+        streams: Streams | None,
+        request: QueryRequest,
+        parameters: Mapping[str, Expr],
+        *,
+        now: dt.datetime,
     ) -> None:
         self.storage = storage
         self.catalog = catalog
@@ -130,8 +135,13 @@ class StatementRunner:
         """A fresh compilation for this request."""
         request = self._request
         return Context(
-            session.snapshot, request.project, dataset=request.default_dataset,
-            parameters=self._parameters, variables=self.variables, exact=exact, now=self._now,
+            session.snapshot,
+            request.project,
+            dataset=request.default_dataset,
+            parameters=self._parameters,
+            variables=self.variables,
+            exact=exact,
+            now=self._now,
             temporary=self.temporary,
         )
 
@@ -143,8 +153,15 @@ class StatementRunner:
             run = _WRITES.get(type(node))
             if run is None:
                 raise not_implemented(f"statement {type(node).__name__.upper()}: {sql[:80]}")
-            job = dml.Job(self.storage, session, context, dry_run=self._request.dry_run,
-                          streams=self._streams, temporary=self.temporary, sql=sql)
+            job = Job(
+                self.storage,
+                session,
+                context,
+                dry_run=self._request.dry_run,
+                streams=self._streams,
+                temporary=self.temporary,
+                sql=sql,
+            )
             made = run(job, node)
             check_partition_filters(context)
         made.sql = sql
@@ -161,7 +178,8 @@ class StatementRunner:
         if limit is not None and size > limit:
             raise BigQueryError(
                 f"Query exceeded limit for bytes billed: {limit}. {size} or higher required.",
-                status=400, reason="bytesBilledLimitExceeded",
+                status=400,
+                reason="bytesBilledLimitExceeded",
             )
         schema = to_schema([(one.name or "", one.type) for one in query.columns])
         made = QueryResult("SELECT", schema=schema, total_bytes_processed=size)
@@ -219,40 +237,6 @@ class _DryRunError(Exception):
         self.result = result
 
 
-def compile_query(node: exp.Expr, context: Context) -> Query:
-    """Compile a whole query, its columns named and unique."""
-    query = QueryCompiler(context).query(node)
-    columns = named_columns(query.columns)
-    if query.value_table and columns[0].type.kind == "STRUCT":
-        return _unpacked(query)
-    seen: set[str] = set()
-    for one in columns:
-        if (one.name or "").lower() in seen:
-            raise invalid_query("Duplicate column names in the result are not supported. Found"
-                                f" duplicate(s): {one.name}")
-        seen.add((one.name or "").lower())
-    return replace(query, columns=tuple(columns))
-
-
-def _unpacked(query: Query) -> Query:
-    """SELECT AS STRUCT at the top: its fields are the result's columns."""
-    kind = query.columns[0].type
-    values = ", ".join(f"struct_extract(c1, '{name}') AS c{index}"
-                       for index, name in enumerate(stored_names(kind), 1))
-    columns = tuple(Output(name, one) for name, one in kind.fields)
-    return replace(query, sql=f"SELECT {values} FROM ({query.sql}) AS q",
-                   columns=tuple(named_columns(columns)), value_table=False)
-
-
-def fetch_sql(query: Query) -> str:
-    """The query with its columns in the form that Arrow carries."""
-    if not any(one.type.holds("BIGNUMERIC") for one in query.columns):
-        return query.sql
-    values = ", ".join(f"{output_sql(one.type, f'c{index}')} AS c{index}"
-                       for index, one in enumerate(query.columns, 1))
-    return f"SELECT {values} FROM ({query.sql}) AS q"
-
-
 def check_partition_filters(context: Context) -> None:
     """Refuse a table that requires a partition filter and has none."""
     for one in context.instances:
@@ -264,17 +248,3 @@ def check_partition_filters(context: Context) -> None:
                 f"Cannot query over table '{ref.project}.{ref.dataset}.{ref.table}' without a"
                 f" filter over column(s) '{column}' that can be used for partition elimination"
             )
-
-
-def refuse_null_elements(rows: pa.Table, columns: tuple[Output, ...]) -> None:
-    """A result with a NULL inside an array is an error in BigQuery."""
-    for index, one in enumerate(columns):
-        if one.type.element is None:
-            continue
-        for chunk in rows.column(index).chunks:
-            if chunk.flatten().null_count:
-                raise invalid_query("Array cannot have a null element; error in writing field"
-                                    f" {one.name}")
-
-
-__all__ = ["StatementRunner", "compile_query"]

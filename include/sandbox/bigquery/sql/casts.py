@@ -140,8 +140,13 @@ _MONOTONE = {"DATE", "DATETIME", "TIMESTAMP"}
 
 
 def cast(
-    value: Expr, kind: SqlType, *, safe: bool, limits: Limits | None = None,
-    form: Expr | None = None, exact: bool = False,
+    value: Expr,
+    kind: SqlType,
+    *,
+    safe: bool,
+    limits: Limits | None = None,
+    form: Expr | None = None,
+    exact: bool = False,
 ) -> Expr:
     """CAST (or SAFE_CAST) of a value to a type.
 

@@ -110,9 +110,7 @@ def convert_sql(sql: str, old: SqlType, new: SqlType, *, depth: int = 0) -> str:
         inner = convert_sql(name, old.element, new.element, depth=depth + 1)
         return f"list_transform({sql}, lambda {name}: {inner})"
     if old.kind == new.kind == "STRUCT":
-        pairs = zip(
-            stored_names(old), stored_names(new), old.fields, new.fields, strict=True
-        )
+        pairs = zip(stored_names(old), stored_names(new), old.fields, new.fields, strict=True)
         parts = ", ".join(
             f"{quote(to)} := "
             + convert_sql(f"({sql}).{quote(name)}", old_kind, new_kind, depth=depth)

@@ -95,7 +95,9 @@ class Context:
         found = self.parameters.get(name.lower())
         if found is None:
             if name.startswith("__position_"):
-                raise invalid_query("Query parameter at position"
-                                    f" {int(name.removeprefix('__position_')) + 1} not found")
+                raise invalid_query(
+                    "Query parameter at position"
+                    f" {int(name.removeprefix('__position_')) + 1} not found"
+                )
             raise invalid_query(f"Query parameter '{name}' not found")
         return found

@@ -31,7 +31,7 @@ class _LiteralParser(BigQueryParser):
         name: parse for name, parse in BigQueryParser.FUNCTION_PARSERS.items() if name in _KEPT
     }
 
-    def _parse_unnest(self, with_alias: bool = True) -> exp.Unnest | None:  # noqa: FBT001, FBT002
+    def _parse_unnest(self, with_alias: bool = True) -> exp.Unnest | None:
         return Parser._parse_unnest(self, with_alias=with_alias)  # noqa: SLF001
 
 
@@ -64,8 +64,11 @@ def parse(sql: str) -> exp.Expr:
     except RecursionError:
         raise invalid_query("Query is too complex: expressions are nested too deeply") from None
     if len(found) != 1:
-        raise invalid_query("Syntax error: Unexpected end of script" if not found
-                            else "Syntax error: Expected end of input")
+        raise invalid_query(
+            "Syntax error: Unexpected end of script"
+            if not found
+            else "Syntax error: Expected end of input"
+        )
     return found[0]
 
 
@@ -85,6 +88,4 @@ def _syntax_error(error: ParseError | TokenError) -> BigQueryError:
         return invalid_query(f"Syntax error: {error}")
     near = str(first.get("highlight") or "").strip() or "end of script"
     where = f"[{first.get('line')}:{first.get('col')}]"
-    return invalid_query(
-        f"Syntax error: {first['description'].rstrip('.')} near {near} at {where}"
-    )
+    return invalid_query(f"Syntax error: {first['description'].rstrip('.')} near {near} at {where}")

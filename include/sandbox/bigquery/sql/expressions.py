@@ -249,8 +249,9 @@ class ExpressionCompiler:
     def _boolean(self, node: exp.Expr, scope: Scope, operator: str) -> Expr:
         made = self.expr(node, scope)
         if made.type != BOOL and not made.untyped_null:
-            raise invalid_query(f"No matching signature for operator {operator} for argument types:"
-                                f" {made.type}")
+            raise invalid_query(
+                f"No matching signature for operator {operator} for argument types: {made.type}"
+            )
         return coerce(made, BOOL)
 
     def _compare(self, node: exp.Expr, scope: Scope) -> Expr:
@@ -260,8 +261,11 @@ class ExpressionCompiler:
         (left, right), kind = unify(both, what=f"operator {sign}")
         check_comparable(kind, sign)
         made = combine(f"({left.sql} {sign} {right.sql})", BOOL, [left, right])
-        return made if sign == "<>" else replace(made, prunes=_pruned(both[0], both[1:]) or
-                                                 _pruned(both[1], both[:1]))
+        return (
+            made
+            if sign == "<>"
+            else replace(made, prunes=_pruned(both[0], both[1:]) or _pruned(both[1], both[:1]))
+        )
 
     def _distinct(self, node: exp.Expr, scope: Scope) -> Expr:
         word = "IS NOT DISTINCT FROM" if isinstance(node, exp.NullSafeEQ) else "IS DISTINCT FROM"
@@ -296,8 +300,13 @@ class ExpressionCompiler:
         both = [self.expr(node.this, scope), self.expr(node.expression, scope)]
         (value, pattern), kind = unify(both, what="operator LIKE")
         if kind != STRING:
-            raise not_implemented(f"LIKE on {kind}") if kind == BYTES else invalid_query(
-                f"No matching signature for operator LIKE for argument types: {kind}, {kind}")
+            raise (
+                not_implemented(f"LIKE on {kind}")
+                if kind == BYTES
+                else invalid_query(
+                    f"No matching signature for operator LIKE for argument types: {kind}, {kind}"
+                )
+            )
         plain = pattern.is_literal and "\\" not in (pattern.literal or "")
         escape = "" if plain else " ESCAPE '\\'"
         return combine(f"({value.sql} LIKE {pattern.sql}{escape})", BOOL, [value, pattern])
@@ -306,8 +315,9 @@ class ExpressionCompiler:
         both = [self.expr(node.this, scope), self.expr(node.expression, scope)]
         (left, right), kind = unify(both, what="operator ||")
         if kind.kind not in {"STRING", "BYTES", "ARRAY"}:
-            raise invalid_query("No matching signature for operator || for argument types:"
-                                f" {kind}, {kind}")
+            raise invalid_query(
+                f"No matching signature for operator || for argument types: {kind}, {kind}"
+            )
         if kind.element is not None:
             sql = f"array_join({left.sql}, {right.sql})"
         else:
@@ -331,12 +341,16 @@ class ExpressionCompiler:
     def _in_unnest(self, value: Expr, node: exp.Expr, scope: Scope) -> Expr:
         values = self.expr(node.expressions[0], scope)
         if values.type.element is None:
-            raise invalid_query(f"Values referenced in UNNEST must be arrays. UNNEST contains"
-                                f" expression of type {values.type}")
+            raise invalid_query(
+                f"Values referenced in UNNEST must be arrays. UNNEST contains"
+                f" expression of type {values.type}"
+            )
         element = values.type.element
         if values.is_literal:
-            items = [literal(one, element, is_parameter=values.is_parameter)
-                     for one in values.literal or ()]
+            items = [
+                literal(one, element, is_parameter=values.is_parameter)
+                for one in values.literal or ()
+            ]
             if not items:
                 return replace(combine("FALSE", BOOL, [value]), prunes=value.origins)
             (value, *items), _ = unify([value, *items], what="operator IN UNNEST")
@@ -354,8 +368,10 @@ class ExpressionCompiler:
     def _scalar_subquery(self, node: exp.Expr, scope: Scope) -> Expr:
         made = self.queries.subquery(node, scope)
         if len(made.columns) != 1:
-            raise invalid_query("Scalar subquery cannot have more than one column unless using"
-                                " SELECT AS STRUCT to build STRUCT values")
+            raise invalid_query(
+                "Scalar subquery cannot have more than one column unless using"
+                " SELECT AS STRUCT to build STRUCT values"
+            )
         return Expr(f"({made.sql})", made.columns[0].type, free=made.outer, constant=False)
 
     # --- constructors and calls -------------------------------------------------------------
@@ -381,8 +397,14 @@ class ExpressionCompiler:
             return arrays.typed_struct(self, inner.expressions, kind, scope)
         value = self.expr(inner, scope)
         form = node.args.get("format")
-        return cast(value, kind, safe=isinstance(node, exp.TryCast), limits=limits,
-                    form=None if form is None else self.expr(form, scope), exact=self.exact)
+        return cast(
+            value,
+            kind,
+            safe=isinstance(node, exp.TryCast),
+            limits=limits,
+            form=None if form is None else self.expr(form, scope),
+            exact=self.exact,
+        )
 
     def _call(self, node: exp.Expr, scope: Scope) -> Expr:
         return self.call(str(node.this), node.expressions, scope)
@@ -397,16 +419,15 @@ class ExpressionCompiler:
         arguments = [node.this] if node.this is not None else []
         return self.call(name, arguments, scope)
 
-    def call(
-        self, name: str, nodes: list[exp.Expr], scope: Scope, *, safe: bool = False
-    ) -> Expr:
+    def call(self, name: str, nodes: list[exp.Expr], scope: Scope, *, safe: bool = False) -> Expr:
         """A function call, aggregate or scalar."""
         made = Call(name.upper(), tuple(nodes), scope, self, safe)
         if made.name in aggregates.AGGREGATES:
             return aggregates.aggregate(made)
         if made.name in windows.WINDOW_ONLY:
-            raise invalid_query(f"Analytic function {made.name} cannot be called without an OVER"
-                                " clause")
+            raise invalid_query(
+                f"Analytic function {made.name} cannot be called without an OVER clause"
+            )
         result = compile_call(made)
         if made.name in _MONOTONE and nodes:
             first, *others = made.args() if made.name != "TIMESTAMP_TRUNC" else [made.arg(0)]

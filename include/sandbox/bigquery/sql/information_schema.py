@@ -30,23 +30,34 @@ Columns = tuple[tuple[str, SqlType], ...]
 
 
 def _columns(listed: str) -> Columns:
-    return tuple((word.partition(":")[0], SIMPLE[word.partition(":")[2] or "STRING"])
-                 for word in listed.split())
+    return tuple(
+        (word.partition(":")[0], SIMPLE[word.partition(":")[2] or "STRING"])
+        for word in listed.split()
+    )
 
 
-_TABLES = _columns("table_catalog table_schema table_name table_type is_insertable_into is_typed"
-                   " creation_time:TIMESTAMP ddl")
-_COLUMNS = _columns("table_catalog table_schema table_name column_name ordinal_position:INT64"
-                    " is_nullable data_type is_generated is_hidden is_system_defined"
-                    " is_partitioning_column clustering_ordinal_position:INT64 column_default")
-_PATHS = _columns("table_catalog table_schema table_name column_name field_path data_type"
-                  " description")
-_VIEWS = _columns("table_catalog table_schema table_name view_definition check_option"
-                  " use_standard_sql")
-_PARTITIONS = _columns("table_catalog table_schema table_name partition_id total_rows:INT64"
-                       " total_logical_bytes:INT64 last_modified_time:TIMESTAMP storage_tier")
-_SCHEMATA = _columns("catalog_name schema_name location creation_time:TIMESTAMP"
-                     " last_modified_time:TIMESTAMP")
+_TABLES = _columns(
+    "table_catalog table_schema table_name table_type is_insertable_into is_typed"
+    " creation_time:TIMESTAMP ddl"
+)
+_COLUMNS = _columns(
+    "table_catalog table_schema table_name column_name ordinal_position:INT64"
+    " is_nullable data_type is_generated is_hidden is_system_defined"
+    " is_partitioning_column clustering_ordinal_position:INT64 column_default"
+)
+_PATHS = _columns(
+    "table_catalog table_schema table_name column_name field_path data_type description"
+)
+_VIEWS = _columns(
+    "table_catalog table_schema table_name view_definition check_option use_standard_sql"
+)
+_PARTITIONS = _columns(
+    "table_catalog table_schema table_name partition_id total_rows:INT64"
+    " total_logical_bytes:INT64 last_modified_time:TIMESTAMP storage_tier"
+)
+_SCHEMATA = _columns(
+    "catalog_name schema_name location creation_time:TIMESTAMP last_modified_time:TIMESTAMP"
+)
 
 
 def view_sql(context: Context, parts: list[str]) -> tuple[str, Columns]:
@@ -58,8 +69,9 @@ def view_sql(context: Context, parts: list[str]) -> tuple[str, Columns]:
     """
     view = parts[-1].partition(".")[2].upper()
     if view == "SCHEMATA":
-        project = parts[0] if len(parts) > 1 and not parts[0].startswith("region-") \
-            else context.project
+        project = (
+            parts[0] if len(parts) > 1 and not parts[0].startswith("region-") else context.project
+        )
         found = [meta for key, meta in context.snapshot.datasets.items() if key[0] == project]
         return _rows(_SCHEMATA, (_schema_row(one) for one in found)), _SCHEMATA
     if view not in _MAKERS:
@@ -87,28 +99,43 @@ def _dataset(context: Context, parts: list[str], view: str) -> tuple[str, str]:
 
 def _rows(columns: Columns, rows: Iterable[tuple[Any, ...]]) -> str:
     made = [
-        "(" + ", ".join(literal_sql(value, kind) for value, (_, kind) in
-                        zip(row, columns, strict=True)) + ")"
+        "("
+        + ", ".join(literal_sql(value, kind) for value, (_, kind) in zip(row, columns, strict=True))
+        + ")"
         for row in rows
     ]
     names = ", ".join(f"c{index}" for index in range(1, len(columns) + 1))
     if not made:
-        nulls = ", ".join(f"CAST(NULL AS {kind.duck}) AS c{index}"
-                          for index, (_, kind) in enumerate(columns, 1))
+        nulls = ", ".join(
+            f"CAST(NULL AS {kind.duck}) AS c{index}" for index, (_, kind) in enumerate(columns, 1)
+        )
         return f"SELECT {nulls} WHERE FALSE"
     return f"SELECT {names} FROM (VALUES {', '.join(made)}) AS v({names})"
 
 
 def _schema_row(meta: DatasetMeta) -> tuple[Any, ...]:
-    return (meta.project, meta.dataset, meta.location, meta.created_ms * 1000,
-            meta.modified_ms * 1000)
+    return (
+        meta.project,
+        meta.dataset,
+        meta.location,
+        meta.created_ms * 1000,
+        meta.modified_ms * 1000,
+    )
 
 
 def _table_rows(_: Context, meta: TableMeta) -> Iterator[tuple[Any, ...]]:
     ref = meta.ref
     kind = "VIEW" if meta.is_view else "BASE TABLE"
-    yield (ref.project, ref.dataset, ref.table, kind, "NO" if meta.is_view else "YES", "NO",
-           meta.created_ms * 1000, None)
+    yield (
+        ref.project,
+        ref.dataset,
+        ref.table,
+        kind,
+        "NO" if meta.is_view else "YES",
+        "NO",
+        meta.created_ms * 1000,
+        None,
+    )
 
 
 def _view_rows(_: Context, meta: TableMeta) -> Iterator[tuple[Any, ...]]:
@@ -134,9 +161,21 @@ def _column_rows(context: Context, meta: TableMeta) -> Iterator[tuple[Any, ...]]
     partition = (meta.partition_field or "").lower()
     for position, field in enumerate(_fields(context, meta), start=1):
         name = field.name.lower()
-        yield (ref.project, ref.dataset, ref.table, field.name, position,
-               "NO" if field.mode == "REQUIRED" else "YES", type_text(field), "NEVER", "NO", "NO",
-               "YES" if name == partition else "NO", clustered.get(name), "NULL")
+        yield (
+            ref.project,
+            ref.dataset,
+            ref.table,
+            field.name,
+            position,
+            "NO" if field.mode == "REQUIRED" else "YES",
+            type_text(field),
+            "NEVER",
+            "NO",
+            "NO",
+            "YES" if name == partition else "NO",
+            clustered.get(name),
+            "NULL",
+        )
 
 
 def _path_rows(context: Context, meta: TableMeta) -> Iterator[tuple[Any, ...]]:
@@ -144,9 +183,7 @@ def _path_rows(context: Context, meta: TableMeta) -> Iterator[tuple[Any, ...]]:
         yield from _paths(meta, field.name, "", field)
 
 
-def _paths(
-    meta: TableMeta, column: str, prefix: str, field: Field
-) -> Iterator[tuple[Any, ...]]:
+def _paths(meta: TableMeta, column: str, prefix: str, field: Field) -> Iterator[tuple[Any, ...]]:
     ref, path = meta.ref, f"{prefix}{field.name}"
     yield (ref.project, ref.dataset, ref.table, column, path, type_text(field), field.description)
     for child in field.fields:
@@ -161,7 +198,9 @@ def type_text(field: Field) -> str:
         made = f"STRUCT<{inner}>"
     else:
         made = str(kind.element or kind)
-        limits = [one for one in (field.max_length, field.precision, field.scale) if one is not None]
+        limits = [
+            one for one in (field.max_length, field.precision, field.scale) if one is not None
+        ]
         made += f"({', '.join(str(one) for one in limits)})" if limits else ""
     return f"ARRAY<{made}>" if field.mode == "REPEATED" else made
 
@@ -177,18 +216,21 @@ def _partitions_sql(metas: list[TableMeta]) -> str:
 def _partitions_of(meta: TableMeta) -> str:
     ref = meta.ref
     key = "partition_id"
-    counted = (f"SELECT {partition_id_sql(meta)} AS {key}, count(*) AS n"
-               f" FROM data.{quote(meta.physical)} GROUP BY 1")
-    written = (f"SELECT {key}, modified FROM meta.partitions"
-               f" WHERE physical = {text(meta.physical)}")
+    counted = (
+        f"SELECT {partition_id_sql(meta)} AS {key}, count(*) AS n"
+        f" FROM data.{quote(meta.physical)} GROUP BY 1"
+    )
+    written = f"SELECT {key}, modified FROM meta.partitions WHERE physical = {text(meta.physical)}"
     width = sum(8 for _ in meta.schema.fields)
     shown = f"nullif(coalesce(r.{key}, p.{key}), '')"
     # A partition emptied by its last write has no rows and is not listed, as in BigQuery.
-    return (f"SELECT {text(ref.project)} AS c1, {text(ref.dataset)} AS c2, {text(ref.table)} AS c3,"
-            f" {shown} AS c4, CAST(r.n AS BIGINT) AS c5, CAST(r.n * {width} AS BIGINT) AS c6,"
-            f" coalesce(p.modified, make_timestamptz({meta.created_ms * 1000})) AS c7,"
-            f" 'ACTIVE' AS c8 FROM ({counted}) AS r LEFT JOIN ({written}) AS p"
-            f" ON r.{key} = p.{key}")
+    return (
+        f"SELECT {text(ref.project)} AS c1, {text(ref.dataset)} AS c2, {text(ref.table)} AS c3,"
+        f" {shown} AS c4, CAST(r.n AS BIGINT) AS c5, CAST(r.n * {width} AS BIGINT) AS c6,"
+        f" coalesce(p.modified, make_timestamptz({meta.created_ms * 1000})) AS c7,"
+        f" 'ACTIVE' AS c8 FROM ({counted}) AS r LEFT JOIN ({written}) AS p"
+        f" ON r.{key} = p.{key}"
+    )
 
 
 _MAKERS = {

@@ -53,8 +53,11 @@ def arithmetic(sign: str, left: Expr, right: Expr, *, exact: bool, safe: bool = 
         return folded
     if kind == NUMERIC:
         sql = _numeric(sign, left, right, exact=exact or safe)
-        return combine(f"TRY({sql})" if safe and sign in "+-" else sql, kind, [left, right]) \
-            if not safe else combine(_safe_numeric(sign, one, other), kind, [one, other])
+        return (
+            combine(f"TRY({sql})" if safe and sign in "+-" else sql, kind, [left, right])
+            if not safe
+            else combine(_safe_numeric(sign, one, other), kind, [one, other])
+        )
     return combine(_SQL[kind.kind](sign, one.sql, other.sql, safe), kind, [one, other])
 
 
@@ -72,8 +75,10 @@ def _result_type(sign: str, left: Expr, right: Expr) -> SqlType:
             best = (total, wanted)
     integers = {left.type, right.type} == {INT64}
     if best is None or not (left.type.is_number and right.type.is_number):
-        raise invalid_query(f"No matching signature for operator {sign} for argument types:"
-                            f" {left.type}, {right.type}")
+        raise invalid_query(
+            f"No matching signature for operator {sign} for argument types:"
+            f" {left.type}, {right.type}"
+        )
     return FLOAT64 if sign == "/" and integers else best[1]
 
 
@@ -83,8 +88,11 @@ def _folded(sign: str, left: Expr, right: Expr, kind: SqlType) -> Expr | None:
         return None
     if left.literal is None or right.literal is None or sign == "/":
         return None
-    value = {"+": left.literal + right.literal, "-": left.literal - right.literal,
-             "*": left.literal * right.literal}[sign]
+    value = {
+        "+": left.literal + right.literal,
+        "-": left.literal - right.literal,
+        "*": left.literal * right.literal,
+    }[sign]
     if not INT64_MIN <= value <= INT64_MAX:
         raise invalid_query(f"int64 overflow: {left.literal} {sign} {right.literal}")
     return literal(value, INT64)
@@ -129,17 +137,17 @@ def _safe_numeric(sign: str, one: Expr, other: Expr) -> str:
     return f"safe_numeric_{name}_exact({one.sql}, {other.sql})"
 
 
-def _int64(sign: str, one: str, other: str, safe: bool) -> str:  # noqa: FBT001
+def _int64(sign: str, one: str, other: str, safe: bool) -> str:
     sql = f"({one} {sign} {other})"
     return f"TRY({sql})" if safe else sql
 
 
-def _float64(sign: str, one: str, other: str, safe: bool) -> str:  # noqa: FBT001
+def _float64(sign: str, one: str, other: str, safe: bool) -> str:
     name = {"+": "add", "-": "sub", "*": "mul", "/": "div"}[sign]
     return f"{'safe_' if safe else ''}float_{name}({one}, {other})"
 
 
-def _bignumeric(sign: str, one: str, other: str, safe: bool) -> str:  # noqa: FBT001
+def _bignumeric(sign: str, one: str, other: str, safe: bool) -> str:
     name = {"+": "add", "-": "sub", "*": "mul", "/": "div"}[sign]
     return f"{'safe_' if safe else ''}big_{name}({one}, {other})"
 

@@ -81,8 +81,10 @@ class FromCompiler:
         if using is None and condition is None:
             if side or kind == "INNER":
                 if not isinstance(node.this, exp.Unnest) or side in {"RIGHT", "FULL"}:
-                    raise invalid_query(f"{side or 'INNER'} JOIN must have an immediately following"
-                                        " ON or USING clause")
+                    raise invalid_query(
+                        f"{side or 'INNER'} JOIN must have an immediately following"
+                        " ON or USING clause"
+                    )
                 scope.relations.extend(item.relations)
                 word = "LEFT JOIN" if side else "JOIN"
                 return f"{left} {word} {item.sql} ON TRUE"
@@ -108,13 +110,17 @@ class FromCompiler:
                 instance = self.context.instances[number]
                 instance.filtered = True
                 if made.free and all(
-                    one.startswith(f'{quote(instance.alias)}.') for one in made.free
+                    one.startswith(f"{quote(instance.alias)}.") for one in made.free
                 ):
                     instance.filters.append(made.sql)
         return " AND ".join(parts)
 
     def _using(
-        self, names: list[exp.Expr], before: list[Relation], item: FromItem, side: str,
+        self,
+        names: list[exp.Expr],
+        before: list[Relation],
+        item: FromItem,
+        side: str,
         scope: Scope,
     ) -> str:
         parts = []
@@ -125,7 +131,8 @@ class FromCompiler:
             (one, other), kind = unify(both, what=f"JOIN USING {name}")
             parts.append(f"{one.sql} = {other.sql}")
             sql = {"RIGHT": other.sql, "FULL": f"coalesce({one.sql}, {other.sql})"}.get(
-                side, one.sql)
+                side, one.sql
+            )
             origins = right.origins if side == "RIGHT" else left.origins
             scope.merged[name.lower()] = Column(name, kind, sql, origins=origins)
         return " AND ".join(parts)
@@ -160,8 +167,12 @@ class FromCompiler:
         joins = node.args.get("joins") or []
         if not joins:
             return item
-        inner = Scope(relations=list(item.relations), parent=scope.parent,
-                      windows=scope.windows, outer=scope.outer)
+        inner = Scope(
+            relations=list(item.relations),
+            parent=scope.parent,
+            windows=scope.windows,
+            outer=scope.outer,
+        )
         sql = self.joined(item.sql, joins, inner)
         return FromItem(f"({sql})", tuple(inner.relations), tuple(inner.merged.items()))
 
@@ -211,7 +222,9 @@ class FromCompiler:
         partition = partition_column(meta)
         columns = [
             Column(
-                field.name, of_field(field), f"{quote(alias)}.{quote(field.name)}",
+                field.name,
+                of_field(field),
+                f"{quote(alias)}.{quote(field.name)}",
                 origins=frozenset((number,))
                 if partition is not None and field.name.lower() == partition.lower()
                 else frozenset(),
@@ -230,13 +243,19 @@ class FromCompiler:
         """A compiled query as a relation."""
         alias = self.context.alias()
         columns = tuple(
-            Column(one.name, one.type, f"{quote(alias)}.{quote(made.stored(index))}",
-                   origins=one.origins)
+            Column(
+                one.name,
+                one.type,
+                f"{quote(alias)}.{quote(made.stored(index))}",
+                origins=one.origins,
+            )
             for index, one in enumerate(made.columns)
         )
         if made.value_table:
-            return FromItem(f"({made.sql}) AS {quote(alias)}",
-                            (_value_relation(name, columns[0].type, columns[0].sql),))
+            return FromItem(
+                f"({made.sql}) AS {quote(alias)}",
+                (_value_relation(name, columns[0].type, columns[0].sql),),
+            )
         sql = f"({made.sql})" if made.cte is None else quote(made.cte)
         return FromItem(f"{sql} AS {quote(alias)}", (Relation(name, columns),))
 
@@ -272,8 +291,10 @@ class FromCompiler:
 
     def _unnest_value(self, value: Expr, name: str | None, offset: str | None) -> FromItem:
         if value.type.element is None:
-            raise invalid_query("Values referenced in UNNEST must be arrays. UNNEST contains"
-                                f" expression of type {value.type}")
+            raise invalid_query(
+                "Values referenced in UNNEST must be arrays. UNNEST contains"
+                f" expression of type {value.type}"
+            )
         alias = self.context.alias()
         sql = f"unnest({value.sql}) AS v"
         relations = [_value_relation(name, value.type.element, f"{quote(alias)}.v")]
@@ -300,8 +321,13 @@ def _ingestion_columns(alias: str, number: int) -> list[Column]:
     origins = frozenset((number,))
     return [
         Column(INGESTION_COLUMN, TIMESTAMP, sql, origins=origins, hidden=True),
-        Column("_PARTITIONDATE", DATE, f"CAST(CAST({sql} AS TIMESTAMP) AS DATE)",
-               origins=origins, hidden=True),
+        Column(
+            "_PARTITIONDATE",
+            DATE,
+            f"CAST(CAST({sql} AS TIMESTAMP) AS DATE)",
+            origins=origins,
+            hidden=True,
+        ),
     ]
 
 

@@ -29,8 +29,14 @@ class Column:
 
     def expr(self) -> Expr:
         """A reference to it."""
-        return Expr(self.sql, self.type, free=frozenset((self.sql,)), origins=self.origins,
-                    constant=False, name=self.name)
+        return Expr(
+            self.sql,
+            self.type,
+            free=frozenset((self.sql,)),
+            origins=self.origins,
+            constant=False,
+            name=self.name,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +219,13 @@ def _field(base: Expr, name: str) -> Expr:
     if base.type.kind == "JSON":
         path = "$." + '"' + name.replace('"', '\\"') + '"'
         return replace(
-            combine(f"json_extract({base.sql}, '{path.replace(chr(39), chr(39) * 2)}')",
-                    base.type, [base]), name=name)
+            combine(
+                f"json_extract({base.sql}, '{path.replace(chr(39), chr(39) * 2)}')",
+                base.type,
+                [base],
+            ),
+            name=name,
+        )
     if base.type.element is not None:
         raise invalid_query(f"Cannot access field {name} on a value with type {base.type}")
     if base.type.kind != "STRUCT":
@@ -230,6 +241,7 @@ def _field(base: Expr, name: str) -> Expr:
     if len(matching) > 1:
         raise invalid_query(f"Struct field name {name} is ambiguous")
     stored, kind = matching[0]
-    made = combine(f"struct_extract({base.sql}, '{stored.replace(chr(39), chr(39) * 2)}')", kind,
-                   [base])
+    made = combine(
+        f"struct_extract({base.sql}, '{stored.replace(chr(39), chr(39) * 2)}')", kind, [base]
+    )
     return replace(made, name=name)

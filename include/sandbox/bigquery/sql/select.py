@@ -21,8 +21,21 @@ from sandbox.bigquery.sql.selectlist import Item, SelectList
 from sandbox.bigquery.sql.types import BOOL, INT64, SqlType, array, quote, struct
 
 _SELECT_ARGS = (
-    "expressions", "kind", "distinct", "from_", "joins", "where", "group", "having", "qualify",
-    "windows", "order", "limit", "offset", "with_", "operation_modifiers",
+    "expressions",
+    "kind",
+    "distinct",
+    "from_",
+    "joins",
+    "where",
+    "group",
+    "having",
+    "qualify",
+    "windows",
+    "order",
+    "limit",
+    "offset",
+    "with_",
+    "operation_modifiers",
 )
 
 
@@ -144,9 +157,7 @@ class QueryCompiler:
         parts.append(self._limit(node))
         return Query("".join(parts), columns, frozenset(scope.outer), bool(node.args.get("kind")))
 
-    def _shaped(
-        self, node: exp.Select, items: list[Item]
-    ) -> tuple[tuple[Output, ...], list[str]]:
+    def _shaped(self, node: exp.Select, items: list[Item]) -> tuple[tuple[Output, ...], list[str]]:
         """The output columns; AS STRUCT makes one of them, AS VALUE takes the only one."""
         kind = str(node.args.get("kind") or "").upper()
         if not kind:
@@ -196,15 +207,18 @@ class QueryCompiler:
         sides = [self.query(node.this, parent=parent), self.query(node.expression, parent=parent)]
         left, right = sides
         if len(left.columns) != len(right.columns):
-            raise invalid_query(f"Queries in {word} have mismatched column count; query 1 has"
-                                f" {len(left.columns)} columns, query 2 has {len(right.columns)}"
-                                " columns")
+            raise invalid_query(
+                f"Queries in {word} have mismatched column count; query 1 has"
+                f" {len(left.columns)} columns, query 2 has {len(right.columns)}"
+                " columns"
+            )
         columns = []
         for index, (one, other) in enumerate(zip(left.columns, right.columns, strict=True)):
             kind = common_type([_as_part(one), _as_part(other)])
             if kind is None:
-                raise invalid_query(f"Column {index + 1} in {word} has incompatible types:"
-                                    f" {one.type}, {other.type}")
+                raise invalid_query(
+                    f"Column {index + 1} in {word} has incompatible types: {one.type}, {other.type}"
+                )
             if distinct:
                 check_comparable(kind, word)
             columns.append(Output(one.name, kind, one.origins | other.origins))
@@ -220,7 +234,7 @@ class QueryCompiler:
         item = self.sources.derived(made, None)
         scope = Scope(relations=list(item.relations))
         parts = []
-        for one in (node.args["order"].expressions if node.args.get("order") else []):
+        for one in node.args["order"].expressions if node.args.get("order") else []:
             if isinstance(one.this, exp.Literal) and not one.this.is_string:
                 value = f"c{int(one.this.this)}"
             else:
@@ -247,8 +261,10 @@ class QueryCompiler:
             raise invalid_query("Subquery of type IN must have only one output column")
         kind = common_type([value, Expr("x", made.columns[0].type)])
         if kind is None:
-            raise invalid_query("Cannot execute IN subquery with uncomparable types"
-                                f" {value.type} and {made.columns[0].type}")
+            raise invalid_query(
+                "Cannot execute IN subquery with uncomparable types"
+                f" {value.type} and {made.columns[0].type}"
+            )
         check_comparable(kind, "IN")
         item = self.sources.derived(made, None)
         column = item.relations[0].columns[0]
@@ -257,15 +273,23 @@ class QueryCompiler:
             from sandbox.bigquery.sql.coerce import coerce
 
             value = coerce(value, kind)
-        return Expr(f"({value.sql} IN ({inner}))", BOOL, free=value.free | made.outer,
-                    aggregates=value.aggregates, windows=value.windows, constant=False)
+        return Expr(
+            f"({value.sql} IN ({inner}))",
+            BOOL,
+            free=value.free | made.outer,
+            aggregates=value.aggregates,
+            windows=value.windows,
+            constant=False,
+        )
 
     def array_subquery(self, node: exp.Expr, scope: Scope) -> Expr:
         """`ARRAY(SELECT …)`: the rows in the subquery's order, empty when there are none."""
         made = self.subquery(node, scope)
         if len(made.columns) != 1:
-            raise invalid_query("ARRAY subquery cannot have more than one column unless using"
-                                " SELECT AS STRUCT to build STRUCT values")
+            raise invalid_query(
+                "ARRAY subquery cannot have more than one column unless using"
+                " SELECT AS STRUCT to build STRUCT values"
+            )
         kind = array(made.columns[0].type)
         sql = f"coalesce((SELECT list(c1) FROM ({made.sql}) AS a), CAST([] AS {kind.duck}))"
         return Expr(sql, kind, free=made.outer, constant=False)

@@ -28,9 +28,7 @@ class Item:
 class SelectList:
     """Compiles the parts of one SELECT that see the FROM clause and each other's aliases."""
 
-    def __init__(
-        self, expressions: ExpressionCompiler, node: exp.Select, scope: Scope
-    ) -> None:
+    def __init__(self, expressions: ExpressionCompiler, node: exp.Select, scope: Scope) -> None:
         self._expressions = expressions
         self._node = node
         self._scope = scope
@@ -45,8 +43,10 @@ class SelectList:
             self._keys = grouping
             self._scope.group_keys = {one.sql: one for one in grouping}
         items = [item for node in raw for item in self._expand(node)]
-        grouped = grouping is not None or self._node.args.get("having") is not None or any(
-            one.expr.aggregates for one in items
+        grouped = (
+            grouping is not None
+            or self._node.args.get("having") is not None
+            or any(one.expr.aggregates for one in items)
         )
         if grouped and self._scope.group_keys is None:
             self._scope.group_keys = {}
@@ -63,8 +63,10 @@ class SelectList:
         loose = [one for one in made.free if one in own and one not in keys]
         if loose:
             name = self._column_name(sorted(loose)[0])
-            raise invalid_query(f"{where} expression references column {name} which is neither"
-                                " grouped nor aggregated")
+            raise invalid_query(
+                f"{where} expression references column {name} which is neither"
+                " grouped nor aggregated"
+            )
 
     def _column_name(self, sql: str) -> str:
         for relation in self._scope.relations:
@@ -102,8 +104,11 @@ class SelectList:
     def _star(self, node: exp.Expr, items: list[Item]) -> list[Item]:
         refuse_extra(node, "except_", "replace")
         if not items:
-            raise invalid_query("SELECT * must have a FROM clause" if not self._scope.relations
-                                else "SELECT * expands to no columns")
+            raise invalid_query(
+                "SELECT * must have a FROM clause"
+                if not self._scope.relations
+                else "SELECT * expands to no columns"
+            )
         dropped = {one.name.lower() for one in node.args.get("except_") or []}
         known = {one.name.lower() for one in items if one.name}
         for name in dropped - known:
@@ -117,9 +122,7 @@ class SelectList:
         kept = [one for one in items if (one.name or "").lower() not in dropped]
         if not kept:
             raise invalid_query("SELECT * EXCEPT list removes all columns")
-        return [
-            Item(one.name, replaced.get((one.name or "").lower(), one.expr)) for one in kept
-        ]
+        return [Item(one.name, replaced.get((one.name or "").lower(), one.expr)) for one in kept]
 
     # --- GROUP BY ---------------------------------------------------------------------------
 
@@ -192,8 +195,10 @@ class SelectList:
             clause.this, self._aliased("QUALIFY clause", windows=True)
         )
         if not made.windows and not any(one.expr.windows for one in self._items):
-            raise invalid_query("The QUALIFY clause requires analytic function to be present in the"
-                                " QUALIFY clause or the SELECT list.")
+            raise invalid_query(
+                "The QUALIFY clause requires analytic function to be present in the"
+                " QUALIFY clause or the SELECT list."
+            )
         self._check_grouped(made, "QUALIFY clause")
         return f" QUALIFY {made.sql}"
 
@@ -227,8 +232,10 @@ class SelectList:
             if one.expr.sql == made.sql:
                 return str(index)
         if self._node.args.get("distinct") is not None:
-            raise invalid_query("ORDER BY clause expression references a column which is not"
-                                " visible after SELECT DISTINCT")
+            raise invalid_query(
+                "ORDER BY clause expression references a column which is not"
+                " visible after SELECT DISTINCT"
+            )
         # A constant key orders nothing, and DuckDB would read a number as an ordinal.
         return f"({made.sql})"
 

@@ -124,8 +124,9 @@ ALIASES = {
 def array(element: SqlType) -> SqlType:
     """ARRAY<element>; arrays of arrays do not exist in BigQuery."""
     if element.kind == "ARRAY":
-        raise invalid_query("Cannot construct array with element type ARRAY because nested arrays"
-                            " are not supported")
+        raise invalid_query(
+            "Cannot construct array with element type ARRAY because nested arrays are not supported"
+        )
     return SqlType("ARRAY", element=element)
 
 

@@ -59,8 +59,13 @@ class Arguments:
 
     def refuse(self, name: str, *parts: str) -> None:
         """Refuse modifiers that the function does not take."""
-        written = {"DISTINCT": self.distinct, "NULLS": self.nulls, "ORDER BY": self.order,
-                   "LIMIT": self.limit is not None, "HAVING": self.having is not None}
+        written = {
+            "DISTINCT": self.distinct,
+            "NULLS": self.nulls,
+            "ORDER BY": self.order,
+            "LIMIT": self.limit is not None,
+            "HAVING": self.having is not None,
+        }
         for part in parts:
             if written[part]:
                 raise invalid_query(f"{part} is not supported in arguments to function {name}")
@@ -90,8 +95,9 @@ def _strip(node: exp.Expr, made: Arguments, call: Call, scope: Scope) -> exp.Exp
             made.limit = int(value.literal if value.is_literal else -1)
             node = node.this
         elif isinstance(node, exp.Order):
-            keys = [call.compiler.expr(one.this, scope).sql + direction(one)
-                    for one in node.expressions]
+            keys = [
+                call.compiler.expr(one.this, scope).sql + direction(one) for one in node.expressions
+            ]
             made.order = f" ORDER BY {', '.join(keys)}"
             node = node.this
         elif isinstance(node, exp.IgnoreNulls | exp.RespectNulls):
@@ -112,8 +118,13 @@ def aggregate(call: Call, *, over: str = "", parts: tuple[Expr, ...] = ()) -> Ex
         raise invalid_query(f"Aggregate function {call.name} not allowed in {scope.where}")
     inner = replace(scope, aliases={})
     if not over:
-        inner = replace(inner, group_keys=None, allow_aggregates=False, allow_windows=False,
-                        where="an aggregate function argument")
+        inner = replace(
+            inner,
+            group_keys=None,
+            allow_aggregates=False,
+            allow_windows=False,
+            where="an aggregate function argument",
+        )
     if call.safe:
         raise not_implemented(f"SAFE.{call.name}")
     given = read_arguments(call, inner, over=over)
@@ -132,8 +143,10 @@ Made = tuple[str, SqlType]
 
 def _one(call: Call, given: Arguments) -> Expr:
     if len(given.values) != 1:
-        raise invalid_query(f"Number of arguments does not match for aggregate function"
-                            f" {call.name}: 1 expected, {len(given.values)} given")
+        raise invalid_query(
+            f"Number of arguments does not match for aggregate function"
+            f" {call.name}: 1 expected, {len(given.values)} given"
+        )
     return given.values[0]
 
 
@@ -219,8 +232,9 @@ def _array_agg(call: Call, given: Arguments) -> Made:
     given.refuse("ARRAY_AGG", "HAVING")
     value = _one(call, given)
     if value.type.element is not None:
-        raise invalid_query("The argument to ARRAY_AGG must not be an array type but was"
-                            f" {value.type}")
+        raise invalid_query(
+            f"The argument to ARRAY_AGG must not be an array type but was {value.type}"
+        )
     where = f"{value.sql} IS NOT NULL" if given.nulls == "IGNORE" else ""
     made = given.call("list", value.sql, order=given.order, where=where)
     return _limited(made, given), array(value.type)
@@ -266,8 +280,12 @@ def _approx_count(call: Call, given: Arguments) -> Made:
 
 def _statistic(call: Call, given: Arguments) -> Made:
     given.refuse(call.name, "NULLS", "ORDER BY", "LIMIT", "HAVING")
-    names = {"STDDEV": "stddev_samp", "VARIANCE": "var_samp", "COVAR_POP": "covar_pop",
-             "COVAR_SAMP": "covar_samp"}
+    names = {
+        "STDDEV": "stddev_samp",
+        "VARIANCE": "var_samp",
+        "COVAR_POP": "covar_pop",
+        "COVAR_SAMP": "covar_samp",
+    }
     values = [coerce(one, FLOAT64) for one in given.values]
     if len(values) != (2 if call.name in {"CORR", "COVAR_POP", "COVAR_SAMP"} else 1):
         raise call.mismatch(values)

@@ -31,18 +31,19 @@ from sandbox.bigquery.sql.types import (
 if TYPE_CHECKING:
     from sandbox.bigquery.sql.scope import Scope
 
-define({
-    "ARRAY_TO_STRING": "ARRAY<STRING>, STRING, STRING? -> STRING: array_text({0}, {1}, {2})",
-    "GENERATE_ARRAY": "INT64, INT64, INT64? -> ARRAY<INT64>:"
-                      " number_range({0}, {1}, coalesce({2}, 1))",
-})
+define(
+    {
+        "ARRAY_TO_STRING": "ARRAY<STRING>, STRING, STRING? -> STRING: array_text({0}, {1}, {2})",
+        "GENERATE_ARRAY": "INT64, INT64, INT64? -> ARRAY<INT64>:"
+        " number_range({0}, {1}, coalesce({2}, 1))",
+    }
+)
 
 
 def struct_sql(kind: SqlType, parts: Sequence[Expr]) -> str:
     """The DuckDB struct of these values."""
     fields = ", ".join(
-        f"{quote(name)} := {one.sql}"
-        for name, one in zip(stored_names(kind), parts, strict=True)
+        f"{quote(name)} := {one.sql}" for name, one in zip(stored_names(kind), parts, strict=True)
     )
     return f"struct_pack({fields})"
 
@@ -67,8 +68,10 @@ def typed_struct(
 ) -> Expr:
     """STRUCT<a INT64, b STRING>(1, 'x')."""
     if len(nodes) != len(kind.fields):
-        raise invalid_query(f"STRUCT type has {len(kind.fields)} fields but constructor call has"
-                            f" {len(nodes)} fields")
+        raise invalid_query(
+            f"STRUCT type has {len(kind.fields)} fields but constructor call has"
+            f" {len(nodes)} fields"
+        )
     parts = [
         coerce(compiler.expr(node, scope), one)
         for node, (_, one) in zip(nodes, kind.fields, strict=True)
@@ -105,8 +108,9 @@ def subscript(compiler: Compiler, node: exp.Expr, scope: Scope) -> Expr:
             sql = f"json_nth({base.sql}, {index.sql})"
         return combine(sql, base.type, [base, index])
     if base.type.element is None:
-        raise invalid_query(f"Element access using [] is not supported on values of type"
-                            f" {base.type}")
+        raise invalid_query(
+            f"Element access using [] is not supported on values of type {base.type}"
+        )
     index = coerce(index, INT64)
     first = 1 if node.args.get("offset") == 1 else 0
     shift = f"({index.sql} + 1)" if first == 0 else index.sql
@@ -186,8 +190,10 @@ def generate_moments(call: Call) -> Expr:
         parts.append(interval)
     sql = f"generate_series({first.sql}, {last.sql}, {step})"
     if kind == DATE:
-        sql = (f"list_transform(generate_series(CAST({first.sql} AS TIMESTAMP),"
-               f" CAST({last.sql} AS TIMESTAMP), {step}), lambda d: CAST(d AS DATE))")
+        sql = (
+            f"list_transform(generate_series(CAST({first.sql} AS TIMESTAMP),"
+            f" CAST({last.sql} AS TIMESTAMP), {step}), lambda d: CAST(d AS DATE))"
+        )
     return combine(sql, array(kind), parts)
 
 

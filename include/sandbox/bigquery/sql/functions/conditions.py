@@ -41,8 +41,10 @@ def if_(compiler: Compiler, node: exp.Expr, scope: Scope) -> Expr:
     refuse_extra(node, "this", "true", "false")
     test = coerce(compiler.expr(node.this, scope), BOOL)
     other = node.args.get("false")
-    given = [compiler.expr(node.args["true"], scope),
-             UNTYPED_NULL if other is None else compiler.expr(other, scope)]
+    given = [
+        compiler.expr(node.args["true"], scope),
+        UNTYPED_NULL if other is None else compiler.expr(other, scope),
+    ]
     (one, two), kind = unify(given, what="function IF")
     sql = f"CASE WHEN {test.sql} THEN {one.sql} ELSE {two.sql} END"
     return combine(sql, kind, [test, one, two])

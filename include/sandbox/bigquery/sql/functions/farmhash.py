@@ -59,7 +59,9 @@ def _up_to_16(data: bytes) -> int:
         return _pair(three, four, multiplier)
     if size >= 4:
         multiplier = (_K2 + size * 2) & _MASK
-        return _pair((size + (_word(data, 0, 4) << 3)) & _MASK, _word(data, size - 4, 4), multiplier)
+        return _pair(
+            (size + (_word(data, 0, 4) << 3)) & _MASK, _word(data, size - 4, 4), multiplier
+        )
     if size > 0:
         low = data[0] + (data[size >> 1] << 8)
         high = size + (data[size - 1] << 2)

@@ -14,15 +14,19 @@ from sandbox.bigquery.sql.expr import Expr, combine
 from sandbox.bigquery.sql.functions.registry import Call, define, handler
 from sandbox.bigquery.sql.types import BOOL, FLOAT64, INT64, JSON, STRING, SqlType, array, text
 
-define({
-    "JSON_TYPE": "JSON -> STRING: json_kind({0})",
-    "BOOL": "JSON -> BOOL: json_as_bool({0})",
-    "INT64": "JSON -> INT64: json_as_int({0})",
-    "FLOAT64": "JSON -> FLOAT64: json_as_float({0})",
-    "LAX_STRING": "JSON -> STRING: json_scalar_text({0})",
-})
-_STEP = re.compile(r"""\.(?P<name>[^.\[\]'"]+)|\[(?P<index>\d+)\]|\['(?P<quoted>(?:[^'\\]|\\.)*)'\]"""
-                   r"""|\["(?P<double>(?:[^"\\]|\\.)*)"\]|\."(?P<dotted>(?:[^"\\]|\\.)*)\"""")
+define(
+    {
+        "JSON_TYPE": "JSON -> STRING: json_kind({0})",
+        "BOOL": "JSON -> BOOL: json_as_bool({0})",
+        "INT64": "JSON -> INT64: json_as_int({0})",
+        "FLOAT64": "JSON -> FLOAT64: json_as_float({0})",
+        "LAX_STRING": "JSON -> STRING: json_scalar_text({0})",
+    }
+)
+_STEP = re.compile(
+    r"""\.(?P<name>[^.\[\]'"]+)|\[(?P<index>\d+)\]|\['(?P<quoted>(?:[^'\\]|\\.)*)'\]"""
+    r"""|\["(?P<double>(?:[^"\\]|\\.)*)"\]|\."(?P<dotted>(?:[^"\\]|\\.)*)\""""
+)
 
 
 def duckdb_path(path: str) -> str:
@@ -41,8 +45,11 @@ def duckdb_path(path: str) -> str:
         if found["index"] is not None:
             made += f"[{found['index']}]"
         else:
-            name = next(found[key] for key in ("name", "quoted", "double", "dotted")
-                        if found[key] is not None)
+            name = next(
+                found[key]
+                for key in ("name", "quoted", "double", "dotted")
+                if found[key] is not None
+            )
             made += '."' + name.replace("\\'", "'").replace('"', '\\"') + '"'
         position = found.end()
     return made
@@ -127,8 +134,10 @@ def json_sql(sql: str, kind: SqlType, *, depth: int) -> str:
     if kind.element is not None:
         name = f"j{depth}"
         inner = json_sql(name, kind.element, depth=depth + 1)
-        return (f"coalesce('[' || array_to_string(list_transform({sql}, lambda {name}: {inner}),"
-                f" ',') || ']', 'null')")
+        return (
+            f"coalesce('[' || array_to_string(list_transform({sql}, lambda {name}: {inner}),"
+            f" ',') || ']', 'null')"
+        )
     if kind.kind == "STRUCT":
         from sandbox.bigquery.sql.types import stored_names
 

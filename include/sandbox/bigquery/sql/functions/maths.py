@@ -19,30 +19,32 @@ from sandbox.bigquery.sql.types import (
     SqlType,
 )
 
-define({
-    "SQRT": "FLOAT64 -> FLOAT64: sqrt_checked({0})",
-    "EXP": "FLOAT64 -> FLOAT64: float_checked(exp({0}), {0})",
-    "LN": "FLOAT64 -> FLOAT64: ln_checked({0})",
-    "LOG10": "FLOAT64 -> FLOAT64: (ln_checked({0}) * 0 + log10({0}))",
-    "LOG": [
-        "FLOAT64 -> FLOAT64: ln_checked({0})",
-        "FLOAT64, FLOAT64 -> FLOAT64: (ln_checked({0}) / ln_checked({1}))",
-    ],
-    "POW POWER": "FLOAT64, FLOAT64 -> FLOAT64: pow_checked({0}, {1})",
-    "SIN": "FLOAT64 -> FLOAT64: sin({0})",
-    "COS": "FLOAT64 -> FLOAT64: cos({0})",
-    "TAN": "FLOAT64 -> FLOAT64: tan({0})",
-    "ATAN": "FLOAT64 -> FLOAT64: atan({0})",
-    "ATAN2": "FLOAT64, FLOAT64 -> FLOAT64: atan2({0}, {1})",
-    "IS_INF": "FLOAT64 -> BOOL: isinf({0})",
-    "IS_NAN": "FLOAT64 -> BOOL: isnan({0})",
-    "BIT_COUNT": "INT64 -> INT64: CAST(bit_count({0}) AS BIGINT)",
-    "RANGE_BUCKET": [
-        "INT64, ARRAY<INT64> -> INT64: range_bucket({0}, {1})",
-        "NUMERIC, ARRAY<NUMERIC> -> INT64: range_bucket({0}, {1})",
-        "FLOAT64, ARRAY<FLOAT64> -> INT64: range_bucket({0}, {1})",
-    ],
-})
+define(
+    {
+        "SQRT": "FLOAT64 -> FLOAT64: sqrt_checked({0})",
+        "EXP": "FLOAT64 -> FLOAT64: float_checked(exp({0}), {0})",
+        "LN": "FLOAT64 -> FLOAT64: ln_checked({0})",
+        "LOG10": "FLOAT64 -> FLOAT64: (ln_checked({0}) * 0 + log10({0}))",
+        "LOG": [
+            "FLOAT64 -> FLOAT64: ln_checked({0})",
+            "FLOAT64, FLOAT64 -> FLOAT64: (ln_checked({0}) / ln_checked({1}))",
+        ],
+        "POW POWER": "FLOAT64, FLOAT64 -> FLOAT64: pow_checked({0}, {1})",
+        "SIN": "FLOAT64 -> FLOAT64: sin({0})",
+        "COS": "FLOAT64 -> FLOAT64: cos({0})",
+        "TAN": "FLOAT64 -> FLOAT64: tan({0})",
+        "ATAN": "FLOAT64 -> FLOAT64: atan({0})",
+        "ATAN2": "FLOAT64, FLOAT64 -> FLOAT64: atan2({0}, {1})",
+        "IS_INF": "FLOAT64 -> BOOL: isinf({0})",
+        "IS_NAN": "FLOAT64 -> BOOL: isnan({0})",
+        "BIT_COUNT": "INT64 -> INT64: CAST(bit_count({0}) AS BIGINT)",
+        "RANGE_BUCKET": [
+            "INT64, ARRAY<INT64> -> INT64: range_bucket({0}, {1})",
+            "NUMERIC, ARRAY<NUMERIC> -> INT64: range_bucket({0}, {1})",
+            "FLOAT64, ARRAY<FLOAT64> -> INT64: range_bucket({0}, {1})",
+        ],
+    }
+)
 
 
 @handler("RAND")
@@ -65,8 +67,11 @@ def _number(call: Call, index: int, *kinds: SqlType) -> Expr:
 def rounding(call: Call) -> Expr:
     """ROUND (half away from zero) and TRUNC, to any number of decimals."""
     call.check_count(1, 2)
-    value = _number(call, 0, FLOAT64, NUMERIC, BIGNUMERIC) if call.arg(0).type != INT64 else \
-        coerce(call.arg(0), FLOAT64)
+    value = (
+        _number(call, 0, FLOAT64, NUMERIC, BIGNUMERIC)
+        if call.arg(0).type != INT64
+        else coerce(call.arg(0), FLOAT64)
+    )
     digits = coerce(call.arg(1), INT64) if len(call.nodes) == 2 else None
     count = "0" if digits is None else digits.sql
     parts = [value] if digits is None else [value, digits]
@@ -85,8 +90,11 @@ def rounding(call: Call) -> Expr:
 def whole(call: Call) -> Expr:
     """CEIL and FLOOR."""
     call.check_count(1)
-    value = _number(call, 0, FLOAT64, NUMERIC, BIGNUMERIC) if call.arg(0).type != INT64 else \
-        coerce(call.arg(0), FLOAT64)
+    value = (
+        _number(call, 0, FLOAT64, NUMERIC, BIGNUMERIC)
+        if call.arg(0).type != INT64
+        else coerce(call.arg(0), FLOAT64)
+    )
     word = "floor" if call.name == "FLOOR" else "ceil"
     if value.type == BIGNUMERIC:
         return combine(f"big_{word}({value.sql})", BIGNUMERIC, [value])
@@ -103,8 +111,10 @@ def magnitude(call: Call) -> Expr:
     zero = {"INT64": "CAST(0 AS BIGINT)", "BIGNUMERIC": "CAST('0' AS BIGNUM)"}
     if call.name == "ABS":
         if value.type == BIGNUMERIC:
-            sql = f"CASE WHEN {value.sql} < {zero['BIGNUMERIC']} THEN -{value.sql}" \
-                  f" ELSE {value.sql} END"
+            sql = (
+                f"CASE WHEN {value.sql} < {zero['BIGNUMERIC']} THEN -{value.sql}"
+                f" ELSE {value.sql} END"
+            )
         else:
             sql = f"abs({value.sql})"
         return combine(sql, value.type, [value])
@@ -124,8 +134,13 @@ def integer_division(call: Call) -> Expr:
     if kind == INT64:
         return combine(f"int_{word}({one.sql}, {other.sql})", INT64, [one, other])
     prefix = "numeric" if kind == NUMERIC else "big"
-    return combine(f"{prefix}_{word}int({one.sql}, {other.sql})" if word == "div"
-                   else f"{prefix}_mod({one.sql}, {other.sql})", kind, [one, other])
+    return combine(
+        f"{prefix}_{word}int({one.sql}, {other.sql})"
+        if word == "div"
+        else f"{prefix}_mod({one.sql}, {other.sql})",
+        kind,
+        [one, other],
+    )
 
 
 @handler("IEEE_DIVIDE")
@@ -171,8 +186,13 @@ def error(call: Call) -> Expr:
 
     call.check_count(1)
     message = coerce(call.arg(0), STRING)
-    return Expr(f"CAST(error({message.sql}) AS BIGINT)", INT64, free=message.free,
-                constant=False, untyped_null=False)
+    return Expr(
+        f"CAST(error({message.sql}) AS BIGINT)",
+        INT64,
+        free=message.free,
+        constant=False,
+        untyped_null=False,
+    )
 
 
 def check_bool(value: Expr) -> Expr:

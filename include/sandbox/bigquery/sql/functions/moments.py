@@ -11,10 +11,39 @@ from collections.abc import Callable
 
 from sandbox.bigquery.values import EPOCH, MICROSECOND, zone
 
-_DIRECT = {"Y", "m", "d", "H", "M", "S", "y", "j", "B", "b", "A", "a", "p", "I", "U", "W", "u",
-           "w", "G", "V", "g", "h"}
-_EXPANDED = {"F": "%Y-%m-%d", "T": "%H:%M:%S", "R": "%H:%M", "D": "%m/%d/%y", "c":
-             "%a %b %e %H:%M:%S %Y", "x": "%m/%d/%y", "X": "%H:%M:%S"}
+_DIRECT = {
+    "Y",
+    "m",
+    "d",
+    "H",
+    "M",
+    "S",
+    "y",
+    "j",
+    "B",
+    "b",
+    "A",
+    "a",
+    "p",
+    "I",
+    "U",
+    "W",
+    "u",
+    "w",
+    "G",
+    "V",
+    "g",
+    "h",
+}
+_EXPANDED = {
+    "F": "%Y-%m-%d",
+    "T": "%H:%M:%S",
+    "R": "%H:%M",
+    "D": "%m/%d/%y",
+    "c": "%a %b %e %H:%M:%S %Y",
+    "x": "%m/%d/%y",
+    "X": "%H:%M:%S",
+}
 _ELEMENT = re.compile(r"%(E\*S|E[0-9]S|E4Y|Ez|.)", re.DOTALL)
 
 
@@ -79,14 +108,33 @@ def _fraction(micros: int, digits: str) -> str:
 
 
 _READ = {
-    "Y": r"(?P<Y>\d{4})", "E4Y": r"(?P<Y>\d{4})", "m": r"(?P<m>\d{1,2})", "d": r"(?P<d>\d{1,2})",
-    "e": r"\s*(?P<d>\d{1,2})", "H": r"(?P<H>\d{1,2})", "k": r"\s*(?P<H>\d{1,2})",
-    "I": r"(?P<I>\d{1,2})", "l": r"\s*(?P<I>\d{1,2})", "M": r"(?P<M>\d{1,2})",
-    "S": r"(?P<S>\d{1,2})", "E*S": r"(?P<S>\d{1,2}(?:\.\d+)?)", "p": r"(?P<p>[AaPp][Mm])",
-    "y": r"(?P<y>\d{2})", "j": r"(?P<j>\d{1,3})", "b": r"(?P<b>[A-Za-z]+)",
-    "B": r"(?P<b>[A-Za-z]+)", "h": r"(?P<b>[A-Za-z]+)", "a": r"[A-Za-z]+", "A": r"[A-Za-z]+",
-    "z": r"(?P<z>[+-]\d{2}:?\d{2})", "Ez": r"(?P<z>[+-]\d{2}:?\d{2})", "Z": r"(?P<Z>[\w/+-]+)",
-    "s": r"(?P<s>-?\d+)", "n": r"\s+", "t": r"\s+", "%": "%",
+    "Y": r"(?P<Y>\d{4})",
+    "E4Y": r"(?P<Y>\d{4})",
+    "m": r"(?P<m>\d{1,2})",
+    "d": r"(?P<d>\d{1,2})",
+    "e": r"\s*(?P<d>\d{1,2})",
+    "H": r"(?P<H>\d{1,2})",
+    "k": r"\s*(?P<H>\d{1,2})",
+    "I": r"(?P<I>\d{1,2})",
+    "l": r"\s*(?P<I>\d{1,2})",
+    "M": r"(?P<M>\d{1,2})",
+    "S": r"(?P<S>\d{1,2})",
+    "E*S": r"(?P<S>\d{1,2}(?:\.\d+)?)",
+    "p": r"(?P<p>[AaPp][Mm])",
+    "y": r"(?P<y>\d{2})",
+    "j": r"(?P<j>\d{1,3})",
+    "b": r"(?P<b>[A-Za-z]+)",
+    "B": r"(?P<b>[A-Za-z]+)",
+    "h": r"(?P<b>[A-Za-z]+)",
+    "a": r"[A-Za-z]+",
+    "A": r"[A-Za-z]+",
+    "z": r"(?P<z>[+-]\d{2}:?\d{2})",
+    "Ez": r"(?P<z>[+-]\d{2}:?\d{2})",
+    "Z": r"(?P<Z>[\w/+-]+)",
+    "s": r"(?P<s>-?\d+)",
+    "n": r"\s+",
+    "t": r"\s+",
+    "%": "%",
 }
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
@@ -123,8 +171,15 @@ def _civil(parts: dict[str, str]) -> dt.datetime:
     if "I" in parts:
         hour = int(parts["I"]) % 12 + (12 if parts.get("p", "am").lower() == "pm" else 0)
     second, _, fraction = parts.get("S", "0").partition(".")
-    made = dt.datetime(year, month, int(parts.get("d", 1)), hour, int(parts.get("M", 0)),  # noqa: DTZ001
-                       int(second), int(fraction[:6].ljust(6, "0")))
+    made = dt.datetime(
+        year,
+        month,
+        int(parts.get("d", 1)),
+        hour,
+        int(parts.get("M", 0)),  # noqa: DTZ001
+        int(second),
+        int(fraction[:6].ljust(6, "0")),
+    )
     if "j" in parts:
         return made.replace(month=1, day=1) + dt.timedelta(days=int(parts["j"]) - 1)
     return made

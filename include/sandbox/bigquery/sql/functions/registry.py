@@ -63,8 +63,10 @@ class Call:
         high = low if high is None else high
         if not low <= len(self.nodes) <= high:
             wanted = str(low) if low == high else f"{low} to {high}"
-            raise invalid_query(f"Number of arguments does not match for function {self.name}:"
-                                f" {wanted} expected, {len(self.nodes)} given")
+            raise invalid_query(
+                f"Number of arguments does not match for function {self.name}:"
+                f" {wanted} expected, {len(self.nodes)} given"
+            )
 
     def mismatch(self, args: Sequence[Expr]) -> Exception:
         """The error for arguments that no signature takes."""

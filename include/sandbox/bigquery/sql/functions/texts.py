@@ -13,59 +13,64 @@ from sandbox.bigquery.sql.expr import Expr, combine
 from sandbox.bigquery.sql.functions.registry import Call, define, handler
 from sandbox.bigquery.sql.types import BOOL, BYTES, INT64, STRING, array, text
 
-define({
-    "UPPER": "STRING -> STRING: upper({0})",
-    "LOWER": "STRING -> STRING: lower({0})",
-    "LENGTH": ["STRING -> INT64: length({0})", "BYTES -> INT64: octet_length({0})"],
-    "CHAR_LENGTH CHARACTER_LENGTH": "STRING -> INT64: length({0})",
-    "BYTE_LENGTH OCTET_LENGTH": [
-        "STRING -> INT64: strlen({0})", "BYTES -> INT64: octet_length({0})",
-    ],
-    "STARTS_WITH": "STRING, STRING -> BOOL: starts_with({0}, {1})",
-    "ENDS_WITH": "STRING, STRING -> BOOL: ends_with({0}, {1})",
-    "STRPOS": "STRING, STRING -> INT64: strpos({0}, {1})",
-    "INSTR": "STRING, STRING -> INT64: strpos({0}, {1})",
-    "CONTAINS_SUBSTR": "STRING, STRING -> BOOL: contains(lower({0}), lower({1}))",
-    "REPEAT": "STRING, INT64 -> STRING: repeat_checked({0}, {1})",
-    "REVERSE": "STRING -> STRING: reverse({0})",
-    "REPLACE": "STRING, STRING, STRING -> STRING: replace_text({0}, {1}, {2})",
-    "TRIM": [
-        "STRING -> STRING: trim({0}, ' \t\n\v\f\r')",
-        "STRING, STRING -> STRING: trim({0}, {1})",
-    ],
-    "LTRIM": [
-        "STRING -> STRING: ltrim({0}, ' \t\n\v\f\r')",
-        "STRING, STRING -> STRING: ltrim({0}, {1})",
-    ],
-    "RTRIM": [
-        "STRING -> STRING: rtrim({0}, ' \t\n\v\f\r')",
-        "STRING, STRING -> STRING: rtrim({0}, {1})",
-    ],
-    "SUBSTR SUBSTRING": "STRING, INT64, INT64? -> STRING: substr_text({0}, {1}, {2})",
-    "LEFT": "STRING, INT64 -> STRING: left_checked({0}, {1})",
-    "RIGHT": "STRING, INT64 -> STRING: right_checked({0}, {1})",
-    "LPAD": "STRING, INT64, STRING? -> STRING: pad_left({0}, {1}, coalesce({2}, ' '))",
-    "RPAD": "STRING, INT64, STRING? -> STRING: pad_right({0}, {1}, coalesce({2}, ' '))",
-    "INITCAP": "STRING -> STRING: title_case({0})",
-    "SPLIT": "STRING, STRING? -> ARRAY<STRING>: split_text({0}, coalesce({1}, ','))",
-    "ASCII": "STRING -> INT64: ascii({0})",
-    "CHR": "INT64 -> STRING: chr(CAST({0} AS INTEGER))",
-    "TO_HEX": "BYTES -> STRING: lower(hex({0}))",
-    "FROM_HEX": "STRING -> BYTES: {safe}text_from_hex({0})",
-    "TO_BASE64": "BYTES -> STRING: base64({0})",
-    "FROM_BASE64": "STRING -> BYTES: {safe}text_from_base64({0})",
-    "SAFE_CONVERT_BYTES_TO_STRING": "BYTES -> STRING: lossy_text({0})",
-    "MD5": ["STRING -> BYTES: unhex(md5({0}))", "BYTES -> BYTES: unhex(md5({0}))"],
-    "SHA1": ["STRING -> BYTES: unhex(sha1({0}))", "BYTES -> BYTES: unhex(sha1({0}))"],
-    "SHA256": ["STRING -> BYTES: unhex(sha256({0}))", "BYTES -> BYTES: unhex(sha256({0}))"],
-    "SHA512": [
-        "STRING -> BYTES: sha512_bytes(encode({0}))", "BYTES -> BYTES: sha512_bytes({0})",
-    ],
-    "FARM_FINGERPRINT": [
-        "STRING -> INT64: farm_fingerprint(encode({0}))", "BYTES -> INT64: farm_fingerprint({0})",
-    ],
-    "TRANSLATE": "STRING, STRING, STRING -> STRING: translate_text({0}, {1}, {2})",
-})
+define(
+    {
+        "UPPER": "STRING -> STRING: upper({0})",
+        "LOWER": "STRING -> STRING: lower({0})",
+        "LENGTH": ["STRING -> INT64: length({0})", "BYTES -> INT64: octet_length({0})"],
+        "CHAR_LENGTH CHARACTER_LENGTH": "STRING -> INT64: length({0})",
+        "BYTE_LENGTH OCTET_LENGTH": [
+            "STRING -> INT64: strlen({0})",
+            "BYTES -> INT64: octet_length({0})",
+        ],
+        "STARTS_WITH": "STRING, STRING -> BOOL: starts_with({0}, {1})",
+        "ENDS_WITH": "STRING, STRING -> BOOL: ends_with({0}, {1})",
+        "STRPOS": "STRING, STRING -> INT64: strpos({0}, {1})",
+        "INSTR": "STRING, STRING -> INT64: strpos({0}, {1})",
+        "CONTAINS_SUBSTR": "STRING, STRING -> BOOL: contains(lower({0}), lower({1}))",
+        "REPEAT": "STRING, INT64 -> STRING: repeat_checked({0}, {1})",
+        "REVERSE": "STRING -> STRING: reverse({0})",
+        "REPLACE": "STRING, STRING, STRING -> STRING: replace_text({0}, {1}, {2})",
+        "TRIM": [
+            "STRING -> STRING: trim({0}, ' \t\n\v\f\r')",
+            "STRING, STRING -> STRING: trim({0}, {1})",
+        ],
+        "LTRIM": [
+            "STRING -> STRING: ltrim({0}, ' \t\n\v\f\r')",
+            "STRING, STRING -> STRING: ltrim({0}, {1})",
+        ],
+        "RTRIM": [
+            "STRING -> STRING: rtrim({0}, ' \t\n\v\f\r')",
+            "STRING, STRING -> STRING: rtrim({0}, {1})",
+        ],
+        "SUBSTR SUBSTRING": "STRING, INT64, INT64? -> STRING: substr_text({0}, {1}, {2})",
+        "LEFT": "STRING, INT64 -> STRING: left_checked({0}, {1})",
+        "RIGHT": "STRING, INT64 -> STRING: right_checked({0}, {1})",
+        "LPAD": "STRING, INT64, STRING? -> STRING: pad_left({0}, {1}, coalesce({2}, ' '))",
+        "RPAD": "STRING, INT64, STRING? -> STRING: pad_right({0}, {1}, coalesce({2}, ' '))",
+        "INITCAP": "STRING -> STRING: title_case({0})",
+        "SPLIT": "STRING, STRING? -> ARRAY<STRING>: split_text({0}, coalesce({1}, ','))",
+        "ASCII": "STRING -> INT64: ascii({0})",
+        "CHR": "INT64 -> STRING: chr(CAST({0} AS INTEGER))",
+        "TO_HEX": "BYTES -> STRING: lower(hex({0}))",
+        "FROM_HEX": "STRING -> BYTES: {safe}text_from_hex({0})",
+        "TO_BASE64": "BYTES -> STRING: base64({0})",
+        "FROM_BASE64": "STRING -> BYTES: {safe}text_from_base64({0})",
+        "SAFE_CONVERT_BYTES_TO_STRING": "BYTES -> STRING: lossy_text({0})",
+        "MD5": ["STRING -> BYTES: unhex(md5({0}))", "BYTES -> BYTES: unhex(md5({0}))"],
+        "SHA1": ["STRING -> BYTES: unhex(sha1({0}))", "BYTES -> BYTES: unhex(sha1({0}))"],
+        "SHA256": ["STRING -> BYTES: unhex(sha256({0}))", "BYTES -> BYTES: unhex(sha256({0}))"],
+        "SHA512": [
+            "STRING -> BYTES: sha512_bytes(encode({0}))",
+            "BYTES -> BYTES: sha512_bytes({0})",
+        ],
+        "FARM_FINGERPRINT": [
+            "STRING -> INT64: farm_fingerprint(encode({0}))",
+            "BYTES -> INT64: farm_fingerprint({0})",
+        ],
+        "TRANSLATE": "STRING, STRING, STRING -> STRING: translate_text({0}, {1}, {2})",
+    }
+)
 
 
 @handler("GENERATE_UUID")
@@ -88,8 +93,9 @@ def form(call: Call) -> Expr:
     return combine(f"({' || '.join(pieces)})", STRING, values)
 
 
-_SPECIFIER = re.compile(r"%(?P<flags>[-+ #0']*)(?P<width>\d*)(?:\.(?P<precision>\d+))?(?P<kind>.)",
-                        re.DOTALL)
+_SPECIFIER = re.compile(
+    r"%(?P<flags>[-+ #0']*)(?P<width>\d*)(?:\.(?P<precision>\d+))?(?P<kind>.)", re.DOTALL
+)
 
 
 def _format_pieces(pattern: str, values: list[Expr]) -> list[str]:
@@ -139,8 +145,10 @@ def _pattern(call: Call, index: int = 1) -> tuple[Expr, int]:
         raise not_implemented(f"{call.name} with a pattern that is not a literal")
     groups = len(re.findall(r"(?<!\\)(?:\\\\)*\((?!\?(?!P<))", _without_classes(made.literal)))
     if groups > 1 and call.name != "REGEXP_CONTAINS" and call.name != "REGEXP_REPLACE":
-        raise invalid_query("Regular expressions passed into extraction functions must not have"
-                            " more than 1 capturing group")
+        raise invalid_query(
+            "Regular expressions passed into extraction functions must not have"
+            " more than 1 capturing group"
+        )
     return made, groups
 
 
@@ -163,8 +171,10 @@ def regexp_extract(call: Call) -> Expr:
     call.check_count(2)
     value = coerce(call.arg(0), STRING)
     pattern, groups = _pattern(call)
-    sql = (f"CASE WHEN regexp_matches({value.sql}, {pattern.sql}) THEN"
-           f" regexp_extract({value.sql}, {pattern.sql}, {groups}) END")
+    sql = (
+        f"CASE WHEN regexp_matches({value.sql}, {pattern.sql}) THEN"
+        f" regexp_extract({value.sql}, {pattern.sql}, {groups}) END"
+    )
     return combine(sql, STRING, [value, pattern])
 
 
@@ -189,8 +199,16 @@ def regexp_replace(call: Call) -> Expr:
     return combine(sql, STRING, [value, pattern, new])
 
 
-@handler("CODE_POINTS_TO_STRING", "TO_CODE_POINTS", "NORMALIZE", "NORMALIZE_AND_CASEFOLD",
-         "SOUNDEX", "REGEXP_INSTR", "EDIT_DISTANCE", "COLLATE")
+@handler(
+    "CODE_POINTS_TO_STRING",
+    "TO_CODE_POINTS",
+    "NORMALIZE",
+    "NORMALIZE_AND_CASEFOLD",
+    "SOUNDEX",
+    "REGEXP_INSTR",
+    "EDIT_DISTANCE",
+    "COLLATE",
+)
 def refused(call: Call) -> Expr:
     """Known to BigQuery, not done here."""
     raise not_implemented(f"function {call.name}")

@@ -32,16 +32,18 @@ from sandbox.bigquery.values import EPOCH
 if TYPE_CHECKING:
     from sandbox.bigquery.sql.scope import Scope
 
-define({
-    "UNIX_SECONDS": "TIMESTAMP -> INT64: floor_div(epoch_us({0}), 1000000)",
-    "UNIX_MILLIS": "TIMESTAMP -> INT64: floor_div(epoch_us({0}), 1000)",
-    "UNIX_MICROS": "TIMESTAMP -> INT64: epoch_us({0})",
-    "UNIX_DATE": "DATE -> INT64: CAST({0} - DATE '1970-01-01' AS BIGINT)",
-    "TIMESTAMP_SECONDS": "INT64 -> TIMESTAMP: micros_timestamp({0} * 1000000)",
-    "TIMESTAMP_MILLIS": "INT64 -> TIMESTAMP: micros_timestamp({0} * 1000)",
-    "TIMESTAMP_MICROS": "INT64 -> TIMESTAMP: micros_timestamp({0})",
-    "DATE_FROM_UNIX_DATE": "INT64 -> DATE: (DATE '1970-01-01' + CAST({0} AS INTEGER))",
-})
+define(
+    {
+        "UNIX_SECONDS": "TIMESTAMP -> INT64: floor_div(epoch_us({0}), 1000000)",
+        "UNIX_MILLIS": "TIMESTAMP -> INT64: floor_div(epoch_us({0}), 1000)",
+        "UNIX_MICROS": "TIMESTAMP -> INT64: epoch_us({0})",
+        "UNIX_DATE": "DATE -> INT64: CAST({0} - DATE '1970-01-01' AS BIGINT)",
+        "TIMESTAMP_SECONDS": "INT64 -> TIMESTAMP: micros_timestamp({0} * 1000000)",
+        "TIMESTAMP_MILLIS": "INT64 -> TIMESTAMP: micros_timestamp({0} * 1000)",
+        "TIMESTAMP_MICROS": "INT64 -> TIMESTAMP: micros_timestamp({0})",
+        "DATE_FROM_UNIX_DATE": "INT64 -> DATE: (DATE '1970-01-01' + CAST({0} AS INTEGER))",
+    }
+)
 
 _CLOCK_PARTS = {"MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR"}
 _DATE_PARTS = {"DAY", "WEEK", "ISOWEEK", "MONTH", "QUARTER", "YEAR", "ISOYEAR"}
@@ -53,8 +55,9 @@ def _part(node: exp.Expr) -> tuple[str, str | None]:
     if isinstance(node, exp.Anonymous) and str(node.this).upper() == "WEEK":
         if len(node.expressions) == 1 and node.expressions[0].name.upper() in _WEEKDAYS:
             return "WEEK", node.expressions[0].name.upper()
-        raise invalid_query(f"A valid date part argument for WEEK is required, but found"
-                            f" {node.sql('bigquery')}")
+        raise invalid_query(
+            f"A valid date part argument for WEEK is required, but found {node.sql('bigquery')}"
+        )
     name = node.name.upper() if isinstance(node, exp.Column | exp.Var | exp.Identifier) else ""
     if name not in _CLOCK_PARTS | _DATE_PARTS | {"DAYOFWEEK", "DAYOFYEAR", "DATE", "TIME"}:
         raise invalid_query(f"A valid date part name is required but found {node.sql('bigquery')}")
@@ -222,8 +225,16 @@ def _family(call: Call, index: int = 0) -> Expr:
     return coerce(call.arg(index), _FAMILIES[call.name.split("_")[0]])
 
 
-@handler("DATE_ADD", "DATE_SUB", "DATETIME_ADD", "DATETIME_SUB", "TIMESTAMP_ADD", "TIMESTAMP_SUB",
-         "TIME_ADD", "TIME_SUB")
+@handler(
+    "DATE_ADD",
+    "DATE_SUB",
+    "DATETIME_ADD",
+    "DATETIME_SUB",
+    "TIMESTAMP_ADD",
+    "TIMESTAMP_SUB",
+    "TIME_ADD",
+    "TIME_SUB",
+)
 def shift(call: Call) -> Expr:
     """DATE_ADD(date, INTERVAL n PART) and its kin."""
     call.check_count(2)
@@ -288,20 +299,27 @@ def difference(call: Call) -> Expr:
     part, first = _part(call.nodes[2])
     if kind == TIMESTAMP:
         return combine(_timestamp_diff(part, one, other), INT64, [one, other])
-    if kind == TIME and part not in _CLOCK_PARTS or kind == DATE and part in _CLOCK_PARTS:
+    if (kind == TIME and part not in _CLOCK_PARTS) or (kind == DATE and part in _CLOCK_PARTS):
         raise invalid_query(f"{call.name} does not support the {part} date part")
     if part in {"WEEK", "ISOWEEK"}:
         first = "MONDAY" if part == "ISOWEEK" else first
-        sql = f"(week_number({one.sql}, {_shift(first)}) - week_number({other.sql}," \
-              f" {_shift(first)}))"
+        sql = (
+            f"(week_number({one.sql}, {_shift(first)}) - week_number({other.sql}, {_shift(first)}))"
+        )
         return combine(sql, INT64, [one, other])
     sql = f"date_diff('{part.lower()}', {other.sql}, {one.sql})"
     return combine(sql, INT64, [one, other])
 
 
 def _timestamp_diff(part: str, one: Expr, other: Expr) -> str:
-    units = {"MICROSECOND": 1, "MILLISECOND": 1_000, "SECOND": 1_000_000, "MINUTE": 60_000_000,
-             "HOUR": 3_600_000_000, "DAY": 86_400_000_000}
+    units = {
+        "MICROSECOND": 1,
+        "MILLISECOND": 1_000,
+        "SECOND": 1_000_000,
+        "MINUTE": 60_000_000,
+        "HOUR": 3_600_000_000,
+        "DAY": 86_400_000_000,
+    }
     if part not in units:
         raise invalid_query(f"TIMESTAMP_DIFF does not support the {part} date part")
     # Whole units, truncated towards zero.
@@ -352,8 +370,13 @@ def last_day(call: Call) -> Expr:
     call.check_count(1, 2)
     value = _temporal(call, 0, DATE, DATETIME)
     part, first = ("MONTH", None) if len(call.nodes) == 1 else _part(call.nodes[1])
-    spans = {"YEAR": "to_years(1)", "QUARTER": "to_months(3)", "MONTH": "to_months(1)",
-             "WEEK": "to_days(7)", "ISOWEEK": "to_days(7)"}
+    spans = {
+        "YEAR": "to_years(1)",
+        "QUARTER": "to_months(3)",
+        "MONTH": "to_months(1)",
+        "WEEK": "to_days(7)",
+        "ISOWEEK": "to_days(7)",
+    }
     if part not in spans:
         raise invalid_query(f"LAST_DAY does not support the {part} date part")
     start = _truncated(f"CAST({value.sql} AS TIMESTAMP)", part, first)
@@ -363,8 +386,15 @@ def last_day(call: Call) -> Expr:
 # --- parts ----------------------------------------------------------------------------------
 
 _EXTRACTS = {
-    "YEAR": "year", "MONTH": "month", "DAY": "day", "QUARTER": "quarter", "HOUR": "hour",
-    "MINUTE": "minute", "SECOND": "second", "ISOYEAR": "isoyear", "ISOWEEK": "week",
+    "YEAR": "year",
+    "MONTH": "month",
+    "DAY": "day",
+    "QUARTER": "quarter",
+    "HOUR": "hour",
+    "MINUTE": "minute",
+    "SECOND": "second",
+    "ISOYEAR": "isoyear",
+    "ISOWEEK": "week",
     "DAYOFYEAR": "doy",
 }
 

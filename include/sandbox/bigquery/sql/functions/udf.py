@@ -161,41 +161,53 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], list[str], str]] = {
     "numeric_add_exact": (lambda a, b: _numeric(a + b), [_NUMERIC] * 2, _NUMERIC),
     "numeric_sub_exact": (lambda a, b: _numeric(a - b), [_NUMERIC] * 2, _NUMERIC),
     "numeric_mul_exact": (
-        lambda a, b: _numeric(values.WIDE.multiply(a, b)), [_NUMERIC] * 2, _NUMERIC),
+        lambda a, b: _numeric(values.WIDE.multiply(a, b)),
+        [_NUMERIC] * 2,
+        _NUMERIC,
+    ),
     "numeric_div_exact": (
-        lambda a, b: _numeric(values.WIDE.divide(a, _divisor(b))), [_NUMERIC] * 2, _NUMERIC),
+        lambda a, b: _numeric(values.WIDE.divide(a, _divisor(b))),
+        [_NUMERIC] * 2,
+        _NUMERIC,
+    ),
     "numeric_mod": (lambda a, b: a % _divisor(b), [_NUMERIC] * 2, _NUMERIC),
     "numeric_divint": (
         lambda a, b: _directed(values.WIDE.divide(a, _divisor(b)), "ROUND_DOWN"),
-        [_NUMERIC] * 2, _NUMERIC),
-    "numeric_round": (
-        lambda x, n: _numeric(_rounded(x, n, limit=9)), [_NUMERIC, _B], _NUMERIC),
+        [_NUMERIC] * 2,
+        _NUMERIC,
+    ),
+    "numeric_round": (lambda x, n: _numeric(_rounded(x, n, limit=9)), [_NUMERIC, _B], _NUMERIC),
     "numeric_trunc": (lambda x, n: _truncated(x, n, limit=9), [_NUMERIC, _B], _NUMERIC),
     "float_to_numeric": (lambda x: _numeric(_from_float(x)), [_D], _NUMERIC),
-    "text_to_numeric": (
-        lambda s: values.to_numeric(values.parse_decimal(s)), [_V], _NUMERIC),
-    "udf_big_mul": (
-        lambda a, b: _unscaled(values.WIDE.multiply(_big(a), _big(b))), [_V] * 2, _V),
+    "text_to_numeric": (lambda s: values.to_numeric(values.parse_decimal(s)), [_V], _NUMERIC),
+    "udf_big_mul": (lambda a, b: _unscaled(values.WIDE.multiply(_big(a), _big(b))), [_V] * 2, _V),
     "udf_big_div": (
-        lambda a, b: _unscaled(values.WIDE.divide(_big(a), _divisor(_big(b)))), [_V] * 2, _V),
+        lambda a, b: _unscaled(values.WIDE.divide(_big(a), _divisor(_big(b)))),
+        [_V] * 2,
+        _V,
+    ),
     "udf_big_add": (lambda a, b: _unscaled(values.WIDE.add(_big(a), _big(b))), [_V] * 2, _V),
     "udf_big_sub": (lambda a, b: _unscaled(values.WIDE.subtract(_big(a), _big(b))), [_V] * 2, _V),
     "udf_big_mod": (
-        lambda a, b: _unscaled(values.WIDE.remainder(_big(a), _divisor(_big(b)))), [_V] * 2, _V),
+        lambda a, b: _unscaled(values.WIDE.remainder(_big(a), _divisor(_big(b)))),
+        [_V] * 2,
+        _V,
+    ),
     "udf_big_divint": (
-        lambda a, b: _unscaled(_directed(values.WIDE.divide(_big(a), _divisor(_big(b))),
-                                         "ROUND_DOWN")), [_V] * 2, _V),
-    "udf_big_round": (
-        lambda x, n: _unscaled(_rounded(_big(x), n, limit=38)), [_V, _B], _V),
-    "udf_big_trunc": (
-        lambda x, n: _unscaled(_truncated(_big(x), n, limit=38)), [_V, _B], _V),
+        lambda a, b: _unscaled(
+            _directed(values.WIDE.divide(_big(a), _divisor(_big(b))), "ROUND_DOWN")
+        ),
+        [_V] * 2,
+        _V,
+    ),
+    "udf_big_round": (lambda x, n: _unscaled(_rounded(_big(x), n, limit=38)), [_V, _B], _V),
+    "udf_big_trunc": (lambda x, n: _unscaled(_truncated(_big(x), n, limit=38)), [_V, _B], _V),
     "udf_big_ceil": (lambda x: _unscaled(_directed(_big(x), "ROUND_CEILING")), [_V], _V),
     "udf_big_floor": (lambda x: _unscaled(_directed(_big(x), "ROUND_FLOOR")), [_V], _V),
     "udf_big_sign": (lambda x: _unscaled(Decimal((int(x) > 0) - (int(x) < 0))), [_V], _V),
     "big_in_range": (_in_range, [_V], _V),
     "udf_float_to_big": (lambda x: _unscaled(_from_float(x)), [_D], _V),
-    "udf_text_to_big": (
-        lambda s: str(values.to_bignumeric(values.parse_decimal(s))), [_V], _V),
+    "udf_text_to_big": (lambda s: str(values.to_bignumeric(values.parse_decimal(s))), [_V], _V),
     "udf_big_to_float": (lambda x: float(_big(x)), [_V], _D),
     "udf_big_to_int": (lambda x: _to_int64(_big(x)), [_V], _B),
     "udf_big_to_numeric": (lambda x: _numeric(_big(x)), [_V], _NUMERIC),
@@ -232,7 +244,9 @@ def _big_macros() -> list[str]:
                 call = f"{prefix}udf_big_{name}(CAST(a AS VARCHAR), CAST(b AS VARCHAR))"
                 made.append(f"{prefix}big_{name}(a, b) AS CAST({call} AS BIGNUM)")
         for name in ("float", "int", "numeric"):
-            made.append(f"{prefix}big_to_{name}(x) AS {prefix}udf_big_to_{name}(CAST(x AS VARCHAR))")
+            made.append(
+                f"{prefix}big_to_{name}(x) AS {prefix}udf_big_to_{name}(CAST(x AS VARCHAR))"
+            )
         for name in ("float", "text"):
             made.append(f"{prefix}{name}_to_big(x) AS CAST({prefix}udf_{name}_to_big(x) AS BIGNUM)")
     for name in ("round", "trunc"):
@@ -247,8 +261,12 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     for name, (function, takes, gives) in _FUNCTIONS.items():
         for safe in (False, True):
             connection.create_function(
-                f"safe_{name}" if safe else name, _batched(function, _ARROW[gives], len(takes), safe=safe),
-                takes, gives, type="arrow", null_handling="special",
+                f"safe_{name}" if safe else name,
+                _batched(function, _ARROW[gives], len(takes), safe=safe),
+                takes,
+                gives,
+                type="arrow",
+                null_handling="special",
             )
     for statement in (*_big_macros(), *MACROS):
         connection.execute(statement)

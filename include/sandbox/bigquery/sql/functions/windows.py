@@ -78,8 +78,9 @@ def _over_sql(
     if keys:
         for one in keys:
             if one.type.element is not None or one.type.kind in {"STRUCT", "JSON", "FLOAT64"}:
-                raise invalid_query(f"Partitioning by expressions of type {one.type.kind} is not"
-                                    " allowed")
+                raise invalid_query(
+                    f"Partitioning by expressions of type {one.type.kind} is not allowed"
+                )
         pieces.append(f"PARTITION BY {', '.join(one.sql for one in keys)}")
         parts.extend(keys)
     order = part("order")
@@ -127,8 +128,14 @@ def _window_call(call: Call, over: _Over, nulls: str | None) -> Expr:
         raise invalid_query(f"Window ORDER BY is required for analytic function {call.name}")
     sql, kind = make(call, given.values, " IGNORE NULLS" if given.nulls == "IGNORE" else "", over)
     every = (*given.values, *over.parts)
-    return Expr(sql, kind, free=frozenset().union(*(one.free for one in every)),
-                aggregates=any(one.aggregates for one in every), windows=True, constant=False)
+    return Expr(
+        sql,
+        kind,
+        free=frozenset().union(*(one.free for one in every)),
+        aggregates=any(one.aggregates for one in every),
+        windows=True,
+        constant=False,
+    )
 
 
 Make = Callable[[Call, list[Expr], str, _Over], tuple[str, SqlType]]
