@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Literal
 
-from convergence.api.models import CostAnswer, CostRow, CostTotal, Unpriced
+from convergence.api.cost_models import CostAnswer, CostRow, CostTotal, Unpriced
 from convergence.api.services import Services
 from convergence.errors import RequestError
 from convergence.providers.registry import registry

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 from starlette.concurrency import run_in_threadpool
 
-from convergence.api.models import RunDetail, RunFault, RunPage, RunSummary, StepStatus
 from convergence.api.problems import InvalidFieldsError, fault
+from convergence.api.run_models import RunDetail, RunFault, RunPage, RunSummary, StepStatus
 from convergence.api.services import Services
 from convergence.errors import ConflictError, ConvergenceError, NotFoundError
 from convergence.runs.records import record_name

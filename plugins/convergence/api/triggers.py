@@ -7,24 +7,19 @@ Airflow or ends with a reason; nothing is left in between.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
 from convergence.api.context import RequestContext
-from convergence.api.models import RunAccepted, RunRequest
+from convergence.api.handover import admit, hand_over
 from convergence.api.once import SAME_TRIGGER, Answer
+from convergence.api.run_models import RunAccepted, RunRequest
 from convergence.api.services import Services
-from convergence.errors import (
-    ConvergenceError,
-    LimitError,
-    OrchestratorUnavailableError,
-    PipelineUnavailableError,
-)
+from convergence.errors import PipelineUnavailableError
 from convergence.pipelines.asked import DATE, END, START, asked_days
 from convergence.pipelines.spec import PipelineSpec
 from convergence.processors import conf
@@ -32,10 +27,7 @@ from convergence.runs.days import due_days, first_day
 from convergence.runs.gate import Standing
 from convergence.runs.records import move, record_name
 from convergence.state import org_runs
-from convergence.state.org_runs import OrgRun, RunError, RunStatus, org_run_id
-from convergence.state.slots import Refused
-
-log = logging.getLogger(__name__)
+from convergence.state.org_runs import OrgRun, RunStatus, org_run_id
 
 _DAY_PARAMS = (DATE, START, END)
 NOTHING_DUE = (
@@ -128,8 +120,8 @@ async def _admit_and_hand_over(trigger: Trigger, services: Services) -> Answer:
         if not days and trigger.pipeline.tables:
             return await run_in_threadpool(_record_nothing_due, trigger, services)
     run = _new_run(trigger, days)
-    await run_in_threadpool(_admit, run, standing, services, now=trigger.now)
-    await _hand_over(run, services)
+    await run_in_threadpool(admit, run, standing=standing, services=services, now=trigger.now)
+    await hand_over(run, services=services)
     return _accepted(trigger, run, status=RunStatus.QUEUED)
 
 
@@ -187,61 +179,6 @@ def _new_run(trigger: Trigger, days: tuple[date, ...]) -> OrgRun:
         params=trigger.params,
         request_id=trigger.context.request_id,
     )
-
-
-def _admit(run: OrgRun, standing: Standing, services: Services, *, now: datetime) -> None:
-    assert standing.limits is not None  # noqa: S101 - the gate refuses an org without limits
-    outcome = services.records.admit(run, limits=standing.limits, now=now)
-    if isinstance(outcome, Refused):
-        raise _limit_error(outcome, plan=standing.plan, now=now)
-
-
-def _limit_error(refused: Refused, *, plan: str | None, now: datetime) -> LimitError:
-    names = {
-        "runs_per_day": "runs per UTC day",
-        "runs_per_month": "runs per UTC month",
-        "concurrent_runs": "runs at once",
-    }
-    wait = (refused.resets_at - now) if refused.resets_at else timedelta(seconds=30)
-    return LimitError(
-        f"The plan allows {refused.maximum} {names[refused.limit]}; {refused.use} are used.",
-        limit=refused.limit,
-        maximum=refused.maximum,
-        used=refused.use,
-        plan=plan,
-        resets_at=refused.resets_at,
-        retry_after=max(1, round(wait.total_seconds())),
-    )
-
-
-async def _hand_over(run: OrgRun, services: Services) -> None:
-    """Give the run to Airflow, or end it with the reason why Airflow did not take it."""
-    try:
-        await _trigger(run, services)
-    except BaseException as error:
-        reason = (
-            RunError(error.code, error.message)
-            if isinstance(error, ConvergenceError)
-            else RunError("interrupted", "the request ended before the run was handed over")
-        )
-        await run_in_threadpool(
-            services.records.not_triggered, run.run_id, now=datetime.now(UTC), error=reason
-        )
-        services.forget_dag(run.dag_id)
-        raise
-    await run_in_threadpool(services.records.queued, run.run_id, now=datetime.now(UTC))
-
-
-async def _trigger(run: OrgRun, services: Services) -> None:
-    airflow = services.airflow
-    try:
-        await airflow.trigger(
-            run.dag_id, dag_run_id=run.dag_run_id, conf={"org_run_id": run.run_id}
-        )
-    except OrchestratorUnavailableError:
-        # The reply may have been lost after Airflow had taken the run: look before giving up.
-        if await airflow.dag_run(run.dag_id, run.dag_run_id) is None:
-            raise
 
 
 def _record_nothing_due(trigger: Trigger, services: Services) -> Answer:

@@ -9,9 +9,9 @@ from fastapi import Query, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
+from convergence.api.cost_models import CostAnswer
 from convergence.api.costs import CostQuestion, Grouping, as_csv, costs
 from convergence.api.days import Day
-from convergence.api.models import CostAnswer
 from convergence.api.problems import InvalidFieldsError, fault
 from convergence.api.routing import guarded_router
 from convergence.api.scopes import Scope, needs

@@ -11,8 +11,8 @@ from starlette.concurrency import run_in_threadpool
 
 from convergence.api.answers import idempotency_key, respond, url
 from convergence.api.context import context_of
-from convergence.api.models import PipelineInfo, PipelineList, RunAccepted, RunRequest, StepInfo
 from convergence.api.routing import guarded_router
+from convergence.api.run_models import PipelineInfo, PipelineList, RunAccepted, RunRequest, StepInfo
 from convergence.api.scopes import Scope, needs
 from convergence.api.services import services_of
 from convergence.api.triggers import read_trigger, start

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import Query, Request
 
 from convergence.api.answers import url
-from convergence.api.models import RunDetail, RunPage
 from convergence.api.routing import guarded_router
+from convergence.api.run_models import RunDetail, RunPage
 from convergence.api.runs import Runs
 from convergence.api.scopes import Scope, needs
 from convergence.api.services import services_of

@@ -1,0 +1,75 @@
+"""From an admitted run to Airflow: it is taken, or it ends with the reason why it was not."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from starlette.concurrency import run_in_threadpool
+
+from convergence.api.services import Services
+from convergence.errors import ConvergenceError, LimitError, OrchestratorUnavailableError
+from convergence.runs.gate import Standing
+from convergence.state.org_runs import OrgRun, RunError
+from convergence.state.slots import Refused
+
+
+def admit(run: OrgRun, *, standing: Standing, services: Services, now: datetime) -> None:
+    """Record the run and take its slot, both or neither.
+
+    Raises:
+        LimitError: the plan's quota is used up; the facts say which, its use and when it resets.
+    """
+    assert standing.limits is not None  # noqa: S101 - the gate refuses an org without limits
+    outcome = services.records.admit(run, limits=standing.limits, now=now)
+    if isinstance(outcome, Refused):
+        raise _limit_error(outcome, plan=standing.plan, now=now)
+
+
+def _limit_error(refused: Refused, *, plan: str | None, now: datetime) -> LimitError:
+    names = {
+        "runs_per_day": "runs per UTC day",
+        "runs_per_month": "runs per UTC month",
+        "concurrent_runs": "runs at once",
+    }
+    wait = (refused.resets_at - now) if refused.resets_at else timedelta(seconds=30)
+    return LimitError(
+        f"The plan allows {refused.maximum} {names[refused.limit]}; {refused.use} are used.",
+        limit=refused.limit,
+        maximum=refused.maximum,
+        used=refused.use,
+        plan=plan,
+        resets_at=refused.resets_at,
+        retry_after=max(1, round(wait.total_seconds())),
+    )
+
+
+async def hand_over(run: OrgRun, *, services: Services) -> None:
+    """Give the run to Airflow, or end it with the reason why Airflow did not take it."""
+    try:
+        await _trigger(run, services)
+    except BaseException as error:
+        reason = (
+            RunError(error.code, error.message)
+            if isinstance(error, ConvergenceError)
+            else RunError("interrupted", "the request ended before the run was handed over")
+        )
+        ending = run_in_threadpool(
+            services.records.not_triggered, run.run_id, now=datetime.now(UTC), error=reason
+        )
+        await asyncio.shield(ending)
+        services.forget_dag(run.dag_id)
+        raise
+    await run_in_threadpool(services.records.queued, run.run_id, now=datetime.now(UTC))
+
+
+async def _trigger(run: OrgRun, services: Services) -> None:
+    airflow = services.airflow
+    try:
+        await airflow.trigger(
+            run.dag_id, dag_run_id=run.dag_run_id, conf={"org_run_id": run.run_id}
+        )
+    except OrchestratorUnavailableError:
+        # The reply may have been lost after Airflow had taken the run: look before giving up.
+        if await airflow.dag_run(run.dag_id, run.dag_run_id) is None:
+            raise
