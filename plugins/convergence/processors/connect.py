@@ -30,7 +30,9 @@ def services() -> Iterator[Services]:
     from convergence.warehouse.client import Warehouse
 
     settings = get_settings()
-    hook = BigQueryHook(gcp_conn_id=GCP_CONN_ID, location=settings.bigquery_location)
+    hook = BigQueryHook(
+        gcp_conn_id=GCP_CONN_ID, location=settings.bigquery_location, use_legacy_sql=False
+    )
     client = hook.get_client(
         project_id=settings.gcp_project_id, location=settings.bigquery_location
     )
