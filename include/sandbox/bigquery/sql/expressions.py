@@ -8,15 +8,23 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from sandbox.bigquery.errors import invalid_query, not_implemented
+from sandbox.bigquery.errors import BigQueryError, invalid_query, not_implemented
 from sandbox.bigquery.sql import numeric
 from sandbox.bigquery.sql.casts import cast, declared_type
 from sandbox.bigquery.sql.coerce import coerce, unify
 from sandbox.bigquery.sql.context import Context
 from sandbox.bigquery.sql.expr import UNTYPED_NULL, Expr, combine
-from sandbox.bigquery.sql.functions import aggregates, arrays, conditions, windows
+from sandbox.bigquery.sql.functions import (
+    aggregates,
+    arrays,
+    conditions,
+    jsons,
+    maths,
+    texts,
+    times,
+    windows,
+)
 from sandbox.bigquery.sql.functions.registry import Call, compile_call
-from sandbox.bigquery.sql.functions.times import extract, interval
 from sandbox.bigquery.sql.literals import literal, literal_sql, parse_text
 from sandbox.bigquery.sql.nodes import dotted_parts, refuse_extra
 from sandbox.bigquery.sql.scope import Scope, access
@@ -35,7 +43,9 @@ from sandbox.bigquery.sql.types import (
 if TYPE_CHECKING:
     from sandbox.bigquery.sql.select import QueryCompiler
 
-_COMPARISONS = {
+# Importing these fills the function table.
+FUNCTION_ROOMS = (arrays, conditions, jsons, maths, texts, times)
+_COMPARISONS: dict[type[exp.Expr], str] = {
     exp.EQ: "=",
     exp.NEQ: "<>",
     exp.LT: "<",
@@ -43,8 +53,8 @@ _COMPARISONS = {
     exp.GT: ">",
     exp.GTE: ">=",
 }
-_BITS = {exp.BitwiseAnd: "&", exp.BitwiseOr: "|"}
-_ARITHMETIC = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/"}
+_BITS: dict[type[exp.Expr], str] = {exp.BitwiseAnd: "&", exp.BitwiseOr: "|"}
+_ARITHMETIC: dict[type[exp.Expr], str] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/"}
 _MINIMUM = 2**63
 # Functions of a partition column that BigQuery still prunes by.
 _MONOTONE = frozenset({"DATE", "DATETIME", "TIMESTAMP", "TIMESTAMP_TRUNC"})
@@ -78,12 +88,12 @@ class ExpressionCompiler:
             exp.In: self._in,
             exp.Like: self._like,
             exp.Exists: self._exists,
-            exp.Case: conditions.case,
-            exp.If: conditions.if_,
+            exp.Case: lambda node, scope: conditions.case(self, node, scope),
+            exp.If: lambda node, scope: conditions.if_(self, node, scope),
             exp.Cast: self._cast,
             exp.TryCast: self._cast,
-            exp.Extract: lambda node, scope: extract(self, node, scope),
-            exp.Interval: lambda node, scope: interval(self, node, scope),
+            exp.Extract: lambda node, scope: times.extract(self, node, scope),
+            exp.Interval: lambda node, scope: times.interval(self, node, scope),
             exp.Bracket: lambda node, scope: arrays.subscript(self, node, scope),
             exp.Array: self._array,
             exp.Tuple: lambda node, scope: arrays.make_struct(self, node.expressions, scope),
@@ -112,13 +122,18 @@ class ExpressionCompiler:
             self._dispatch[kind] = self._compare
         for kind in _ARITHMETIC:
             self._dispatch[kind] = self._arithmetic
-        for kind, sign in _BITS.items():
-            self._dispatch[kind] = lambda node, scope, sign=sign: self._bits(sign, node, scope)
+        for kind in _BITS:
+            self._dispatch[kind] = lambda node, scope: self._bits(_BITS[type(node)], node, scope)
 
     @property
     def exact(self) -> bool:
         """Whether decimals are computed the slow, always exact way."""
         return self.context.exact
+
+    @property
+    def now_micros(self) -> int:
+        """The moment the query began, in microseconds since the epoch."""
+        return self.context.now_micros
 
     def expr(self, node: exp.Expr, scope: Scope) -> Expr:
         """Compile one expression.
@@ -189,7 +204,7 @@ class ExpressionCompiler:
         if variable is not None:
             try:
                 base, rest = scope.resolve(parts)
-            except Exception:  # noqa: BLE001  # any failure to resolve: a column would have won
+            except BigQueryError:
                 return access(variable, parts[1:])
             return access(base, rest)
         base, rest = scope.resolve(parts)

@@ -24,8 +24,15 @@ if TYPE_CHECKING:
 class Compiler(Protocol):
     """What a handler may ask of the expression compiler."""
 
-    exact: bool
-    now: str
+    @property
+    def exact(self) -> bool:
+        """Whether decimals are computed the slow, always exact way."""
+        ...
+
+    @property
+    def now_micros(self) -> int:
+        """The moment the query began."""
+        ...
 
     def expr(self, node: exp.Expr, scope: Scope) -> Expr:
         """Compile one expression."""
