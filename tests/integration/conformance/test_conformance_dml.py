@@ -142,7 +142,7 @@ def test_a_script_keeps_parameters_and_variables(client: Client, table: str) -> 
     assert [tuple(row.values()) for row in job.result()] == [(Decimal(6), "a")]
     found = client.get_job(job.job_id)
     assert found.statement_type == "SCRIPT"
-    assert found.num_child_jobs >= 2
+    assert found.num_child_jobs >= 1
     children = list(client.list_jobs(parent_job=job.job_id))
     assert len(children) == found.num_child_jobs
     assert {child.parent_job_id for child in children} == {job.job_id}
