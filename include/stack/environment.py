@@ -47,6 +47,8 @@ def convergence_environment(settings: StackSettings) -> dict[str, str]:
         "BIGQUERY_EMULATOR_HOST": f"http://{LOOPBACK}:{settings.sandbox_bigquery_port}",
         "KMS_EMULATOR_HOST": f"{LOOPBACK}:{settings.sandbox_kms_port}",
         "OPENAI_BASE_URL": f"{providers}/openai/v1",
+        "ANTHROPIC_BASE_URL": f"{providers}/anthropic",
+        "DEEPSEEK_BASE_URL": f"{providers}/deepseek",
         "CONVERGENCE_VAR_DIR": str(settings.var_dir),
     }
 

@@ -5,14 +5,17 @@
     DELETE /_sandbox/faults
     GET    /_sandbox/requests  every request served, oldest first; `?path=` is a regular expression
     DELETE /_sandbox/requests
+    POST   /_sandbox/clock     `{"now": "2026-11-21T00:10:00Z"}`: what time balances are as of
+    DELETE /_sandbox/clock     the machine's time again
 
-A further provider is a module with a `PROVIDER`, added to `PROVIDERS`.
+A further provider is a module with a `PROVIDER` or several, added to `PROVIDERS`.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import asdict
+from datetime import datetime
 from json import JSONDecodeError
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -23,13 +26,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Message, Receive, Scope, Send
 
-from sandbox.providers import acts, openai, vendor
+from sandbox.providers import acts, anthropic, deepseek, openai, vendor
 from sandbox.providers.acts import Answer, Exchange
+from sandbox.providers.clock import Clock
 from sandbox.providers.faults import Fault, FaultBook, InvalidFaultError
 from sandbox.providers.provider import Provider
 from sandbox.providers.traffic import Served, Traffic, find_credential
 
-PROVIDERS: tuple[Provider, ...] = (openai.PROVIDER, *vendor.PROVIDERS)
+PROVIDERS: tuple[Provider, ...] = (
+    openai.PROVIDER,
+    *anthropic.PROVIDERS,
+    deepseek.PROVIDER,
+    *vendor.PROVIDERS,
+)
 
 
 class ProvidersApp(Starlette):
@@ -42,6 +51,7 @@ class ProvidersApp(Starlette):
             Mount(provider.prefix, routes=list(provider.routes)) for provider in PROVIDERS
         ]
         super().__init__(routes=[*self._admin_routes(), *mounts])
+        self.state.clock = Clock(data_dir / "provider_clock")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let a fault answer, and note the request."""
@@ -75,6 +85,8 @@ class ProvidersApp(Starlette):
             Route("/_sandbox/faults", self._clear_faults, methods=["DELETE"]),
             Route("/_sandbox/requests", self._list_requests, methods=["GET"]),
             Route("/_sandbox/requests", self._clear_requests, methods=["DELETE"]),
+            Route("/_sandbox/clock", self._set_clock, methods=["POST"]),
+            Route("/_sandbox/clock", self._free_clock, methods=["DELETE"]),
         ]
 
     async def _add_faults(self, request: Request) -> Response:
@@ -100,6 +112,17 @@ class ProvidersApp(Starlette):
 
     async def _clear_requests(self, _request: Request) -> Response:
         self.traffic.clear()
+        return Response(status_code=204)
+
+    async def _set_clock(self, request: Request) -> Response:
+        try:
+            self.state.clock.set(datetime.fromisoformat((await request.json())["now"]))
+        except (JSONDecodeError, LookupError, TypeError, ValueError) as error:
+            return JSONResponse({"error": f"a time with zone is wanted: {error}"}, status_code=422)
+        return Response(status_code=204)
+
+    async def _free_clock(self, _request: Request) -> Response:
+        self.state.clock.free()
         return Response(status_code=204)
 
 
