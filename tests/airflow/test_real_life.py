@@ -1,0 +1,135 @@
+"""The project's own pipelines through Airflow, on the sandbox: nothing is replaced."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convergence.processors import connect
+from convergence.processors.context import Services
+from convergence.security.kms import connect_kms
+from convergence.settings import get_settings
+from convergence.state import org_runs
+from convergence.tenants.audit import Actor
+from convergence.tenants.credentials import Credentials
+from sandbox_process import SandboxProcess
+
+pytestmark = [
+    pytest.mark.airflow,
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.usefixtures("airflow_db"),
+]
+
+ORG = "acme_corp"
+SECRET = "sk-admin-sandbox-acme"
+USAGE_COST = "openai.cost.usage_cost"
+CONNECTION = {
+    "conn_type": "google_cloud_platform",
+    "extra": {"is_anonymous": True, "project": "local-dev-project"},
+}
+KMS_KEY = "projects/local-dev-project/locations/global/keyRings/convergence/cryptoKeys/credentials"
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    process = SandboxProcess(tmp_path_factory.mktemp("sandbox"))
+    process.start()
+    yield process
+    assert process.stop() == 0
+
+
+@pytest.fixture
+def environment(sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(CONNECTION),
+        "BIGQUERY_EMULATOR_HOST": sandbox.bigquery,
+        "KMS_EMULATOR_HOST": sandbox.kms,
+        "KMS_KEY_NAME": KMS_KEY,
+        "OPENAI_BASE_URL": f"{sandbox.providers}/openai/v1",
+        "CONVERGENCE_VAR_DIR": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+
+
+def run(dag_id: str, conf: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Run a DAG of the project in this process; its state and its closing task's answer."""
+    from convergence.pipelines.factory import register
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", dag_id)
+        namespace: dict[str, Any] = {}
+        register(namespace)
+    dag_run = namespace[dag_id].test(run_conf=conf)
+    (closing,) = (ti for ti in dag_run.get_task_instances() if ti.task_id == "close_run")
+    return str(dag_run.state), closing.xcom_pull(task_ids="close_run")
+
+
+def connect_openai(services: Services) -> None:
+    with connect_kms(services.settings) as kms:
+        Credentials(services.store, services.warehouse, kms).put(
+            ORG,
+            "OPENAI",
+            SECRET,
+            credential_name="main",
+            validation_status="VALID",
+            by=Actor("root", "root"),
+            now=services.now(),
+        )
+
+
+def cost_of(services: Services) -> list[str]:
+    """Every row of the org's cost, without the run that looked at it last."""
+    query = f"SELECT * FROM `{services.settings.org_dataset(ORG)}.cost_daily`"
+    rows = services.warehouse.client.query_and_wait(query)
+    return sorted(str([(k, v) for k, v in row.items() if k != "x_RunId"]) for row in rows)
+
+
+@pytest.mark.usefixtures("environment")
+def test_from_nothing_to_daily_cost_and_a_second_run_finds_nothing_to_do() -> None:
+    days = [(datetime.now(UTC).date() - timedelta(days=back)).isoformat() for back in (2, 1)]
+    asked = {"org_slug": ORG, "start_date": days[0], "end_date": days[1]}
+
+    assert run(USAGE_COST, asked)[0] == "failed", "a run before bootstrap"
+
+    state, answer = run("setup.initial.onetime_bootstrap", {})
+    assert (state, answer["status"]) == ("success", "SUCCESS")
+    organization = {
+        "org_slug": ORG,
+        "company_name": "Acme Corporation",
+        "admin_email": "cfo@acme.example",
+    }
+    _, answer = run("setup.organizations.dryrun", organization)
+    assert answer["steps"]["validate_organization"]["ready_for_onboarding"] is True
+    assert run("setup.organizations.onboarding", organization)[0] == "success"
+
+    assert run(USAGE_COST, asked)[0] == "failed", "a run before the provider is connected"
+
+    with connect.services() as services:
+        connect_openai(services)
+    assert run("openai.seed_csv", {"org_slug": ORG})[0] == "success"
+
+    state, answer = run(USAGE_COST, asked)
+    assert state == "success", answer
+    assert answer["orgs_succeeded"] == 1
+    assert answer["rows_processed"] > 0
+    with connect.services() as services:
+        first = cost_of(services)
+    assert first
+
+    assert run(USAGE_COST, asked)[0] == "success"
+    with connect.services() as services:
+        assert cost_of(services) == first
+        with services.store.read() as conn:
+            runs = org_runs.list_for_org(conn, ORG, limit=20)
+    assert [one.status for one in runs if one.dag_id == USAGE_COST] == ["SUCCESS", "SUCCESS"]
+
+    state, fleet = run(USAGE_COST, {})
+    assert (state, fleet["orgs_succeeded"]) == ("success", 1)
+    state, nothing = run(USAGE_COST, {})
+    assert (state, nothing["orgs_succeeded"], nothing["orgs_failed"]) == ("success", 0, 0)
