@@ -124,15 +124,20 @@ def _apply(base: Snapshot, rows: list[tuple[str, str, str | None, int, int]]) ->
 
 def _load_dataset(payload: Json) -> DatasetMeta:
     made = DatasetMeta.from_rest(payload, project=payload["datasetReference"]["projectId"])
-    return replace(made, created_ms=int(payload["creationTime"]),
-                   modified_ms=int(payload["lastModifiedTime"]))
+    return replace(
+        made, created_ms=int(payload["creationTime"]), modified_ms=int(payload["lastModifiedTime"])
+    )
 
 
 def _load_table(payload: Json, *, ref: TableRef) -> TableMeta:
     physical = payload.pop("physical")
     made = TableMeta.from_rest(payload, ref=ref)
-    return replace(made, created_ms=int(payload["creationTime"]),
-                   modified_ms=int(payload["lastModifiedTime"]), physical=physical)
+    return replace(
+        made,
+        created_ms=int(payload["creationTime"]),
+        modified_ms=int(payload["lastModifiedTime"]),
+        physical=physical,
+    )
 
 
 class Session:
@@ -183,8 +188,9 @@ class Session:
         stamp = self.snapshot.stamp + 1
         name, body = json.dumps(key), None if payload is None else json.dumps(payload)
         self.cursor.execute("DELETE FROM meta.entries WHERE kind = ? AND name = ?", [kind, name])
-        self.cursor.execute("INSERT INTO meta.entries VALUES (?, ?, ?, ?)",
-                            [kind, name, body, stamp])
+        self.cursor.execute(
+            "INSERT INTO meta.entries VALUES (?, ?, ?, ?)", [kind, name, body, stamp]
+        )
         self.snapshot = _apply(self.snapshot, [(kind, name, body, stamp, 0)])
 
 

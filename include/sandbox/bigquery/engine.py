@@ -139,15 +139,17 @@ class Engine:
             old = session.snapshot.table(ref)
             base = old.to_rest() if partial else {}
             new = TableMeta.from_rest(base | resource, ref=ref)
-            new = replace(new, created_ms=old.created_ms, modified_ms=old.modified_ms,
-                          physical=old.physical)
+            new = replace(
+                new, created_ms=old.created_ms, modified_ms=old.modified_ms, physical=old.physical
+            )
             if old.is_view or new.is_view:
                 return self._updated_view(session, old, new)
             _refuse_layout_change(old, new)
             schema = new.schema if "schema" in resource else old.schema
             kept = tables.widen(session, old, updated_schema(old, schema), storage=self._storage)
-            changed = replace(new, schema=kept.schema, physical=kept.physical,
-                              modified_ms=kept.modified_ms)
+            changed = replace(
+                new, schema=kept.schema, physical=kept.physical, modified_ms=kept.modified_ms
+            )
             tables.check_table(changed)
             return session.put_table(changed)
 
@@ -175,10 +177,16 @@ class Engine:
     # --- rows -------------------------------------------------------------------------------
 
     def load_rows(
-        self, destination: TableRef, batches: Iterable[Batch], *, schema: Schema | None = None,
-        options: WriteOptions | None = None, write_disposition: str = "WRITE_APPEND",
+        self,
+        destination: TableRef,
+        batches: Iterable[Batch],
+        *,
+        schema: Schema | None = None,
+        options: WriteOptions | None = None,
+        write_disposition: str = "WRITE_APPEND",
         create_disposition: str = "CREATE_IF_NEEDED",
-        schema_update_options: Collection[str] = (), ignore_unknown: bool = False,
+        schema_update_options: Collection[str] = (),
+        ignore_unknown: bool = False,
         max_bad_records: int = 0,
     ) -> int:
         """A load job's work, atomic: all rows or none. Answers the number of rows.
@@ -196,14 +204,24 @@ class Engine:
             max_bad_records: refused rows that are left out instead of failing the job.
         """
         target = partitions.destination(destination)
-        options = replace(options or WriteOptions(), write=write_disposition,
-                          create=create_disposition, schema_updates=schema_update_options).checked()
+        options = replace(
+            options or WriteOptions(),
+            write=write_disposition,
+            create=create_disposition,
+            schema_updates=schema_update_options,
+        ).checked()
         batches = iter(batches)
         with self._storage.connection() as cursor:
             if schema is None:
                 schema, batches = self._load_schema(target.ref, batches)
-            staged = stage_rows(cursor, batches, schema=schema, storage=self._storage,
-                                ignore_unknown=ignore_unknown, max_bad_rows=max_bad_records)
+            staged = stage_rows(
+                cursor,
+                batches,
+                schema=schema,
+                storage=self._storage,
+                ignore_unknown=ignore_unknown,
+                max_bad_rows=max_bad_records,
+            )
             try:
                 with self._storage.transaction(cursor, write=True):
                     session = Session(cursor, catalog=self._catalog)
@@ -229,19 +247,30 @@ class Engine:
         return inferred_schema(first), again()
 
     def insert_all(
-        self, ref: TableRef, rows: Sequence[Json], *, skip_invalid: bool = False,
+        self,
+        ref: TableRef,
+        rows: Sequence[Json],
+        *,
+        skip_invalid: bool = False,
         ignore_unknown: bool = False,
     ) -> list[Json]:
         """`tabledata.insertAll`: rows `{"insertId"?, "json"}`; answers `insertErrors`."""
         with self._session(write=True) as session:
             return self._streams.insert(
-                session, (partitions.destination(ref), rows), skip_invalid=skip_invalid,
+                session,
+                (partitions.destination(ref), rows),
+                skip_invalid=skip_invalid,
                 ignore_unknown=ignore_unknown,
             )
 
     def read_table(
-        self, ref: TableRef, *, start: int = 0, max_results: int | None = None,
-        selected_fields: Sequence[str] = (), int64_timestamps: bool = True,
+        self,
+        ref: TableRef,
+        *,
+        start: int = 0,
+        max_results: int | None = None,
+        selected_fields: Sequence[str] = (),
+        int64_timestamps: bool = True,
     ) -> tuple[list[dict[str, Wire]], int]:
         """`tabledata.list`: rows in wire form, and how many the table (or partition) has."""
         target = partitions.destination(ref)
@@ -283,7 +312,7 @@ class Engine:
 
     # --- queries ----------------------------------------------------------------------------
 
-    def query(self, sql: str, *, project: str, **request: Any) -> QueryResult:  # noqa: ANN401
+    def query(self, sql: str, *, project: str, **request: Any) -> QueryResult:
         """Run one statement or a script; keywords are those of `execute.QueryRequest`."""
         return self._executor.run(QueryRequest(sql, project=project, **request))
 

@@ -16,13 +16,21 @@ from sandbox.bigquery.storage import scalar
 from sandbox.bigquery.tables import stored
 
 _SAMPLE_ROWS = 1_000
-_WIDTHS = {"INT64": 8, "FLOAT64": 8, "NUMERIC": 16, "BIGNUMERIC": 32, "BOOL": 1, "DATE": 8,
-           "TIME": 8, "DATETIME": 8, "TIMESTAMP": 8, "INTERVAL": 16}
+_WIDTHS = {
+    "INT64": 8,
+    "FLOAT64": 8,
+    "NUMERIC": 16,
+    "BIGNUMERIC": 32,
+    "BOOL": 1,
+    "DATE": 8,
+    "TIME": 8,
+    "DATETIME": 8,
+    "TIMESTAMP": 8,
+    "INTERVAL": 16,
+}
 
 
-def bytes_processed(
-    cursor: duckdb.DuckDBPyConnection, instances: Iterable[TableInstance]
-) -> int:
+def bytes_processed(cursor: duckdb.DuckDBPyConnection, instances: Iterable[TableInstance]) -> int:
     """The estimate for the tables a compiled query reads."""
     total = 0
     for one in instances:

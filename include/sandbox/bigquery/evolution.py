@@ -72,15 +72,11 @@ def _merge_one(
     made = old
     if old.mode != new.mode:
         if "REPEATED" in (old.mode, new.mode) or (new.mode == "REQUIRED" and strict):
-            raise _mismatch(
-                meta, f"Field {where} has changed mode from {old.mode} to {new.mode}"
-            )
+            raise _mismatch(meta, f"Field {where} has changed mode from {old.mode} to {new.mode}")
         if old.mode == "REQUIRED":
             made = _relaxed(meta, old, where, options=options)
     if old.type == "RECORD":
-        fields = _merge(
-            meta, old.fields, new.fields, f"{where}.", options=options, strict=strict
-        )
+        fields = _merge(meta, old.fields, new.fields, f"{where}.", options=options, strict=strict)
         made = replace(made, fields=fields)
     if strict:
         made = _restated(meta, made, new, where)
@@ -93,8 +89,13 @@ def _restated(meta: TableMeta, old: Field, new: Field, where: str) -> Field:
         before, after = getattr(old, name), getattr(new, name)
         if before != after and (before is None or (after is not None and after < before)):
             raise _mismatch(meta, f"Field {where} has changed {name} from {before} to {after}")
-    return replace(old, description=new.description, precision=new.precision, scale=new.scale,
-                   max_length=new.max_length)
+    return replace(
+        old,
+        description=new.description,
+        precision=new.precision,
+        scale=new.scale,
+        max_length=new.max_length,
+    )
 
 
 def _relaxed(meta: TableMeta, field: Field, where: str, *, options: Collection[str]) -> Field:

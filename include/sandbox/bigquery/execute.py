@@ -10,11 +10,11 @@ from typing import Any
 from sandbox.bigquery.catalog import Catalog, Session
 from sandbox.bigquery.errors import BigQueryError, invalid
 from sandbox.bigquery.estimate import row_width
+from sandbox.bigquery.interpreter import Interpreter
 from sandbox.bigquery.loading import Streams
 from sandbox.bigquery.model import TableMeta, TableRef
 from sandbox.bigquery.parameters import read_parameters
 from sandbox.bigquery.result import QueryResult
-from sandbox.bigquery.interpreter import Interpreter
 from sandbox.bigquery.scripts import is_script, split
 from sandbox.bigquery.sql.context import Context
 from sandbox.bigquery.sql.select import QueryCompiler
@@ -59,7 +59,9 @@ class QueryRequest:
     def write_options(self) -> WriteOptions:
         """The options of the destination."""
         return replace(
-            self.options, write=self.write_disposition, create=self.create_disposition,
+            self.options,
+            write=self.write_disposition,
+            create=self.create_disposition,
             schema_updates=self.schema_update_options,
         ).checked()
 
@@ -80,7 +82,11 @@ class Executor:
         """
         parameters = read_parameters(request.parameters, mode=request.parameter_mode)
         runner = StatementRunner(
-            self._storage, self._catalog, self._streams, request, parameters,
+            self._storage,
+            self._catalog,
+            self._streams,
+            request,
+            parameters,
             now=dt.datetime.now(dt.UTC),
         )
         if is_script(request.sql):
@@ -119,4 +125,3 @@ class Executor:
             return meta
         columns = [(one.name or "", one.type) for one in made.columns]
         return replace(meta, schema=to_schema(columns))
-

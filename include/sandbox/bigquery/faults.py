@@ -26,7 +26,7 @@ def translated(error: duckdb.Error) -> BigQueryError:
     raised = _PYTHON_ERROR.search(text)
     if raised is not None:
         return invalid_query(raised["message"])
-    first = _PREFIX.sub("", text.split("\n")[0])
+    first = _PREFIX.sub("", text.split("\n", maxsplit=1)[0])
     if isinstance(error, duckdb.OutOfRangeException | duckdb.ConversionException):
         return invalid_query(_overflow(first))
     if "Division by zero" in first:
@@ -34,15 +34,14 @@ def translated(error: duckdb.Error) -> BigQueryError:
     if "More than one row returned by a subquery" in first:
         return invalid_query("Scalar subquery produced more than one element")
     if "cannot affect the same target row more than once" in first:
-        return invalid_query(
-            "UPDATE/MERGE must match at most one source row for each target row"
-        )
+        return invalid_query("UPDATE/MERGE must match at most one source row for each target row")
     if "Unknown TimeZone" in first:
         return invalid_query(first.split("\n")[0].replace("Unknown TimeZone", "Invalid time zone"))
     if isinstance(error, duckdb.OutOfMemoryException):
         return BigQueryError(
             "Resources exceeded during query execution: the local stand-in's memory limit",
-            status=400, reason="resourcesExceeded",
+            status=400,
+            reason="resourcesExceeded",
         )
     return invalid_query(first)
 

@@ -29,8 +29,13 @@ INSERT_ID_SECONDS = 60.0
 
 
 def stage_rows(
-    cursor: duckdb.DuckDBPyConnection, batches: Iterable[Batch], *, schema: Schema,
-    storage: Storage, ignore_unknown: bool = False, max_bad_rows: int = 0,
+    cursor: duckdb.DuckDBPyConnection,
+    batches: Iterable[Batch],
+    *,
+    schema: Schema,
+    storage: Storage,
+    ignore_unknown: bool = False,
+    max_bad_rows: int = 0,
 ) -> Staged:
     """Check rows against the schema and put them in a temporary table.
 
@@ -59,7 +64,8 @@ def stage_rows(
 def _load_error(fault: RowFault, row: int) -> BigQueryError:
     return invalid(
         "Error while reading data, error message: JSON table encountered too many errors, giving"
-        f" up. Row {row}: {fault}", location=fault.location or None,
+        f" up. Row {row}: {fault}",
+        location=fault.location or None,
     )
 
 
@@ -106,8 +112,12 @@ class Streams:
         return physical in self._buffered
 
     def insert(
-        self, session: Session, ref_rows: tuple[partitions.Destination, Sequence[Json]], *,
-        skip_invalid: bool, ignore_unknown: bool,
+        self,
+        session: Session,
+        ref_rows: tuple[partitions.Destination, Sequence[Json]],
+        *,
+        skip_invalid: bool,
+        ignore_unknown: bool,
     ) -> list[Json]:
         """Write the valid rows and answer `insertErrors`."""
         target, rows = ref_rows
@@ -172,8 +182,12 @@ def _read_all(
         try:
             good.append((row.get("insertId"), reader.read(row.get("json") or {})))
         except RowFault as fault:
-            entry = {"reason": "invalid", "location": fault.location, "debugInfo": "",
-                     "message": str(fault)}
+            entry = {
+                "reason": "invalid",
+                "location": fault.location,
+                "debugInfo": "",
+                "message": str(fault),
+            }
             errors.append({"index": index, "errors": [entry]})
     return good, errors
 

@@ -35,8 +35,9 @@ def read_parameters(parameters: Sequence[Json], *, mode: str) -> dict[str, Expr]
         try:
             value = parameter_value(one.get("parameterValue") or {}, kind)
         except BigQueryError as error:
-            raise invalid_query(f"Invalid value for query parameter {name}: {error.message}"
-                                ) from None
+            raise invalid_query(
+                f"Invalid value for query parameter {name}: {error.message}"
+            ) from None
         made[name.lower()] = literal(value, kind, is_parameter=True)
     return made
 
@@ -47,10 +48,12 @@ def parameter_type(data: Json) -> SqlType:
     if name == "ARRAY":
         return array(parameter_type(data.get("arrayType") or {}))
     if name in {"STRUCT", "RECORD"}:
-        return struct([
-            (one.get("name") or None, parameter_type(one.get("type") or {}))
-            for one in data.get("structTypes") or ()
-        ])
+        return struct(
+            [
+                (one.get("name") or None, parameter_type(one.get("type") or {}))
+                for one in data.get("structTypes") or ()
+            ]
+        )
     kind = named(name)
     if kind is None:
         raise invalid(f"Invalid value for parameter type: {name or None}")
@@ -63,9 +66,11 @@ def parameter_value(data: Json, kind: SqlType) -> Value:
     """A `QueryParameterValue` as the Python value of its type; None is NULL."""
     if kind.element is not None:
         values = data.get("arrayValues")
-        return None if values is None and "value" in data else [
-            parameter_value(one, kind.element) for one in values or ()
-        ]
+        return (
+            None
+            if values is None and "value" in data
+            else [parameter_value(one, kind.element) for one in values or ()]
+        )
     if kind.kind == "STRUCT":
         given = data.get("structValues")
         if given is None:

@@ -77,8 +77,10 @@ def partition_condition(meta: TableMeta, partition: str) -> str:
     """
     name = partition_column(meta)
     if name is None:
-        raise invalid(f"Cannot read or write partition {partition} of table {meta.ref}: the table"
-                      " is not partitioned")
+        raise invalid(
+            f"Cannot read or write partition {partition} of table {meta.ref}: the table"
+            " is not partitioned"
+        )
     column = quote(name)
     if partition == NULL_PARTITION:
         return f"{column} IS NULL"
@@ -93,8 +95,9 @@ def time_bounds(meta: TableMeta, partition: str) -> tuple[str, str]:
     kind = meta.time_partitioning.type if meta.time_partitioning else "DAY"
     start = parse_partition(partition, kind)
     if start is None:
-        raise invalid(f"Invalid partition decorator: {partition} is no {kind} partition of table"
-                      f" {meta.ref}")
+        raise invalid(
+            f"Invalid partition decorator: {partition} is no {kind} partition of table {meta.ref}"
+        )
     try:
         end = _next(start, kind)
     except (OverflowError, ValueError):
@@ -134,6 +137,4 @@ def mark_written(
         [meta.physical, ids],
     )
     # clock_timestamp would be the same: the write lock orders the transactions' starts.
-    cursor.execute(
-        "INSERT INTO meta.partitions SELECT ?, unnest(?), now()", [meta.physical, ids]
-    )
+    cursor.execute("INSERT INTO meta.partitions SELECT ?, unnest(?), now()", [meta.physical, ids])

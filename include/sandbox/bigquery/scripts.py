@@ -15,8 +15,28 @@ from sandbox.bigquery.sql.dialect import tokenize
 
 TRANSACTION_BEGINS = ("BEGIN", "BEGIN TRANSACTION")
 _SCRIPT_WORDS = frozenset(
-    "DECLARE SET BEGIN IF LOOP WHILE REPEAT FOR CASE BREAK LEAVE CONTINUE ITERATE RETURN RAISE"
-    " EXECUTE COMMIT ROLLBACK ASSERT CALL".split()
+    [
+        "DECLARE",
+        "SET",
+        "BEGIN",
+        "IF",
+        "LOOP",
+        "WHILE",
+        "REPEAT",
+        "FOR",
+        "CASE",
+        "BREAK",
+        "LEAVE",
+        "CONTINUE",
+        "ITERATE",
+        "RETURN",
+        "RAISE",
+        "EXECUTE",
+        "COMMIT",
+        "ROLLBACK",
+        "ASSERT",
+        "CALL",
+    ]
 ) | {"BEGIN TRANSACTION"}
 
 

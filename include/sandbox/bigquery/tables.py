@@ -18,8 +18,16 @@ _PARTITION_TYPES = {
     "MONTH": {"DATE", "TIMESTAMP", "DATETIME"},
     "YEAR": {"DATE", "TIMESTAMP", "DATETIME"},
 }
-_CLUSTERABLE = {"STRING", "INTEGER", "NUMERIC", "BIGNUMERIC", "DATE", "DATETIME", "TIMESTAMP",
-                "BOOLEAN"}
+_CLUSTERABLE = {
+    "STRING",
+    "INTEGER",
+    "NUMERIC",
+    "BIGNUMERIC",
+    "DATE",
+    "DATETIME",
+    "TIMESTAMP",
+    "BOOLEAN",
+}
 
 
 def stored(meta: TableMeta) -> str:
@@ -52,8 +60,10 @@ def _check_partition_field(meta: TableMeta) -> None:
     time = meta.time_partitioning
     wanted = _PARTITION_TYPES[time.type] if time is not None else {"INTEGER"}
     if field.type not in wanted or field.mode == "REPEATED":
-        raise invalid(f"The field specified for partitioning {name} has type {field.type} and mode"
-                      f" {field.mode}; it can be one of {', '.join(sorted(wanted))}, not REPEATED")
+        raise invalid(
+            f"The field specified for partitioning {name} has type {field.type} and mode"
+            f" {field.mode}; it can be one of {', '.join(sorted(wanted))}, not REPEATED"
+        )
 
 
 def _check_clustering(meta: TableMeta) -> None:
@@ -62,7 +72,9 @@ def _check_clustering(meta: TableMeta) -> None:
     for name in meta.clustering:
         field = meta.schema.find(name)
         if field is None:
-            raise invalid(f"The field specified for clustering cannot be found in the schema: {name}")
+            raise invalid(
+                f"The field specified for clustering cannot be found in the schema: {name}"
+            )
         if field.type not in _CLUSTERABLE or field.mode == "REPEATED":
             raise invalid(f"Field {name} of type {field.type} cannot be a clustering column")
 
@@ -181,9 +193,7 @@ def _reshape_struct(old: SqlType, new: SqlType, sql: str, *, depth: int) -> str:
     for name, (_, kind) in zip(stored_names(new), new.fields, strict=True):
         if name.lower() in had:
             stored_name, old_kind = had[name.lower()]
-            value = reshape_sql(
-                old_kind, kind, f"({sql}).{quote(stored_name)}", depth=depth
-            )
+            value = reshape_sql(old_kind, kind, f"({sql}).{quote(stored_name)}", depth=depth)
         else:
             value = f"CAST(NULL AS {kind.duck})"
         parts.append(f"{quote(name)} := {value}")

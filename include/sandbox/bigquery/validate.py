@@ -111,9 +111,7 @@ class RowReader:
         )
 
 
-def _record_converter(
-    fields: Iterable[Field], path: str, *, ignore_unknown: bool
-) -> Convert:
+def _record_converter(fields: Iterable[Field], path: str, *, ignore_unknown: bool) -> Convert:
     known: dict[str, tuple[Field, Convert]] = {}
     for field in fields:
         where = f"{path}{field.name}"
@@ -138,7 +136,7 @@ def _record_converter(
     return convert
 
 
-def _field_converter(field: Field, where: str, ignore_unknown: bool) -> Convert:  # noqa: FBT001
+def _field_converter(field: Field, where: str, ignore_unknown: bool) -> Convert:
     if field.type == "RECORD":
         single = _record_converter(field.fields, f"{where}.", ignore_unknown=ignore_unknown)
     else:
@@ -202,8 +200,10 @@ def _string(field: Field) -> Convert:
         if "\0" in value:
             raise ValueError("The local BigQuery stand-in does not store the character NUL.")
         if limit is not None and len(value) > limit:
-            raise ValueError(f"STRING({limit}) has maximum length {limit} but got a value with"
-                             f" length {len(value)}.")
+            raise ValueError(
+                f"STRING({limit}) has maximum length {limit} but got a value with"
+                f" length {len(value)}."
+            )
         return value
 
     return parse
@@ -215,8 +215,10 @@ def _bytes(field: Field) -> Convert:
     def parse(value: Value) -> bytes:
         made = value if isinstance(value, bytes) else _base64(value)
         if limit is not None and len(made) > limit:
-            raise ValueError(f"BYTES({limit}) has maximum length {limit} but got a value with"
-                             f" length {len(made)}.")
+            raise ValueError(
+                f"BYTES({limit}) has maximum length {limit} but got a value with"
+                f" length {len(made)}."
+            )
         return made
 
     return parse

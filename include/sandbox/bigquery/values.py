@@ -151,8 +151,9 @@ def to_bignumeric(value: Decimal) -> int:
     """The value times 10^38 as BIGNUMERIC keeps it, rounded half away from zero."""
     if not value.is_finite() or abs(value) >= Decimal(10) ** 40:
         raise ValueError(f"Invalid BIGNUMERIC value: {value}")
-    unscaled = int(value.scaleb(BIGNUMERIC_SCALE, context=WIDE).to_integral_value(
-        rounding=ROUND_HALF_UP))
+    unscaled = int(
+        value.scaleb(BIGNUMERIC_SCALE, context=WIDE).to_integral_value(rounding=ROUND_HALF_UP)
+    )
     if not -BIGNUMERIC_UNSCALED_MAX - 1 <= unscaled <= BIGNUMERIC_UNSCALED_MAX:
         raise ValueError(f"Invalid BIGNUMERIC value: {value}")
     return unscaled

@@ -54,9 +54,7 @@ def encode_rows(
         int64_timestamps: microseconds as an integer, else seconds as a decimal number.
     """
     encode = _Encoder(int64_timestamps=int64_timestamps)
-    columns = [
-        encode.column(table.column(index), kind) for index, kind in enumerate(kinds)
-    ]
+    columns = [encode.column(table.column(index), kind) for index, kind in enumerate(kinds)]
     return [{"f": [{"v": value} for value in row]} for row in zip(*columns, strict=True)]
 
 

@@ -41,7 +41,9 @@ class WriteOptions:
         if self.write not in WRITE_DISPOSITIONS or self.write == "WRITE_TRUNCATE_DATA":
             raise invalid(f"Invalid value for writeDisposition: {self.write} is not a valid value")
         if self.create not in {"CREATE_IF_NEEDED", "CREATE_NEVER"}:
-            raise invalid(f"Invalid value for createDisposition: {self.create} is not a valid value")
+            raise invalid(
+                f"Invalid value for createDisposition: {self.create} is not a valid value"
+            )
         return self
 
 
@@ -58,7 +60,11 @@ class Staged:
 
 
 def write_rows(
-    session: Session, target: Destination, staged: Staged, options: WriteOptions, *,
+    session: Session,
+    target: Destination,
+    staged: Staged,
+    options: WriteOptions,
+    *,
     storage: Storage,
 ) -> int:
     """Move staged rows into their destination and answer how many there were.
@@ -83,7 +89,11 @@ def write_rows(
 
 
 def _prepared(
-    session: Session, target: Destination, staged: Staged, options: WriteOptions, *,
+    session: Session,
+    target: Destination,
+    staged: Staged,
+    options: WriteOptions,
+    *,
     storage: Storage,
 ) -> TableMeta:
     session.snapshot.dataset(target.ref.project, target.ref.dataset)
@@ -108,9 +118,13 @@ def _new_table(target: Destination, staged: Staged, options: WriteOptions) -> Ta
         # A load into t$20251125 of a table not there yet makes an ingestion-time table.
         time = TimePartitioning("DAY")
     return TableMeta(
-        target.ref, schema=staged.schema, time_partitioning=time,
-        range_partitioning=options.range_partitioning, clustering=options.clustering,
-        description=options.description, labels=options.labels,
+        target.ref,
+        schema=staged.schema,
+        time_partitioning=time,
+        range_partitioning=options.range_partitioning,
+        clustering=options.clustering,
+        description=options.description,
+        labels=options.labels,
         expiration_ms=options.expiration_ms,
     )
 
@@ -126,15 +140,17 @@ def _check_layout(meta: TableMeta, options: WriteOptions) -> None:
         raise invalid(f"Incompatible table partitioning specification for table {meta.ref}")
     if wanted_range is not None and wanted_range != meta.range_partitioning:
         raise invalid(f"Incompatible table partitioning specification for table {meta.ref}")
-    if options.clustering and options.clustering != meta.clustering and (
-        options.write != "WRITE_TRUNCATE"
+    if (
+        options.clustering
+        and options.clustering != meta.clustering
+        and (options.write != "WRITE_TRUNCATE")
     ):
         raise invalid(f"Incompatible clustering specification for table {meta.ref}")
 
 
 def _is_empty(session: Session, meta: TableMeta, partition: str | None) -> bool:
-    where = "" if partition is None else (
-        f" WHERE {partitions.partition_condition(meta, partition)}"
+    where = (
+        "" if partition is None else (f" WHERE {partitions.partition_condition(meta, partition)}")
     )
     return not scalar(session.cursor, f"SELECT count(*) FROM {tables.stored(meta)}{where}")
 
@@ -148,10 +164,12 @@ def _overwritten(
         (f.name, of_field(f)) for f in schema.fields
     ]:
         # The same columns: their descriptions stay unless the job brings others.
-        schema = Schema(tuple(
-            replace(new, description=new.description or old.description)
-            for old, new in zip(meta.schema.fields, schema.fields, strict=True)
-        ))
+        schema = Schema(
+            tuple(
+                replace(new, description=new.description or old.description)
+                for old, new in zip(meta.schema.fields, schema.fields, strict=True)
+            )
+        )
     made = replace(meta, schema=schema, clustering=options.clustering or meta.clustering)
     tables.check_table(made)
     if made == meta:
@@ -179,22 +197,28 @@ def check_column(session: Session, column: Field, value: str, rows: str) -> None
     if column.mode == "REPEATED":
         nulls = f"SELECT count(*) FROM {rows} WHERE list_count({value}) <> len({value})"
         if scalar(session.cursor, nulls):
-            raise invalid(f"Array cannot have a null element; error in writing field {column.name}",
-                          location=column.name)
+            raise invalid(
+                f"Array cannot have a null element; error in writing field {column.name}",
+                location=column.name,
+            )
         return
     limit = column.max_length
     if limit is not None:
         size = "length" if column.type == "STRING" else "octet_length"
         if scalar(session.cursor, f"SELECT count(*) FROM {rows} WHERE {size}({value}) > {limit}"):
-            raise invalid(f"Field {column.name}: {column.type}({limit}) has maximum length {limit}",
-                          location=column.name)
+            raise invalid(
+                f"Field {column.name}: {column.type}({limit}) has maximum length {limit}",
+                location=column.name,
+            )
     if column.precision is not None and column.type == "NUMERIC":
         whole = column.precision - (column.scale or 0)
         over = f"abs(round({value}, {column.scale or 0})) >= CAST(1e{whole} AS DECIMAL(38,9))"
         if scalar(session.cursor, f"SELECT count(*) FROM {rows} WHERE {over}"):
-            raise invalid(f"Field {column.name}: value is out of range of"
-                          f" NUMERIC({column.precision}, {column.scale or 0})",
-                          location=column.name)
+            raise invalid(
+                f"Field {column.name}: value is out of range of"
+                f" NUMERIC({column.precision}, {column.scale or 0})",
+                location=column.name,
+            )
 
 
 def stored_sql(column: Field, value: str) -> str:
@@ -206,9 +230,7 @@ def stored_sql(column: Field, value: str) -> str:
     return value
 
 
-def _check_partition(
-    session: Session, meta: TableMeta, partition: str, staged: Staged
-) -> None:
+def _check_partition(session: Session, meta: TableMeta, partition: str, staged: Staged) -> None:
     condition = partitions.partition_condition(meta, partition)
     if meta.by_ingestion:
         return
@@ -232,9 +254,7 @@ def _clear(session: Session, meta: TableMeta, partition: str | None) -> None:
     session.cursor.execute("DELETE FROM meta.partitions WHERE physical = ?", [meta.physical])
 
 
-def _insert(
-    session: Session, meta: TableMeta, staged: Staged, partition: str | None
-) -> set[str]:
+def _insert(session: Session, meta: TableMeta, staged: Staged, partition: str | None) -> set[str]:
     """Move the rows; answers the partitions they went to."""
     if not staged.schema.fields:
         return set()
@@ -268,8 +288,12 @@ def _touched(session: Session, meta: TableMeta, rows: str, moment: str | None) -
     sql = partitions.partition_id_sql(meta, moment)
     if not meta.is_partitioned:
         sql += " LIMIT 1"
-        return {row[0] for row in session.cursor.execute(f"SELECT '' FROM {rows} LIMIT 1").fetchall()}
-    return {row[0] for row in session.cursor.execute(f"SELECT DISTINCT {sql} FROM {rows}").fetchall()}
+        return {
+            row[0] for row in session.cursor.execute(f"SELECT '' FROM {rows} LIMIT 1").fetchall()
+        }
+    return {
+        row[0] for row in session.cursor.execute(f"SELECT DISTINCT {sql} FROM {rows}").fetchall()
+    }
 
 
 def ingestion_moment(meta: TableMeta, partition: str | None) -> str:
@@ -278,4 +302,3 @@ def ingestion_moment(meta: TableMeta, partition: str | None) -> str:
         return f"TIMESTAMPTZ {text(partitions.time_bounds(meta, partition)[0] + '+00')}"
     unit = (meta.time_partitioning.type if meta.time_partitioning else "DAY").lower()
     return f"date_trunc('{unit}', now())"
-

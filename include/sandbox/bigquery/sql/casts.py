@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from sqlglot import exp
 
 from sandbox.bigquery.errors import BigQueryError, invalid_query, not_implemented
-from sandbox.bigquery.sql.coerce import convert_sql
+from sandbox.bigquery.sql.coerce import coerce, convert_sql, cost
 from sandbox.bigquery.sql.expr import Expr, combine, null_of
 from sandbox.bigquery.sql.literals import literal, parse_text
 from sandbox.bigquery.sql.types import STRING, SqlType, array, named, struct
@@ -163,12 +163,20 @@ def cast(
         return null_of(kind)
     if value.type == kind:
         return replace(value, untyped_null=False)
+    if kind.kind in {"ARRAY", "STRUCT"} and cost(value, kind) is not None:
+        return _coerced(value, kind)
     if value.is_literal and value.type == STRING and value.literal is not None:
         return _cast_text(value, kind, safe=safe)
     made = combine(_cast_sql(value.sql, value.type, kind, safe=safe), kind, [value])
     if value.type.kind in _MONOTONE and kind.kind in _MONOTONE:
         made = replace(made, origins=value.origins)
     return made
+
+
+def _coerced(value: Expr, kind: SqlType) -> Expr:
+    if value.literal == []:
+        return literal([], kind)
+    return coerce(value, kind)
 
 
 def _cast_text(value: Expr, kind: SqlType, *, safe: bool) -> Expr:

@@ -32,7 +32,7 @@ def cost(given: Expr, wanted: SqlType) -> int | None:
     """
     if given.type == wanted:
         return 0
-    if given.untyped_null:
+    if given.untyped_null or given.any_type:
         return 0
     kind, target = given.type, wanted
     if kind.kind in _IMPLICIT and target.kind in _IMPLICIT[kind.kind]:
@@ -83,10 +83,12 @@ def coerce(given: Expr, wanted: SqlType) -> Expr:
     Raises:
         BigQueryError: it does not coerce.
     """
-    if given.type == wanted and not given.untyped_null:
+    if given.type == wanted and not (given.untyped_null or given.any_type):
         return given
     if given.untyped_null:
         return null_of(wanted)
+    if given.any_type:
+        return given.retyped(f"CAST({given.sql} AS {wanted.duck})", wanted)
     if cost(given, wanted) is None:
         raise invalid_query(f"Cannot coerce expression of type {given.type} to type {wanted}")
     if given.is_literal and wanted.element is None and wanted.kind != "STRUCT":
@@ -127,9 +129,11 @@ def convert_sql(sql: str, old: SqlType, new: SqlType, *, depth: int = 0) -> str:
 
 def common_type(parts: Sequence[Expr]) -> SqlType | None:
     """The supertype of several expressions, or None when they have none."""
-    typed = [part for part in parts if not part.untyped_null]
+    typed = [part for part in parts if not (part.untyped_null or part.any_type)]
     if not typed:
         return parts[0].type if parts else None
+    if all(part.type.kind == "STRUCT" for part in typed):
+        return _common_struct(typed)
     candidates = list(dict.fromkeys(part.type for part in typed))
     candidates += [FLOAT64] if FLOAT64 not in candidates else []
     best: tuple[int, SqlType] | None = None
@@ -138,12 +142,11 @@ def common_type(parts: Sequence[Expr]) -> SqlType | None:
         total = sum(one for one in costs if one is not None)
         if all(one is not None for one in costs) and (best is None or total < best[0]):
             best = (total, wanted)
-    if best is not None:
-        return best[1]
-    return _common_struct(typed)
+    return None if best is None else best[1]
 
 
 def _common_struct(parts: Sequence[Expr]) -> SqlType | None:
+    """Field by field, with the names of the first."""
     kinds = [part.type for part in parts]
     width = len(kinds[0].fields)
     if any(kind.kind != "STRUCT" or len(kind.fields) != width for kind in kinds):

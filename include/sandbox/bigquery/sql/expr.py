@@ -30,6 +30,7 @@ class Expr:
         literal: the Python value, for literals and parameters (they coerce more freely).
         is_parameter: the literal came as a query parameter or script variable.
         untyped_null: a bare NULL, which takes any type.
+        any_type: not NULL, yet of whatever type is wanted (ERROR never returns).
         free: columns it reads outside aggregates and group keys, as `alias.column`.
         origins: table instances whose partition column this is, unchanged or monotone.
         prunes: table instances whose partitions this condition limits by constants.
@@ -43,6 +44,7 @@ class Expr:
     literal: Any = NO_LITERAL
     is_parameter: bool = False
     untyped_null: bool = False
+    any_type: bool = False
     free: frozenset[str] = NOTHING
     origins: frozenset[int] = NOTHING
     prunes: frozenset[int] = NOTHING
@@ -58,7 +60,9 @@ class Expr:
 
     def retyped(self, sql: str, kind: SqlType, *, literal: Any = NO_LITERAL) -> Expr:  # noqa: ANN401
         """The same expression converted to another type."""
-        return replace(self, sql=sql, type=kind, literal=literal, untyped_null=False)
+        return replace(
+            self, sql=sql, type=kind, literal=literal, untyped_null=False, any_type=False
+        )
 
 
 def null_of(kind: SqlType) -> Expr:

@@ -167,7 +167,7 @@ def _column_rows(context: Context, meta: TableMeta) -> Iterator[tuple[Any, ...]]
             ref.table,
             field.name,
             position,
-            "NO" if field.mode == "REQUIRED" else "YES",
+            "YES" if field.mode == "NULLABLE" else "NO",
             type_text(field),
             "NEVER",
             "NO",

@@ -48,16 +48,12 @@ def arithmetic(sign: str, left: Expr, right: Expr, *, exact: bool, safe: bool = 
         return moment
     kind = _result_type(sign, left, right)
     one, other = coerce(left, kind), coerce(right, kind)
-    folded = _folded(sign, left, right, kind)
+    folded = None if safe else _folded(sign, left, right, kind)
     if folded is not None:
         return folded
     if kind == NUMERIC:
-        sql = _numeric(sign, left, right, exact=exact or safe)
-        return (
-            combine(f"TRY({sql})" if safe and sign in "+-" else sql, kind, [left, right])
-            if not safe
-            else combine(_safe_numeric(sign, one, other), kind, [one, other])
-        )
+        sql = _safe_numeric(sign, one, other) if safe else _numeric(sign, left, right, exact=exact)
+        return combine(sql, kind, [left, right])
     return combine(_SQL[kind.kind](sign, one.sql, other.sql, safe), kind, [one, other])
 
 

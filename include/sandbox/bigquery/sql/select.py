@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 from sqlglot import exp
 
 from sandbox.bigquery.errors import invalid_query, not_implemented
 from sandbox.bigquery.model import TableMeta
 from sandbox.bigquery.sql import information_schema
-from sandbox.bigquery.sql.coerce import common_type, convert_sql
+from sandbox.bigquery.sql.coerce import coerce, common_type, convert_sql
 from sandbox.bigquery.sql.context import Context
 from sandbox.bigquery.sql.dialect import parse
 from sandbox.bigquery.sql.expr import Expr
@@ -270,8 +271,6 @@ class QueryCompiler:
         column = item.relations[0].columns[0]
         inner = f"SELECT {convert_sql(column.sql, column.type, kind)} FROM {item.sql}"
         if value.is_literal or value.type != kind:
-            from sandbox.bigquery.sql.coerce import coerce
-
             value = coerce(value, kind)
         return Expr(
             f"({value.sql} IN ({inner}))",
@@ -326,9 +325,14 @@ def _own(scope: Scope) -> set[str]:
 
 
 def _as_part(column: Output) -> Expr:
-    if column.literal is not None and column.literal.untyped_null:
+    if _is_untyped(column.literal):
         return column.literal
     return Expr("x", column.type)
+
+
+def _is_untyped(value: Expr | None) -> TypeGuard[Expr]:
+    """NULL and the empty array fit every column."""
+    return value is not None and (value.untyped_null or value.literal == [])
 
 
 def _converted(side: Query, columns: list[Output]) -> str:
@@ -337,8 +341,8 @@ def _converted(side: Query, columns: list[Output]) -> str:
     values = []
     for index, (one, wanted) in enumerate(zip(side.columns, columns, strict=True)):
         name = side.stored(index)
-        if one.literal is not None and one.literal.untyped_null:
-            value = f"CAST(NULL AS {wanted.type.duck})"
+        if _is_untyped(one.literal):
+            value = coerce(one.literal, wanted.type).sql
         else:
             value = convert_sql(name, one.type, wanted.type)
         values.append(f"{value} AS {name}")

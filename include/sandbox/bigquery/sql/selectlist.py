@@ -34,6 +34,7 @@ class SelectList:
         self._scope = scope
         self._keys: list[Expr] = []
         self._items: list[Item] = []
+        self._grouping_word = ""
 
     def items(self) -> list[Item]:
         """The output columns, checked against GROUP BY."""
@@ -135,7 +136,18 @@ class SelectList:
         if group.args.get("all"):
             items = [item for node in raw for item in self._expand(node)]
             return [one.expr for one in items if not one.expr.aggregates and not one.expr.constant]
-        return [self._group_key(node, raw, clause) for node in group.expressions]
+        return [self._group_key(node, raw, clause) for node in self._group_nodes(group)]
+
+    def _group_nodes(self, group: exp.Expr) -> list[exp.Expr]:
+        """The keys, taken out of ROLLUP or CUBE when there is one."""
+        nodes: list[exp.Expr] = group.expressions
+        if len(nodes) == 1 and isinstance(nodes[0], exp.Rollup | exp.Cube):
+            self._grouping_word = type(nodes[0]).__name__.upper()
+            nodes = nodes[0].expressions
+        for node in nodes:
+            if isinstance(node, exp.Tuple | exp.Rollup | exp.Cube | exp.GroupingSets):
+                raise not_implemented(f"GROUP BY {node.sql('bigquery')}")
+        return nodes
 
     def _group_key(self, node: exp.Expr, raw: list[exp.Expr], clause: Scope) -> Expr:
         chosen = self._selected(node, raw)
@@ -163,7 +175,12 @@ class SelectList:
         """The DuckDB GROUP BY clause."""
         if not self._keys:
             return ""
-        return f" GROUP BY {', '.join(one.sql for one in self._keys)}"
+        keys = ", ".join(one.sql for one in self._keys)
+        return (
+            f" GROUP BY {self._grouping_word} ({keys})"
+            if self._grouping_word
+            else (f" GROUP BY {keys}")
+        )
 
     # --- clauses after grouping -------------------------------------------------------------
 

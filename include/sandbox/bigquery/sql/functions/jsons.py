@@ -12,7 +12,7 @@ from sandbox.bigquery.errors import invalid_query, not_implemented
 from sandbox.bigquery.sql.coerce import coerce
 from sandbox.bigquery.sql.expr import Expr, combine
 from sandbox.bigquery.sql.functions.registry import Call, define, handler
-from sandbox.bigquery.sql.types import BOOL, FLOAT64, INT64, JSON, STRING, SqlType, array, text
+from sandbox.bigquery.sql.types import JSON, STRING, SqlType, array, stored_names, text
 
 define(
     {
@@ -139,8 +139,6 @@ def json_sql(sql: str, kind: SqlType, *, depth: int) -> str:
             f" ',') || ']', 'null')"
         )
     if kind.kind == "STRUCT":
-        from sandbox.bigquery.sql.types import stored_names
-
         parts = " || ',' || ".join(
             f"json_text_name({text(own or '')}) || ':' || "
             + json_sql(f"struct_extract({sql}, {text(stored)})", one, depth=depth)
@@ -191,6 +189,3 @@ def json_array(call: Call) -> Expr:
     args = call.args()
     body = " || ',' || ".join(json_sql(one.sql, one.type, depth=0) for one in args) or "''"
     return combine(f"CAST('[' || {body} || ']' AS JSON)", JSON, args)
-
-
-__all__ = ["BOOL", "FLOAT64", "INT64"]

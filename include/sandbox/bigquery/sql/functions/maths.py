@@ -5,17 +5,16 @@ https://cloud.google.com/bigquery/docs/reference/standard-sql/mathematical_funct
 
 from __future__ import annotations
 
-from sandbox.bigquery.errors import invalid_query
 from sandbox.bigquery.sql.coerce import coerce, cost, unify
 from sandbox.bigquery.sql.expr import Expr, combine
 from sandbox.bigquery.sql.functions.registry import Call, define, handler
 from sandbox.bigquery.sql.numeric import arithmetic, negate
 from sandbox.bigquery.sql.types import (
     BIGNUMERIC,
-    BOOL,
     FLOAT64,
     INT64,
     NUMERIC,
+    STRING,
     SqlType,
 )
 
@@ -182,21 +181,7 @@ def safe_negate(call: Call) -> Expr:
 @handler("ERROR")
 def error(call: Call) -> Expr:
     """ERROR(message): fails when evaluated; takes any type from its context."""
-    from sandbox.bigquery.sql.types import STRING
-
     call.check_count(1)
     message = coerce(call.arg(0), STRING)
-    return Expr(
-        f"CAST(error({message.sql}) AS BIGINT)",
-        INT64,
-        free=message.free,
-        constant=False,
-        untyped_null=False,
-    )
-
-
-def check_bool(value: Expr) -> Expr:
-    """A BOOL argument."""
-    if value.type != BOOL:
-        raise invalid_query(f"Expected BOOL, found {value.type}")
-    return value
+    sql = f"CAST(error({message.sql}) AS BIGINT)"
+    return Expr(sql, INT64, any_type=True, free=message.free, constant=False)

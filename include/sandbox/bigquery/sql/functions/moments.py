@@ -176,7 +176,7 @@ def _civil(parts: dict[str, str]) -> dt.datetime:
         month,
         int(parts.get("d", 1)),
         hour,
-        int(parts.get("M", 0)),  # noqa: DTZ001
+        int(parts.get("M", 0)),
         int(second),
         int(fraction[:6].ljust(6, "0")),
     )

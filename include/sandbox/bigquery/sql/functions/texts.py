@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 
 from sandbox.bigquery.errors import invalid_query, not_implemented
+from sandbox.bigquery.sql.casts import cast
 from sandbox.bigquery.sql.coerce import coerce
 from sandbox.bigquery.sql.expr import Expr, combine
 from sandbox.bigquery.sql.functions.registry import Call, define, handler
-from sandbox.bigquery.sql.types import BOOL, BYTES, INT64, STRING, array, text
+from sandbox.bigquery.sql.types import BOOL, FLOAT64, INT64, NUMERIC, STRING, array, text
 
 define(
     {
@@ -118,21 +119,19 @@ def _format_pieces(pattern: str, values: list[Expr]) -> list[str]:
 
 
 def _format_one(found: re.Match[str], value: Expr) -> str:
-    kind, flags = found["kind"], found["flags"]
-    if kind == "s" and value.type == STRING and not flags and not found["precision"]:
-        plain = value.sql
-    elif kind == "d" and value.type == INT64 and flags in {"", "0"}:
-        plain = f"format_integer({value.sql}, {found['width'] or 0}, {bool(flags)})"
-        return plain.lower() if value.is_literal else plain
-    elif kind in "tT" and not flags and not found["width"] and kind == "t":
-        from sandbox.bigquery.sql.casts import cast
-
-        plain = cast(value, STRING, safe=False).sql
-    else:
-        raise not_implemented(f"FORMAT specifier {found[0]} for {value.type}")
-    if found["width"] and kind == "s":
-        plain = f"lpad({plain}, greatest(length({plain}), {found['width']}), ' ')"
-    return plain
+    kind, flags, width = found["kind"], found["flags"], found["width"]
+    spec = f"{flags}{width}" + ("" if found["precision"] is None else f".{found['precision']}")
+    if kind == "t" and not spec:
+        return cast(value, STRING, safe=False).sql
+    if kind == "s" and value.type == STRING and "#" not in flags:
+        return f"format_text({value.sql}, '%{spec}s')" if spec else value.sql
+    if kind in "di" and value.type == INT64 and flags in {"", "0"} and not found["precision"]:
+        return f"format_integer({value.sql}, {width or 0}, {'TRUE' if flags else 'FALSE'})"
+    if kind == "f" and value.type in {NUMERIC, INT64} and "'" not in flags:
+        return f"format_decimal({coerce(value, NUMERIC).sql}, '{spec or '.6'}')"
+    if kind in "feEgG" and value.type == FLOAT64 and "'" not in flags:
+        return f"format_float({value.sql}, '%{spec}{kind}')"
+    raise not_implemented(f"FORMAT specifier {found[0]} for {value.type}")
 
 
 def _pattern(call: Call, index: int = 1) -> tuple[Expr, int]:
@@ -212,6 +211,3 @@ def regexp_replace(call: Call) -> Expr:
 def refused(call: Call) -> Expr:
     """Known to BigQuery, not done here."""
     raise not_implemented(f"function {call.name}")
-
-
-__all__ = ["BYTES"]

@@ -149,6 +149,13 @@ def _moment_text(pattern: str, value: dt.datetime, kind: str, zone_name: str) ->
     return format_moment(pattern, value, kind, zone_name)
 
 
+def _format_decimal(value: Decimal, spec: str) -> str:
+    """`%f` of an exact number: rounded half away from zero, unlike Python's own."""
+    width, _, digits = spec.partition(".")
+    text = f"{values.round_decimal(value, int(digits or 6)):f}"
+    return text.zfill(int(width)) if width.startswith("0") else text.rjust(int(width or 0))
+
+
 def _in_range(text: str) -> str:
     if abs(int(text)) > values.BIGNUMERIC_UNSCALED_MAX:
         raise ValueError("bignumeric overflow")
@@ -228,6 +235,9 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], list[str], str]] = {
     "translate_text": (_translate, [_V] * 3, _V),
     "sha512_bytes": (lambda data: hashlib.sha512(data).digest(), ["BLOB"], "BLOB"),
     "farm_fingerprint": (fingerprint64, ["BLOB"], _B),
+    "format_text": (lambda value, spec: spec % value, [_V, _V], _V),
+    "format_float": (lambda value, spec: spec % value, [_D, _V], _V),
+    "format_decimal": (_format_decimal, [_NUMERIC, _V], _V),
     "format_moment": (_moment_text, [_V, "TIMESTAMP", _V, _V], _V),
     "parse_moment": (parse_moment, [_V] * 4, _B),
     "normal_json": (values.parse_json, [_V], _V),
