@@ -18,9 +18,11 @@ from convergence.api.readiness import Readiness
 from convergence.api.routers import (
     admin,
     costs,
+    directory,
     docs,
     health,
     integrations,
+    keys,
     organizations,
     pipelines,
     runs,
@@ -69,7 +71,17 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.state.services = services
     app.state.readiness = Readiness(services)
     # Literal paths before those with parameters in the same place.
-    for router in (health, admin, organizations, integrations, pipelines, runs, costs):
+    for router in (
+        health,
+        admin,
+        organizations,
+        keys,
+        directory,
+        integrations,
+        pipelines,
+        runs,
+        costs,
+    ):
         app.include_router(router.router)
     if settings.enable_api_docs:
         app.include_router(docs.router)

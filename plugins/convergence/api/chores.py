@@ -1,4 +1,7 @@
-"""What an API process does beside answering: ship the outbox, and end runs that nobody ended."""
+"""What an API process does beside answering.
+
+It ships the outbox, ends runs that nobody ended, and writes down which keys were used.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,13 @@ import anyio.to_thread
 
 from convergence.api.services import Services
 from convergence.security.redaction import redact
+from convergence.tenants import keys
 
 log = logging.getLogger(__name__)
 
 SHIP_SECONDS = 3.0
 RECONCILE_SECONDS = 60.0
+USES_SECONDS = 120.0
 _SLOWEST_SECONDS = 120.0
 
 
@@ -26,12 +31,19 @@ def all_of(services: Services) -> list[Coroutine[Any, Any, None]]:
     return [
         _repeat("ship the outbox", lambda: ship(services), every=SHIP_SECONDS),
         _repeat("reconcile runs", lambda: reconcile(services), every=RECONCILE_SECONDS),
+        _repeat("record the keys used", lambda: record_uses(services), every=USES_SECONDS),
     ]
 
 
 async def ship(services: Services) -> None:
     """Send the outbox's waiting rows to the warehouse."""
     await _aside(lambda: services.records.ship(services.warehouse))
+
+
+async def record_uses(services: Services) -> None:
+    """Write down when keys were last used: one statement for all of them."""
+    if uses := services.authenticator.take_used():
+        await _aside(lambda: keys.record_uses(services.warehouse, uses))
 
 
 async def reconcile(services: Services) -> None:

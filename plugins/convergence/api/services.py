@@ -16,6 +16,7 @@ from convergence.api.once import Once
 from convergence.api.operations import Operations
 from convergence.runs.records import RunRecords
 from convergence.settings import Settings
+from convergence.state.epochs import Epochs
 from convergence.state.store import StateStore
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ class Services:
     def store(self) -> StateStore:
         """What must be atomic."""
         return StateStore.connect(self.settings.state_url)
+
+    @cached_property
+    def epochs(self) -> Epochs:
+        """Tells when what this process remembers of an org is no longer so."""
+        return Epochs(self.store)
 
     @cached_property
     def airflow(self) -> AirflowClient:
@@ -95,7 +101,7 @@ class Services:
         """Who may run."""
         from convergence.runs.gate import Gate
 
-        return Gate(self.warehouse)
+        return Gate(self.warehouse, epochs=self.epochs)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -109,7 +115,7 @@ class Services:
         """From a key to its org."""
         from convergence.tenants.authentication import Authenticator
 
-        return Authenticator(self.warehouse)
+        return Authenticator(self.warehouse, epochs=self.epochs)
 
     @cached_property
     def credentials(self) -> Credentials:

@@ -20,6 +20,7 @@ from convergence.errors import (
     NotFoundError,
     SubscriptionInactiveError,
 )
+from convergence.state.epochs import Epochs
 from convergence.state.org_runs import RunError
 from convergence.state.slots import RunLimits
 from convergence.warehouse.client import Warehouse
@@ -87,14 +88,35 @@ def select(standings: Iterable[Standing], *, provider: str | None, now: datetime
     return Selection(tuple(eligible), tuple(refused))
 
 
-_Cache = TTLCache[tuple[str, str | None], Standing | None]
+@dataclass(frozen=True)
+class _Remembered:
+    """How an org stood under which of its epochs."""
+
+    standing: Standing | None
+    epoch: int
+
+
+_Cache = TTLCache[tuple[str, str | None], _Remembered]
 
 
 class Gate:
-    """Asks the warehouse; one org's answer is kept for a while, a fleet's never."""
+    """Asks the warehouse; one org's answer is kept for a while, a fleet's never.
 
-    def __init__(self, warehouse: Warehouse, *, cache_seconds: float = CACHE_SECONDS) -> None:
+    Args:
+        warehouse: where what decides is stored.
+        epochs: tells within seconds that it has changed for an org; without it only time does.
+        cache_seconds: how long an answer is believed.
+    """
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        *,
+        epochs: Epochs | None = None,
+        cache_seconds: float = CACHE_SECONDS,
+    ) -> None:
         self._warehouse = warehouse
+        self._epochs = epochs
         self._good: _Cache = TTLCache(10_000, cache_seconds)
         self._refused: _Cache = TTLCache(10_000, min(cache_seconds, REFUSED_CACHE_SECONDS))
         self._lock = threading.Lock()
@@ -139,14 +161,17 @@ class Gate:
 
     def _standing(self, org_slug: str, provider: str | None, now: datetime) -> Standing | None:
         key = (org_slug, provider)
+        # Read before the org is: what a later change leaves behind is then asked once more.
+        epoch = self._epochs.of(org_slug) if self._epochs else 0
         with self._lock:
-            for cache in (self._good, self._refused):
-                if key in cache:
-                    return cache[key]
+            known = self._good.get(key) or self._refused.get(key)
+        if known is not None and known.epoch == epoch:
+            return known.standing
         found = next(iter(self._fetch(provider, [org_slug])), None)
         good = found is not None and refusal(found, provider=provider, now=now) is None
         with self._lock:
-            (self._good if good else self._refused)[key] = found
+            self._good.pop(key, None)
+            (self._good if good else self._refused)[key] = _Remembered(found, epoch)
         return found
 
     def _fetch(self, provider: str | None, org_slugs: Sequence[str] | None) -> list[Standing]:

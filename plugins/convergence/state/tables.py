@@ -145,6 +145,21 @@ outbox_leases = Table(
     Column("expires_at", UtcDateTime, nullable=False),
 )
 
+org_epochs = Table(
+    "org_epochs",
+    metadata,
+    Column("org_slug", String(64), primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("owner", String(32), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+
 
 def upsert(conn: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT of the connection's dialect, for its `on_conflict_…` clauses."""

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection
 
 from convergence.errors import ConvergenceError
-from convergence.state import outbox
+from convergence.state import epochs, outbox
 from convergence.state.store import StateStore
 
 AUDIT_LOG = "org_audit_logs"
@@ -101,6 +101,8 @@ def audited(
 ) -> Iterator[None]:
     """Announce a change outside the store, let it happen, and tell how it ended.
 
+    However it ended, every process asks again about the org before it trusts what it remembers.
+
     Raises:
         StateUnavailableError: it can't be announced; the change was not begun.
     """
@@ -113,7 +115,9 @@ def audited(
         told = {"attempt": attempt, "error": code}
         with store.begin() as conn:
             append(conn, act, result=Result.FAILED, now=datetime.now(UTC), details=told)
+            epochs.bump(conn, act.org_slug)
         raise
     with store.begin() as conn:
         told = {"attempt": attempt}
         append(conn, act, result=Result.SUCCEEDED, now=datetime.now(UTC), details=told)
+        epochs.bump(conn, act.org_slug)

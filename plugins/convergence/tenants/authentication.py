@@ -12,6 +12,7 @@ from cachetools import TTLCache
 
 from convergence.errors import NotAuthenticatedError
 from convergence.security.keys import digest, same_digest, split_org_key
+from convergence.state.epochs import Epochs
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.query import run_file
 
@@ -36,6 +37,14 @@ class _StoredKey:
     not_after: datetime | None
 
 
+@dataclass(frozen=True)
+class _Remembered:
+    """What was found under which of the org's epochs."""
+
+    stored: _StoredKey
+    epoch: int
+
+
 _UNKNOWN = _StoredKey(_NOBODY, Principal("", "", frozenset()), None)
 
 
@@ -43,21 +52,30 @@ class Authenticator:
     """Knows keys by their digest; found and unknown ones are remembered equally long.
 
     They are remembered apart, so that a flood of wrong keys can't push out the good ones.
+
+    Args:
+        warehouse: where keys are stored.
+        epochs: tells within seconds that an org's keys have changed; without it only time does.
+        cache_seconds: how long what was found is believed.
+        now: the clock.
     """
 
     def __init__(
         self,
         warehouse: Warehouse,
         *,
+        epochs: Epochs | None = None,
         cache_seconds: float = CACHE_SECONDS,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._warehouse = warehouse
+        self._epochs = epochs
         self._now = now
         self._lock = threading.Lock()
-        self._found: TTLCache[str, _StoredKey] = TTLCache(10_000, cache_seconds)
-        self._unknown: TTLCache[str, _StoredKey] = TTLCache(10_000, cache_seconds)
+        self._found: TTLCache[str, _Remembered] = TTLCache(10_000, cache_seconds)
+        self._unknown: TTLCache[str, _Remembered] = TTLCache(10_000, cache_seconds)
         self._asked: dict[str, Future[_StoredKey]] = {}
+        self._used: dict[str, datetime] = {}
 
     def authenticate(self, raw: str) -> Principal:
         """The caller's org, key id and scopes.
@@ -67,34 +85,43 @@ class Authenticator:
             WarehouseUnavailableError: the key could not be looked up.
         """
         slug, fingerprint = split_org_key(raw), digest(raw)
-        stored = self._stored(fingerprint)
+        stored = self._stored(fingerprint, slug)
         # Every condition is looked at for every key, so that none is told by its time.
         genuine = same_digest(stored.key_hash, fingerprint)
         own = same_digest(digest(stored.principal.org_slug), digest(slug))
         valid = stored.not_after is None or self._now() < stored.not_after
         if not (genuine & own & valid):
             raise NotAuthenticatedError("The API key is not valid")
+        self._used[stored.principal.key_id] = self._now()
         return stored.principal
+
+    def take_used(self) -> dict[str, datetime]:
+        """The keys used since the last call, each with its last use; for a write now and then."""
+        taken, self._used = self._used, {}
+        return taken
 
     def forget(self, key_id: str) -> None:
         """Look a key up again at its next use, as after this process revoked it."""
         with self._lock:
-            for fingerprint, stored in list(self._found.items()):
-                if stored.principal.key_id == key_id:
+            for fingerprint, known in list(self._found.items()):
+                if known.stored.principal.key_id == key_id:
                     self._found.pop(fingerprint, None)
 
-    def _stored(self, fingerprint: str) -> _StoredKey:
+    def _stored(self, fingerprint: str, slug: str) -> _StoredKey:
         with self._lock:
             known = self._found.get(fingerprint) or self._unknown.get(fingerprint)
-            if known is not None:
-                return known
+        # Read before the key is: what a later change leaves behind is then looked up once more.
+        epoch = self._epochs.of(slug) if self._epochs else 0
+        if known is not None and known.epoch == epoch:
+            return known.stored
+        with self._lock:
             asked = self._asked.get(fingerprint)
             answer = asked or self._asked.setdefault(fingerprint, Future())
         if asked is None:
-            self._look_up(fingerprint, answer)
+            self._look_up(fingerprint, answer, epoch=epoch)
         return answer.result()
 
-    def _look_up(self, fingerprint: str, answer: Future[_StoredKey]) -> None:
+    def _look_up(self, fingerprint: str, answer: Future[_StoredKey], *, epoch: int) -> None:
         """One query, however many requests wait for it; a failure is theirs too, not cached."""
         try:
             stored = self._fetch(fingerprint)
@@ -105,8 +132,10 @@ class Authenticator:
             return
         with self._lock:
             del self._asked[fingerprint]
+            for cache in (self._found, self._unknown):
+                cache.pop(fingerprint, None)
             cache = self._unknown if stored is _UNKNOWN else self._found
-            cache[fingerprint] = stored
+            cache[fingerprint] = _Remembered(stored, epoch)
         answer.set_result(stored)
 
     def _fetch(self, fingerprint: str) -> _StoredKey:

@@ -13,6 +13,7 @@ from typing import Literal
 from convergence.errors import IntegrationInvalidError, NotFoundError
 from convergence.security.kms import KeyManager, credential_aad
 from convergence.security.redaction import register_secret
+from convergence.state import epochs
 from convergence.state.store import StateStore
 from convergence.tenants.audit import Act, Actor, audited
 from convergence.warehouse.client import Warehouse
@@ -150,6 +151,8 @@ class Credentials:
             validation_error=typed(error, "STRING"),
             now=now,
         )
+        with self._store.begin() as conn:
+            epochs.bump(conn, org_slug)
 
     def delete(self, org_slug: str, provider: str, *, by: Actor, now: datetime) -> None:
         """Mark the org's credential DELETED and drop its ciphertext.

@@ -13,6 +13,9 @@ from convergence.security.keys import check_slug
 from convergence.settings import Settings
 from convergence.warehouse.names import check_identifier
 
+# The label of an org's dataset that says whose it is.
+OWNER_LABEL = "org_slug"
+
 # https://cloud.google.com/bigquery/docs/labels-intro#requirements
 LabelKey = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 LabelValue = Annotated[str, Field(pattern=r"^[a-z0-9_-]{0,63}$")]

@@ -1,20 +1,29 @@
-"""Org keys: issued once, found by their digest, revoked for every process within a minute."""
+"""Org keys: issued once, found by their digest, revoked for every process within seconds.
+
+An org has two active keys at most, so that one can replace the other without a gap.
+"""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from convergence.errors import NotFoundError
+from convergence.errors import ConflictError, NotFoundError
 from convergence.security.keys import digest, last_four, new_org_key
 from convergence.security.kms import KeyManager, api_key_aad
+from convergence.state.leases import held
 from convergence.state.store import StateStore
 from convergence.tenants.audit import Act, Actor, audited
 from convergence.warehouse.client import Warehouse
-from convergence.warehouse.params import typed
+from convergence.warehouse.params import Param, typed
 from convergence.warehouse.query import run_file
+
+MAX_ACTIVE = 2
+OVERLAP = timedelta(hours=24)
+LONGEST_OVERLAP = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,19 @@ class KnownKey:
     revoked_at: datetime | None
     last_used_at: datetime | None
 
+    def active(self, now: datetime) -> bool:
+        """Whether the key opens its org at this instant."""
+        return self.status == "ACTIVE" and (self.not_after is None or self.not_after > now)
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """A new key, and from when on the one that it replaces is refused."""
+
+    issued: IssuedKey
+    replaced_key_id: str
+    replaced_not_after: datetime
+
 
 def issue_key(
     store: StateStore,
@@ -69,36 +91,63 @@ def issue_key(
         not_after: from when on the key is refused; None for no end.
 
     Raises:
+        ConflictError: the org has two active keys.
+        RequestInFlightError: its keys are being changed at this moment.
         KeyServiceUnavailableError, WarehouseUnavailableError: nothing was issued; ask again.
     """
-    secret, key_id = new_org_key(org_slug), f"key_{uuid.uuid4().hex[:16]}"
-    with audited(store, Act(org_slug, by, "api_key.issue", key_id), now=now):
-        sealed = kms.encrypt(secret.encode(), aad=api_key_aad(org_slug, key_id))
-        run_file(
-            warehouse,
-            warehouse.sql("tenants/key_insert.sql"),
-            params={
-                "org_slug": org_slug,
-                "key_id": key_id,
-                "key_hash": digest(secret),
-                "key_ciphertext": sealed.data,
-                "kms_key_version": sealed.key_version,
-                "last_four": last_four(secret),
-                "scopes": list(scopes),
-                "created_by": by.id,
-                "now": now,
-                "not_after": typed(not_after, "TIMESTAMP"),
-            },
-        )
-    return IssuedKey(
-        key_id=key_id,
-        org_slug=org_slug,
-        last_four=last_four(secret),
-        scopes=tuple(scopes),
-        created_at=now,
-        not_after=not_after,
-        secret=secret,
-    )
+    new = _NewKey.of(org_slug, scopes=scopes, now=now, not_after=not_after)
+    with _keys_of(store, org_slug):
+        _check_room(list_keys(warehouse, org_slug), now=now)
+        with audited(store, Act(org_slug, by, "api_key.issue", new.key_id), now=now):
+            params = new.params(kms, by=by)
+            run_file(warehouse, warehouse.sql("tenants/key_insert.sql"), params=params)
+    return new.issued
+
+
+def rotate_key(
+    store: StateStore,
+    warehouse: Warehouse,
+    kms: KeyManager,
+    org_slug: str,
+    *,
+    by: Actor,
+    now: datetime,
+    overlap: timedelta = OVERLAP,
+    key_id: str | None = None,
+) -> Rotation:
+    """Replace a key by a new one with the same scopes; both open the org for the overlap.
+
+    The new key's row and the old one's end are one statement: there is never one without the
+    other.
+
+    Args:
+        store: where the audit is kept.
+        warehouse: where the keys are.
+        kms: encrypts the copy that only support opens.
+        org_slug: an org that has an active key.
+        by: who asks for it.
+        now: the instant.
+        overlap: how long the old key stays good; never longer than it would have been.
+        key_id: which key, where two are active.
+
+    Raises:
+        NotFoundError: the org has no such active key.
+        ConflictError: two keys are active and none was named, or both would stay active.
+        RequestInFlightError: the org's keys are being changed at this moment.
+        KeyServiceUnavailableError, WarehouseUnavailableError: nothing was changed; ask again.
+    """
+    with _keys_of(store, org_slug):
+        known = list_keys(warehouse, org_slug)
+        old = _to_replace(known, key_id, now=now)
+        _check_room([key for key in known if overlap or key.key_id != old.key_id], now=now)
+        ends = min(now + overlap, old.not_after or now + overlap)
+        new = _NewKey.of(org_slug, scopes=old.scopes, now=now)
+        details = {"new_key": new.key_id, "old_not_after": ends.isoformat()}
+        act = Act(org_slug, by, "api_key.rotate", old.key_id)
+        with audited(store, act, now=now, details=details):
+            params = new.params(kms, by=by) | {"old_key_id": old.key_id, "old_not_after": ends}
+            run_file(warehouse, warehouse.sql("tenants/key_rotate.sql"), params=params)
+    return Rotation(new.issued, old.key_id, ends)
 
 
 def revoke_key(
@@ -110,7 +159,7 @@ def revoke_key(
     by: Actor,
     now: datetime,
 ) -> None:
-    """Revoke an org's key; every process refuses it once its cache forgets, within a minute.
+    """Revoke an org's key; every process refuses it within seconds. Doing it again changes nothing.
 
     Raises:
         NotFoundError: the org has no such key.
@@ -131,3 +180,90 @@ def list_keys(warehouse: Warehouse, org_slug: str) -> list[KnownKey]:
         warehouse, warehouse.sql("tenants/keys_list.sql"), params={"org_slug": org_slug}
     )
     return [KnownKey(**{**row, "scopes": tuple(row["scopes"])}) for row in rows]
+
+
+def record_uses(warehouse: Warehouse, uses: Mapping[str, datetime]) -> None:
+    """Write down when keys were last used, in one statement; an older use changes nothing.
+
+    Args:
+        warehouse: where the keys are.
+        uses: key id → instant; all are recorded as of the latest of them.
+    """
+    if uses:
+        run_file(
+            warehouse,
+            warehouse.sql("tenants/keys_used.sql"),
+            params={"key_ids": sorted(uses), "used_at": max(uses.values())},
+        )
+
+
+@dataclass(frozen=True)
+class _NewKey:
+    """A key that has been thought of and not stored yet."""
+
+    issued: IssuedKey
+
+    @classmethod
+    def of(
+        cls,
+        org_slug: str,
+        *,
+        scopes: Sequence[str],
+        now: datetime,
+        not_after: datetime | None = None,
+    ) -> _NewKey:
+        secret = new_org_key(org_slug)
+        issued = IssuedKey(
+            key_id=f"key_{uuid.uuid4().hex[:16]}",
+            org_slug=org_slug,
+            last_four=last_four(secret),
+            scopes=tuple(scopes),
+            created_at=now,
+            not_after=not_after,
+            secret=secret,
+        )
+        return cls(issued)
+
+    @property
+    def key_id(self) -> str:
+        return self.issued.key_id
+
+    def params(self, kms: KeyManager, *, by: Actor) -> dict[str, Param]:
+        key = self.issued
+        sealed = kms.encrypt(key.secret.encode(), aad=api_key_aad(key.org_slug, key.key_id))
+        return {
+            "org_slug": key.org_slug,
+            "key_id": key.key_id,
+            "key_hash": digest(key.secret),
+            "key_ciphertext": sealed.data,
+            "kms_key_version": sealed.key_version,
+            "last_four": key.last_four,
+            "scopes": list(key.scopes),
+            "created_by": by.id,
+            "now": key.created_at,
+            "not_after": typed(key.not_after, "TIMESTAMP"),
+        }
+
+
+def _keys_of(store: StateStore, org_slug: str) -> AbstractContextManager[None]:
+    return held(store, f"api_keys|{org_slug}")
+
+
+def _check_room(known: Sequence[KnownKey], *, now: datetime) -> None:
+    active = [key.key_id for key in known if key.active(now)]
+    if len(active) >= MAX_ACTIVE:
+        raise ConflictError(
+            f"The organization has {MAX_ACTIVE} active keys; revoke one first.",
+            limit="active_keys",
+            maximum=MAX_ACTIVE,
+            used=len(active),
+        )
+
+
+def _to_replace(known: Sequence[KnownKey], key_id: str | None, *, now: datetime) -> KnownKey:
+    active = [key for key in known if key.active(now) and key_id in {None, key.key_id}]
+    if not active:
+        raise NotFoundError("There is no such active key")
+    if len(active) > 1:
+        raise ConflictError("Two keys are active: say which by `key_id`.", field="key_id")
+    return active[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from convergence.errors import NotFoundError
+from convergence.errors import ConflictError, NotFoundError
 from convergence.security.keys import check_slug
 from convergence.state.store import StateStore
 from convergence.tenants.audit import Act, Actor, audited
@@ -72,6 +72,19 @@ def get(warehouse: Warehouse, org_slug: str) -> Org:
     org = find(warehouse, org_slug)
     if org is None:
         raise NotFoundError("There is no such organization")
+    return org
+
+
+def get_active(warehouse: Warehouse, org_slug: str) -> Org:
+    """The org of this slug, when it has not been removed.
+
+    Raises:
+        NotFoundError: there is none.
+        ConflictError: it has been removed.
+    """
+    org = get(warehouse, org_slug)
+    if org.status == "DELETED":
+        raise ConflictError("The organization has been removed.", reason="deleted")
     return org
 
 

@@ -9,6 +9,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -33,6 +34,7 @@ from sandbox_process import SandboxProcess
 from unit.api.airflow_double import PASSWORD, USERNAME, AirflowDouble
 from unit.api.world import ROOT_KEY
 
+KMS_KEY = "projects/local-dev-project/locations/global/keyRings/convergence/cryptoKeys/credentials"
 ROOT = {"X-CA-Root-Key": ROOT_KEY}
 PLATFORM_DAGS = (
     "setup.initial.onetime_bootstrap",
@@ -71,6 +73,8 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess
 def worker(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[World]:
     """What tasks find, on a project that nobody has used."""
     world = connect(sandbox, tmp_path, project=f"api-{uuid.uuid4().hex[:12]}")
+    world.settings = world.settings.model_copy(update={"kms_key_name": KMS_KEY})
+    world.services = replace(world.services, settings=world.settings)
     yield world
     world.services.store.close()
 

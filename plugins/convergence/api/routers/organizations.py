@@ -119,7 +119,7 @@ async def issue_api_key(
         raise InvalidFieldsError([fault("body.not_after", "lies in the past")])
 
     async def work() -> Answer:
-        await run_in_threadpool(orgs.get, services.warehouse, org)
+        await run_in_threadpool(orgs.get_active, services.warehouse, org)
         issued = await run_in_threadpool(
             partial(_issue, services, org, by=actor(request), not_after=asked.not_after)
         )
@@ -149,6 +149,7 @@ async def put_subscription(
     services, now = services_of(request), datetime.now(UTC)
 
     def change() -> subscriptions.Subscription:
+        orgs.get_active(services.warehouse, org)
         present = subscriptions.get(services.warehouse, org)
         return subscriptions.put(
             services.store,

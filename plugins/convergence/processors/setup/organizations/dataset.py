@@ -8,15 +8,13 @@ from typing import Self
 
 from convergence.errors import ConfigurationError, ConflictError
 from convergence.processors.setup.organizations.config import OnboardingConfig
-from convergence.tenants.datasets import DatasetType
+from convergence.tenants.datasets import OWNER_LABEL, DatasetType
 from convergence.warehouse.bootstrap import Layout
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.datasets import Outcome, dataset_labels, ensure_dataset
 from convergence.warehouse.evolve import ensure_table, ensure_view
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
-
-OWNER_LABEL = "org_slug"
 
 
 @dataclass(frozen=True, slots=True)

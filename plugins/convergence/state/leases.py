@@ -1,0 +1,49 @@
+"""Leases: one process at a time does a named piece of work; one that dies holds nobody up."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, delete, update
+
+from convergence.errors import RequestInFlightError
+from convergence.state.store import StateStore
+from convergence.state.tables import added, leases
+
+HELD_FOR = timedelta(minutes=2)
+
+
+@contextmanager
+def held(store: StateStore, name: str, *, ttl: timedelta = HELD_FOR) -> Iterator[None]:
+    """Hold a lease around work that must be done by one process at a time.
+
+    Args:
+        store: where leases are kept.
+        name: what the work is about, such as `api_keys|acme_corp`.
+        ttl: after which another may take it, whatever became of this one.
+
+    Raises:
+        RequestInFlightError: another holds it.
+    """
+    owner = uuid.uuid4().hex
+    with store.begin() as conn:
+        taken = _take(conn, name, owner, now=datetime.now(UTC), ttl=ttl)
+    if not taken:
+        raise RequestInFlightError("The same thing is being changed at this moment.")
+    try:
+        yield
+    finally:
+        with store.begin() as conn:
+            mine = (leases.c.name == name) & (leases.c.owner == owner)
+            conn.execute(delete(leases).where(mine))
+
+
+def _take(conn: Connection, name: str, owner: str, *, now: datetime, ttl: timedelta) -> bool:
+    values = {"owner": owner, "expires_at": now + ttl}
+    if added(conn, leases, {"name": name, **values}):
+        return True
+    over = (leases.c.name == name) & (leases.c.expires_at <= now)
+    return conn.execute(update(leases).where(over).values(**values)).rowcount == 1
