@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,13 +49,20 @@ SCHEMA = TableSchema.model_validate(
 )
 
 
+def _nap(seconds: float) -> None:
+    time.sleep(min(seconds, 0.1))
+
+
+PATIENCE = Patience(call=10, retry=10, job=60, poll=0.5, sleep=_nap)
+
+
 def connect(sandbox: SandboxProcess, *, project: str | None = None) -> Warehouse:
     """A warehouse in a project of its own."""
     settings = Settings(
         gcp_project_id=project or f"warehouse-{uuid.uuid4().hex[:12]}",
         bigquery_emulator_host=sandbox.bigquery,
     )
-    return Warehouse.connect(settings, patience=Patience(call=10, retry=10, job=60, poll=0.5))
+    return Warehouse.connect(settings, patience=PATIENCE)
 
 
 def bootstrap(w: Warehouse) -> LayoutReport:

@@ -60,6 +60,7 @@ def drive(
     w: Warehouse,
     *,
     base: str,
+    target: str,
     submit: Callable[[str], Job],
     rows_of: Callable[[Job], int],
     still_stands: Callable[[JobOutcome], bool],
@@ -72,6 +73,7 @@ def drive(
     Args:
         w: the warehouse.
         base: job id without its attempt.
+        target: the partition that the job writes, for errors.
         submit: starts the job under an id.
         rows_of: rows that a finished job wrote.
         still_stands: whether an earlier call's job is still the last word on what it wrote.
@@ -88,14 +90,16 @@ def drive(
         if job.error_result:
             if not reused:
                 failures += 1
-                _raise_unless_worth_another(w, job, failures)
+                _raise_unless_worth_another(w, job, failures, target=target)
             log.info("Job %s had failed: %s", job_id, job.error_result.get("reason"))
             continue
         outcome = _outcome(job, rows_of, reused=reused)
         if not reused or still_stands(outcome):
             return outcome
         log.info("What job %s wrote was overwritten since; writing it again", job_id)
-    raise WarehouseError("Every job id of this content has been used", job_id=f"{base}_*")
+    raise WarehouseError(
+        "Every job id of this content has been used", target=target, job_id=f"{base}_*"
+    )
 
 
 def _start(w: Warehouse, job_id: str, submit: Callable[[str], Job]) -> tuple[Job, bool]:
@@ -157,7 +161,7 @@ def _wait(w: Warehouse, job: Job) -> None:
                 log.info("Job %s is %s after %.0f s", job.job_id, job.state, now - began)
 
 
-def _raise_unless_worth_another(w: Warehouse, job: Job, failures: int) -> None:
+def _raise_unless_worth_another(w: Warehouse, job: Job, failures: int, *, target: str) -> None:
     result = job.error_result or {}
     reason = result.get("reason", "")
     passing = is_passing_reason(reason, result.get("message", ""))
@@ -166,7 +170,11 @@ def _raise_unless_worth_another(w: Warehouse, job: Job, failures: int) -> None:
         return
     details = [entry.get("message", "") for entry in (job.errors or [])[:_DETAILS]]
     raise translate_result(
-        result, doing="running a job", job_id=job.job_id, details=details or None
+        result,
+        doing="running a job",
+        target=target,
+        job_id=job.job_id,
+        details=details or None,
     )
 
 

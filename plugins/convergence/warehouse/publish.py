@@ -90,7 +90,7 @@ def load_partition(
                 file,
                 target,
                 size=ndjson.stat().st_size,
-                num_retries=3,
+                num_retries=1,  # of one request; the whole start is tried again by its id
                 job_id=job_id,
                 location=w.location,
                 job_config=config,
@@ -100,6 +100,7 @@ def load_partition(
     outcome = drive(
         w,
         base=job_base,
+        target=f"{table}${partition_id(day)}",
         submit=submit,
         rows_of=_loaded_rows,
         still_stands=_unchanged_since(w, table, day),
@@ -165,6 +166,7 @@ def query_partition(
     return drive(
         w,
         base=job_base,
+        target=f"{table}${partition_id(day)}",
         submit=submit,
         rows_of=lambda job: _queried_rows(w, job),
         still_stands=_unchanged_since(w, table, day),

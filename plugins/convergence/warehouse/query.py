@@ -129,7 +129,7 @@ def changed_rows(
     w: Warehouse,
     path: Path,
     *,
-    identifiers: Mapping[str, str] | None = None,
+    identifiers: Identifiers | None = None,
     params: Mapping[str, Param] | None = None,
 ) -> int:
     """Run one DML statement and say how many rows it inserted, updated or deleted."""
@@ -140,7 +140,7 @@ def _run(
     w: Warehouse,
     path: Path,
     *,
-    identifiers: Mapping[str, str] | None = None,
+    identifiers: Identifiers | None = None,
     params: Mapping[str, Param] | None = None,
     max_bytes: int | None = None,
     job_labels: Mapping[str, str] | None = None,

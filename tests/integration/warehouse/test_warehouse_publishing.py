@@ -24,14 +24,14 @@ from convergence.errors import (
 from convergence.runs.ledger import Action
 from convergence.runs.publisher import PricedDay
 from convergence.runs.slices import Finality, SliceKey
-from convergence.warehouse.client import Patience, Warehouse
+from convergence.warehouse.client import Warehouse
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.publish import load_partition, partition_writes
 from convergence.warehouse.schemas import TableSchema
 from convergence.warehouse.sealed import Money, SealedDay
 from sandbox_process import SandboxProcess
-from warehouse_stage import DAY, KEY, NOW, SCHEMA, TABLE, Stage, connect, stage_on
+from warehouse_stage import DAY, KEY, NOW, PATIENCE, SCHEMA, TABLE, Stage, connect, stage_on
 
 OTHER_DAY = DAY + timedelta(days=1)
 
@@ -204,8 +204,13 @@ def test_a_lasting_failure_is_told_and_publishes_nothing(
 
 def test_a_row_that_does_not_fit_is_refused_whole_with_the_reason(stage: Stage) -> None:
     stage.publish(["1"])
+    good = stage.seal(["2", "3"])
+    text = gzip.decompress(good.path.read_bytes()).replace(b'"3"', b'"not a number"')
+    good.path.write_bytes(gzip.compress(text))
     with pytest.raises(WarehouseError) as caught:
-        stage.publish(["2", "not a number"], run="run_2")
+        stage.publisher.publish_rows(
+            KEY, good, table=TABLE, schema=SCHEMA, run_id="run_2", now=NOW, settle_days=5
+        )
     assert caught.value.facts["job_id"]
     assert caught.value.facts["reason"] == "invalid"
     stage.assert_sound(["1"])
@@ -226,7 +231,7 @@ def test_a_missing_table_is_named(stage: Stage) -> None:
         stage.publisher.publish_rows(
             KEY, stage.seal(["1"]), table=nowhere, schema=SCHEMA, run_id="r", now=NOW, settle_days=5
         )
-    assert caught.value.facts["reason"] == "notFound"
+    assert caught.value.facts["target"] == "acme_corp_dev.nowhere$20261117"
 
 
 def test_a_killed_warehouse_that_had_committed_is_recovered_from(
@@ -238,12 +243,12 @@ def test_a_killed_warehouse_that_had_committed_is_recovered_from(
         lost = stage_on(connect(own), stage.store, tmp_path)
         own.admin("POST", "faults", {"action": "kill_before_done", "match": {"job": "load"}})
         impatient = Warehouse(
-            lost.warehouse.client, location="US", patience=Patience(call=5, retry=2, job=20)
+            lost.warehouse.client, location="US", patience=replace(PATIENCE, call=5, retry=1)
         )
         broken = Stage(impatient, lost.store, tmp_path)
         with pytest.raises(WarehouseUnavailableError):
             broken.publish(["1", "2"])
-        own.wait()
+        own.kill()
         own.start()
         row = lost.publish(["1", "2"])
         lost.assert_sound(["1", "2"])
@@ -302,7 +307,7 @@ def test_a_reader_never_sees_a_mixture(stage: Stage) -> None:
 
 PRICED = TableSchema.model_validate(
     {
-        "table": "cost",
+        "table": "priced",
         "description": "A priced table of the tests",
         "partition": {"field": "usage_date", "type": "DAY"},
         "fields": [
@@ -319,7 +324,7 @@ WHERE usage_date = @day
 """
 TOTALS = """
 SELECT 'USD' AS currency, 'computed' AS basis, SUM(cost) AS amount
-FROM `{{ project }}.{{ dataset }}.cost`
+FROM `{{ project }}.{{ dataset }}.priced`
 WHERE usage_date = @day
 HAVING COUNT(*) > 0
 """
@@ -327,9 +332,9 @@ HAVING COUNT(*) > 0
 
 @pytest.fixture
 def priced(stage: Stage) -> tuple[TableName, SliceKey]:
-    name = TableName(TABLE.dataset, "cost")
+    name = TableName(TABLE.dataset, "priced")
     ensure_table(stage.warehouse, name, PRICED)
-    return name, SliceKey(KEY.org_slug, KEY.pipeline_id, "cost", DAY)
+    return name, SliceKey(KEY.org_slug, KEY.pipeline_id, "priced", DAY)
 
 
 def _query(stage: Stage, content: str) -> PricedDay:
