@@ -90,7 +90,10 @@ def double(worker: World) -> AirflowDouble:
 
 @pytest.fixture
 def services(worker: World, double: AirflowDouble) -> SandboxServices:
-    values = {"root_api_key": ROOT_KEY, "rate_limit_requests_per_minute": 100_000}
+    values = {
+        "root_api_key": ROOT_KEY,
+        "rate_limit_requests_per_minute": 100_000,
+    }
     return SandboxServices(worker.settings.model_copy(update=_typed(values)), double)
 
 
