@@ -48,8 +48,8 @@ def translated(error: duckdb.Error) -> BigQueryError:
 
 def _overflow(text: str) -> str:
     if "INT64" in text:
-        found = re.search(r"\((.+?)\)", text)
-        return f"int64 overflow: {found[1] if found else text}"
+        found = re.search(r"\((-?\d+ \S+ -?\d+)\)", text)
+        return f"int64 overflow: {found[1]}" if found else "int64 overflow"
     if "DECIMAL" in text:
         return f"numeric overflow: {text}"
     return text

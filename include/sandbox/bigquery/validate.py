@@ -275,7 +275,7 @@ def _numeric(field: Field) -> Convert:
         made = to_numeric(made)
         if limit is not None:
             made = round_decimal(made, scale)
-            if abs(made) >= limit:
+            if made.copy_abs() >= limit:
                 raise ValueError(f"Value does not fit NUMERIC({field.precision}, {scale}).")
         return made
 
@@ -292,7 +292,7 @@ def _bignumeric(field: Field) -> Convert:
             raise ValueError(f"Invalid BIGNUMERIC value: {value}")
         if limit is not None:
             made = round_decimal(made, scale)
-            if abs(made) >= limit:
+            if made.copy_abs() >= limit:
                 raise ValueError(f"Value does not fit BIGNUMERIC({field.precision}, {scale}).")
         return str(to_bignumeric(made))
 

@@ -23,8 +23,10 @@ BIGNUMERIC_SCALE = 38
 NUMERIC_LIMIT = Decimal(10) ** 29
 BIGNUMERIC_UNSCALED_MAX = 2**255 - 1
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+# Python's default context has 28 digits, fewer than NUMERIC: never compute outside this one.
 WIDE = Context(prec=200, rounding=ROUND_HALF_UP, traps=[InvalidOperation])
 _NINE = Decimal(1).scaleb(-NUMERIC_SCALE)
+_FAR_TOO_WIDE = Decimal(10) ** 40
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _INTEGER = re.compile(r"\s*[+-]?(\d+|0[xX][0-9a-fA-F]+)\s*", re.ASCII)
 _DATE = re.compile(r"\s*(\d{4})-(\d{1,2})-(\d{1,2})", re.ASCII)
@@ -139,17 +141,17 @@ def round_decimal(value: Decimal, scale: int) -> Decimal:
 
 def to_numeric(value: Decimal) -> Decimal:
     """Rounded to NUMERIC's nine decimals, and within its 29 integer digits."""
-    if not value.is_finite() or abs(value) >= NUMERIC_LIMIT * 10:
+    if not value.is_finite() or value.copy_abs() >= _FAR_TOO_WIDE:
         raise ValueError(f"Invalid NUMERIC value: {value}")
     made = value.quantize(_NINE, context=WIDE)
-    if abs(made) >= NUMERIC_LIMIT:
+    if made.copy_abs() >= NUMERIC_LIMIT:
         raise ValueError(f"Invalid NUMERIC value: {value}")
     return made
 
 
 def to_bignumeric(value: Decimal) -> int:
     """The value times 10^38 as BIGNUMERIC keeps it, rounded half away from zero."""
-    if not value.is_finite() or abs(value) >= Decimal(10) ** 40:
+    if not value.is_finite() or value.copy_abs() >= _FAR_TOO_WIDE:
         raise ValueError(f"Invalid BIGNUMERIC value: {value}")
     unscaled = int(
         value.scaleb(BIGNUMERIC_SCALE, context=WIDE).to_integral_value(rounding=ROUND_HALF_UP)

@@ -11,9 +11,9 @@ from sqlglot import exp
 
 from sandbox.bigquery.errors import BigQueryError, invalid_query, not_implemented
 from sandbox.bigquery.sql.coerce import coerce, convert_sql, cost
-from sandbox.bigquery.sql.expr import Expr, combine, null_of
+from sandbox.bigquery.sql.expr import NO_LITERAL, Expr, combine, null_of
 from sandbox.bigquery.sql.literals import literal, parse_text
-from sandbox.bigquery.sql.types import STRING, SqlType, array, named, struct
+from sandbox.bigquery.sql.types import FLOAT64, STRING, SqlType, array, named, struct
 
 _NAMES = {
     exp.DType.BIGINT: "INT64",
@@ -162,7 +162,7 @@ def cast(
     if value.untyped_null:
         return null_of(kind)
     if value.type == kind:
-        return replace(value, untyped_null=False)
+        return _explicit(value)
     if kind.kind in {"ARRAY", "STRUCT"} and cost(value, kind) is not None:
         return _coerced(value, kind)
     if value.is_literal and value.type == STRING and value.literal is not None:
@@ -179,11 +179,16 @@ def _coerced(value: Expr, kind: SqlType) -> Expr:
     return coerce(value, kind)
 
 
+def _explicit(value: Expr) -> Expr:
+    """A value whose type was asked for: it no longer coerces as a bare literal does."""
+    return replace(value, literal=NO_LITERAL) if value.type in {STRING, FLOAT64} else value
+
+
 def _cast_text(value: Expr, kind: SqlType, *, safe: bool) -> Expr:
     if kind.kind not in _TEMPLATES["STRING"]:
         raise _no_cast(value.type, kind)
     try:
-        return literal(parse_text(value.literal, kind), kind)
+        return _explicit(literal(parse_text(value.literal, kind), kind))
     except BigQueryError:
         if safe:
             return null_of(kind)

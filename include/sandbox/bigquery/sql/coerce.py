@@ -37,7 +37,8 @@ def cost(given: Expr, wanted: SqlType) -> int | None:
     kind, target = given.type, wanted
     if kind.kind in _IMPLICIT and target.kind in _IMPLICIT[kind.kind]:
         distance = 1 + _IMPLICIT[kind.kind].index(target.kind)
-        return distance if given.is_literal else 100 * distance
+        # A NUMERIC literal has a type of its own; an integer literal goes where it is wanted.
+        return distance if given.is_literal and kind.kind in {"INT64", "DATE"} else 100 * distance
     if given.is_literal and target.kind in _LITERAL.get(kind.kind, ()):
         if given.is_parameter and kind.kind != "STRING":
             return None

@@ -181,6 +181,8 @@ class ExpressionCompiler:
 
     def _json_literal(self, node: exp.Expr, _: Scope) -> Expr:
         refuse_extra(node, "this", "is_literal")
+        if not isinstance(node.this, exp.Literal):
+            raise not_implemented("a field access on a JSON literal")
         return literal(parse_text(str(node.this.this), JSON), JSON)
 
     def _parameter(self, node: exp.Expr, _: Scope) -> Expr:

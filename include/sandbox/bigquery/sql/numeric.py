@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 from sandbox.bigquery.errors import invalid_query
 from sandbox.bigquery.sql.coerce import coerce, cost
@@ -179,8 +180,13 @@ def negate(value: Expr) -> Expr:
     if value.is_literal and value.literal is not None and not value.is_parameter:
         if value.type == INT64 and value.literal == INT64_MIN:
             raise invalid_query(f"int64 overflow: -({value.literal})")
-        return literal(-value.literal, value.type)
+        return literal(_negated(value.literal), value.type)
     return combine(f"(-{value.sql})", value.type, [value])
+
+
+def _negated(value: Any) -> Any:  # noqa: ANN401  # int, float or Decimal
+    # Unary minus would round a Decimal to the context's 28 digits.
+    return value.copy_negate() if isinstance(value, Decimal) else -value
 
 
 def numeric_average(total: str, count: str, *, exact: bool) -> str:

@@ -125,7 +125,7 @@ def to_json(call: Call) -> Expr:
     kind = JSON if call.name == "TO_JSON" else STRING
     made = json_sql(value.sql, value.type, depth=0)
     if kind == JSON:
-        return combine(f"CAST({made} AS JSON)", JSON, [value])
+        return combine(f"CAST(normal_json({made}) AS JSON)", JSON, [value])
     return combine(made, STRING, [value])
 
 

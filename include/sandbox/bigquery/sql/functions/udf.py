@@ -165,8 +165,12 @@ def _in_range(text: str) -> str:
 _V, _B, _D = "VARCHAR", "BIGINT", "DOUBLE"
 # name: (function, argument types, result type)
 _FUNCTIONS: dict[str, tuple[Callable[..., Any], list[str], str]] = {
-    "numeric_add_exact": (lambda a, b: _numeric(a + b), [_NUMERIC] * 2, _NUMERIC),
-    "numeric_sub_exact": (lambda a, b: _numeric(a - b), [_NUMERIC] * 2, _NUMERIC),
+    "numeric_add_exact": (lambda a, b: _numeric(values.WIDE.add(a, b)), [_NUMERIC] * 2, _NUMERIC),
+    "numeric_sub_exact": (
+        lambda a, b: _numeric(values.WIDE.subtract(a, b)),
+        [_NUMERIC] * 2,
+        _NUMERIC,
+    ),
     "numeric_mul_exact": (
         lambda a, b: _numeric(values.WIDE.multiply(a, b)),
         [_NUMERIC] * 2,
@@ -177,7 +181,7 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], list[str], str]] = {
         [_NUMERIC] * 2,
         _NUMERIC,
     ),
-    "numeric_mod": (lambda a, b: a % _divisor(b), [_NUMERIC] * 2, _NUMERIC),
+    "numeric_mod": (lambda a, b: values.WIDE.remainder(a, _divisor(b)), [_NUMERIC] * 2, _NUMERIC),
     "numeric_divint": (
         lambda a, b: _directed(values.WIDE.divide(a, _divisor(b)), "ROUND_DOWN"),
         [_NUMERIC] * 2,
