@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from convergence.extract.spool import Spool
 from convergence.processors.context import OrgContext, PipelineFacts, PlatformContext, Services
-from convergence.processors.openai.shape import usage_day
+from convergence.processors.generic.fields import day_of
 from convergence.processors.setup.organizations.config import OnboardingConfig
 from convergence.processors.setup.organizations.dataset import DatasetPlan, lay_out
 from convergence.processors.steplog import StepLog
@@ -130,7 +130,7 @@ class OrgWorld:
         return f"`{self.world.warehouse.project}.{self.dataset}.{name}`"
 
     def rows(self, table: str, more: str = "") -> list[Row]:
-        return self.world.ask(f"SELECT * FROM {self.table(table)} {more}")  # noqa: S608  # ours
+        return self.world.ask(f"SELECT * FROM {self.table(table)} {more}")  # ours
 
     def publish_usage(
         self,
@@ -143,7 +143,7 @@ class OrgWorld:
         """Make rows the published usage of days, as the extracting step does."""
         spool = Spool.open(folder / uuid.uuid4().hex, fingerprint="test")
         spool.write_page(rows, next_token=None)
-        sealed = spool.seal(usage_day, days)
+        sealed = spool.seal(day_of, days)
         configs = self.world.settings.configs_dir
         for day in days:
             self.world.services.publisher.publish_rows(

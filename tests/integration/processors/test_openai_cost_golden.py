@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from convergence.processors.generic.price_seed import seed_prices
+from convergence.processors.generic.pricing import price_usage
 from convergence.processors.openai.config import CostConfig, SeedCsvConfig
-from convergence.processors.openai.pricing import price_usage
 from convergence.processors.openai.shape import UsageShape
 from convergence.settings import PROJECT_ROOT
 from processors_world import OrgWorld, World
@@ -42,13 +42,7 @@ COMPLETIONS = [
 
 def seed(org: OrgWorld) -> int:
     config = SeedCsvConfig()
-    result = seed_prices(
-        org.context([]),
-        table=config.table,
-        schema_file=config.schema_file,
-        data_file=config.data_file,
-        sql_file=config.sql_file,
-    )
+    result = seed_prices(org.context([]), config)
     assert result.rows_processed is not None
     return result.rows_processed
 
@@ -121,7 +115,7 @@ def test_pricing_again_finds_nothing_to_do_and_says_the_same(priced: OrgWorld) -
     again = price_usage(priced.context(DAYS, run_id="run_2"), CostConfig())
     assert again.facts["days_published"] == 0
     assert again.facts["days_unchanged"] == 3
-    assert again.facts["effective_cost"] == {"USD": "14.655000000"}
+    assert again.facts["effective_cost"] == {"USD": "14.655"}
     assert sorted(map(str, priced.rows("openai_cost_daily"))) == before
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from convergence.processors.generic.pricing import summarize
 from convergence.processors.openai.config import GROUPABLE, PRICED_BY, UsageConfig
-from convergence.processors.openai.pricing import summarize
 
 COMPLETIONS = {"endpoint": "completions", "group_by": list(GROUPABLE["completions"])}
 

@@ -8,18 +8,15 @@ from typing import Any
 import pytest
 
 from convergence.errors import ProviderProtocolError
-from convergence.processors.openai.shape import (
-    BUCKET_FIELDS,
-    OWN_COLUMNS,
-    UsageShape,
-    usage_day,
-)
+from convergence.processors.generic.fields import BUCKET_COLUMNS, day_of
+from convergence.processors.openai.shape import BUCKET_FIELDS, UsageShape
 from convergence.settings import PROJECT_ROOT
 
 DATA = PROJECT_ROOT / "tests" / "data" / "openai"
 SCHEMA = PROJECT_ROOT / "include/configs/openai/cost/schemas/openai_usage_daily_raw.json"
 FIELDS = json.loads(SCHEMA.read_text())["fields"]
 COLUMNS = {field["name"]: field["type"] for field in FIELDS}
+OWN_COLUMNS = (*BUCKET_COLUMNS, "endpoint", "shape_version", "extra")
 PAGES = sorted(DATA.glob("usage_*.json"))
 
 
@@ -64,7 +61,7 @@ def test_every_field_of_every_endpoint_has_a_column_and_keeps_its_value(path: Pa
 
 def test_a_row_belongs_to_the_utc_day_of_its_bucket() -> None:
     row = row_of(input_tokens=1)
-    assert usage_day(row).isoformat() == "2026-11-17"
+    assert day_of(row).isoformat() == "2026-11-17"
     assert row["bucket_start"] == "2026-11-17T00:00:00+00:00"
     assert row["bucket_end"] == "2026-11-18T00:00:00+00:00"
 
@@ -111,7 +108,7 @@ def test_a_whole_count_may_be_written_with_a_decimal_point() -> None:
 def test_a_changed_type_is_named_and_never_cast(field: str, value: object) -> None:
     with pytest.raises(ProviderProtocolError) as caught:
         row_of(**{field: value})
-    assert caught.value.facts == {"endpoint": "completions", "field": field}
+    assert caught.value.facts == {"source": "completions", "field": field}
 
 
 @pytest.mark.parametrize(

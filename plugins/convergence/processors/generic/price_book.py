@@ -1,7 +1,8 @@
 """A price book: a CSV file of dated prices, checked as a whole before any of it is used.
 
 Any LLM provider's book has the same columns for who, when and whence; its rates are the columns
-whose name ends in `_per_million`. The pricing table's schema says which those are.
+whose name ends in `_per_million`, and `unit_price` for what is not counted in tokens. The pricing
+table's schema says which those are.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from typing import Any
 from convergence.errors import PriceBookError
 
 RATE_SUFFIX = "_per_million"
+UNIT_PRICE = "unit_price"
+SKU_COLUMNS = ("model_id", "service_tier", "context_window")
+"""What a price is for; a provider without context windows has no such column."""
 FILLED_BY_SEED = frozenset({"is_override", "updated_at"})
 REQUIRED = (
     "model_id",
@@ -31,7 +35,9 @@ REQUIRED = (
     "source_date",
 )
 """Columns that a default may not leave empty."""
-TIERS = frozenset({"standard", "batch", "flex", "priority"})
+TIERS = frozenset({"standard", "batch", "flex", "priority", "fast"})
+WINDOWS = frozenset({"any", "0-200k", "200k-1M"})
+"""Context windows: `any` where the rates do not depend on it."""
 BASES = frozenset({"announced", "observed"})
 MAX_DECIMALS = 9
 """Scale of BigQuery's NUMERIC."""
@@ -52,9 +58,9 @@ class Price:
     values: Mapping[str, Value]
 
     @property
-    def sku(self) -> tuple[str, str]:
-        """Model and tier: prices of one SKU must not overlap."""
-        return str(self.values["model_id"]), str(self.values["service_tier"])
+    def sku(self) -> tuple[str, ...]:
+        """Model, tier and context window: prices of one SKU must not overlap."""
+        return tuple(str(self.values[name]) for name in SKU_COLUMNS if name in self.values)
 
     @property
     def effective_from(self) -> date:
@@ -164,7 +170,7 @@ class _Reader:
 
 def overlaps(prices: Iterable[Price]) -> list[Fault]:
     """Prices of one SKU that are in force on the same day."""
-    by_sku: dict[tuple[str, str], list[Price]] = {}
+    by_sku: dict[tuple[str, ...], list[Price]] = {}
     for price in prices:
         by_sku.setdefault(price.sku, []).append(price)
     return [
@@ -192,17 +198,24 @@ def digest(rows: Iterable[Mapping[str, object]]) -> str:
 
 def _wrong(price: Price) -> list[Fault]:
     values, line = price.values, price.line
-    faults = [(line, name, "must not be empty") for name in REQUIRED if values[name] is None]
+    faults = [
+        (line, name, "must not be empty")
+        for name in (*REQUIRED, "context_window")
+        if name in values and values[name] is None
+    ]
     faults += [
         (line, name, f"{value} is negative; a price is zero or more")
         for name, value in values.items()
         if isinstance(value, Decimal) and value < 0
     ]
-    for name, accepted in (("service_tier", TIERS), ("effective_basis", BASES)):
-        if values[name] not in {None, *accepted}:
+    for name, accepted in _CHOICES:
+        if name in values and values[name] not in {None, *accepted}:
             faults.append((line, name, f"{values[name]!r} is none of {sorted(accepted)}"))
-    if not any(name.endswith(RATE_SUFFIX) and values[name] is not None for name in values):
+    rates = [name for name in values if name.endswith(RATE_SUFFIX) or name == UNIT_PRICE]
+    if not any(values[name] is not None for name in rates):
         faults.append((line, "(row)", "no rate at all"))
+    if UNIT_PRICE in values and (values[UNIT_PRICE] is None) != (values.get("unit") is None):
+        faults.append((line, UNIT_PRICE, "a price per unit and its unit come together"))
     if not str(values["source_url"] or "https://").startswith("https://"):
         faults.append((line, "source_url", "must be a public https address"))
     if not faults and price.effective_to <= price.effective_from:
@@ -234,6 +247,7 @@ def _canonical(value: object) -> object:
     return value if value is None or isinstance(value, bool | int) else str(value)
 
 
+_CHOICES = (("service_tier", TIERS), ("effective_basis", BASES), ("context_window", WINDOWS))
 _PARSERS: Mapping[str, Callable[[str], Value]] = {
     "STRING": str,
     "INT64": int,

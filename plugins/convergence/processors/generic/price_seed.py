@@ -5,40 +5,47 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from convergence.processors.context import OrgContext, StepResult
-from convergence.processors.generic.price_book import FILLED_BY_SEED, Price, PriceBook
+from convergence.processors.generic.config import PriceSeedConfig
+from convergence.processors.generic.price_book import (
+    FILLED_BY_SEED,
+    SKU_COLUMNS,
+    Price,
+    PriceBook,
+)
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.params import Typed, typed
 from convergence.warehouse.query import changed_rows
 from convergence.warehouse.schemas import TableSchema
 
+KEYS = (*SKU_COLUMNS, "effective_from")
+"""What names a default in the price table."""
 
-def seed_prices(
-    org: OrgContext, *, table: str, schema_file: str, data_file: str, sql_file: str
-) -> StepResult:
+
+def seed_prices(org: OrgContext, config: PriceSeedConfig) -> StepResult:
     """Bring the default prices up to the book; what the org maintains itself stays.
 
-    Args:
-        org: whose prices.
-        table: the price table of its dataset.
-        schema_file: the table's schema, below the folder of configurations, as are the others.
-        data_file: the price book.
-        sql_file: a MERGE that takes `@prices` and `@now`.
+    The SQL is a MERGE that takes `@prices` and `@now`, and the columns of the book by name.
 
     Raises:
         PriceBookError: the book is wrong; nothing is written.
     """
     folder = org.settings.configs_dir
-    schema = TableSchema.load(folder / schema_file)
+    schema = TableSchema.load(folder / config.schema_file)
     columns = {field.name: field.type for field in schema.fields}
-    book = PriceBook.read(folder / data_file, columns=columns)
-    name = TableName(org.dataset, table)
+    book = PriceBook.read(folder / config.data_file, columns=columns)
+    name = TableName(org.dataset, config.table)
     ensure_table(org.warehouse, name, schema)
     in_book = {column: kind for column, kind in columns.items() if column not in FILLED_BY_SEED}
     changed = changed_rows(
         org.warehouse,
-        folder / sql_file,
-        identifiers={"dataset": org.dataset, "pricing_table": table},
+        folder / config.sql_file,
+        identifiers={
+            "dataset": org.dataset,
+            "pricing_table": config.table,
+            "keys": [column for column in KEYS if column in in_book],
+            "values": [column for column in in_book if column not in KEYS],
+        },
         params={
             "prices": [struct(price, columns=in_book) for price in book.prices],
             "now": org.now(),

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from convergence.processors.config import StepConfig
+from convergence.processors.generic.config import PriceSeedConfig, PricingConfig
 from convergence.processors.generic.files import CsvFile, SchemaFile, SqlFile, TableId
 
 _WHO = ("project_id", "user_id", "api_key_id")
@@ -57,6 +58,8 @@ GroupKey = Literal[
     "vector_store_id",
     "context_level",
 ]
+
+BilledKey = Literal["project_id", "user_id", "line_item", "api_key_id", "api_source"]
 
 
 class UsageEndpoint(BaseModel):
@@ -119,7 +122,7 @@ class UsageConfig(StepConfig):
         return (self.table,)
 
 
-class CostConfig(StepConfig):
+class CostConfig(PricingConfig):
     """Prices OpenAI usage in the warehouse at the org's dated prices."""
 
     ps_type: ClassVar[str] = "openai.cost"
@@ -148,12 +151,46 @@ class CostConfig(StepConfig):
     summary_file: SqlFile = "openai/cost/sql/cost_summary.sql"
     """Reads what the days came to and what has no price."""
 
+
+class BilledConfig(StepConfig):
+    """Extracts what OpenAI says it bills, by UTC day, from its costs endpoint."""
+
+    ps_type: ClassVar[str] = "openai.billed"
+
+    table: TableId = "openai_billed_daily"
+    """Table of the org's dataset that takes the bill."""
+
+    schema_file: SchemaFile = "openai/cost/schemas/openai_billed_daily.json"
+    """That table's schema; a field without a column goes to `extra`."""
+
+    source_view: SqlFile | None = None
+    """The table's part of cost_daily."""
+
+    group_by: tuple[BilledKey, ...] = Field(
+        default=("project_id", "line_item", "api_key_id"), min_length=1
+    )
+    """What costs are split by; without line_item there are no quantities."""
+
+    buckets_per_page: int = Field(default=31, ge=1, le=180)
+    """Days in one answer of the provider."""
+
+    requests_per_minute: int = Field(default=60, ge=1, le=6000)
+    """Most requests to the provider for one org."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(set(self.group_by)) != len(self.group_by):
+            raise _fault("a group is named twice")
+        if {"user_id", "project_id"} <= set(self.group_by):
+            raise _fault("costs can't be grouped by user_id and project_id together")
+        return self
+
     def tables(self) -> tuple[str, ...]:
-        """The cost table has due days."""
+        """The billed table has due days."""
         return (self.table,)
 
 
-class SeedCsvConfig(StepConfig):
+class SeedCsvConfig(PriceSeedConfig):
     """Loads OpenAI's default prices into the org's price table; the org's own rates stay."""
 
     ps_type: ClassVar[str] = "openai.seed_csv"
@@ -166,9 +203,6 @@ class SeedCsvConfig(StepConfig):
 
     data_file: CsvFile = "openai/seed/data/default_pricing.csv"
     """The price book."""
-
-    sql_file: SqlFile = "openai/seed/sql/merge_default_prices.sql"
-    """Brings the table up to the book."""
 
 
 def _fault(message: str) -> PydanticCustomError:

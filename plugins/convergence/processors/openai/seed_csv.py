@@ -20,10 +20,4 @@ class SeedCsv(OrgProcessor[SeedCsvConfig]):
         """
         from convergence.processors.generic.price_seed import seed_prices
 
-        return seed_prices(
-            org,
-            table=config.table,
-            schema_file=config.schema_file,
-            data_file=config.data_file,
-            sql_file=config.sql_file,
-        )
+        return seed_prices(org, config)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any
 
 from convergence.errors import RetryableError
 from convergence.processors.context import OrgContext, StepResult
+from convergence.processors.generic.config import PricingConfig
 from convergence.processors.generic.price_book import digest
 from convergence.processors.generic.slices import (
     Publish,
@@ -19,7 +21,6 @@ from convergence.processors.generic.slices import (
     ledger_rows,
     publish_days,
 )
-from convergence.processors.openai.config import CostConfig
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.publisher import Attempt, PricedDay
 from convergence.warehouse.evolve import ensure_table
@@ -31,29 +32,38 @@ MOST_REASONS = 50
 """Unpriced lines in a step's answer; the table has them all."""
 
 
-def price_usage(org: OrgContext, config: CostConfig) -> StepResult:
-    """Price and publish the org's days."""
+def price_usage(org: OrgContext, config: PricingConfig) -> StepResult:
+    """Price and publish the org's days.
+
+    Raises:
+        RetryableError: the usage of a day is not in the ledger; where another pipeline's usage is
+            priced again, such days are told and left.
+    """
+    if config.slices_of is not None:
+        org = replace(org, pipeline=replace(org.pipeline, pipeline_id=config.slices_of))
     pricing = Pricing(org, config)
     if not org.days:
         return StepResult(status="SKIPPED", destination_table=str(pricing.table))
     ensure_table(org.warehouse, pricing.table, pricing.schema)
     before = done_before(org, table=config.table)
-    todo = sorted(set(org.days) - before, reverse=True)
+    without = pricing.days_without_usage() if config.slices_of is not None else set()
+    todo = sorted(set(org.days) - before - without, reverse=True)
     published = publish_days(org, todo, table=config.table, make=pricing.make)
     summary = pricing.summary()
     if summary["unpriced"]:
         org.log.warning("without a price: %s", json.dumps(summary["unpriced"]))
+    facts = {**published.facts(), "days_done_before": len(before), **summary}
+    if without:
+        facts["days_without_usage"] = _told(without)
     return StepResult(
-        rows_processed=published.row_count,
-        destination_table=str(pricing.table),
-        facts={**published.facts(), "days_done_before": len(before), **summary},
+        rows_processed=published.row_count, destination_table=str(pricing.table), facts=facts
     )
 
 
 class Pricing:
     """One org's cost in one run."""
 
-    def __init__(self, org: OrgContext, config: CostConfig) -> None:
+    def __init__(self, org: OrgContext, config: PricingConfig) -> None:
         self._org = org
         self._config = config
         self._folder = org.settings.configs_dir
@@ -91,6 +101,11 @@ class Pricing:
             now=now,
             settle_days=self._org.pipeline.settle_days,
         )
+
+    def days_without_usage(self) -> set[date]:
+        """Asked days whose usage nobody has published."""
+        rows = ledger_rows(self._org, self._org.days, table=self._config.usage_table)
+        return set(self._org.days) - {row.key.day for row in rows}
 
     def _usage(self, days: list[date]) -> dict[date, LedgerRow]:
         """What the ledger says of each day's usage."""
@@ -157,6 +172,10 @@ def summarize(rows: list[Row]) -> dict[str, Any]:
         "unpriced_rows": sum(line["usage_rows"] for line in unpriced),
         "unpriced": unpriced[:MOST_REASONS],
     }
+
+
+def _told(days: Collection[date]) -> list[str]:
+    return [day.isoformat() for day in sorted(days)]
 
 
 def _in_force(price: Row, day: date) -> bool:

@@ -1,0 +1,73 @@
+"""What steps of any provider are told."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from convergence.processors.config import StepConfig
+from convergence.processors.generic.files import CsvFile, SchemaFile, SqlFile, TableId
+
+PipelineId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=100)]
+"""Another pipeline, such as `openai-usage-cost`."""
+
+
+class PricingConfig(StepConfig):
+    """Prices usage in the warehouse at the org's dated prices."""
+
+    usage_table: TableId
+    """Where the usage is."""
+
+    pricing_table: TableId
+    """Where the org's prices are."""
+
+    table: TableId
+    """Table of the org's dataset that takes the cost."""
+
+    schema_file: SchemaFile
+    """That table's schema."""
+
+    sql_file: SqlFile
+    """Prices one day."""
+
+    prices_file: SqlFile
+    """Reads the prices that matter for a range of days."""
+
+    totals_file: SqlFile
+    """Reads one published day's sums by currency."""
+
+    summary_file: SqlFile
+    """Reads what the days came to and what has no price."""
+
+    source_view: SqlFile | None = None
+    """The table's part of cost_daily."""
+
+    slices_of: PipelineId | None = None
+    """The pipeline whose usage is priced again and whose cost is replaced; this one when absent."""
+
+    def tables(self) -> tuple[str, ...]:
+        """The cost table has due days."""
+        return (self.table,)
+
+
+class PriceSeedConfig(StepConfig):
+    """Loads a provider's default prices into the org's price table; the org's own rates stay."""
+
+    table: TableId
+    """Price table of the org's dataset."""
+
+    schema_file: SchemaFile
+    """That table's schema."""
+
+    data_file: CsvFile
+    """The price book."""
+
+    sql_file: SqlFile = "system/sql/prices/merge_default_prices.sql"
+    """Brings the table up to the book."""
+
+
+class SeedCsvConfig(PriceSeedConfig):
+    """Loads any provider's default prices into the org's price table; the org's own rates stay."""
+
+    ps_type: ClassVar[str] = "generic.seed_csv"

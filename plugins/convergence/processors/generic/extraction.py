@@ -1,0 +1,222 @@
+"""Daily figures of a provider to the org's table: days asked for in ranges, published one by one.
+
+What differs between providers is a `DailySource`; how days are fetched, resumed, sealed and
+published is here, once.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from convergence.extract.http import OriginClient
+from convergence.extract.ratelimit import Allowance, Rate
+from convergence.extract.spool import Spool, fingerprint_of
+from convergence.extract.stream import Query, extract
+from convergence.processors.context import OrgContext, StepResult
+from convergence.processors.generic.day_ranges import DayRange, contiguous
+from convergence.processors.generic.fields import day_of
+from convergence.processors.generic.slices import Publish, done_before, publish_days
+from convergence.providers.registry import registry
+from convergence.runs.ledger import LedgerRow
+from convergence.runs.publisher import Attempt
+from convergence.warehouse.evolve import ensure_table
+from convergence.warehouse.names import TableName
+from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.sealed import Money, SealedDay
+
+
+@dataclass(frozen=True, kw_only=True)
+class DailySource:
+    """How one provider tells one kind of daily figure.
+
+    Attributes:
+        provider: its id.
+        table: of the org's dataset.
+        schema: that table's; `usage_date` is its day.
+        queries: what to ask for a range of days.
+        unique_by: fields that together name a row of a day.
+        revision: rises when the same answers make other rows: old pages are then not used.
+        config: of the step; with the schema and the origin it decides what pages are good for.
+        requests_per_minute: most requests to the provider for one org.
+        headers: sent beside those of the registry.
+        money_of: what a row adds to its day's totals.
+        longest: most days in one range.
+    """
+
+    provider: str
+    table: str
+    schema: TableSchema
+    queries: Callable[[DayRange], Sequence[Query]]
+    unique_by: tuple[str, ...]
+    revision: int
+    config: Mapping[str, Any]
+    requests_per_minute: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    money_of: Callable[[Mapping[str, Any]], Money | None] | None = None
+    longest: int = 31
+
+
+def columns_of(schema: TableSchema) -> dict[str, str]:
+    """Column → BigQuery type."""
+    return {one.name: one.type for one in schema.fields}
+
+
+def billed(row: Mapping[str, Any]) -> Money:
+    """What a row of a provider's bill adds to its day: amounts are text once on disk."""
+    return Money(row["currency"], "billed", Decimal(row["billed_cost"]))
+
+
+def extract_days(org: OrgContext, source: DailySource) -> StepResult:
+    """Extract and publish the org's days.
+
+    Raises:
+        ProviderUnavailableError: the provider does not answer; pages so far are kept.
+        ProviderRefusedError: it refuses the credential or the request.
+        ProviderProtocolError: an answer breaks the documented shape.
+    """
+    table = TableName(org.dataset, source.table)
+    if not org.days:
+        return StepResult(status="SKIPPED", destination_table=str(table))
+    ensure_table(org.warehouse, table, source.schema)
+    before = done_before(org, table=source.table)
+    todo = sorted(set(org.days) - before, reverse=True)
+    with provider_client(org, source.provider, headers=source.headers) as client:
+        extraction = Extraction(org, source, client)
+        published = publish_days(org, todo, table=source.table, make=extraction.make)
+    return StepResult(
+        rows_processed=published.row_count,
+        destination_table=str(table),
+        facts={**published.facts(), "days_done_before": len(before)},
+    )
+
+
+class Extraction:
+    """One org's figures in one run."""
+
+    def __init__(self, org: OrgContext, source: DailySource, client: OriginClient) -> None:
+        self._org = org
+        self._source = source
+        self._client = client
+
+    def make(self, attempts: Mapping[date, Attempt], round_: int) -> Iterator[tuple[date, Publish]]:
+        """The content of the days whose attempts are given, newest first."""
+        now = self._org.now()
+        for part in contiguous(attempts, longest=self._source.longest):
+            sealed = self._sealed(part, [attempts[day] for day in part.days], round_, now=now)
+            for day in reversed(part.days):
+                yield day, partial(self._publish, attempts[day], sealed[day], now=now)
+
+    def _publish(self, attempt: Attempt, sealed: SealedDay, *, now: datetime) -> LedgerRow:
+        return publish_sealed(
+            self._org,
+            attempt,
+            sealed,
+            table=self._source.table,
+            schema=self._source.schema,
+            now=now,
+        )
+
+    def _sealed(
+        self, days: DayRange, attempts: Sequence[Attempt], round_: int, *, now: datetime
+    ) -> dict[date, SealedDay]:
+        source = self._source
+        folder = self._org.spool_dir / f"{days.first}_{days.last}_{round_}"
+        _drop_outdated(folder, attempts, run_id=self._org.run_id, now=now)
+        spool = Spool.open(folder, fingerprint=self._fingerprint(days))
+        if spool.records:
+            self._org.log.info("%s: going on after page %d", folder.name, len(spool.records))
+        report = extract(
+            self._client,
+            source.queries(days),
+            spool,
+            allowance=allowance(
+                self._org,
+                source.provider,
+                per_minute=source.requests_per_minute,
+                host=self._client.origin.host,
+            ),
+        )
+        self._org.log.info(
+            "%s to %s: %d rows in %d pages, %d requests, %d retries",
+            *(days.first, days.last, report.rows, report.pages, report.requests, report.retries),
+        )
+        return spool.seal(day_of, days.days, money_of=source.money_of, unique_by=source.unique_by)
+
+    def _fingerprint(self, days: DayRange) -> str:
+        origin, source = self._client.origin, self._source
+        return fingerprint_of(
+            source.revision,
+            [origin.scheme, origin.host, origin.port, origin.prefix],
+            dict(source.headers),
+            dict(source.config),
+            columns_of(source.schema),
+            days,
+        )
+
+
+def publish_sealed(
+    org: OrgContext,
+    attempt: Attempt,
+    sealed: SealedDay,
+    *,
+    table: str,
+    schema: TableSchema,
+    now: datetime,
+) -> LedgerRow:
+    """Publish a sealed day of one of the org's tables; errors as `Publisher.publish_rows`."""
+    return org.publisher.publish_rows(
+        attempt,
+        sealed,
+        table=TableName(org.dataset, table),
+        schema=schema,
+        run_id=org.run_id,
+        now=now,
+        settle_days=org.pipeline.settle_days,
+    )
+
+
+def provider_client(
+    org: OrgContext, provider_id: str, *, headers: Mapping[str, str] | None = None
+) -> OriginClient:
+    """A client bound to a provider, with the org's key; the key goes nowhere else."""
+    provider = registry(org.settings).get(provider_id)
+    key = org.credential(provider.id)
+    sent = {**provider.headers, **(headers or {}), provider.auth.header: provider.auth.prefix + key}
+    return OriginClient.for_settings(
+        provider.url(org.settings), settings=org.settings, headers=sent
+    )
+
+
+def allowance(org: OrgContext, provider_id: str, *, per_minute: int, host: str) -> Allowance:
+    """How often this org may ask this provider, whoever asks."""
+    redis = org.settings.redis_url
+    return Allowance(
+        Rate(per_minute, seconds=60),
+        org_slug=org.org_slug,
+        provider=provider_id,
+        host=host,
+        storage_url=redis.get_secret_value() if redis else "memory://",
+    )
+
+
+def _drop_outdated(
+    folder: Path, attempts: Sequence[Attempt], *, run_id: str, now: datetime
+) -> None:
+    """Pages of an earlier try are older than what another run has published since: not used."""
+    began = folder.with_suffix(".began")
+    with suppress(FileNotFoundError):
+        since = datetime.fromisoformat(began.read_text(encoding="ascii"))
+        others = [a.previous for a in attempts if a.previous and a.previous.run_id != run_id]
+        if not any(max(row.checked_at, row.job_ended_at) >= since for row in others):
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+    began.parent.mkdir(parents=True, exist_ok=True)
+    began.write_text(now.isoformat(), encoding="ascii")

@@ -1,0 +1,167 @@
+"""A provider's JSON fields → the columns of a raw table, nothing lost, nothing guessed.
+
+The table's schema says which fields are documented and of which type; a field without a column is
+kept in `extra`, one of another type is an error that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
+from typing import Any
+
+from convergence.errors import ProviderProtocolError
+
+ONE_DAY = timedelta(days=1)
+DAY_COLUMN = "usage_date"
+BUCKET_COLUMNS = (DAY_COLUMN, "bucket_start", "bucket_end")
+NUMERIC_STEP = Decimal("1e-9")
+"""Scale of BigQuery's NUMERIC."""
+LARGEST = Decimal("1e29")
+"""Beyond NUMERIC's range."""
+# The default context refuses what has more than 28 digits.
+_WIDE = Context(prec=76)
+
+
+class FieldReader:
+    """Reads one kind of row.
+
+    Args:
+        columns: column → BigQuery type of the table.
+        own: columns that the caller fills itself.
+        source: whose rows these are; a fact of every error.
+    """
+
+    def __init__(self, columns: Mapping[str, str], *, own: Collection[str], source: str) -> None:
+        self._source = source
+        self._readers = {
+            name: _READERS[kind]
+            for name, kind in columns.items()
+            if name not in own and name not in {*BUCKET_COLUMNS, "extra"}
+        }
+
+    def row(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Every column that is read, and `extra`.
+
+        Raises:
+            ProviderProtocolError: a field has another type than documented.
+        """
+        row = {name: self.read(read, fields, name) for name, read in self._readers.items()}
+        unknown = {name: fields[name] for name in sorted(fields) if name not in self._readers}
+        return {**row, "extra": unknown or None}
+
+    def bucket(self, start: datetime, end: datetime) -> dict[str, Any]:
+        """The columns that say which day it was.
+
+        Raises:
+            ProviderProtocolError: not one whole UTC day.
+        """
+        start, end = start.astimezone(UTC), end.astimezone(UTC)
+        if end - start != ONE_DAY or start.timestamp() % ONE_DAY.total_seconds():
+            raise ProviderProtocolError(
+                "A bucket is not one whole UTC day",
+                source=self._source,
+                start_time=start.isoformat(),
+                end_time=end.isoformat(),
+            )
+        return {
+            DAY_COLUMN: start.date().isoformat(),
+            "bucket_start": start.isoformat(),
+            "bucket_end": end.isoformat(),
+        }
+
+    def moment(self, fields: Mapping[str, Any], name: str) -> datetime:
+        """A field that holds Unix seconds or an RFC 3339 time with zone."""
+        found = self.read(moment, fields, name)
+        if found is None:
+            raise ProviderProtocolError("A bucket has no time", source=self._source, field=name)
+        return datetime.fromisoformat(found)
+
+    def read(self, reader: Callable[[Any], Any], fields: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401  # a row's values differ
+        """One field; a missing one and a null are None."""
+        value = fields.get(name)
+        if value is None:
+            return None
+        try:
+            return reader(value)
+        except (TypeError, ValueError, OverflowError, OSError) as error:
+            raise ProviderProtocolError(
+                f"{name} has another type than documented: {error}",
+                source=self._source,
+                field=name,
+            ) from None
+
+
+def day_of(row: Mapping[str, Any]) -> date:
+    """The UTC day that a row belongs to."""
+    return date.fromisoformat(row[DAY_COLUMN])
+
+
+def amount(value: object) -> Decimal:
+    """An exact amount; APIs that document a number were seen to send text, so both are read.
+
+    Raises:
+        TypeError: neither, or no finite number in NUMERIC's range.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+        raise TypeError(f"an amount was expected, not {type(value).__name__}")
+    try:
+        found = Decimal(str(value).strip())
+    except InvalidOperation:
+        raise TypeError("an amount was expected, not this text") from None
+    if not found.is_finite() or abs(found) >= LARGEST:
+        raise TypeError("an amount is out of range")
+    return found
+
+
+def money(value: Decimal) -> Decimal:
+    """As stored: once per row, half away from zero, to 9 decimals."""
+    return value.quantize(NUMERIC_STEP, ROUND_HALF_UP, context=_WIDE)
+
+
+def whole(value: object) -> int:
+    """Counts are whole; a decimal point is accepted where nothing follows it."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, Decimal) and value == value.to_integral_value():
+        return int(value)
+    raise TypeError(f"a whole number was expected, not {type(value).__name__}")
+
+
+def text(value: object) -> str:
+    """Text as it is."""
+    if isinstance(value, str):
+        return value
+    raise TypeError(f"a string was expected, not {type(value).__name__}")
+
+
+def flag(value: object) -> bool:
+    """True or false as they are."""
+    if isinstance(value, bool):
+        return value
+    raise TypeError(f"true or false was expected, not {type(value).__name__}")
+
+
+def moment(value: object) -> str:
+    """Unix seconds or RFC 3339 with zone → ISO 8601, UTC."""
+    if isinstance(value, str):
+        found = datetime.fromisoformat(value)
+        if found.tzinfo is None:
+            raise ValueError("a time without zone")
+        return found.astimezone(UTC).isoformat()
+    return datetime.fromtimestamp(whole(value), UTC).isoformat()
+
+
+def numeric(value: object) -> Decimal:
+    """An amount as NUMERIC holds it."""
+    return money(amount(value))
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "INT64": whole,
+    "STRING": text,
+    "BOOL": flag,
+    "NUMERIC": numeric,
+    "TIMESTAMP": moment,
+}
