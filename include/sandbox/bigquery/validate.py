@@ -38,6 +38,9 @@ from sandbox.bigquery.values import (
     to_numeric,
 )
 
+_FIRST_SECOND = Decimal(-62_135_596_800)  # 0001-01-01
+_NO_SECOND = Decimal(253_402_300_800)  # 10000-01-01
+
 Value = Any
 Convert = Callable[[Value], Value]
 # BIGNUMERIC is staged as the text of its unscaled integer, which DuckDB casts to BIGNUM.
@@ -342,10 +345,17 @@ def _timestamp(_: Field) -> Convert:
             aware = value if value.tzinfo else value.replace(tzinfo=dt.UTC)
             return (aware - EPOCH) // MICROSECOND
         if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-            return int(round_decimal(Decimal(str(value)), 6).scaleb(6))
+            return _checked_micros(round_decimal(Decimal(str(value)), 6))
         return parse_timestamp(_text(value, "timestamp"))
 
     return parse
+
+
+def _checked_micros(seconds: Decimal) -> int:
+    """Microseconds of a moment that BigQuery has: years 1 to 9999."""
+    if not _FIRST_SECOND <= seconds < _NO_SECOND:
+        raise ValueError("Cannot convert value to timestamp (out of range).")
+    return int(seconds.scaleb(6))
 
 
 def _json(_: Field) -> Convert:

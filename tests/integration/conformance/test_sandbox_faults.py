@@ -118,6 +118,7 @@ def test_the_queue_of_mutations_is_limited_when_asked(
     assert outcomes.count("done") >= 3
     [row] = client.list_rows(table)
     assert row["n"] == outcomes.count("done")
+    assert [run(0) for _ in range(5)] == ["done"] * 5
 
 
 def test_load_jobs_per_table_and_day_are_limited_when_asked(
