@@ -33,9 +33,9 @@ def _app() -> FastAPI:
     from airflow.configuration import conf
 
     from convergence.api.app import create_app
-    from convergence.settings import get_settings
+    from convergence.settings import read_settings
 
-    settings = get_settings()
+    settings = read_settings()
     if settings.airflow_api_url is None:
         own = f"http://127.0.0.1:{conf.getint('api', 'port')}"
         settings = settings.model_copy(update={"airflow_api_url": own})

@@ -1,11 +1,13 @@
 """Every knob, read once from the environment and checked for production.
 
 Names and defaults are the outside contract; `Settings.production_faults` names everything that
-production refuses, all at once.
+production refuses, all at once. A secret may also be a file of its variable's name in
+`SECRETS_DIR`, as container platforms mount them; the environment wins over a file.
 """
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -69,6 +71,9 @@ class Settings(BaseSettings):
 
     state_database_url: SecretStr | None = None
     redis_url: SecretStr | None = None
+    api_processes: int = Field(
+        default=1, ge=1, validation_alias=AliasChoices("API_PROCESSES", "AIRFLOW__API__WORKERS")
+    )
 
     configs_dir: Path = Field(
         default=PROJECT_ROOT / "include" / "configs", validation_alias="CONVERGENCE_CONFIGS_DIR"
@@ -106,13 +111,16 @@ class Settings(BaseSettings):
         """Name of an org's dataset, such as `acme_corp_prod`."""
         return f"{org_slug}_{self.environment.dataset_suffix}"
 
-    def production_faults(self) -> list[str]:
-        """What keeps this environment from serving production; empty elsewhere or when sound."""
+    def production_faults(self, *, serves_api: bool = True) -> list[str]:
+        """What keeps this environment from serving production; empty elsewhere or when sound.
+
+        Only a process that serves the API needs a root key and shared counters: workers hold less.
+        """
         if self.environment is not Environment.PRODUCTION:
             return []
         key = self.root_api_key.get_secret_value() if self.root_api_key else ""
         faults = [
-            (not key, "CA_ROOT_API_KEY: missing; production needs a root key"),
+            (serves_api and not key, "CA_ROOT_API_KEY: missing; production needs a root key"),
             (
                 0 < len(key) < MIN_ROOT_KEY_CHARS,
                 f"CA_ROOT_API_KEY: {len(key)} characters; at least {MIN_ROOT_KEY_CHARS} are needed",
@@ -124,6 +132,10 @@ class Settings(BaseSettings):
             (not self.kms_key_name, "KMS_KEY_NAME: missing; credentials can't be encrypted"),
             (self.disable_auth, "DISABLE_AUTH: true; authentication can't be off in production"),
             (not self.rate_limit_enabled, "RATE_LIMIT_ENABLED: false; limits can't be off"),
+            (
+                serves_api and self.api_processes > 1 and self.redis_url is None,
+                f"REDIS_URL: missing; {self.api_processes} API processes share their limits there",
+            ),
             ("*" in self.cors_origins, "CORS_ORIGINS: a wildcard; name each origin"),
             *(
                 (True, f"{name}: set to {value}; production talks to the real service only")
@@ -133,26 +145,31 @@ class Settings(BaseSettings):
         return [text for wrong, text in faults if wrong]
 
 
-def read_settings() -> Settings:
-    """Parse the environment now.
+def read_settings(*, serves_api: bool = True) -> Settings:
+    """Parse the environment now, and the files of `SECRETS_DIR` where it is set.
 
     Raises:
-        SettingsError: a value has the wrong type, or production finds a fault; all named at once.
+        SettingsError: a value has the wrong type, the directory is missing, or production finds a
+            fault; all named at once.
     """
+    secrets_dir = os.environ.get("SECRETS_DIR") or None
+    if secrets_dir is not None and not Path(secrets_dir).is_dir():
+        told = [f"SECRETS_DIR: {secrets_dir} is no directory"]
+        raise SettingsError("The environment is wrong", faults=told)
     try:
-        settings = Settings()
+        settings = Settings(_secrets_dir=secrets_dir)
     except ValidationError as error:
         faults = [
             f"{'.'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
             for fault in error.errors(include_input=False, include_url=False)
         ]
         raise SettingsError("The environment is wrong", faults=faults) from None
-    if faults := settings.production_faults():
+    if faults := settings.production_faults(serves_api=serves_api):
         raise SettingsError("Production refuses this environment", faults=faults)
     return settings
 
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The settings of this process, read at the first call."""
-    return read_settings()
+    """The settings of a process that runs pipelines, read at the first call."""
+    return read_settings(serves_api=False)

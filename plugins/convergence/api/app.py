@@ -30,7 +30,7 @@ from convergence.api.routers import (
 from convergence.api.routing import check_every_route_is_guarded
 from convergence.api.services import Services
 from convergence.errors import SettingsError
-from convergence.settings import Environment, Settings, get_settings
+from convergence.settings import Environment, Settings, read_settings
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
             anywhere but in development.
         ConfigurationError: a route declares no scope.
     """
-    settings = settings or (services.settings if services else get_settings())
+    settings = settings or (services.settings if services else read_settings())
     if settings.disable_auth and settings.environment is not Environment.DEVELOPMENT:
         raise SettingsError("DISABLE_AUTH is for development only", faults=["DISABLE_AUTH: true"])
     services = services or Services(settings)
