@@ -11,7 +11,7 @@ RUNTIME := $(VENV)/.runtime-$(shell cksum < requirements.lock | cut -d' ' -f1)
 DEV := $(VENV)/.dev-$(shell cat requirements.lock requirements-dev.lock | cksum | cut -d' ' -f1)
 
 .PHONY: help setup setup-dev up demo test lint type unit test-all bench openapi schema lock format \
-        lint-configs generate-admin-key clean
+        lint-configs generate-admin-key audit-verify clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ schema: setup ## write the JSON Schema of pipeline files
 
 generate-admin-key: setup ## print a strong root key
 	@$(RUN) -c "import secrets; print('root_' + secrets.token_urlsafe(36))"
+
+audit-verify: setup ## check the audit log's hash chains: make audit-verify [ARGS="org…"]
+	@$(RUN) -m convergence.tenants.audit_verify $(ARGS)
 
 format: setup-dev ## rewrite the code in the house style
 	$(VENV)/bin/ruff check --fix .

@@ -1,6 +1,7 @@
 """What an API process does beside answering.
 
-It ships the outbox, ends runs that nobody ended, and writes down which keys were used.
+It ships the outbox, ends runs that nobody ended, and writes down which keys were used and
+how often callers were refused.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 SHIP_SECONDS = 3.0
 RECONCILE_SECONDS = 60.0
 USES_SECONDS = 120.0
+REFUSALS_SECONDS = 60.0
 _SLOWEST_SECONDS = 120.0
 
 
@@ -32,6 +34,9 @@ def all_of(services: Services) -> list[Coroutine[Any, Any, None]]:
         _repeat("ship the outbox", lambda: ship(services), every=SHIP_SECONDS),
         _repeat("reconcile runs", lambda: reconcile(services), every=RECONCILE_SECONDS),
         _repeat("record the keys used", lambda: record_uses(services), every=USES_SECONDS),
+        _repeat(
+            "count the refusals", lambda: _aside(services.refusals.flush), every=REFUSALS_SECONDS
+        ),
     ]
 
 

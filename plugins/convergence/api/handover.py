@@ -9,19 +9,26 @@ from starlette.concurrency import run_in_threadpool
 
 from convergence.api.services import Services
 from convergence.errors import ConvergenceError, LimitError, OrchestratorUnavailableError
+from convergence.runs import records
 from convergence.runs.gate import Standing
 from convergence.state.org_runs import OrgRun, RunError
-from convergence.state.slots import Refused
+from convergence.state.slots import Admitted, Refused
+from convergence.tenants import audit
+from convergence.tenants.audit import Act, Actor, Result
 
 
-def admit(run: OrgRun, *, standing: Standing, services: Services, now: datetime) -> None:
-    """Record the run and take its slot, both or neither.
+def admit(run: OrgRun, *, standing: Standing, services: Services, by: Actor, now: datetime) -> None:
+    """Record the run, take its slot and tell the audit log: all or nothing.
 
     Raises:
         LimitError: the plan's quota is used up; the facts say which, its use and when it resets.
     """
     assert standing.limits is not None  # noqa: S101 - the gate refuses an org without limits
-    outcome = services.records.admit(run, limits=standing.limits, now=now)
+    with services.store.begin() as conn:
+        outcome = records.admit(conn, run, limits=standing.limits, now=now)
+        if isinstance(outcome, Admitted):
+            act = Act(run.org_slug, by, "run.trigger", run.run_id)
+            audit.append(conn, act, result=Result.SUCCEEDED, now=now)
     if isinstance(outcome, Refused):
         raise _limit_error(outcome, plan=standing.plan, now=now)
 

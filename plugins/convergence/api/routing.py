@@ -15,7 +15,8 @@ from convergence.api import body
 from convergence.api.guard import admit
 from convergence.api.problems import InvalidFieldsError, Problem, fault
 from convergence.api.scopes import Scope, scope_of
-from convergence.errors import ConfigurationError
+from convergence.api.services import services_of
+from convergence.errors import ConfigurationError, ConvergenceError
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -49,8 +50,15 @@ class GuardedRoute(APIRoute):
         super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Handler:
-        """Wrap FastAPI's handler: guard, then body, then parameters and endpoint."""
+        """Wrap FastAPI's handler: guard, body, parameters, endpoint; refusals are taken down."""
         handle = super().get_route_handler()
+
+        async def audited(request: Request) -> Response:
+            try:
+                return await guarded(request)
+            except ConvergenceError as error:
+                await services_of(request).refusals.note(request, error, route=self.path)
+                raise
 
         async def guarded(request: Request) -> Response:
             await admit(request, self.scope)
@@ -61,7 +69,7 @@ class GuardedRoute(APIRoute):
                 await strict.json()
             return await handle(strict)
 
-        return guarded
+        return audited
 
     def _check_query(self, request: Request) -> None:
         """Refuse names that the route does not know: a mistyped filter must not be no filter."""

@@ -13,11 +13,13 @@ from convergence.api.problems import InvalidFieldsError, fault
 from convergence.api.run_models import RunDetail, RunFault, RunPage, RunSummary, StepStatus
 from convergence.api.services import Services
 from convergence.errors import ConflictError, ConvergenceError, NotFoundError
-from convergence.runs.records import record_name
+from convergence.runs.records import move, record_name
 from convergence.settings import Environment
 from convergence.state import org_runs, org_steps
 from convergence.state.org_runs import OrgRun, Position, RunError, RunStatus
 from convergence.state.org_steps import OrgStep
+from convergence.tenants import audit
+from convergence.tenants.audit import Act, Actor, Result
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +31,10 @@ CANCELLED = RunError("cancelled", "The run was cancelled at the request of its o
 class Runs:
     """One org's runs."""
 
-    def __init__(self, services: Services, *, org_slug: str, runs_url: str) -> None:
+    def __init__(self, services: Services, *, org_slug: str, by: Actor, runs_url: str) -> None:
         self._services = services
         self._org = org_slug
+        self._by = by
         self._url = runs_url
 
     async def page(
@@ -94,14 +97,7 @@ class Runs:
             ConflictError: it has ended.
         """
         run = await self._own(run_id)
-        ended = await run_in_threadpool(
-            self._services.records.finish_run,
-            run_id,
-            RunStatus.CANCELLED,
-            now=datetime.now(UTC),
-            error=CANCELLED,
-        )
-        if not ended:
+        if not await run_in_threadpool(self._end, run_id, now=datetime.now(UTC)):
             raise ConflictError("The run has ended.", reason=(await self._own(run_id)).status.value)
         if run.trigger == "api":
             try:
@@ -110,6 +106,14 @@ class Runs:
                 # Its steps look at the record before they work: it ends there all the same.
                 log.warning("Airflow could not stop %s: %s", run_id, error)
         return await self.detail(run_id)
+
+    def _end(self, run_id: str, *, now: datetime) -> bool:
+        with self._services.store.begin() as conn:
+            ended = move(conn, run_id, RunStatus.CANCELLED, now=now, error=CANCELLED)
+            if ended:
+                act = Act(self._org, self._by, "run.cancel", run_id)
+                audit.append(conn, act, result=Result.SUCCEEDED, now=now)
+            return ended
 
     async def _own(self, run_id: str) -> OrgRun:
         def fetch() -> OrgRun | None:

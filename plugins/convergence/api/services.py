@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cachetools import TTLCache
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from convergence.api.airflow import AirflowClient, DagState
@@ -14,6 +16,8 @@ from convergence.api.catalog import Catalog
 from convergence.api.limits import RateLimiter
 from convergence.api.once import Once
 from convergence.api.operations import Operations
+from convergence.api.refusals import Refusals
+from convergence.errors import ConvergenceError
 from convergence.runs.records import RunRecords
 from convergence.settings import Settings
 from convergence.state.epochs import Epochs
@@ -49,6 +53,11 @@ class Services:
     def epochs(self) -> Epochs:
         """Tells when what this process remembers of an org is no longer so."""
         return Epochs(self.store)
+
+    @cached_property
+    def refusals(self) -> Refusals:
+        """What was refused, for the audit log."""
+        return Refusals(self.store)
 
     @cached_property
     def airflow(self) -> AirflowClient:
@@ -149,6 +158,9 @@ class Services:
     async def close(self) -> None:
         """Close what was opened."""
         opened = vars(self)
+        if "refusals" in opened:
+            with suppress(ConvergenceError):
+                await run_in_threadpool(self.refusals.flush)
         if "airflow" in opened:
             await self.airflow.close()
         for name in ("kms", "store"):

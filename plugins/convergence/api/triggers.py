@@ -28,6 +28,7 @@ from convergence.runs.gate import Standing
 from convergence.runs.records import move, record_name
 from convergence.state import org_runs
 from convergence.state.org_runs import OrgRun, RunStatus, org_run_id
+from convergence.tenants.audit import Actor
 
 _DAY_PARAMS = (DATE, START, END)
 NOTHING_DUE = (
@@ -45,6 +46,7 @@ class Trigger:
     days: tuple[date, ...] | None
     params: Mapping[str, Any]
     context: RequestContext
+    by: Actor
     runs_url: str
     now: datetime
 
@@ -64,6 +66,7 @@ def read_trigger(
     request: RunRequest,
     *,
     context: RequestContext,
+    by: Actor,
     runs_url: str,
     now: datetime,
 ) -> Trigger:
@@ -80,7 +83,7 @@ def read_trigger(
     values |= {name: day for name, day in asked.items() if name in facts.params["properties"]}
     checked = conf.check(values, pipeline=facts)
     params = {name: value for name, value in checked.items() if name not in _DAY_PARAMS}
-    return Trigger(org_slug, pipeline, days, params, context, runs_url, now)
+    return Trigger(org_slug, pipeline, days, params, context, by, runs_url, now)
 
 
 async def start(trigger: Trigger, *, services: Services, given_key: str | None) -> Answer:
@@ -120,7 +123,9 @@ async def _admit_and_hand_over(trigger: Trigger, services: Services) -> Answer:
         if not days and trigger.pipeline.tables:
             return await run_in_threadpool(_record_nothing_due, trigger, services)
     run = _new_run(trigger, days)
-    await run_in_threadpool(admit, run, standing=standing, services=services, now=trigger.now)
+    await run_in_threadpool(
+        admit, run, standing=standing, services=services, by=trigger.by, now=trigger.now
+    )
     await hand_over(run, services=services)
     return _accepted(trigger, run, status=RunStatus.QUEUED)
 

@@ -71,6 +71,12 @@ def waiting(conn: Connection) -> int:
     return int(conn.execute(query).scalar_one())
 
 
+def rows_waiting(conn: Connection, table: str) -> list[dict[str, Any]]:
+    """The rows of one table that have yet to be shipped, in wire form, oldest first."""
+    query = select(outbox.c.row).where(outbox.c.table_name == table).order_by(outbox.c.id)
+    return [json.loads(row.row) for row in conn.execute(query)]
+
+
 def refused(conn: Connection) -> list[tuple[str, str, str]]:
     """(table, row id, reason) of the rows that the warehouse refused for good, oldest first."""
     query = select(outbox.c.table_name, outbox.c.row_id, outbox.c.refusal)

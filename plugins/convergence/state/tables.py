@@ -152,6 +152,14 @@ org_epochs = Table(
     Column("epoch", BigInteger, nullable=False),
 )
 
+audit_heads = Table(
+    "audit_heads",
+    metadata,
+    Column("org_slug", String(64), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("entry_hash", String(64), nullable=False),
+)
+
 leases = Table(
     "leases",
     metadata,

@@ -1,12 +1,12 @@
 """The audit log: who did what to which org, kept with the change and shipped append-only.
 
 A change is announced before it is made and its result told after. Who can't announce it can't
-make it, since the announcement's transaction fails first.
+make it, since the announcement's transaction fails first. Each org's entries form a hash chain,
+whose head is moved in the transaction of the entry.
 """
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,8 +18,9 @@ from typing import Any, Literal
 from sqlalchemy import Connection
 
 from convergence.errors import ConvergenceError
-from convergence.state import epochs, outbox
+from convergence.state import audit_heads, epochs, outbox
 from convergence.state.store import StateStore
+from convergence.tenants.audit_chain import GENESIS, canonical_json, canonical_time, entry_hash
 
 AUDIT_LOG = "org_audit_logs"
 # Rows about no org; no slug can hold the tilde.
@@ -78,19 +79,24 @@ def append(
         details: more facts, JSON, without secrets.
     """
     audit_id = f"aud_{uuid.uuid4().hex}"
+    place, before = audit_heads.take(conn, act.org_slug, genesis=GENESIS)
     row = {
         "org_slug": act.org_slug,
         "audit_id": audit_id,
-        "occurred_at": now,
+        "occurred_at": canonical_time(now),
         "actor": act.by.id,
         "actor_type": act.by.kind,
         "action": act.action,
-        "target": act.target,
-        "result": result,
+        "target": act.target or None,
+        "result": str(result),
         "request_id": act.by.request_id,
         "address": act.by.address,
-        "details": json.dumps(dict(details), sort_keys=True) if details else None,
+        "details": canonical_json(details) if details else None,
+        "sequence": place + 1,
+        "previous_hash": before,
     }
+    row["entry_hash"] = entry_hash(row)
+    audit_heads.put(conn, act.org_slug, sequence=place + 1, entry_hash=str(row["entry_hash"]))
     outbox.enqueue(conn, AUDIT_LOG, row)
     return audit_id
 

@@ -42,7 +42,7 @@ def rows_of(warehouse: Warehouse, org: str) -> list[dict[str, object]]:
     sql = f"""
         SELECT * FROM organizations.org_integration_credentials
         WHERE org_slug = '{org}' ORDER BY created_at
-    """  # noqa: S608  # the slug is the test's own
+    """  # the slug is the test's own
     return [dict(row.items()) for row in warehouse.client.query_and_wait(sql)]
 
 
@@ -121,7 +121,7 @@ def test_a_ciphertext_moved_to_another_row_does_not_open(
           WHERE org_slug = '{owner}'
         )
         WHERE org_slug = '{thief}'
-        """  # noqa: S608  # the slugs are the test's own
+        """  # the slugs are the test's own
     )
     with pytest.raises(DecryptionError):
         credentials.open(thief, "OPENAI")
@@ -136,7 +136,7 @@ def test_a_row_moved_whole_to_another_org_does_not_open(
         f"""
         UPDATE organizations.org_integration_credentials SET org_slug = '{thief}'
         WHERE org_slug = '{owner}'
-        """  # noqa: S608  # the slugs are the test's own
+        """  # the slugs are the test's own
     )
     with pytest.raises(DecryptionError):
         credentials.open(thief, "OPENAI")

@@ -22,6 +22,7 @@ from convergence.state import outbox
 from convergence.state.store import StateStore
 from convergence.tenants import credentials, datasets, quotas
 from convergence.tenants.audit import Act, Actor, Result, append, audited
+from convergence.tenants.audit_chain import GENESIS, entry_hash
 from convergence.tenants.subscriptions import Subscription, status_of
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -58,7 +59,10 @@ def test_a_change_is_announced_and_its_result_told(store: StateStore) -> None:
         "result": "ATTEMPTED",
         "request_id": "req_1",
         "address": "127.0.0.1",
-        "details": '{"plan": "SCALE"}',
+        "details": '{"plan":"SCALE"}',
+        "sequence": 1,
+        "previous_hash": GENESIS,
+        "entry_hash": entry_hash(attempt),
     }
     assert result["result"] == "SUCCEEDED"
     assert json.loads(result["details"]) == {"attempt": attempt["audit_id"]}

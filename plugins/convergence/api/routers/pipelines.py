@@ -9,7 +9,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from convergence.api.answers import idempotency_key, respond, url
+from convergence.api.answers import actor, idempotency_key, respond, url
 from convergence.api.context import context_of
 from convergence.api.routing import guarded_router
 from convergence.api.run_models import PipelineInfo, PipelineList, RunAccepted, RunRequest, StepInfo
@@ -74,6 +74,7 @@ async def _run(request: Request, org: str, path: str, body: RunRequest | None) -
         spec,
         body or RunRequest(),
         context=context_of(request.scope),
+        by=actor(request),
         runs_url=url(request, f"/pipelines/runs/{org}"),
         now=datetime.now(UTC),
     )

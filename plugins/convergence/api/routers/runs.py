@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Query, Request
 
-from convergence.api.answers import url
+from convergence.api.answers import actor, url
 from convergence.api.routing import guarded_router
 from convergence.api.run_models import RunDetail, RunPage
 from convergence.api.runs import Runs
@@ -21,7 +21,7 @@ PAGE_LIMIT = 200
 
 def _runs(request: Request, org: str) -> Runs:
     runs_url = url(request, f"/pipelines/runs/{org}")
-    return Runs(services_of(request), org_slug=org, runs_url=runs_url)
+    return Runs(services_of(request), org_slug=org, by=actor(request), runs_url=runs_url)
 
 
 @router.get("/{org}", summary="Runs, newest first", response_model_exclude_none=True)

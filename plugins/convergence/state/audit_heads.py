@@ -1,0 +1,31 @@
+"""The head of each org's audit chain: taken for one appending transaction at a time."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select, update
+
+from convergence.state.tables import added, audit_heads
+
+
+def take(conn: Connection, org_slug: str, *, genesis: str) -> tuple[int, str]:
+    """(place, hash) of the org's newest entry; held until the transaction ends.
+
+    `genesis` stands for the hash where there is no entry yet, at place 0.
+    """
+    added(conn, audit_heads, {"org_slug": org_slug, "sequence": 0, "entry_hash": genesis})
+    query = select(audit_heads.c.sequence, audit_heads.c.entry_hash)
+    row = conn.execute(query.where(audit_heads.c.org_slug == org_slug).with_for_update()).one()
+    return row.sequence, row.entry_hash
+
+
+def put(conn: Connection, org_slug: str, *, sequence: int, entry_hash: str) -> None:
+    """Make an entry the newest, in the transaction that took the head."""
+    mine = audit_heads.c.org_slug == org_slug
+    values = {"sequence": sequence, "entry_hash": entry_hash}
+    conn.execute(update(audit_heads).where(mine).values(**values))
+
+
+def every(conn: Connection) -> dict[str, tuple[int, str]]:
+    """(place, hash) of each org's newest entry, by org."""
+    rows = conn.execute(select(audit_heads).order_by(audit_heads.c.org_slug))
+    return {row.org_slug: (row.sequence, row.entry_hash) for row in rows}

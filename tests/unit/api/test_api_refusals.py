@@ -1,0 +1,86 @@
+"""Refusals in the audit log: told once, counted after, and a flood of them costs one row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+from convergence.errors import StateUnavailableError
+from convergence.state import outbox
+from convergence.tenants import audit
+from unit.api.world import ACME, GLOBEX, EdgeServices, World
+
+RUN = f"/pipelines/run/{ACME}/openai/cost/usage_cost"
+
+
+def told(services: EdgeServices) -> list[dict[str, Any]]:
+    with services.store.read() as conn:
+        return outbox.rows_waiting(conn, "org_audit_logs")
+
+
+def test_a_foreign_path_is_told_once_and_then_counted(
+    client: TestClient, world: World, services: EdgeServices
+) -> None:
+    for _ in range(5):
+        client.get(f"/pipelines/runs/{GLOBEX}", headers=world.headers["acme"])
+    [row] = told(services)
+    assert (row["org_slug"], row["actor"], row["result"]) == (ACME, f"key_of_{ACME}", "REFUSED")
+    assert row["action"] == "GET /pipelines/runs/{org}"
+    assert row["target"].endswith(GLOBEX)
+    assert row["request_id"].startswith("req_")
+    assert row["details"] == '{"code":"not_found"}'
+    services.refusals.flush()
+    assert told(services)[1]["details"] == '{"code":"not_found","times":4}'
+    services.refusals.flush()
+    assert len(told(services)) == 2
+
+
+def test_a_flood_without_a_key_costs_one_row(client: TestClient, services: EdgeServices) -> None:
+    for number in range(300):
+        client.get(f"/pipelines/runs/org_{number}")
+    assert told(services) == []
+    services.refusals.flush()
+    rows = told(services)
+    assert {row["org_slug"] for row in rows} == {"~platform"}
+    assert {row["actor"] for row in rows} == {"anonymous"}
+    assert sum(int(row["details"].rpartition(":")[2].rstrip("}")) for row in rows) == 300
+    assert len(rows) <= 2  # wrong keys, and too many of them
+
+
+def test_what_the_gate_refuses_is_told(
+    client: TestClient, world: World, services: EdgeServices
+) -> None:
+    world.standing(ACME, subscription_status="SUSPENDED")
+    client.post(RUN, json={"date": "2025-11-25"}, headers=world.headers["acme"])
+    client.post("/admin/bootstrap", json={}, headers=world.headers["acme"])
+    codes = [(row["action"], row["details"]) for row in told(services)]
+    assert codes == [
+        ("POST /pipelines/run/{org}/{provider}/{domain}/{pipeline}",
+         '{"code":"subscription_inactive"}'),
+        ("POST /admin/bootstrap", '{"code":"forbidden"}'),
+    ]  # fmt: skip
+
+
+def test_a_trigger_and_a_cancellation_are_told_with_the_change(
+    client: TestClient, world: World, services: EdgeServices
+) -> None:
+    accepted = client.post(RUN, json={"date": "2025-11-25"}, headers=world.headers["acme"])
+    run_id = accepted.json()["run_id"]
+    client.post(f"/pipelines/runs/{ACME}/{run_id}/cancel", headers=world.headers["acme"])
+    rows = [(row["action"], row["target"], row["result"]) for row in told(services)]
+    assert rows == [("run.trigger", run_id, "SUCCEEDED"), ("run.cancel", run_id, "SUCCEEDED")]
+
+
+def test_a_run_whose_audit_entry_can_not_be_kept_is_refused(
+    client: TestClient, world: World, services: EdgeServices, monkeypatch: Any
+) -> None:
+    def down(*_args: object, **_more: object) -> str:
+        raise StateUnavailableError("disk full")
+
+    monkeypatch.setattr(audit, "append", down)
+    answer = client.post(RUN, json={"date": "2025-11-25"}, headers=world.headers["acme"])
+    assert answer.status_code == 503
+    assert not world.airflow.runs
+    assert client.get(f"/pipelines/runs/{ACME}", headers=world.headers["acme"]).json()["runs"] == []
+    del services
