@@ -19,13 +19,14 @@ from sandbox.bigquery.errors import in_use, invalid, not_found
 from sandbox.bigquery.evolution import updated_schema
 from sandbox.bigquery.execute import Executor, QueryRequest
 from sandbox.bigquery.fields import Json, Schema
-from sandbox.bigquery.loading import Batch, Streams, inferred_schema, stage_rows
+from sandbox.bigquery.loading import Batch, inferred_schema, stage_rows
 from sandbox.bigquery.model import DatasetMeta, TableMeta, TableRef
 from sandbox.bigquery.reading import read_rows
 from sandbox.bigquery.result import QueryResult
 from sandbox.bigquery.sql.functions.udf import prepare
 from sandbox.bigquery.sql.types import quote
 from sandbox.bigquery.storage import Storage, scalar
+from sandbox.bigquery.streams import Key, Streams
 from sandbox.bigquery.wire import Wire
 from sandbox.bigquery.writes import WriteOptions, write_rows
 
@@ -255,13 +256,20 @@ class Engine:
         ignore_unknown: bool = False,
     ) -> list[Json]:
         """`tabledata.insertAll`: rows `{"insertId"?, "json"}`; answers `insertErrors`."""
-        with self._session(write=True) as session:
-            return self._streams.insert(
-                session,
-                (partitions.destination(ref), rows),
-                skip_invalid=skip_invalid,
-                ignore_unknown=ignore_unknown,
-            )
+        taken: list[Key] = []
+        try:
+            with self._session(write=True) as session:
+                return self._streams.insert(
+                    session,
+                    partitions.destination(ref),
+                    rows,
+                    skip_invalid=skip_invalid,
+                    ignore_unknown=ignore_unknown,
+                    taken=taken,
+                )
+        except BaseException:
+            self._streams.forget(taken)
+            raise
 
     def read_table(
         self,

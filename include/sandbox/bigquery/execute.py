@@ -11,7 +11,6 @@ from sandbox.bigquery.catalog import Catalog, Session
 from sandbox.bigquery.errors import BigQueryError, invalid
 from sandbox.bigquery.estimate import row_width
 from sandbox.bigquery.interpreter import Interpreter
-from sandbox.bigquery.loading import Streams
 from sandbox.bigquery.model import TableMeta, TableRef
 from sandbox.bigquery.parameters import read_parameters
 from sandbox.bigquery.result import QueryResult
@@ -21,6 +20,7 @@ from sandbox.bigquery.sql.select import QueryCompiler
 from sandbox.bigquery.sql.types import to_schema
 from sandbox.bigquery.statements import StatementRunner
 from sandbox.bigquery.storage import Storage
+from sandbox.bigquery.streams import Streams
 from sandbox.bigquery.writes import WriteOptions
 
 

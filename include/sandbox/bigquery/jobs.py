@@ -10,13 +10,13 @@ from sandbox.bigquery import partitions, tables
 from sandbox.bigquery.catalog import Session
 from sandbox.bigquery.errors import invalid_query
 from sandbox.bigquery.estimate import bytes_processed
-from sandbox.bigquery.loading import Streams
 from sandbox.bigquery.model import TableMeta
 from sandbox.bigquery.result import QueryResult
 from sandbox.bigquery.sql.context import Context
 from sandbox.bigquery.sql.select import QueryCompiler
 from sandbox.bigquery.sql.types import quote
 from sandbox.bigquery.storage import Storage, scalar
+from sandbox.bigquery.streams import Streams
 
 MATCHED_TWICE = "UPDATE/MERGE must match at most one source row for each target row"
 

@@ -15,7 +15,6 @@ from sandbox.bigquery.errors import BigQueryError, invalid_query, not_implemente
 from sandbox.bigquery.estimate import bytes_processed
 from sandbox.bigquery.faults import is_decimal_overflow, translated
 from sandbox.bigquery.jobs import Job
-from sandbox.bigquery.loading import Streams
 from sandbox.bigquery.model import TableMeta
 from sandbox.bigquery.reading import StoredRows, read_rows
 from sandbox.bigquery.result import QueryResult, Rows
@@ -26,6 +25,7 @@ from sandbox.bigquery.sql.output import compile_query, fetch_sql, refuse_null_el
 from sandbox.bigquery.sql.select import Query
 from sandbox.bigquery.sql.types import quote, to_schema
 from sandbox.bigquery.storage import Storage
+from sandbox.bigquery.streams import Streams
 from sandbox.bigquery.writes import Staged, write_rows
 
 if TYPE_CHECKING:

@@ -38,11 +38,15 @@ _SCALAR = {
     "safe_numeric_to_int(x)": "TRY_CAST(x AS BIGINT)",
     "numeric_ceil(x)": "CAST(ceil(x) AS DECIMAL(38,9))",
     "numeric_floor(x)": "CAST(floor(x) AS DECIMAL(38,9))",
+    # The stored integer of a DECIMAL(38,9), and back.
     "unscaled(x)": "CAST(x * CAST(1000000000 AS BIGINT) AS HUGEINT)",
-    "rescaled(x)": "CAST(CAST(x AS DECIMAL(38,0)) * CAST(0.000000001 AS DECIMAL(9,9)) AS DECIMAL(38,9))",
-    "divide_rounded(n, d)": "(n // d) + CASE WHEN abs(n % d) >= abs(d) - abs(n % d) THEN CASE WHEN (n < 0) = (d < 0) THEN 1 ELSE -1 END ELSE 0 END",
-    "numeric_div(a, b)": "CASE WHEN b = 0 THEN error('division by zero: x / 0') ELSE"
-    " rescaled(divide_rounded(unscaled(a) * CAST(1000000000 AS HUGEINT), unscaled(b))) END",
+    "rescaled(x)": "CAST(CAST(x AS DECIMAL(38,0)) * CAST(0.000000001 AS DECIMAL(9,9))"
+    " AS DECIMAL(38,9))",
+    "nonzero(x)": "CASE WHEN x = 0 THEN error('division by zero: x / 0') ELSE x END",
+    # Half away from zero: floor((2n + d) / 2d) of the magnitudes, then the sign.
+    "numeric_div(a, b)": "rescaled(sign(a) * sign(b)"
+    " * ((abs(unscaled(a)) * CAST(2000000000 AS HUGEINT) + abs(unscaled(b)))"
+    " // (2 * nonzero(abs(unscaled(b))))))",
     # BIGNUMERIC: BIGNUM holds the value times 10^38
     "big_digits(v)": "lpad(ltrim(v, '-'), CAST(greatest(39, length(ltrim(v, '-'))) AS INTEGER), '0')",
     "big_point(d)": "rtrim(rtrim(substring(d, 1, length(d) - 38) || '.' || right(d, 38), '0'), '.')",

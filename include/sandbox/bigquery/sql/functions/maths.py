@@ -5,8 +5,10 @@ https://cloud.google.com/bigquery/docs/reference/standard-sql/mathematical_funct
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sandbox.bigquery.sql.coerce import coerce, cost, unify
-from sandbox.bigquery.sql.expr import Expr, combine
+from sandbox.bigquery.sql.expr import NO_LITERAL, Expr, combine
 from sandbox.bigquery.sql.functions.registry import Call, define, handler
 from sandbox.bigquery.sql.numeric import arithmetic, negate
 from sandbox.bigquery.sql.types import (
@@ -164,10 +166,17 @@ def safe_arithmetic(call: Call) -> Expr:
 
 
 def _safe_divide(call: Call, one: Expr, other: Expr) -> Expr:
-    """NULL for a zero divisor by NULLIF, so that the quick exact division serves here too."""
+    """Division that a zero makes NULL; NUMERIC's quick division serves while it does not overflow.
+
+    Where it does, exact mode computes again, and there an overflow is NULL too.
+    """
+    exact = call.compiler.exact
+    if exact or NUMERIC not in {one.type, other.type}:
+        return arithmetic("/", one, other, exact=exact, safe=True)
     if other.is_literal and other.literal:
-        return arithmetic("/", one, other, exact=call.compiler.exact)
-    return arithmetic("/", one, other, exact=call.compiler.exact, safe=True)
+        return arithmetic("/", one, other, exact=False)
+    divisor = replace(other, sql=f"nullif({other.sql}, 0)", literal=NO_LITERAL)
+    return arithmetic("/", one, divisor, exact=False)
 
 
 @handler("SAFE_NEGATE")

@@ -54,6 +54,26 @@ def _big(text: str) -> Decimal:
     return values.WIDE.divide(Decimal(text), _SCALE)
 
 
+_ONE = 10**values.BIGNUMERIC_SCALE
+
+
+def _divided(value: int, by: int) -> str:
+    """An unscaled quotient, rounded half away from zero."""
+    quotient = (2 * abs(value) + abs(by)) // (2 * abs(by))
+    return _in_range(str(quotient if (value < 0) == (by < 0) else -quotient))
+
+
+def _big_mul(one: str, other: str) -> str:
+    return _divided(int(one) * int(other), _ONE)
+
+
+def _big_div(one: str, other: str) -> str:
+    by = int(other)
+    if by == 0:
+        raise ValueError("division by zero: x / 0")
+    return _divided(int(one) * _ONE, by)
+
+
 def _unscaled(value: Decimal) -> str:
     try:
         return str(values.to_bignumeric(value))
@@ -191,12 +211,8 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], list[str], str]] = {
     "numeric_trunc": (lambda x, n: _truncated(x, n, limit=9), [_NUMERIC, _B], _NUMERIC),
     "float_to_numeric": (lambda x: _numeric(_from_float(x)), [_D], _NUMERIC),
     "text_to_numeric": (lambda s: values.to_numeric(values.parse_decimal(s)), [_V], _NUMERIC),
-    "udf_big_mul": (lambda a, b: _unscaled(values.WIDE.multiply(_big(a), _big(b))), [_V] * 2, _V),
-    "udf_big_div": (
-        lambda a, b: _unscaled(values.WIDE.divide(_big(a), _divisor(_big(b)))),
-        [_V] * 2,
-        _V,
-    ),
+    "udf_big_mul": (_big_mul, [_V] * 2, _V),
+    "udf_big_div": (_big_div, [_V] * 2, _V),
     "udf_big_add": (lambda a, b: _unscaled(values.WIDE.add(_big(a), _big(b))), [_V] * 2, _V),
     "udf_big_sub": (lambda a, b: _unscaled(values.WIDE.subtract(_big(a), _big(b))), [_V] * 2, _V),
     "udf_big_mod": (
