@@ -70,7 +70,7 @@ def price(row: dict[str, Any]) -> Decimal:
     written = row.get("input_cache_write_tokens") or 0
     fresh = row["input_tokens"] - cached - written
     output = row.get("output_tokens") or 0
-    parts = (
+    parts: Decimal = (
         fresh * rates.fresh
         + cached * rates.cached
         + written * rates.written
@@ -102,8 +102,10 @@ def _rates(row: dict[str, Any]) -> Rates:
     )
 
 
-def _base(rate: Any) -> Decimal:  # noqa: ANN401 - a number or tiers, as the package has it
-    return Decimal(rate.base) if isinstance(rate, TieredPrices) else Decimal(rate)
+def _base(rate: Decimal | TieredPrices | None) -> Decimal:
+    if rate is None:
+        raise LookupError("no rate")
+    return Decimal(str(rate.base if isinstance(rate, TieredPrices) else rate))
 
 
 def _seconds(day: date) -> int:
