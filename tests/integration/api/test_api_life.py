@@ -83,9 +83,7 @@ def test_a_dry_run_tells_every_fault_and_makes_nothing(platform: TestClient, wor
     assert datasets == ["organizations"]
 
 
-def test_onboarding_gives_a_dataset_and_a_key_that_works_at_once(
-    platform: TestClient, services: SandboxServices
-) -> None:
+def test_onboarding_gives_a_dataset_and_a_key_that_works_at_once(platform: TestClient) -> None:
     answer = platform.post("/organizations/onboard", json=body_of(ACME), headers=ROOT)
     body = answer.json()
     assert body["org_slug"] == ACME
@@ -100,7 +98,16 @@ def test_onboarding_gives_a_dataset_and_a_key_that_works_at_once(
 
     again = platform.post("/organizations/onboard", json=body_of(ACME), headers=ROOT)
     assert (again.status_code, again.json()["code"]) == (409, "conflict")
-    del services
+
+
+def test_without_encryption_no_onboarding_begins(
+    platform: TestClient, services: SandboxServices, double: AirflowDouble
+) -> None:
+    vars(services).pop("kms", None)
+    services.settings = services.settings.model_copy(update={"kms_key_name": None})
+    answer = platform.post("/organizations/onboard", json=body_of(ACME), headers=ROOT)
+    assert (answer.status_code, answer.json()["code"]) == (409, "settings_invalid")
+    assert not double.triggered("setup.organizations.onboarding")
 
 
 def test_a_replayed_onboarding_never_tells_the_key_again(platform: TestClient) -> None:

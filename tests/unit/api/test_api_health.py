@@ -56,8 +56,8 @@ def break_airflow(_: EdgeServices, world: World, patch: pytest.MonkeyPatch) -> N
 def hang_warehouse(services: EdgeServices, _: World, patch: pytest.MonkeyPatch) -> None:
     import time
 
-    patch.setattr(readiness, "PATIENCE_SECONDS", 0.05)
-    patch.setattr(services, "warehouse_check", lambda: time.sleep(0.3))
+    patch.setattr(readiness, "PATIENCE_SECONDS", 0.5)
+    patch.setattr(services, "warehouse_check", lambda: time.sleep(1.2))
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,11 @@ def _check_organization(body: OrganizationRequest) -> None:
 
 
 def _refuse_onboarded(services: Services, org: str) -> None:
-    """An org without a key is one whose onboarding was cut short: it may go on."""
+    """An org without a key is one whose onboarding was cut short: it may go on.
+
+    Where no key could be issued at the end, nothing is begun.
+    """
+    services.kms.check()
     found = orgs.find(services.warehouse, org)
     if found is not None and keys.list_keys(services.warehouse, org):
         raise ConflictError("The organization is onboarded. Ask for a further key instead.")
