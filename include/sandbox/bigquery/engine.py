@@ -59,6 +59,11 @@ class Engine:
 
     # --- datasets ---------------------------------------------------------------------------
 
+    def list_projects(self) -> list[str]:
+        """The projects that have a dataset, by name."""
+        with self._session(write=False) as session:
+            return sorted({project for project, _ in session.snapshot.datasets})
+
     def create_dataset(self, project: str, resource: Json) -> DatasetMeta:
         """`datasets.insert`. 409 when it exists."""
         with self._session(write=True) as session:

@@ -103,3 +103,7 @@ def test_a_bad_dataset_name_is_400_invalid(client: Client) -> None:
     with pytest.raises(exceptions.BadRequest) as caught:
         client.create_dataset(f"{client.project}.not-a-name")
     assert caught.value.errors[0]["reason"] == "invalid"
+
+
+def test_a_project_with_a_dataset_is_listed(client: Client, dataset: str) -> None:
+    assert dataset.partition(".")[0] in {project.project_id for project in client.list_projects()}
