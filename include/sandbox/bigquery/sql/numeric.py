@@ -59,9 +59,11 @@ def arithmetic(sign: str, left: Expr, right: Expr, *, exact: bool, safe: bool = 
 
 
 def _result_type(sign: str, left: Expr, right: Expr) -> SqlType:
-    candidates = [INT64, NUMERIC, BIGNUMERIC, FLOAT64]
-    if sign == "/":
-        candidates = [FLOAT64, NUMERIC, BIGNUMERIC]
+    given = {left.type, right.type}
+    # A decimal type comes from an operand, never from a floating point literal alone.
+    candidates = [one for one in (INT64, NUMERIC, BIGNUMERIC) if one in given] + [FLOAT64]
+    if sign == "/" and INT64 in candidates:
+        candidates.remove(INT64)
     best: tuple[int, SqlType] | None = None
     for wanted in candidates:
         costs = [cost(left, wanted), cost(right, wanted)]
