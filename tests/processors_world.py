@@ -105,12 +105,18 @@ class OrgWorld:
         return self.world.settings.org_dataset(self.slug)
 
     def context(
-        self, days: Sequence[date], *, run_id: str = "run_1", step: str = "step", attempt: int = 1
+        self,
+        days: Sequence[date],
+        *,
+        run_id: str = "run_1",
+        step: str = "step",
+        attempt: int = 1,
+        pipeline: PipelineFacts = USAGE_COST,
     ) -> OrgContext:
         return OrgContext(
             org_slug=self.slug,
             run_id=run_id,
-            pipeline=USAGE_COST,
+            pipeline=pipeline,
             step=step,
             days=tuple(sorted(days, reverse=True)),
             params={},
@@ -125,6 +131,12 @@ class OrgWorld:
         """The same org at another time."""
         services = replace(self.world.services, now=lambda: now)
         return OrgWorld(replace(self.world, services=services), self.slug)
+
+    def served_by(self, **urls: str) -> OrgWorld:
+        """The same org with its providers' APIs elsewhere; names are those of settings."""
+        settings = self.world.settings.model_copy(update=urls)
+        services = replace(self.world.services, settings=settings)
+        return OrgWorld(replace(self.world, settings=settings, services=services), self.slug)
 
     def table(self, name: str) -> str:
         return f"`{self.world.warehouse.project}.{self.dataset}.{name}`"
@@ -164,6 +176,8 @@ def connect(sandbox: SandboxProcess, var_dir: Path, *, project: str) -> World:
         bigquery_emulator_host=sandbox.bigquery,
         kms_emulator_host=sandbox.kms,
         openai_base_url=f"{sandbox.providers}/openai/v1",
+        anthropic_base_url=f"{sandbox.providers}/anthropic",
+        deepseek_base_url=f"{sandbox.providers}/deepseek",
         var_dir=var_dir,
     )
     warehouse = Warehouse.connect(settings)

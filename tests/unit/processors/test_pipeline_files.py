@@ -18,7 +18,11 @@ from convergence.warehouse.schemas import TableSchema
 CONFIGS = PROJECT_ROOT / "include" / "configs"
 PIPELINES = (
     "openai/cost/usage_cost.yml",
+    "openai/cost/cost_extract.yml",
+    "openai/cost/cost_calculation.yml",
     "openai/seed_csv.yml",
+    "anthropic/usage_cost.yml",
+    "anthropic/seed_csv.yml",
     "setup/initial/onetime_bootstrap.yml",
     "setup/organizations/dryrun.yml",
     "setup/organizations/onboarding.yml",
@@ -67,9 +71,29 @@ def test_onboarding_makes_every_table_that_a_pipeline_fills() -> None:
         config = step.parsed.model_dump()
         made |= {Path(name).stem for name in config["provider_tables"]}
         made |= set(Layout.load(CONFIGS / config["layout"]).config.tables)
-    for path in ("openai/cost/usage_cost.yml", "openai/seed_csv.yml"):
+    for path in PIPELINES:
         for step in spec(path).steps:
-            assert {step.parsed.model_dump()["table"]} <= made
+            if (table := step.parsed.model_dump().get("table")) is not None:
+                assert {table} <= made
+
+
+def test_anthropics_pipeline_answers_under_both_addresses_and_fills_three_tables() -> None:
+    pipeline = spec("anthropic/usage_cost.yml")
+    assert pipeline.aliases == ("anthropic/cost/usage_cost",)
+    assert pipeline.tables == (
+        "anthropic_usage_daily_raw",
+        "anthropic_cost_daily",
+        "anthropic_billed_daily",
+    )
+
+
+def test_every_part_of_cost_daily_that_a_step_names_is_given_to_new_orgs_too() -> None:
+    (onboarding,) = spec("setup/organizations/onboarding.yml").steps
+    given = onboarding.parsed.model_dump()["cost_sources"]
+    for path in PIPELINES:
+        for step in spec(path).steps:
+            named = step.parsed.model_dump().get("source_view")
+            assert named is None or named in given
 
 
 def test_every_provider_in_cost_daily_gives_all_its_columns() -> None:

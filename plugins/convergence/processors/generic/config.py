@@ -31,10 +31,10 @@ class PricingConfig(StepConfig):
     sql_file: SqlFile
     """Prices one day."""
 
-    prices_file: SqlFile
+    prices_file: SqlFile = "system/sql/prices/prices_in_force.sql"
     """Reads the prices that matter for a range of days."""
 
-    totals_file: SqlFile
+    totals_file: SqlFile = "system/sql/prices/cost_totals.sql"
     """Reads one published day's sums by currency."""
 
     summary_file: SqlFile

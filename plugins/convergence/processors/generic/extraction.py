@@ -21,6 +21,7 @@ from convergence.extract.ratelimit import Allowance, Rate
 from convergence.extract.spool import Spool, fingerprint_of
 from convergence.extract.stream import Query, extract
 from convergence.processors.context import OrgContext, StepResult
+from convergence.processors.generic.cost_face import show_in_cost_daily
 from convergence.processors.generic.day_ranges import DayRange, contiguous
 from convergence.processors.generic.fields import day_of
 from convergence.processors.generic.slices import Publish, done_before, publish_days
@@ -49,6 +50,7 @@ class DailySource:
         headers: sent beside those of the registry.
         money_of: what a row adds to its day's totals.
         longest: most days in one range.
+        source_view: the table's part of cost_daily.
     """
 
     provider: str
@@ -62,6 +64,7 @@ class DailySource:
     headers: Mapping[str, str] = field(default_factory=dict)
     money_of: Callable[[Mapping[str, Any]], Money | None] | None = None
     longest: int = 31
+    source_view: str | None = None
 
 
 def columns_of(schema: TableSchema) -> dict[str, str]:
@@ -86,6 +89,7 @@ def extract_days(org: OrgContext, source: DailySource) -> StepResult:
     if not org.days:
         return StepResult(status="SKIPPED", destination_table=str(table))
     ensure_table(org.warehouse, table, source.schema)
+    show_in_cost_daily(org, source.source_view)
     before = done_before(org, table=source.table)
     todo = sorted(set(org.days) - before, reverse=True)
     with provider_client(org, source.provider, headers=source.headers) as client:

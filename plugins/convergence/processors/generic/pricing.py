@@ -14,6 +14,7 @@ from typing import Any
 from convergence.errors import RetryableError
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.generic.config import PricingConfig
+from convergence.processors.generic.cost_face import show_in_cost_daily
 from convergence.processors.generic.price_book import digest
 from convergence.processors.generic.slices import (
     Publish,
@@ -45,6 +46,7 @@ def price_usage(org: OrgContext, config: PricingConfig) -> StepResult:
     if not org.days:
         return StepResult(status="SKIPPED", destination_table=str(pricing.table))
     ensure_table(org.warehouse, pricing.table, pricing.schema)
+    show_in_cost_daily(org, config.source_view)
     before = done_before(org, table=config.table)
     without = pricing.days_without_usage() if config.slices_of is not None else set()
     todo = sorted(set(org.days) - before - without, reverse=True)

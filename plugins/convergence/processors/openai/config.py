@@ -142,12 +142,6 @@ class CostConfig(PricingConfig):
     sql_file: SqlFile = "openai/cost/sql/price_usage.sql"
     """Prices one day."""
 
-    prices_file: SqlFile = "openai/cost/sql/prices_in_force.sql"
-    """Reads the prices that matter for a range of days."""
-
-    totals_file: SqlFile = "openai/cost/sql/cost_totals.sql"
-    """Reads one published day's sums by currency."""
-
     summary_file: SqlFile = "openai/cost/sql/cost_summary.sql"
     """Reads what the days came to and what has no price."""
 

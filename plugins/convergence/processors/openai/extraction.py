@@ -81,6 +81,7 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
             config=config.model_dump(mode="json"),
             requests_per_minute=config.requests_per_minute,
             money_of=billed,
+            source_view=config.source_view,
         ),
     )
 

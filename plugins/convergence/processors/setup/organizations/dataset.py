@@ -95,7 +95,7 @@ def lay_out(w: Warehouse, plan: DatasetPlan, kind: DatasetType, *, org_slug: str
         laid.views[path.stem] = ensure_view(
             w, TableName(kind.name, path.stem), path, description="Part of cost_daily"
         )
-    identifiers = {"org_slug": org_slug, "cost_sources": [p.stem for p in plan.cost_sources]}
+    identifiers = {"org_slug": org_slug, "cost_sources": sorted(p.stem for p in plan.cost_sources)}
     for view in plan.layout.config.views:
         laid.views[view.name] = ensure_view(
             w,

@@ -1,0 +1,14 @@
+-- What the days came to, and what stayed without a price, by model, tier and reason.
+SELECT
+  pricing_status,
+  currency,
+  cost_type AS endpoint,
+  model,
+  COALESCE(priced_tier, service_tier) AS tier,
+  unpriced_reason AS reason,
+  COUNT(*) AS usage_rows,
+  SUM(total_tokens) AS tokens,
+  SUM(effective_cost) AS effective_cost
+FROM `{{ project }}.{{ dataset }}.{{ cost_table }}`
+WHERE usage_date IN UNNEST(@days)
+GROUP BY pricing_status, currency, endpoint, model, tier, reason

@@ -1,0 +1,49 @@
+-- Anthropic's bill in cost_daily, by day, model or tool, class of tokens, tier and workspace.
+-- Amounts are after discount and before credits. The older report tells no list price.
+SELECT
+  usage_date AS x_UsageDate,
+  'anthropic' AS x_Provider,
+  'anthropic_billed_daily' AS x_SourceTable,
+  'billed' AS x_Basis,
+  'PRICED' AS x_PricingStatus,
+  CAST(NULL AS STRING) AS x_UnpricedReason,
+  CAST(NULL AS STRING) AS x_PriceCaveat,
+  CAST(NULL AS STRING) AS x_PriceVersion,
+  model AS x_Model,
+  service_tier AS x_ServiceTier,
+  -- Each class of tokens names the same requests.
+  CAST(NULL AS INT64) AS x_Requests,
+  SUM(billed_cost) AS BilledCost,
+  SUM(billed_cost) AS ContractedCost,
+  SUM(billed_cost) AS EffectiveCost,
+  SUM(COALESCE(list_cost, billed_cost)) AS ListCost,
+  currency AS BillingCurrency,
+  TIMESTAMP(usage_date) AS ChargePeriodStart,
+  TIMESTAMP(DATE_ADD(usage_date, INTERVAL 1 DAY)) AS ChargePeriodEnd,
+  TIMESTAMP(DATE_TRUNC(usage_date, MONTH)) AS BillingPeriodStart,
+  TIMESTAMP(DATE_ADD(DATE_TRUNC(usage_date, MONTH), INTERVAL 1 MONTH)) AS BillingPeriodEnd,
+  'Usage' AS ChargeCategory,
+  CAST(NULL AS STRING) AS ChargeClass,
+  'Usage-Based' AS ChargeFrequency,
+  ARRAY_TO_STRING(
+    [COALESCE(model, 'Claude API'), COALESCE(cost_type, 'all costs'), token_type], ' '
+  ) AS ChargeDescription,
+  CAST(NULL AS INT64) AS ConsumedQuantity,
+  CAST(NULL AS STRING) AS ConsumedUnit,
+  CAST(NULL AS INT64) AS PricingQuantity,
+  CAST(NULL AS STRING) AS PricingUnit,
+  'AI and Machine Learning' AS ServiceCategory,
+  'Claude API' AS ServiceName,
+  'Anthropic' AS ProviderName,
+  'Anthropic' AS PublisherName,
+  'Anthropic' AS InvoiceIssuerName,
+  'Anthropic' AS ServiceProviderName,
+  'Anthropic' AS HostProviderName,
+  COALESCE(model, cost_type) AS SkuId,
+  COALESCE(token_type, cost_type) AS SkuMeter,
+  CAST(NULL AS STRING) AS SkuPriceId,
+  COALESCE(workspace_id, 'default') AS SubAccountId,
+  CAST(NULL AS STRING) AS SubAccountName,
+  'Workspace' AS SubAccountType
+FROM `{{ project }}.{{ dataset }}.anthropic_billed_daily`
+GROUP BY usage_date, model, service_tier, cost_type, token_type, currency, workspace_id

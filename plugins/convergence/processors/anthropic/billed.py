@@ -1,0 +1,25 @@
+"""`anthropic.billed`: what Anthropic says it bills, day by day."""
+
+from __future__ import annotations
+
+from convergence.processors.anthropic.config import BilledConfig
+from convergence.processors.base import OrgProcessor
+from convergence.processors.context import OrgContext, StepResult
+
+
+class Billed(OrgProcessor[BilledConfig]):
+    """Extract costs by UTC day and publish each day as one partition."""
+
+    Config = BilledConfig
+
+    def run(self, org: OrgContext, config: BilledConfig) -> StepResult:
+        """Answer with rows, table, and how many days were published or found unchanged.
+
+        Raises:
+            ProviderUnavailableError: Anthropic does not answer; pages so far are kept.
+            ProviderRefusedError: Anthropic refuses the credential or the request.
+            ProviderProtocolError: an answer breaks the documented shape.
+        """
+        from convergence.processors.anthropic.extraction import extract_billed
+
+        return extract_billed(org, config)

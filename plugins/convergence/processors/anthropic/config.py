@@ -1,0 +1,131 @@
+"""What the Anthropic steps are told."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from convergence.processors.config import StepConfig
+from convergence.processors.generic.config import PricingConfig
+from convergence.processors.generic.files import SchemaFile, SqlFile, TableId
+
+Api = Literal["analytics", "legacy"]
+
+# https://platform.claude.com/docs/en/manage-claude/usage-cost-analytics-api and
+# https://platform.claude.com/docs/en/manage-claude/usage-cost-api: what can be grouped by.
+ANALYTICS_GROUPS = (
+    *("actor", "actor_type", "agent_id", "api_key_id", "claude_tag_category"),
+    *("claude_tag_user_id", "context_window", "deployment_id", "environment_id"),
+    *("inference_geo", "model", "organization_id", "product", "service_tier"),
+    *("session_id", "slack_channel_id", "speed", "user_profile_id", "workspace_id"),
+)
+"""Without rbac_group_id: its rows overlap, so their sum is no total."""
+LEGACY_GROUPS = (
+    *("account_id", "api_key_id", "context_window", "inference_geo", "model"),
+    *("service_account_id", "service_tier", "speed", "workspace_id"),
+)
+MOST_ANALYTICS_GROUPS = 5
+PRICED_BY = ("model", "service_tier", "context_window", "speed")
+"""Without these groups a row has no price."""
+COST_GROUPS = ("cost_type", "token_type")
+"""The analytics' cost is always grouped by these too; they do not count among the five."""
+LEGACY_COST_GROUPS = ("workspace_id", "description")
+"""The only groups of the older cost report: both are always asked for."""
+
+
+class _ReportConfig(StepConfig):
+    api: Api = "analytics"
+    """Which generation of Anthropic's reports is read; the older one is named legacy."""
+
+    group_by: tuple[str, ...] = Field(
+        default=("workspace_id", "model", "service_tier", "context_window", "speed"), min_length=1
+    )
+    """What the figures are split by."""
+
+    requests_per_minute: int = Field(default=30, ge=1, le=6000)
+    """Most requests to the provider for one org."""
+
+    @model_validator(mode="after")
+    def _can_be_grouped(self) -> Self:
+        accepted = ANALYTICS_GROUPS if self.api == "analytics" else LEGACY_GROUPS
+        if unknown := sorted(set(self.group_by) - set(accepted)):
+            raise _fault(
+                f"the {self.api} report can't be grouped by {', '.join(unknown)}; "
+                f"accepted: {', '.join(accepted)}"
+            )
+        if len(set(self.group_by)) != len(self.group_by):
+            raise _fault("a group is named twice")
+        if self.api == "analytics" and len(self.group_by) > MOST_ANALYTICS_GROUPS:
+            raise _fault(f"the analytics report takes at most {MOST_ANALYTICS_GROUPS} groups")
+        return self
+
+
+class UsageConfig(_ReportConfig):
+    """Extracts Anthropic's usage by UTC day, caches, batch and web searches told apart."""
+
+    ps_type: ClassVar[str] = "anthropic.usage"
+
+    table: TableId = "anthropic_usage_daily_raw"
+    """Table of the org's dataset that takes the usage."""
+
+    schema_file: SchemaFile = "anthropic/cost/schemas/anthropic_usage_daily_raw.json"
+    """That table's schema; a field without a column goes to `extra`."""
+
+    @model_validator(mode="after")
+    def _can_be_priced(self) -> Self:
+        if missing := [key for key in PRICED_BY if key not in self.group_by]:
+            raise _fault(f"usage has no price without {', '.join(missing)}")
+        return self
+
+    def tables(self) -> tuple[str, ...]:
+        """The usage table has due days."""
+        return (self.table,)
+
+
+class CostConfig(PricingConfig):
+    """Prices Anthropic usage in the warehouse at the org's dated prices."""
+
+    ps_type: ClassVar[str] = "anthropic.cost"
+
+    usage_table: TableId = "anthropic_usage_daily_raw"
+    """Where the usage is."""
+
+    pricing_table: TableId = "anthropic_model_pricing"
+    """Where the org's prices are."""
+
+    table: TableId = "anthropic_cost_daily"
+    """Table of the org's dataset that takes the cost."""
+
+    schema_file: SchemaFile = "anthropic/cost/schemas/anthropic_cost_daily.json"
+    """That table's schema."""
+
+    sql_file: SqlFile = "anthropic/cost/sql/price_usage.sql"
+    """Prices one day."""
+
+    summary_file: SqlFile = "anthropic/cost/sql/cost_summary.sql"
+    """Reads what the days came to and what has no price."""
+
+
+class BilledConfig(_ReportConfig):
+    """Extracts what Anthropic says it bills, by UTC day, in the main unit of its currency."""
+
+    ps_type: ClassVar[str] = "anthropic.billed"
+
+    table: TableId = "anthropic_billed_daily"
+    """Table of the org's dataset that takes the bill."""
+
+    schema_file: SchemaFile = "anthropic/cost/schemas/anthropic_billed_daily.json"
+    """That table's schema; a field without a column goes to `extra`."""
+
+    source_view: SqlFile | None = None
+    """The table's part of cost_daily."""
+
+    def tables(self) -> tuple[str, ...]:
+        """The billed table has due days."""
+        return (self.table,)
+
+
+def _fault(message: str) -> PydanticCustomError:
+    return PydanticCustomError("anthropic", "{why}", {"why": message})

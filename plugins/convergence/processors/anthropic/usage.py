@@ -1,0 +1,25 @@
+"""`anthropic.usage`: the organization's usage, day by day."""
+
+from __future__ import annotations
+
+from convergence.processors.anthropic.config import UsageConfig
+from convergence.processors.base import OrgProcessor
+from convergence.processors.context import OrgContext, StepResult
+
+
+class Usage(OrgProcessor[UsageConfig]):
+    """Extract usage by UTC day and publish each day as one partition."""
+
+    Config = UsageConfig
+
+    def run(self, org: OrgContext, config: UsageConfig) -> StepResult:
+        """Answer with rows, table, and how many days were published or found unchanged.
+
+        Raises:
+            ProviderUnavailableError: Anthropic does not answer; pages so far are kept.
+            ProviderRefusedError: Anthropic refuses the credential or the request.
+            ProviderProtocolError: an answer breaks the documented shape.
+        """
+        from convergence.processors.anthropic.extraction import extract_usage
+
+        return extract_usage(org, config)

@@ -1,0 +1,196 @@
+"""Anthropic's documented answers, of both generations, from HTTP to exact totals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from convergence.processors.anthropic.config import BilledConfig, CostConfig, UsageConfig
+from convergence.processors.anthropic.extraction import extract_billed, extract_usage
+from convergence.processors.context import PipelineFacts, StepResult
+from convergence.processors.generic.config import SeedCsvConfig
+from convergence.processors.generic.price_seed import seed_prices
+from convergence.processors.generic.pricing import price_usage
+from convergence.settings import PROJECT_ROOT
+from processors_world import OrgWorld, World
+from recorded_api import recorded
+
+DATA = PROJECT_ROOT / "tests" / "data" / "anthropic"
+EXPECTED = json.loads((DATA / "expected_totals.json").read_text())
+DAY = date(2026, 11, 17)
+DAYS = [DAY, date(2026, 11, 18)]
+FACTS = PipelineFacts(
+    pipeline_id="anthropic-usage-cost", dag_id="anthropic.usage_cost", provider="anthropic"
+)
+SEED = SeedCsvConfig(
+    table="anthropic_model_pricing",
+    schema_file="anthropic/seed/schemas/anthropic_model_pricing.json",
+    data_file="anthropic/seed/data/default_pricing.csv",
+)
+SOURCES = "anthropic/cost/views"
+COST = CostConfig(source_view=f"{SOURCES}/anthropic_cost_source.sql")
+PAGES = {
+    "/v1/organizations/usage_report/messages": [
+        DATA / "usage_report_messages_page1.json",
+        DATA / "usage_report_messages_page2.json",
+    ],
+    "/v1/organizations/cost_report": [DATA / "cost_report.json"],
+    "/v1/organizations/analytics/usage": [DATA / "analytics_usage.json"],
+    "/v1/organizations/analytics/cost": [DATA / "analytics_cost.json"],
+}
+
+
+class Ran:
+    """An org after the steps of one generation."""
+
+    def __init__(self, org: OrgWorld, api: str) -> None:
+        self.org = org
+        self.seeded = seed_prices(self.context("seed"), SEED)
+        self.usage = extract_usage(self.context("usage"), UsageConfig.parse({"api": api}))
+        self.cost = price_usage(self.context("cost"), COST)
+        self.billed = extract_billed(
+            self.context("billed"),
+            BilledConfig.parse(
+                {"api": api, "source_view": f"{SOURCES}/anthropic_billed_source.sql"}
+            ),
+        )
+
+    def context(self, step: str, *, run_id: str = "run_1") -> Any:
+        return self.org.context(DAYS, step=step, run_id=run_id, pipeline=FACTS)
+
+
+def ran(world: World, api: str) -> Iterator[Ran]:
+    with recorded(PAGES) as url:
+        org = world.new_org().served_by(anthropic_base_url=url)
+        org.world.keys[org.slug] = "sk-ant-admin-recorded"
+        yield Ran(org, api)
+
+
+@pytest.fixture(scope="module")
+def legacy(world: World) -> Iterator[Ran]:
+    yield from ran(world, "legacy")
+
+
+@pytest.fixture(scope="module")
+def analytics(world: World) -> Iterator[Ran]:
+    yield from ran(world, "analytics")
+
+
+def total(rows: list[dict[str, Any]], column: str) -> Decimal:
+    return sum((row[column] for row in rows if row[column] is not None), Decimal(0))
+
+
+def test_the_older_reports_come_to_their_exact_totals(legacy: Ran) -> None:
+    billed = legacy.org.rows("anthropic_billed_daily")
+    assert total(billed, "billed_cost") == Decimal(EXPECTED["billed_usd"]) == Decimal("24.72345")
+    assert {row["list_cost"] for row in billed} == {None}
+    assert len(billed) == 11
+    cost = legacy.org.rows("anthropic_cost_daily")
+    assert total(cost, "effective_cost") == Decimal("24.60")
+    by_sku = {
+        (row["model"] if row["cost_type"] == "tokens" else "web_search"): row["effective_cost"]
+        for row in cost
+    }
+    expected = {name: Decimal(value) for name, value in EXPECTED["computed_usd"].items()}
+    assert by_sku == {
+        "claude-opus-4-5-20251101": expected["opus"],
+        "claude-sonnet-4-5-20250929": expected["sonnet_batch"],
+        "claude-haiku-4-5-20251001": expected["haiku"],
+        "web_search": expected["web_search"],
+    }
+
+
+def test_what_the_bill_has_more_than_usage_explains_is_code_execution(legacy: Ran) -> None:
+    billed = legacy.org.rows("anthropic_billed_daily")
+    gap = total(billed, "billed_cost") - total(
+        legacy.org.rows("anthropic_cost_daily"), "effective_cost"
+    )
+    code = [row["billed_cost"] for row in billed if row["cost_type"] == "code_execution"]
+    assert [gap] == code == [Decimal("0.12345")]
+
+
+def test_the_analytics_come_to_their_exact_totals_at_cost_and_at_list(analytics: Ran) -> None:
+    billed = analytics.org.rows("anthropic_billed_daily")
+    assert total(billed, "billed_cost") == Decimal(EXPECTED["analytics_amount_usd"])
+    assert total(billed, "list_cost") == Decimal(EXPECTED["analytics_list_usd"])
+    assert (total(billed, "billed_cost"), total(billed, "list_cost")) == (
+        Decimal("17.03595"),
+        Decimal("17.87345"),
+    )
+    cost = analytics.org.rows("anthropic_cost_daily")
+    assert total(cost, "effective_cost") == Decimal("24.50")
+
+
+@pytest.mark.parametrize("generation", ["legacy", "analytics"])
+def test_a_day_without_usage_is_published_without_rows(
+    generation: str, request: pytest.FixtureRequest
+) -> None:
+    one: Ran = request.getfixturevalue(generation)
+    for result in (one.usage, one.cost, one.billed):
+        assert result.facts["days_published"] == 2
+    assert one.cost.facts["unpriced_rows"] == 0
+    for table in ("anthropic_cost_daily", "anthropic_billed_daily"):
+        assert {row["usage_date"] for row in one.org.rows(table)} == {DAY}
+
+
+def test_the_ledger_has_the_bills_total_by_currency_and_basis(legacy: Ran) -> None:
+    latest = legacy.org.world.services.ledger.latest(
+        orgs=[legacy.org.slug], pipeline_id=FACTS.pipeline_id, since=DAY
+    )
+    totals = {key.table: row.totals for key, row in latest.items() if key.day == DAY}
+    (money,) = totals["anthropic_billed_daily"]
+    assert (money.currency, money.basis, money.amount) == ("USD", "billed", Decimal("24.72345"))
+    (money,) = totals["anthropic_cost_daily"]
+    assert (money.basis, money.amount) == ("computed", Decimal("24.6"))
+
+
+def test_cost_daily_shows_both_bases_of_an_org_that_is_older_than_the_tables(legacy: Ran) -> None:
+    rows = legacy.org.rows("cost_daily", "WHERE x_Provider = 'anthropic'")
+    sums = {
+        basis: total([row for row in rows if row["x_Basis"] == basis], "EffectiveCost")
+        for basis in ("computed", "billed")
+    }
+    assert sums == {"computed": Decimal("24.6"), "billed": Decimal("24.72345")}
+    assert {row["BillingCurrency"] for row in rows} == {"USD"}
+    assert {row["SubAccountId"] for row in rows} == {
+        "default",
+        "wrkspc_01JwQvzr7rXLA5AGx3HKfFUJ",
+    }
+    assert {row["x_RunId"] for row in rows} == {"run_1"}
+
+
+def test_list_and_discounted_cost_stand_side_by_side_in_cost_daily(analytics: Ran) -> None:
+    rows = analytics.org.rows("cost_daily", "WHERE x_Basis = 'billed'")
+    assert total(rows, "BilledCost") == Decimal("17.03595")
+    assert total(rows, "ListCost") == Decimal("17.87345")
+
+
+def test_each_cost_names_its_price_and_the_price_its_public_source(legacy: Ran) -> None:
+    rows = legacy.org.rows("anthropic_cost_daily")
+    assert {row["pricing_status"] for row in rows} == {"PRICED"}
+    by_model = {row["price_model_id"]: row for row in rows}
+    assert set(by_model) == {
+        *("claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5", "web_search")
+    }
+    assert by_model["claude-sonnet-4-5"]["priced_tier"] == "batch"
+    assert by_model["claude-opus-4-5"]["price_match"] == "undated"
+    assert all(row["price_source_url"].startswith("https://platform.claude.com") for row in rows)
+
+
+@pytest.mark.parametrize("generation", ["legacy", "analytics"])
+def test_running_again_publishes_nothing(generation: str, request: pytest.FixtureRequest) -> None:
+    one: Ran = request.getfixturevalue(generation)
+    again: list[StepResult] = [
+        extract_usage(one.context("usage", run_id="run_2"), UsageConfig.parse({"api": generation})),
+        price_usage(one.context("cost", run_id="run_2"), COST),
+        extract_billed(
+            one.context("billed", run_id="run_2"), BilledConfig.parse({"api": generation})
+        ),
+    ]
+    assert [result.facts["days_published"] for result in again] == [0, 0, 0]
+    assert seed_prices(one.context("seed"), SEED).rows_processed == 0
