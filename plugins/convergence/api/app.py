@@ -25,6 +25,7 @@ from convergence.api.routers import (
     keys,
     organizations,
     pipelines,
+    quota,
     runs,
 )
 from convergence.api.routing import check_every_route_is_guarded
@@ -80,6 +81,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
         integrations,
         pipelines,
         runs,
+        quota,
         costs,
     ):
         app.include_router(router.router)

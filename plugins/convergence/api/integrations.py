@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from convergence.providers.forms import check_form
 from convergence.providers.registry import Provider, Registry, registry
 from convergence.providers.validation import ask, provider_hints
 from convergence.security.redaction import register_secret
+from convergence.state.leases import held
 from convergence.tenants import quotas
 from convergence.tenants.audit import Actor
 from convergence.tenants.credentials import Credential, fingerprint
@@ -63,19 +65,18 @@ class Integrations:
                 credential_id=None,
                 accepted=provider_hints(provider),
             )
-        stored = await run_in_threadpool(
-            partial(
-                self._services.credentials.put,
-                self._org,
-                provider.table_id,
-                secret,
-                credential_name=credential_name or provider.name,
-                validation_status=found.status,
-                validation_error=found.error,
-                by=self._by,
-                now=now,
-            )
+        put = partial(
+            self._services.credentials.put,
+            self._org,
+            provider.table_id,
+            secret,
+            credential_name=credential_name or provider.name,
+            validation_status=found.status,
+            validation_error=found.error,
+            by=self._by,
+            now=now,
         )
+        stored = await run_in_threadpool(self._put_within_plan, provider, put)
         self._services.gate.forget(self._org)
         return self._answer(stored, provider)
 
@@ -135,6 +136,12 @@ class Integrations:
         )
         self._services.gate.forget(self._org)
         return last.model_copy(update={"status": "DELETED"})
+
+    def _put_within_plan(self, provider: Provider, put: Callable[[], Credential]) -> Credential:
+        """Count and store as one, so that two at once can't both be the last that is allowed."""
+        with held(self._services.store, f"integrations|{self._org}"):
+            self._check_plan(provider)
+            return put()
 
     def _check_plan(self, provider: Provider) -> None:
         """Refuse a provider beyond the plan's number; a new credential for one is none."""

@@ -77,11 +77,16 @@ def usage(conn: Connection, org_slug: str, *, now: datetime) -> Use:
     )
 
 
-def _refusal(use: Use, limits: RunLimits, now: datetime) -> Refused | None:
-    """The limit that lasts longest, so that whoever waits for it need not ask again in vain."""
+def resets(now: datetime) -> tuple[datetime, datetime]:
+    """When the day's and the month's count begin anew, both UTC."""
     midnight = _midnight(now)
     next_month = (midnight.replace(day=1) + timedelta(days=32)).replace(day=1)
-    tomorrow = midnight + timedelta(days=1)
+    return midnight + timedelta(days=1), next_month
+
+
+def _refusal(use: Use, limits: RunLimits, now: datetime) -> Refused | None:
+    """The limit that lasts longest, so that whoever waits for it need not ask again in vain."""
+    tomorrow, next_month = resets(now)
     if use.this_month >= limits.runs_per_month:
         return Refused("runs_per_month", limits.runs_per_month, use.this_month, next_month)
     if use.today >= limits.runs_per_day:
