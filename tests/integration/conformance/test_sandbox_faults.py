@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -199,6 +200,40 @@ def test_a_job_that_a_kill_cut_off_is_done_once(own_sandbox: SandboxProcess, mom
     assert (job.state, job.output_rows) == ("DONE", 2)
     assert client.get_table(table).num_rows == 2
     client.close()
+
+
+def test_kills_at_any_moment_lose_and_double_nothing(own_sandbox: SandboxProcess) -> None:
+    setup, table = prepare(own_sandbox.bigquery)
+    config = bigquery.LoadJobConfig(schema=table.schema)
+    over = threading.Event()
+
+    def write(who: int) -> list[str]:
+        """Load one row after the other, as a publisher does: a 409 means to wait for that job."""
+        client = connect(own_sandbox.bigquery)
+        done: list[str] = []
+        while not over.is_set():
+            one = f"row_{who}_{len(done)}"
+            try:
+                client.load_table_from_json(
+                    [{"a": one}], table, job_id=one, job_config=config
+                ).result()
+            except exceptions.Conflict:
+                client.get_job(one).result()
+            done.append(one)
+        client.close()
+        return done
+
+    with ThreadPoolExecutor(3) as pool:
+        writers = [pool.submit(write, who) for who in range(3)]
+        for pause in (0.4, 1.9):
+            time.sleep(pause)
+            own_sandbox.kill()
+            own_sandbox.start()
+        time.sleep(1.5)
+        over.set()
+        written = sorted(one for writer in writers for one in writer.result())
+    assert sorted(row["a"] for row in setup.list_rows(table)) == written
+    setup.close()
 
 
 def test_it_stops_at_once_when_told_to(own_sandbox: SandboxProcess) -> None:
