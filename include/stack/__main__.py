@@ -6,12 +6,14 @@ import argparse
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 from pydantic import ValidationError
 
 from stack.errors import StackError
-from stack.settings import StackSettings
+from stack.settings import CeleryStackSettings, StackSettings
 from stack.stack import Stack
 
 
@@ -27,13 +29,17 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m stack", description=__doc__)
     parser.add_argument("command", choices=("up", "demo"))
-    command = parser.parse_args(arguments).command
+    parser.add_argument(
+        "--celery", action="store_true", help="PostgreSQL, Redis, two API servers, a Celery worker"
+    )
+    asked = parser.parse_args(arguments)
+    command = asked.command
     # A second signal during the stop must not cut it short.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _stop)
     try:
-        settings = StackSettings()
-        return up(settings) if command == "up" else _demo(settings)
+        stack = _celery_stack() if asked.celery else partial(Stack, StackSettings())
+        return up(stack(say=say)) if command == "up" else _demo(stack)
     except ValidationError as error:
         for fault in error.errors(include_url=False):
             print(f"{fault['loc'][0]}: {fault['msg']}".upper(), file=sys.stderr)
@@ -45,12 +51,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 0 if command == "up" else 1
 
 
-def up(settings: StackSettings) -> int:
+def up(stack: Stack) -> int:
     """Run the stack until a signal stops it."""
-    with Stack(settings, say=say) as stack:
+    settings = stack.settings
+    servers = " ".join(settings.base_urls)
+    with stack:
         print(
             f"\nready\n"
-            f"  Airflow   {settings.base_url}  (admin / {stack.secrets.admin_password})\n"
+            f"  Airflow   {servers}  (admin / {stack.secrets.admin_password})\n"
             f"  API       {settings.api_url}/docs\n"
             f"  root key  {stack.secrets.root_api_key}\n"
             f"  logs      {settings.log_dir}\n"
@@ -63,10 +71,17 @@ def up(settings: StackSettings) -> int:
     return 0
 
 
-def _demo(settings: StackSettings) -> int:
+def _demo(make_stack: Callable[..., Stack]) -> int:
     from stack.demo import run_demo
 
-    return run_demo(settings, say=say)
+    # A scheduled run would import a month of history beside the three days shown.
+    return run_demo(make_stack(say=say, on_schedule=False), say=say)
+
+
+def _celery_stack() -> Callable[..., Stack]:
+    from stack.celery import CeleryStack
+
+    return partial(CeleryStack, CeleryStackSettings())
 
 
 def say(line: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from stack.client import ApiClient, ApiRefusalError
 from stack.errors import StackError
 from stack.report import DemoReport, OrgReport, render
 from stack.secrets import write_private
-from stack.settings import StackSettings
 from stack.stack import Stack
 
 Say = Callable[[str], None]
@@ -44,16 +44,14 @@ ORGS = (
 )
 
 
-def run_demo(settings: StackSettings, *, say: Say) -> int:
-    """Start a stack, drive it, write `var/demo/report.json`, stop the stack.
+def run_demo(stack: Stack, *, say: Say) -> int:
+    """Start the stack, drive it, write `var/demo/report.json`, stop the stack.
 
     Returns:
         0; every failure is a `StackError` that names the step.
     """
-    began = time.monotonic()
+    began, settings = time.monotonic(), stack.settings
     with _step("start the stack", log=settings.log_dir / "api-server.log"):
-        # A scheduled run would import a month of history beside the three days shown.
-        stack = Stack(settings, say=say, on_schedule=False)
         stack.__enter__()
     try:
         report = _drive(stack, say=say)
@@ -77,11 +75,11 @@ def _drive(stack: Stack, *, say: Say) -> DemoReport:
         with _step("bootstrap", log=log):
             made = root.post("/admin/bootstrap", {"force_recreate_dataset": False})
             say(f"bootstrap: {len(made['tables_created'])} tables created")
-        for org in ORGS:
+        for org, api_url in zip(ORGS, cycle(settings.api_urls), strict=False):
             with _step(f"onboard {org.slug}", log=log):
                 key = _org_key(root, org, path=settings.var_dir / "secrets" / "demo_keys.json")
                 say(f"onboarded {org.slug}")
-            with ApiClient(settings.api_url, headers={"X-API-Key": key}) as client:
+            with ApiClient(api_url, headers={"X-API-Key": key}) as client:
                 with _step(f"connect OpenAI for {org.slug}", log=log):
                     _connect(client, org)
                     say(f"connected OpenAI for {org.slug}")

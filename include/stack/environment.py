@@ -97,11 +97,11 @@ def airflow_environment(settings: StackSettings, secrets: LocalSecrets) -> dict[
     )
 
 
-def api_server_environment(settings: StackSettings, secrets: LocalSecrets) -> dict[str, str]:
-    """The API server alone holds the root key and the service account."""
-    return airflow_environment(settings, secrets) | {
+def service_account(base_url: str, secrets: LocalSecrets) -> dict[str, str]:
+    """What the API servers alone hold: the root key and the service account."""
+    return {
         "CA_ROOT_API_KEY": secrets.root_api_key,
-        "AIRFLOW_API_URL": settings.base_url,
+        "AIRFLOW_API_URL": base_url,
         "AIRFLOW_API_USERNAME": SERVICE_USER,
         "AIRFLOW_API_PASSWORD": secrets.service_password,
     }

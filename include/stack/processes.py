@@ -38,8 +38,19 @@ class Component:
     """One named child process with a log file and a process group of its own."""
 
     def __init__(
-        self, name: str, command: Sequence[str], *, env: Mapping[str, str], log: Path, cwd: Path
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        log: Path,
+        cwd: Path,
+        stop_signal: signal.Signals = signal.SIGTERM,
+        stops_last: bool = False,
     ) -> None:
+        """Prepare a process; one that `stops_last` is told to stop when the others have."""
+        self.stop_signal = stop_signal
+        self.stops_last = stops_last
         self.name = name
         self.command = command
         self.env = env
@@ -75,7 +86,7 @@ class Component:
     def terminate(self) -> None:
         """Ask the process to stop; its children are its own to stop."""
         if self._process and self._process.poll() is None:
-            self._process.terminate()
+            self._process.send_signal(self.stop_signal)
 
 
 def stop_all(components: Sequence[Component], *, grace_seconds: float) -> list[str]:
@@ -86,10 +97,15 @@ def stop_all(components: Sequence[Component], *, grace_seconds: float) -> list[s
     """
     me = psutil.Process()
     family = {process.pid: process for process in me.children(recursive=True)}
-    for component in reversed(components):
+    first = [component for component in components if not component.stops_last]
+    last = [component for component in components if component.stops_last]
+    for component in reversed(first):
         component.terminate()
     deadline = time.monotonic() + grace_seconds
     while time.monotonic() < deadline:
+        if all(component.exit_code() is not None for component in first):
+            while last:
+                last.pop().terminate()
         family |= {process.pid: process for process in me.children(recursive=True)}
         if all(component.exit_code() is not None for component in components) and not _alive(
             family

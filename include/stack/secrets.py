@@ -23,22 +23,29 @@ class LocalSecrets:
     jwt_secret: str
     session_secret: str
     fernet_key: str
+    viewer_password: str
+    database_password: str
+    redis_password: str
 
     @classmethod
     def load_or_make(cls, directory: Path) -> LocalSecrets:
-        """Read `stack.json` in `directory`, or make it, mode 0600."""
+        """Read `stack.json` in `directory`, or make it and what it lacks, mode 0600."""
         path = directory / "stack.json"
-        if path.is_file():
-            return cls(**json.loads(path.read_text()))
-        made = cls(
+        kept: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
+        fresh = cls(
             root_api_key="root_" + secrets.token_urlsafe(36),
             admin_password=secrets.token_urlsafe(12),
             service_password=secrets.token_urlsafe(24),
             jwt_secret=secrets.token_urlsafe(64),
             session_secret=secrets.token_urlsafe(48),
             fernet_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            viewer_password=secrets.token_urlsafe(12),
+            database_password=secrets.token_urlsafe(24),
+            redis_password=secrets.token_urlsafe(24),
         )
-        write_private(path, json.dumps(made.__dict__, indent=2))
+        made = cls(**(fresh.__dict__ | kept))
+        if made.__dict__ != kept:
+            write_private(path, json.dumps(made.__dict__, indent=2))
         return made
 
     def write_airflow_passwords(self, path: Path) -> None:

@@ -45,16 +45,56 @@ class StackSettings(BaseSettings):
         }
 
     @property
+    def base_urls(self) -> tuple[str, ...]:
+        """Where each API server answers."""
+        return (f"http://{LOOPBACK}:{self.port}",)
+
+    @property
     def base_url(self) -> str:
         """Where Airflow's UI answers."""
-        return f"http://{LOOPBACK}:{self.port}"
+        return self.base_urls[0]
+
+    @property
+    def api_urls(self) -> tuple[str, ...]:
+        """Where our own API answers, on each API server."""
+        return tuple(f"{url}/api/v1" for url in self.base_urls)
 
     @property
     def api_url(self) -> str:
         """Where our own API answers."""
-        return f"{self.base_url}/api/v1"
+        return self.api_urls[0]
 
     @property
     def log_dir(self) -> Path:
         """One log file per component."""
         return self.var_dir / "log"
+
+
+class CeleryStackSettings(StackSettings):
+    """The same for the stack that production's is like; its state is apart."""
+
+    second_port: int = Field(default=8081, ge=1, le=65535, description="the second API server")
+    postgres_port: int = Field(default=5442, ge=1, le=65535)
+    redis_port: int = Field(default=6389, ge=1, le=65535)
+
+    var_dir: Path = Field(
+        default=REPOSITORY / "var" / "celery", validation_alias="CONVERGENCE_VAR_DIR"
+    )
+    # A Celery worker finishes its tasks first.
+    stop_timeout_seconds: float = Field(
+        default=60, gt=0, validation_alias="STACK_STOP_TIMEOUT_SECONDS"
+    )
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Every port that the stack listens on, by the variable that changes it."""
+        return super().ports | {
+            "SECOND_PORT": self.second_port,
+            "POSTGRES_PORT": self.postgres_port,
+            "REDIS_PORT": self.redis_port,
+        }
+
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        """Where each of the two API servers answers."""
+        return tuple(f"http://{LOOPBACK}:{port}" for port in (self.port, self.second_port))

@@ -5,28 +5,32 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import httpx
 
-from stack.environment import airflow_environment, api_server_environment, sandbox_environment
+from stack.environment import airflow_environment, sandbox_environment, service_account
 from stack.errors import StackError
 from stack.lock import StateLock
 from stack.ports import refuse_busy
 from stack.processes import Component, become_reaper, stop_all
 from stack.secrets import LocalSecrets
+from stack.service import Service, airflow_service, python_service
 from stack.settings import LOOPBACK, REPOSITORY, StackSettings
 
 MAX_RESTARTS = 3
+SINGLE = ("scheduler", "dag-processor", "triggerer")
 SANDBOX_READY_SECONDS = 30
 MIGRATE_SECONDS = 180
 
 
 class Stack:
     """The sandbox and Airflow's four components, each a process of its own.
+
+    Another stack is a subclass that says what else runs: `backing` and `services`.
 
     Use as a context manager: leaving it stops every process, whatever happened inside.
     """
@@ -63,36 +67,55 @@ class Stack:
         self.stop()
 
     def _start(self) -> None:
-        self._say("starting the sandbox (BigQuery, KMS, providers)")
-        self._add("sandbox", "-m", "sandbox", env=sandbox_environment(self.settings))
-        self._wait("the sandbox", self._sandbox_answers, SANDBOX_READY_SECONDS)
+        for service in self.backing():
+            self._add(service)
+        self._wait_for_backing()
         self._say("preparing Airflow's database")
-        self._migrate()
-        shared = airflow_environment(self.settings, self.secrets)
-        shared["AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE"] = str(self._on_schedule)
-        self._say("starting Airflow (api-server, scheduler, dag-processor, triggerer)")
-        self._add_airflow("api-server", api_server_environment(self.settings, self.secrets))
-        for name in ("scheduler", "dag-processor", "triggerer"):
-            self._add_airflow(name, shared)
+        self._prepare()
+        services = self.services()
+        self._say(f"starting Airflow ({', '.join(service.name for service in services)})")
+        for service in services:
+            self._add(service)
         self._wait("Airflow", self._airflow_is_healthy, self.settings.ready_timeout_seconds)
         self._wait("the API", self._api_answers, self.settings.ready_timeout_seconds)
 
-    def _add(self, name: str, *arguments: str, env: dict[str, str]) -> None:
+    def backing(self) -> tuple[Service, ...]:
+        """What Airflow needs around it, in the order of its start."""
+        self._say("starting the sandbox (BigQuery, KMS, providers)")
+        environment = sandbox_environment(self.settings)
+        return (python_service("sandbox", "-m", "sandbox", env=environment),)
+
+    def services(self) -> tuple[Service, ...]:
+        """Airflow's components."""
+        shared = self._shared_environment()
+        api_server = shared | service_account(self.settings.base_url, self.secrets)
+        return (
+            airflow_service("api-server", api_server),
+            *(airflow_service(name, shared) for name in SINGLE),
+        )
+
+    def _shared_environment(self) -> dict[str, str]:
+        schedule = {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": str(self._on_schedule)}
+        return airflow_environment(self.settings, self.secrets) | schedule
+
+    def _wait_for_backing(self) -> None:
+        self._wait("the sandbox", self._sandbox_answers, SANDBOX_READY_SECONDS)
+
+    def _add(self, service: Service) -> None:
         component = Component(
-            name,
-            [sys.executable, *arguments],
-            env=env,
-            log=self.settings.log_dir / f"{name}.log",
+            service.name,
+            service.command,
+            env=service.env,
+            log=self.settings.log_dir / f"{service.name}.log",
             cwd=REPOSITORY,
+            stop_signal=service.stop_signal,
+            stops_last=service.stops_last,
         )
         self.components.append(component)
         component.start()
 
-    def _add_airflow(self, name: str, env: dict[str, str]) -> None:
-        self._add(name, "-m", "airflow", name, env=env)
-
-    def _migrate(self) -> None:
-        env = airflow_environment(self.settings, self.secrets)
+    def _prepare(self) -> None:
+        env = self._shared_environment()
         home = Path(env["AIRFLOW_HOME"])
         home.mkdir(parents=True, exist_ok=True)
         self.secrets.write_airflow_passwords(home / "passwords.json")
@@ -101,12 +124,16 @@ class Stack:
         # `airflow db migrate` takes seconds even when there is nothing to do.
         if marker.is_file() and marker.read_text() == version and (home / "airflow.db").is_file():
             return
-        log = self.settings.log_dir / "migrate.log"
+        self._run_job("migrate", "airflow", "db", "migrate", env=env)
+        marker.write_text(version)
+
+    def _run_job(self, name: str, *module: str, env: Mapping[str, str]) -> None:
+        log = self.settings.log_dir / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
-            migration = subprocess.run(
-                [sys.executable, "-m", "airflow", "db", "migrate"],
-                env=env,
+            job = subprocess.run(
+                [sys.executable, "-m", *module],
+                env=dict(env),
                 cwd=REPOSITORY,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -114,9 +141,8 @@ class Stack:
                 timeout=MIGRATE_SECONDS,
                 check=False,
             )
-        if migration.returncode != 0:
-            raise StackError("airflow db migrate failed", log=log)
-        marker.write_text(version)
+        if job.returncode != 0:
+            raise StackError(f"{' '.join(module)} failed", log=log)
 
     def _wait(self, what: str, is_ready: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -169,15 +195,16 @@ class Stack:
         return _get(bigquery) is not None and _get(providers) is not None
 
     def _airflow_is_healthy(self) -> bool:
-        answer = _get(f"{self.settings.base_url}/api/v2/monitor/health")
-        if answer is None:
-            return False
-        health = answer.json()
         needed = ("metadatabase", "scheduler", "dag_processor")
-        return all(health.get(part, {}).get("status") == "healthy" for part in needed)
+        for base_url in self.settings.base_urls:
+            answer = _get(f"{base_url}/api/v2/monitor/health")
+            health = answer.json() if answer is not None else {}
+            if any(health.get(part, {}).get("status") != "healthy" for part in needed):
+                return False
+        return True
 
     def _api_answers(self) -> bool:
-        return _get(f"{self.settings.api_url}/health") is not None
+        return all(_get(f"{url}/health") is not None for url in self.settings.api_urls)
 
 
 def _get(url: str) -> httpx.Response | None:

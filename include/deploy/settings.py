@@ -1,0 +1,33 @@
+"""Passwords of Airflow's accounts, from the environment or from files."""
+
+from __future__ import annotations
+
+import os
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIN_PASSWORD_CHARS = 12
+
+
+class AccountSettings(BaseSettings):
+    """Who may log in; a password may be a file of its variable's name in `SECRETS_DIR`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    airflow_admin_username: str = "admin"
+    airflow_admin_password: SecretStr = Field(min_length=MIN_PASSWORD_CHARS)
+    airflow_viewer_username: str = "viewer"
+    airflow_viewer_password: SecretStr = Field(min_length=MIN_PASSWORD_CHARS)
+    airflow_api_username: str = "convergence"
+    airflow_api_password: SecretStr = Field(min_length=MIN_PASSWORD_CHARS)
+    airflow_accounts_domain: str = "accounts.invalid"
+
+
+def read_account_settings() -> AccountSettings:
+    """Parse the environment and the files of `SECRETS_DIR` where it is set.
+
+    Raises:
+        pydantic.ValidationError: a password is missing or shorter than 12 characters.
+    """
+    return AccountSettings(_secrets_dir=os.environ.get("SECRETS_DIR") or None)
