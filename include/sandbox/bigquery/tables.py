@@ -114,7 +114,9 @@ def create_rows(session: Session, meta: TableMeta, *, storage: Storage) -> Table
     if meta.by_ingestion:
         columns.append(f"{quote(INGESTION_COLUMN)} TIMESTAMPTZ")
     # DuckDB has no table without columns; BigQuery does.
-    session.cursor.execute(f"CREATE TABLE {stored(meta)} ({', '.join(columns or ['_none INT'])})")
+    listed = ", ".join(columns or ["_none INT"])
+    word = "TEMP TABLE" if meta.is_temporary else "TABLE"
+    session.cursor.execute(f"CREATE {word} {stored(meta)} ({listed})")
     return meta
 
 
