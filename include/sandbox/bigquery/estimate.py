@@ -29,6 +29,9 @@ _WIDTHS = {
     "INTERVAL": 16,
 }
 
+MEGABYTE = 1024 * 1024
+LEAST_BILLED = 10 * MEGABYTE
+
 
 def bytes_processed(cursor: duckdb.DuckDBPyConnection, instances: Iterable[TableInstance]) -> int:
     """The estimate for the tables a compiled query reads."""
@@ -68,3 +71,11 @@ def _width(cursor: duckdb.DuckDBPyConnection, meta: TableMeta, names: set[str]) 
     sample = f"SELECT {columns} FROM {stored(meta)} LIMIT {_SAMPLE_ROWS}"
     average = scalar(cursor, f"SELECT avg({' + '.join(measured)}) FROM ({sample}) AS s")
     return fixed + int(average or 0)
+
+
+def billed_bytes(size: int, *, tables: int) -> int:
+    """Bytes a query is billed for: whole megabytes, and at least ten for each table it reads.
+
+    https://cloud.google.com/bigquery/pricing#on_demand_pricing
+    """
+    return max(tables * LEAST_BILLED, -(-size // MEGABYTE) * MEGABYTE)

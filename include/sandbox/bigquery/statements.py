@@ -12,7 +12,7 @@ from sqlglot import exp
 from sandbox.bigquery import altering, ddl, dml, merging, partitions
 from sandbox.bigquery.catalog import Catalog, Session
 from sandbox.bigquery.errors import BigQueryError, invalid_query, not_implemented
-from sandbox.bigquery.estimate import bytes_processed
+from sandbox.bigquery.estimate import billed_bytes, bytes_processed
 from sandbox.bigquery.faults import is_decimal_overflow, translated
 from sandbox.bigquery.jobs import Job
 from sandbox.bigquery.model import TableMeta
@@ -175,9 +175,10 @@ class StatementRunner:
         check_partition_filters(context)
         size = bytes_processed(session.cursor, context.instances)
         limit = self._request.maximum_bytes_billed
-        if limit is not None and size > limit:
+        billed = billed_bytes(size, tables=len({one.meta.ref for one in context.instances}))
+        if limit is not None and billed > limit:
             raise BigQueryError(
-                f"Query exceeded limit for bytes billed: {limit}. {size} or higher required.",
+                f"Query exceeded limit for bytes billed: {limit}. {billed} or higher required.",
                 status=400,
                 reason="bytesBilledLimitExceeded",
             )

@@ -218,10 +218,14 @@ def test_statistics_of_a_query(client: Client, make: Make) -> None:
 
 def test_a_query_over_its_bytes_limit_is_refused(client: Client, make: Make, ask: Ask) -> None:
     table = make([("a", "INTEGER")], "(1)")
+    enough = 10 * 1024 * 1024  # what BigQuery bills at least for each table
     with pytest.raises(exceptions.BadRequest) as caught:
-        ask(f"SELECT a FROM `{table.reference}`", maximum_bytes_billed=1, use_query_cache=False)
+        ask(
+            f"SELECT a FROM `{table.reference}`",
+            maximum_bytes_billed=enough - 1,
+            use_query_cache=False,
+        )
     assert caught.value.errors[0]["reason"] == "bytesBilledLimitExceeded"
-    enough = 10 * 1024 * 1024
     assert ask(f"SELECT a FROM `{table.reference}`", maximum_bytes_billed=enough) == [(1,)]
 
 

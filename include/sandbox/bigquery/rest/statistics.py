@@ -5,21 +5,20 @@ https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobStatistics2
 
 from __future__ import annotations
 
+from sandbox.bigquery.estimate import billed_bytes
 from sandbox.bigquery.rest.wire import Json
 from sandbox.bigquery.result import QueryResult
-
-MEGABYTE = 1024 * 1024
-LEAST_BILLED = 10 * MEGABYTE  # per table read: https://cloud.google.com/bigquery/pricing
 
 
 def query_statistics(result: QueryResult, *, dry_run: bool = False) -> Json:
     """What a query job's `statistics` say beside its times."""
     processed = str(result.total_bytes_processed)
+    billed = billed_bytes(result.total_bytes_processed, tables=len(result.referenced_tables))
     query: Json = {
         "statementType": result.statement_type,
         "totalBytesProcessed": processed,
         "totalBytesProcessedAccuracy": "PRECISE",
-        "totalBytesBilled": "0" if dry_run else str(billed_bytes(result)),
+        "totalBytesBilled": "0" if dry_run else str(billed),
         "cacheHit": False,
         "totalSlotMs": "0",
     }
@@ -45,10 +44,3 @@ def _effects(result: QueryResult) -> Json:
         if result.destination is not None:
             effects["ddlTargetTable"] = result.destination.to_rest()
     return effects
-
-
-def billed_bytes(result: QueryResult) -> int:
-    """Bytes a query is billed for: whole megabytes, and at least ten for each table read."""
-    least = LEAST_BILLED * len(result.referenced_tables)
-    megabytes = -(-result.total_bytes_processed // MEGABYTE) * MEGABYTE
-    return max(least, megabytes)
