@@ -19,7 +19,7 @@ from sandbox.bigquery.model import TableMeta, checked_labels
 from sandbox.bigquery.result import QueryResult
 from sandbox.bigquery.sql.casts import declared_type
 from sandbox.bigquery.sql.coerce import convert_sql
-from sandbox.bigquery.sql.nodes import refuse_extra
+from sandbox.bigquery.sql.nodes import refuse_extra, table_parts
 from sandbox.bigquery.sql.types import SqlType, of_field, quote, to_field
 
 _WIDER = {"INT64": {"NUMERIC", "BIGNUMERIC", "FLOAT64"}, "NUMERIC": {"BIGNUMERIC", "FLOAT64"}}
@@ -30,7 +30,7 @@ def alter(job: Job, node: exp.Expr) -> QueryResult:
     refuse_extra(node, "this", "kind", "exists", "actions")
     if str(node.args.get("kind")).upper() != "TABLE":
         raise not_implemented(f"ALTER {node.args.get('kind')}")
-    ref = job.context.table_ref([part.name for part in node.this.parts])
+    ref = job.context.table_ref(table_parts(node.this))
     if job.session.snapshot.find(ref) is None and node.args.get("exists"):
         return done("ALTER_TABLE", "SKIP", ref)
     meta = tables.live_table(job.session, ref)
@@ -155,7 +155,7 @@ def drop(job: Job, node: exp.Expr) -> QueryResult:
         return _drop_schema(job, node, named)
     if kind not in {"TABLE", "VIEW"}:
         raise not_implemented(f"DROP {kind}")
-    parts = [part.name for part in named.parts]
+    parts = table_parts(named)
     if len(parts) == 1 and parts[0].lower() in job.temporary:
         tables.drop_rows(job.session, job.temporary.pop(parts[0].lower()))
         return done("DROP_TABLE", "DROP")

@@ -28,7 +28,7 @@ from sandbox.bigquery.model import (
 from sandbox.bigquery.result import QueryResult
 from sandbox.bigquery.scripts import text_after_as
 from sandbox.bigquery.sql.context import Context
-from sandbox.bigquery.sql.nodes import refuse_extra
+from sandbox.bigquery.sql.nodes import refuse_extra, table_parts
 from sandbox.bigquery.sql.output import compile_query
 from sandbox.bigquery.sql.select import QueryCompiler
 from sandbox.bigquery.sql.types import of_field, to_schema
@@ -87,7 +87,7 @@ def _create_schema(job: Job, node: exp.Expr) -> QueryResult:
 
 def dataset_name(job: Job, node: exp.Expr) -> tuple[str, str]:
     """The project and dataset that a statement names."""
-    parts = ".".join(part.name for part in node.parts if part is not None).split(".")
+    parts = ".".join(table_parts(node)).split(".")
     return (parts[0], parts[1]) if len(parts) == 2 else (job.context.project, parts[0])
 
 
@@ -117,7 +117,7 @@ def _create_table(job: Job, node: exp.Expr) -> QueryResult:
 
 
 def _table_name(job: Job, node: exp.Expr, *, temporary: bool) -> TableRef:
-    parts = [part.name for part in node.parts]
+    parts = table_parts(node)
     if not temporary:
         return job.context.table_ref(parts)
     if len(parts) != 1:

@@ -24,7 +24,7 @@ from sandbox.bigquery.fields import Field
 from sandbox.bigquery.jobs import Job
 from sandbox.bigquery.model import TableMeta
 from sandbox.bigquery.result import QueryResult
-from sandbox.bigquery.sql.nodes import refuse_extra
+from sandbox.bigquery.sql.nodes import refuse_extra, table_parts
 from sandbox.bigquery.sql.relations import FromItem
 from sandbox.bigquery.sql.scope import Scope
 from sandbox.bigquery.sql.select import QueryCompiler
@@ -111,7 +111,7 @@ def _partition_value(meta: TableMeta, columns: Sequence[Field]) -> str | None:
 def target_item(compiler: QueryCompiler, node: exp.Expr) -> tuple[FromItem, str]:
     """The table to be changed as a FROM item, and the SQL of its row numbers."""
     alias = node.args.get("alias")
-    parts = [part.name for part in node.parts]
+    parts = table_parts(node)
     name = alias.this.name if alias is not None and alias.this is not None else parts[-1]
     item = compiler.sources.table(parts, name)
     number = item.relations[0].instance or 0

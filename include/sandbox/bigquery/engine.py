@@ -86,8 +86,9 @@ class Engine:
         """`datasets.patch` (`partial`: only the keys given change, None clears) or `update`."""
         with self._session(write=True) as session:
             old = session.snapshot.dataset(project, dataset)
-            merged = (old.to_rest() if partial else {"location": old.location}) | resource
-            merged["datasetReference"] = {"projectId": project, "datasetId": dataset}
+            base: Json = old.to_rest() if partial else {"location": old.location}
+            name = {"datasetReference": {"projectId": project, "datasetId": dataset}}
+            merged = base | resource | name
             new = DatasetMeta.from_rest(merged, project=project)
             if new.location != old.location:
                 raise invalid(f"Cannot change the location of dataset {old}")

@@ -20,30 +20,34 @@ def is_decimal_overflow(error: duckdb.Error) -> bool:
     )
 
 
+_WORDINGS = (
+    ("Division by zero", "division by zero"),
+    ("More than one row returned by a subquery", "Scalar subquery produced more than one element"),
+    (
+        "cannot affect the same target row more than once",
+        "UPDATE/MERGE must match at most one source row for each target row",
+    ),
+)
+
+
 def translated(error: duckdb.Error) -> BigQueryError:
     """The BigQuery error that says the same; always 400, as a failed statement is."""
+    if isinstance(error, duckdb.OutOfMemoryException):
+        told = "Resources exceeded during query execution: the local stand-in's memory limit"
+        return BigQueryError(told, status=400, reason="resourcesExceeded")
+    return invalid_query(_message(error))
+
+
+def _message(error: duckdb.Error) -> str:
     text = str(error)
     raised = _PYTHON_ERROR.search(text)
     if raised is not None:
-        return invalid_query(raised["message"])
+        return raised["message"]
     first = _PREFIX.sub("", text.split("\n", maxsplit=1)[0])
     if isinstance(error, duckdb.OutOfRangeException | duckdb.ConversionException):
-        return invalid_query(_overflow(first))
-    if "Division by zero" in first:
-        return invalid_query("division by zero")
-    if "More than one row returned by a subquery" in first:
-        return invalid_query("Scalar subquery produced more than one element")
-    if "cannot affect the same target row more than once" in first:
-        return invalid_query("UPDATE/MERGE must match at most one source row for each target row")
-    if "Unknown TimeZone" in first:
-        return invalid_query(first.split("\n")[0].replace("Unknown TimeZone", "Invalid time zone"))
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return BigQueryError(
-            "Resources exceeded during query execution: the local stand-in's memory limit",
-            status=400,
-            reason="resourcesExceeded",
-        )
-    return invalid_query(first)
+        return _overflow(first)
+    wording = next((ours for theirs, ours in _WORDINGS if theirs in first), first)
+    return wording.replace("Unknown TimeZone", "Invalid time zone")
 
 
 def _overflow(text: str) -> str:

@@ -13,6 +13,7 @@ from sandbox.bigquery.estimate import bytes_processed
 from sandbox.bigquery.model import TableMeta
 from sandbox.bigquery.result import QueryResult
 from sandbox.bigquery.sql.context import Context
+from sandbox.bigquery.sql.nodes import table_parts
 from sandbox.bigquery.sql.select import QueryCompiler
 from sandbox.bigquery.sql.types import quote
 from sandbox.bigquery.storage import Storage, scalar
@@ -46,7 +47,7 @@ class Job:
 
     def target(self, node: exp.Expr) -> TableMeta:
         """The table that a statement names to be changed."""
-        parts = [part.name for part in node.parts]
+        parts = table_parts(node)
         if len(parts) == 1 and parts[0].lower() in self.temporary:
             return self.temporary[parts[0].lower()]
         ref = self.context.table_ref(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -18,7 +18,7 @@ from sandbox.bigquery.storage import Storage
 from sandbox.bigquery.validate import RowFault, RowReader
 from sandbox.bigquery.writes import Staged
 
-Batch = pa.Table | Sequence[Mapping[str, Any]]
+Batch: TypeAlias = "pa.Table | Sequence[Mapping[str, Any]]"
 CHUNK_ROWS = 20_000
 
 

@@ -101,7 +101,7 @@ def time_bounds(meta: TableMeta, partition: str) -> tuple[str, str]:
     try:
         end = _next(start, kind)
     except (OverflowError, ValueError):
-        end = dt.datetime.max
+        end = dt.datetime(9999, 12, 31, 23, 59, 59, 999999)  # noqa: DTZ001  # civil, in UTC
     return start.isoformat(sep=" "), end.isoformat(sep=" ")
 
 

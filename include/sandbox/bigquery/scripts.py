@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from sandbox.bigquery.errors import invalid_query, not_implemented
 from sandbox.bigquery.sql.dialect import tokenize

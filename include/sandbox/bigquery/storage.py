@@ -20,7 +20,7 @@ import duckdb
 
 from sandbox.bigquery import commits
 
-SETTINGS = {
+SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "threads": "2",
     "memory_limit": "1GB",
     # Gives freed memory back within seconds: a third less at rest after a large load.

@@ -60,7 +60,7 @@ _ARROW: dict[str, pa.DataType] = {
 }
 
 
-class RowFault(ValueError):
+class RowFault(ValueError):  # noqa: N818  # what it says of a row is what it is
     """Raised when one value of one row is refused.
 
     Attributes:
@@ -79,6 +79,10 @@ def arrow_type(field: Field) -> pa.DataType:
     else:
         kind = _ARROW[field.type]
     return pa.list_(kind) if field.mode == "REPEATED" else kind
+
+
+def _refused(message: str) -> ValueError:
+    return ValueError(message)
 
 
 class RowReader:
@@ -194,22 +198,27 @@ def _string(field: Field) -> Convert:
     limit = field.max_length
 
     def parse(value: Value) -> str:
-        if isinstance(value, bool):
-            value = "true" if value else "false"
-        elif isinstance(value, int | float | Decimal):
-            value = str(value)
-        elif not isinstance(value, str):
-            raise ValueError(f"Cannot convert {type(value).__name__} to STRING.")
-        if "\0" in value:
-            raise ValueError("The local BigQuery stand-in does not store the character NUL.")
-        if limit is not None and len(value) > limit:
-            raise ValueError(
+        text = _as_text(value)
+        if "\0" in text:
+            raise _refused("The local BigQuery stand-in does not store the character NUL.")
+        if limit is not None and len(text) > limit:
+            raise _refused(
                 f"STRING({limit}) has maximum length {limit} but got a value with"
-                f" length {len(value)}."
+                f" length {len(text)}."
             )
-        return value
+        return text
 
     return parse
+
+
+def _as_text(value: Value) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float | Decimal):
+        return str(value)
+    raise _refused(f"Cannot convert {type(value).__name__} to STRING.")
 
 
 def _bytes(field: Field) -> Convert:
@@ -218,7 +227,7 @@ def _bytes(field: Field) -> Convert:
     def parse(value: Value) -> bytes:
         made = value if isinstance(value, bytes) else _base64(value)
         if limit is not None and len(made) > limit:
-            raise ValueError(
+            raise _refused(
                 f"BYTES({limit}) has maximum length {limit} but got a value with"
                 f" length {len(made)}."
             )
@@ -229,7 +238,7 @@ def _bytes(field: Field) -> Convert:
 
 def _base64(value: Value) -> bytes:
     if not isinstance(value, str):
-        raise ValueError("Cannot convert value to bytes.")
+        raise _refused("Cannot convert value to bytes.")
     padded = value.replace("-", "+").replace("_", "/") + "=" * (-len(value) % 4)
     return base64.b64decode(padded, validate=True)
 
@@ -237,14 +246,14 @@ def _base64(value: Value) -> bytes:
 def _integer(_: Field) -> Convert:
     def parse(value: Value) -> int:
         if isinstance(value, bool):
-            raise ValueError("Cannot convert value to integer (bad value).")
+            raise _refused("Cannot convert value to integer (bad value).")
         if isinstance(value, float | Decimal):
             if value != int(value):
-                raise ValueError("Cannot convert value to integer (bad value).")
+                raise _refused("Cannot convert value to integer (bad value).")
             value = int(value)
         made = value if isinstance(value, int) else parse_int64(value)
         if not INT64_MIN <= made <= INT64_MAX:
-            raise ValueError("Cannot convert value to integer (bad value).")
+            raise _refused("Cannot convert value to integer (bad value).")
         return made
 
     return parse
@@ -253,7 +262,7 @@ def _integer(_: Field) -> Convert:
 def _float(_: Field) -> Convert:
     def parse(value: Value) -> float:
         if isinstance(value, bool):
-            raise ValueError("Cannot convert value to floating point (bad value).")
+            raise _refused("Cannot convert value to floating point (bad value).")
         return parse_float64(value) if isinstance(value, str) else float(value)
 
     return parse
@@ -261,7 +270,7 @@ def _float(_: Field) -> Convert:
 
 def _decimal(value: Value) -> Decimal:
     if isinstance(value, bool):
-        raise ValueError("Invalid NUMERIC value: bool.")
+        raise _refused("Invalid NUMERIC value: bool.")
     if isinstance(value, float):
         return Decimal(repr(value))
     return parse_decimal(value) if isinstance(value, str) else Decimal(value)
@@ -274,12 +283,12 @@ def _numeric(field: Field) -> Convert:
     def parse(value: Value) -> Decimal:
         made = _decimal(value)
         if not is_exact(made, 9):
-            raise ValueError(f"Invalid NUMERIC value: {value}")
+            raise _refused(f"Invalid NUMERIC value: {value}")
         made = to_numeric(made)
         if limit is not None:
             made = round_decimal(made, scale)
             if made.copy_abs() >= limit:
-                raise ValueError(f"Value does not fit NUMERIC({field.precision}, {scale}).")
+                raise _refused(f"Value does not fit NUMERIC({field.precision}, {scale}).")
         return made
 
     return parse
@@ -292,11 +301,11 @@ def _bignumeric(field: Field) -> Convert:
     def parse(value: Value) -> str:
         made = _decimal(value)
         if not is_exact(made, 38):
-            raise ValueError(f"Invalid BIGNUMERIC value: {value}")
+            raise _refused(f"Invalid BIGNUMERIC value: {value}")
         if limit is not None:
             made = round_decimal(made, scale)
             if made.copy_abs() >= limit:
-                raise ValueError(f"Value does not fit BIGNUMERIC({field.precision}, {scale}).")
+                raise _refused(f"Value does not fit BIGNUMERIC({field.precision}, {scale}).")
         return str(to_bignumeric(made))
 
     return parse
@@ -307,7 +316,7 @@ def _boolean(_: Field) -> Convert:
         if isinstance(value, bool):
             return value
         if not isinstance(value, str):
-            raise ValueError("Cannot convert value to boolean.")
+            raise _refused("Cannot convert value to boolean.")
         return parse_bool(value)
 
     return parse
@@ -330,7 +339,7 @@ def _datetime(_: Field) -> Convert:
     def parse(value: Value) -> dt.datetime:
         if isinstance(value, dt.datetime):
             if value.tzinfo is not None:
-                raise ValueError("A DATETIME has no time zone.")
+                raise _refused("A DATETIME has no time zone.")
             return value
         return parse_datetime(_text(value, "datetime"))
 
@@ -354,7 +363,7 @@ def _timestamp(_: Field) -> Convert:
 def _checked_micros(seconds: Decimal) -> int:
     """Microseconds of a moment that BigQuery has: years 1 to 9999."""
     if not _FIRST_SECOND <= seconds < _NO_SECOND:
-        raise ValueError("Cannot convert value to timestamp (out of range).")
+        raise _refused("Cannot convert value to timestamp (out of range).")
     return int(seconds.scaleb(6))
 
 
@@ -369,7 +378,7 @@ def _json(_: Field) -> Convert:
 
 def _text(value: Value, kind: str) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"Cannot convert value to {kind}.")
+        raise _refused(f"Cannot convert value to {kind}.")
     return value
 
 

@@ -30,23 +30,25 @@ def cost(given: Expr, wanted: SqlType) -> int | None:
     A literal that coerces is nearer than an expression that must be widened, which is why
     `numeric_column * 0.5` is NUMERIC.
     """
-    if given.type == wanted:
+    if given.type == wanted or given.untyped_null or given.any_type:
         return 0
-    if given.untyped_null or given.any_type:
-        return 0
-    kind, target = given.type, wanted
-    if kind.kind in _IMPLICIT and target.kind in _IMPLICIT[kind.kind]:
-        distance = 1 + _IMPLICIT[kind.kind].index(target.kind)
+    if given.type.element is not None and wanted.element is not None:
+        return _cost_of_elements(given, wanted.element)
+    if given.type.kind == wanted.kind == "STRUCT":
+        return _cost_of_fields(given, wanted)
+    return _cost_of_scalar(given, wanted.kind)
+
+
+def _cost_of_scalar(given: Expr, wanted: str) -> int | None:
+    kind = given.type.kind
+    if wanted in _IMPLICIT.get(kind, ()):
+        distance = 1 + _IMPLICIT[kind].index(wanted)
         # A NUMERIC literal has a type of its own; an integer literal goes where it is wanted.
-        return distance if given.is_literal and kind.kind in {"INT64", "DATE"} else 100 * distance
-    if given.is_literal and target.kind in _LITERAL.get(kind.kind, ()):
-        if given.is_parameter and kind.kind != "STRING":
+        return distance if given.is_literal and kind in {"INT64", "DATE"} else 100 * distance
+    if given.is_literal and wanted in _LITERAL.get(kind, ()):
+        if given.is_parameter and kind != "STRING":
             return None
-        return 5 + _LITERAL[kind.kind].index(target.kind)
-    if kind.element is not None and target.element is not None:
-        return _cost_of_elements(given, target.element)
-    if kind.kind == target.kind == "STRUCT":
-        return _cost_of_fields(given, target)
+        return 5 + _LITERAL[kind].index(wanted)
     return None
 
 

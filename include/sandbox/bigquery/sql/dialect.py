@@ -16,7 +16,7 @@ from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.errors import ParseError, TokenError
 from sqlglot.parser import Parser
 from sqlglot.parsers.bigquery import BigQueryParser
-from sqlglot.tokens import Token
+from sqlglot.tokenizer_core import Token
 
 from sandbox.bigquery.errors import BigQueryError, invalid_query
 

@@ -88,7 +88,7 @@ _PARSERS: dict[str, Callable[[str], Value]] = {
     "INT64": parse_int64,
     "FLOAT64": parse_float64,
     "NUMERIC": lambda given: to_numeric(parse_decimal(given)),
-    "BIGNUMERIC": lambda given: parse_decimal(given),
+    "BIGNUMERIC": parse_decimal,
     "BOOL": parse_bool,
     "STRING": str,
     "BYTES": lambda given: given.encode(),

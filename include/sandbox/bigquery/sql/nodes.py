@@ -16,6 +16,13 @@ def refuse_extra(node: exp.Expr, *known: str) -> None:
             )
 
 
+def table_parts(node: exp.Expr) -> list[str]:
+    """The names of a table reference, outermost first."""
+    if not isinstance(node, exp.Table):
+        raise not_implemented(f"{node.sql('bigquery')} as a table")
+    return [part.name for part in node.parts]
+
+
 def dotted_parts(node: exp.Expr) -> list[str]:
     """`a.b.c` as names; empty when something else than names is dotted."""
     if isinstance(node, exp.Column):

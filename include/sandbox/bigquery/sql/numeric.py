@@ -10,7 +10,6 @@ https://cloud.google.com/bigquery/docs/reference/standard-sql/operators#arithmet
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -98,26 +97,28 @@ def _folded(sign: str, left: Expr, right: Expr, kind: SqlType) -> Expr | None:
 
 
 def _numeric(sign: str, left: Expr, right: Expr, *, exact: bool) -> str:
-    one, other = coerce(left, NUMERIC), coerce(right, NUMERIC)
+    one, other = coerce(left, NUMERIC).sql, coerce(right, NUMERIC).sql
     if sign in "+-":
-        return f"({one.sql} {sign} {other.sql})"
+        return f"({one} {sign} {other})"
     if exact:
-        return f"numeric_{'mul' if sign == '*' else 'div'}_exact({one.sql}, {other.sql})"
-    if sign == "*":
-        # A whole factor adds no decimals, so the product needs no rounding.
-        for factor, rest in ((left, other), (right, one)):
-            if factor.type == INT64:
-                return f"CAST(({factor.sql} * {rest.sql}) AS {_DECIMAL})"
-        return f"CAST(({one.sql} * {other.sql}) AS {_DECIMAL})"
-    digits = _power_of_ten(other)
+        return f"numeric_{'mul' if sign == '*' else 'div'}_exact({one}, {other})"
+    if sign == "/":
+        return _quotient(one, other, right)
+    # A whole factor adds no decimals: the other's nine are the product's.
+    factors = (left.sql if left.type == INT64 else one, right.sql if right.type == INT64 else other)
+    return f"CAST(({factors[0]} * {factors[1]}) AS {_DECIMAL})"
+
+
+def _quotient(one: str, other: str, divisor: Expr) -> str:
+    digits = _power_of_ten(divisor)
+    if digits == 0:
+        return one
     if digits is not None:
-        if digits == 0:
-            return one.sql
         tenth = f"CAST(1e-{digits} AS DECIMAL({digits},{digits}))"
-        return f"CAST(({one.sql} * {tenth}) AS {_DECIMAL})"
-    if "SELECT" in one.sql or "SELECT" in other.sql:
-        return f"numeric_div_exact({one.sql}, {other.sql})"
-    return f"numeric_div({one.sql}, {other.sql})"
+        return f"CAST(({one} * {tenth}) AS {_DECIMAL})"
+    # The macro copies its arguments, which a subquery had better not be.
+    name = "numeric_div_exact" if "SELECT" in one + other else "numeric_div"
+    return f"{name}({one}, {other})"
 
 
 def _power_of_ten(divisor: Expr) -> int | None:
@@ -162,7 +163,7 @@ def _moment_arithmetic(sign: str, left: Expr, right: Expr) -> Expr | None:
         return None
     if left.type == DATE and right.type == INT64:
         sql = f"date_checked({left.sql} {sign} CAST({right.sql} AS INTEGER))"
-        return replace(combine(sql, DATE, [left, right]))
+        return combine(sql, DATE, [left, right])
     if right.type == INTERVAL:
         if left.type == DATE:
             left = coerce(left, DATETIME)

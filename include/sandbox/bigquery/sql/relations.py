@@ -97,6 +97,8 @@ class FromCompiler:
             scope.relations.extend(item.relations)
             return f"{left} {word} {item.sql} ON {on}"
         scope.relations.extend(item.relations)
+        if condition is None:
+            raise invalid_query(f"{word} must have an ON or USING clause")
         clause = scope.narrowed("JOIN ON clause", aggregates=False, windows=False)
         return f"{left} {word} {item.sql} ON {self.filter(condition, clause)}"
 

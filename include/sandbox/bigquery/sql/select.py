@@ -95,10 +95,9 @@ class QueryCompiler:
             raise not_implemented("WITH RECURSIVE")
         scope: dict[str, Query] = {}
         self._ctes.append(scope)
-        parts = []
+        parts: list[str] = []
         try:
-            for entry in entries.expressions:
-                parts.append(self._with_entry(entry, scope, parent))
+            parts.extend(self._with_entry(entry, scope, parent) for entry in entries.expressions)
             made = self._body(node, parent)
         finally:
             self._ctes.pop()

@@ -63,7 +63,7 @@ class SelectList:
         own = {column.sql for relation in self._scope.relations for column in relation.columns}
         loose = [one for one in made.free if one in own and one not in keys]
         if loose:
-            name = self._column_name(sorted(loose)[0])
+            name = self._column_name(min(loose))
             raise invalid_query(
                 f"{where} expression references column {name} which is neither"
                 " grouped nor aggregated"

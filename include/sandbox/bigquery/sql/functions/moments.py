@@ -171,7 +171,7 @@ def _civil(parts: dict[str, str]) -> dt.datetime:
     if "I" in parts:
         hour = int(parts["I"]) % 12 + (12 if parts.get("p", "am").lower() == "pm" else 0)
     second, _, fraction = parts.get("S", "0").partition(".")
-    made = dt.datetime(
+    made = dt.datetime(  # noqa: DTZ001  # civil; the caller knows its zone
         year,
         month,
         int(parts.get("d", 1)),

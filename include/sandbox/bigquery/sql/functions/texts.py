@@ -143,7 +143,7 @@ def _pattern(call: Call, index: int = 1) -> tuple[Expr, int]:
     if not made.is_literal or made.literal is None:
         raise not_implemented(f"{call.name} with a pattern that is not a literal")
     groups = len(re.findall(r"(?<!\\)(?:\\\\)*\((?!\?(?!P<))", _without_classes(made.literal)))
-    if groups > 1 and call.name != "REGEXP_CONTAINS" and call.name != "REGEXP_REPLACE":
+    if groups > 1 and call.name not in {"REGEXP_CONTAINS", "REGEXP_REPLACE"}:
         raise invalid_query(
             "Regular expressions passed into extraction functions must not have"
             " more than 1 capturing group"
