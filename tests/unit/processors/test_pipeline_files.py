@@ -23,6 +23,7 @@ PIPELINES = (
     "openai/seed_csv.yml",
     "anthropic/usage_cost.yml",
     "anthropic/seed_csv.yml",
+    "deepseek/balance.yml",
     "setup/initial/onetime_bootstrap.yml",
     "setup/organizations/dryrun.yml",
     "setup/organizations/onboarding.yml",

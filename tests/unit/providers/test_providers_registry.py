@@ -58,7 +58,7 @@ def test_every_fault_of_a_file_is_told_at_its_line(tmp_path: Path) -> None:
     broken = (
         text.replace("table_id: OPENAI", "table_id: openai", 1)
         .replace("kind: cloud", "kind: clod", 1)
-        .replace("lookback_days: 1\n", 'lookback_days: "1"\n', 1)
+        .replace("lookback_days: 0\n", 'lookback_days: "0"\n', 1)
         .replace("  - form: aws_role", "  - form: aws_rôle", 1)
         + "    colour: blue\n"
     )

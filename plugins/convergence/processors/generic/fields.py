@@ -18,8 +18,8 @@ DAY_COLUMN = "usage_date"
 BUCKET_COLUMNS = (DAY_COLUMN, "bucket_start", "bucket_end")
 NUMERIC_STEP = Decimal("1e-9")
 """Scale of BigQuery's NUMERIC."""
-LARGEST = Decimal("1e29")
-"""Beyond NUMERIC's range."""
+WHOLE_DIGITS = 29
+"""Digits before NUMERIC's point."""
 # The default context refuses what has more than 28 digits.
 _WIDE = Context(prec=76)
 
@@ -110,7 +110,8 @@ def amount(value: object) -> Decimal:
         found = Decimal(str(value).strip())
     except InvalidOperation:
         raise TypeError("an amount was expected, not this text") from None
-    if not found.is_finite() or abs(found) >= LARGEST:
+    # The exponent, not the value: comparing what is too large overflows.
+    if not found.is_finite() or found.adjusted() >= WHOLE_DIGITS:
         raise TypeError("an amount is out of range")
     return found
 

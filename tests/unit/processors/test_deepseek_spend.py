@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convergence.errors import ProviderProtocolError
+from convergence.extract.paginate import PageAnswer
+from convergence.processors.deepseek.config import BalanceConfig
+from convergence.processors.deepseek.observation import BalancePage
+from convergence.processors.deepseek.spend import Balance, Observation, change, read, rows
+
+NOW = datetime(2026, 11, 18, 0, 5, tzinfo=UTC)
+STEP = Decimal(10)
+CENTS = st.integers(0, 10**7).map(lambda value: Decimal(value) / 100)
+
+
+def balance(granted: str, topped_up: str, *, currency: str = "USD") -> Balance:
+    parts = Decimal(granted), Decimal(topped_up)
+    return Balance(currency, *parts, total=sum(parts, Decimal(0)))
+
+
+def seen(*balances: Balance, at: datetime = NOW) -> Observation:
+    return Observation(at, {one.currency: one for one in balances}, is_available=True)
+
+
+def test_a_balance_that_fell_was_spent() -> None:
+    found = change(balance("0", "100"), balance("0", "96.60"), top_up_step=STEP)
+    assert (found.paid_spend, found.paid_in, found.caveats) == (Decimal("3.4"), Decimal(0), ())
+
+
+def test_granted_money_is_told_from_paid_money() -> None:
+    found = change(balance("5", "100"), balance("0", "98"), top_up_step=STEP)
+    assert (found.granted_spend, found.paid_spend, found.spend) == (
+        Decimal(5),
+        Decimal(2),
+        Decimal(7),
+    )
+
+
+def test_a_top_up_is_no_negative_spend_and_is_said_to_be_estimated() -> None:
+    found = change(balance("0", "20"), balance("0", "116.60"), top_up_step=STEP)
+    assert (found.paid_in, found.paid_spend) == (Decimal(100), Decimal("3.4"))
+    assert found.caveats == ("top_up_estimated",)
+
+
+def test_a_new_grant_is_income_too() -> None:
+    found = change(balance("0", "20"), balance("10", "18"), top_up_step=STEP)
+    assert (found.grant, found.granted_spend, found.paid_spend) == (
+        Decimal(10),
+        Decimal(0),
+        Decimal(2),
+    )
+    assert found.caveats == ("grant_estimated",)
+
+
+@given(CENTS, CENTS, CENTS, CENTS)
+def test_nothing_is_lost_whatever_happened(a: Decimal, b: Decimal, c: Decimal, d: Decimal) -> None:
+    before, after = balance(str(a), str(b)), balance(str(c), str(d))
+    found = change(before, after, top_up_step=STEP)
+    assert min(found.paid_in, found.paid_spend, found.grant, found.granted_spend) >= 0
+    assert after.total == before.total + found.paid_in + found.grant - found.spend
+    assert found.paid_in % STEP == 0
+
+
+@given(
+    st.integers(0, 50).map(lambda count: count * STEP),
+    st.integers(0, 999).map(lambda value: Decimal(value) / 100),
+)
+def test_spend_below_the_step_is_found_exactly_across_a_top_up(
+    top_up: Decimal, spent: Decimal
+) -> None:
+    before = balance("0", "50")
+    after = balance("0", str(before.topped_up + top_up - spent))
+    assert change(before, after, top_up_step=STEP).paid_spend == spent
+
+
+def test_the_first_observation_has_no_spend_rather_than_none_to_pay() -> None:
+    (row,) = rows(None, seen(balance("10", "100")), day="2026-11-17", top_up_step=STEP)
+    assert row["spend"] is row["paid_spend"] is row["previous_observed_at"] is None
+    assert row["total_balance"] == 110
+
+
+def test_currencies_come_and_go_and_never_mix() -> None:
+    before = seen(balance("0", "30"), balance("0", "7", currency="EUR"), at=NOW - timedelta(days=1))
+    now = seen(balance("0", "28"), balance("0", "500", currency="CNY"))
+    found = {row["currency"]: row for row in rows(before, now, day="2026-11-17", top_up_step=STEP)}
+    assert {name: (row["paid_spend"], row["top_up"]) for name, row in found.items()} == {
+        "USD": (2, 0),
+        "EUR": (7, 0),
+        "CNY": (0, 500),
+    }
+
+
+def test_an_observation_reads_back_from_its_rows() -> None:
+    told = seen(balance("10", "100"), balance("0", "3", currency="CNY"))
+    found = read(list(rows(None, told, day="2026-11-17", top_up_step=STEP)))
+    assert found is not None
+    assert (found.observed_at, dict(found.balances)) == (told.observed_at, dict(told.balances))
+    assert read([]) is None
+
+
+GOOD = {
+    "currency": "USD",
+    "total_balance": "110.00",
+    "granted_balance": "10.00",
+    "topped_up_balance": "100.00",
+}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        [],
+        {},
+        {"is_available": True},
+        {"is_available": "yes", "balance_infos": []},
+        {"is_available": True, "balance_infos": [GOOD | {"total_balance": "1e400000000000"}]},
+        {"is_available": True, "balance_infos": [GOOD | {"total_balance": "NaN"}]},
+        {"is_available": True, "balance_infos": [GOOD | {"total_balance": None}]},
+        {"is_available": True, "balance_infos": [GOOD | {"total_balance": "109.99"}]},
+        {"is_available": True, "balance_infos": [GOOD | {"currency": None}]},
+        {"is_available": True, "balance_infos": ["USD"]},
+    ],
+)
+def test_an_answer_that_is_no_balance_is_refused(body: object) -> None:
+    with pytest.raises(ProviderProtocolError):
+        BalancePage().read(PageAnswer(body), token=None)
+
+
+@pytest.mark.parametrize("step", [0, -1, "10", 1.5])
+def test_a_top_up_step_is_a_positive_whole_amount(step: object) -> None:
+    with pytest.raises(ValueError, match="top_up_step"):
+        BalanceConfig.parse({"top_up_step": step})
