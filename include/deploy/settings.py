@@ -1,4 +1,4 @@
-"""Passwords of Airflow's accounts, from the environment or from files."""
+"""What a deployment reads of its environment; a password may be a file."""
 
 from __future__ import annotations
 
@@ -22,6 +22,14 @@ class AccountSettings(BaseSettings):
     airflow_api_username: str = "convergence"
     airflow_api_password: SecretStr = Field(min_length=MIN_PASSWORD_CHARS)
     airflow_accounts_domain: str = "accounts.invalid"
+
+
+class EntrySettings(BaseSettings):
+    """How a container starts its command."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    sandbox_forward: str | None = None
 
 
 def read_account_settings() -> AccountSettings:

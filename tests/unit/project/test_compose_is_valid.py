@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from jsonschema.validators import validator_for
+
+from convergence.settings import Settings
+from deploy.secrets import make_secrets
+from deploy.settings import AccountSettings, EntrySettings
+from sandbox.settings import SandboxSettings
+from stack.celery import CeleryStack
+from stack.secrets import LocalSecrets
+from stack.settings import CeleryStackSettings
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+TEXT = (REPOSITORY / "docker-compose.yaml").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if "CONVERGENCE" in service["image"]}
+AIRFLOW = {name: service for name, service in OURS.items() if name != "sandbox"}
+DEV_ENV = (REPOSITORY / "compose.dev.env").read_text()
+
+# Of provider packages that the development environment does not install: from their documentation.
+PROVIDER_OPTIONS = {("celery", "broker_url"), ("celery", "result_backend")}
+PROVIDER_KNOBS = {("celery", "worker_concurrency")}
+# Read by the Google client libraries, by Airflow itself, and by our own start.
+OUTSIDE = {"GOOGLE_APPLICATION_CREDENTIALS", "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", "SECRETS_DIR"}
+
+
+def _names(*models: type[Settings | AccountSettings | EntrySettings]) -> set[str]:
+    names: set[str] = set()
+    for model in models:
+        for name, field in model.model_fields.items():
+            alias = field.validation_alias
+            choices = getattr(alias, "choices", [alias] if alias else [name])
+            names |= {str(choice).upper() for choice in choices}
+    return names
+
+
+def _secret_names(service: dict[str, Any]) -> list[str]:
+    given = service.get("secrets", [])
+    return [each if isinstance(each, str) else each["source"] for each in given]
+
+
+def test_the_file_is_what_the_compose_specification_allows() -> None:
+    vendored = files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
+    schema = json.loads(vendored.read_text())
+    validator = validator_for(schema)(schema)
+    validator.validate(COMPOSE)
+    broken = {**COMPOSE, "services": {"x": {"image": "x", "comand": ["x"]}}}
+    with pytest.raises(jsonschema.ValidationError):
+        validator.validate(broken)
+
+
+def test_every_part_of_the_deployment_is_there() -> None:
+    assert set(SERVICES) == {
+        "postgres", "redis", "airflow-init", "api-server", "scheduler", "dag-processor",
+        "triggerer", "worker", "sandbox",
+    }  # fmt: skip
+    assert SERVICES["sandbox"]["profiles"] == ["dev"]
+    assert all("profiles" not in service for name, service in SERVICES.items() if name != "sandbox")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_is_watched_limited_and_started_again(name: str) -> None:
+    service = SERVICES[name]
+    assert service["restart"] in {"unless-stopped", "on-failure:3"}
+    assert service["logging"]["options"].keys() == {"max-size", "max-file"}
+    assert service["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}
+    assert name == "airflow-init" or service["healthcheck"]["test"]
+
+
+def test_only_the_api_is_published_and_on_loopback_unless_asked() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published == {"api-server": ["${API_BIND:-127.0.0.1}:8080-8081:8080"]}
+    assert COMPOSE["networks"]["data"] == {"internal": True}
+    assert all(SERVICES[name]["networks"] == ["data"] for name in ("postgres", "redis", "sandbox"))
+
+
+def test_what_a_service_names_is_declared() -> None:
+    for service in SERVICES.values():
+        assert set(_secret_names(service)) <= set(COMPOSE["secrets"])
+        assert set(service["networks"]) <= set(COMPOSE["networks"])
+        named = {volume.split(":")[0] for volume in service.get("volumes", [])}
+        assert {each for each in named if not each.startswith("./")} <= set(COMPOSE["volumes"])
+        assert set(service.get("depends_on", {})) <= set(SERVICES)
+    mounted = SERVICES["postgres"]["volumes"][1].split(":")[0]
+    assert list((REPOSITORY / mounted).glob("*.sql"))
+
+
+def test_no_secret_is_in_the_file_the_image_or_an_environment() -> None:
+    assert all(source.keys() == {"file"} for source in COMPOSE["secrets"].values())
+    texts = [TEXT, DEV_ENV, (REPOSITORY / "Dockerfile").read_text()]
+    for text in texts:
+        assert not re.search(
+            r"(PASSWORD|SECRET_KEY|JWT_SECRET|FERNET_KEY|ROOT_API_KEY)[=:] *\S", text
+        )
+        assert not re.search(r"://[^/\s{}]*:[^/\s{}]+@", text)
+
+
+def test_every_secret_is_made_by_the_command_that_the_file_names(tmp_path: Path) -> None:
+    assert sorted(make_secrets(tmp_path / "secrets")) == sorted(COMPOSE["secrets"])
+
+
+def test_a_command_reads_only_files_that_its_service_is_given() -> None:
+    for service in AIRFLOW.values():
+        read = re.findall(r"/run/secrets/(\w+)", json.dumps(service["environment"]))
+        given = {each if isinstance(each, str) else each["target"] for each in service["secrets"]}
+        assert set(read) <= given
+
+
+def test_only_the_api_holds_the_root_key_and_only_workers_their_identity() -> None:
+    holders: dict[str, set[str]] = {}
+    for name, service in SERVICES.items():
+        for secret in _secret_names(service):
+            holders.setdefault(secret, set()).add(name)
+    assert holders["ca_root_api_key"] == {"api-server"}
+    assert holders["airflow_api_password"] == {"api-server", "airflow-init"}
+    assert holders["google_credentials_worker"] == {"worker"}
+    assert holders["google_credentials_api"] == {"api-server"}
+    assert holders["state_database_url"] == {"api-server", "worker"}
+
+
+def _airflow_options(environment: dict[str, str]) -> Iterator[tuple[str, str, bool]]:
+    for name in environment:
+        if name.startswith("AIRFLOW__"):
+            section, option = name.removeprefix("AIRFLOW__").lower().split("__", 1)
+            yield section, option.removesuffix("_cmd"), option.endswith("_cmd")
+
+
+@pytest.mark.airflow
+def test_every_airflow_variable_is_an_option_that_airflow_has() -> None:
+    from airflow.configuration import conf
+
+    known = conf.sensitive_config_values | PROVIDER_OPTIONS
+    for service in AIRFLOW.values():
+        for section, option, is_command in _airflow_options(service["environment"]):
+            if (section, option) not in PROVIDER_OPTIONS | PROVIDER_KNOBS:
+                assert option in conf.configuration_description[section]["options"], option
+            # Airflow takes a command's output only for what it knows to be a secret.
+            assert is_command == ((section, option) in known), option
+
+
+def test_every_other_variable_is_read_by_what_runs_there() -> None:
+    ours = _names(Settings, AccountSettings, EntrySettings) | OUTSIDE
+    for service in AIRFLOW.values():
+        given = {name for name in service["environment"] if not name.startswith("AIRFLOW__")}
+        assert given - ours == set()
+    told = SandboxSettings.__doc__ or ""
+    assert all(f"`{name}`" in told for name in SERVICES["sandbox"]["environment"])
+
+
+def test_every_secret_of_ours_is_a_setting() -> None:
+    elsewhere = {"google_credentials", "airflow_jwt_secret", "airflow_session_secret"}
+    elsewhere |= {"airflow_fernet_key", "airflow_database_url"}
+    elsewhere |= {"celery_broker_url", "celery_result_backend"}
+    for service in AIRFLOW.values():
+        targets = {each if isinstance(each, str) else each["target"] for each in service["secrets"]}
+        assert {each.upper() for each in targets - elsewhere} <= _names(Settings, AccountSettings)
+
+
+def test_the_counters_are_shared_by_as_many_processes_as_there_are() -> None:
+    server = SERVICES["api-server"]
+    environment = server["environment"]
+    processes = server["deploy"]["replicas"] * int(environment["AIRFLOW__API__WORKERS"])
+    assert int(environment["API_PROCESSES"]) == processes == 2
+    assert "redis_url" in server["secrets"]
+
+
+def test_up_celery_runs_the_commands_of_this_file(tmp_path: Path) -> None:
+    stack = CeleryStack(CeleryStackSettings(CONVERGENCE_VAR_DIR=tmp_path), say=lambda _line: None)
+    stack.secrets = LocalSecrets.load_or_make(tmp_path / "secrets")
+    native = {tuple(service.command[2:]) for service in stack.services()}
+    composed = {
+        tuple(service["command"]) for name, service in AIRFLOW.items() if name != "airflow-init"
+    }
+    assert composed == native
+
+
+def test_up_celery_sets_the_same_airflow_options(tmp_path: Path) -> None:
+    stack = CeleryStack(CeleryStackSettings(CONVERGENCE_VAR_DIR=tmp_path), say=lambda _line: None)
+    stack.secrets = LocalSecrets.load_or_make(tmp_path / "secrets")
+    native = {each[:2] for each in _airflow_options(dict(stack.services()[0].env))}
+    composed = {each[:2] for each in _airflow_options(AIRFLOW["api-server"]["environment"])}
+    assert composed - native == {("scheduler", "enable_health_check")}
+
+
+def test_the_development_file_sets_only_what_the_compose_file_reads() -> None:
+    given = re.findall(r"^([A-Z_]+)=", DEV_ENV, re.MULTILINE)
+    assert set(given) <= set(re.findall(r"\$\{([A-Z_]+)", TEXT))
+
+
+def test_the_image_is_not_roots_and_holds_what_is_pinned() -> None:
+    dockerfile = (REPOSITORY / "Dockerfile").read_text()
+    assert re.search(r"^USER airflow$", dockerfile, re.MULTILINE)
+    assert "--require-hashes --compile-bytecode" in dockerfile
+    copied = re.findall(r"^COPY (?!--from)(\S+)", dockerfile, re.MULTILINE)
+    allowed = re.findall(r"^!(\S+)", (REPOSITORY / ".dockerignore").read_text(), re.MULTILINE)
+    assert sorted(copied) == sorted(allowed)
+    assert all((REPOSITORY / path).exists() for path in copied)
+    lock = (REPOSITORY / "requirements-production.lock").read_text()
+    assert "apache-airflow==3.3.2" in lock
+
+
+def test_production_pins_agree_with_what_is_tested() -> None:
+    pins = [
+        dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", (REPOSITORY / name).read_text(), re.MULTILINE))
+        for name in ("requirements.lock", "requirements-production.lock")
+    ]
+    tested, production = pins
+    assert {name: production.get(name) for name in tested} == tested
