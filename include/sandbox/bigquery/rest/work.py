@@ -12,6 +12,15 @@ from typing import Any, Literal, TypeVar, get_args
 from sandbox.bigquery.errors import invalid, not_implemented
 from sandbox.bigquery.fields import Schema
 from sandbox.bigquery.model import TableMeta, TableRef, checked_dataset_id, checked_table_id
+from sandbox.bigquery.rest.job_fields import (
+    COPY_FIELDS,
+    IDLE_JOB_FIELDS,
+    JOB_FIELDS,
+    LAYOUT_FIELDS,
+    LOAD_FIELDS,
+    QUERY_FIELDS,
+    SCHEMA_UPDATES,
+)
 from sandbox.bigquery.rest.jobs import Kind
 from sandbox.bigquery.rest.wire import Json, as_count, as_object, refuse_unknown
 from sandbox.bigquery.writes import WriteOptions
@@ -19,73 +28,6 @@ from sandbox.bigquery.writes import WriteOptions
 WriteDisposition = Literal["WRITE_TRUNCATE", "WRITE_APPEND", "WRITE_EMPTY"]
 CreateDisposition = Literal["CREATE_IF_NEEDED", "CREATE_NEVER"]
 ParameterMode = Literal["NAMED", "POSITIONAL"]
-
-JOB_FIELDS = {"query", "load", "copy", "extract", "dryRun", "labels", "jobTimeoutMs", "jobType"}
-# Taken and without effect: capacity, caching and limits that a laptop does not have.
-IDLE_JOB_FIELDS = {"maxSlots", "reservation"}
-IDLE_QUERY_FIELDS = {
-    "allowLargeResults",
-    "flattenResults",
-    "preserveNulls",
-    "priority",
-    "useQueryCache",
-}
-QUERY_FIELDS = IDLE_QUERY_FIELDS | {
-    "clustering",
-    "connectionProperties",
-    "createDisposition",
-    "createSession",
-    "defaultDataset",
-    "destinationTable",
-    "maximumBytesBilled",
-    "parameterMode",
-    "query",
-    "queryParameters",
-    "rangePartitioning",
-    "schemaUpdateOptions",
-    "timePartitioning",
-    "useLegacySql",
-    "writeDisposition",
-}
-CSV_FIELDS = {
-    "allowJaggedRows",
-    "allowQuotedNewlines",
-    "fieldDelimiter",
-    "nullMarker",
-    "nullMarkers",
-    "quote",
-    "skipLeadingRows",
-}
-LOAD_FIELDS = CSV_FIELDS | {
-    "autodetect",
-    "clustering",
-    "createDisposition",
-    "createSession",
-    "decimalTargetTypes",
-    "destinationTable",
-    "destinationTableProperties",
-    "encoding",
-    "ignoreUnknownValues",
-    "maxBadRecords",
-    "parquetOptions",
-    "rangePartitioning",
-    "schema",
-    "schemaUpdateOptions",
-    "sourceFormat",
-    "sourceUris",
-    "timePartitioning",
-    "writeDisposition",
-}
-COPY_FIELDS = {
-    "createDisposition",
-    "destinationTable",
-    "operationType",
-    "sourceTable",
-    "sourceTables",
-    "writeDisposition",
-}
-LAYOUT_FIELDS = ("timePartitioning", "rangePartitioning", "clustering")
-SCHEMA_UPDATES = frozenset({"ALLOW_FIELD_ADDITION", "ALLOW_FIELD_RELAXATION"})
 
 Choice = TypeVar("Choice", bound=str)
 
