@@ -156,25 +156,50 @@ def test_cost_daily_has_every_mandatory_column_of_focus(priced: OrgWorld) -> Non
     assert all(row[name] is not None for name in FOCUS_1_2_MANDATORY - nullable)
 
 
-SINGLE = ("images", "audio_speeches", "audio_transcriptions", "vector_stores")
-TOOLS = ("code_interpreter_sessions", "file_search_calls", "web_search_calls")
+UNIT_COSTS = {
+    "web_search_calls": EXPECTED["web_search_calls"],  # 140 calls at 0.01
+    "file_search_calls": "0.525",  # 210 calls at 0.0025
+    "code_interpreter_sessions": "0.09",  # 3 sessions at 0.03
+    "audio_speeches": "0.675",  # 45,000 characters at 0.000015
+    "audio_transcriptions": "0.36",  # 3,600 seconds at 0.0001
+}
+
+
+def test_web_search_makes_the_days_total_what_was_billed(org: OrgWorld, tmp_path: Path) -> None:
+    seed(org)
+    searches = rows_of("usage_web_search_calls.json", "web_search_calls")
+    org.publish_usage([*COMPLETIONS, *searches], DAYS, folder=tmp_path)
+    price_usage(org.context(DAYS), CostConfig())
+    rows = org.rows("openai_cost_daily", "WHERE usage_date = '2026-11-17'")
+    billed = json.loads((DATA / "expected_totals.json").read_text())["billed_2026_11_17"]
+    assert sum(row["effective_cost"] for row in rows) == Decimal(billed) == Decimal("14.375")
 
 
 def test_other_endpoints_are_priced_or_listed_with_their_reason(
     org: OrgWorld, tmp_path: Path
 ) -> None:
     seed(org)
-    names = ("embeddings", "moderations", *SINGLE, *TOOLS)
+    names = ("embeddings", "moderations", "images", "vector_stores", *UNIT_COSTS)
     rows = [row for name in names for row in rows_of(f"usage_{name}.json", name)]
     org.publish_usage(rows, DAYS[:1], folder=tmp_path)
     result = price_usage(org.context(DAYS[:1]), CostConfig())
     found = {row["endpoint"]: row for row in org.rows("openai_cost_daily")}
     assert found["embeddings"]["effective_cost"] == Decimal("0.1")
     assert found["moderations"]["effective_cost"] == Decimal(0)
-    for name in (*SINGLE, *TOOLS):
+    for name, cost in UNIT_COSTS.items():
+        assert found[name]["effective_cost"] == found[name]["list_cost"] == Decimal(cost)
+        assert found[name]["unit"] in {"call", "session", "character", "second"}
+    # Neither the quality of an image nor what is free of an organization's storage is told.
+    for name in ("images", "vector_stores"):
         assert found[name]["effective_cost"] is None
         assert found[name]["unpriced_reason"] == "unknown_unit"
-    assert result.facts["unpriced_rows"] == 7
+    assert result.facts["unpriced_rows"] == 2
+    shown = {row["SkuMeter"]: row for row in org.rows("cost_daily")}
+    assert (shown["web_search_calls"]["ConsumedQuantity"], shown["web_search_calls"]["SkuId"]) == (
+        140,
+        "web_search",
+    )
+    assert shown["audio_speeches"]["ConsumedUnit"] == "Characters"
 
 
 def test_usage_without_a_model_has_no_cost_rather_than_none_to_pay(

@@ -30,6 +30,9 @@ GROUPABLE: dict[str, tuple[str, ...]] = {
 PRICED_BY: dict[str, tuple[str, ...]] = {
     "completions": ("model", "batch", "service_tier"),
     "embeddings": ("model",),
+    "moderations": ("model",),
+    "audio_speeches": ("model",),
+    "audio_transcriptions": ("model",),
 }
 """Without these groups a result has no price."""
 

@@ -3,6 +3,7 @@
 -- Exact until the end: tokens (INT64) × price per million (NUMERIC) are summed exactly, and the sum
 -- is multiplied by 0.000001 once, which rounds it half away from zero to NUMERIC's 9 decimals.
 -- Context size can't be told from daily usage: base-tier rates apply, and a caveat says so.
+-- Tools and audio endpoints are counted in units of their own; a unit has a price of its own.
 WITH
   usage AS (
     SELECT
@@ -16,6 +17,24 @@ WITH
         WHEN service_tier = 'flex' THEN 'flex'
         WHEN service_tier IN ('priority', 'fast') THEN 'priority'
       END AS priced_tier,
+      CASE endpoint
+        WHEN 'web_search_calls' THEN 'web_search'
+        WHEN 'file_search_calls' THEN 'file_search'
+        WHEN 'code_interpreter_sessions' THEN 'code_interpreter'
+        ELSE model
+      END AS sku,
+      CASE
+        WHEN endpoint IN ('web_search_calls', 'file_search_calls') THEN 'call'
+        WHEN endpoint = 'code_interpreter_sessions' THEN 'session'
+        WHEN endpoint = 'audio_speeches' THEN 'character'
+        WHEN endpoint = 'audio_transcriptions' THEN 'second'
+      END AS unit,
+      CASE
+        WHEN endpoint IN ('web_search_calls', 'file_search_calls') THEN num_requests
+        WHEN endpoint = 'code_interpreter_sessions' THEN num_sessions
+        WHEN endpoint = 'audio_speeches' THEN characters
+        WHEN endpoint = 'audio_transcriptions' THEN seconds
+      END AS units,
       COALESCE(input_cached_tokens, 0) AS all_cached,
       COALESCE(input_cache_write_12h_tokens, 0) AS written_12h,
       -- The plain count was once the sum of both retentions and is now the shorter one's.
@@ -46,19 +65,19 @@ WITH
     FROM usage
   ),
   skus AS (
-    SELECT DISTINCT model, priced_tier
+    SELECT DISTINCT sku, priced_tier
     FROM quantities
-    WHERE model IS NOT NULL AND priced_tier IS NOT NULL
+    WHERE sku IS NOT NULL AND priced_tier IS NOT NULL
   ),
   names AS (
-    SELECT model, priced_tier, model AS price_model_id, 'model' AS price_match, 1 AS distance
+    SELECT sku, priced_tier, sku AS price_model_id, 'model' AS price_match, 1 AS distance
     FROM skus
     UNION ALL
-    SELECT model, priced_tier, REGEXP_EXTRACT(model, r'^(ft:[^:]+):'), 'fine_tune_base', 2
+    SELECT sku, priced_tier, REGEXP_EXTRACT(sku, r'^(ft:[^:]+):'), 'fine_tune_base', 2
     FROM skus
     UNION ALL
     SELECT
-      model, priced_tier, REGEXP_EXTRACT(model, r'^([^:]+)-\d{4}-\d{2}-\d{2}$'), 'snapshot_base', 3
+      sku, priced_tier, REGEXP_EXTRACT(sku, r'^([^:]+)-\d{4}-\d{2}-\d{2}$'), 'snapshot_base', 3
     FROM skus
   ),
   prices AS (
@@ -68,7 +87,7 @@ WITH
   ),
   matches AS (
     SELECT
-      names.model,
+      names.sku,
       names.price_match,
       names.distance,
       prices.*
@@ -83,7 +102,7 @@ WITH
     WHERE TRUE
     QUALIFY
       ROW_NUMBER() OVER (
-        PARTITION BY model, service_tier
+        PARTITION BY sku, service_tier
         ORDER BY distance, is_override DESC, effective_from DESC
       ) = 1
   ),
@@ -92,17 +111,17 @@ WITH
     FROM matches
     WHERE NOT is_override
     QUALIFY
-      ROW_NUMBER() OVER (PARTITION BY model, service_tier ORDER BY distance, effective_from DESC) = 1
+      ROW_NUMBER() OVER (PARTITION BY sku, service_tier ORDER BY distance, effective_from DESC) = 1
   ),
   known AS (
     SELECT
-      names.model,
+      names.sku,
       names.priced_tier,
       LOGICAL_OR(book.service_tier = names.priced_tier) AS has_tier
     FROM names
     JOIN `{{ project }}.{{ dataset }}.{{ pricing_table }}` AS book
       ON book.model_id = names.price_model_id
-    GROUP BY names.model, names.priced_tier
+    GROUP BY names.sku, names.priced_tier
   ),
   explained AS (
     SELECT
@@ -122,6 +141,12 @@ WITH
               q.written_12h > 0 AND price.cache_write_12h_per_million IS NULL,
               'cache_write_12h_at_common_rate',
               NULL
+            ),
+            -- The preview of the tool costs more with these models, and usage does not tell it.
+            IF(
+              q.endpoint = 'web_search_calls' AND REGEXP_CONTAINS(q.model, r'^gpt-4(o|\.1)'),
+              'web_search_preview_not_visible',
+              NULL
             )
           ],
           ','
@@ -129,10 +154,14 @@ WITH
         ''
       ) AS caveats,
       CASE
-        WHEN q.endpoint NOT IN ('completions', 'embeddings', 'moderations') THEN 'unknown_unit'
-        WHEN q.model IS NULL THEN 'model_unknown'
+        WHEN
+          q.unit IS NULL AND q.endpoint NOT IN ('completions', 'embeddings', 'moderations')
+          THEN 'unknown_unit'
+        WHEN q.sku IS NULL THEN 'model_unknown'
         WHEN q.priced_tier IS NULL THEN 'tier_unknown'
-        WHEN q.input_tokens IS NULL THEN 'token_counts_missing'
+        WHEN q.unit IS NOT NULL AND q.units IS NULL THEN 'unit_count_missing'
+        WHEN q.units < 0 THEN 'unit_count_negative'
+        WHEN q.unit IS NULL AND q.input_tokens IS NULL THEN 'token_counts_missing'
         WHEN
           q.shape_version = 1 AND q.audio_in > 0 AND q.all_cached > 0
           THEN 'audio_split_unknown'
@@ -144,9 +173,11 @@ WITH
           OR q.plain_in + q.audio_in + q.all_cached + q.written_30m + q.written_12h
             != q.input_tokens
           THEN 'token_counts_inconsistent'
-        WHEN price.model_id IS NULL AND known.model IS NULL THEN 'no_price'
+        WHEN price.model_id IS NULL AND known.sku IS NULL THEN 'no_price'
         WHEN price.model_id IS NULL AND known.has_tier THEN 'no_price_on_day'
         WHEN price.model_id IS NULL THEN 'no_price_for_tier'
+        WHEN q.unit IS NOT NULL AND price.unit_price IS NULL THEN 'no_rate_unit'
+        WHEN q.unit IS NOT NULL AND price.unit != q.unit THEN 'unknown_unit'
         WHEN q.plain_in > 0 AND price.input_per_million IS NULL THEN 'no_rate_input'
         WHEN q.plain_cached > 0 AND price.cached_input_per_million IS NULL
           THEN 'no_rate_cached_input'
@@ -163,44 +194,52 @@ WITH
         WHEN q.image_out > 0 THEN 'no_rate_image_output'
       END AS unpriced_reason,
       -- A class without tokens needs no rate; one with tokens and no rate leaves no cost at all.
-      (
-        IF(q.plain_in = 0, 0, q.plain_in * price.input_per_million)
-        + IF(q.plain_cached = 0, 0, q.plain_cached * price.cached_input_per_million)
-        + IF(q.written_30m = 0, 0, q.written_30m * price.cache_write_per_million)
-        + IF(
-          q.written_12h = 0,
-          0,
-          q.written_12h * COALESCE(price.cache_write_12h_per_million, price.cache_write_per_million)
-        )
-        + IF(q.plain_out = 0, 0, q.plain_out * price.output_per_million)
-        + IF(q.audio_in = 0, 0, q.audio_in * price.audio_input_per_million)
-        + IF(q.cached_audio = 0, 0, q.cached_audio * price.cached_audio_input_per_million)
-        + IF(q.audio_out = 0, 0, q.audio_out * price.audio_output_per_million)
-      ) * NUMERIC '0.000001' AS contracted_cost,
-      (
-        IF(q.plain_in = 0, 0, q.plain_in * public.input_per_million)
-        + IF(q.plain_cached = 0, 0, q.plain_cached * public.cached_input_per_million)
-        + IF(q.written_30m = 0, 0, q.written_30m * public.cache_write_per_million)
-        + IF(
-          q.written_12h = 0,
-          0,
-          q.written_12h * COALESCE(public.cache_write_12h_per_million, public.cache_write_per_million)
-        )
-        + IF(q.plain_out = 0, 0, q.plain_out * public.output_per_million)
-        + IF(q.audio_in = 0, 0, q.audio_in * public.audio_input_per_million)
-        + IF(q.cached_audio = 0, 0, q.cached_audio * public.cached_audio_input_per_million)
-        + IF(q.audio_out = 0, 0, q.audio_out * public.audio_output_per_million)
-      ) * NUMERIC '0.000001' AS list_cost
+      IF(
+        q.unit IS NOT NULL,
+        q.units * price.unit_price,
+        (
+          IF(q.plain_in = 0, 0, q.plain_in * price.input_per_million)
+          + IF(q.plain_cached = 0, 0, q.plain_cached * price.cached_input_per_million)
+          + IF(q.written_30m = 0, 0, q.written_30m * price.cache_write_per_million)
+          + IF(
+            q.written_12h = 0,
+            0,
+            q.written_12h * COALESCE(price.cache_write_12h_per_million, price.cache_write_per_million)
+          )
+          + IF(q.plain_out = 0, 0, q.plain_out * price.output_per_million)
+          + IF(q.audio_in = 0, 0, q.audio_in * price.audio_input_per_million)
+          + IF(q.cached_audio = 0, 0, q.cached_audio * price.cached_audio_input_per_million)
+          + IF(q.audio_out = 0, 0, q.audio_out * price.audio_output_per_million)
+        ) * NUMERIC '0.000001'
+      ) AS contracted_cost,
+      IF(
+        q.unit IS NOT NULL,
+        q.units * public.unit_price,
+        (
+          IF(q.plain_in = 0, 0, q.plain_in * public.input_per_million)
+          + IF(q.plain_cached = 0, 0, q.plain_cached * public.cached_input_per_million)
+          + IF(q.written_30m = 0, 0, q.written_30m * public.cache_write_per_million)
+          + IF(
+            q.written_12h = 0,
+            0,
+            q.written_12h * COALESCE(public.cache_write_12h_per_million, public.cache_write_per_million)
+          )
+          + IF(q.plain_out = 0, 0, q.plain_out * public.output_per_million)
+          + IF(q.audio_in = 0, 0, q.audio_in * public.audio_input_per_million)
+          + IF(q.cached_audio = 0, 0, q.cached_audio * public.cached_audio_input_per_million)
+          + IF(q.audio_out = 0, 0, q.audio_out * public.audio_output_per_million)
+        ) * NUMERIC '0.000001'
+      ) AS list_cost
     FROM quantities AS q
     LEFT JOIN contracted AS price
-      ON price.model = q.model AND price.service_tier = q.priced_tier
+      ON price.sku = q.sku AND price.service_tier = q.priced_tier
     LEFT JOIN listed AS public
       ON
-        public.model = q.model
+        public.sku = q.sku
         AND public.service_tier = q.priced_tier
         AND public.currency = price.currency
     LEFT JOIN known
-      ON known.model = q.model AND known.priced_tier = q.priced_tier
+      ON known.sku = q.sku AND known.priced_tier = q.priced_tier
   )
 SELECT
   usage_date,
@@ -224,6 +263,8 @@ SELECT
   audio_out AS audio_output_tokens,
   image_out AS image_output_tokens,
   input_tokens + COALESCE(output_tokens, 0) AS total_tokens,
+  units,
+  unit,
   -- Where no public rate covers the usage, the org's own is the only list there is.
   IF(unpriced_reason IS NULL, COALESCE(list_cost, contracted_cost), NULL) AS list_cost,
   IF(unpriced_reason IS NULL, contracted_cost, NULL) AS contracted_cost,

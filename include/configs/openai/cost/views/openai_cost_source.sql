@@ -24,11 +24,11 @@ SELECT
   'Usage' AS ChargeCategory,
   CAST(NULL AS STRING) AS ChargeClass,
   'Usage-Based' AS ChargeFrequency,
-  CONCAT(COALESCE(model, 'unknown model'), ' ', endpoint) AS ChargeDescription,
-  SUM(total_tokens) AS ConsumedQuantity,
-  'Tokens' AS ConsumedUnit,
-  SUM(total_tokens) AS PricingQuantity,
-  'Tokens' AS PricingUnit,
+  CONCAT(COALESCE(model, IF(unit IS NULL, 'unknown model', '')), ' ', endpoint) AS ChargeDescription,
+  SUM(COALESCE(units, total_tokens)) AS ConsumedQuantity,
+  COALESCE(CONCAT(INITCAP(unit), 's'), 'Tokens') AS ConsumedUnit,
+  SUM(COALESCE(units, total_tokens)) AS PricingQuantity,
+  COALESCE(CONCAT(INITCAP(unit), 's'), 'Tokens') AS PricingUnit,
   'AI and Machine Learning' AS ServiceCategory,
   'OpenAI API' AS ServiceName,
   'OpenAI' AS ProviderName,
@@ -36,7 +36,7 @@ SELECT
   'OpenAI' AS InvoiceIssuerName,
   'OpenAI' AS ServiceProviderName,
   'OpenAI' AS HostProviderName,
-  model AS SkuId,
+  IF(unit IS NULL, model, COALESCE(price_model_id, model)) AS SkuId,
   endpoint AS SkuMeter,
   IF(
     price_model_id IS NULL,
@@ -52,5 +52,5 @@ SELECT
 FROM `{{ project }}.{{ dataset }}.openai_cost_daily`
 GROUP BY
   usage_date, pricing_status, unpriced_reason, price_caveat, price_version, model, priced_tier,
-  service_tier, endpoint, currency, price_model_id, price_effective_from, price_is_override,
+  service_tier, endpoint, unit, currency, price_model_id, price_effective_from, price_is_override,
   project_id
