@@ -9,8 +9,10 @@ export PYTHONPATH := plugins:include
 
 RUNTIME := $(VENV)/.runtime-$(shell cksum < requirements.lock | cut -d' ' -f1)
 DEV := $(VENV)/.dev-$(shell cat requirements.lock requirements-dev.lock | cksum | cut -d' ' -f1)
+PRODUCTION_VENV := .venv-production
+PRODUCTION := $(PRODUCTION_VENV)/.production
 
-.PHONY: help setup setup-dev up demo test lint type unit test-all bench openapi schema lock format \
+.PHONY: help setup setup-dev setup-production up up-celery demo demo-celery test lint type unit test-all bench openapi schema lock format \
         lint-configs generate-admin-key audit-verify clean
 
 help: ## print this list
@@ -32,12 +34,26 @@ $(DEV): $(RUNTIME)
 	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install -q -r requirements-dev.lock
 	@rm -f $(VENV)/.dev-* && touch $@
 
+$(PRODUCTION): requirements-production.lock $(VENV)/bin/uv
+	@echo "==> making $(PRODUCTION_VENV) with what production adds"
+	@$(VENV)/bin/uv venv -q --allow-existing --python $(VENV)/bin/python $(PRODUCTION_VENV)
+	@VIRTUAL_ENV=$(PRODUCTION_VENV) $(VENV)/bin/uv pip install -q -r requirements-production.lock
+	@touch $@
+
 setup: $(RUNTIME) ## make the virtual environment (nothing to do when it is current)
 
 setup-dev: $(DEV) ## the same with the tools of the tests
 
+setup-production: $(PRODUCTION) ## a second environment with Celery, FAB and their drivers
+
 up: setup ## run the sandbox and Airflow in the foreground; Ctrl-C stops all
 	@exec $(RUN) -m stack up
+
+up-celery: setup-production ## the same as in production: PostgreSQL, Redis, two API servers, a Celery worker
+	@exec $(PRODUCTION_VENV)/bin/python -m stack up --celery
+
+demo-celery: setup-production ## the demo on that
+	@exec $(PRODUCTION_VENV)/bin/python -m stack demo --celery
 
 demo: setup ## show two organizations their daily cost, end to end, then stop everything
 	@exec $(RUN) -m stack demo
@@ -87,6 +103,8 @@ lock: $(VENV)/bin/uv ## resolve requirements*.txt again into the lock files
 	  requirements.txt -o requirements.lock
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --no-header --generate-hashes \
 	  -c requirements.lock requirements-dev.txt -o requirements-dev.lock
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --no-header --generate-hashes \
+	  -c requirements.lock requirements-production.txt -o requirements-production.lock
 
 clean: ## remove everything that runs left under var/
 	rm -rf var
