@@ -24,9 +24,11 @@ from convergence.api.routers import (
     integrations,
     keys,
     organizations,
+    pipeline_configs,
     pipelines,
     quota,
     runs,
+    scheduler,
 )
 from convergence.api.routing import check_every_route_is_guarded
 from convergence.api.services import Services
@@ -80,7 +82,9 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
         directory,
         integrations,
         pipelines,
+        pipeline_configs,
         runs,
+        scheduler,
         quota,
         costs,
     ):

@@ -31,6 +31,7 @@ TAGS = [
     {"name": "integrations", "description": "The organization's key."},
     {"name": "pipelines", "description": "The organization's key."},
     {"name": "runs", "description": "The organization's key."},
+    {"name": "scheduler", "description": "The organization's key."},
     {"name": "quota", "description": "The organization's key."},
     {"name": "costs", "description": "The organization's key."},
 ]

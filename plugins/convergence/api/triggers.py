@@ -26,7 +26,7 @@ from convergence.processors import conf
 from convergence.runs.days import due_days, first_day
 from convergence.runs.gate import Standing
 from convergence.runs.records import move, record_name
-from convergence.state import org_runs
+from convergence.state import org_runs, pipeline_configs
 from convergence.state.org_runs import OrgRun, RunStatus, org_run_id
 from convergence.tenants.audit import Actor
 
@@ -110,6 +110,7 @@ async def start(trigger: Trigger, *, services: Services, given_key: str | None) 
 
 
 async def _admit_and_hand_over(trigger: Trigger, services: Services) -> Answer:
+    await run_in_threadpool(_check_enabled, trigger, services)
     await _check_dag(trigger.pipeline.dag_id, services)
     standing = await run_in_threadpool(
         services.gate.require,
@@ -128,6 +129,15 @@ async def _admit_and_hand_over(trigger: Trigger, services: Services) -> Answer:
     )
     await hand_over(run, services=services)
     return _accepted(trigger, run, status=RunStatus.QUEUED)
+
+
+def _check_enabled(trigger: Trigger, services: Services) -> None:
+    with services.store.read() as conn:
+        config = pipeline_configs.get(conn, trigger.org_slug, trigger.pipeline.pipeline_id)
+    if config is not None and not config.enabled:
+        raise PipelineUnavailableError(
+            "The organization has switched this pipeline off.", reason="disabled"
+        )
 
 
 async def _check_dag(dag_id: str, services: Services) -> None:

@@ -11,9 +11,10 @@ from convergence.processors.batch import explain
 from convergence.processors.context import Services
 from convergence.runs.gate import Gate
 from convergence.runs.records import RunRecords
-from convergence.state import org_runs
+from convergence.state import org_runs, pipeline_configs
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
+from convergence.state.pipeline_configs import PipelineConfig
 from convergence.state.slots import Admitted, Refused, RunLimits
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,11 @@ class RunRooms:
         """The run, if it is known."""
         with self._services.store.read() as conn:
             return org_runs.get(conn, run_id)
+
+    def configs(self, pipeline_id: str) -> Mapping[str, PipelineConfig]:
+        """Each org's own configuration of the pipeline, by org."""
+        with self._services.store.read() as conn:
+            return pipeline_configs.for_pipeline(conn, pipeline_id)
 
     def of_dag_run(self, dag_id: str, dag_run_id: str) -> Sequence[OrgRun]:
         """The org runs that the Airflow run carries, by org."""

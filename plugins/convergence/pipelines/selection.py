@@ -35,6 +35,7 @@ from convergence.state.slots import Admitted, Refused, RunLimits
 if TYPE_CHECKING:
     from convergence.runs.ledger import LedgerRow
     from convergence.runs.slices import SliceKey
+    from convergence.state.pipeline_configs import PipelineConfig
 
 MAX_INDEXES = 50
 
@@ -64,6 +65,9 @@ class Admissions(Protocol):
 
     def get(self, run_id: str) -> OrgRun | None:
         """The run, if it is known."""
+
+    def configs(self, pipeline_id: str) -> Mapping[str, PipelineConfig]:
+        """Each org's own configuration of the pipeline, by org."""
 
     def admit(self, run: OrgRun, *, limits: RunLimits, now: datetime) -> Admitted | Refused:
         """Admit a run within its org's limits."""
@@ -156,9 +160,11 @@ class Selector:
         selection = self.gate.select(provider=self.provider, now=self.now)
         for org_slug, reason in selection.refused:
             log.info("%s is left out: %s", org_slug, reason.message)
-        due = self._due(selection.eligible) if asked is None else {}
+        configs = self.runs.configs(self.pipeline.pipeline_id)
+        eligible = [one for one in selection.eligible if self._is_meant(configs.get(one.org_slug))]
+        due = self._due(eligible) if asked is None else {}
         chosen: list[OrgSlice] = []
-        for standing in sorted(selection.eligible, key=lambda one: one.org_slug):
+        for standing in sorted(eligible, key=lambda one: one.org_slug):
             days = asked if asked is not None else due[standing.org_slug]
             if self.pipeline.tables and not days:
                 continue
@@ -169,6 +175,12 @@ class Selector:
                 chosen.append(admitted)
         log.info("%d of %d eligible orgs have work", len(chosen), len(selection.eligible))
         return chosen
+
+    def _is_meant(self, config: PipelineConfig | None) -> bool:
+        """Whether a run of the fleet is an org's too: switched on, and without its own schedule."""
+        if config is None:
+            return True
+        return config.enabled and not (self.scheduled and config.schedule is not None)
 
     def _standing(self, org_slug: str) -> Standing:
         selection = self.gate.select(provider=self.provider, now=self.now, org_slugs=[org_slug])

@@ -40,6 +40,11 @@ def enqueue(conn: Connection, table: str, row: Mapping[str, Any]) -> str:
     return row_id
 
 
+def json_text(values: Mapping[str, Any]) -> str | None:
+    """Values of a JSON column, which takes a text; None where there are none."""
+    return json.dumps(dict(values), default=_wire, sort_keys=True) if values else None
+
+
 def ship(store: StateStore, sink: Sink, *, limit: int = 500, lease: timedelta = LEASE) -> int:
     """Hand every waiting row to the sink, table by table, at most `limit` rows a call.
 

@@ -169,6 +169,47 @@ leases = Table(
 )
 
 
+pipeline_configs = Table(
+    "pipeline_configs",
+    metadata,
+    Column("org_slug", String(64), primary_key=True),
+    Column("pipeline_id", String(200), primary_key=True),
+    Column("dag_id", String(250), nullable=False),
+    Column("provider", String(64)),
+    Column("enabled", Boolean, nullable=False),
+    Column("schedule", String(100)),
+    Column("timezone", String(64)),
+    Column("params", JSON, nullable=False),
+    Column("next_due_at", UtcDateTime),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("updated_by", String(128), nullable=False),
+    Index("pipeline_configs_due", "next_due_at"),
+)
+
+execution_queue = Table(
+    "execution_queue",
+    metadata,
+    Column("queue_id", String(64), primary_key=True),
+    Column("org_slug", String(64), nullable=False),
+    Column("pipeline_id", String(200), nullable=False),
+    Column("dag_id", String(250), nullable=False),
+    Column("provider", String(64)),
+    Column("days", JSON, nullable=False),
+    Column("params", JSON, nullable=False),
+    Column("trigger", String(16), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("requested_by", String(128), nullable=False),
+    Column("request_id", String(128)),
+    Column("status", String(16), nullable=False),
+    Column("reason", Text),
+    Column("run_id", String(64)),
+    Column("enqueued_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Index("execution_queue_of_org", "org_slug", "enqueued_at"),
+    Index("execution_queue_waiting", "status", "enqueued_at"),
+)
+
+
 def upsert(conn: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT of the connection's dialect, for its `on_conflict_…` clauses."""
     return sqlite.insert(table) if conn.dialect.name == "sqlite" else postgresql.insert(table)

@@ -24,6 +24,7 @@ from convergence.runs.gate import Selection, Standing
 from convergence.runs.ledger import Action, LedgerRow
 from convergence.runs.slices import Finality, SliceKey
 from convergence.state.org_runs import OrgRun, RunError, RunStatus, org_run_id
+from convergence.state.pipeline_configs import PipelineConfig
 from convergence.state.slots import Admitted, Refused, RunLimits
 
 NOW = datetime(2026, 11, 21, 6, tzinfo=UTC)
@@ -112,6 +113,10 @@ def row(key: SliceKey) -> LedgerRow:
 class FakeRuns:
     known: dict[str, OrgRun] = field(default_factory=dict)
     full: set[str] = field(default_factory=set)
+    configured: dict[str, PipelineConfig] = field(default_factory=dict)
+
+    def configs(self, _pipeline_id: str) -> dict[str, PipelineConfig]:
+        return self.configured
 
     def get(self, run_id: str) -> OrgRun | None:
         return self.known.get(run_id)
@@ -182,6 +187,24 @@ def test_an_org_with_nothing_due_is_not_mapped_and_costs_no_quota() -> None:
     }
     assert selector(FakeGate(["acme"]), runs=runs, ledger=ledger).select({}) == []
     assert runs.known == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "by_schedule", "by_hand"),
+    [
+        ({"schedule": "0 4 * * *"}, ["beta"], ["acme", "beta"]),
+        ({"enabled": False}, ["beta"], ["beta"]),
+        ({"params": {"x": 1}}, ["acme", "beta"], ["acme", "beta"]),
+    ],
+)
+def test_the_common_schedule_leaves_out_who_has_its_own_or_switched_the_pipeline_off(
+    changes: dict[str, Any], by_schedule: list[str], by_hand: list[str]
+) -> None:
+    config = PipelineConfig("acme", "usage", "openai.usage", None, NOW, "key_1", **changes)
+    for scheduled, expected in ((True, by_schedule), (False, by_hand)):
+        runs = FakeRuns(configured={"acme": config})
+        batches = selector(FakeGate(["acme", "beta"]), runs=runs, scheduled=scheduled).select({})
+        assert orgs_of(batches) == expected
 
 
 def test_a_pipeline_without_day_tables_runs_for_every_eligible_org() -> None:

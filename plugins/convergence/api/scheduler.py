@@ -1,0 +1,156 @@
+"""The queue and an organization's own schedules, as its key may use them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import anyio.from_thread
+from starlette.concurrency import run_in_threadpool
+
+from convergence.api.problems import InvalidFieldsError, fault
+from convergence.api.scheduler_models import PipelineConfigRequest
+from convergence.api.services import Services
+from convergence.errors import LimitError, NotFoundError, OrchestratorUnavailableError
+from convergence.pipelines.spec import PipelineSpec
+from convergence.processors import conf
+from convergence.runs.dispatch import Dispatched, Dispatcher, next_time
+from convergence.state import pipeline_configs, queue
+from convergence.state.pipeline_configs import PipelineConfig
+from convergence.state.queue import Entry
+from convergence.tenants import audit
+from convergence.tenants.audit import Act, Actor, Result
+
+MOST_WAITING = 100
+_DAY_PARAMS = ("date", "start_date", "end_date")
+
+
+class ClientOrchestrator:
+    """Airflow as a thread of the API reaches it: through the pooled client of its event loop."""
+
+    def __init__(self, services: Services) -> None:
+        self._airflow = services.airflow
+
+    def trigger(self, dag_id: str, *, dag_run_id: str, conf: Mapping[str, Any]) -> None:
+        """Start a run, unless the one of this id exists."""
+        anyio.from_thread.run(self._trigger, dag_id, dag_run_id, conf)
+
+    async def _trigger(self, dag_id: str, dag_run_id: str, conf: Mapping[str, Any]) -> None:
+        try:
+            await self._airflow.trigger(dag_id, dag_run_id=dag_run_id, conf=conf)
+        except OrchestratorUnavailableError:
+            if await self._airflow.dag_run(dag_id, dag_run_id) is None:
+                raise
+
+
+async def process(services: Services, org_slug: str, *, now: datetime) -> Dispatched:
+    """Start what of the org's entries has a free slot.
+
+    Raises:
+        RequestInFlightError: the queue is being processed at this moment.
+    """
+    dispatcher = Dispatcher(services.store, services.gate, ClientOrchestrator(services))
+    return await run_in_threadpool(dispatcher.run, now=now, org_slug=org_slug)
+
+
+def enqueue(services: Services, entry: Entry, *, by: Actor) -> None:
+    """Put a run into the queue, with its audit entry.
+
+    Raises:
+        LimitError: too many of the org's runs wait already.
+    """
+    with services.store.begin() as conn:
+        waiting = queue.count_waiting(conn, entry.org_slug)
+        if waiting >= MOST_WAITING:
+            raise LimitError(
+                f"{waiting} runs wait already.",
+                limit="queued_runs",
+                maximum=MOST_WAITING,
+                used=waiting,
+                retry_after=60,
+            )
+        queue.add(conn, entry)
+        act = Act(entry.org_slug, by, "queue.add", entry.queue_id)
+        audit.append(conn, act, result=Result.SUCCEEDED, now=entry.enqueued_at)
+
+
+def entries(services: Services, org_slug: str, **asked: Any) -> list[Entry]:
+    """The org's entries, newest first."""
+    with services.store.read() as conn:
+        return queue.list_for_org(conn, org_slug, **asked)
+
+
+def find_pipeline(services: Services, pipeline_id: str) -> PipelineSpec:
+    """The pipeline of this id that an org can run.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    for spec in services.catalog.runnable():
+        if spec.pipeline_id == pipeline_id:
+            return spec
+    raise NotFoundError("no such pipeline", pipeline_id=pipeline_id[:100])
+
+
+def config_of(services: Services, org_slug: str, spec: PipelineSpec) -> PipelineConfig | None:
+    """The org's configuration of a pipeline, if it has one."""
+    with services.store.read() as conn:
+        return pipeline_configs.get(conn, org_slug, spec.pipeline_id)
+
+
+def configure(
+    services: Services,
+    org_slug: str,
+    spec: PipelineSpec,
+    *,
+    asked: PipelineConfigRequest,
+    by: Actor,
+    now: datetime,
+) -> PipelineConfig:
+    """Set an org's configuration of a pipeline, with its audit entry.
+
+    Raises:
+        RequestError: unknown zone, or params that the pipeline does not take.
+    """
+    _check_zone(asked.timezone)
+    params = _checked_params(spec, asked.params)
+    upcoming = None
+    if asked.enabled and asked.schedule is not None:
+        upcoming = next_time(asked.schedule, asked.timezone, after=now)
+    config = PipelineConfig(
+        org_slug=org_slug,
+        pipeline_id=spec.pipeline_id,
+        dag_id=spec.dag_id,
+        provider=services.table_id(spec.provider),
+        enabled=asked.enabled,
+        schedule=asked.schedule,
+        timezone=asked.timezone,
+        params=params,
+        next_due_at=upcoming,
+        updated_at=now,
+        updated_by=by.id,
+    )
+    with services.store.begin() as conn:
+        pipeline_configs.put(conn, config)
+        act = Act(org_slug, by, "pipeline.configure", spec.pipeline_id)
+        details = {"enabled": asked.enabled, "schedule": asked.schedule}
+        audit.append(conn, act, result=Result.SUCCEEDED, now=now, details=details)
+    return config
+
+
+def _checked_params(spec: PipelineSpec, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A schedule's days are those that are due: days by name have no place in it."""
+    if named := [name for name in _DAY_PARAMS if name in given]:
+        told = "a schedule does the days that are due"
+        raise InvalidFieldsError([fault(f"body.params.{name}", told) for name in named])
+    return conf.check(given, pipeline=spec.facts())
+
+
+def _check_zone(name: str | None) -> None:
+    try:
+        ZoneInfo(name or "UTC")
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        told = "is no IANA time zone, such as Europe/Berlin"
+        raise InvalidFieldsError([fault("body.timezone", told)]) from None

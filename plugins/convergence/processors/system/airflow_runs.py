@@ -1,0 +1,74 @@
+"""Starting and reading runs from inside a task, by the token that Airflow gave this task.
+
+It is the way of Airflow's own `TriggerDagRunOperator`, which allows one run per task: the
+message goes to the task's supervisor, and from there to the Execution API. So no worker holds a
+service account, and there is no password to leak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from convergence.errors import OrchestratorUnavailableError, PipelineUnavailableError
+
+if TYPE_CHECKING:
+    from airflow.sdk.execution_time.comms import CommsDecoder, ToSupervisor, ToTask
+
+
+class TaskOrchestrator:
+    """Airflow as the running task reaches it."""
+
+    def trigger(self, dag_id: str, *, dag_run_id: str, conf: Mapping[str, Any]) -> None:
+        """Start a run, unless the one of this id exists.
+
+        Raises:
+            PipelineUnavailableError: Airflow does not know the DAG.
+            OrchestratorUnavailableError: it can't be told whether it was taken.
+        """
+        from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+        from airflow.sdk.execution_time.comms import ErrorResponse, TriggerDagRun
+
+        message = TriggerDagRun(dag_id=dag_id, run_id=dag_run_id, conf=dict(conf))
+        try:
+            answer = _supervisor().send(message)
+        except AirflowRuntimeError as error:
+            answer = error.error
+        if not isinstance(answer, ErrorResponse):
+            return
+        if answer.error is ErrorType.DAGRUN_ALREADY_EXISTS:
+            return
+        if (answer.detail or {}).get("status_code") == 404:
+            raise PipelineUnavailableError("The pipeline is not loaded.", reason="unknown")
+        raise OrchestratorUnavailableError(
+            "Airflow did not take the run", answer=answer.error.value
+        )
+
+    def state_of(self, dag_id: str, dag_run_id: str) -> str | None:
+        """Airflow's state of a run; None when it knows no such run.
+
+        Raises:
+            OrchestratorUnavailableError: it did not say.
+        """
+        from airflow.sdk.exceptions import AirflowRuntimeError
+        from airflow.sdk.execution_time.comms import (
+            DagRunResult,
+            ErrorResponse,
+            GetDagRun,
+        )
+
+        try:
+            answer = _supervisor().send(GetDagRun(dag_id=dag_id, run_id=dag_run_id))
+        except AirflowRuntimeError as error:
+            answer = error.error
+        if isinstance(answer, DagRunResult):
+            return answer.state.value
+        if isinstance(answer, ErrorResponse) and (answer.detail or {}).get("status_code") == 404:
+            return None
+        raise OrchestratorUnavailableError("Airflow did not tell how the run stands")
+
+
+def _supervisor() -> CommsDecoder[ToTask, ToSupervisor]:
+    from airflow.sdk.execution_time import task_runner
+
+    return task_runner.SUPERVISOR_COMMS

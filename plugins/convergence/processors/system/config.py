@@ -1,0 +1,13 @@
+"""What the platform's own steps are told."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from convergence.processors.config import PlatformConfig
+
+
+class TickConfig(PlatformConfig):
+    """Starts what waits or is due, ends what nobody ended, ships records, forgets old ones."""
+
+    ps_type: ClassVar[str] = "system.tick"

@@ -1,0 +1,49 @@
+"""`system.tick`: what must happen every minute, whether or not an API process is up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from convergence.errors import RequestInFlightError
+from convergence.processors.base import PlatformProcessor
+from convergence.processors.context import PlatformContext, StepResult
+from convergence.processors.system.config import TickConfig
+
+
+class Tick(PlatformProcessor[TickConfig]):
+    """Each part is safe to repeat and to run beside an API process that does the same."""
+
+    Config = TickConfig
+
+    def run(
+        self, platform: PlatformContext, config: TickConfig, params: Mapping[str, Any]
+    ) -> StepResult:
+        """Answer with how many entries were due, started, waiting and failed, and runs closed.
+
+        Raises:
+            StateUnavailableError, WarehouseUnavailableError: the next minute tries again.
+        """
+        from convergence.processors.system.airflow_runs import TaskOrchestrator
+        from convergence.runs.dispatch import Dispatched, Dispatcher
+        from convergence.runs.gate import Gate
+        from convergence.runs.records import RunRecords
+        from convergence.state.retention import prune
+
+        del config, params  # it has none
+        store, airflow, now = platform.store, TaskOrchestrator(), platform.now()
+        dispatcher = Dispatcher(store, Gate(platform.warehouse), airflow)
+        try:
+            dispatched = dispatcher.run(now=now)
+        except RequestInFlightError:
+            # An API process is at it, and does the same.
+            dispatched = Dispatched()
+        records = RunRecords(store)
+        closed = records.close_dangling(airflow.state_of, now=now)
+        for run in closed:
+            platform.log.warning("%s was left open and is now %s", run.run_id, run.status)
+        shipped = records.ship(platform.warehouse)
+        prune(store, now=now)
+        facts = {**asdict(dispatched), "runs_closed": len(closed)}
+        return StepResult(rows_processed=shipped, facts=facts)

@@ -1,0 +1,224 @@
+"""Start what waits: due schedules join the queue, and its entries start as slots become free.
+
+The same code works in an API process and in the platform's minute task; the orchestrator is
+handed in. Starting an entry twice starts one run: its ids are made of the entry's own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from convergence.errors import ConvergenceError, RequestError, RetryableError
+from convergence.runs import records
+from convergence.runs.gate import Standing
+from convergence.runs.records import RunRecords
+from convergence.state import org_runs, outbox, pipeline_configs, queue
+from convergence.state.leases import held
+from convergence.state.org_runs import OrgRun, RunError, RunStatus, org_run_id
+from convergence.state.pipeline_configs import PipelineConfig
+from convergence.state.queue import Entry, QueueStatus
+from convergence.state.slots import Refused
+from convergence.state.store import StateStore
+
+SCHEDULE_LOG = "org_scheduled_pipeline_runs"
+LEASE = "dispatch"
+# A start that was cut short between admission and hand-over is taken up again for so long.
+_UNFINISHED = timedelta(minutes=10)
+
+log = logging.getLogger(__name__)
+
+
+class Orchestrator(Protocol):
+    """Airflow, as this room needs it."""
+
+    def trigger(self, dag_id: str, *, dag_run_id: str, conf: Mapping[str, Any]) -> None:
+        """Start a run, unless the one of this id exists.
+
+        Raises:
+            RetryableError: it can't be told whether it was taken.
+            ConvergenceError: it was refused.
+        """
+
+
+class GateKeeper(Protocol):
+    """Who may run: `runs.gate.Gate`."""
+
+    def require(self, org_slug: str, *, provider: str | None, now: datetime) -> Standing:
+        """The org's standing if it may run."""
+
+
+@dataclass(frozen=True)
+class Dispatched:
+    """What one pass did, by number of entries."""
+
+    due: int = 0
+    started: int = 0
+    waiting: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class Dispatcher:
+    """Starts entries of the queue; one process at a time does."""
+
+    store: StateStore
+    gate: GateKeeper
+    orchestrator: Orchestrator
+
+    def run(self, *, now: datetime, org_slug: str | None = None) -> Dispatched:
+        """One pass over the queue, of one org or of all.
+
+        Raises:
+            RequestInFlightError: another process is at it.
+        """
+        with held(self.store, LEASE):
+            due = self._take_due(now) if org_slug is None else 0
+            self._resume(now)
+            return self._start_waiting(now, org_slug=org_slug, due=due)
+
+    def _take_due(self, now: datetime) -> int:
+        with self.store.read() as conn:
+            configs = pipeline_configs.due(conn, now=now)
+        return sum(self._enqueue_due(config, now) for config in configs)
+
+    def _enqueue_due(self, config: PipelineConfig, now: datetime) -> bool:
+        """Queue a due run and move its schedule on, both or neither; missed times are one run."""
+        with self.store.begin() as conn:
+            upcoming = next_time(config.schedule or "", config.timezone, after=now)
+            if not pipeline_configs.advance(conn, config, next_due_at=upcoming):
+                return False
+            same = config.pipeline_id
+            idle = not queue.count_waiting(conn, config.org_slug, pipeline_id=same)
+            if idle:
+                entry = Entry(
+                    org_slug=config.org_slug,
+                    pipeline_id=config.pipeline_id,
+                    dag_id=config.dag_id,
+                    provider=config.provider,
+                    requested_by="scheduler",
+                    trigger="schedule",
+                    params=config.params,
+                    enqueued_at=now,
+                )
+                queue.add(conn, entry)
+            _log_due(conn, config, now=now, queued=idle)
+            return idle
+
+    def _resume(self, now: datetime) -> None:
+        """Hand over what was admitted by a process that died before it did."""
+        with self.store.read() as conn:
+            entries = queue.started_since(conn, now - _UNFINISHED)
+            runs = {entry.run_id: org_runs.get(conn, entry.run_id or "") for entry in entries}
+        for run in runs.values():
+            if run is not None and run.status is RunStatus.PENDING:
+                self._hand_over(run)
+
+    def _start_waiting(self, now: datetime, *, org_slug: str | None, due: int) -> Dispatched:
+        with self.store.read() as conn:
+            entries = queue.waiting(conn, org_slug=org_slug)
+        full: set[str] = set()
+        started = failed = 0
+        for entry in entries:
+            if entry.org_slug in full:
+                continue
+            outcome = self._start(entry, now)
+            started += outcome is QueueStatus.STARTED
+            failed += outcome is QueueStatus.FAILED
+            if outcome is QueueStatus.QUEUED:
+                full.add(entry.org_slug)
+        return Dispatched(due, started, len(entries) - started - failed, failed)
+
+    def _start(self, entry: Entry, now: datetime) -> QueueStatus:
+        try:
+            standing = self.gate.require(entry.org_slug, provider=entry.provider, now=now)
+        except RetryableError:
+            raise
+        except RequestError as error:
+            return self._settle(entry, QueueStatus.FAILED, now, reason=error.message)
+        run = _run_of(entry, now)
+        assert standing.limits is not None  # noqa: S101 - the gate refuses an org without limits
+        with self.store.begin() as conn:
+            outcome = records.admit(conn, run, limits=standing.limits, now=now)
+            if isinstance(outcome, Refused):
+                told = f"{outcome.use} of {outcome.maximum} {outcome.limit} are used"
+                queue.settle(conn, entry.queue_id, QueueStatus.QUEUED, now=now, reason=told)
+                return QueueStatus.QUEUED
+            queue.settle(conn, entry.queue_id, QueueStatus.STARTED, now=now, run_id=run.run_id)
+        self._hand_over(run)
+        return QueueStatus.STARTED
+
+    def _hand_over(self, run: OrgRun) -> None:
+        """Give a run to the orchestrator; what it refuses ends, the uncertain comes again."""
+        book = RunRecords(self.store)
+        try:
+            conf = {"org_run_id": run.run_id}
+            self.orchestrator.trigger(run.dag_id, dag_run_id=run.dag_run_id, conf=conf)
+        except RetryableError as error:
+            log.warning("%s is handed over by a later pass: %s", run.run_id, error.message)
+        except ConvergenceError as error:
+            reason = RunError(error.code, error.message)
+            book.not_triggered(run.run_id, now=datetime.now(UTC), error=reason)
+        else:
+            book.queued(run.run_id, now=datetime.now(UTC))
+
+    def _settle(
+        self, entry: Entry, status: QueueStatus, now: datetime, *, reason: str
+    ) -> QueueStatus:
+        with self.store.begin() as conn:
+            queue.settle(conn, entry.queue_id, status, now=now, reason=reason)
+        return status
+
+
+def next_time(schedule: str, timezone: str | None, *, after: datetime) -> datetime:
+    """The first instant after `after` at which a schedule comes, in UTC.
+
+    Args:
+        schedule: five cron fields or a preset such as `@daily`.
+        timezone: IANA name of the zone it is read in; None is UTC.
+        after: aware.
+    """
+    from croniter import croniter
+
+    local = after.astimezone(ZoneInfo(timezone or "UTC"))
+    cron = schedule.replace("@quarterly", "0 0 1 */3 *")  # the one preset that croniter lacks
+    found: datetime = croniter(cron, local).get_next(datetime)
+    return found.astimezone(UTC)
+
+
+def _run_of(entry: Entry, now: datetime) -> OrgRun:
+    return OrgRun(
+        run_id=org_run_id(entry.dag_id, entry.dag_run_id, entry.org_slug),
+        org_slug=entry.org_slug,
+        pipeline_id=entry.pipeline_id,
+        dag_id=entry.dag_id,
+        dag_run_id=entry.dag_run_id,
+        trigger=entry.trigger,
+        requested_by=entry.requested_by,
+        created_at=now,
+        status=RunStatus.PENDING,
+        days=entry.days,
+        params=entry.params,
+        request_id=entry.request_id,
+    )
+
+
+def _log_due(conn: Connection, config: PipelineConfig, *, now: datetime, queued: bool) -> None:
+    due_at = config.next_due_at or now
+    row = {
+        "org_slug": config.org_slug,
+        "scheduled_run_id": f"{config.org_slug}|{config.pipeline_id}|{due_at.isoformat()}",
+        "pipeline_id": config.pipeline_id,
+        "schedule": config.schedule,
+        "due_at": due_at,
+        "status": "QUEUED" if queued else "SKIPPED",
+        "reason": None if queued else "a run of this pipeline waits already",
+        "recorded_at": now,
+    }
+    outbox.enqueue(conn, SCHEDULE_LOG, row)

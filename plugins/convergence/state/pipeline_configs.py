@@ -1,0 +1,81 @@
+"""An org's own word on a pipeline: whether it runs, when, and with which params."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, update
+
+from convergence.state.tables import pipeline_configs as table
+from convergence.state.tables import upsert
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """One org's configuration of one pipeline.
+
+    Attributes:
+        provider: whose integration the pipeline needs, as tables name it; None for none.
+        schedule: five cron fields or a preset, read in `timezone`; None follows the pipeline's.
+        timezone: IANA name; None is UTC.
+        params: values for the pipeline's params that scheduled runs use.
+        next_due_at: when its own schedule comes next; None without one, or while not enabled.
+    """
+
+    org_slug: str
+    pipeline_id: str
+    dag_id: str
+    provider: str | None
+    updated_at: datetime
+    updated_by: str
+    enabled: bool = True
+    schedule: str | None = None
+    timezone: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    next_due_at: datetime | None = None
+
+
+def put(conn: Connection, config: PipelineConfig) -> None:
+    """Set an org's configuration of a pipeline."""
+    values = asdict(config) | {"params": dict(config.params)}
+    statement = upsert(conn, table).values(**values)
+    keys = ("org_slug", "pipeline_id")
+    changed = {name: value for name, value in values.items() if name not in keys}
+    conn.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+
+
+def get(conn: Connection, org_slug: str, pipeline_id: str) -> PipelineConfig | None:
+    """The org's configuration of the pipeline, if it has one."""
+    mine = (table.c.org_slug == org_slug) & (table.c.pipeline_id == pipeline_id)
+    row = conn.execute(select(table).where(mine)).one_or_none()
+    return _config(row) if row else None
+
+
+def for_pipeline(conn: Connection, pipeline_id: str) -> dict[str, PipelineConfig]:
+    """Every org's configuration of the pipeline, by org."""
+    rows = conn.execute(select(table).where(table.c.pipeline_id == pipeline_id))
+    return {row.org_slug: _config(row) for row in rows}
+
+
+def due(conn: Connection, *, now: datetime, limit: int = 500) -> list[PipelineConfig]:
+    """Configurations whose own schedule has come, the longest due first."""
+    query = select(table).where(table.c.enabled, table.c.next_due_at <= now)
+    rows = conn.execute(query.order_by(table.c.next_due_at).limit(limit))
+    return [_config(row) for row in rows]
+
+
+def advance(conn: Connection, config: PipelineConfig, *, next_due_at: datetime) -> bool:
+    """Move a due configuration on to its next time; False when another process did."""
+    mine = (
+        (table.c.org_slug == config.org_slug)
+        & (table.c.pipeline_id == config.pipeline_id)
+        & (table.c.next_due_at == config.next_due_at)
+    )
+    return conn.execute(update(table).where(mine).values(next_due_at=next_due_at)).rowcount == 1
+
+
+def _config(row: Row[Any]) -> PipelineConfig:
+    return PipelineConfig(**{n: getattr(row, n) for n in PipelineConfig.__dataclass_fields__})

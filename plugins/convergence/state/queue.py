@@ -1,0 +1,163 @@
+"""The execution queue: runs that wait for a slot of their org's plan, or were due by its schedule.
+
+An entry is QUEUED until its run is admitted, then STARTED; or it ends FAILED with the reason.
+Every change also goes to the warehouse, as a row of its own.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, select, update
+
+from convergence.state import outbox
+from convergence.state.org_runs import Trigger
+from convergence.state.tables import execution_queue as table
+
+QUEUE_LOG = "org_pipeline_execution_queue"
+
+
+class QueueStatus(StrEnum):
+    """Where an entry stands."""
+
+    QUEUED = "QUEUED"
+    STARTED = "STARTED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run that is to be started.
+
+    Attributes:
+        provider: whose integration it needs, as tables name it; None for none.
+        days: UTC days to do; empty for what is due when it starts.
+        reason: why it waits, or why it will not run.
+    """
+
+    org_slug: str
+    pipeline_id: str
+    dag_id: str
+    provider: str | None
+    requested_by: str
+    enqueued_at: datetime
+    trigger: Trigger = "api"
+    days: tuple[date, ...] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
+    priority: int = 0
+    request_id: str | None = None
+    status: QueueStatus = QueueStatus.QUEUED
+    reason: str | None = None
+    run_id: str | None = None
+    ended_at: datetime | None = None
+    queue_id: str = field(default_factory=lambda: f"que_{uuid.uuid4().hex[:24]}")
+
+    @property
+    def dag_run_id(self) -> str:
+        """Airflow's id of its run: the same however often it is started."""
+        return f"queue__{self.queue_id}"
+
+
+def add(conn: Connection, entry: Entry) -> None:
+    """Put an entry into the queue."""
+    days = [day.isoformat() for day in entry.days]
+    values = asdict(entry) | {"days": days, "params": dict(entry.params)}
+    conn.execute(table.insert().values(**values))
+    _log(conn, entry, now=entry.enqueued_at)
+
+
+def get(conn: Connection, queue_id: str) -> Entry | None:
+    """The entry, if it is known."""
+    row = conn.execute(select(table).where(table.c.queue_id == queue_id)).one_or_none()
+    return _entry(row) if row else None
+
+
+def waiting(conn: Connection, *, org_slug: str | None = None, limit: int = 500) -> list[Entry]:
+    """Entries that wait, the most urgent and then the oldest first."""
+    query = select(table).where(table.c.status == QueueStatus.QUEUED)
+    return _fetch(conn, _of(query, org_slug), limit=limit)
+
+
+def started_since(conn: Connection, instant: datetime) -> list[Entry]:
+    """Entries that were started after the instant."""
+    started = (table.c.status == QueueStatus.STARTED) & (table.c.ended_at >= instant)
+    return _fetch(conn, select(table).where(started), limit=1000)
+
+
+def list_for_org(
+    conn: Connection, org_slug: str, *, statuses: Sequence[QueueStatus] = (), limit: int = 100
+) -> list[Entry]:
+    """An org's entries, newest first."""
+    query = select(table).where(table.c.org_slug == org_slug)
+    if statuses:
+        query = query.where(table.c.status.in_(statuses))
+    query = query.order_by(table.c.enqueued_at.desc(), table.c.queue_id).limit(limit)
+    return [_entry(row) for row in conn.execute(query)]
+
+
+def count_waiting(conn: Connection, org_slug: str, *, pipeline_id: str | None = None) -> int:
+    """How many of the org's entries wait."""
+    query = select(func.count()).select_from(table).where(table.c.status == QueueStatus.QUEUED)
+    if pipeline_id is not None:
+        query = query.where(table.c.pipeline_id == pipeline_id)
+    return int(conn.execute(_of(query, org_slug)).scalar_one())
+
+
+def settle(
+    conn: Connection,
+    queue_id: str,
+    status: QueueStatus,
+    *,
+    now: datetime,
+    run_id: str | None = None,
+    reason: str | None = None,
+) -> bool:
+    """Move a waiting entry on; False when it no longer waits. QUEUED only notes the reason."""
+    values: dict[str, Any] = {"status": status, "reason": reason, "run_id": run_id}
+    if status is not QueueStatus.QUEUED:
+        values["ended_at"] = now
+    mine = (table.c.queue_id == queue_id) & (table.c.status == QueueStatus.QUEUED)
+    moved = conn.execute(update(table).where(mine).values(**values)).rowcount == 1
+    entry = get(conn, queue_id) if moved and status is not QueueStatus.QUEUED else None
+    if entry is not None:
+        _log(conn, entry, now=now)
+    return moved
+
+
+def _of(query: Select[Any], org_slug: str | None) -> Select[Any]:
+    return query if org_slug is None else query.where(table.c.org_slug == org_slug)
+
+
+def _fetch(conn: Connection, query: Select[Any], *, limit: int) -> list[Entry]:
+    order = (table.c.priority.desc(), table.c.enqueued_at, table.c.queue_id)
+    return [_entry(row) for row in conn.execute(query.order_by(*order).limit(limit))]
+
+
+def _entry(row: Row[Any]) -> Entry:
+    values = {name: getattr(row, name) for name in Entry.__dataclass_fields__}
+    days = tuple(date.fromisoformat(day) for day in row.days)
+    return Entry(**{**values, "days": days, "status": QueueStatus(row.status)})
+
+
+def _log(conn: Connection, entry: Entry, *, now: datetime) -> None:
+    row = {
+        "org_slug": entry.org_slug,
+        "queue_id": entry.queue_id,
+        "run_id": entry.run_id,
+        "pipeline_id": entry.pipeline_id,
+        "status": str(entry.status),
+        "priority": entry.priority,
+        "params": outbox.json_text(entry.params),
+        "requested_by": entry.requested_by,
+        "reason": entry.reason,
+        "enqueued_at": entry.enqueued_at,
+        "claimed_at": entry.ended_at,
+        "recorded_at": now,
+    }
+    outbox.enqueue(conn, QUEUE_LOG, row)

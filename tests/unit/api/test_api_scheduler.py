@@ -1,0 +1,164 @@
+"""The queue and an org's own schedules, over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from convergence.state import outbox
+from convergence.state.slots import RunLimits
+from unit.api.world import ACME, GLOBEX, USAGE_COST, EdgeServices, World
+
+CONFIG = f"/pipelines/config/{ACME}/openai-usage-cost"
+RUN = f"/pipelines/run/{ACME}/openai/cost/usage_cost"
+
+
+def queue_one(client: TestClient, world: World, day: str, **more: Any) -> Any:
+    body = {"pipeline": "openai/cost/usage_cost", "date": day, **more}
+    return client.post("/scheduler/trigger", json=body, headers=world.headers["acme"])
+
+
+@pytest.fixture
+def narrow(world: World) -> None:
+    """A plan with one run at once."""
+    world.standing(ACME, limits=RunLimits(50, 500, 1))
+
+
+def test_with_a_free_slot_it_starts_at_once(client: TestClient, world: World) -> None:
+    answer = queue_one(client, world, "2025-11-25")
+    assert answer.status_code == 202, answer.text
+    body = answer.json()
+    assert (body["status"], body["days"]) == ("STARTED", ["2025-11-25"])
+    [run] = world.airflow.triggered(USAGE_COST)
+    assert run["conf"] == {"org_run_id": body["run_id"]}
+    detail = client.get(f"/pipelines/runs/{ACME}/{body['run_id']}", headers=world.headers["acme"])
+    assert detail.json()["status"] == "QUEUED"
+
+
+@pytest.mark.usefixtures("narrow")
+def test_without_one_it_waits_and_starts_once_there_is(client: TestClient, world: World) -> None:
+    first = queue_one(client, world, "2025-11-25").json()
+    second = queue_one(client, world, "2025-11-26").json()
+    assert (second["status"], second["reason"]) == ("QUEUED", "1 of 1 concurrent_runs are used")
+    key = world.headers["acme"]
+    none = client.post("/scheduler/queue/process", headers=key).json()
+    assert (none["started"], none["waiting"]) == (0, 1)
+    assert [one["queue_id"] for one in none["entries"]] == [second["queue_id"]]
+
+    client.post(f"/pipelines/runs/{ACME}/{first['run_id']}/cancel", headers=key)
+    done = client.post("/scheduler/queue/process", headers=key).json()
+    assert (done["started"], done["waiting"], done["entries"]) == (1, 0, [])
+    listed = client.get("/scheduler/queue", headers=key).json()["entries"]
+    assert [one["status"] for one in listed] == ["STARTED", "STARTED"]
+    waiting = client.get("/scheduler/queue", params={"status": "QUEUED"}, headers=key)
+    assert waiting.json() == {"entries": []}
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_neighbour_sees_and_starts_nothing_of_it(client: TestClient, world: World) -> None:
+    queue_one(client, world, "2025-11-25")
+    queue_one(client, world, "2025-11-26")
+    key = world.headers["globex"]
+    assert client.get("/scheduler/queue", headers=key).json() == {"entries": []}
+    done = client.post("/scheduler/queue/process", headers=key).json()
+    assert done == {"started": 0, "waiting": 0, "failed": 0, "entries": []}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"pipeline": "openai/cost/usage_cost", "date": "soon"},
+        {"pipeline": "openai/cost/usage_cost", "date": "2099-01-01"},
+        {"pipeline": "openai/cost/usage_cost", "params": {"nonsense": 1}},
+        {"pipeline": "openai/cost/usage_cost", "priority": 11},
+        {"pipeline": "openai/cost/usage_cost", "org_slug": GLOBEX},
+        {},
+    ],
+)
+def test_what_makes_no_sense_is_not_queued(
+    client: TestClient, world: World, body: dict[str, Any]
+) -> None:
+    answer = client.post("/scheduler/trigger", json=body, headers=world.headers["acme"])
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid"), answer.text
+    assert client.get("/scheduler/queue", headers=world.headers["acme"]).json()["entries"] == []
+
+
+def test_an_unknown_pipeline_and_a_suspended_org_are_refused(
+    client: TestClient, world: World
+) -> None:
+    body = {"pipeline": "no/such/pipeline"}
+    answer = client.post("/scheduler/trigger", json=body, headers=world.headers["acme"])
+    assert answer.status_code == 404
+    world.standing(ACME, subscription_status="SUSPENDED")
+    assert queue_one(client, world, "2025-11-25").json()["code"] == "subscription_inactive"
+
+
+def test_a_replayed_request_queues_once(client: TestClient, world: World) -> None:
+    body = {"pipeline": "openai/cost/usage_cost", "date": "2025-11-25"}
+    headers = {**world.headers["acme"], "Idempotency-Key": "queue-1"}
+    first = client.post("/scheduler/trigger", json=body, headers=headers)
+    again = client.post("/scheduler/trigger", json=body, headers=headers)
+    assert again.json() == first.json()
+    assert len(world.airflow.triggered(USAGE_COST)) == 1
+
+
+# --- configuration ----------------------------------------------------------------------------
+
+
+def test_a_pipeline_is_as_its_file_says_until_it_is_configured(
+    client: TestClient, world: World, services: EdgeServices
+) -> None:
+    key = world.headers["acme"]
+    before = client.get(CONFIG, headers=key).json()
+    assert (before["enabled"], before["schedule"], before["updated_at"]) == (True, None, None)
+    assert before["common_schedule"]
+    asked = {"schedule": "30 4 * * *", "timezone": "Europe/Berlin"}
+    put = client.put(CONFIG, json=asked, headers=key)
+    assert put.status_code == 200, put.text
+    assert client.get(CONFIG, headers=key).json() == put.json()
+    assert put.json()["next_due_at"][11:16] in {"02:30", "03:30"}
+    assert put.json()["updated_by"] == f"key_of_{ACME}"
+    other = f"/pipelines/config/{GLOBEX}/openai-usage-cost"
+    assert client.get(other, headers=world.headers["globex"]).json()["schedule"] is None
+    with services.store.read() as conn:
+        [told] = outbox.rows_waiting(conn, "org_audit_logs")
+    assert (told["action"], told["target"]) == ("pipeline.configure", "openai-usage-cost")
+
+
+def test_a_pipeline_that_is_switched_off_does_not_run(client: TestClient, world: World) -> None:
+    key = world.headers["acme"]
+    client.put(CONFIG, json={"enabled": False, "schedule": "@daily"}, headers=key)
+    answer = client.post(RUN, json={"date": "2025-11-25"}, headers=key)
+    assert (answer.status_code, answer.json()["reason"]) == (409, "disabled")
+    assert client.get(CONFIG, headers=key).json()["next_due_at"] is None
+    client.put(CONFIG, json={}, headers=key)
+    assert client.post(RUN, json={"date": "2025-11-25"}, headers=key).status_code == 202
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"schedule": "every day"},
+        {"schedule": "61 * * * *"},
+        {"timezone": "Mars/Olympus"},
+        {"timezone": "../../etc/passwd"},
+        {"enabled": "yes"},
+        {"params": {"nonsense": 1}},
+        {"params": {"start_date": "2025-11-01"}},
+        {"more": 1},
+    ],
+)
+def test_a_configuration_that_makes_no_sense_changes_nothing(
+    client: TestClient, world: World, body: dict[str, Any]
+) -> None:
+    answer = client.put(CONFIG, json=body, headers=world.headers["acme"])
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid"), answer.text
+    assert client.get(CONFIG, headers=world.headers["acme"]).json()["updated_at"] is None
+
+
+def test_an_unknown_pipeline_has_no_configuration(client: TestClient, world: World) -> None:
+    for pipeline in ("no-such", "platform-tick", "openai/cost", "%2e%2e"):
+        path = f"/pipelines/config/{ACME}/{pipeline}"
+        assert client.get(path, headers=world.headers["acme"]).status_code == 404

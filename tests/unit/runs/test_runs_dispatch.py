@@ -1,0 +1,249 @@
+"""The queue and own schedules: started once, in order, within limits, whatever dies in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convergence.errors import (
+    OrchestratorUnavailableError,
+    PipelineUnavailableError,
+    RequestInFlightError,
+    SubscriptionInactiveError,
+)
+from convergence.runs.dispatch import LEASE, Dispatched, Dispatcher, next_time
+from convergence.runs.gate import Standing
+from convergence.runs.records import RunRecords
+from convergence.state import org_runs, outbox, pipeline_configs, queue
+from convergence.state.leases import held
+from convergence.state.org_runs import OrgRun, RunStatus
+from convergence.state.pipeline_configs import PipelineConfig
+from convergence.state.queue import Entry, QueueStatus
+from convergence.state.slots import RunLimits
+from convergence.state.store import StateStore
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+ACME, GLOBEX = "acme_corp", "globex_inc"
+DAG = "openai.cost.usage_cost"
+LIMITS = RunLimits(runs_per_day=50, runs_per_month=500, concurrent_runs=2)
+
+
+@dataclass
+class FakeGate:
+    suspended: set[str] = field(default_factory=set)
+
+    def require(self, org_slug: str, *, provider: str | None, now: datetime) -> Standing:
+        if org_slug in self.suspended:
+            raise SubscriptionInactiveError("The subscription is SUSPENDED")
+        return Standing(org_slug=org_slug, org_status="ACTIVE", limits=LIMITS)
+
+
+@dataclass
+class FakeAirflow:
+    runs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    error: BaseException | None = None
+    asked: int = 0
+
+    def trigger(self, dag_id: str, *, dag_run_id: str, conf: Mapping[str, Any]) -> None:
+        assert dag_id == DAG
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        self.runs.setdefault(dag_run_id, conf)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[StateStore]:
+    store = StateStore.connect(f"sqlite:///{tmp_path / 'state.db'}")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def airflow() -> FakeAirflow:
+    return FakeAirflow()
+
+
+@pytest.fixture
+def dispatcher(store: StateStore, airflow: FakeAirflow) -> Dispatcher:
+    return Dispatcher(store, FakeGate(), airflow)
+
+
+def add(store: StateStore, org: str = ACME, *, minute: int = 0, **changes: Any) -> Entry:
+    at = NOW - timedelta(hours=1) + timedelta(minutes=minute)
+    given: dict[str, Any] = {"provider": "OPENAI", "requested_by": "key_1", "enqueued_at": at}
+    entry = Entry(org, "openai-usage-cost", DAG, **{**given, **changes})
+    with store.begin() as conn:
+        queue.add(conn, entry)
+    return entry
+
+
+def entry_of(store: StateStore, entry: Entry) -> Entry:
+    with store.read() as conn:
+        found = queue.get(conn, entry.queue_id)
+    assert found is not None
+    return found
+
+
+def run_of(store: StateStore, entry: Entry) -> OrgRun:
+    with store.read() as conn:
+        run = org_runs.get(conn, entry_of(store, entry).run_id or "")
+    assert run is not None
+    return run
+
+
+def test_an_entry_becomes_the_run_that_was_asked_for(
+    store: StateStore, dispatcher: Dispatcher, airflow: FakeAirflow
+) -> None:
+    entry = add(store, days=(date(2026, 11, 1),), params={"x": 1}, request_id="req_1")
+    assert dispatcher.run(now=NOW) == Dispatched(started=1)
+    run = run_of(store, entry)
+    assert (run.status, run.days, run.params) == (RunStatus.QUEUED, entry.days, {"x": 1})
+    assert (run.requested_by, run.request_id) == ("key_1", "req_1")
+    assert airflow.runs == {f"queue__{entry.queue_id}": {"org_run_id": run.run_id}}
+    assert dispatcher.run(now=NOW) == Dispatched()
+    assert airflow.asked == 1
+
+
+def test_what_the_plan_has_no_room_for_waits_and_starts_when_there_is(
+    store: StateStore, dispatcher: Dispatcher
+) -> None:
+    entries = [add(store, minute=minute) for minute in range(3)]
+    urgent = add(store, minute=9, priority=5)
+    other = add(store, GLOBEX, minute=10)
+    assert dispatcher.run(now=NOW) == Dispatched(started=3, waiting=2)
+    status = [entry_of(store, entry).status for entry in (urgent, *entries, other)]
+    assert status == ["STARTED", "STARTED", "QUEUED", "QUEUED", "STARTED"]
+    assert entry_of(store, entries[1]).reason == "2 of 2 concurrent_runs are used"
+
+    RunRecords(store).finish_run(run_of(store, urgent).run_id, RunStatus.CANCELLED, now=NOW)
+    assert dispatcher.run(now=NOW) == Dispatched(started=1, waiting=1)
+    assert entry_of(store, entries[1]).status == "STARTED"
+    assert entry_of(store, entries[1]).reason is None
+
+
+def test_one_orgs_pass_leaves_the_others_alone(store: StateStore, dispatcher: Dispatcher) -> None:
+    mine, other = add(store), add(store, GLOBEX)
+    assert dispatcher.run(now=NOW, org_slug=ACME) == Dispatched(started=1)
+    assert entry_of(store, mine).status == "STARTED"
+    assert entry_of(store, other).status == "QUEUED"
+
+
+def test_who_may_not_run_any_more_is_told_why(store: StateStore, airflow: FakeAirflow) -> None:
+    entry = add(store)
+    gate = FakeGate(suspended={ACME})
+    assert Dispatcher(store, gate, airflow).run(now=NOW) == Dispatched(failed=1)
+    assert entry_of(store, entry).reason == "The subscription is SUSPENDED"
+    assert not airflow.asked
+
+
+def test_a_run_that_airflow_refuses_ends_and_gives_its_slot_back(
+    store: StateStore, dispatcher: Dispatcher, airflow: FakeAirflow
+) -> None:
+    entry = add(store)
+    airflow.error = PipelineUnavailableError("The pipeline is not loaded.", reason="unknown")
+    dispatcher.run(now=NOW)
+    run = run_of(store, entry)
+    assert run.status is RunStatus.FAILED
+    with store.read() as conn:
+        assert org_runs.count_since(conn, ACME, NOW - timedelta(hours=2)) == 0
+
+
+@pytest.mark.parametrize("error", [OrchestratorUnavailableError("down"), KeyboardInterrupt()])
+def test_a_start_that_was_cut_short_is_taken_up_again_as_the_same_run(
+    store: StateStore, dispatcher: Dispatcher, airflow: FakeAirflow, error: BaseException
+) -> None:
+    entry = add(store)
+    airflow.error = error
+    with suppress(KeyboardInterrupt):
+        dispatcher.run(now=NOW)
+    assert run_of(store, entry).status is RunStatus.PENDING
+    airflow.error = None
+    dispatcher.run(now=NOW + timedelta(minutes=1))
+    assert run_of(store, entry).status is RunStatus.QUEUED
+    assert list(airflow.runs) == [f"queue__{entry.queue_id}"]
+
+
+def test_two_processes_are_never_at_it_together(store: StateStore, dispatcher: Dispatcher) -> None:
+    add(store)
+    with held(store, LEASE), pytest.raises(RequestInFlightError):
+        dispatcher.run(now=NOW)
+    assert dispatcher.run(now=NOW).started == 1
+
+
+# --- own schedules ----------------------------------------------------------------------------
+
+
+def configure(store: StateStore, *, due_at: datetime | None, **changes: Any) -> None:
+    told: dict[str, Any] = {"schedule": "30 4 * * *", "params": {"x": 2}, **changes}
+    config = PipelineConfig(
+        ACME, "openai-usage-cost", DAG, "OPENAI", NOW, "key_1", next_due_at=due_at, **told
+    )
+    with store.begin() as conn:
+        pipeline_configs.put(conn, config)
+
+
+def test_a_due_schedule_runs_once_however_often_it_was_missed(
+    store: StateStore, dispatcher: Dispatcher
+) -> None:
+    configure(store, due_at=NOW - timedelta(days=3))
+    assert dispatcher.run(now=NOW) == Dispatched(due=1, started=1)
+    assert dispatcher.run(now=NOW + timedelta(minutes=1)) == Dispatched()
+    with store.read() as conn:
+        [run] = org_runs.list_for_org(conn, ACME, limit=9)
+        config = pipeline_configs.get(conn, ACME, "openai-usage-cost")
+        logged = outbox.rows_waiting(conn, "org_scheduled_pipeline_runs")
+    assert (run.trigger, run.requested_by, run.params) == ("schedule", "scheduler", {"x": 2})
+    assert run.days == ()
+    assert config is not None
+    assert config.next_due_at == datetime(2026, 11, 22, 4, 30, tzinfo=UTC)
+    assert [row["status"] for row in logged] == ["QUEUED"]
+
+
+def test_what_is_not_due_or_switched_off_does_not_run(
+    store: StateStore, dispatcher: Dispatcher
+) -> None:
+    configure(store, due_at=NOW + timedelta(seconds=1))
+    assert dispatcher.run(now=NOW) == Dispatched()
+    configure(store, due_at=NOW, enabled=False)
+    assert dispatcher.run(now=NOW) == Dispatched()
+
+
+def test_a_due_time_is_skipped_while_a_run_of_the_pipeline_waits(
+    store: StateStore, dispatcher: Dispatcher
+) -> None:
+    for minute in range(3):
+        add(store, minute=minute)
+    configure(store, due_at=NOW)
+    assert dispatcher.run(now=NOW) == Dispatched(started=2, waiting=1)
+    with store.read() as conn:
+        logged = outbox.rows_waiting(conn, "org_scheduled_pipeline_runs")
+    assert [row["status"] for row in logged] == ["SKIPPED"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "zone", "expected"),
+    [
+        ("30 4 * * *", None, "2026-11-22T04:30:00+00:00"),
+        ("30 4 * * *", "Europe/Berlin", "2026-11-22T03:30:00+00:00"),
+        ("@quarterly", None, "2027-01-01T00:00:00+00:00"),
+        ("@hourly", "Asia/Kolkata", "2026-11-21T12:30:00+00:00"),
+    ],
+)
+def test_a_schedule_is_read_in_its_own_zone(schedule: str, zone: str | None, expected: str) -> None:
+    assert next_time(schedule, zone, after=NOW).isoformat() == expected
+
+
+def test_entries_are_logged_for_the_warehouse(store: StateStore, dispatcher: Dispatcher) -> None:
+    add(store)
+    dispatcher.run(now=NOW)
+    with store.read() as conn:
+        rows = outbox.rows_waiting(conn, "org_pipeline_execution_queue")
+    assert [row["status"] for row in rows] == [QueueStatus.QUEUED, QueueStatus.STARTED]
+    assert rows[1]["run_id"].startswith("run_")
