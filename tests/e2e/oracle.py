@@ -17,8 +17,29 @@ from genai_prices import Usage, calc_price
 from genai_prices.types import TieredPrices
 
 GROUPS = ("project_id", "user_id", "api_key_id", "model", "batch", "service_tier", "api_source")
-EMBEDDING_GROUPS = GROUPS[:4]
 NANO = Decimal("0.000000001")
+COUNTED: dict[str, tuple[str | None, str, str]] = {
+    "web_search_calls": ("web_search", "num_requests", "0.01"),
+    "file_search_calls": ("file_search", "num_requests", "0.0025"),
+    "code_interpreter_sessions": ("code_interpreter", "num_sessions", "0.03"),
+    "audio_speeches": (None, "characters", "0.000015"),
+    "audio_transcriptions": (None, "seconds", "0.0001"),
+    "moderations": (None, "input_tokens", "0"),
+}
+"""Endpoint → the tool, or None where a model is named; what is counted; USD for one.
+
+From https://developers.openai.com/api/docs/pricing, read in October 2026.
+"""
+ENDPOINTS = {
+    "completions": GROUPS,
+    "embeddings": GROUPS[:4],
+    "moderations": GROUPS[:4],
+    "audio_speeches": GROUPS[:4],
+    "audio_transcriptions": GROUPS[:4],
+    "code_interpreter_sessions": GROUPS[:1],
+    "file_search_calls": GROUPS[:3],
+    "web_search_calls": GROUPS[:4],
+}
 
 
 @dataclass(frozen=True)
@@ -32,8 +53,9 @@ class Rates:
 
 
 def fetch_usage(base_url: str, key: str, first: date, last: date) -> Iterator[dict[str, Any]]:
-    """Every usage row of a range of UTC days, tagged with its `day`."""
-    for endpoint, groups in (("completions", GROUPS), ("embeddings", EMBEDDING_GROUPS)):
+    """Every usage row of a range of UTC days, tagged with its `day`, `endpoint` and `model`."""
+    for endpoint, groups in ENDPOINTS.items():
+        tool = COUNTED.get(endpoint, (None,))[0]
         query: dict[str, Any] = {
             "start_time": _seconds(first),
             "end_time": _seconds(last + timedelta(days=1)),
@@ -53,7 +75,9 @@ def fetch_usage(base_url: str, key: str, first: date, last: date) -> Iterator[di
             page = answer.json()
             for bucket in page["data"]:
                 day = datetime.fromtimestamp(bucket["start_time"], UTC).date()
-                yield from ({**row, "day": day} for row in bucket["results"])
+                for row in bucket["results"]:
+                    told = {**row, "day": day, "endpoint": endpoint}
+                    yield told | ({"model": tool} if tool else {})
             if not page["has_more"]:
                 break
             query["page"] = page["next_page"]
@@ -65,6 +89,9 @@ def price(row: dict[str, Any]) -> Decimal:
     Raises:
         LookupError: genai-prices does not know the model.
     """
+    if row["endpoint"] in COUNTED:
+        _, counted, rate = COUNTED[row["endpoint"]]
+        return (Decimal(rate) * int(row[counted])).quantize(NANO, ROUND_HALF_UP)
     rates = _rates(row)
     cached = row.get("input_cached_tokens") or 0
     written = row.get("input_cache_write_tokens") or 0

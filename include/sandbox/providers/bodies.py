@@ -100,12 +100,19 @@ def _shifted_window(page: _Page, fault: Fault) -> None:
 
 
 def _type_drift(page: _Page, _fault: Fault) -> None:
-    """An integer of every row has become an object."""
+    """An integer of every row, nested ones included, has become an object."""
     for row in page.rows():
-        for key, value in row.items():
-            if isinstance(value, int) and not isinstance(value, bool):
-                row[key] = {"value": value}
-                break
+        _drift(row)
+
+
+def _drift(row: dict[str, Any]) -> bool:
+    for key, value in row.items():
+        if isinstance(value, int) and not isinstance(value, bool):
+            row[key] = {"value": value}
+            return True
+        if isinstance(value, dict) and _drift(value):
+            return True
+    return False
 
 
 def _new_field(page: _Page, _fault: Fault) -> None:

@@ -9,7 +9,7 @@ SELECT
   CAST(NULL AS STRING) AS x_UnpricedReason,
   CAST(NULL AS STRING) AS x_PriceCaveat,
   CAST(NULL AS STRING) AS x_PriceVersion,
-  model AS x_Model,
+  COALESCE(model, cost_type) AS x_Model,
   service_tier AS x_ServiceTier,
   -- Each class of tokens names the same requests.
   CAST(NULL AS INT64) AS x_Requests,

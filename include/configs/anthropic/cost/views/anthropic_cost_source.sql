@@ -9,7 +9,8 @@ SELECT
   unpriced_reason AS x_UnpricedReason,
   price_caveat AS x_PriceCaveat,
   price_version AS x_PriceVersion,
-  model AS x_Model,
+  -- A tool's calls are told beside the model's tokens, not among them.
+  IF(cost_type = 'tokens', model, cost_type) AS x_Model,
   COALESCE(priced_tier, service_tier) AS x_ServiceTier,
   SUM(requests) AS x_Requests,
   SUM(billed_cost) AS BilledCost,

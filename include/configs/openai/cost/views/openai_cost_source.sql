@@ -9,7 +9,11 @@ SELECT
   unpriced_reason AS x_UnpricedReason,
   price_caveat AS x_PriceCaveat,
   price_version AS x_PriceVersion,
-  model AS x_Model,
+  -- A tool's calls are told beside the model's tokens, not among them.
+  CASE
+    WHEN unit IN ('call', 'session') THEN COALESCE(price_model_id, endpoint)
+    ELSE COALESCE(model, IF(endpoint = 'vector_stores', endpoint, NULL))
+  END AS x_Model,
   COALESCE(priced_tier, service_tier) AS x_ServiceTier,
   SUM(num_model_requests) AS x_Requests,
   SUM(billed_cost) AS BilledCost,
