@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from convergence.settings import Settings
-from stack.settings import StackSettings
+from stack.settings import CeleryStackSettings, StackSettings
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 README = (REPOSITORY / "README.md").read_text()
@@ -38,7 +38,8 @@ def test_every_make_target_has_a_line_of_help() -> None:
 
 def test_every_variable_that_the_readme_names_is_read_somewhere() -> None:
     named = set(re.findall(r"`([A-Z][A-Z_]{3,})`", README))
-    known = _variables(Settings) | _variables(StackSettings) | {"CONFORMANCE_BIGQUERY_PROJECT"}
+    known = _variables(Settings) | _variables(StackSettings) | _variables(CeleryStackSettings)
+    known |= {"CONFORMANCE_BIGQUERY_PROJECT", "SECRETS_DIR"}
     assert named - known == set()
 
 
