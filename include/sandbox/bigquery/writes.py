@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from sandbox.bigquery import partitions, tables
 from sandbox.bigquery.catalog import Session
-from sandbox.bigquery.errors import BigQueryError, invalid, not_found
+from sandbox.bigquery.errors import BigQueryError, invalid, not_found, not_implemented
 from sandbox.bigquery.evolution import widened_schema
 from sandbox.bigquery.fields import Field, Schema
 from sandbox.bigquery.model import RangePartitioning, TableMeta, TimePartitioning
@@ -19,7 +19,7 @@ from sandbox.bigquery.partitions import INGESTION_COLUMN, Destination
 from sandbox.bigquery.sql.types import of_field, quote, text
 from sandbox.bigquery.storage import Storage, scalar
 
-WRITE_DISPOSITIONS = ("WRITE_TRUNCATE", "WRITE_APPEND", "WRITE_EMPTY", "WRITE_TRUNCATE_DATA")
+WRITE_DISPOSITIONS = ("WRITE_TRUNCATE", "WRITE_APPEND", "WRITE_EMPTY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,9 @@ class WriteOptions:
 
     def checked(self) -> WriteOptions:
         """Itself, its dispositions known to BigQuery."""
-        if self.write not in WRITE_DISPOSITIONS or self.write == "WRITE_TRUNCATE_DATA":
+        if self.write == "WRITE_TRUNCATE_DATA":
+            raise not_implemented("writeDisposition WRITE_TRUNCATE_DATA")
+        if self.write not in WRITE_DISPOSITIONS:
             raise invalid(f"Invalid value for writeDisposition: {self.write} is not a valid value")
         if self.create not in {"CREATE_IF_NEEDED", "CREATE_NEVER"}:
             raise invalid(
@@ -158,19 +160,11 @@ def _is_empty(session: Session, meta: TableMeta, partition: str | None) -> bool:
 def _overwritten(
     session: Session, meta: TableMeta, staged: Staged, options: WriteOptions, *, storage: Storage
 ) -> TableMeta:
-    """The table with the rows' schema instead of its own, as WRITE_TRUNCATE does."""
-    schema = staged.schema
-    if [(f.name, of_field(f)) for f in meta.schema.fields] == [
-        (f.name, of_field(f)) for f in schema.fields
-    ]:
-        # The same columns: their descriptions stay unless the job brings others.
-        schema = Schema(
-            tuple(
-                replace(new, description=new.description or old.description)
-                for old, new in zip(meta.schema.fields, schema.fields, strict=True)
-            )
-        )
-    made = replace(meta, schema=schema, clustering=options.clustering or meta.clustering)
+    """The table with the rows' schema instead of its own, as WRITE_TRUNCATE does.
+
+    A query's schema has no descriptions and no REQUIRED, so the table loses its own.
+    """
+    made = replace(meta, schema=staged.schema, clustering=options.clustering or meta.clustering)
     tables.check_table(made)
     if made == meta:
         return meta

@@ -62,7 +62,7 @@ def test_eight_clients_lose_no_write() -> None:
             f"INSERT INTO d.daily VALUES ('2025-11-02', {who}, {turn})", project="p"),
         lambda who, turn: engine.insert_all(TableRef("p", "d", "daily"), [
             {"insertId": f"{who}-{turn}", "json": {"day": "2025-11-03", "n": who, "part": turn}}]),
-        lambda who, turn: engine.query(
+        lambda who, _turn: engine.query(
             f"MERGE d.daily t USING (SELECT {who} AS n) s ON t.n = s.n AND t.day = '2025-11-04'"
             " WHEN MATCHED THEN UPDATE SET part = t.part + 1"
             " WHEN NOT MATCHED THEN INSERT (day, n, part) VALUES ('2025-11-04', s.n, 1)",

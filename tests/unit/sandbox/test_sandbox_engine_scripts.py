@@ -129,7 +129,7 @@ def test_temporary_tables_end_with_their_script(engine: Engine) -> None:
              SELECT SUM(b) FROM s;"""
     assert ask(engine, sql) == [("8",)]
     assert stored(engine) == ["1", "2"]
-    with pytest.raises(BigQueryError, match="Not found: Table p:d.s"):
+    with pytest.raises(BigQueryError, match=r"Not found: Table p:d\.s"):
         ask(engine, "SELECT * FROM s")
 
 

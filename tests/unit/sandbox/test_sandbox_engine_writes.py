@@ -79,8 +79,8 @@ def test_a_partition_is_replaced_and_no_other(engine: Engine) -> None:
 
 def test_a_row_of_another_day_fails_the_whole_partition(engine: Engine) -> None:
     load(engine, "daily", [day("2025-11-01", 1)])
+    rows = [day("2025-11-01", 8), day("2025-11-02", 9)]
     with pytest.raises(BigQueryError, match="rather than destination partition") as raised:
-        rows = [day("2025-11-01", 8), day("2025-11-02", 9)]
         load(engine, "daily$20251101", rows, "WRITE_TRUNCATE")
     assert raised.value.status == 400
     assert costs(engine) == [("2025-11-01", "1")]
@@ -337,3 +337,15 @@ def test_limits_of_parameterized_types(engine: Engine) -> None:
             ask(engine, f"INSERT INTO small VALUES {bad}")
     with pytest.raises(BigQueryError, match="maximum length 3"):
         load(engine, "small", [{"s": "abcd"}])
+
+
+def test_a_query_that_overwrites_a_table_brings_its_own_schema(engine: Engine) -> None:
+    ask(engine, "CREATE TABLE x (a INT64 NOT NULL OPTIONS (description = 'kept?'))")
+    engine.query("SELECT 1 AS a", project="p", destination=ref("x"),
+                 write_disposition="WRITE_TRUNCATE")  # fmt: skip
+    field = engine.get_table(ref("x")).schema.fields[0]
+    assert (field.mode, field.description) == ("NULLABLE", None)
+    ask(engine, "CREATE OR REPLACE TABLE x (a INT64 NOT NULL)")
+    with pytest.raises(BigQueryError, match="changed mode from REQUIRED to NULLABLE"):
+        engine.query("SELECT 1 AS a", project="p", destination=ref("x"),
+                     write_disposition="WRITE_APPEND")  # fmt: skip

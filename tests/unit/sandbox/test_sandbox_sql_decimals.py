@@ -55,7 +55,7 @@ def rounded(value: Decimal, scale: int) -> Decimal:
 def agrees(engine: Engine, sql: str, expected: Decimal, limit: Decimal, **values: object) -> None:
     """The expression equals `expected`, or overflows exactly when that is beyond the limit."""
     if expected.copy_abs() > limit:
-        with pytest.raises(BigQueryError, match="(?i)overflow|Invalid") as raised:
+        with pytest.raises(BigQueryError, match=r"(?i)overflow|Invalid") as raised:
             ask(engine, sql, **values)  # type: ignore[arg-type]  # name: (type, value) pairs
         assert raised.value.status == 400
         return

@@ -125,6 +125,8 @@ NUMBERS = {
     "7 / 2": "3.5",
     "SAFE_DIVIDE(1, 0)": None,
     "IEEE_DIVIDE(1, 0)": "Infinity",
+    "CAST('inf' AS FLOAT64) + 1": "Infinity",
+    "1.5 * 2 - 0.5 / 4": "2.875",
     "SAFE_ADD(9223372036854775807, 1)": None,
     "GREATEST(1, 2.5)": "2.5",
     "GREATEST(1, NULL)": None,
@@ -174,6 +176,8 @@ def test_a_function_gives_its_documented_value(engine: Engine, expression: str) 
 REFUSED = {
     "1 / 0": "division by zero",
     "9223372036854775807 + 1": "int64 overflow",
+    "1e200 * 1e200": "double overflow",
+    "(SELECT x * x + 1 FROM UNNEST([1e200]) AS x)": "double overflow",
     "CAST('x' AS INT64)": "Bad int64 value: x",
     "PARSE_DATE('%Y', 'x')": "Failed to parse",
     "[1][OFFSET(1)]": "Array index 1 is out of bounds",

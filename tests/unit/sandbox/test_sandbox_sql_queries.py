@@ -175,7 +175,8 @@ def test_a_filter_reaches_through_views_and_subqueries(engine: Engine) -> None:
 
 
 def test_set_operations_join_types_and_refuse_others(engine: Engine) -> None:
-    assert ask(engine, "SELECT 1 AS x UNION ALL SELECT 2.5 ORDER BY x DESC") == [("2.5",), ("1.0",)]
+    mixed = "SELECT 1 AS x UNION ALL SELECT 2.5 ORDER BY x DESC"
+    assert ask(engine, mixed) == [("2.5",), ("1.0",)]
     assert ask(engine, "SELECT 1 INTERSECT DISTINCT SELECT 1") == [("1",)]
     assert "incompatible types: INT64, STRING" in refused(engine, "SELECT 1 UNION ALL SELECT 'a'")
     assert "mismatched column count" in refused(engine, "SELECT 1 UNION ALL SELECT 1, 2")
@@ -208,7 +209,8 @@ def test_correlated_subqueries_and_exists(engine: Engine) -> None:
 
 def test_star_except_replace_and_using(engine: Engine) -> None:
     one, two = "(SELECT 1 AS k, 2 AS a, 3 AS b)", "(SELECT 1 AS k, 4 AS c)"
-    assert ask(engine, f"SELECT * EXCEPT (b) REPLACE (a * 10 AS a) FROM {one} JOIN {two} USING (k)") \
+    chosen = "SELECT * EXCEPT (b) REPLACE (a * 10 AS a)"
+    assert ask(engine, f"{chosen} FROM {one} JOIN {two} USING (k)") \
         == [("1", "20", "4")]  # fmt: skip
     assert "does not exist" in refused(engine, f"SELECT * EXCEPT (z) FROM {one}")
 

@@ -34,6 +34,7 @@ class Expr:
         free: columns it reads outside aggregates and group keys, as `alias.column`.
         origins: table instances whose partition column this is, unchanged or monotone.
         prunes: table instances whose partitions this condition limits by constants.
+        terms: of FLOAT64 arithmetic, its SQL without the check for overflow, and its operands.
         aggregates: contains an aggregate function.
         windows: contains an analytic function.
         constant: reads no column and no subquery.
@@ -48,6 +49,7 @@ class Expr:
     free: frozenset[str] = NOTHING
     origins: frozenset[int] = NOTHING
     prunes: frozenset[int] = NOTHING
+    terms: tuple[str, ...] = ()
     aggregates: bool = False
     windows: bool = False
     constant: bool = True
@@ -61,7 +63,13 @@ class Expr:
     def retyped(self, sql: str, kind: SqlType, *, literal: Any = NO_LITERAL) -> Expr:  # noqa: ANN401
         """The same expression converted to another type."""
         return replace(
-            self, sql=sql, type=kind, literal=literal, untyped_null=False, any_type=False
+            self,
+            sql=sql,
+            type=kind,
+            literal=literal,
+            untyped_null=False,
+            any_type=False,
+            terms=(),
         )
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from sandbox.bigquery.errors import BigQueryError, invalid_query, not_implemented
-from sandbox.bigquery.sql import numeric
 from sandbox.bigquery.sql.casts import cast, declared_type
 from sandbox.bigquery.sql.coerce import coerce, unify
 from sandbox.bigquery.sql.context import Context
@@ -18,8 +17,10 @@ from sandbox.bigquery.sql.functions import (
     aggregates,
     arrays,
     conditions,
+    extracts,
     jsons,
     maths,
+    spans,
     texts,
     times,
     windows,
@@ -27,6 +28,7 @@ from sandbox.bigquery.sql.functions import (
 from sandbox.bigquery.sql.functions.registry import Call, compile_call
 from sandbox.bigquery.sql.literals import literal, literal_sql, parse_text
 from sandbox.bigquery.sql.nodes import dotted_parts, refuse_extra
+from sandbox.bigquery.sql.operators import ARITHMETIC, BITS, COMPARISONS, Operators
 from sandbox.bigquery.sql.scope import Scope, access
 from sandbox.bigquery.sql.types import (
     BOOL,
@@ -35,32 +37,19 @@ from sandbox.bigquery.sql.types import (
     INT64,
     JSON,
     STRING,
-    SqlType,
     array,
-    text,
 )
 
 if TYPE_CHECKING:
     from sandbox.bigquery.sql.select import QueryCompiler
 
 # Importing these fills the function table.
-FUNCTION_ROOMS = (arrays, conditions, jsons, maths, texts, times)
-_COMPARISONS: dict[type[exp.Expr], str] = {
-    exp.EQ: "=",
-    exp.NEQ: "<>",
-    exp.LT: "<",
-    exp.LTE: "<=",
-    exp.GT: ">",
-    exp.GTE: ">=",
-}
-_BITS: dict[type[exp.Expr], str] = {exp.BitwiseAnd: "&", exp.BitwiseOr: "|"}
-_ARITHMETIC: dict[type[exp.Expr], str] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/"}
-_MINIMUM = 2**63
+FUNCTION_ROOMS = (arrays, conditions, extracts, jsons, maths, spans, texts, times)
 # Functions of a partition column that BigQuery still prunes by.
 _MONOTONE = frozenset({"DATE", "DATETIME", "TIMESTAMP", "TIMESTAMP_TRUNC"})
 
 
-class ExpressionCompiler:
+class ExpressionCompiler(Operators):
     """Compiles expressions of one query; subqueries go back to the query compiler."""
 
     def __init__(self, context: Context, queries: QueryCompiler) -> None:
@@ -92,8 +81,8 @@ class ExpressionCompiler:
             exp.If: lambda node, scope: conditions.if_(self, node, scope),
             exp.Cast: self._cast,
             exp.TryCast: self._cast,
-            exp.Extract: lambda node, scope: times.extract(self, node, scope),
-            exp.Interval: lambda node, scope: times.interval(self, node, scope),
+            exp.Extract: lambda node, scope: extracts.extract(self, node, scope),
+            exp.Interval: lambda node, scope: spans.interval(self, node, scope),
             exp.Bracket: lambda node, scope: arrays.subscript(self, node, scope),
             exp.Array: self._array,
             exp.Tuple: lambda node, scope: arrays.make_struct(self, node.expressions, scope),
@@ -118,12 +107,12 @@ class ExpressionCompiler:
             exp.BitwiseLeftShift: lambda node, scope: self._bits("bit_shift_left", node, scope),
             exp.BitwiseRightShift: lambda node, scope: self._bits("bit_shift_right", node, scope),
         }
-        for kind in _COMPARISONS:
+        for kind in COMPARISONS:
             self._dispatch[kind] = self._compare
-        for kind in _ARITHMETIC:
+        for kind in ARITHMETIC:
             self._dispatch[kind] = self._arithmetic
-        for kind in _BITS:
-            self._dispatch[kind] = lambda node, scope: self._bits(_BITS[type(node)], node, scope)
+        for kind in BITS:
+            self._dispatch[kind] = lambda node, scope: self._bits(BITS[type(node)], node, scope)
 
     @property
     def exact(self) -> bool:
@@ -221,162 +210,7 @@ class ExpressionCompiler:
             return self._column(node, scope)
         return access(self.expr(node.this, scope), [target.name])
 
-    # --- operators --------------------------------------------------------------------------
-
-    def _negate(self, node: exp.Expr, scope: Scope) -> Expr:
-        inner = node.this
-        if isinstance(inner, exp.Literal) and inner.this == str(_MINIMUM):
-            return literal(-_MINIMUM, INT64)
-        return numeric.negate(self.expr(inner, scope))
-
-    def _arithmetic(self, node: exp.Expr, scope: Scope) -> Expr:
-        refuse_extra(node, "this", "expression", "typed", "safe")
-        left, right = self.expr(node.this, scope), self.expr(node.expression, scope)
-        return numeric.arithmetic(_ARITHMETIC[type(node)], left, right, exact=self.exact)
-
-    def _bits(self, operator: str, node: exp.Expr, scope: Scope) -> Expr:
-        left = coerce(self.expr(node.this, scope), INT64)
-        right = coerce(self.expr(node.expression, scope), INT64)
-        if operator.isalpha() or "_" in operator:
-            sql = f"{operator}({left.sql}, {right.sql})"
-            if "shift" in operator:
-                raise not_implemented("bit shift operators")
-        else:
-            sql = f"({left.sql} {operator} {right.sql})"
-        return combine(sql, INT64, [left, right])
-
-    def _bit_not(self, node: exp.Expr, scope: Scope) -> Expr:
-        inner = coerce(self.expr(node.this, scope), INT64)
-        return combine(f"(~{inner.sql})", INT64, [inner])
-
-    def _not(self, node: exp.Expr, scope: Scope) -> Expr:
-        inner = self._boolean(node.this, scope, "NOT")
-        made = combine(f"(NOT {inner.sql})", BOOL, [inner])
-        # `x IS NOT NULL` limits partitions; other negations are not counted on.
-        return replace(made, prunes=inner.prunes) if isinstance(node.this, exp.Is) else made
-
-    def _logical(self, node: exp.Expr, scope: Scope) -> Expr:
-        word = "AND" if isinstance(node, exp.And) else "OR"
-        left = self._boolean(node.this, scope, word)
-        right = self._boolean(node.expression, scope, word)
-        made = combine(f"({left.sql} {word} {right.sql})", BOOL, [left, right])
-        pruned = left.prunes | right.prunes if word == "AND" else left.prunes & right.prunes
-        return replace(made, prunes=pruned)
-
-    def _boolean(self, node: exp.Expr, scope: Scope, operator: str) -> Expr:
-        made = self.expr(node, scope)
-        if made.type != BOOL and not made.untyped_null:
-            raise invalid_query(
-                f"No matching signature for operator {operator} for argument types: {made.type}"
-            )
-        return coerce(made, BOOL)
-
-    def _compare(self, node: exp.Expr, scope: Scope) -> Expr:
-        refuse_extra(node, "this", "expression")
-        sign = _COMPARISONS[type(node)]
-        both = [self.expr(node.this, scope), self.expr(node.expression, scope)]
-        (left, right), kind = unify(both, what=f"operator {sign}")
-        check_comparable(kind, sign)
-        made = combine(f"({left.sql} {sign} {right.sql})", BOOL, [left, right])
-        return (
-            made
-            if sign == "<>"
-            else replace(made, prunes=_pruned(both[0], both[1:]) or _pruned(both[1], both[:1]))
-        )
-
-    def _distinct(self, node: exp.Expr, scope: Scope) -> Expr:
-        word = "IS NOT DISTINCT FROM" if isinstance(node, exp.NullSafeEQ) else "IS DISTINCT FROM"
-        both = [self.expr(node.this, scope), self.expr(node.expression, scope)]
-        (left, right), kind = unify(both, what=word)
-        check_comparable(kind, word)
-        return combine(f"({left.sql} {word} {right.sql})", BOOL, [left, right])
-
-    def _is(self, node: exp.Expr, scope: Scope) -> Expr:
-        refuse_extra(node, "this", "expression")
-        value, what = self.expr(node.this, scope), node.expression
-        if isinstance(what, exp.Null):
-            made = combine(f"({value.sql} IS NULL)", BOOL, [value])
-            return replace(made, prunes=value.origins)
-        if isinstance(what, exp.Boolean):
-            inner = self._boolean(node.this, scope, "IS")
-            word = "TRUE" if what.this else "FALSE"
-            return combine(f"({inner.sql} IS {word})", BOOL, [inner])
-        raise not_implemented(f"IS {what.sql('bigquery')}")
-
-    def _between(self, node: exp.Expr, scope: Scope) -> Expr:
-        refuse_extra(node, "this", "low", "high")
-        parts = [self.expr(node.args[key], scope) for key in ("this", "low", "high")]
-        (value, low, high), kind = unify(parts, what="operator BETWEEN")
-        check_comparable(kind, "BETWEEN")
-        sql = f"({value.sql} BETWEEN {low.sql} AND {high.sql})"
-        made = combine(sql, BOOL, [value, low, high])
-        return replace(made, prunes=_pruned(parts[0], parts[1:]))
-
-    def _like(self, node: exp.Expr, scope: Scope) -> Expr:
-        refuse_extra(node, "this", "expression")
-        both = [self.expr(node.this, scope), self.expr(node.expression, scope)]
-        (value, pattern), kind = unify(both, what="operator LIKE")
-        if kind != STRING:
-            raise (
-                not_implemented(f"LIKE on {kind}")
-                if kind == BYTES
-                else invalid_query(
-                    f"No matching signature for operator LIKE for argument types: {kind}, {kind}"
-                )
-            )
-        plain = pattern.is_literal and "\\" not in (pattern.literal or "")
-        escape = "" if plain else " ESCAPE '\\'"
-        return combine(f"({value.sql} LIKE {pattern.sql}{escape})", BOOL, [value, pattern])
-
-    def _concat(self, node: exp.Expr, scope: Scope) -> Expr:
-        both = [self.expr(node.this, scope), self.expr(node.expression, scope)]
-        (left, right), kind = unify(both, what="operator ||")
-        if kind.kind not in {"STRING", "BYTES", "ARRAY"}:
-            raise invalid_query(
-                f"No matching signature for operator || for argument types: {kind}, {kind}"
-            )
-        if kind.element is not None:
-            sql = f"array_join({left.sql}, {right.sql})"
-        else:
-            sql = f"({left.sql} || {right.sql})"
-        return combine(sql, kind, [left, right])
-
-    def _in(self, node: exp.Expr, scope: Scope) -> Expr:
-        refuse_extra(node, "this", "expressions", "query", "unnest")
-        value = self.expr(node.this, scope)
-        if node.args.get("query"):
-            return self.queries.in_subquery(value, node.args["query"], scope)
-        if node.args.get("unnest"):
-            return self._in_unnest(value, node.args["unnest"], scope)
-        given = [value, *(self.expr(one, scope) for one in node.expressions)]
-        (value, *rest), kind = unify(given, what="operator IN")
-        check_comparable(kind, "IN")
-        listed = ", ".join(one.sql for one in rest)
-        made = combine(f"({value.sql} IN ({listed}))", BOOL, [value, *rest])
-        return replace(made, prunes=_pruned(given[0], given[1:]))
-
-    def _in_unnest(self, value: Expr, node: exp.Expr, scope: Scope) -> Expr:
-        values = self.expr(node.expressions[0], scope)
-        if values.type.element is None:
-            raise invalid_query(
-                f"Values referenced in UNNEST must be arrays. UNNEST contains"
-                f" expression of type {values.type}"
-            )
-        element = values.type.element
-        if values.is_literal:
-            items = [
-                literal(one, element, is_parameter=values.is_parameter)
-                for one in values.literal or ()
-            ]
-            if not items:
-                return replace(combine("FALSE", BOOL, [value]), prunes=value.origins)
-            (value, *items), _ = unify([value, *items], what="operator IN UNNEST")
-            listed = ", ".join(one.sql for one in items)
-            made = combine(f"({value.sql} IN ({listed}))", BOOL, [value, *items])
-            return replace(made, prunes=value.origins)
-        value = coerce(value, element)
-        sql = f"({value.sql} IN (SELECT unnest({values.sql})))"
-        return replace(combine(sql, BOOL, [value, values]), constant=False)
+    # --- subqueries -------------------------------------------------------------------------
 
     def _exists(self, node: exp.Expr, scope: Scope) -> Expr:
         made = self.queries.subquery(node.this, scope)
@@ -453,18 +287,5 @@ class ExpressionCompiler:
         return result
 
 
-def _pruned(value: Expr, others: list[Expr]) -> frozenset[int]:
-    return value.origins if all(one.constant for one in others) else frozenset()
-
-
-def check_comparable(kind: SqlType, operator: str) -> None:
-    """Refuse comparison of values that have none in BigQuery."""
-    if kind.holds("JSON") or kind.element is not None:
-        raise invalid_query(f"{operator} is not defined for arguments of type {kind}")
-
-
 def _refuse(construct: str) -> Expr:
     raise not_implemented(construct)
-
-
-__all__ = ["ExpressionCompiler", "check_comparable", "text"]

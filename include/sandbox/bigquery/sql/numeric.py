@@ -10,6 +10,7 @@ https://cloud.google.com/bigquery/docs/reference/standard-sql/operators#arithmet
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -31,6 +32,7 @@ from sandbox.bigquery.sql.types import (
 from sandbox.bigquery.values import INT64_MAX, INT64_MIN
 
 _DECIMAL = "DECIMAL(38,9)"
+_OVERFLOW = "error('floating point error: double overflow')"
 
 
 def arithmetic(sign: str, left: Expr, right: Expr, *, exact: bool, safe: bool = False) -> Expr:
@@ -54,7 +56,24 @@ def arithmetic(sign: str, left: Expr, right: Expr, *, exact: bool, safe: bool = 
     if kind == NUMERIC:
         sql = _safe_numeric(sign, one, other) if safe else _numeric(sign, left, right, exact=exact)
         return combine(sql, kind, [left, right])
+    if kind == FLOAT64 and not safe:
+        return _floating(sign, one, other)
     return combine(_SQL[kind.kind](sign, one.sql, other.sql, safe), kind, [one, other])
+
+
+def _floating(sign: str, one: Expr, other: Expr) -> Expr:
+    """FLOAT64 arithmetic, an error when finite operands overflow.
+
+    The check wraps a whole chain of operations once: checking each would repeat its operands, and
+    theirs, without end.
+    """
+    left, *left_leaves = one.terms or (one.sql, one.sql)
+    right, *right_leaves = other.terms or (other.sql, other.sql)
+    chain = f"float_div({left}, {right})" if sign == "/" else f"({left} {sign} {right})"
+    leaves = tuple(dict.fromkeys([*left_leaves, *right_leaves]))
+    finite = " AND ".join(f"isfinite({leaf})" for leaf in leaves)
+    sql = f"CASE WHEN isinf({chain}) AND {finite} THEN {_OVERFLOW} ELSE {chain} END"
+    return replace(combine(sql, FLOAT64, [one, other]), terms=(chain, *leaves))
 
 
 def _result_type(sign: str, left: Expr, right: Expr) -> SqlType:

@@ -14,8 +14,9 @@ from sandbox.bigquery.sql.coerce import coerce, common_type, convert_sql
 from sandbox.bigquery.sql.context import Context
 from sandbox.bigquery.sql.dialect import parse
 from sandbox.bigquery.sql.expr import Expr
-from sandbox.bigquery.sql.expressions import ExpressionCompiler, check_comparable
+from sandbox.bigquery.sql.expressions import ExpressionCompiler
 from sandbox.bigquery.sql.nodes import refuse_extra
+from sandbox.bigquery.sql.operators import check_comparable
 from sandbox.bigquery.sql.relations import FromCompiler
 from sandbox.bigquery.sql.scope import Column, Scope
 from sandbox.bigquery.sql.selectlist import Item, SelectList

@@ -13,15 +13,6 @@ CREATE OR REPLACE MACRO int_div(a, b) AS
 CREATE OR REPLACE MACRO int_mod(a, b) AS
   CASE WHEN b = 0 THEN error('division by zero: MOD') ELSE a % b END;
 
-CREATE OR REPLACE MACRO float_add(a, b) AS
-  a + b;
-
-CREATE OR REPLACE MACRO float_sub(a, b) AS
-  a - b;
-
-CREATE OR REPLACE MACRO float_mul(a, b) AS
-  a * b;
-
 CREATE OR REPLACE MACRO float_div(a, b) AS
   CASE WHEN b = 0 THEN error('division by zero: x / 0') ELSE a / b END;
 
