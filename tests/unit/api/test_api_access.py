@@ -28,7 +28,7 @@ from unit.api.world import (
 )
 
 VALUES = {"provider": "openai", "domain": "cost", "pipeline": "usage_cost", "run_id": "run_x",
-          "operation_id": "bootstrap__x", "key_id": "key_x"}  # fmt: skip
+          "operation_id": "bootstrap__x", "key_id": "key_x", "model_id": "gpt-5"}  # fmt: skip
 
 
 def guarded() -> list[GuardedRoute]:
