@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from sandbox.providers import create_app
-from sandbox.providers.deepseek.account import balances, currencies, spent, topped_up
+from sandbox.providers.deepseek.account import Balance, balances, currencies, spent, topped_up
 
 DATA = Path(__file__).parents[2] / "data" / "deepseek"
 NOON = datetime(2026, 11, 17, 12, tzinfo=UTC)
@@ -85,6 +85,12 @@ def test_a_day_takes_what_was_spent_and_brings_what_was_paid_in(seed: str, day: 
         assert after[currency].total == one.total + moved
         assert after[currency].granted <= one.granted
         assert one.total > 0
+
+
+def test_granted_money_is_spent_before_paid_money() -> None:
+    before = Balance("USD", granted=300, topped_up=1_000)
+    assert before.spend(200) == Balance("USD", granted=100, topped_up=1_000)
+    assert before.spend(700) == Balance("USD", granted=0, topped_up=600)
 
 
 def test_money_is_paid_in_when_it_runs_low(client: TestClient) -> None:
