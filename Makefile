@@ -71,10 +71,10 @@ type: setup-dev ## mypy, strict, on the code and the tests
 	$(VENV)/bin/mypy tests
 
 unit: setup-dev ## the tests alone
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: setup-dev lint type ## every test, the slow ones too
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 lint-configs: setup ## check pipeline files: make lint-configs [ARGS="path…"]
 	@$(RUN) -m convergence.pipelines.lint $(ARGS)
