@@ -49,7 +49,7 @@ def name(route: APIRoute) -> str:
 
 
 def call(client: TestClient, route: APIRoute, *, org: str = ACME, **sent: Any) -> Any:
-    path = route.path.format(**{**VALUES, "org": org})
+    path = route.path_format.format(**{**VALUES, "org": org})
     return client.request(next(iter(route.methods)), path, **sent)
 
 
