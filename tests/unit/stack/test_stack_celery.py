@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from stack.celery import CeleryStack
 from stack.errors import StackError
-from stack.processes import Component, stop_all
 from stack.secrets import LocalSecrets
 from stack.settings import CeleryStackSettings, StackSettings
+
+INCLUDE = Path(__file__).resolve().parents[3] / "include"
 
 
 @pytest.fixture
@@ -64,28 +66,41 @@ def test_a_missing_redis_is_named(monkeypatch: pytest.MonkeyPatch, stack: Celery
 
 
 def test_a_database_outlives_its_clients(tmp_path: Path) -> None:
-    say = "import os, signal, sys, time, pathlib; out = pathlib.Path(sys.argv[1])\n"
-    client = say + (
-        "def end(*_):\n time.sleep(1); open(out, 'a').write('client '); sys.exit()\n"
-        "signal.signal(signal.SIGTERM, end)\nopen(out, 'a').write('. ')\ntime.sleep(60)"
-    )
-    database = say + (
-        "def end(*_):\n open(out, 'a').write('database '); sys.exit()\n"
-        "signal.signal(signal.SIGINT, end)\nopen(out, 'a').write('. ')\ntime.sleep(60)"
-    )
-    out = tmp_path / "out"
-    started = [
-        Component(
-            name, [sys.executable, "-c", code, str(out)], env=os.environ, log=tmp_path / name,
-            cwd=tmp_path, stop_signal=number, stops_last=name == "database",
+    # In a process of its own: `stop_all` stops every descendant of its caller.
+    launcher = textwrap.dedent("""
+        import os, pathlib, signal, sys, time
+        from stack.processes import Component, stop_all
+
+        here = pathlib.Path(sys.argv[1])
+        out = here / "out"
+        start = "import os, signal, sys, time, pathlib; out = pathlib.Path(sys.argv[1])\\n"
+        client = start + (
+            "def end(*_):\\n time.sleep(1); open(out, 'a').write('client '); sys.exit()\\n"
+            "signal.signal(signal.SIGTERM, end)\\nopen(out, 'a').write('. ')\\ntime.sleep(60)"
         )
-        for name, code, number in (
-            ("database", database, signal.SIGINT), ("client", client, signal.SIGTERM),
+        database = start + (
+            "def end(*_):\\n open(out, 'a').write('database '); sys.exit()\\n"
+            "signal.signal(signal.SIGINT, end)\\nopen(out, 'a').write('. ')\\ntime.sleep(60)"
         )
-    ]  # fmt: skip
-    for each in started:
-        each.start()
-    while not out.exists() or out.read_text().count(".") < 2:
-        pass
-    assert stop_all(started, grace_seconds=10) == []
-    assert out.read_text() == ". . client database "
+        started = [
+            Component(name, [sys.executable, "-c", code, str(out)], env=os.environ,
+                      log=here / name, cwd=here, stop_signal=number,
+                      stops_last=name == "database")
+            for name, code, number in (
+                ("database", database, signal.SIGINT), ("client", client, signal.SIGTERM))
+        ]
+        for each in started:
+            each.start()
+        while not out.exists() or out.read_text().count(".") < 2:
+            time.sleep(0.01)
+        print(stop_all(started, grace_seconds=10), out.read_text())
+    """)
+    told = subprocess.run(
+        [sys.executable, "-c", launcher, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(INCLUDE)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert told.stdout.split() == ["[]", ".", ".", "client", "database"], told.stderr
