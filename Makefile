@@ -12,7 +12,7 @@ DEV := $(VENV)/.dev-$(shell cat requirements.lock requirements-dev.lock | cksum 
 PRODUCTION_VENV := .venv-production
 PRODUCTION := $(PRODUCTION_VENV)/.production
 
-.PHONY: help setup setup-dev setup-production up up-celery demo demo-celery test lint type unit test-all bench openapi schema lock format \
+.PHONY: help setup setup-dev setup-production up api up-celery demo demo-celery test lint type unit test-all bench openapi schema lock format \
         lint-configs generate-admin-key audit-verify clean
 
 help: ## print this list
@@ -48,6 +48,9 @@ setup-production: $(PRODUCTION) ## a second environment with Celery, FAB and the
 
 up: setup ## run the sandbox and Airflow in the foreground; Ctrl-C stops all
 	@exec $(RUN) -m stack up
+
+api: setup ## serve the HTTP API alone, for the Airflow at AIRFLOW_API_URL: make api [ARGS="--port 8000"]
+	@exec $(RUN) -m convergence.api $(ARGS)
 
 up-celery: setup-production ## the same as in production: PostgreSQL, Redis, two API servers, a Celery worker
 	@exec $(PRODUCTION_VENV)/bin/python -m stack up --celery
