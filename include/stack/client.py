@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -55,10 +55,10 @@ class ApiClient:
             StackError: it had not ended within `seconds`.
         """
         deadline = time.monotonic() + seconds
-        seen = ""
+        seen: object = None
         while time.monotonic() < deadline:
             run = self.get(status_url)
-            told = f"{run['status']} {[(s['step'], s['status']) for s in run.get('steps', [])]}"
+            told = run["status"], [(each["step"], each["status"]) for each in run.get("steps", [])]
             if told != seen:
                 seen = told
                 on_change(run)
@@ -66,6 +66,33 @@ class ApiClient:
                 return run
             time.sleep(1)
         raise StackError(f"{status_url} had not ended within {seconds:.0f} s")
+
+    def wait_for_runs(
+        self,
+        org_slug: str,
+        run_ids: Sequence[str],
+        *,
+        seconds: float,
+        on_change: Callable[[dict[str, Any]], None] = lambda _run: None,
+    ) -> list[dict[str, Any]]:
+        """Poll an organization's runs by one call until all have ended, in the order given.
+
+        Raises:
+            StackError: one had not ended within `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        runs: dict[str, dict[str, Any]] = {run_id: {"status": None} for run_id in run_ids}
+        while pending := [one for one, run in runs.items() if run["status"] not in ENDED]:
+            if time.monotonic() > deadline:
+                raise StackError(f"{', '.join(pending)} had not ended within {seconds:.0f} s")
+            page = self.get(f"/pipelines/runs/{org_slug}", limit="100")
+            for told in page["runs"]:
+                run_id = told["run_id"]
+                if run_id in pending and told["status"] != runs[run_id]["status"]:
+                    runs[run_id] = self.get(told["status_url"])
+                    on_change(runs[run_id])
+            time.sleep(1)
+        return list(runs.values())
 
     def _told(self, answer: httpx.Response) -> dict[str, Any]:
         request = f"{answer.request.method} {answer.request.url.path}"

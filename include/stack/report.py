@@ -2,30 +2,59 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Kind(NamedTuple):
+    """What may be added up: the money of one provider, on one basis, in one currency."""
+
+    provider: str
+    basis: str
+    currency: str
 
 
 @dataclass(frozen=True)
 class OrgReport:
-    """One organization's run and costs, as the API answered them."""
+    """One organization's runs and costs, as the API answered them."""
 
     slug: str
-    run: dict[str, Any]
+    runs: list[dict[str, Any]]
     costs: dict[str, Any]
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """Cost per day and model: `day`, `model`, `cost` (a decimal string)."""
+        """Cost per day, provider, service and model; `cost` is a decimal string or None."""
         rows: list[dict[str, Any]] = self.costs["rows"]
         return rows
 
     @property
-    def total(self) -> Decimal:
-        """Sum over the rows, in the answer's one currency and basis."""
-        return sum((Decimal(row["cost"]) for row in self.rows if row["cost"]), Decimal())
+    def by_kind(self) -> dict[Kind, list[dict[str, Any]]]:
+        """The rows that may be added, together."""
+        kinds: dict[Kind, list[dict[str, Any]]] = defaultdict(list)
+        for row in self.rows:
+            kinds[Kind(row["provider"], row["basis"], row["currency"])].append(row)
+        return dict(sorted(kinds.items()))
+
+    @property
+    def totals(self) -> dict[Kind, Decimal]:
+        """Sums, never across providers' bases or currencies."""
+        return {kind: _sum(rows) for kind, rows in self.by_kind.items()}
+
+    def as_json(self) -> dict[str, Any]:
+        """The organization's part of the report."""
+        return {
+            "org_slug": self.slug,
+            "totals": [
+                {**kind._asdict(), "total": str(total)} for kind, total in self.totals.items()
+            ],
+            "rows": self.rows,
+            "unpriced": self.costs.get("unpriced", []),
+            "runs": self.runs,
+        }
 
 
 @dataclass
@@ -42,39 +71,37 @@ class DemoReport:
         return {
             "start_date": self.first_day.isoformat(),
             "end_date": self.last_day.isoformat(),
-            "organizations": [
-                {
-                    "org_slug": org.slug,
-                    "currency": org.costs["currency"],
-                    "basis": org.costs["basis"],
-                    "total": str(org.total),
-                    "rows": org.rows,
-                    "unpriced": org.costs.get("unpriced", []),
-                    "run": org.run,
-                }
-                for org in self.orgs
-            ],
+            "organizations": [org.as_json() for org in self.orgs],
         }
 
 
 def render(report: DemoReport) -> str:
-    """The report as text, one table per organization."""
+    """The report as text: for each organization a table per provider, and its runs."""
     lines = [f"\nDaily cost, {report.first_day} to {report.last_day} (UTC days)"]
     for org in report.orgs:
-        currency = org.costs["currency"]
-        lines += [
-            f"\n{org.slug}   {org.costs['basis']} cost in {currency}",
-            f"  {'day':<12}{'model':<32}{'cost':>18}",
-        ]
-        lines += [
-            f"  {row['day']:<12}{row['model'] or '-':<32}{row['cost'] or 'no price':>18}"
-            for row in org.rows
-        ]
-        lines += [f"  {'total':<44}{org.total:>18}"]
+        for kind, rows in org.by_kind.items():
+            lines += [
+                f"\n{org.slug}   {kind.provider}, {kind.basis} cost in {kind.currency}",
+                f"  {'day':<12}{'model or service':<44}{'cost':>18}",
+                *(_line(row) for row in rows),
+                f"  {'total':<56}{org.totals[kind]:>18}",
+            ]
         lines += [
             f"  no price: {row['day']} {row['model']}: {row['reason']}"
             for row in org.costs.get("unpriced", [])
         ]
-        run = org.run
-        lines += [f"  run {run['run_id']} {run['status']}", f"  {run.get('airflow_url') or ''}"]
+        lines += [
+            f"  run {run['run_id']} {run['status']:<8} {run['pipeline']:<26}"
+            f" {run.get('airflow_url') or ''}"
+            for run in org.runs
+        ]
     return "\n".join(lines)
+
+
+def _line(row: dict[str, Any]) -> str:
+    what = row["model"] or row["service"] or "-"
+    return f"  {row['day']:<12}{what:<44}{row['cost'] or 'no price':>18}"
+
+
+def _sum(rows: list[dict[str, Any]]) -> Decimal:
+    return sum((Decimal(row["cost"]) for row in rows if row["cost"]), Decimal())

@@ -82,20 +82,28 @@ def test_the_demo_shows_the_last_three_complete_utc_days(
     assert demo_range(now) == expected
 
 
-def test_the_report_adds_money_exactly_and_lists_what_has_no_price() -> None:
-    rows = [
-        {"day": "2026-11-18", "model": "gpt-4o", "cost": "0.100000001"},
-        {"day": "2026-11-19", "model": "gpt-4o", "cost": "0.2"},
-        {"day": "2026-11-19", "model": "mystery", "cost": None},
+def test_the_report_adds_money_exactly_and_only_of_one_kind() -> None:
+    openai = {"provider": "openai", "service": "OpenAI API", "basis": "computed"}
+    billed = {"provider": "aws", "service": "Amazon EC2", "model": None, "basis": "billed"}
+    rows: list[dict[str, object]] = [
+        {"day": "2026-11-18", "model": "gpt-4o", "cost": "0.100000001", **openai},
+        {"day": "2026-11-19", "model": "gpt-4o", "cost": "0.2", **openai},
+        {"day": "2026-11-19", "model": "mystery", "cost": None, **openai},
+        {"day": "2026-11-19", "cost": "5", **billed},
     ]
     costs = {
-        "currency": "USD",
-        "basis": "computed",
-        "rows": rows,
+        "rows": [row | {"currency": "USD"} for row in rows],
         "unpriced": [{"day": "2026-11-19", "model": "mystery", "reason": "no_price"}],
     }
-    org = OrgReport(slug="acme", run={"run_id": "run_1", "status": "SUCCESS"}, costs=costs)
+    run = {"run_id": "run_1", "status": "SUCCESS", "pipeline": "openai/cost/usage_cost"}
+    org = OrgReport(slug="acme", runs=[run], costs=costs)
     report = DemoReport(date(2026, 11, 18), date(2026, 11, 20), "http://x", [org])
-    assert org.total == Decimal("0.300000001")
-    assert json.loads(json.dumps(report.as_json()))["organizations"][0]["total"] == "0.300000001"
-    assert "no price: 2026-11-19 mystery: no_price" in render(report)
+    assert list(org.totals.values()) == [Decimal(5), Decimal("0.300000001")]
+    told = json.loads(json.dumps(report.as_json()))["organizations"][0]["totals"]
+    assert [(one["provider"], one["total"]) for one in told] == [
+        ("aws", "5"),
+        ("openai", "0.300000001"),
+    ]
+    text = render(report)
+    assert "no price: 2026-11-19 mystery: no_price" in text
+    assert "openai, computed cost in USD" in text
