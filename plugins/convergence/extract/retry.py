@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from convergence.errors import MalformedAnswerError, ProviderUnavailableError
 from convergence.extract.clock import Deadline
+from convergence.metering import Resource, Use, count
 
 T = TypeVar("T")
 Failure = ProviderUnavailableError | MalformedAnswerError
@@ -81,6 +82,7 @@ class Retrier:
                 if not self.policy.allows(failure, failures=failures) or pause >= deadline.left():
                     raise _explained(failure, attempts=failures, now=self.now()) from None
             self.retries += 1
+            count(Resource.PROVIDER, Use(retries=1))
             self.sleep(pause)
 
     def _pause(self, failure: Failure, failures: int) -> float:

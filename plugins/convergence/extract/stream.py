@@ -16,6 +16,7 @@ from convergence.extract.ratelimit import Allowance
 from convergence.extract.retry import Retrier
 from convergence.extract.spool import Spool
 from convergence.extract.strict_json import Json, parse
+from convergence.metering import Resource, Use, count
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,7 @@ class _Stream:
             raw_hash=sha256(reply.body).hexdigest(),
             raw_bytes=len(reply.body),
         )
+        count(Resource.PROVIDER, Use(pages=1))
         self._guard.note(record)
 
     def _fetch(self, query: Query, token: str | None, *, deadline: Deadline) -> tuple[Reply, Json]:

@@ -23,6 +23,7 @@ from convergence.errors import (
     KeyServiceUnavailableError,
     SettingsError,
 )
+from convergence.metering import Resource, Use, count
 from convergence.settings import Settings
 
 CALL_SECONDS: Final = 10.0
@@ -107,6 +108,7 @@ class KeyManager:
             DecryptionError: another owner's, damaged, or its key version is gone.
             KeyServiceUnavailableError: no answer, or one damaged on its way.
         """
+        count(Resource.KMS, Use(calls=1))
         with _decrypting(self.key_name):
             answer = self._client.decrypt(
                 request=kms.DecryptRequest(

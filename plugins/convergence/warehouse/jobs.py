@@ -14,6 +14,7 @@ from google.cloud import bigquery
 
 from convergence.errors import WarehouseError, WarehouseUnavailableError
 from convergence.warehouse.client import Job, Warehouse
+from convergence.warehouse.counting import count_job
 from convergence.warehouse.faults import (
     EDGE_ERRORS,
     SLOW_REASONS,
@@ -45,7 +46,6 @@ class JobOutcome:
         started_at: UTC.
         ended_at: UTC, whole milliseconds as BigQuery tells it.
         reused: whether an earlier call had started it.
-        bytes_billed: 0 for loads.
     """
 
     job_id: str
@@ -53,7 +53,6 @@ class JobOutcome:
     started_at: datetime
     ended_at: datetime
     reused: bool
-    bytes_billed: int = 0
 
 
 def drive(
@@ -89,11 +88,14 @@ def drive(
         _wait(w, job)
         if job.error_result:
             if not reused:
+                count_job(job)
                 failures += 1
                 _raise_unless_worth_another(w, job, failures, target=target)
             log.info("Job %s had failed: %s", job_id, job.error_result.get("reason"))
             continue
         outcome = _outcome(job, rows_of, reused=reused)
+        if not reused:
+            count_job(job, rows=outcome.rows)
         if not reused or still_stands(outcome):
             return outcome
         log.info("What job %s wrote was overwritten since; writing it again", job_id)
@@ -189,5 +191,4 @@ def _outcome(job: Job, rows_of: Callable[[Job], int], *, reused: bool) -> JobOut
         started_at=job.started,
         ended_at=job.ended,
         reused=reused,
-        bytes_billed=int(getattr(job, "total_bytes_billed", None) or 0),
     )

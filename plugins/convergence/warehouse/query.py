@@ -15,6 +15,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from convergence.errors import ConfigurationError, ConvergenceError, WarehouseUnavailableError
 from convergence.warehouse.client import Warehouse
+from convergence.warehouse.counting import count_job
 from convergence.warehouse.faults import SLOW_REASONS, translated
 from convergence.warehouse.names import CENTRAL, check_identifier, check_project, labels
 from convergence.warehouse.params import Param, query_parameters
@@ -172,6 +173,8 @@ def _once(w: Warehouse, sql: str, config: bigquery.QueryJobConfig, *, name: str)
         except TimeoutError:
             w.cancel(job)
             raise
+        finally:
+            count_job(job)
 
 
 def _again(error: ConvergenceError) -> bool:

@@ -12,12 +12,16 @@ from typing import Any, Final
 from google.api_core import exceptions as google_errors
 
 from convergence.errors import ConfigurationError, WarehouseError, WarehouseUnavailableError
+from convergence.metering import Resource, Use, count
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.faults import translated
 from convergence.warehouse.names import CENTRAL, TableName
 
 BATCH_ROWS: Final = 500  # Google's advice (cloud.google.com/bigquery/quotas#streaming_inserts)
 BATCH_BYTES: Final = 5 * 1024**2  # half of the limit of a request
+ROW_BYTES: Final = (
+    1024  # the least that a streamed row is billed as (cloud.google.com/bigquery/pricing)
+)
 _FAULTS_SHOWN: Final = 5
 
 
@@ -68,6 +72,8 @@ def _send(w: Warehouse, table: TableName, batch: Sequence[tuple[str, dict[str, A
             ) from error
     if faults:
         raise _refused(table, faults)
+    billed = sum(max(ROW_BYTES, len(json.dumps(values))) for _, values in batch)
+    count(Resource.STREAM, Use(calls=1, bytes_billed=billed, rows_written=len(batch)))
 
 
 def _refused(table: TableName, faults: Sequence[Any]) -> Exception:

@@ -1,0 +1,121 @@
+"""What work takes: jobs, bytes, slot time and calls, counted for whoever the work is done for.
+
+The rooms that speak to BigQuery, to Cloud KMS and to providers count where a job ends or an answer
+comes; whose work it is, is said once, around it. A meter belongs to the thread (the context) that
+opened it: orgs that are served side by side in one process have one each. Outside of a meter
+nothing is counted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+
+class Resource(StrEnum):
+    """What is used."""
+
+    QUERY = "bigquery_query"
+    LOAD = "bigquery_load"
+    STREAM = "bigquery_stream"
+    PROVIDER = "provider_call"
+    KMS = "kms_call"
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How much of one resource.
+
+    Attributes:
+        calls: jobs, or requests that were sent.
+        retries: requests among them that were sent again.
+        pages: pages of a provider's lists.
+        bytes_received: of a provider's answers, unpacked.
+        bytes_billed: what BigQuery bills: bytes that queries read, bytes that were streamed.
+        slot_ms: BigQuery's slot time in milliseconds.
+        rows_written: rows that jobs or streaming put into tables.
+    """
+
+    calls: int = 0
+    retries: int = 0
+    pages: int = 0
+    bytes_received: int = 0
+    bytes_billed: int = 0
+    slot_ms: int = 0
+    rows_written: int = 0
+
+    def __add__(self, other: Use) -> Use:
+        return Use(
+            **{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(Use)}
+        )
+
+
+Used: TypeAlias = Mapping[Resource, Use]
+
+
+class Meter:
+    """Adds up; safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._used: dict[Resource, Use] = {}
+
+    def count(self, resource: Resource, use: Use) -> None:
+        """Add a use."""
+        with self._lock:
+            self._used[resource] = self._used.get(resource, Use()) + use
+
+    @property
+    def used(self) -> Used:
+        """All so far, by resource."""
+        with self._lock:
+            return {one: self._used[one] for one in sorted(self._used)}
+
+
+_meter: ContextVar[Meter | None] = ContextVar("convergence_meter", default=None)
+
+
+@contextmanager
+def metered() -> Iterator[Meter]:
+    """Count all that this thread does in the block."""
+    meter = Meter()
+    before = _meter.set(meter)
+    try:
+        yield meter
+    finally:
+        _meter.reset(before)
+
+
+def count(resource: Resource, use: Use) -> None:
+    """Add a use to the meter of whoever is served at this moment, if anybody counts."""
+    meter = _meter.get()
+    if meter is not None:
+        meter.count(resource, use)
+
+
+def total(parts: Iterable[Used]) -> Used:
+    """The sum by resource."""
+    found: dict[Resource, Use] = defaultdict(Use)
+    for part in parts:
+        for resource, use in part.items():
+            found[resource] += use
+    return {one: found[one] for one in sorted(found)}
+
+
+def dump(used: Used) -> dict[str, dict[str, int]]:
+    """As JSON; what is zero is left out."""
+    return {
+        resource.value: {name: value for name, value in asdict(use).items() if value}
+        for resource, use in used.items()
+    }
+
+
+def load(values: Mapping[str, Mapping[str, Any]] | None) -> Used:
+    """What `dump` wrote; nothing from None."""
+    return {Resource(name): Use(**use) for name, use in (values or {}).items()}

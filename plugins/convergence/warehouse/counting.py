@@ -1,0 +1,29 @@
+"""What a finished job took, to the meter of whoever is served."""
+
+from __future__ import annotations
+
+from google.cloud import bigquery
+
+from convergence.metering import Resource, Use, count
+from convergence.warehouse.client import Job
+
+
+def count_job(job: Job, *, rows: int | None = None) -> None:
+    """Count a job that this process started and saw end, well or not.
+
+    One that an earlier attempt had started was counted there, or is found by its labels.
+
+    Args:
+        job: ended; its statistics are those of its last reload.
+        rows: rows it wrote; a statement's own count when not given.
+    """
+    if isinstance(job, bigquery.QueryJob):
+        use = Use(
+            calls=1,
+            bytes_billed=job.total_bytes_billed or 0,
+            slot_ms=job.slot_millis or 0,
+            rows_written=(job.num_dml_affected_rows if rows is None else rows) or 0,
+        )
+        count(Resource.QUERY, use)
+    elif isinstance(job, bigquery.LoadJob):
+        count(Resource.LOAD, Use(calls=1, rows_written=rows or 0))
