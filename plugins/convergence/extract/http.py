@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
-from urllib.parse import urlsplit
+from typing import Any, Self
+from urllib.parse import urlencode, urlsplit
 
 import httpcore
 import httpx
@@ -21,6 +22,7 @@ from convergence.errors import (
 from convergence.extract.clock import Deadline
 from convergence.extract.egress import CheckedBackend, Egress, check_origin
 from convergence.extract.origin import Origin, Params
+from convergence.metering import Resource, Use, count
 from convergence.settings import Environment, Settings
 
 MIB = 1024 * 1024
@@ -32,6 +34,7 @@ _HEADERS = {
     "user-agent": "convergence",
 }
 _GZIP = 16 + zlib.MAX_WBITS
+_FORM = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +116,51 @@ class OriginClient:
             ProviderRefusedError: any other 4xx.
             ProviderProtocolError: a redirect, an odd status or encoding, or a body over the cap.
         """
+        return self._send("GET", path, params, deadline=deadline)
+
+    def post(
+        self,
+        path: str,
+        params: Params = (),
+        *,
+        body: Mapping[str, Any],
+        deadline: Deadline | None = None,
+    ) -> Reply:
+        """POST a JSON object, for APIs that list so; else as `get`."""
+        content = json.dumps(body).encode()
+        return self._send(
+            "POST", path, params, content=content, kind="application/json", deadline=deadline
+        )
+
+    def post_form(self, path: str, form: Params, *, deadline: Deadline | None = None) -> Reply:
+        """POST fields as a web form does, such as a grant to a token endpoint; else as `get`."""
+        content = urlencode(form).encode()
+        return self._send("POST", path, (), content=content, kind=_FORM, deadline=deadline)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        params: Params,
+        *,
+        content: bytes | None = None,
+        kind: str = "",
+        deadline: Deadline | None,
+    ) -> Reply:
         seconds = self._limits.request_seconds
         self._backend.deadline = deadline.within(seconds) if deadline else Deadline.after(seconds)
         url = self.origin.url(path, params)
         whole_url = self.origin.url(path, (*params, *self._params))
         facts = {"host": self.origin.host, "path": path}
+        headers = {"content-type": kind} if kind else None
+        count(Resource.PROVIDER, Use(calls=1))
         try:
-            with self._client.stream("GET", whole_url) as response:
+            with self._client.stream(
+                method, whole_url, content=content, headers=headers
+            ) as response:
                 _check_status(response, facts)
                 body = b"".join(_decoded(response, cap=self._limits.body_bytes, facts=facts))
+                count(Resource.PROVIDER, Use(bytes_received=len(body)))
                 return Reply(response.status_code, dict(response.headers), body, url)
         except httpcore.TimeoutException:
             raise ProviderUnavailableError("The provider did not answer in time", **facts) from None
@@ -166,7 +205,11 @@ class _Transport(httpx.BaseTransport):
         )
         answer = self._pool.handle_request(
             httpcore.Request(
-                request.method, url, headers=request.headers.raw, extensions=request.extensions
+                request.method,
+                url,
+                headers=request.headers.raw,
+                content=request.read() or None,
+                extensions=request.extensions,
             )
         )
         body = _Body(answer)
