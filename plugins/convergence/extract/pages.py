@@ -1,10 +1,10 @@
-"""One durable page: its checkpoint and its rows in a single file, so no crash can part them."""
+"""A durable page, or several small ones: checkpoint and rows in one file that no crash parts."""
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,14 +20,16 @@ class PageRecord:
     """The checkpoint: what a later attempt must know to go on after this page.
 
     Attributes:
-        page: from 1.
-        next_token: where to go on; None when this was the last page.
+        page: of the file, from 1.
+        next_token: where to go on; None when the last page has come.
         rows: how many.
         rows_hash: of the written rows in order, before packing.
         raw_hash: of the provider's answer.
         raw_bytes: size of that answer.
         packed_bytes: size of the packed rows that follow.
         packed_hash: of the packed rows that follow.
+        pages: of the provider, whose rows these are.
+        marks: by which the provider's pages are known again (see `guard`).
     """
 
     page: int
@@ -38,6 +40,8 @@ class PageRecord:
     raw_bytes: int
     packed_bytes: int
     packed_hash: str
+    pages: int = 1
+    marks: tuple[str, ...] = ()
 
 
 def save(
@@ -49,6 +53,8 @@ def save(
     next_token: str | None,
     raw_hash: str,
     raw_bytes: int,
+    pages: int = 1,
+    marks: Sequence[str] = (),
 ) -> PageRecord:
     """Put a page on disk; it is durable, with its checkpoint, when this returns."""
     text = b"".join(part for line in lines for part in (line, b"\n"))
@@ -62,6 +68,8 @@ def save(
         raw_bytes=raw_bytes,
         packed_bytes=len(packed),
         packed_hash=sha256(packed).hexdigest(),
+        pages=pages,
+        marks=tuple(marks),
     )
     head = json.dumps(asdict(record)).encode() + b"\n"
     write_durably(disk, _path(directory, page), [head, packed])
@@ -75,8 +83,9 @@ def load_records(directory: Path) -> list[PageRecord]:
         path = _path(directory, len(records) + 1)
         try:
             head, packed = _split(path)
-            record = PageRecord(**json.loads(head))
-        except (OSError, ValueError, TypeError):
+            told = json.loads(head)
+            record = PageRecord(**{**told, "marks": tuple(told["marks"])})
+        except (OSError, ValueError, TypeError, KeyError):
             return records
         if record.page != len(records) + 1 or record.packed_hash != sha256(packed).hexdigest():
             return records

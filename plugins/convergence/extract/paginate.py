@@ -23,10 +23,11 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """What to GET: a path below the origin's prefix and its query."""
+    """What to ask: a path below the origin's prefix and its query; with a body it is a POST."""
 
     path: str
     params: tuple[tuple[str, str], ...] = ()
+    body: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ class ListSource:
         data_path: dotted keys of the list of rows; empty when the body is the list.
         more_path: dotted keys of a boolean that says whether a page follows.
         total_path: dotted keys of the number of all rows.
+        body: of a POST, as JSON; None for a GET.
+        pages_in_body: whether a POST's page is asked for in its body and not in its query.
     """
 
     path: str
@@ -73,12 +76,17 @@ class ListSource:
     data_path: str = "data"
     more_path: str | None = None
     total_path: str | None = None
+    body: Mapping[str, Any] | None = None
+    pages_in_body: bool = False
 
-    def request(self, *more: tuple[str, str]) -> PageRequest:
+    def request(self, *more: tuple[str, str | int]) -> PageRequest:
         """A request with further parameters, which replace those of the same name."""
+        if self.body is not None and self.pages_in_body:
+            return PageRequest(self.path, tuple(self.params), {**self.body, **dict(more)})
         names = {name for name, _ in more}
         kept = [pair for pair in self.params if pair[0] not in names]
-        return PageRequest(self.path, (*kept, *more))
+        told = [(name, str(value)) for name, value in more]
+        return PageRequest(self.path, (*kept, *told), self.body)
 
     def rows(self, body: Json) -> list[Row]:
         """The rows of a body."""
@@ -162,8 +170,8 @@ class OffsetPages:
 
     def request(self, token: str | None) -> PageRequest:
         """See `Paginator`."""
-        offset = (self.offset_param, token or "0")
-        return self.source.request(offset, (self.limit_param, str(self.limit)))
+        offset = (self.offset_param, int(token or 0))
+        return self.source.request(offset, (self.limit_param, self.limit))
 
     def read(self, answer: PageAnswer, *, token: str | None) -> Page:
         """See `Paginator`."""
@@ -186,8 +194,8 @@ class NumberedPages:
     def request(self, token: str | None) -> PageRequest:
         """See `Paginator`."""
         number = self.first if token is None else int(_unpacked(token)[0])
-        limit = () if self.limit is None else ((self.limit_param, str(self.limit)),)
-        return self.source.request((self.page_param, str(number)), *limit)
+        limit = () if self.limit is None else ((self.limit_param, self.limit),)
+        return self.source.request((self.page_param, number), *limit)
 
     def read(self, answer: PageAnswer, *, token: str | None) -> Page:
         """See `Paginator`."""
@@ -220,7 +228,7 @@ class LinkPages:
         if token is None:
             return self.source.request()
         link = _unpacked(token)[0]
-        return PageRequest(*self.origin.follow(link, current=link))
+        return PageRequest(*self.origin.follow(link, current=link), self.source.body)
 
     def read(self, answer: PageAnswer, *, token: str | None) -> Page:
         """See `Paginator`."""

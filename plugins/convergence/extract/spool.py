@@ -26,7 +26,7 @@ from convergence.extract.pages import PageRecord
 from convergence.extract.seal import Sealer
 from convergence.warehouse.sealed import Money, SealedDay
 
-VERSION = 1
+VERSION = 2
 _MANIFEST = "manifest.json"
 _WORK = "work-"
 
@@ -107,9 +107,24 @@ class Spool:
             SpoolError: the disk refuses; nothing of the page counts.
             SupersededError: a newer attempt has taken this spool over.
         """
+        lines = [canonical.line(row) for row in rows]
+        return self.write_lines(
+            lines, next_token=next_token, raw_hash=raw_hash, raw_bytes=raw_bytes
+        )
+
+    def write_lines(
+        self,
+        lines: list[bytes],
+        *,
+        next_token: str | None,
+        raw_hash: str = "",
+        raw_bytes: int = 0,
+        pages_held: int = 1,
+        marks: Sequence[str] = (),
+    ) -> PageRecord:
+        """As `write_page`, for rows in their written form and of one page or several."""
         if self.complete:
             raise SpoolError("The last page has come; no other can follow it")
-        lines = [canonical.line(row) for row in rows]
         with self._guarded():
             record = pages.save(
                 self._disk,
@@ -119,6 +134,8 @@ class Spool:
                 next_token=next_token,
                 raw_hash=raw_hash,
                 raw_bytes=raw_bytes,
+                pages=pages_held,
+                marks=marks,
             )
         self._records.append(record)
         return record

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from convergence.errors import MalformedAnswerError, ProviderProtocolError
+from convergence.errors import (
+    MalformedAnswerError,
+    ProviderProtocolError,
+    ProviderRefusedError,
+    ProviderUnavailableError,
+)
+from convergence.extract import canonical
 from convergence.extract.clock import Deadline
+from convergence.extract.guard import PageGuard, StreamLimits
 from convergence.extract.http import OriginClient, Reply
-from convergence.extract.pages import PageRecord
-from convergence.extract.paginate import Page, PageAnswer, Paginator, Row
+from convergence.extract.paginate import PageAnswer, Paginator, Row
+from convergence.extract.quarantine import Quarantine
 from convergence.extract.ratelimit import Allowance
 from convergence.extract.retry import Retrier
 from convergence.extract.spool import Spool
@@ -35,17 +43,6 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamLimits:
-    """Where an extraction ends whatever the provider does. Seconds, counts and bytes."""
-
-    page_seconds: float = 300
-    run_seconds: float = 3_600
-    pages: int = 20_000
-    rows: int = 50_000_000
-    raw_bytes: int = 16 * 1024**3
-
-
-@dataclass(frozen=True, slots=True)
 class StreamReport:
     """What an extraction came to; pages and rows include those of earlier attempts."""
 
@@ -56,42 +53,6 @@ class StreamReport:
     resumed_after: int
 
 
-@dataclass
-class PageGuard:
-    """Notices a provider that goes in circles or does not end; rebuilt from checkpoints."""
-
-    limits: StreamLimits
-    pages: int = 0
-    rows: int = 0
-    raw_bytes: int = 0
-    _query: int = 0
-    _tokens: set[bytes] = field(default_factory=set)
-    _contents: set[bytes] = field(default_factory=set)
-
-    def note(self, record: PageRecord) -> None:
-        """Count a durable page in.
-
-        Raises:
-            ProviderProtocolError: a token or a page's content came again, or a limit is passed.
-        """
-        self.pages += 1
-        self.rows += record.rows
-        self.raw_bytes += record.raw_bytes
-        if record.next_token is not None:
-            _once(self._tokens, record.next_token.encode(), "The provider repeats a page token")
-        if record.rows:
-            content = f"{self._query}|{record.rows_hash}".encode()
-            _once(self._contents, content, "The provider repeats a page")
-        if record.next_token is not None:
-            self._query = json.loads(record.next_token)[0]
-        for name in ("pages", "rows", "raw_bytes"):
-            if getattr(self, name) > getattr(self.limits, name):
-                raise ProviderProtocolError(
-                    "The provider sends more than any slice should hold",
-                    limit=f"{name}={getattr(self.limits, name)}",
-                )
-
-
 def extract(
     client: OriginClient,
     queries: Sequence[Query],
@@ -100,12 +61,25 @@ def extract(
     limits: StreamLimits | None = None,
     retrier: Retrier | None = None,
     allowance: Allowance | None = None,
+    batch_rows: int = 1,
+    quarantine: Quarantine | None = None,
 ) -> StreamReport:
     """Read every query to its end into the spool, going on where an earlier attempt stopped.
 
     The spool's fingerprint must cover the queries: a checkpoint names its query by position. When
     an answer breaks the API's shape, the pages so far are not trusted either and are discarded;
     after any other failure they stay, and the next attempt goes on from them.
+
+    Args:
+        client: bound to the provider.
+        queries: the lists.
+        spool: takes the rows.
+        limits: of the whole extraction.
+        retrier: asks for a page again.
+        allowance: how often anything may be asked for.
+        batch_rows: small pages are made durable together once they hold so many rows; a kill
+            costs those that were held. 1: every page at once.
+        quarantine: keeps an answer that breaks the API's shape; the error says where.
 
     Raises:
         ProviderUnavailableError: the provider does not answer in time; run again later.
@@ -121,12 +95,32 @@ def extract(
             limits=limits,
             retrier=retrier,
             allowance=allowance,
+            batch_rows=batch_rows,
+            quarantine=quarantine,
         ).run()
     except MalformedAnswerError:
         raise
     except ProviderProtocolError:
         spool.discard()
         raise
+
+
+@dataclass
+class _Held:
+    """Whole pages that wait for others to be made durable with them."""
+
+    lines: list[bytes] = field(default_factory=list)
+    marks: list[str] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+    raw_bytes: int = 0
+    next_token: str | None = None
+
+    def add(self, lines: list[bytes], *, marks: list[str], body: bytes, token: str | None) -> None:
+        self.lines += lines
+        self.marks += marks
+        self.digests.append(sha256(body).digest())
+        self.raw_bytes += len(body)
+        self.next_token = token
 
 
 class _Stream:
@@ -139,6 +133,8 @@ class _Stream:
         limits: StreamLimits | None,
         retrier: Retrier | None,
         allowance: Allowance | None,
+        batch_rows: int,
+        quarantine: Quarantine | None,
     ) -> None:
         self._client = client
         self._queries = queries
@@ -146,18 +142,19 @@ class _Stream:
         self._limits = limits or StreamLimits()
         self._retrier = retrier or Retrier()
         self._allowance = allowance
+        self._batch_rows = batch_rows
+        self._quarantine = quarantine
         self._guard = PageGuard(self._limits)
         self._requests = 0
 
     def run(self) -> StreamReport:
         deadline = Deadline.after(self._limits.run_seconds)
         for record in self._spool.records:
-            self._guard.note(record)
+            self._guard.restore(record)
         resumed_after = self._guard.pages
         while not self._spool.complete:
             point = self._spool.resume_point
-            index, token = json.loads(point.token) if point else (0, None)
-            self._one_page(index, token, deadline=deadline.within(self._limits.page_seconds))
+            self._batch(point.token if point else None, deadline=deadline)
         return StreamReport(
             pages=self._guard.pages,
             rows=self._guard.rows,
@@ -166,41 +163,80 @@ class _Stream:
             resumed_after=resumed_after,
         )
 
-    def _one_page(self, index: int, token: str | None, *, deadline: Deadline) -> None:
+    def _batch(self, token: str | None, *, deadline: Deadline) -> None:
+        """Pages from a token on, until there are rows enough or the last has come."""
+        held = _Held(next_token=token)
+        try:
+            while True:
+                self._one_page(held, deadline=deadline.within(self._limits.page_seconds))
+                if held.next_token is None or len(held.lines) >= self._batch_rows:
+                    break
+        except (ProviderUnavailableError, ProviderRefusedError, MalformedAnswerError):
+            self._keep(held)
+            raise
+        self._keep(held)
+
+    def _keep(self, held: _Held) -> None:
+        if held.digests:
+            self._spool.write_lines(
+                held.lines,
+                next_token=held.next_token,
+                raw_hash=sha256(b"".join(held.digests)).hexdigest(),
+                raw_bytes=held.raw_bytes,
+                pages_held=len(held.digests),
+                marks=held.marks,
+            )
+
+    def _one_page(self, held: _Held, *, deadline: Deadline) -> None:
+        index, token = json.loads(held.next_token) if held.next_token else (0, None)
         query = self._queries[index]
         reply, body = self._retrier.run(
             lambda: self._fetch(query, token, deadline=deadline), deadline=deadline
         )
-        page = query.paginator.read(PageAnswer(body, reply.headers, reply.url), token=token)
-        record = self._spool.write_page(
-            [table_row for row in page.rows for table_row in query.to_rows(row)],
-            next_token=self._following(index, page),
-            raw_hash=sha256(reply.body).hexdigest(),
-            raw_bytes=len(reply.body),
-        )
+        with self._suspect(reply):
+            page = query.paginator.read(PageAnswer(body, reply.headers, reply.url), token=token)
+            rows = [table_row for row in page.rows for table_row in query.to_rows(row)]
+            lines = [canonical.line(row) for row in rows]
+            following = self._following(index, page.next_token)
+            marks = self._guard.note(
+                query=index, rows=lines, raw_bytes=len(reply.body), next_token=following
+            )
+        held.add(lines, marks=marks, body=reply.body, token=following)
         count(Resource.PROVIDER, Use(pages=1))
-        self._guard.note(record)
 
     def _fetch(self, query: Query, token: str | None, *, deadline: Deadline) -> tuple[Reply, Json]:
         """One attempt at a page; an answer that can't be read fails here and is asked for again."""
         if self._allowance is not None:
             self._allowance.acquire(deadline=deadline)
         self._requests += 1
-        request = query.paginator.request(token)
-        reply = self._client.get(request.path, request.params, deadline=deadline)
-        return reply, parse(reply.body)
+        reply = self._ask(query, token, deadline=deadline)
+        with self._suspect(reply):
+            return reply, parse(reply.body)
 
-    def _following(self, index: int, page: Page) -> str | None:
+    def _ask(self, query: Query, token: str | None, *, deadline: Deadline) -> Reply:
+        request = query.paginator.request(token)
+        if request.body is None:
+            return self._client.get(request.path, request.params, deadline=deadline)
+        return self._client.post(request.path, request.params, body=request.body, deadline=deadline)
+
+    @contextmanager
+    def _suspect(self, reply: Reply) -> Iterator[None]:
+        """Keep an answer aside that turns out to break the API's shape."""
+        try:
+            yield
+        except ProviderProtocolError as error:
+            if self._quarantine is not None:
+                # What became of the answer is what counts, not whether it could be kept.
+                with suppress(OSError):
+                    error.facts["quarantined"] = self._quarantine.keep(
+                        reply.body, page=self._guard.pages + 1
+                    )
+            raise
+
+    def _following(self, index: int, next_token: str | None) -> str | None:
         """The spool's token: position of the query, and the paginator's own token."""
-        if page.next_token is not None:
-            return json.dumps([index, page.next_token])
+        if next_token is not None:
+            return json.dumps([index, next_token])
         if index + 1 < len(self._queries):
             return json.dumps([index + 1, None])
         return None
-
-
-def _once(seen: set[bytes], value: bytes, message: str) -> None:
-    digest = sha256(value).digest()[:16]
-    if digest in seen:
-        raise ProviderProtocolError(message)
-    seen.add(digest)

@@ -18,6 +18,7 @@ from convergence.errors import (
 )
 from convergence.extract.canonical import ContentHash, line
 from convergence.extract.egress import Egress
+from convergence.extract.guard import StreamLimits
 from convergence.extract.http import HttpLimits, OriginClient
 from convergence.extract.origin import Origin
 from convergence.extract.paginate import (
@@ -31,7 +32,7 @@ from convergence.extract.paginate import (
 from convergence.extract.ratelimit import Allowance, Rate
 from convergence.extract.retry import Retrier, RetryPolicy
 from convergence.extract.spool import Spool
-from convergence.extract.stream import Query, StreamLimits, StreamReport, extract
+from convergence.extract.stream import Query, StreamReport, extract
 from providers_server import ProvidersServer
 from sandbox.providers.vendor import users
 

@@ -25,11 +25,12 @@ from convergence.errors import (
 from convergence.extract.buckets import BucketPages
 from convergence.extract.canonical import ContentHash, line
 from convergence.extract.egress import Egress
+from convergence.extract.guard import StreamLimits
 from convergence.extract.http import HttpLimits, OriginClient
 from convergence.extract.retry import Retrier, RetryPolicy
 from convergence.extract.shape import Kind, Shape
 from convergence.extract.spool import Spool, day_in
-from convergence.extract.stream import Query, StreamLimits, extract
+from convergence.extract.stream import Query, extract
 from providers_server import ProvidersServer, client
 from sandbox.providers.faults import KINDS
 
