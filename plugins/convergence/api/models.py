@@ -220,9 +220,9 @@ class IntegrationAnswer(Answer):
     org_slug: str
     provider: str
     validation_status: Literal["VALID", "INVALID", "PENDING"]
-    credential_id: str | None
+    credential_id: str | None = None
     credential_name: str | None = None
-    fingerprint: str | None
+    fingerprint: str | None = None
     last_validated_at: datetime | None = None
     error: str | None = None
     connected_on: date | None = None

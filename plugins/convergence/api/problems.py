@@ -208,8 +208,15 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
         status=error.status_code,
         code=_CODES.get(error.status_code, "error"),
         detail=details.get(error.status_code, str(error.detail)),
-        headers=error.headers,
+        headers={"Allow": _allowed(request)} if error.status_code == 405 else error.headers,
     )
+
+
+def _allowed(request: Request) -> str:
+    """The methods of this address; each is a route of its own, and the error knows but one."""
+    matched = request.scope["route"]
+    same = (route for route in request.app.routes if route.path == matched.path)
+    return ", ".join(sorted({method for route in same for method in route.methods}))
 
 
 async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:

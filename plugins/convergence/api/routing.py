@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from convergence.api import body
+from convergence.api.answers import idempotency_key
 from convergence.api.guard import admit
 from convergence.api.problems import InvalidFieldsError, Problem, fault
 from convergence.api.scopes import Scope, scope_of
@@ -62,6 +63,8 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             await admit(request, self.scope)
+            if request.method == "POST":
+                idempotency_key(request)
             self._check_query(request)
             strict = body.StrictRequest(request.scope, request.receive)
             if self.body_field is not None and await strict.body():

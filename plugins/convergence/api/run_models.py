@@ -27,8 +27,8 @@ class PipelineInfo(Answer):
     path: str = Field(examples=["openai/cost/usage_cost"])
     aliases: list[str]
     description: str
-    provider: str | None
-    schedule: str | None
+    provider: str | None = None
+    schedule: str | None = None
     params: dict[str, Any] = Field(description="JSON Schema of the params a run takes.")
     steps: list[StepInfo]
     tables: list[str]
@@ -78,6 +78,34 @@ class RunFault(Answer):
     message: str
 
 
+class JobCounts(Answer):
+    """BigQuery's work: load jobs, query jobs, streaming requests."""
+
+    load: int
+    query: int
+    stream: int
+
+
+class ProviderCalls(Answer):
+    """What was asked of the provider."""
+
+    requests: int
+    retries: int = Field(description="Requests that were sent again.")
+    pages: int
+    bytes: int = Field(description="Of the answers, unpacked.")
+
+
+class RunCost(Answer):
+    """What the run took from us, all tries of its steps together."""
+
+    bytes_billed: int = Field(description="Bytes that BigQuery bills.")
+    slot_ms: int = Field(description="BigQuery slot time in milliseconds.")
+    jobs: JobCounts
+    provider: ProviderCalls
+    estimated_cost: str = Field(description="At our cloud's list prices.", examples=["0.000059605"])
+    currency: str = Field(examples=["USD"])
+
+
 class StepStatus(Answer):
     """A step of a run."""
 
@@ -90,6 +118,10 @@ class StepStatus(Answer):
     rows_processed: int | None = None
     destination_table: str | None = None
     error: RunFault | None = None
+    report: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What the step tells beside this: days, totals, unpriced usage, restatements.",
+    )
 
 
 class RunSummary(Answer):
@@ -117,6 +149,7 @@ class RunDetail(RunSummary):
     rows_processed: int
     tables: list[str]
     steps: list[StepStatus]
+    cost: RunCost
     links: dict[str, str]
     airflow_url: str | None = Field(default=None, description="In development only.")
 

@@ -70,9 +70,14 @@ async def validate(request: Request, org: str, provider: str) -> JSONResponse:
 
     Where that takes long the answer is 202 with the integration as it stood; read it again later.
     """
-    found, outcome = await _integrations(request, org).validate(provider)
-    body = found.model_dump(mode="json", exclude_none=True)
-    return JSONResponse(body, status_code=200 if outcome.ended else 202)
+
+    async def work() -> Answer:
+        found, outcome = await _integrations(request, org).validate(provider)
+        body = found.model_dump(mode="json", exclude_none=True)
+        return Answer(200 if outcome.ended else 202, body)
+
+    told, given = {"call": "validate", "provider": provider}, idempotency_key(request)
+    return respond(await services_of(request).once.answer(org, work, given=given, request=told))
 
 
 @router.get("/{org}", summary="Every connected provider", response_model_exclude_none=True)

@@ -50,14 +50,18 @@ async def dryrun(request: Request, body: OrganizationRequest) -> JSONResponse:
     Every check that fails is told at once.
     """
     services = services_of(request)
-    outcome = await services.operations.run(
-        Operation.DRYRUN,
-        about="platform",
-        values=body.model_dump(),
-        seconds=services.settings.admin_call_wait_seconds,
-    )
-    status = 200 if outcome.ended else 202
-    return JSONResponse(operation_body(request, outcome), status_code=status)
+
+    async def work() -> Answer:
+        outcome = await services.operations.run(
+            Operation.DRYRUN,
+            about="platform",
+            values=body.model_dump(),
+            seconds=services.settings.admin_call_wait_seconds,
+        )
+        return Answer(200 if outcome.ended else 202, operation_body(request, outcome))
+
+    told, given = {"call": "dryrun", "body": body.model_dump()}, idempotency_key(request)
+    return respond(await services.once.answer(PLATFORM, work, given=given, request=told))
 
 
 @router.post(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Query, Request
+from fastapi.responses import JSONResponse
 
-from convergence.api.answers import actor, url
+from convergence.api.answers import actor, idempotency_key, respond, url
+from convergence.api.once import Answer
 from convergence.api.routing import guarded_router
 from convergence.api.run_models import RunDetail, RunPage
 from convergence.api.runs import Runs
@@ -52,8 +54,14 @@ async def run(request: Request, org: str, run_id: str) -> RunDetail:
     return await _runs(request, org).detail(run_id)
 
 
-@router.post("/{org}/{run_id}/cancel", summary="Cancel a run", response_model_exclude_none=True)
+@router.post("/{org}/{run_id}/cancel", summary="Cancel a run", response_model=RunDetail)
 @needs(Scope.PIPELINES_RUN)
-async def cancel(request: Request, org: str, run_id: str) -> RunDetail:
+async def cancel(request: Request, org: str, run_id: str) -> JSONResponse:
     """End the organization's run; of a scheduled run only its own part."""
-    return await _runs(request, org).cancel(run_id)
+
+    async def work() -> Answer:
+        ended = await _runs(request, org).cancel(run_id)
+        return Answer(200, ended.model_dump(mode="json", exclude_none=True))
+
+    told, given = {"call": "cancel", "run_id": run_id}, idempotency_key(request)
+    return respond(await services_of(request).once.answer(org, work, given=given, request=told))

@@ -98,19 +98,25 @@ async def entries(
     return QueueList(entries=found)
 
 
-@router.post("/queue/process", summary="Start what can start", response_model_exclude_none=True)
+@router.post("/queue/process", summary="Start what can start", response_model=QueueProcessed)
 @needs(Scope.PIPELINES_RUN)
-async def process(request: Request) -> QueueProcessed:
+async def process(request: Request) -> JSONResponse:
     """Start the organization's entries for which the plan has a free slot.
 
     It happens by itself every minute; this does it now.
     """
     services, org = services_of(request), _org(request)
-    done = await scheduler.process(services, org, now=datetime.now(UTC))
-    waiting = await run_in_threadpool(_entries, services, org, (QueueStatus.QUEUED,))
-    return QueueProcessed(
-        started=done.started, waiting=done.waiting, failed=done.failed, entries=waiting
-    )
+
+    async def work() -> Answer:
+        done = await scheduler.process(services, org, now=datetime.now(UTC))
+        waiting = await run_in_threadpool(_entries, services, org, (QueueStatus.QUEUED,))
+        told = QueueProcessed(
+            started=done.started, waiting=done.waiting, failed=done.failed, entries=waiting
+        )
+        return Answer(200, told.model_dump(mode="json", exclude_none=True))
+
+    asked, given = {"call": "queue/process"}, idempotency_key(request)
+    return respond(await services.once.answer(org, work, given=given, request=asked))
 
 
 def _entries(
