@@ -30,6 +30,7 @@ from convergence.api.routers import (
     quota,
     runs,
     scheduler,
+    subscriptions,
 )
 from convergence.api.routing import check_every_route_is_guarded
 from convergence.api.services import Services
@@ -83,6 +84,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
         directory,
         integrations,
         prices,
+        subscriptions,
         pipelines,
         pipeline_configs,
         runs,

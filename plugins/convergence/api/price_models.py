@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from convergence.api.days import Day
 from convergence.api.models import Answer, Line
+from convergence.api.term_models import DatedTerms
 
 _EXAMPLE: JsonDict = {
     "effective_from": "2026-01-01",
@@ -18,7 +18,7 @@ _EXAMPLE: JsonDict = {
 }
 
 
-class RateRequest(BaseModel):
+class RateRequest(DatedTerms):
     """An organization's own rate; beside these fields, the rates that the provider has."""
 
     model_config = ConfigDict(
@@ -26,12 +26,6 @@ class RateRequest(BaseModel):
     )
 
     service_tier: Literal["standard", "batch", "flex", "priority", "fast"] = "standard"
-    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="ISO 4217.")
-    effective_from: Day = Field(description="First UTC day in force.")
-    effective_to: Day | None = Field(
-        default=None, description="First UTC day no longer in force; absent for no end."
-    )
-    notes: Line | None = None
 
 
 class ModelRateRequest(RateRequest):
@@ -65,12 +59,3 @@ class PriceList(Answer):
     org_slug: str
     provider: str
     prices: list[PriceRow]
-
-
-class OverridesEnded(Answer):
-    """The organization's own rates that were ended; the defaults apply from that day on."""
-
-    org_slug: str
-    provider: str
-    ended: int
-    effective_to: date

@@ -71,7 +71,7 @@ def run_file(
     w: Warehouse,
     path: Path,
     *,
-    identifiers: Mapping[str, str] | None = None,
+    identifiers: Identifiers | None = None,
     params: Mapping[str, Param] | None = None,
     max_bytes: int | None = None,
     job_labels: Mapping[str, str] | None = None,

@@ -28,7 +28,8 @@ from unit.api.world import (
 )
 
 VALUES = {"provider": "openai", "domain": "cost", "pipeline": "usage_cost", "run_id": "run_x",
-          "operation_id": "bootstrap__x", "key_id": "key_x", "model_id": "gpt-5"}  # fmt: skip
+          "operation_id": "bootstrap__x", "key_id": "key_x", "model_id": "gpt-5",
+          "plan_name": "chatgpt_business"}  # fmt: skip
 
 
 def guarded() -> list[GuardedRoute]:

@@ -13,16 +13,12 @@ from starlette.concurrency import run_in_threadpool
 from convergence.api.answers import actor, idempotency_key, respond
 from convergence.api.days import Day
 from convergence.api.once import Answer
-from convergence.api.price_models import (
-    ModelRateRequest,
-    OverridesEnded,
-    PriceList,
-    RateRequest,
-)
+from convergence.api.price_models import ModelRateRequest, PriceList, RateRequest
 from convergence.api.prices import Prices
 from convergence.api.routing import guarded_router
 from convergence.api.scopes import Scope, needs
 from convergence.api.services import services_of
+from convergence.api.term_models import Name, OverridesEnded
 
 router = guarded_router(prefix="/integrations/{org}/{provider}/pricing", tag="integrations")
 
@@ -69,17 +65,23 @@ async def post_price(
     return respond(await services_of(request).once.answer(org, work, given=given, request=asked))
 
 
-@router.post("/reset", summary="Return to the default prices")
+@router.post("/reset", summary="Return to the default prices", response_model=OverridesEnded)
 @needs(Scope.INTEGRATIONS_WRITE)
-async def reset(request: Request, org: str, provider: str) -> OverridesEnded:
+async def reset(request: Request, org: str, provider: str) -> JSONResponse:
     """End every rate of the organization's own today; its history is kept."""
-    return await _end(request, org, provider, model_id=None, day=None)
+
+    async def work() -> Answer:
+        ended = await _end(request, org, provider, model_id=None, day=None)
+        return Answer(200, ended.model_dump(mode="json"))
+
+    told, given = {"call": "pricing/reset", "provider": provider}, idempotency_key(request)
+    return respond(await services_of(request).once.answer(org, work, given=given, request=told))
 
 
 @router.put("/{model_id:path}", summary="Set a model's own rate")
 @needs(Scope.INTEGRATIONS_WRITE)
 async def put_price(
-    request: Request, org: str, provider: str, model_id: str, body: RateRequest
+    request: Request, org: str, provider: str, model_id: Name, body: RateRequest
 ) -> PriceList:
     """The same for the model in the path; again with the same first day, it corrects the rate."""
     table = _prices(request, org, provider)
@@ -94,7 +96,7 @@ async def delete_price(
     *,
     org: str,
     provider: str,
-    model_id: str,
+    model_id: Name,
     effective_to: Annotated[
         Day | None, Query(description="First UTC day without it; today when not given.")
     ] = None,

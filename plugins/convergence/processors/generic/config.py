@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from convergence.processors.config import StepConfig
 from convergence.processors.generic.files import CsvFile, SchemaFile, SqlFile, TableId
@@ -51,11 +51,13 @@ class PricingConfig(StepConfig):
         return (self.table,)
 
 
-class PriceSeedConfig(StepConfig):
-    """Loads a provider's default prices into the org's price table; the org's own rates stay."""
+class BookFiles(BaseModel):
+    """A provider's price book and the org's table that follows it."""
+
+    model_config = StepConfig.model_config
 
     table: TableId
-    """Price table of the org's dataset."""
+    """Table of the org's dataset, of prices or of plans."""
 
     schema_file: SchemaFile
     """That table's schema."""
@@ -63,11 +65,15 @@ class PriceSeedConfig(StepConfig):
     data_file: CsvFile
     """The price book."""
 
-    sql_file: SqlFile = "system/sql/prices/merge_default_prices.sql"
+    sql_file: SqlFile = "system/sql/terms/merge_defaults.sql"
     """Brings the table up to the book."""
 
 
+class PriceSeedConfig(BookFiles, StepConfig):
+    """Loads a provider's default prices or plans into the org's table; the org's own stay."""
+
+
 class SeedCsvConfig(PriceSeedConfig):
-    """Loads any provider's default prices into the org's price table; the org's own rates stay."""
+    """Loads any provider's default prices or plans into the org's table; the org's own stay."""
 
     ps_type: ClassVar[str] = "generic.seed_csv"

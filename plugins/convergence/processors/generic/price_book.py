@@ -1,8 +1,8 @@
 """A price book: a CSV file of dated prices, checked as a whole before any of it is used.
 
-Any LLM provider's book has the same columns for who, when and whence; its rates are the columns
-whose name ends in `_per_million`, and `unit_price` for what is not counted in tokens. The pricing
-table's schema says which those are.
+Any LLM provider's book has the same columns for who, when and whence. A book of models has rates
+per million tokens, and a price per unit for what is not counted in tokens; a book of plans has the
+price of a seat. The table's schema says which; `price_rules` says what they must keep to.
 """
 
 from __future__ import annotations
@@ -19,30 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from convergence.errors import PriceBookError
-
-RATE_SUFFIX = "_per_million"
-UNIT_PRICE = "unit_price"
-SKU_COLUMNS = ("model_id", "service_tier", "context_window")
-"""What a price is for; a provider without context windows has no such column."""
-FILLED_BY_SEED = frozenset({"is_override", "updated_at"})
-REQUIRED = (
-    "model_id",
-    "service_tier",
-    "currency",
-    "effective_from",
-    "effective_basis",
-    "source_url",
-    "source_date",
+from convergence.processors.generic.price_rules import (
+    SKU_COLUMNS,
+    Value,
+    day_of,
+    decimal_of,
+    faults_of,
 )
-"""Columns that a default may not leave empty."""
-TIERS = frozenset({"standard", "batch", "flex", "priority", "fast"})
-WINDOWS = frozenset({"any", "0-200k", "200k-1M"})
-"""Context windows: `any` where the rates do not depend on it."""
-BASES = frozenset({"announced", "observed"})
-MAX_DECIMALS = 9
-"""Scale of BigQuery's NUMERIC."""
 
-Value = str | int | Decimal | date | None
+FILLED_BY_SEED = frozenset({"is_override", "updated_at"})
+VERSION = "price_version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +45,19 @@ class Price:
 
     @property
     def sku(self) -> tuple[str, ...]:
-        """Model, tier and context window: prices of one SKU must not overlap."""
+        """What it prices, such as model and tier: prices of one SKU must not overlap."""
         return tuple(str(self.values[name]) for name in SKU_COLUMNS if name in self.values)
 
     @property
     def effective_from(self) -> date:
         """First day in force."""
-        return _day(self.values["effective_from"])
+        return day_of(self.values["effective_from"])
 
     @property
     def effective_to(self) -> date:
         """First day no longer in force; the end of time when the file gives none."""
         end = self.values["effective_to"]
-        return date.max if end is None else _day(end)
+        return date.max if end is None else day_of(end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +73,7 @@ class PriceBook:
 
         Args:
             path: a CSV file with a header.
-            columns: column → BigQuery type of the pricing table.
+            columns: column → BigQuery type of the table that the book is for.
 
         Raises:
             PriceBookError: `faults` lists every fault as `file:line: field: what is wrong`.
@@ -102,6 +88,11 @@ class PriceBook:
                 faults=[f"{path.name}:{line}: {field}: {text}" for line, field, text in faults],
             )
         return cls(path, tuple(prices))
+
+    @property
+    def edition(self) -> str:
+        """The newest version that a line names: the book's own."""
+        return max((str(price.values.get(VERSION) or "") for price in self.prices), default="")
 
     def rows(self) -> list[dict[str, str]]:
         """Every price as column → text, empty cells left out: what SQL casts exactly."""
@@ -139,7 +130,7 @@ class _Reader:
         for name in sorted(set(self._columns) - set(header)):
             self.faults.append((1, name, "the column is missing"))
         for name in sorted(set(header) - set(self._columns)):
-            self.faults.append((1, name, "no such column in the pricing table"))
+            self.faults.append((1, name, "no such column in the table"))
         for name in sorted({name for name in header if list(header).count(name) > 1}):
             self.faults.append((1, name, "the column is there twice"))
         return not self.faults
@@ -151,7 +142,7 @@ class _Reader:
             return Price(line, {})
         price = Price(line, {name: self._value(line, name, cells[name]) for name in self._columns})
         if len(self.faults) == before:
-            self.faults += _wrong(price)
+            self.faults += [(line, field, text) for field, text in faults_of(price.values)]
         return price
 
     def _value(self, line: int, name: str, cell: str) -> Value:
@@ -196,50 +187,6 @@ def digest(rows: Iterable[Mapping[str, object]]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _wrong(price: Price) -> list[Fault]:
-    values, line = price.values, price.line
-    faults = [
-        (line, name, "must not be empty")
-        for name in (*REQUIRED, "context_window")
-        if name in values and values[name] is None
-    ]
-    faults += [
-        (line, name, f"{value} is negative; a price is zero or more")
-        for name, value in values.items()
-        if isinstance(value, Decimal) and value < 0
-    ]
-    for name, accepted in _CHOICES:
-        if name in values and values[name] not in {None, *accepted}:
-            faults.append((line, name, f"{values[name]!r} is none of {sorted(accepted)}"))
-    rates = [name for name in values if name.endswith(RATE_SUFFIX) or name == UNIT_PRICE]
-    if not any(values[name] is not None for name in rates):
-        faults.append((line, "(row)", "no rate at all"))
-    if UNIT_PRICE in values and (values[UNIT_PRICE] is None) != (values.get("unit") is None):
-        faults.append((line, UNIT_PRICE, "a price per unit and its unit come together"))
-    if not str(values["source_url"] or "https://").startswith("https://"):
-        faults.append((line, "source_url", "must be a public https address"))
-    if not faults and price.effective_to <= price.effective_from:
-        text = f"{price.effective_to} ends the price before it begins on {price.effective_from}"
-        faults.append((line, "effective_to", text))
-    return faults
-
-
-def _decimal(text: str) -> Decimal:
-    value = Decimal(text)
-    if not value.is_finite():
-        raise ValueError("it is not finite")
-    exponent = value.normalize().as_tuple().exponent
-    if isinstance(exponent, int) and -exponent > MAX_DECIMALS:
-        raise ValueError(f"more than {MAX_DECIMALS} decimals")
-    return value
-
-
-def _day(value: Value) -> date:
-    if not isinstance(value, date):
-        raise TypeError(f"a day was expected, not {value!r}")
-    return value
-
-
 def _canonical(value: object) -> object:
     """Equal amounts hash alike, whatever zeros they end in."""
     if isinstance(value, Decimal):
@@ -247,10 +194,9 @@ def _canonical(value: object) -> object:
     return value if value is None or isinstance(value, bool | int) else str(value)
 
 
-_CHOICES = (("service_tier", TIERS), ("effective_basis", BASES), ("context_window", WINDOWS))
 _PARSERS: Mapping[str, Callable[[str], Value]] = {
     "STRING": str,
     "INT64": int,
-    "NUMERIC": _decimal,
+    "NUMERIC": decimal_of,
     "DATE": date.fromisoformat,
 }

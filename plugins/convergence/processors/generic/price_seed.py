@@ -1,17 +1,18 @@
-"""A provider's price book into an org's price table: checked whole, then merged at once."""
+"""A provider's price book into an org's table of prices or plans: checked, then merged at once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Self
 
 from convergence.processors.context import OrgContext, StepResult
-from convergence.processors.generic.config import PriceSeedConfig
-from convergence.processors.generic.price_book import (
-    FILLED_BY_SEED,
-    SKU_COLUMNS,
-    Price,
-    PriceBook,
-)
+from convergence.processors.generic.config import BookFiles, PriceSeedConfig
+from convergence.processors.generic.price_book import FILLED_BY_SEED, Price, PriceBook
+from convergence.processors.generic.price_rules import SKU_COLUMNS
+from convergence.warehouse.client import Warehouse
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.params import Typed, typed
@@ -19,50 +20,74 @@ from convergence.warehouse.query import changed_rows
 from convergence.warehouse.schemas import TableSchema
 
 KEYS = (*SKU_COLUMNS, "effective_from")
-"""What names a default in the price table."""
+"""What names a default in its table."""
 
 
 def seed_prices(org: OrgContext, config: PriceSeedConfig) -> StepResult:
-    """Bring the default prices up to the book; what the org maintains itself stays.
+    """Bring the defaults up to the book; what the org maintains itself stays.
 
-    The SQL is a MERGE that takes `@prices` and `@now`, and the columns of the book by name.
+    The SQL is a MERGE that takes `@terms` and `@now`, and the columns of the book by name.
 
     Raises:
         PriceBookError: the book is wrong; nothing is written.
     """
-    folder = org.settings.configs_dir
-    schema = TableSchema.load(folder / config.schema_file)
-    columns = {field.name: field.type for field in schema.fields}
-    book = PriceBook.read(folder / config.data_file, columns=columns)
+    shelf = Shelf.read(org.settings.configs_dir, config)
     name = TableName(org.dataset, config.table)
-    ensure_table(org.warehouse, name, schema)
-    in_book = {column: kind for column, kind in columns.items() if column not in FILLED_BY_SEED}
-    changed = changed_rows(
-        org.warehouse,
-        folder / config.sql_file,
+    return StepResult(
+        rows_processed=merge(org.warehouse, shelf, name, now=org.now()),
+        destination_table=str(name),
+        facts={"prices": len(shelf.book.prices), "edition": shelf.book.edition},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """A book beside the schema of the tables that follow it, read once for any number of orgs."""
+
+    book: PriceBook
+    schema: TableSchema
+    sql_path: Path
+
+    @classmethod
+    def read(cls, configs_dir: Path, config: BookFiles) -> Self:
+        """Read and check the files.
+
+        Raises:
+            PriceBookError: the book is wrong.
+            SchemaError: the schema is.
+        """
+        schema = TableSchema.load(configs_dir / config.schema_file)
+        columns = {field.name: field.type for field in schema.fields}
+        book = PriceBook.read(configs_dir / config.data_file, columns=columns)
+        return cls(book, schema, configs_dir / config.sql_file)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Column → BigQuery type of what the book says."""
+        fields = self.schema.fields
+        return {one.name: one.type for one in fields if one.name not in FILLED_BY_SEED}
+
+
+def merge(w: Warehouse, shelf: Shelf, name: TableName, *, now: datetime) -> int:
+    """Bring one table's defaults up to the book; how many rows were written or deleted."""
+    columns = shelf.columns
+    ensure_table(w, name, shelf.schema)
+    return changed_rows(
+        w,
+        shelf.sql_path,
         identifiers={
-            "dataset": org.dataset,
-            "pricing_table": config.table,
-            "keys": [column for column in KEYS if column in in_book],
-            "values": [column for column in in_book if column not in KEYS],
+            "dataset": name.dataset,
+            "table": name.table,
+            "keys": [column for column in KEYS if column in columns],
+            "values": [column for column in columns if column not in KEYS],
         },
         params={
-            "prices": [struct(price, columns=in_book) for price in book.prices],
-            "now": org.now(),
+            "terms": [struct(price, columns=columns) for price in shelf.book.prices],
+            "now": now,
         },
-    )
-    return StepResult(
-        rows_processed=changed,
-        destination_table=str(name),
-        facts={"prices": len(book.prices), "editions": sorted(editions(book))},
     )
 
 
 def struct(price: Price, *, columns: Mapping[str, str]) -> dict[str, Typed]:
     """A price as a STRUCT parameter: every column, typed, so that NULL has a type too."""
     return {name: typed(price.values[name], kind) for name, kind in columns.items()}
-
-
-def editions(book: PriceBook) -> set[str]:
-    """The editions that the book's lines name."""
-    return {str(price.values["price_version"]) for price in book.prices}

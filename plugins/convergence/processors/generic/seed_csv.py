@@ -1,4 +1,4 @@
-"""`generic.seed_csv`: a provider's default prices into the org's price table."""
+"""`generic.seed_csv`: a provider's default prices or plans into the org's table of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from convergence.processors.generic.config import SeedCsvConfig
 
 
 class SeedCsv(OrgProcessor[SeedCsvConfig]):
-    """Bring the org's default prices up to the price book; its own rates stay."""
+    """Bring the org's defaults up to the price book; what it maintains itself stays."""
 
     Config = SeedCsvConfig
 

@@ -1,7 +1,7 @@
--- Bring an org's default prices up to the price book; what the org maintains itself stays.
+-- Bring an org's default terms up to their book; what the org maintains itself stays.
 -- A row is written only when something in it changed, so that a second load changes nothing.
-MERGE `{{ project }}.{{ dataset }}.{{ pricing_table }}` AS kept
-USING (SELECT * FROM UNNEST(@prices)) AS book
+MERGE `{{ project }}.{{ dataset }}.{{ table }}` AS kept
+USING (SELECT * FROM UNNEST(@terms)) AS book
 ON
   NOT kept.is_override
   {% for key in keys %}
