@@ -63,6 +63,10 @@ class Settings(BaseSettings):
     anthropic_base_url: str | None = None
     deepseek_base_url: str | None = None
     gcp_api_base_url: str | None = None
+    aws_api_base_url: str | None = None
+
+    aws_platform_access_key_id: str | None = None
+    aws_platform_secret_access_key: SecretStr | None = None
 
     airflow_api_url: str | None = None
     airflow_api_username: str | None = None
@@ -104,6 +108,7 @@ class Settings(BaseSettings):
             "anthropic_base_url",
             "deepseek_base_url",
             "gcp_api_base_url",
+            "aws_api_base_url",
         )
         return {name.upper(): value for name in names if (value := getattr(self, name))}
 

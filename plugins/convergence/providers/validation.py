@@ -66,6 +66,8 @@ async def ask(
     except CredentialRefusedError as error:
         accepted = " or ".join(str(hint) for hint in provider_hints(provider))
         return Validation("INVALID", f"{error.message}; accepted: {accepted}")
+    if provider.auth.exchange == "aws_signature":
+        return await _ask_aws(provider, text, settings=settings)
     if provider.auth.exchange is not None:
         return Validation("PENDING", "The form is right; the first run tries the credential")
     try:
@@ -76,6 +78,16 @@ async def ask(
     except httpx.HTTPError as error:
         why = type(error).__name__
         return Validation("PENDING", f"{provider.name} could not be reached ({why}); try again")
+
+
+async def _ask_aws(provider: Provider, text: str, *, settings: Settings) -> Validation:
+    from convergence.providers.aws import ask_aws
+
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            return Validation(*await ask_aws(provider, text, settings=settings))
+    except TimeoutError:
+        return Validation("PENDING", f"{provider.name} did not answer in time; try again")
 
 
 def provider_hints(provider: Provider) -> list[str]:

@@ -277,7 +277,7 @@ def test_other_forms_are_refused_unasked_and_unquoted(name: str, secret: str) ->
 
 @pytest.mark.parametrize(
     ("name", "secret"),
-    [("gcp", GOOGLE_ACCOUNT), ("aws", AWS_KEY), ("azure", AZURE_APP)],
+    [("gcp", GOOGLE_ACCOUNT), ("azure", AZURE_APP)],
 )
 def test_a_credential_that_is_no_token_is_not_sent_as_one(
     name: str, secret: dict[str, str]
