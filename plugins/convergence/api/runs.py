@@ -10,9 +10,18 @@ from datetime import UTC, datetime, timedelta
 from starlette.concurrency import run_in_threadpool
 
 from convergence.api.problems import InvalidFieldsError, fault
-from convergence.api.run_models import RunDetail, RunFault, RunPage, RunSummary, StepStatus
+from convergence.api.run_models import (
+    RunCost,
+    RunDetail,
+    RunFault,
+    RunPage,
+    RunSummary,
+    StepStatus,
+)
 from convergence.api.services import Services
 from convergence.errors import ConflictError, ConvergenceError, NotFoundError
+from convergence.metering import total
+from convergence.runs.own_cost import cost_answer
 from convergence.runs.records import move, record_name
 from convergence.settings import Environment
 from convergence.state import org_runs, org_steps
@@ -25,6 +34,8 @@ log = logging.getLogger(__name__)
 
 # A run younger than this is still on its way through Airflow: asking would tell nothing new.
 _SETTLES = timedelta(seconds=5)
+# What a step's answer and its status both tell.
+_TOLD = frozenset({"status", "rows_processed", "destination_table"})
 CANCELLED = RunError("cancelled", "The run was cancelled at the request of its organization.")
 
 
@@ -85,6 +96,7 @@ class Runs:
             rows_processed=sum(step.rows_processed or 0 for step in steps),
             tables=sorted({step.destination_table for step in steps if step.destination_table}),
             steps=[_step(step) for step in steps],
+            cost=RunCost.model_validate(cost_answer(total(step.used for step in steps))),
             links=self._links(run),
             airflow_url=self._airflow_url(run),
         )
@@ -185,6 +197,7 @@ def _step(step: OrgStep) -> StepStatus:
         rows_processed=step.rows_processed,
         destination_table=step.destination_table,
         error=_fault(step.error),
+        report={name: told for name, told in (step.result or {}).items() if name not in _TOLD},
     )
 
 

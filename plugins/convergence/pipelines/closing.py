@@ -9,8 +9,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from convergence.errors import PipelineFailedError
+from convergence.metering import Used, total
 from convergence.processors.batch import INTERRUPTED
 from convergence.processors.context import PipelineFacts
+from convergence.runs.own_cost import cost_answer
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 
@@ -44,11 +46,12 @@ class Closings(Protocol):
 
 @dataclass
 class Summary:
-    """What a run did: orgs by outcome, rows, and why orgs failed."""
+    """What a run did: orgs by outcome, rows, what it used, and why orgs failed."""
 
     succeeded: int = 0
     cancelled: int = 0
     rows_processed: int = 0
+    used: Used = field(default_factory=dict)
     failed: dict[str, RunError] = field(default_factory=dict)
 
     def answer(self) -> dict[str, Any]:
@@ -59,6 +62,7 @@ class Summary:
             "orgs_failed": len(self.failed),
             "orgs_cancelled": self.cancelled,
             "rows_processed": self.rows_processed,
+            "cost": cost_answer(self.used),
             "failed": {org: f"{why.code}: {why.message}" for org, why in self.failed.items()},
         }
 
@@ -85,10 +89,11 @@ def close_orgs(
     """
     summary = Summary()
     for run in runs.of_dag_run(pipeline.dag_id, dag_run_id):
+        steps = runs.steps(run.run_id)
+        summary.used = total([summary.used, *(step.used for step in steps.values())])
         if run.status is RunStatus.CANCELLED:
             summary.cancelled += 1
             continue
-        steps = runs.steps(run.run_id)
         summary.rows_processed += sum(step.rows_processed or 0 for step in steps.values())
         error = _verdict(run, steps, pipeline, selected=selected)
         _end_lost_steps(steps.values(), runs=runs, now=now)

@@ -18,6 +18,7 @@ from datetime import date
 from typing import Any, NamedTuple, Self
 
 from convergence.errors import ConvergenceError, RetryableError
+from convergence.metering import Used, metered
 from convergence.processors.context import OrgContext, PipelineFacts, Services, StepResult
 from convergence.security.redaction import redact
 from convergence.state.org_runs import RunError, RunStatus
@@ -140,8 +141,9 @@ class StepRun:
         )
         if not self.services.steps.started(record):
             return _failure(org.org_slug, INTERRUPTED, "a newer try of this task has begun")
-        outcome = self._refusal(org, steps) or self._attempt(org, previous, log)
-        self._record(record, outcome)
+        with metered() as meter:
+            outcome = self._refusal(org, steps) or self._attempt(org, previous, log)
+        self._record(record, outcome, used=meter.used)
         return outcome
 
     def _refusal(self, org: OrgSlice, steps: Mapping[str, OrgStep]) -> Outcome | None:
@@ -189,7 +191,7 @@ class StepRun:
         log_unforeseen(error, log)
         return Outcome(org_slug, StepResult(status="FAILED"), failure, worth_retrying(error))
 
-    def _record(self, record: OrgStep, outcome: Outcome) -> None:
+    def _record(self, record: OrgStep, outcome: Outcome, *, used: Used) -> None:
         self.services.steps.finished(
             record,
             status=StepStatus(outcome.result.status),
@@ -198,6 +200,7 @@ class StepRun:
             destination_table=outcome.result.destination_table,
             error=outcome.error,
             result=outcome.result.answer(),
+            used=used,
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from convergence.metering import Used
 from convergence.state import org_runs, org_steps
 from convergence.state.org_runs import OrgRun, RunError
 from convergence.state.org_steps import OrgStep, StepStatus
@@ -37,6 +38,7 @@ class StepLog(Protocol):
         destination_table: str | None = None,
         error: RunError | None = None,
         result: Mapping[str, Any] | None = None,
+        used: Used | None = None,
     ) -> bool:
         """Record the end of an attempt; False when a newer one has begun."""
 
@@ -72,6 +74,7 @@ class StoredStepLog:
         destination_table: str | None = None,
         error: RunError | None = None,
         result: Mapping[str, Any] | None = None,
+        used: Used | None = None,
     ) -> bool:
         """Record the end of an attempt; False when a newer one has begun."""
         return self._records.step_finished(
@@ -84,4 +87,5 @@ class StoredStepLog:
             destination_table=destination_table,
             error=error,
             result=result,
+            used=used,
         )

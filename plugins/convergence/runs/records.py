@@ -13,7 +13,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from convergence.errors import NotFoundError
+from convergence.metering import Used
 from convergence.runs.log_rows import RUN_LOG, STEP_LOG, record_name, run_row, step_row
+from convergence.runs.own_cost import COST_LOG, cost_rows
 from convergence.state import org_runs, org_steps, outbox, slots
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
@@ -129,8 +131,12 @@ class RunRecords:
         destination_table: str | None = None,
         error: RunError | None = None,
         result: Mapping[str, Any] | None = None,
+        used: Used | None = None,
     ) -> bool:
-        """Record how an attempt ended; False when it had ended or a newer one has begun."""
+        """Record how an attempt ended; False when it had ended or a newer one has begun.
+
+        What it used is logged in either case.
+        """
         with self._store.begin() as conn:
             finished = org_steps.finish(
                 conn,
@@ -143,7 +149,9 @@ class RunRecords:
                 destination_table=destination_table,
                 error=error,
                 result=result,
+                used=used,
             )
+            _log_cost(conn, run_id, step=step, used=used or {}, now=now)
             recorded = org_steps.get(conn, run_id, step) if finished else None
             if recorded is not None:
                 _log_step(conn, recorded, now=now)
@@ -238,3 +246,10 @@ def _log_run(conn: Connection, run_id: str, now: datetime) -> None:
 
 def _log_step(conn: Connection, step: OrgStep, *, now: datetime) -> None:
     outbox.enqueue(conn, STEP_LOG, step_row(_known(conn, step.run_id), step, now=now))
+
+
+def _log_cost(conn: Connection, run_id: str, *, step: str, used: Used, now: datetime) -> None:
+    run = org_runs.get(conn, run_id)
+    if run is not None:
+        for row in cost_rows(run, step=step, used=used, now=now):
+            outbox.enqueue(conn, COST_LOG, row)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
 
+from convergence import metering
+from convergence.metering import Used
 from convergence.state.org_runs import RunError
 from convergence.state.tables import org_steps, upsert
 
@@ -25,7 +27,12 @@ class StepStatus(StrEnum):
 
 @dataclass(frozen=True)
 class OrgStep:
-    """One step of one org run. `result` is small, JSON, and without secrets."""
+    """One step of one org run.
+
+    Attributes:
+        result: small, JSON, and without secrets.
+        used: what all its attempts that ended have taken; a newer attempt does not reset it.
+    """
 
     run_id: str
     step: str
@@ -39,6 +46,7 @@ class OrgStep:
     destination_table: str | None = None
     error: RunError | None = None
     result: Mapping[str, Any] | None = None
+    used: Used = field(default_factory=dict)
 
 
 def start(conn: Connection, step: OrgStep) -> bool:
@@ -65,8 +73,14 @@ def finish(
     destination_table: str | None = None,
     error: RunError | None = None,
     result: Mapping[str, Any] | None = None,
+    used: Used | None = None,
 ) -> bool:
-    """Record how an attempt ended; False when it was ended before or a newer one began."""
+    """Record how an attempt ended; False when it was ended before or a newer one began.
+
+    What it used is added to what attempts before it have used.
+    """
+    before = get(conn, run_id, step)
+    so_far = metering.total([before.used if before else {}, used or {}])
     statement = (
         update(org_steps)
         .where(
@@ -83,6 +97,7 @@ def finish(
             error_code=error.code if error else None,
             error_message=error.message if error else None,
             result=dict(result) if result is not None else None,
+            used=metering.dump(so_far),
         )
     )
     return conn.execute(statement).rowcount == 1
@@ -141,4 +156,5 @@ def _from_row(row: Row[Any]) -> OrgStep:
         destination_table=row.destination_table,
         error=error,
         result=row.result,
+        used=metering.load(row.used),
     )

@@ -108,6 +108,7 @@ org_steps = Table(
     Column("error_code", String(64)),
     Column("error_message", Text),
     Column("result", JSON),
+    Column("used", JSON),
 )
 
 idempotency_keys = Table(

@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.responses import JSONResponse, Response
 
+from convergence.metering import Resource, Use
 from convergence.state import org_runs, org_steps
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
@@ -68,11 +69,13 @@ def test_a_run_is_told_with_its_steps_rows_and_tables(
     table = "acme_corp_dev.openai_usage_daily_raw"
     add_step(
         services, run, "extract_usage", status=StepStatus.SUCCESS, rows_processed=42,
-        destination_table=table,
+        destination_table=table, result={"status": "SUCCESS", "days_published": 3},
+        used={Resource.PROVIDER: Use(calls=4, retries=1, pages=3, bytes_received=5_000)},
     )  # fmt: skip
     add_step(
         services, run, "transform_cost", status=StepStatus.FAILED,
         error=RunError("warehouse_unavailable", "BigQuery did not answer"),
+        used={Resource.QUERY: Use(calls=1, bytes_billed=2**40, slot_ms=70)},
     )  # fmt: skip
 
     body = client.get(f"{RUNS}/{run.run_id}", headers=acme).json()
@@ -85,6 +88,15 @@ def test_a_run_is_told_with_its_steps_rows_and_tables(
         ("extract_usage", "SUCCESS"), ("transform_cost", "FAILED"),
     ]  # fmt: skip
     assert body["steps"][1]["error"]["code"] == "warehouse_unavailable"
+    assert body["steps"][0]["report"] == {"days_published": 3}
+    assert body["cost"] == {
+        "bytes_billed": 2**40,
+        "slot_ms": 70,
+        "jobs": {"load": 0, "query": 1, "stream": 0},
+        "provider": {"requests": 4, "retries": 1, "pages": 3, "bytes": 5_000},
+        "estimated_cost": "6.250000000",
+        "currency": "USD",
+    }
     assert body["links"]["cancel"].endswith("/cancel")
 
 

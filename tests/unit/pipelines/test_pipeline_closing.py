@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from convergence.metering import Resource, Use
 from convergence.pipelines.closing import close_orgs
 from convergence.processors.context import PipelineFacts
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
@@ -88,7 +89,7 @@ def fake(*runs: OrgRun, steps: Sequence[OrgStep] = ()) -> FakeRuns:
 def close(runs: FakeRuns, *, selected: bool = True) -> dict[str, Any]:
     summary = close_orgs(FACTS, runs=runs, dag_run_id="r1", selected=selected, now=NOW)
     assert (summary.error() is not None) == bool(summary.failed)
-    return summary.answer()
+    return {name: told for name, told in summary.answer().items() if name != "cost"}
 
 
 DONE = StepStatus.SUCCESS
@@ -213,3 +214,25 @@ def test_a_failed_run_that_was_mended_by_clearing_its_tasks_succeeds() -> None:
     assert close(runs)["status"] == "SUCCESS"
     assert runs.reopened == ["run_acme"]
     assert runs.runs["run_acme"].status is RunStatus.SUCCESS
+
+
+def test_the_summary_adds_up_what_every_org_used_the_cancelled_ones_too() -> None:
+    query = {Resource.QUERY: Use(calls=2, bytes_billed=10 * 2**20, slot_ms=5)}
+    asked = {Resource.PROVIDER: Use(calls=4, retries=1, pages=3, bytes_received=900)}
+    runs = fake(
+        run("acme"),
+        run("globex", status=RunStatus.CANCELLED),
+        steps=[
+            replace(step("acme", "extract_usage", DONE), used=query | asked),
+            replace(step("globex", "extract_usage", DONE), used=query),
+        ],
+    )
+    summary = close_orgs(FACTS, runs=runs, dag_run_id="r1", selected=True, now=NOW)
+    assert summary.answer()["cost"] == {
+        "bytes_billed": 20 * 2**20,
+        "slot_ms": 10,
+        "jobs": {"load": 0, "query": 4, "stream": 0},
+        "provider": {"requests": 4, "retries": 1, "pages": 3, "bytes": 900},
+        "estimated_cost": "0.000119209",  # 20 MiB at 6.25 USD per TiB
+        "currency": "USD",
+    }

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convergence.errors import FatalError, ProviderUnavailableError
+from convergence.metering import Used
 from convergence.processors.batch import MAX_ORGS_AT_ONCE, Batch, OrgSlice, Outcome, StepRun
 from convergence.processors.context import OrgContext, PipelineFacts, Services, StepResult
 from convergence.security.redaction import register_secret
@@ -64,6 +65,7 @@ class FakeStepLog:
         destination_table: str | None = None,
         error: RunError | None = None,
         result: Mapping[str, Any] | None = None,
+        used: Used | None = None,
     ) -> bool:
         with self.lock:
             self.recorded[step.run_id, step.step] = replace(
@@ -74,6 +76,7 @@ class FakeStepLog:
                 destination_table=destination_table,
                 error=error,
                 result=result,
+                used=used or {},
             )
             return True
 
