@@ -7,6 +7,7 @@ production refuses, all at once. A secret may also be a file of its variable's n
 
 from __future__ import annotations
 
+import json
 import os
 from enum import StrEnum
 from functools import lru_cache
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     anthropic_base_url: str | None = None
     deepseek_base_url: str | None = None
     gcp_api_base_url: str | None = None
+    provider_base_urls: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
     aws_api_base_url: str | None = None
 
     aws_platform_access_key_id: str | None = None
@@ -91,6 +93,16 @@ class Settings(BaseSettings):
             return tuple(origin.strip() for origin in value.split(",") if origin.strip())
         return value
 
+    @field_validator("provider_base_urls", mode="before")
+    @classmethod
+    def _read_base_urls(cls, value: object) -> object:
+        if isinstance(value, str):
+            try:
+                return json.loads(value)
+            except ValueError:
+                raise ValueError("is no JSON object of base URLs by provider") from None
+        return value
+
     @property
     def state_url(self) -> str:
         """SQLAlchemy URL of the state store; SQLite under `var/` unless configured."""
@@ -110,7 +122,9 @@ class Settings(BaseSettings):
             "gcp_api_base_url",
             "aws_api_base_url",
         )
-        return {name.upper(): value for name in names if (value := getattr(self, name))}
+        told = {name.upper(): value for name in names if (value := getattr(self, name))}
+        moved = ", ".join(f"{name}={url}" for name, url in sorted(self.provider_base_urls.items()))
+        return {**told, "PROVIDER_BASE_URLS": moved} if moved else told
 
     def org_dataset(self, org_slug: str) -> str:
         """Name of an org's dataset, such as `acme_corp_prod`."""

@@ -22,6 +22,7 @@ from convergence.settings import Settings
 ProviderId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,29}$")]
 TableId = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{1,29}$")]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")]
+ParamName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,99}$")]
 TableName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Basis = Literal["computed", "billed"]
 Form = Literal[
@@ -31,10 +32,19 @@ Exchange = Literal["google_service_account", "aws_signature", "azure_client_cred
 
 
 class Auth(Strict):
-    """The header that authenticates; `exchange` says how a credential that is no token is used."""
+    """Where a credential goes in a request.
 
-    header: HeaderName
+    Attributes:
+        header: that carries it, after `prefix`.
+        param: of the query that carries it instead; `header` is then not used.
+        encoding: `base64` for HTTP's basic scheme, whose credential is `user:password`.
+        exchange: how a credential is used that is no token.
+    """
+
+    header: HeaderName = "Authorization"
     prefix: str = ""
+    param: ParamName | None = None
+    encoding: Literal["plain", "base64"] = "plain"
     exchange: Exchange | None = None
 
 
@@ -83,10 +93,22 @@ class CostSources(Strict):
         return self
 
 
+class ConnectRun(Strict):
+    """A pipeline that runs when a provider is connected.
+
+    Attributes:
+        pipeline: its address, such as `openai/cost/usage_cost`.
+        debited: whether its run counts against the org's plan.
+    """
+
+    pipeline: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*){1,2}$")]
+    debited: bool = True
+
+
 class _Entry(Strict):
     name: str
     table_id: TableId
-    kind: Literal["llm", "cloud"]
+    kind: Literal["llm", "cloud", "saas"]
     aliases: tuple[ProviderId, ...] = ()
     base_url: Annotated[str, Field(pattern=r"^https://[a-z0-9.-]+(/[A-Za-z0-9/._-]*)?$")]
     base_url_variable: str | None = None
@@ -97,6 +119,7 @@ class _Entry(Strict):
     cost_sources: CostSources
     lookback_days: NonNegativeInt
     data_tables: tuple[TableName, ...] = ()
+    on_connect: tuple[ConnectRun, ...] = ()
 
     @field_validator("base_url_variable")
     @classmethod
@@ -114,13 +137,16 @@ class Provider(_Entry):
         table_id: as tables name it, such as `GCP_SA`.
         lookback_days: for how long a day's figures may still change.
         data_tables: what its pipelines fill in an org's dataset.
+        on_connect: what runs once it is connected, one after the other.
     """
 
     id: ProviderId
 
     def url(self, settings: Settings) -> str:
         """Where its API is for this process, without a slash at the end."""
-        override = settings.emulators.get(self.base_url_variable or "")
+        override = settings.provider_base_urls.get(self.id) or settings.emulators.get(
+            self.base_url_variable or ""
+        )
         return (override or self.base_url).rstrip("/")
 
 
@@ -173,6 +199,14 @@ class Registry:
         close = difflib.get_close_matches(name[:60], self._names, n=1)
         hint = {"did_you_mean": close[0]} if close else {}
         raise NotFoundError("There is no such provider", **hint, accepted=sorted(self._providers))
+
+    def named(self, name: str) -> Provider:
+        """The provider of this id, alias or table id, such as `vendor_api` or `VENDOR_API`.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        return self._by_table[name] if name in self._by_table else self.get(name)
 
     def by_table_id(self, table_id: str) -> Provider:
         """The provider that tables name so.

@@ -15,6 +15,7 @@ from typing import Final, Literal
 import httpx
 
 from convergence.errors import CredentialRefusedError
+from convergence.providers.authorization import Authorization, authorize
 from convergence.providers.forms import check_form
 from convergence.providers.registry import Provider
 from convergence.settings import Settings
@@ -103,6 +104,7 @@ async def _call(
     now: datetime,
     transport: httpx.AsyncBaseTransport | None,
 ) -> Validation:
+    sent = authorize(provider.auth, secret)
     async with (
         # A redirect would carry the key to another host, and so would a proxy variable.
         httpx.AsyncClient(
@@ -111,8 +113,8 @@ async def _call(
         client.stream(
             "GET",
             provider.url(settings) + provider.validation.path,
-            params=_query(provider, now),
-            headers=_headers(provider, secret),
+            params={**_query(provider, now), **dict(sent.params)},
+            headers=_headers(provider, sent),
         ) as response,
     ):
         return _verdict(provider, response.status_code, await _body(response))
@@ -128,10 +130,10 @@ async def _body(response: httpx.Response) -> bytes | None:
     return body
 
 
-def _headers(provider: Provider, secret: str) -> dict[str, str]:
+def _headers(provider: Provider, sent: Authorization) -> dict[str, str]:
     # Uncompressed, so that what arrives is no larger than what was sent.
     own = {"Accept": "application/json", "Accept-Encoding": "identity"}
-    return {**own, **provider.headers, provider.auth.header: provider.auth.prefix + secret}
+    return {**own, **provider.headers, **sent.headers}
 
 
 def _query(provider: Provider, now: datetime) -> dict[str, str]:

@@ -33,7 +33,9 @@ def test_every_provider_of_the_contract_is_there_under_its_names() -> None:
         "gcp": "GCP_SA",
         "aws": "AWS",
         "azure": "AZURE",
+        "vendor_api": "VENDOR_API",
     }
+    assert known.named("VENDOR_API") is known.named("vendor_api")
     assert known.get("claude").id == "anthropic"
     assert known.by_table_id("GCP_SA").id == "gcp"
 
@@ -77,7 +79,7 @@ def test_every_fault_of_a_file_is_told_at_its_line(tmp_path: Path) -> None:
         "providers.deepseek.lookback_days",
         "providers.gcp.kind",
         "providers.aws.credentials.0.form",
-        "providers.azure.colour",
+        "providers.vendor_api.colour",
     ]
 
 

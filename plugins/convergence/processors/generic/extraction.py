@@ -25,6 +25,7 @@ from convergence.processors.generic.cost_face import show_in_cost_daily
 from convergence.processors.generic.day_ranges import DayRange, contiguous
 from convergence.processors.generic.fields import day_of
 from convergence.processors.generic.slices import Publish, done_before, publish_days
+from convergence.providers.authorization import authorize
 from convergence.providers.registry import registry
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.publisher import Attempt
@@ -193,9 +194,12 @@ def provider_client(
     """A client bound to a provider, with the org's key; the key goes nowhere else."""
     provider = registry(org.settings).get(provider_id)
     key = org.credential(provider.id)
-    sent = {**provider.headers, **(headers or {}), provider.auth.header: provider.auth.prefix + key}
+    sent = authorize(provider.auth, key)
     return OriginClient.for_settings(
-        provider.url(org.settings), settings=org.settings, headers=sent
+        provider.url(org.settings),
+        settings=org.settings,
+        headers={**provider.headers, **(headers or {}), **sent.headers},
+        params=sent.params,
     )
 
 

@@ -1,0 +1,30 @@
+"""How a credential goes with a request: in a header or as a parameter, plain or encoded."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from convergence.providers.registry import Auth
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """What a request that carries a credential has beside its own; it is a secret as a whole.
+
+    Attributes:
+        headers: by name.
+        params: of the query.
+    """
+
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    params: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+def authorize(auth: Auth, secret: str) -> Authorization:
+    """Put a credential where its provider wants it."""
+    told = secret if auth.encoding == "plain" else base64.b64encode(secret.encode()).decode()
+    if auth.param is not None:
+        return Authorization(params=((auth.param, told),))
+    return Authorization(headers={auth.header: auth.prefix + told})
