@@ -20,10 +20,11 @@ sample_pipelines.install_processors()
 
 @pytest.fixture
 def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder of configurations that the DAG files read, with our own registry."""
+    """An empty folder of configurations that the DAG files read, with our registry and rates."""
     root = tmp_path / "configs"
     (root / "system").mkdir(parents=True)
-    shutil.copy(PROJECT_ROOT / "include/configs/system/providers.yml", root / "system")
+    for name in ("providers.yml", "run_costs.yml"):
+        shutil.copy(PROJECT_ROOT / "include/configs/system" / name, root / "system")
     monkeypatch.setenv("CONVERGENCE_CONFIGS_DIR", str(root))
     monkeypatch.setenv("CONVERGENCE_VAR_DIR", str(tmp_path / "var"))
     get_settings.cache_clear()
