@@ -7,6 +7,7 @@
     DELETE /_sandbox/requests
     POST   /_sandbox/clock     `{"now": "2026-11-21T00:10:00Z"}`: what time balances are as of
     DELETE /_sandbox/clock     the machine's time again
+    GET    /_sandbox/google/service_accounts/{seed}   a customer's JSON key
 
 A further provider is a module with a `PROVIDER` or several, added to `PROVIDERS`.
 """
@@ -26,7 +27,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Message, Receive, Scope, Send
 
-from sandbox.providers import acts, anthropic, deepseek, openai, vendor
+from sandbox.providers import acts, anthropic, deepseek, google, openai, vendor
 from sandbox.providers.acts import Answer, Exchange
 from sandbox.providers.clock import Clock
 from sandbox.providers.faults import Fault, FaultBook, InvalidFaultError
@@ -37,6 +38,7 @@ PROVIDERS: tuple[Provider, ...] = (
     openai.PROVIDER,
     *anthropic.PROVIDERS,
     deepseek.PROVIDER,
+    google.PROVIDER,
     *vendor.PROVIDERS,
 )
 
@@ -87,6 +89,7 @@ class ProvidersApp(Starlette):
             Route("/_sandbox/requests", self._clear_requests, methods=["DELETE"]),
             Route("/_sandbox/clock", self._set_clock, methods=["POST"]),
             Route("/_sandbox/clock", self._free_clock, methods=["DELETE"]),
+            Route("/_sandbox/google/service_accounts/{seed}", google.show_account, methods=["GET"]),
         ]
 
     async def _add_faults(self, request: Request) -> Response:

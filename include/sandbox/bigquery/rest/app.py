@@ -1,7 +1,7 @@
 """The BigQuery stand-in over HTTP: the routes of the v2 REST API that are covered, and no others.
 
-Whoever calls is let in; project ids are open-ended. Every error is in BigQuery's form, and none
-is a 500, which clients retry for minutes.
+Whoever calls is let in, except into customers' projects (see `customers`); project ids are
+open-ended. Every error is in BigQuery's form, and none is a 500, which clients retry for minutes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from sandbox.bigquery.engine import Engine
 from sandbox.bigquery.errors import BigQueryError, not_implemented
 from sandbox.bigquery.rest.admin import AdminRoutes
+from sandbox.bigquery.rest.customers import BillingExports, CustomerProjects
 from sandbox.bigquery.rest.datasets import DatasetRoutes
 from sandbox.bigquery.rest.execute import JobExecutor
 from sandbox.bigquery.rest.faults import FaultMiddleware, Faults
@@ -93,10 +94,11 @@ class BigQueryApp:
             *queries.routes(),
         ]
         upload = UploadRoutes(jobs, uploads=uploads, store=self._store)
-        self._app = FaultMiddleware(
+        app = FaultMiddleware(
             Starlette(
                 routes=[
                     *AdminRoutes(faults=faults, limits=limits).routes(),
+                    *BillingExports(self._engine).routes(),
                     Mount("/bigquery/v2", routes=api),
                     Mount("/upload/bigquery/v2", routes=upload.routes()),
                     Mount("/resumable/upload/bigquery/v2", routes=upload.routes()),
@@ -107,6 +109,7 @@ class BigQueryApp:
             ),
             faults=faults,
         )
+        self._app = CustomerProjects(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""

@@ -10,6 +10,7 @@ from sandbox.bigquery.engine import Engine
 from sandbox.bigquery.errors import BigQueryError, invalid
 from sandbox.bigquery.fields import Schema
 from sandbox.bigquery.model import TableRef
+from sandbox.bigquery.rest.customers import refuse_foreign
 from sandbox.bigquery.rest.jobs import Job
 from sandbox.bigquery.rest.media import Rejects, read_batches
 from sandbox.bigquery.rest.statistics import query_statistics
@@ -88,7 +89,7 @@ class JobExecutor:
 
     def _ask(self, work: QueryWork, *, project: str, dry_run: bool) -> QueryResult:
         options = work.target.options if work.target else WriteOptions(write="WRITE_EMPTY")
-        return self._engine.query(
+        result = self._engine.query(
             work.sql,
             project=project,
             default_dataset=work.default_dataset,
@@ -102,6 +103,8 @@ class JobExecutor:
             options=options,
             maximum_bytes_billed=work.max_bytes,
         )
+        refuse_foreign(result.referenced_tables, project=project)
+        return result
 
     def _query(self, work: QueryWork, *, project: str) -> Outcome:
         result = self._ask(work, project=project, dry_run=False)
