@@ -29,8 +29,10 @@ def create_alone(settings: Settings | None = None, services: Services | None = N
         async with api.router.lifespan_context(api):
             yield
 
-    routes = [Mount(PREFIX, app=api), Mount("", app=_ProbeOnly(api))]
-    return Starlette(routes=routes, lifespan=lifespan)
+    app = Starlette(routes=[Mount(PREFIX, app=api)], lifespan=lifespan)
+    # A mount does not match every path: one with a line feed in it is none of its own.
+    app.router.default = _ProbeOnly(api)
+    return app
 
 
 class _ProbeOnly:

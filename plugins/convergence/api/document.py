@@ -50,7 +50,12 @@ _IDEMPOTENCY = {
     "in": "header",
     "required": False,
     "description": "Names this request, so that repeating it has no further effect.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS},
+    "schema": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MAX_KEY_CHARS,
+        "pattern": "^[ -~]*$",
+    },
 }
 _METHODS = ("get", "post", "put", "delete")
 

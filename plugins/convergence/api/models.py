@@ -74,7 +74,7 @@ class BootstrapRequest(Body):
         strict=True,
         description="Drop and create the central dataset anew; refused in production.",
     )
-    confirmation: Line | None = Field(
+    confirmation: Annotated[Line, StringConstraints(max_length=100)] | None = Field(
         default=None, description="The dataset's name, typed, when it is to be recreated."
     )
 
@@ -214,6 +214,16 @@ class IntegrationRequest(Body):
     credential_name: Line | None = None
 
 
+class ImportRun(Answer):
+    """A run that connecting a provider has queued."""
+
+    queue_id: str
+    pipeline: str = Field(description="Its address.")
+    pipeline_id: str
+    debited: bool = Field(description="Whether it counts against the plan's limits.")
+    follows: str | None = Field(default=None, description="Entry whose run must succeed first.")
+
+
 class IntegrationAnswer(Answer):
     """A connected provider; never the credential."""
 
@@ -227,6 +237,11 @@ class IntegrationAnswer(Answer):
     error: str | None = None
     connected_on: date | None = None
     status: Literal["ACTIVE", "DELETED"] = "ACTIVE"
+    import_runs: list[ImportRun] | None = Field(
+        default=None,
+        description="Runs that connecting has queued, in their order: defaults, then history. "
+        "`GET scheduler/queue` says what becomes of them.",
+    )
 
 
 class IntegrationList(Answer):
