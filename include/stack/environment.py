@@ -49,6 +49,7 @@ def convergence_environment(settings: StackSettings) -> dict[str, str]:
         "OPENAI_BASE_URL": f"{providers}/openai/v1",
         "ANTHROPIC_BASE_URL": f"{providers}/anthropic",
         "DEEPSEEK_BASE_URL": f"{providers}/deepseek",
+        "GCP_API_BASE_URL": f"{providers}/google",
         "PROVIDER_BASE_URLS": json.dumps({"vendor_api": f"{providers}/vendor/v1"}),
         "CONVERGENCE_VAR_DIR": str(settings.var_dir),
     }
