@@ -137,6 +137,30 @@ class KeyManager:
             )
         return str(key.primary.name)
 
+    def new_version(self) -> str:
+        """Make a new key version the primary one, which encrypts from now on; its name.
+
+        Needs more rights than encrypting does: `cloudkms.cryptoKeyVersions.create` and
+        `cloudkms.cryptoKeys.update`.
+
+        Raises:
+            ConfigurationError: the key is missing, or not ours to change.
+            KeyServiceUnavailableError: no answer.
+        """
+        with _encrypting(self.key_name):
+            made = self._client.create_crypto_key_version(
+                request=kms.CreateCryptoKeyVersionRequest(parent=self.key_name),
+                timeout=CALL_SECONDS,
+            )
+            self._client.update_crypto_key_primary_version(
+                request=kms.UpdateCryptoKeyPrimaryVersionRequest(
+                    name=self.key_name, crypto_key_version_id=made.name.rpartition("/")[2]
+                ),
+                retry=_RETRY,
+                timeout=CALL_SECONDS,
+            )
+        return str(made.name)
+
     def close(self) -> None:
         """Close the channel."""
         self._client.transport.close()

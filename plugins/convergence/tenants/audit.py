@@ -8,9 +8,9 @@ whose head is moved in the transaction of the entry.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal
@@ -61,6 +61,30 @@ class Act:
     target: str
 
 
+@dataclass
+class Change:
+    """A change that was announced and is being made.
+
+    Attributes:
+        facts: told with its success.
+    """
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    _records: list[Callable[[Connection], object]] = field(default_factory=list)
+
+    def record(self, write: Callable[[Connection], object]) -> None:
+        """Write this in the transaction that tells of the change's success, and only then."""
+        self._records.append(write)
+
+    def succeeded(self, conn: Connection, act: Act, *, attempt: str) -> None:
+        """Tell of the success, with what is to be recorded with it."""
+        for write in self._records:
+            write(conn)
+        told = {"attempt": attempt, **self.facts}
+        append(conn, act, result=Result.SUCCEEDED, now=datetime.now(UTC), details=told)
+        epochs.bump(conn, act.org_slug)
+
+
 def append(
     conn: Connection,
     act: Act,
@@ -104,7 +128,7 @@ def append(
 @contextmanager
 def audited(
     store: StateStore, act: Act, *, now: datetime, details: Mapping[str, Any] | None = None
-) -> Iterator[None]:
+) -> Iterator[Change]:
     """Announce a change outside the store, let it happen, and tell how it ended.
 
     However it ended, every process asks again about the org before it trusts what it remembers.
@@ -114,8 +138,9 @@ def audited(
     """
     with store.begin() as conn:
         attempt = append(conn, act, result=Result.ATTEMPTED, now=now, details=details)
+    change = Change()
     try:
-        yield
+        yield change
     except BaseException as error:
         code = error.code if isinstance(error, ConvergenceError) else type(error).__name__
         told = {"attempt": attempt, "error": code}
@@ -124,6 +149,4 @@ def audited(
             epochs.bump(conn, act.org_slug)
         raise
     with store.begin() as conn:
-        told = {"attempt": attempt}
-        append(conn, act, result=Result.SUCCEEDED, now=datetime.now(UTC), details=told)
-        epochs.bump(conn, act.org_slug)
+        change.succeeded(conn, act, attempt=attempt)

@@ -8,6 +8,7 @@ import re
 import uuid
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 from typing import Literal
 
 from convergence.errors import IntegrationInvalidError, NotFoundError
@@ -15,7 +16,9 @@ from convergence.security.kms import KeyManager, credential_aad
 from convergence.security.redaction import register_secret
 from convergence.state import epochs
 from convergence.state.store import StateStore
+from convergence.tenants import kms_register
 from convergence.tenants.audit import Act, Actor, audited
+from convergence.tenants.kms_register import Subject
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.params import typed
 from convergence.warehouse.query import Row, run_file
@@ -83,7 +86,9 @@ class Credentials:
         """
         _check_provider(provider)
         credential_id = f"cred_{uuid.uuid4().hex[:16]}"
-        with audited(self._store, Act(org_slug, by, "credential.store", credential_id), now=now):
+        gone = self._versions(org_slug, provider)
+        act = Act(org_slug, by, "credential.store", credential_id)
+        with audited(self._store, act, now=now) as change:
             aad = credential_aad(org_slug, provider, credential_id)
             sealed = self._kms.encrypt(secret.encode(), aad=aad)
             self._run(
@@ -100,6 +105,17 @@ class Credentials:
                 today=now.date(),
                 now=now,
             )
+            subject, version = Subject(org_slug, "credential", credential_id), sealed.key_version
+            change.record(
+                partial(
+                    kms_register.write,
+                    subject=subject,
+                    kms_key_version=version,
+                    reason="ENCRYPTED",
+                    now=now,
+                )
+            )
+            change.record(partial(kms_register.retire, subjects=gone, now=now))
         return self.get(org_slug, provider)
 
     def open(self, org_slug: str, provider: str) -> str:
@@ -162,9 +178,20 @@ class Credentials:
         """
         _check_provider(provider)
         credential = self.get(org_slug, provider)
+        gone = self._versions(org_slug, provider)
         act = Act(org_slug, by, "credential.delete", credential.credential_id)
-        with audited(self._store, act, now=now):
+        with audited(self._store, act, now=now) as change:
             self._run("credential_delete", org_slug=org_slug, provider=provider, now=now)
+            change.record(partial(kms_register.retire, subjects=gone, now=now))
+
+    def _versions(self, org_slug: str, provider: str) -> dict[Subject, str | None]:
+        """The KMS key versions of what is active for a provider."""
+        rows = self._run("credentials_list", org_slug=org_slug)
+        return {
+            Subject(org_slug, "credential", row["credential_id"]): row["kms_key_version"]
+            for row in rows
+            if row["provider"] == provider
+        }
 
     def _run(self, name: str, **params: object) -> list[Row]:
         path = self._warehouse.sql(f"tenants/{name}.sql")

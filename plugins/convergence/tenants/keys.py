@@ -10,13 +10,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from convergence.errors import ConflictError, NotFoundError
 from convergence.security.keys import digest, last_four, new_org_key
 from convergence.security.kms import KeyManager, api_key_aad
 from convergence.state.leases import held
 from convergence.state.store import StateStore
-from convergence.tenants.audit import Act, Actor, audited
+from convergence.tenants import kms_register
+from convergence.tenants.audit import Act, Actor, Change, audited
+from convergence.tenants.kms_register import Subject
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.params import Param, typed
 from convergence.warehouse.query import run_file
@@ -52,6 +55,7 @@ class KnownKey:
     not_after: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+    kms_key_version: str | None = None
 
     def active(self, now: datetime) -> bool:
         """Whether the key opens its org at this instant."""
@@ -98,8 +102,9 @@ def issue_key(
     new = _NewKey.of(org_slug, scopes=scopes, now=now, not_after=not_after)
     with _keys_of(store, org_slug):
         _check_room(list_keys(warehouse, org_slug), now=now)
-        with audited(store, Act(org_slug, by, "api_key.issue", new.key_id), now=now):
-            params = new.params(kms, by=by)
+        act = Act(org_slug, by, "api_key.issue", new.key_id)
+        with audited(store, act, now=now) as change:
+            params = new.params(kms, by=by, change=change)
             run_file(warehouse, warehouse.sql("tenants/key_insert.sql"), params=params)
     return new.issued
 
@@ -144,8 +149,9 @@ def rotate_key(
         new = _NewKey.of(org_slug, scopes=old.scopes, now=now)
         details = {"new_key": new.key_id, "old_not_after": ends.isoformat()}
         act = Act(org_slug, by, "api_key.rotate", old.key_id)
-        with audited(store, act, now=now, details=details):
-            params = new.params(kms, by=by) | {"old_key_id": old.key_id, "old_not_after": ends}
+        with audited(store, act, now=now, details=details) as change:
+            params = new.params(kms, by=by, change=change)
+            params |= {"old_key_id": old.key_id, "old_not_after": ends}
             run_file(warehouse, warehouse.sql("tenants/key_rotate.sql"), params=params)
     return Rotation(new.issued, old.key_id, ends)
 
@@ -164,14 +170,25 @@ def revoke_key(
     Raises:
         NotFoundError: the org has no such key.
     """
-    if not any(key.key_id == key_id for key in list_keys(warehouse, org_slug)):
+    known = [key for key in list_keys(warehouse, org_slug) if key.key_id == key_id]
+    if not known:
         raise NotFoundError("There is no such key")
-    with audited(store, Act(org_slug, by, "api_key.revoke", key_id), now=now):
+    with audited(store, Act(org_slug, by, "api_key.revoke", key_id), now=now) as change:
         run_file(
             warehouse,
             warehouse.sql("tenants/key_revoke.sql"),
             params={"org_slug": org_slug, "key_id": key_id, "now": now},
         )
+        change.record(partial(kms_register.retire, subjects=ciphertexts(known), now=now))
+
+
+def ciphertexts(keys: Sequence[KnownKey]) -> dict[Subject, str | None]:
+    """The KMS key versions of what those of the keys that are not revoked keep encrypted."""
+    return {
+        Subject(key.org_slug, "api_key", key.key_id): key.kms_key_version
+        for key in keys
+        if key.status == "ACTIVE"
+    }
 
 
 def list_keys(warehouse: Warehouse, org_slug: str) -> list[KnownKey]:
@@ -228,9 +245,18 @@ class _NewKey:
     def key_id(self) -> str:
         return self.issued.key_id
 
-    def params(self, kms: KeyManager, *, by: Actor) -> dict[str, Param]:
+    def params(self, kms: KeyManager, *, by: Actor, change: Change) -> dict[str, Param]:
         key = self.issued
         sealed = kms.encrypt(key.secret.encode(), aad=api_key_aad(key.org_slug, key.key_id))
+        change.record(
+            partial(
+                kms_register.write,
+                subject=Subject(key.org_slug, "api_key", key.key_id),
+                kms_key_version=sealed.key_version,
+                reason="ENCRYPTED",
+                now=key.created_at,
+            )
+        )
         return {
             "org_slug": key.org_slug,
             "key_id": key.key_id,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from convergence.errors import ConflictError
 from convergence.state import org_runs
 from convergence.state.leases import held
 from convergence.state.org_runs import RunError
 from convergence.state.store import StateStore
-from convergence.tenants import keys, orgs
+from convergence.tenants import keys, kms_register, orgs
 from convergence.tenants.audit import Act, Actor, audited
 from convergence.tenants.datasets import OWNER_LABEL
+from convergence.tenants.kms_register import Subject
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.datasets import dataset_labels, drop_dataset
 from convergence.warehouse.query import run_file
@@ -62,13 +64,21 @@ def remove(
         _check_owner(warehouse, org)
     act = Act(org_slug, by, "organization.remove", org_slug)
     details = {"data": "delete" if delete_data else "keep", "dataset_id": org.dataset_id}
-    with held(store, f"api_keys|{org_slug}"), audited(store, act, now=now, details=details):
+    with (
+        held(store, f"api_keys|{org_slug}"),
+        audited(store, act, now=now, details=details) as change,
+    ):
         known = keys.list_keys(warehouse, org_slug)
         params = {"org_slug": org_slug}
         found = run_file(warehouse, warehouse.sql("tenants/credentials_list.sql"), params=params)
         run_file(warehouse, warehouse.sql("tenants/org_remove.sql"), params={**params, "now": now})
         if delete_data:
             drop_dataset(warehouse, org.dataset_id)
+        gone = keys.ciphertexts(known) | {
+            Subject(org_slug, "credential", row["credential_id"]): row["kms_key_version"]
+            for row in found
+        }
+        change.record(partial(kms_register.retire, subjects=gone, now=now))
     with store.read() as conn:
         live = org_runs.list_for_org(conn, org_slug, limit=1000, statuses=org_runs.LIVE)
     return Removed(

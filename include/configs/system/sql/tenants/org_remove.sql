@@ -1,6 +1,6 @@
 -- The org's end in the central tables; its records stay, what opens doors goes. Again: no change.
 UPDATE `{{ project }}.{{ central }}.org_api_keys`
-SET status = 'REVOKED', revoked_at = @now
+SET status = 'REVOKED', revoked_at = @now, key_ciphertext = NULL
 WHERE org_slug = @org_slug AND status = 'ACTIVE';
 
 UPDATE `{{ project }}.{{ central }}.org_integration_credentials`

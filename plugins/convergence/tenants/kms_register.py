@@ -1,0 +1,131 @@
+"""The register of ciphertexts: which KMS key version protects which credential and which org key.
+
+A row is committed with the success of what was encrypted or dropped; the newest row of a subject
+counts. What a crash kept out of the register is found by comparing it with the ciphertexts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from convergence.state import outbox
+from convergence.state.store import StateStore
+from convergence.warehouse.client import Warehouse
+from convergence.warehouse.query import Row, run_file
+
+KMS_LOG = "org_kms_keys"
+BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
+
+Kind = Literal["credential", "api_key"]
+Reason = Literal["ENCRYPTED", "ROTATED", "DELETED"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What has a ciphertext: a credential or an org key, by its id."""
+
+    org_slug: str
+    kind: Kind
+    id: str
+
+
+@dataclass(frozen=True)
+class Protected:
+    """What one KMS key version protects for one org.
+
+    Attributes:
+        since: when the register was first told of the oldest of them; None when it was of none.
+    """
+
+    org_slug: str
+    kind: Kind
+    kms_key_version: str
+    ids: tuple[str, ...]
+    since: datetime | None
+
+
+def write(
+    conn: Connection, subject: Subject, *, kms_key_version: str, reason: Reason, now: datetime
+) -> None:
+    """Add a row in the caller's transaction: the version protects the subject from now on.
+
+    With the reason DELETED the subject is gone, and the version is the one that protected it.
+    """
+    row = {
+        "org_slug": subject.org_slug,
+        "subject_type": subject.kind,
+        "subject_id": subject.id,
+        "kms_key_name": kms_key_version.rpartition("/cryptoKeyVersions/")[0] or kms_key_version,
+        "kms_key_version": kms_key_version,
+        "status": "RETIRED" if reason == "DELETED" else "CURRENT",
+        "reason": reason,
+        "recorded_at": now,
+    }
+    outbox.enqueue(conn, KMS_LOG, row)
+
+
+def retire(conn: Connection, subjects: Mapping[Subject, str | None], *, now: datetime) -> None:
+    """Add a row for each subject that is gone, from subject to the version that protected it."""
+    for subject, version in subjects.items():
+        if version is not None:
+            write(conn, subject, kms_key_version=version, reason="DELETED", now=now)
+
+
+def protected(warehouse: Warehouse, *, orgs: Sequence[str] = ()) -> list[Protected]:
+    """What each version protects, by org, from the ciphertexts themselves.
+
+    Args:
+        warehouse: where the ciphertexts and the register are.
+        orgs: only these; every org when not given.
+    """
+    rows = _run(warehouse, "kms_protected", orgs)
+    return [Protected(**{**row, "ids": tuple(row["ids"])}) for row in rows]
+
+
+def mend(
+    store: StateStore, warehouse: Warehouse, *, now: datetime, orgs: Sequence[str] = ()
+) -> int:
+    """Add what the register lacks of the ciphertexts that are there, and of those that are gone.
+
+    Returns:
+        How many rows were added.
+    """
+    # Read first: what is shipped between the two is then seen twice, not never.
+    with store.read() as conn:
+        waiting = {_of(row): row for row in outbox.rows_waiting(conn, KMS_LOG)}
+    gaps = [row for row in _run(warehouse, "kms_gaps", orgs) if not _told(row, waiting)]
+    with store.begin() as conn:
+        _write_gaps(conn, gaps, now=now)
+    return len(gaps)
+
+
+def _write_gaps(conn: Connection, gaps: Iterable[Row], *, now: datetime) -> None:
+    for gap in gaps:
+        version, registered = gap["kms_key_version"], gap["registered_version"]
+        reason: Reason = "ENCRYPTED" if registered is None else "ROTATED"
+        if version is None:
+            version, reason = registered, "DELETED"
+        write(conn, _of(gap), kms_key_version=version, reason=reason, now=now)
+
+
+def _told(gap: Row, waiting: Mapping[Subject, Row]) -> bool:
+    """Whether a row that waits to be shipped says already what the register lacks."""
+    row = waiting.get(_of(gap))
+    if row is None:
+        return False
+    current = row["kms_key_version"] if row["status"] == "CURRENT" else None
+    return bool(current == gap["kms_key_version"])
+
+
+def _of(row: Row) -> Subject:
+    return Subject(row["org_slug"], row["subject_type"], row["subject_id"])
+
+
+def _run(warehouse: Warehouse, name: str, orgs: Sequence[str]) -> list[Row]:
+    params = {"every": not orgs, "orgs": list(orgs) or [""], "since": BEGINNING}
+    return run_file(warehouse, warehouse.sql(f"tenants/{name}.sql"), params=params)

@@ -1,0 +1,191 @@
+"""Bring every ciphertext to one KMS key version: decrypted and encrypted anew, then exchanged.
+
+A row is exchanged only while it holds the ciphertext that was read, and only for one that was
+decrypted again: what is replaced meanwhile stays, and a process that is killed anywhere leaves
+each row readable under the old version or the new. Running it again does what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from convergence.errors import DecryptionError
+from convergence.security.kms import KeyManager, api_key_aad, credential_aad
+from convergence.state.store import StateStore
+from convergence.tenants import kms_register
+from convergence.tenants.audit import Act, Actor, Change, audited
+from convergence.tenants.kms_register import Kind, Subject
+from convergence.warehouse.client import Warehouse
+from convergence.warehouse.query import Row, changed_rows, run_file
+
+# BigQuery queues the changes of one table and refuses them beyond about twenty.
+ORGS_AT_ONCE = 4
+# The ciphertexts of one statement travel in it, and a request has 10 MB.
+ROWS_AT_ONCE = 50
+
+_STATEMENTS: dict[Kind, str] = {
+    "credential": "tenants/credentials_reencrypt.sql",
+    "api_key": "tenants/keys_reencrypt.sql",
+}
+
+
+@dataclass(frozen=True)
+class Reencrypted:
+    """What became of one org's ciphertexts.
+
+    Attributes:
+        moved: how many are under the new version now.
+        changed: how many were replaced, removed or revoked meanwhile, and left alone.
+        unreadable: ids of those that do not decrypt, and were left alone.
+    """
+
+    org_slug: str
+    moved: int
+    changed: int = 0
+    unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reencryption:
+    """One pass over all orgs.
+
+    Attributes:
+        kms: the key; this process needs to decrypt with it too.
+        version: resource name of the version that all ciphertexts shall be under.
+        by: who asks for it, for the audit.
+    """
+
+    store: StateStore
+    warehouse: Warehouse
+    kms: KeyManager
+    version: str
+    by: Actor
+
+    def outdated(self) -> dict[str, int]:
+        """How many ciphertexts are under another version, by org; orgs without one are left out."""
+        path = self.warehouse.sql("tenants/kms_outdated_orgs.sql")
+        rows = run_file(self.warehouse, path, params={"version": self.version})
+        return {row["org_slug"]: row["ciphertexts"] for row in rows}
+
+    def run(
+        self, orgs: Sequence[str], *, now: datetime, told: Callable[[Reencrypted], None]
+    ) -> list[Reencrypted]:
+        """Bring the orgs' ciphertexts to the version, a few orgs at a time.
+
+        Args:
+            orgs: whose.
+            now: the instant.
+            told: called with each org's outcome as it is known, from several threads.
+
+        Raises:
+            KeyServiceUnavailableError, WarehouseUnavailableError, StateUnavailableError: what was
+                done is done; run it again for the rest.
+        """
+
+        def one(org_slug: str) -> Reencrypted:
+            outcome = self.org(org_slug, now=now)
+            told(outcome)
+            return outcome
+
+        with ThreadPoolExecutor(ORGS_AT_ONCE, "reencrypt") as pool:
+            futures = [pool.submit(one, org_slug) for org_slug in orgs]
+            try:
+                wait(futures, return_when=FIRST_EXCEPTION)
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+            # The first failure is raised before a future that it cancelled is asked.
+            failed = [one for one in futures if not one.cancelled() and one.exception()]
+            return [future.result() for future in failed or futures]
+
+    def org(self, org_slug: str, *, now: datetime) -> Reencrypted:
+        """Bring one org's ciphertexts to the version; nothing is written where none is outdated."""
+        path = self.warehouse.sql("tenants/kms_outdated.sql")
+        params = {"org_slug": org_slug, "version": self.version}
+        rows = run_file(self.warehouse, path, params=params)
+        if not rows:
+            return Reencrypted(org_slug, 0)
+        act = Act(org_slug, self.by, "kms.reencrypt", self.version)
+        with audited(self.store, act, now=now, details={"ciphertexts": len(rows)}) as change:
+            outcome = self._exchange(org_slug, rows, change=change, now=now)
+            change.facts |= {"moved": outcome.moved, "unreadable": list(outcome.unreadable)}
+        return outcome
+
+    def _exchange(
+        self, org_slug: str, rows: Sequence[Row], *, change: Change, now: datetime
+    ) -> Reencrypted:
+        moved, unreadable = 0, []
+        for kind, batch in _batches(rows):
+            fresh = []
+            for row in batch:
+                try:
+                    fresh.append(self._anew(org_slug, kind, row))
+                except DecryptionError:
+                    unreadable.append(str(row["id"]))
+            count = self._swap(org_slug, kind, fresh)
+            moved += count
+            if count == len(fresh):
+                # Where some had changed meanwhile, the register is mended from what is there.
+                self._register(org_slug, kind, fresh, change=change, now=now)
+        changed = len(rows) - moved - len(unreadable)
+        return Reencrypted(org_slug, moved, changed, tuple(unreadable))
+
+    def _anew(self, org_slug: str, kind: Kind, row: Row) -> dict[str, object]:
+        """The ciphertext that shall replace a row's, proven to hold what the row's does.
+
+        Raises:
+            DecryptionError: the row's does not decrypt for its owner.
+        """
+        if kind == "credential":
+            aad = credential_aad(org_slug, row["provider"], row["id"])
+        else:
+            aad = api_key_aad(org_slug, row["id"])
+        plaintext = self.kms.decrypt(row["ciphertext"], aad=aad)
+        sealed = self.kms.encrypt(plaintext, aad=aad)
+        if self.kms.decrypt(sealed.data, aad=aad) != plaintext:
+            raise DecryptionError("What was encrypted anew does not decrypt to the same")
+        return {
+            "id": row["id"],
+            "before": row["ciphertext"],
+            "ciphertext": sealed.data,
+            "kms_key_version": sealed.key_version,
+        }
+
+    def _swap(self, org_slug: str, kind: Kind, fresh: Sequence[dict[str, object]]) -> int:
+        """Exchange what still is as it was read; how many were."""
+        if not fresh:
+            return 0
+        path = self.warehouse.sql(_STATEMENTS[kind])
+        params = {"org_slug": org_slug, "fresh": list(fresh)}
+        return changed_rows(self.warehouse, path, params=params)
+
+    def _register(
+        self,
+        org_slug: str,
+        kind: Kind,
+        fresh: Sequence[dict[str, object]],
+        *,
+        change: Change,
+        now: datetime,
+    ) -> None:
+        for one in fresh:
+            change.record(
+                partial(
+                    kms_register.write,
+                    subject=Subject(org_slug, kind, str(one["id"])),
+                    kms_key_version=str(one["kms_key_version"]),
+                    reason="ROTATED",
+                    now=now,
+                )
+            )
+
+
+def _batches(rows: Sequence[Row]) -> Iterator[tuple[Kind, Sequence[Row]]]:
+    kinds: tuple[Kind, ...] = ("credential", "api_key")
+    for kind in kinds:
+        mine = [row for row in rows if row["kind"] == kind]
+        for start in range(0, len(mine), ROWS_AT_ONCE):
+            yield kind, mine[start : start + ROWS_AT_ONCE]

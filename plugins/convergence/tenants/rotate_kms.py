@@ -1,0 +1,111 @@
+"""`python -m convergence.tenants.rotate_kms`: bring every ciphertext to the newest KMS key version.
+
+Newest is the version that encrypts, the key's primary one; `--new-version` makes one first.
+Killed anywhere and run again, it does what is left. Exits 1 when a ciphertext could not be
+brought there, 2 when the work could not be done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from convergence.errors import ConvergenceError
+from convergence.security.kms import KeyManager, connect_kms
+from convergence.security.redaction import redact
+from convergence.settings import get_settings
+from convergence.state.store import StateStore
+from convergence.tenants import kms_register
+from convergence.tenants.audit import Actor
+from convergence.tenants.reencryption import Reencrypted, Reencryption
+from convergence.warehouse.client import Warehouse
+
+BY = Actor("system", "rotate_kms")
+
+
+@dataclass
+class _Progress:
+    """Counts what is done and says so, org by org."""
+
+    outdated: Mapping[str, int]
+    orgs: int = 0
+    ciphertexts: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, outcome: Reencrypted) -> None:
+        with self._lock:
+            self.orgs += 1
+            self.ciphertexts += outcome.moved
+            done = f"{self.orgs} of {len(self.outdated)} organizations"
+            rows = f"{self.ciphertexts} of {sum(self.outdated.values())} ciphertexts"
+            _say(f"{done}, {rows}: {outcome.org_slug}")
+            if outcome.changed:
+                _say(f"  {outcome.changed} changed meanwhile and are as they were made")
+            for one in outcome.unreadable:
+                _say(f"  {one} does not decrypt for its owner and was left as it is")
+
+
+def rotate(store: StateStore, warehouse: Warehouse, kms: KeyManager, *, now: datetime) -> bool:
+    """Bring every ciphertext to the primary key version and mend the register; tell on stdout.
+
+    Returns:
+        Whether all are there.
+
+    Raises:
+        ConvergenceError: a service does not answer; run it again for the rest.
+    """
+    work = Reencryption(store=store, warehouse=warehouse, kms=kms, version=kms.check(), by=BY)
+    outdated = work.outdated()
+    _say(
+        f"to {work.version}: {sum(outdated.values())} ciphertexts of {len(outdated)} organizations"
+    )
+    outcomes = work.run(sorted(outdated), now=now, told=_Progress(outdated))
+    mended = kms_register.mend(store, warehouse, now=now)
+    if mended:
+        _say(f"{mended} rows of the register were mended")
+    _tell_versions(warehouse, newest=work.version)
+    return not any(outcome.unreadable for outcome in outcomes)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Rotate, with visible progress."""
+    parser = argparse.ArgumentParser(prog="rotate-kms", description=__doc__)
+    parser.add_argument(
+        "--new-version", action="store_true", help="make a new key version the primary one first"
+    )
+    told = parser.parse_args(arguments)
+    settings = get_settings()
+    try:
+        store = StateStore.connect(settings.state_url)
+        with connect_kms(settings) as kms:
+            if told.new_version:
+                _say(f"made {kms.new_version()}")
+            done = rotate(store, Warehouse.connect(settings), kms, now=datetime.now(UTC))
+    except ConvergenceError as error:
+        sys.stderr.write(f"not finished, run it again: {redact(str(error))}\n")
+        return 2
+    return 0 if done else 1
+
+
+def _tell_versions(warehouse: Warehouse, *, newest: str) -> None:
+    counts: dict[str, int] = {}
+    for one in kms_register.protected(warehouse):
+        version = one.kms_key_version
+        counts[version] = counts.get(version, 0) + len(one.ids)
+    for version, count in sorted(counts.items()):
+        _say(f"{version or 'an unknown version'} protects {count}")
+    if set(counts) <= {newest}:
+        _say("every other version may be disabled once backups and time travel have run out")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
