@@ -26,6 +26,7 @@ TOKEN_PATH: Final = "/token"  # noqa: S105  # an address, no secret
 CLOUD_BILLING: Final = "https://www.googleapis.com/auth/cloud-billing.readonly"
 BIGQUERY: Final = "https://www.googleapis.com/auth/bigquery"
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_REFUSALS: Final = frozenset({"invalid_grant", "invalid_client", "unauthorized_client"})
 _LIFETIME: Final = timedelta(hours=1)
 _LONGEST: Final = timedelta(hours=12)
 
@@ -110,3 +111,17 @@ def token_origin(provider: Provider, settings: Settings) -> str:
     """
     stand_in = settings.emulators.get(provider.base_url_variable or "")
     return stand_in.rstrip("/") if stand_in else TOKEN_ORIGIN
+
+
+def is_refusal(status: int, body: bytes | None) -> bool:
+    """Whether the token endpoint's answer says that the key or its account is not good.
+
+    RFC 6749, 5.2: a 400 may also say that our request is wrong, which says nothing of the key.
+    """
+    if status in {401, 403}:
+        return True
+    try:
+        told = json.loads(body or b"") if status == 400 else None
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(told, dict) and told.get("error") in _REFUSALS

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import httpx
 
-from convergence.errors import CredentialRefusedError
+from convergence.errors import CredentialRefusedError, ProviderProtocolError
 from convergence.providers.authorization import Authorization, authorize
 from convergence.providers.forms import check_form
 from convergence.providers.registry import Provider
@@ -23,6 +23,8 @@ from convergence.settings import Settings
 DEADLINE_SECONDS: Final = 15.0
 MAX_BODY_BYTES: Final = 256 * 1024
 _TIMEOUT: Final = httpx.Timeout(10.0, connect=5.0)
+# Uncompressed, so that what arrives is no larger than what was sent.
+_OWN_HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,9 @@ async def ask(
     except CredentialRefusedError as error:
         accepted = " or ".join(str(hint) for hint in provider_hints(provider))
         return Validation("INVALID", f"{error.message}; accepted: {accepted}")
-    if provider.auth.exchange == "aws_signature":
-        return await _ask_aws(provider, text, settings=settings)
-    if provider.auth.exchange is not None:
-        return Validation("PENDING", "The form is right; the first run tries the credential")
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            return await _call(provider, text, settings=settings, now=now, transport=transport)
+            return await _asked(provider, text, settings=settings, now=now, transport=transport)
     except (TimeoutError, httpx.TimeoutException):
         return Validation("PENDING", f"{provider.name} did not answer in time; try again")
     except httpx.HTTPError as error:
@@ -81,19 +79,70 @@ async def ask(
         return Validation("PENDING", f"{provider.name} could not be reached ({why}); try again")
 
 
-async def _ask_aws(provider: Provider, text: str, *, settings: Settings) -> Validation:
-    from convergence.providers.aws import ask_aws
-
-    try:
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            return Validation(*await ask_aws(provider, text, settings=settings))
-    except TimeoutError:
-        return Validation("PENDING", f"{provider.name} did not answer in time; try again")
-
-
 def provider_hints(provider: Provider) -> list[str]:
     """What the provider's accepted credentials are, in words."""
     return [form.hint for form in provider.credentials]
+
+
+async def _asked(
+    provider: Provider,
+    secret: str,
+    *,
+    settings: Settings,
+    now: datetime,
+    transport: httpx.AsyncBaseTransport | None,
+) -> Validation:
+    """What the provider says, once a credential that is no token was used in its own way."""
+    exchange, token = provider.auth.exchange, secret
+    if exchange == "aws_signature":
+        return await _ask_aws(provider, secret, settings=settings)
+    if exchange == "google_service_account":
+        found = await _google_token(provider, secret, settings=settings, transport=transport)
+        if isinstance(found, Validation):
+            return found
+        token = found
+    elif exchange is not None:
+        return Validation("PENDING", "The form is right; the first run tries the credential")
+    return await _call(provider, token, settings=settings, now=now, transport=transport)
+
+
+async def _ask_aws(provider: Provider, secret: str, *, settings: Settings) -> Validation:
+    from convergence.providers.aws import ask_aws
+
+    return Validation(*await ask_aws(provider, secret, settings=settings))
+
+
+async def _google_token(
+    provider: Provider,
+    secret: str,
+    *,
+    settings: Settings,
+    transport: httpx.AsyncBaseTransport | None,
+) -> str | Validation:
+    """A token for the service account, or why there is none."""
+    from convergence.providers import google
+
+    # A grant is for this very moment, whatever day is asked about.
+    now = datetime.now(UTC)
+    try:
+        grant = google.ServiceAccount.parse(secret).grant([google.CLOUD_BILLING], now=now)
+    except CredentialRefusedError as error:
+        return Validation("INVALID", error.message)
+    url = google.token_origin(provider, settings) + google.TOKEN_PATH
+    async with (
+        _client(transport) as client,
+        client.stream("POST", url, data=dict(grant), headers=_OWN_HEADERS) as response,
+    ):
+        status, body = response.status_code, await _body(response)
+    if google.is_refusal(status, body):
+        return Validation("INVALID", provider.validation.refusals["401"])
+    verdict = _verdict(provider, status, body)
+    if verdict.status != "VALID" or body is None:
+        return verdict
+    try:
+        return google.Token.read(json.loads(body), now=now).value
+    except ProviderProtocolError as error:
+        return Validation("PENDING", error.message)
 
 
 async def _call(
@@ -106,10 +155,7 @@ async def _call(
 ) -> Validation:
     sent = authorize(provider.auth, secret)
     async with (
-        # A redirect would carry the key to another host, and so would a proxy variable.
-        httpx.AsyncClient(
-            timeout=_TIMEOUT, follow_redirects=False, trust_env=False, transport=transport
-        ) as client,
+        _client(transport) as client,
         client.stream(
             "GET",
             provider.url(settings) + provider.validation.path,
@@ -118,6 +164,13 @@ async def _call(
         ) as response,
     ):
         return _verdict(provider, response.status_code, await _body(response))
+
+
+def _client(transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
+    # A redirect would carry the key to another host, and so would a proxy variable.
+    return httpx.AsyncClient(
+        timeout=_TIMEOUT, follow_redirects=False, trust_env=False, transport=transport
+    )
 
 
 async def _body(response: httpx.Response) -> bytes | None:
@@ -131,9 +184,7 @@ async def _body(response: httpx.Response) -> bytes | None:
 
 
 def _headers(provider: Provider, sent: Authorization) -> dict[str, str]:
-    # Uncompressed, so that what arrives is no larger than what was sent.
-    own = {"Accept": "application/json", "Accept-Encoding": "identity"}
-    return {**own, **provider.headers, **sent.headers}
+    return {**_OWN_HEADERS, **provider.headers, **sent.headers}
 
 
 def _query(provider: Provider, now: datetime) -> dict[str, str]:

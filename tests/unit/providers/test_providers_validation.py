@@ -276,13 +276,13 @@ def test_other_forms_are_refused_unasked_and_unquoted(name: str, secret: str) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "secret"),
-    [("gcp", GOOGLE_ACCOUNT), ("azure", AZURE_APP)],
+    ("name", "secret", "status"),
+    [("gcp", GOOGLE_ACCOUNT, "INVALID"), ("azure", AZURE_APP, "PENDING")],
 )
 def test_a_credential_that_is_no_token_is_not_sent_as_one(
-    name: str, secret: dict[str, str]
+    name: str, secret: dict[str, str], status: str
 ) -> None:
     def never(_request: httpx.Request) -> httpx.Response:
         raise AssertionError("the provider was asked")
 
-    assert ask(never, name=name, secret=json.dumps(secret)).status == "PENDING"
+    assert ask(never, name=name, secret=json.dumps(secret)).status == status
