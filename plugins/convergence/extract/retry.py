@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TypeVar
 
 from convergence.errors import MalformedAnswerError, ProviderUnavailableError
@@ -31,12 +32,14 @@ class RetryPolicy:
         base_seconds: the first pause is drawn from nothing to this; it doubles from there.
         cap_seconds: no drawn pause is longer.
         malformed_attempts: calls in all when an answer can't be read.
+        throttled: whether to call again after a 429.
     """
 
     attempts: int = 6
     base_seconds: float = 0.5
     cap_seconds: float = 30
     malformed_attempts: int = 3
+    throttled: bool = True
 
     def ceiling(self, failures: int) -> float:
         """The longest pause after so many failures in a row (1 or more)."""
@@ -44,6 +47,8 @@ class RetryPolicy:
 
     def allows(self, failure: Failure, *, failures: int) -> bool:
         """Whether another call may follow."""
+        if failure.facts.get("status") == HTTPStatus.TOO_MANY_REQUESTS and not self.throttled:
+            return False
         malformed = isinstance(failure, MalformedAnswerError)
         return failures < (self.malformed_attempts if malformed else self.attempts)
 

@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from convergence.errors import ProviderProtocolError
 from convergence.extract.paginate import Page, PageAnswer, PageRequest, Row
+from convergence.extract.ratelimit import Rate
 from convergence.extract.spool import Spool, fingerprint_of
 from convergence.extract.stream import Query, extract
 from convergence.processors.context import OrgContext, StepResult
@@ -149,7 +150,7 @@ class Account:
             limit = allowance(
                 self._org,
                 PROVIDER,
-                per_minute=self._config.requests_per_minute,
+                rate=Rate(self._config.requests_per_minute, seconds=60),
                 host=client.origin.host,
             )
             extract(client, [Query("balance", BalancePage(), keep)], spool, allowance=limit)

@@ -17,14 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from convergence.extract.http import OriginClient
+from convergence.extract.quarantine import Quarantine
 from convergence.extract.ratelimit import Allowance, Rate
-from convergence.extract.spool import Spool, fingerprint_of
+from convergence.extract.retry import Retrier, RetryPolicy
+from convergence.extract.spool import Spool, day_in, fingerprint_of
 from convergence.extract.stream import Query, extract
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.generic.cost_face import show_in_cost_daily
 from convergence.processors.generic.day_ranges import DayRange, contiguous
-from convergence.processors.generic.fields import day_of
-from convergence.processors.generic.slices import Publish, done_before, publish_days
+from convergence.processors.generic.fields import DAY_COLUMN
+from convergence.processors.generic.slices import (
+    Publish,
+    done_before,
+    ledger_rows,
+    publish_days,
+)
 from convergence.providers.authorization import authorize
 from convergence.providers.registry import registry
 from convergence.runs.ledger import LedgerRow
@@ -52,6 +59,14 @@ class DailySource:
         money_of: what a row adds to its day's totals.
         longest: most days in one range.
         source_view: the table's part of cost_daily.
+        connect: makes the client; the provider's of the registry when absent.
+        rate: how often the provider may be asked, in place of `requests_per_minute`.
+        retry: how patiently a page is asked for.
+        day_column: that holds a row's day.
+        batch_rows: as `stream.extract` takes it.
+        observed_on: where the provider tells only the present, the one day that it can be asked
+            about; other days stay as they were published, or are published empty.
+        unknown: how often each field without a column was seen; read when all rows have come.
     """
 
     provider: str
@@ -61,11 +76,18 @@ class DailySource:
     unique_by: tuple[str, ...]
     revision: int
     config: Mapping[str, Any]
-    requests_per_minute: int
+    requests_per_minute: int = 30
     headers: Mapping[str, str] = field(default_factory=dict)
     money_of: Callable[[Mapping[str, Any]], Money | None] | None = None
     longest: int = 31
     source_view: str | None = None
+    connect: Callable[[OrgContext], OriginClient] | None = None
+    rate: Rate | None = None
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    day_column: str = DAY_COLUMN
+    batch_rows: int = 1
+    observed_on: date | None = None
+    unknown: Mapping[str, int] = field(default_factory=dict)
 
 
 def columns_of(schema: TableSchema) -> dict[str, str]:
@@ -92,15 +114,32 @@ def extract_days(org: OrgContext, source: DailySource) -> StepResult:
     ensure_table(org.warehouse, table, source.schema)
     show_in_cost_daily(org, source.source_view)
     before = done_before(org, table=source.table)
-    todo = sorted(set(org.days) - before, reverse=True)
-    with provider_client(org, source.provider, headers=source.headers) as client:
+    kept = _kept(org, source) - before
+    todo = sorted(set(org.days) - before - kept, reverse=True)
+    with _connected(org, source) as client:
         extraction = Extraction(org, source, client)
         published = publish_days(org, todo, table=source.table, make=extraction.make)
-    return StepResult(
-        rows_processed=published.row_count,
-        destination_table=str(table),
-        facts={**published.facts(), "days_done_before": len(before)},
-    )
+    facts: dict[str, Any] = {**published.facts(), "days_done_before": len(before)}
+    if source.observed_on is not None:
+        missed = [day.isoformat() for day in sorted(todo) if day != source.observed_on]
+        facts |= {"days_kept": len(kept), "days_not_observed": missed}
+    if source.unknown:
+        facts["unknown_fields"] = dict(sorted(source.unknown.items()))
+    return StepResult(rows_processed=published.row_count, destination_table=str(table), facts=facts)
+
+
+def _kept(org: OrgContext, source: DailySource) -> set[date]:
+    """Days that are published and can't be asked about again."""
+    if source.observed_on is None:
+        return set()
+    published = {row.key.day for row in ledger_rows(org, org.days, table=source.table)}
+    return published - {source.observed_on}
+
+
+def _connected(org: OrgContext, source: DailySource) -> OriginClient:
+    if source.connect is not None:
+        return source.connect(org)
+    return provider_client(org, source.provider, headers=source.headers)
 
 
 class Extraction:
@@ -138,22 +177,43 @@ class Extraction:
         spool = Spool.open(folder, fingerprint=self._fingerprint(days))
         if spool.records:
             self._org.log.info("%s: going on after page %d", folder.name, len(spool.records))
+        self._fill(spool, days)
+        return spool.seal(
+            day_in(source.day_column),
+            days.days,
+            money_of=source.money_of,
+            unique_by=source.unique_by,
+        )
+
+    def _fill(self, spool: Spool, days: DayRange) -> None:
+        """All that the provider says of the days, durable."""
+        source = self._source
+        queries = source.queries(days)
+        if not queries and not spool.complete:
+            spool.write_page((), next_token=None)
+            return
         report = extract(
             self._client,
-            source.queries(days),
+            queries,
             spool,
-            allowance=allowance(
-                self._org,
-                source.provider,
-                per_minute=source.requests_per_minute,
-                host=self._client.origin.host,
-            ),
+            retrier=Retrier(source.retry),
+            allowance=self._allowance(),
+            batch_rows=source.batch_rows,
+            quarantine=quarantine(self._org),
         )
         self._org.log.info(
             "%s to %s: %d rows in %d pages, %d requests, %d retries",
             *(days.first, days.last, report.rows, report.pages, report.requests, report.retries),
         )
-        return spool.seal(day_of, days.days, money_of=source.money_of, unique_by=source.unique_by)
+
+    def _allowance(self) -> Allowance:
+        source = self._source
+        return allowance(
+            self._org,
+            source.provider,
+            rate=source.rate or Rate(source.requests_per_minute, seconds=60),
+            host=self._client.origin.host,
+        )
 
     def _fingerprint(self, days: DayRange) -> str:
         origin, source = self._client.origin, self._source
@@ -203,11 +263,19 @@ def provider_client(
     )
 
 
-def allowance(org: OrgContext, provider_id: str, *, per_minute: int, host: str) -> Allowance:
+def quarantine(org: OrgContext) -> Quarantine:
+    """Where answers of this step are kept that broke their shape."""
+    parts = (org.pipeline.dag_id, org.org_slug, org.run_id, org.step)
+    return Quarantine(
+        org.settings.var_dir.joinpath("quarantine", *parts), "/".join(("quarantine", *parts))
+    )
+
+
+def allowance(org: OrgContext, provider_id: str, *, rate: Rate, host: str) -> Allowance:
     """How often this org may ask this provider, whoever asks."""
     redis = org.settings.redis_url
     return Allowance(
-        Rate(per_minute, seconds=60),
+        rate,
         org_slug=org.org_slug,
         provider=provider_id,
         host=host,

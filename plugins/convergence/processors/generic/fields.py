@@ -159,10 +159,40 @@ def numeric(value: object) -> Decimal:
     return money(amount(value))
 
 
+def day(value: object) -> str:
+    """A day, or the UTC day of Unix seconds or of a time with zone → ISO 8601."""
+    if isinstance(value, str) and len(value) == _ISO_DAY:
+        return date.fromisoformat(value).isoformat()
+    return moment(value)[:_ISO_DAY]
+
+
+def number(value: object) -> Decimal:
+    """A measure that is no money, as it was written."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise TypeError(f"a number was expected, not {type(value).__name__}")
+    return Decimal(value)
+
+
+def nested(value: object) -> object:
+    """Anything, as it is."""
+    return value
+
+
+_ISO_DAY = len("2026-11-21")
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "INT64": whole,
     "STRING": text,
     "BOOL": flag,
     "NUMERIC": numeric,
+    "FLOAT64": number,
+    "DATE": day,
     "TIMESTAMP": moment,
+    "JSON": nested,
 }
+READABLE = tuple(sorted(_READERS))
+"""Types of column that a field can fill."""
+
+
+def reader_of(kind: str) -> Callable[[Any], Any]:
+    """What reads a field into a column of one of the `READABLE` types."""
+    return _READERS[kind]
