@@ -31,6 +31,7 @@ from convergence.warehouse.jobs import JobOutcome
 from convergence.warehouse.names import TableName, job_base, partition_id
 from convergence.warehouse.params import Param
 from convergence.warehouse.publish import (
+    PartitionWrite,
     is_intact,
     load_partition,
     partition_writes,
@@ -233,6 +234,36 @@ class Publisher:
             context, publish, totals=lambda: self._totals(query), source_pages=query.source_pages
         )
 
+    def confirm(
+        self,
+        attempts: Sequence[Attempt],
+        *,
+        table: TableName,
+        run_id: str,
+        now: datetime,
+        settle_days: int,
+    ) -> dict[SliceKey, LedgerRow]:
+        """Record that slices of one table hold what they should, where their content is known.
+
+        For a source that says what changed: one look at the partitions and one append for all.
+
+        Returns:
+            The rows written. A slice that was never published, or whose partition is not as the
+            ledger's job left it, has none: it must be published. So has one that a newer attempt
+            has taken over.
+        """
+        known = [(one, one.previous) for one in attempts if one.previous is not None]
+        writes = partition_writes(self._warehouse, table, [one.key.day for one, _ in known])
+        rows: list[LedgerRow] = []
+        for attempt, previous in known:
+            context = _Context(attempt, table, run_id, now, settle_days, previous.content_hash)
+            intact = _is_intact(previous, writes.get(attempt.key.day))
+            if intact and not self._overtaken_by(attempt):
+                rows.append(self._looked_at(context, previous))
+        if rows:
+            self._ledger.record(rows)
+        return {row.key: row for row in rows}
+
     def _context(
         self,
         slice_: SliceKey | Attempt,
@@ -287,13 +318,9 @@ class Publisher:
             return None
         day = context.key.day
         write = partition_writes(self._warehouse, context.table, [day]).get(day)
-        if not is_intact(write, rows=previous.row_count, written_by=previous.job_ended_at):
-            log.warning(
-                "%s was written after job %s, by something else; publishing it again",
-                context.key.id,
-                previous.job_id,
-            )
-            return None
+        return self._looked_at(context, previous) if _is_intact(previous, write) else None
+
+    def _looked_at(self, context: _Context, previous: LedgerRow) -> LedgerRow:
         return LedgerRow(
             key=context.key,
             action=Action.UNCHANGED,
@@ -318,9 +345,8 @@ class Publisher:
         )
 
     def _stop_if_overtaken(self, attempt: Attempt, *, after: bool) -> None:
-        with self._store.read() as conn:
-            newest = newest_attempt(conn, attempt.key.id)
-        if newest > attempt.number:
+        newest = self._overtaken_by(attempt)
+        if newest is not None:
             raise SupersededError(
                 "A newer attempt at the slice overtook this one",
                 slice=attempt.key.id,
@@ -328,6 +354,12 @@ class Publisher:
                 newest=newest,
                 after=after,
             )
+
+    def _overtaken_by(self, attempt: Attempt) -> int | None:
+        """The newest attempt's number where it is higher."""
+        with self._store.read() as conn:
+            newest = newest_attempt(conn, attempt.key.id)
+        return newest if newest > attempt.number else None
 
     def _known(self, keys: Sequence[SliceKey]) -> dict[SliceKey, LedgerRow]:
         """The ledger's rows of these slices, by one query per pipeline."""
@@ -355,3 +387,11 @@ class Publisher:
                 for row in rows
             )
         )
+
+
+def _is_intact(previous: LedgerRow, write: PartitionWrite | None) -> bool:
+    if is_intact(write, rows=previous.row_count, written_by=previous.job_ended_at):
+        return True
+    told = "%s was written after job %s, by something else; publishing it again"
+    log.warning(told, previous.key.id, previous.job_id)
+    return False
