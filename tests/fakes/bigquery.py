@@ -257,8 +257,15 @@ def _typed_ledger_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "slice_day": date.fromisoformat(row["slice_day"]),
         "checked_at": datetime.fromisoformat(row["checked_at"]),
         "job_ended_at": datetime.fromisoformat(row["job_ended_at"]),
-        "totals": [money | {"amount": Decimal(money["amount"])} for money in row["totals"]],
+        "totals": _typed_sums(row["totals"]),
+        "previous_run_id": row.get("previous_run_id"),
+        "previous_row_count": row.get("previous_row_count"),
+        "previous_totals": _typed_sums(row.get("previous_totals", [])),
     }
+
+
+def _typed_sums(sums: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [money | {"amount": Decimal(money["amount"])} for money in sums]
 
 
 class _Rows(list[Any]):

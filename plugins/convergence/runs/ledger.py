@@ -35,6 +35,26 @@ class Action(StrEnum):
     """An earlier call's job had published it and left no row."""
 
 
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """What a publish put other content in place of.
+
+    Attributes:
+        run_id: the run that last looked at it.
+        row_count: its rows.
+        totals: its sums by currency and basis.
+    """
+
+    run_id: str
+    row_count: int
+    totals: tuple[Money, ...]
+
+    @classmethod
+    def of(cls, row: LedgerRow) -> Replaced:
+        """What a row of the ledger told."""
+        return cls(row.run_id, row.row_count, row.totals)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRow:
     """A slice's state after one look.
@@ -52,6 +72,7 @@ class LedgerRow:
         finality: how settled they are.
         checked_at: when the run looked, UTC.
         job_ended_at: when the job ended, UTC; a partition written later was written by another.
+        replaced: the content before, where this look changed it; None for the first content.
     """
 
     key: SliceKey
@@ -66,6 +87,7 @@ class LedgerRow:
     finality: Finality
     checked_at: datetime
     job_ended_at: datetime
+    replaced: Replaced | None = None
 
 
 class Ledger:
@@ -136,14 +158,29 @@ def _to_row(row: LedgerRow) -> Mapping[str, Any]:
         "job_id": row.job_id,
         "content_hash": row.content_hash,
         "row_count": row.row_count,
-        "totals": [
-            {"currency": money.currency, "basis": money.basis, "amount": money.amount}
-            for money in row.totals
-        ],
+        "totals": _to_sums(row.totals),
         "source_pages": row.source_pages,
         "finality": row.finality.value,
         "checked_at": row.checked_at,
         "job_ended_at": row.job_ended_at,
+        **_to_replaced(row.replaced),
+    }
+
+
+def _to_sums(totals: Sequence[Money]) -> list[dict[str, Any]]:
+    return [
+        {"currency": money.currency, "basis": money.basis, "amount": money.amount}
+        for money in totals
+    ]
+
+
+def _to_replaced(replaced: Replaced | None) -> dict[str, Any]:
+    if replaced is None:
+        return {}
+    return {
+        "previous_run_id": replaced.run_id,
+        "previous_row_count": replaced.row_count,
+        "previous_totals": _to_sums(replaced.totals),
     }
 
 
@@ -161,12 +198,24 @@ def _from_row(row: Row) -> LedgerRow:
         job_id=row["job_id"],
         content_hash=row["content_hash"],
         row_count=row["row_count"],
-        totals=tuple(
-            Money(currency=money["currency"], basis=money["basis"], amount=money["amount"])
-            for money in row["totals"] or ()
-        ),
+        totals=_from_sums(row["totals"]),
         source_pages=row["source_pages"] or 0,
         finality=Finality(row["finality"]),
         checked_at=row["checked_at"],
         job_ended_at=row["job_ended_at"],
+        replaced=_from_replaced(row),
     )
+
+
+def _from_sums(totals: Sequence[Row] | None) -> tuple[Money, ...]:
+    return tuple(
+        Money(currency=money["currency"], basis=money["basis"], amount=money["amount"])
+        for money in totals or ()
+    )
+
+
+def _from_replaced(row: Row) -> Replaced | None:
+    if row["previous_run_id"] is None:
+        return None
+    totals = _from_sums(row["previous_totals"])
+    return Replaced(row["previous_run_id"], row["previous_row_count"], totals)

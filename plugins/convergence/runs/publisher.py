@@ -16,20 +16,18 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from pathlib import Path
 
 from convergence.errors import SupersededError
-from convergence.runs.ledger import Action, Ledger, LedgerRow
-from convergence.runs.slices import Finality, SliceKey, finality, next_finality
+from convergence.runs.ledger import Ledger, LedgerRow
+from convergence.runs.publication import Attempt, PricedDay, Publication
+from convergence.runs.slices import SliceKey
 from convergence.state.attempts import newest_attempt, next_attempt
 from convergence.state.store import StateStore
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.jobs import JobOutcome
-from convergence.warehouse.names import TableName, job_base, partition_id
-from convergence.warehouse.params import Param
+from convergence.warehouse.names import TableName
 from convergence.warehouse.publish import (
     PartitionWrite,
     is_intact,
@@ -41,88 +39,9 @@ from convergence.warehouse.query import run_file
 from convergence.warehouse.schemas import TableSchema
 from convergence.warehouse.sealed import Money, SealedDay
 
+__all__ = ["Attempt", "PricedDay", "Publisher"]
+
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """The right to publish a slice, until a higher number is given out.
-
-    Take it before the content is made: then the higher number has the newer content.
-
-    Attributes:
-        key: the slice.
-        number: its fence.
-        previous: what the ledger said when it was taken.
-    """
-
-    key: SliceKey
-    number: int
-    previous: LedgerRow | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PricedDay:
-    """One day as a query makes it.
-
-    Attributes:
-        sql_path: the SELECT that gives the day's rows.
-        identifiers: for its Jinja.
-        params: for its `@names`.
-        content_hash: of everything the rows follow from: the inputs' hashes, the SQL's text.
-        totals_path: a SELECT of currency, basis, amount over the published day, with the same
-            identifiers and params; without it the ledger records no totals.
-        source_pages: provider pages behind it.
-    """
-
-    sql_path: Path
-    identifiers: Mapping[str, str] = field(default_factory=dict)
-    params: Mapping[str, Param] = field(default_factory=dict)
-    content_hash: str
-    totals_path: Path | None = None
-    source_pages: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Context:
-    """What both ways of publishing have in common."""
-
-    attempt: Attempt
-    table: TableName
-    run_id: str
-    now: datetime
-    settle_days: int
-    content_hash: str
-
-    @property
-    def key(self) -> SliceKey:
-        return self.attempt.key
-
-    @property
-    def job_base(self) -> str:
-        key = self.key
-        return job_base(
-            "publish",
-            key.org_slug,
-            key.table,
-            partition_id(key.day),
-            self.run_id,
-            key.pipeline_id,
-            str(self.table),
-            self.content_hash,
-        )
-
-    @property
-    def job_labels(self) -> dict[str, str]:
-        key = self.key
-        return {
-            "org": key.org_slug,
-            "pipeline": key.pipeline_id,
-            "table": key.table,
-            "day": partition_id(key.day),
-            "run": self.run_id,
-            "content": self.content_hash[:16],
-        }
 
 
 class Publisher:
@@ -181,25 +100,29 @@ class Publisher:
             NotBootstrappedError, WarehouseUnavailableError, WarehouseError, SchemaError: as the
                 warehouse says; nothing partial is published.
         """
-        context = self._context(
-            slice_, table, run_id, now=now, settle_days=settle_days, content=sealed.content_hash
+        work = Publication(
+            attempt=self._attempt(slice_),
+            table=table,
+            run_id=run_id,
+            now=now,
+            settle_days=settle_days,
+            content_hash=sealed.content_hash,
+            source_pages=sealed.source_pages,
         )
 
         def publish() -> JobOutcome:
             return load_partition(
                 self._warehouse,
                 table,
-                context.key.day,
+                work.key.day,
                 sealed.path,
                 schema=schema,
                 rows=sealed.row_count,
-                job_base=context.job_base,
-                job_labels=context.job_labels,
+                job_base=work.job_base,
+                job_labels=work.job_labels,
             )
 
-        return self._publish(
-            context, publish, totals=lambda: sealed.totals, source_pages=sealed.source_pages
-        )
+        return self._publish(work, publish, totals=lambda: sealed.totals)
 
     def publish_query(
         self,
@@ -213,26 +136,30 @@ class Publisher:
         settle_days: int,
     ) -> LedgerRow:
         """Make a query's rows the content of their partition; otherwise as `publish_rows`."""
-        context = self._context(
-            slice_, table, run_id, now=now, settle_days=settle_days, content=query.content_hash
+        work = Publication(
+            attempt=self._attempt(slice_),
+            table=table,
+            run_id=run_id,
+            now=now,
+            settle_days=settle_days,
+            content_hash=query.content_hash,
+            source_pages=query.source_pages,
         )
 
         def publish() -> JobOutcome:
             return query_partition(
                 self._warehouse,
                 table,
-                context.key.day,
+                work.key.day,
                 query.sql_path,
                 schema=schema,
                 identifiers=query.identifiers,
                 params=query.params,
-                job_base=context.job_base,
-                job_labels=context.job_labels,
+                job_base=work.job_base,
+                job_labels=work.job_labels,
             )
 
-        return self._publish(
-            context, publish, totals=lambda: self._totals(query), source_pages=query.source_pages
-        )
+        return self._publish(work, publish, totals=lambda: self._totals(query))
 
     def confirm(
         self,
@@ -256,93 +183,53 @@ class Publisher:
         writes = partition_writes(self._warehouse, table, [one.key.day for one, _ in known])
         rows: list[LedgerRow] = []
         for attempt, previous in known:
-            context = _Context(attempt, table, run_id, now, settle_days, previous.content_hash)
+            work = Publication(
+                attempt=attempt,
+                table=table,
+                run_id=run_id,
+                now=now,
+                settle_days=settle_days,
+                content_hash=previous.content_hash,
+                source_pages=previous.source_pages,
+            )
             intact = _is_intact(previous, writes.get(attempt.key.day))
             if intact and not self._overtaken_by(attempt):
-                rows.append(self._looked_at(context, previous))
+                rows.append(work.unchanged(previous))
         if rows:
             self._ledger.record(rows)
         return {row.key: row for row in rows}
 
-    def _context(
-        self,
-        slice_: SliceKey | Attempt,
-        table: TableName,
-        run_id: str,
-        *,
-        now: datetime,
-        settle_days: int,
-        content: str,
-    ) -> _Context:
-        attempt = slice_ if isinstance(slice_, Attempt) else self.begin([slice_])[slice_]
-        return _Context(attempt, table, run_id, now, settle_days, content)
+    def _attempt(self, slice_: SliceKey | Attempt) -> Attempt:
+        return slice_ if isinstance(slice_, Attempt) else self.begin([slice_])[slice_]
 
     def _publish(
         self,
-        context: _Context,
+        work: Publication,
         publish: Callable[[], JobOutcome],
         *,
         totals: Callable[[], tuple[Money, ...]],
-        source_pages: int,
     ) -> LedgerRow:
-        self._stop_if_overtaken(context.attempt, after=False)
-        row = self._unchanged(context)
+        self._stop_if_overtaken(work.attempt, after=False)
+        row = self._unchanged(work)
         if row is None:
             outcome = publish()
             summed = totals()
-            self._stop_if_overtaken(context.attempt, after=True)
-            row = LedgerRow(
-                key=context.key,
-                action=Action.RECOVERED if outcome.reused else Action.PUBLISHED,
-                attempt=context.attempt.number,
-                run_id=context.run_id,
-                job_id=outcome.job_id,
-                content_hash=context.content_hash,
-                row_count=outcome.rows,
-                totals=summed,
-                source_pages=source_pages,
-                finality=self._finality(context),
-                checked_at=context.now,
-                job_ended_at=outcome.ended_at,
-            )
+            self._stop_if_overtaken(work.attempt, after=True)
+            row = work.published(outcome, summed)
         self._ledger.record([row])
         return row
 
-    def _unchanged(self, context: _Context) -> LedgerRow | None:
+    def _unchanged(self, work: Publication) -> LedgerRow | None:
         """The row to write when the partition already has this content; None when it has not.
 
         The ledger's word is not taken for it: the partition must be as the ledger's job left it.
         """
-        previous = context.attempt.previous
-        if previous is None or previous.content_hash != context.content_hash:
+        previous = work.attempt.previous
+        if previous is None or work.changed:
             return None
-        day = context.key.day
-        write = partition_writes(self._warehouse, context.table, [day]).get(day)
-        return self._looked_at(context, previous) if _is_intact(previous, write) else None
-
-    def _looked_at(self, context: _Context, previous: LedgerRow) -> LedgerRow:
-        return LedgerRow(
-            key=context.key,
-            action=Action.UNCHANGED,
-            attempt=context.attempt.number,
-            run_id=context.run_id,
-            job_id=previous.job_id,
-            content_hash=previous.content_hash,
-            row_count=previous.row_count,
-            totals=previous.totals,
-            source_pages=previous.source_pages,
-            finality=self._finality(context),
-            checked_at=context.now,
-            job_ended_at=previous.job_ended_at,
-        )
-
-    def _finality(self, context: _Context) -> Finality:
-        previous = context.attempt.previous
-        return next_finality(
-            finality(context.key.day, context.now, context.settle_days),
-            before=previous.finality if previous else None,
-            changed=previous is None or previous.content_hash != context.content_hash,
-        )
+        day = work.key.day
+        write = partition_writes(self._warehouse, work.table, [day]).get(day)
+        return work.unchanged(previous) if _is_intact(previous, write) else None
 
     def _stop_if_overtaken(self, attempt: Attempt, *, after: bool) -> None:
         newest = self._overtaken_by(attempt)

@@ -19,7 +19,10 @@ SELECT
   source_pages,
   finality,
   checked_at,
-  job_ended_at
+  job_ended_at,
+  previous_run_id,
+  previous_row_count,
+  previous_totals
 FROM `{{ project }}.{{ central }}.org_meta_slices`
 WHERE checked_at >= TIMESTAMP(@since)
   AND slice_day >= @since

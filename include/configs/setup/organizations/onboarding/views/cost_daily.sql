@@ -23,19 +23,26 @@ WITH
     -- The table wants its partitions filtered; a slice may have been checked at any time.
     WHERE org_slug = '{{ org_slug }}' AND checked_at >= TIMESTAMP '2000-01-01'
   ),
+  -- Newest as the ledger has it: attempts rise whatever the clocks of two workers say.
   checked AS (
     SELECT table_name, slice_day, finality
     FROM slices
     WHERE TRUE
     QUALIFY
-      ROW_NUMBER() OVER (PARTITION BY table_name, slice_day ORDER BY checked_at DESC, attempt DESC) = 1
+      ROW_NUMBER() OVER (
+        PARTITION BY table_name, slice_day
+        ORDER BY attempt DESC, checked_at DESC
+      ) = 1
   ),
   published AS (
     SELECT table_name, slice_day, run_id
     FROM slices
     WHERE action != 'UNCHANGED'
     QUALIFY
-      ROW_NUMBER() OVER (PARTITION BY table_name, slice_day ORDER BY checked_at DESC, attempt DESC) = 1
+      ROW_NUMBER() OVER (
+        PARTITION BY table_name, slice_day
+        ORDER BY attempt DESC, checked_at DESC
+      ) = 1
   )
 SELECT
   '{{ org_slug }}' AS BillingAccountId,

@@ -1,0 +1,157 @@
+"""One attempt at one slice: what is published, under which job, and the row that tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from convergence.runs.ledger import Action, LedgerRow, Replaced
+from convergence.runs.slices import Finality, SliceKey, finality, next_finality
+from convergence.warehouse.jobs import JobOutcome
+from convergence.warehouse.names import TableName, job_base, partition_id
+from convergence.warehouse.params import Param
+from convergence.warehouse.sealed import Money
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The right to publish a slice, until a higher number is given out.
+
+    Take it before the content is made: then the higher number has the newer content.
+
+    Attributes:
+        key: the slice.
+        number: its fence.
+        previous: what the ledger said when it was taken.
+    """
+
+    key: SliceKey
+    number: int
+    previous: LedgerRow | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricedDay:
+    """One day as a query makes it.
+
+    Attributes:
+        sql_path: the SELECT that gives the day's rows.
+        identifiers: for its Jinja.
+        params: for its `@names`.
+        content_hash: of everything the rows follow from: the inputs' hashes, the SQL's text.
+        totals_path: a SELECT of currency, basis, amount over the published day, with the same
+            identifiers and params; without it the ledger records no totals.
+        source_pages: provider pages behind it.
+    """
+
+    sql_path: Path
+    identifiers: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, Param] = field(default_factory=dict)
+    content_hash: str
+    totals_path: Path | None = None
+    source_pages: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """What both ways of publishing have in common.
+
+    Attributes:
+        attempt: the right to publish.
+        table: where to.
+        run_id: the org run.
+        now: the time of the look, aware.
+        settle_days: for how long the provider may change the day.
+        content_hash: of what is to be published.
+        source_pages: provider pages behind it.
+    """
+
+    attempt: Attempt
+    table: TableName
+    run_id: str
+    now: datetime
+    settle_days: int
+    content_hash: str
+    source_pages: int
+
+    @property
+    def key(self) -> SliceKey:
+        """The slice."""
+        return self.attempt.key
+
+    @property
+    def changed(self) -> bool:
+        """Whether the ledger had other content, or none."""
+        previous = self.attempt.previous
+        return previous is None or previous.content_hash != self.content_hash
+
+    @property
+    def job_base(self) -> str:
+        """The job's id without its attempt."""
+        key = self.key
+        return job_base(
+            "publish",
+            key.org_slug,
+            key.table,
+            partition_id(key.day),
+            self.run_id,
+            key.pipeline_id,
+            str(self.table),
+            self.content_hash,
+        )
+
+    @property
+    def job_labels(self) -> dict[str, str]:
+        """Who and what the job works for."""
+        key = self.key
+        return {
+            "org": key.org_slug,
+            "pipeline": key.pipeline_id,
+            "table": key.table,
+            "day": partition_id(key.day),
+            "run": self.run_id,
+            "content": self.content_hash[:16],
+        }
+
+    @property
+    def finality(self) -> Finality:
+        """How settled the day is after this look."""
+        previous = self.attempt.previous
+        return next_finality(
+            finality(self.key.day, self.now, self.settle_days),
+            before=previous.finality if previous else None,
+            changed=self.changed,
+        )
+
+    def unchanged(self, previous: LedgerRow) -> LedgerRow:
+        """The row of a look that found the day as an earlier one left it."""
+        return replace(
+            previous,
+            action=Action.UNCHANGED,
+            attempt=self.attempt.number,
+            run_id=self.run_id,
+            finality=self.finality,
+            checked_at=self.now,
+            replaced=None,
+        )
+
+    def published(self, outcome: JobOutcome, totals: tuple[Money, ...]) -> LedgerRow:
+        """The row of a job that made the day anew."""
+        previous = self.attempt.previous
+        return LedgerRow(
+            key=self.key,
+            action=Action.RECOVERED if outcome.reused else Action.PUBLISHED,
+            attempt=self.attempt.number,
+            run_id=self.run_id,
+            job_id=outcome.job_id,
+            content_hash=self.content_hash,
+            row_count=outcome.rows,
+            totals=totals,
+            source_pages=self.source_pages,
+            finality=self.finality,
+            checked_at=self.now,
+            job_ended_at=outcome.ended_at,
+            replaced=Replaced.of(previous) if previous and self.changed else None,
+        )
