@@ -60,9 +60,14 @@ Used: TypeAlias = Mapping[Resource, Use]
 
 
 class Meter:
-    """Adds up; safe to share between threads."""
+    """Adds up; safe to share between threads.
 
-    def __init__(self) -> None:
+    Attributes:
+        labels: who is served, for the labels of jobs.
+    """
+
+    def __init__(self, labels: Mapping[str, str] | None = None) -> None:
+        self.labels = dict(labels or {})
         self._lock = threading.Lock()
         self._used: dict[Resource, Use] = {}
 
@@ -82,9 +87,9 @@ _meter: ContextVar[Meter | None] = ContextVar("convergence_meter", default=None)
 
 
 @contextmanager
-def metered() -> Iterator[Meter]:
-    """Count all that this thread does in the block."""
-    meter = Meter()
+def metered(labels: Mapping[str, str] | None = None) -> Iterator[Meter]:
+    """Count all that this thread does in the block, and label its queries."""
+    meter = Meter(labels)
     before = _meter.set(meter)
     try:
         yield meter
@@ -97,6 +102,12 @@ def count(resource: Resource, use: Use) -> None:
     meter = _meter.get()
     if meter is not None:
         meter.count(resource, use)
+
+
+def labels_now() -> Mapping[str, str]:
+    """Who is served at this moment; nobody outside of a meter."""
+    meter = _meter.get()
+    return {} if meter is None else meter.labels
 
 
 def total(parts: Iterable[Used]) -> Used:

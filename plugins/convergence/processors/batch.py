@@ -141,10 +141,14 @@ class StepRun:
         )
         if not self.services.steps.started(record):
             return _failure(org.org_slug, INTERRUPTED, "a newer try of this task has begun")
-        with metered() as meter:
+        with metered(self._labels(org)) as meter:
             outcome = self._refusal(org, steps) or self._attempt(org, previous, log)
         self._record(record, outcome, used=meter.used)
         return outcome
+
+    def _labels(self, org: OrgSlice) -> dict[str, str]:
+        """Of the step's queries; those that publish have the same and more."""
+        return {"org": org.org_slug, "pipeline": self.pipeline.pipeline_id, "run": org.run_id}
 
     def _refusal(self, org: OrgSlice, steps: Mapping[str, OrgStep]) -> Outcome | None:
         """Why the work must not begin, if so."""

@@ -14,6 +14,7 @@ from google.cloud.bigquery.table import RowIterator, _EmptyRowIterator
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from convergence.errors import ConfigurationError, ConvergenceError, WarehouseUnavailableError
+from convergence.metering import labels_now
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.counting import count_job
 from convergence.warehouse.faults import SLOW_REASONS, translated
@@ -151,7 +152,7 @@ def _run(
         query_parameters=query_parameters(params or {}),
         maximum_bytes_billed=max_bytes or w.max_bytes_billed,
         use_legacy_sql=False,
-        labels=labels({"sql": path.stem, **(job_labels or {})}),
+        labels=labels({"sql": path.stem, **labels_now(), **(job_labels or {})}),
     )
     for attempt in range(1, TRIES + 1):
         try:

@@ -1,0 +1,157 @@
+"""What steps use of BigQuery and of a provider is told of the org that they ran for."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import httpx
+import pytest
+
+from convergence.metering import Resource, Used
+from convergence.processors.anthropic.config import UsageConfig
+from convergence.processors.anthropic.extraction import extract_usage
+from convergence.processors.batch import Batch, OrgSlice, StepRun
+from convergence.processors.context import OrgContext, PipelineFacts, StepResult
+from convergence.processors.steplog import StoredStepLog
+from convergence.runs.ledger import LedgerRow
+from convergence.runs.records import RunRecords
+from convergence.state.org_runs import OrgRun
+from convergence.state.slots import RunLimits
+from convergence.state.store import StateStore
+from convergence.warehouse.names import label_value
+from processors_world import NOW, OrgWorld, World
+from sandbox_process import SandboxProcess
+
+FACTS = PipelineFacts(
+    pipeline_id="anthropic-usage-cost", dag_id="anthropic.usage_cost", provider="anthropic"
+)
+DAYS = tuple(date(2026, 11, day) for day in (18, 17, 16))
+STEP = "extract_usage"
+
+
+class Fleet:
+    """Two orgs of one world, with run records of their own, and a step over both."""
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self.store = StateStore.connect(f"sqlite:///{folder}/records.db")
+        self.records = RunRecords(self.store)
+        self.log = StoredStepLog(self.store, self.records)
+        self.orgs = {"acme": world.new_org(), "globex": world.new_org()}
+        self.world = world
+        for name, org in self.orgs.items():
+            world.keys[org.slug] = f"sk-ant-admin-sandbox-{name}"
+            self.records.admit(self._run(org), limits=RunLimits(10, 10, 10), now=NOW)
+
+    def _run(self, org: OrgWorld) -> OrgRun:
+        return OrgRun(
+            run_id=f"run_{org.slug}",
+            org_slug=org.slug,
+            pipeline_id=FACTS.pipeline_id,
+            dag_id=FACTS.dag_id,
+            dag_run_id="scheduled__1",
+            trigger="schedule",
+            requested_by="scheduler",
+            created_at=NOW,
+        )
+
+    def extract(self, *, attempt: int = 1) -> list[str]:
+        """The step's outcome for each org."""
+        days = {"acme": DAYS, "globex": DAYS[:1]}
+        slices = [
+            OrgSlice(org.slug, f"run_{org.slug}", days[name]) for name, org in self.orgs.items()
+        ]
+        found = StepRun(
+            step=STEP,
+            processor="anthropic.usage",
+            pipeline=FACTS,
+            services=replace(self.world.services, steps=self.log),
+            attempt=attempt,
+            work=_extract,
+            stop=threading.Event(),
+            log=logging.getLogger("test"),
+        ).run(Batch("both", tuple(slices)))
+        return [outcome.result.status for outcome in found]
+
+    def used(self, name: str) -> Used:
+        return self.log.steps(f"run_{self.orgs[name].slug}")[STEP].used
+
+    def jobs(self, name: str) -> Counter[str]:
+        """BigQuery's own list of the jobs that carry the run's label."""
+        run = label_value(f"run_{self.orgs[name].slug}")
+        jobs = self.world.warehouse.client.list_jobs(max_results=2_000)
+        return Counter(job.job_type for job in jobs if job.labels.get("run") == run)
+
+
+def _extract(org: OrgContext) -> StepResult:
+    return extract_usage(org, UsageConfig())
+
+
+@pytest.fixture
+def fleet(world: World, tmp_path: Path) -> Iterator[Fleet]:
+    made = Fleet(world, tmp_path)
+    yield made
+    made.store.close()
+
+
+@pytest.fixture
+def faults(sandbox: SandboxProcess) -> Iterator[str]:
+    url = f"{sandbox.providers}/_sandbox/faults"
+    yield url
+    httpx.delete(url, trust_env=False)
+
+
+def test_orgs_side_by_side_are_each_told_the_jobs_that_carry_their_label(fleet: Fleet) -> None:
+    assert fleet.extract() == ["SUCCESS", "SUCCESS"]
+    for name, days in (("acme", 3), ("globex", 1)):
+        used = fleet.used(name)
+        assert used[Resource.LOAD].calls == days
+        assert used[Resource.QUERY].bytes_billed > 0
+        assert {
+            "load": used[Resource.LOAD].calls, "query": used[Resource.QUERY].calls
+        } == fleet.jobs(name)  # fmt: skip
+        assert used[Resource.PROVIDER].pages == used[Resource.PROVIDER].calls > 0
+        assert used[Resource.PROVIDER].bytes_received > 100
+        assert used[Resource.STREAM].rows_written == days  # lines of the ledger
+    ours = sum(one.row_count for one in _ledger(fleet, "acme"))
+    assert fleet.used("acme")[Resource.LOAD].rows_written == ours
+
+
+def test_what_was_used_reaches_the_central_table_once(fleet: Fleet) -> None:
+    fleet.extract()
+    fleet.records.ship(fleet.world.warehouse)
+    for name, org in fleet.orgs.items():
+        rows = fleet.world.ask(
+            "SELECT resource, step, calls, pages, bytes_received, bytes_billed, slot_ms,"
+            " rows_written, estimated_currency"
+            f" FROM `{fleet.world.warehouse.project}.organizations.org_cost_tracking`"
+            f" WHERE org_slug = '{org.slug}' AND recorded_at >= '2026-01-01'"
+        )
+        assert {row["resource"]: row["calls"] for row in rows} == {
+            resource.value: use.calls for resource, use in fleet.used(name).items()
+        }
+        assert len(rows) == len(fleet.used(name))
+        assert {(row["step"], row["estimated_currency"]) for row in rows} == {(STEP, "USD")}
+
+
+def test_a_failing_attempt_costs_too(fleet: Fleet, faults: str) -> None:
+    fault = {"kind": "unauthorized", "path": "analytics/usage", "key": "sandbox-acme"}
+    httpx.post(faults, json=fault, trust_env=False).raise_for_status()
+    assert sorted(fleet.extract()) == ["FAILED", "SUCCESS"]
+    first = fleet.used("acme")[Resource.PROVIDER]
+    assert (first.calls, first.pages) == (1, 0)
+    assert fleet.extract(attempt=2) == ["SUCCESS", "SUCCESS"]
+    assert fleet.used("acme")[Resource.PROVIDER].calls > first.calls
+
+
+def _ledger(fleet: Fleet, name: str) -> list[LedgerRow]:
+    org = fleet.orgs[name]
+    rows = fleet.world.services.ledger.latest(
+        orgs=[org.slug], pipeline_id=FACTS.pipeline_id, since=min(DAYS)
+    )
+    return list(rows.values())
