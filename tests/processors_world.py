@@ -178,6 +178,7 @@ def connect(sandbox: SandboxProcess, var_dir: Path, *, project: str) -> World:
         openai_base_url=f"{sandbox.providers}/openai/v1",
         anthropic_base_url=f"{sandbox.providers}/anthropic",
         deepseek_base_url=f"{sandbox.providers}/deepseek",
+        provider_base_urls={"vendor_api": f"{sandbox.providers}/vendor/v1"},
         gcp_api_base_url=f"{sandbox.providers}/google",
         var_dir=var_dir,
     )

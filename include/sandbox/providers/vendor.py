@@ -2,6 +2,10 @@
 
 `/vendor/v1/{cursor,offset,page,link-header,link-body}/users`, `limit` at most 100; the key is
 `vendor-sandbox-<seed>` as bearer, `X-API-Key`, `api_key` parameter or basic password.
+
+`GET /vendor/v1/usage?from=…&to=…`, both days included, is what the vendor bills by, with a cursor;
+`POST /vendor/v1/usage/search` the same with `{"from", "to", "after", "limit"}` as JSON.
+`/vendor/v1/account` takes any good key.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from sandbox.providers.provider import PageDialect, Provider, json_answer
 
 KEY_PREFIX = "vendor-sandbox-"
 MOST = 100
+MOST_DAYS = 31
 Row = dict[str, object]
 
 
@@ -87,6 +92,74 @@ async def by_link_body(request: Request) -> Response:
     return json_answer({"data": rows[start : start + limit], "links": {"next": link}})
 
 
+METERS = {"search": "requests", "storage": "gigabytes", "compute": "seconds", "beta": "requests"}
+PLANS = ("team", "business")
+
+
+def usage(seed: str, day: date) -> list[Row]:
+    """What was used on a day: a row for each meter of each of 4 to 9 workspaces, most days."""
+    return [
+        {
+            "id": f"use_{word(seed, day, workspace, meter, length=12)}",
+            "day": day.isoformat(),
+            "meter": meter,
+            "unit": unit,
+            # Text, as amounts in JSON should be: a number would lose digits on its way.
+            "quantity": f"{number(seed, day, workspace, meter, low=1, high=900_000) / 1000:.3f}",
+            "workspace": {"id": f"ws_{word(seed, workspace)}", "plan": PLANS[workspace % 2]},
+        }
+        for workspace in range(number(seed, "workspaces", low=4, high=9))
+        for meter, unit in METERS.items()
+        if chance(seed, day, workspace, meter, percent=85)
+    ]
+
+
+async def account(request: Request) -> Response:
+    """Who the key belongs to."""
+    return json_answer({"account": _seed(request)})
+
+
+async def list_usage(request: Request) -> Response:
+    """Usage of whole days, asked for in the query."""
+    return _usage_page(request, dict(request.query_params))
+
+
+async def search_usage(request: Request) -> Response:
+    """Usage of whole days, asked for in the body."""
+    try:
+        told = await request.json()
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        raise RefusedError("the body must be a JSON object", status=400)
+    return _usage_page(request, {name: str(value) for name, value in told.items()})
+
+
+def _usage_page(request: Request, told: dict[str, str]) -> Response:
+    seed, start = _seed(request), _opened(told.get("after"))
+    rows = [row for day in _days(told) for row in usage(seed, day)]
+    limit = _limit(told.get("limit", "50"))
+    cursor = _sealed(start + limit) if start + limit < len(rows) else None
+    meta = {"next_cursor": cursor, "total": len(rows)}
+    return json_answer({"data": rows[start : start + limit], "meta": meta})
+
+
+def _days(told: dict[str, str]) -> list[date]:
+    try:
+        first, last = date.fromisoformat(told["from"]), date.fromisoformat(told["to"])
+    except (KeyError, ValueError):
+        raise RefusedError("from and to must be days", status=400) from None
+    if not 0 <= (last - first).days < MOST_DAYS:
+        raise RefusedError(f"from 1 to {MOST_DAYS} days may be asked for", status=400)
+    return [first + timedelta(days=count) for count in range((last - first).days + 1)]
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST):
+        raise RefusedError(f"limit must be from 1 to {MOST}", status=400)
+    return int(text)
+
+
 def _refusing(call: Callable[[Request], Awaitable[Response]]) -> Callable[..., Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         try:
@@ -99,10 +172,7 @@ def _refusing(call: Callable[[Request], Awaitable[Response]]) -> Callable[..., A
 
 def _asked(request: Request) -> tuple[list[Row], int]:
     seed = _seed(request)
-    limit = _integer(request, "limit", default=50)
-    if not 1 <= limit <= MOST:
-        raise RefusedError(f"limit must be from 1 to {MOST}", status=400)
-    return users(seed), limit
+    return users(seed), _limit(request.query_params.get("limit", "50"))
 
 
 def _seed(request: Request) -> str:
@@ -173,5 +243,16 @@ PROVIDERS = (
         "link-body",
         by_link_body,
         PageDialect(token=("links", "next"), more=None, page_param="start"),
+    ),
+    # Last: the others' prefixes begin with this one.
+    Provider(
+        "vendor",
+        "/vendor/v1",
+        (
+            Route("/account", _refusing(account)),
+            Route("/usage", _refusing(list_usage)),
+            Route("/usage/search", _refusing(search_usage), methods=["POST"]),
+        ),
+        PageDialect(token=("meta", "next_cursor"), more=None, page_param="after"),
     ),
 )

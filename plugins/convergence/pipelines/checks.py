@@ -62,6 +62,7 @@ class Checks:
         self._provider(root)
         self._channels(root)
         self._expectations(root)
+        self._files_of_steps(root)
 
     def _read_steps(self) -> Iterator[_Step]:
         steps = self._values.get("steps")
@@ -210,6 +211,12 @@ class Checks:
         quality = self._values.get("quality")
         if isinstance(quality, str) and not (root / quality).is_file():
             self._fault(("quality",), f"there is no file {shown(quality)}")
+
+    def _files_of_steps(self, root: FilePath) -> None:
+        provider = _text(self._values.get("provider"))
+        for index, config in self.parsed.items():
+            for place, told in config.faults(root, provider=provider):
+                self._fault(("steps", index, "config", *place), told)
 
     def _processor_key(self, step: _Step) -> str:
         return "processor" if "processor" in self._node(step.path).parts else "ps_type"

@@ -7,12 +7,20 @@ the linter, the HTTP API and the JSON Schema need them where Airflow does not ru
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
 
 Scope = Literal["org", "platform"]
+
+
+class Fault(NamedTuple):
+    """What is wrong with a configuration in view of other files; `place` leads to the key."""
+
+    place: tuple[str | int, ...]
+    message: str
 
 
 class StepConfig(BaseModel):
@@ -49,6 +57,15 @@ class StepConfig(BaseModel):
     def tables(self) -> tuple[str, ...]:
         """Tables of the org's dataset that the step publishes day by day; they have due days."""
         return ()
+
+    def faults(self, folder: Path, *, provider: str | None) -> Iterator[Fault]:  # noqa: ARG002  # for subclasses
+        """What is wrong in view of the files that the configuration names.
+
+        Args:
+            folder: of configurations.
+            provider: the pipeline's.
+        """
+        return iter(())
 
 
 class PlatformConfig(StepConfig):

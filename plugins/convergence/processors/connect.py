@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import TYPE_CHECKING
 
 from convergence.processors.context import Services
 from convergence.processors.steplog import StoredStepLog
 from convergence.settings import get_settings
+
+if TYPE_CHECKING:
+    from convergence.tenants.credentials import Credential
 
 GCP_CONN_ID = "google_cloud_default"
 
@@ -53,9 +57,17 @@ def services() -> Iterator[Services]:
             publisher=Publisher(warehouse, store, ledger),
             steps=StoredStepLog(store, RunRecords(store)),
             open_credential=lambda org, provider: credentials().open(org, table_id(provider)),
+            provider_of_credential=lambda org, name: provider_id(credentials().named(org, name)),
         )
     finally:
         store.close()
+
+
+def provider_id(credential: Credential) -> str:
+    """The provider that a credential is for, as YAML names it."""
+    from convergence.providers.registry import registry
+
+    return registry(get_settings()).by_table_id(credential.provider).id
 
 
 def table_id(provider: str) -> str:

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from convergence.errors import IntegrationInvalidError
 from convergence.processors.config import Scope
 from convergence.settings import Settings
 
@@ -79,6 +80,10 @@ class StepResult:
         return {key: value for key, value in known.items() if value is not None} | dict(self.facts)
 
 
+def _nobodys(_org_slug: str, name: str) -> str:
+    raise IntegrationInvalidError("No credential has this name", credential_name=name)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Services:
     """The rooms below, connected; one per task process, shared by its threads."""
@@ -91,6 +96,8 @@ class Services:
     steps: StepLog
     open_credential: Callable[[str, str], str]
     """(org_slug, provider) → the decrypted credential."""
+    provider_of_credential: Callable[[str, str], str] = _nobodys
+    """(org_slug, the org's own name for a credential) → the provider it is for."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 

@@ -145,6 +145,21 @@ class Credentials:
             raise NotFoundError("The provider is not connected", provider=provider)
         return found[0]
 
+    def named(self, org_slug: str, credential_name: str) -> Credential:
+        """The org's active credential of this name, without its secret.
+
+        Raises:
+            IntegrationInvalidError: the org has none, or several, of this name.
+        """
+        found = [one for one in self.list_for(org_slug) if one.credential_name == credential_name]
+        if len(found) != 1:
+            raise IntegrationInvalidError(
+                "Not one credential has this name, but none or several",
+                credential_name=credential_name,
+                providers=[one.provider for one in found],
+            )
+        return found[0]
+
     def list_for(self, org_slug: str) -> list[Credential]:
         """The org's active credentials by provider, without their secrets."""
         return [_credential(row) for row in self._run("credentials_list", org_slug=org_slug)]

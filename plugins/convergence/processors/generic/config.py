@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from convergence.processors.config import StepConfig
 from convergence.processors.generic.files import CsvFile, SchemaFile, SqlFile, TableId
+from convergence.processors.generic.rest_config import RestConfig
 
 PipelineId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=100)]
 """Another pipeline, such as `openai-usage-cost`."""
@@ -77,3 +78,9 @@ class SeedCsvConfig(PriceSeedConfig):
     """Loads any provider's default prices or plans into the org's table; the org's own stay."""
 
     ps_type: ClassVar[str] = "generic.seed_csv"
+
+
+class ApiExtractorConfig(RestConfig):
+    """Extracts any REST API into a typed table, day by day or as a snapshot."""
+
+    ps_type: ClassVar[str] = "generic.api_extractor"

@@ -1,0 +1,207 @@
+"""What a step is told that reads any REST API into a table."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, JsonValue, model_validator
+
+from convergence.errors import ConfigurationError, NotFoundError
+from convergence.processors.config import Fault, StepConfig
+from convergence.processors.generic.files import SqlFile
+from convergence.processors.generic.rest_days import WORDS, words_in
+from convergence.processors.generic.rest_options import (
+    AuthOptions,
+    DestinationOptions,
+    Dotted,
+    MoneyOptions,
+    Pagination,
+    RateOptions,
+    RetryOptions,
+    fault,
+)
+from convergence.processors.generic.rest_shape import shape_faults
+from convergence.providers.registry import HeaderName, ParamName, Provider, Registry
+from convergence.warehouse.schemas import TableSchema
+
+_URL = r"^https://[a-z0-9.-]+(/[A-Za-z0-9._~{}-]+)+$"
+_OWN_HEADERS = frozenset({"authorization", "cookie", "host", "content-length", "content-type"})
+
+ParamValue = str | int | bool
+
+
+class RestConfig(StepConfig):
+    """Reads any REST API into a table."""
+
+    url: Annotated[str, Field(pattern=_URL, max_length=2000)]
+    """Where the list is, https and without a query; below the provider's base URL in
+    system/providers.yml, which is the one place that its credential goes to."""
+
+    method: Literal["GET", "POST"] = "GET"
+    """POST where the API lists so; it must change nothing."""
+
+    auth: AuthOptions | None = None
+    """How the credential goes with each request; absent for an API that wants none."""
+
+    secret_key: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """The same as `auth.secret_key`."""
+
+    params: dict[ParamName, ParamValue] = Field(default_factory=dict)
+    """Parameters of the query. Words in braces stand for the days asked for: {first_day},
+    {last_day}, {day_after}, {first_time}, {end_time}, {first_unix}, {end_unix}; in the URL and the
+    body too."""
+
+    headers: dict[HeaderName, str] = Field(default_factory=dict)
+    """Further headers; never a credential."""
+
+    body: dict[str, JsonValue] | None = None
+    """JSON body of a POST."""
+
+    pagination: Pagination | None = None
+    """How the list goes on; absent for a list of one page."""
+
+    data_path: Annotated[str, Field(pattern=r"^([^.\s]+(\.[^.\s]+)*)?$")] = "data"
+    """Where the answer holds the list of rows; empty when the answer is the list."""
+
+    destination: DestinationOptions
+    """Where the rows go."""
+
+    day_path: Dotted | None = None
+    """Where a row says which day it belongs to: a date, a time with zone, or Unix seconds. Without
+    it the list is a snapshot: it is read once a day and kept as the day that has just ended."""
+
+    days_per_request: int = Field(default=31, ge=1, le=366)
+    """Most days that one list is asked for, where the request names days."""
+
+    fields: dict[str, Dotted] = Field(default_factory=dict)
+    """Column to the place of its field in a row, where the two have different names."""
+
+    money: MoneyOptions | None = None
+    """Which columns are money."""
+
+    rate_limit: RateOptions = RateOptions()
+    """How often the provider is asked."""
+
+    retry: RetryOptions = RetryOptions()
+    """How patiently."""
+
+    source_view: SqlFile | None = None
+    """The table's part of cost_daily."""
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        if self.method == "GET" and self.body is not None:
+            raise fault("a GET has no body; say method: POST")
+        if self.method == "POST" and self.body is None:
+            raise fault("a POST has a body; say body: {} for an empty one")
+        for word in words_in([self.url, self.params]):
+            if word not in WORDS:
+                raise fault(_unknown_word(word))
+        if self.names_days and self.day_path is None:
+            raise fault("the request names days, so day_path must say which day a row belongs to")
+        if own := sorted(name for name in self.headers if name.lower() in _OWN_HEADERS):
+            raise fault(f"{own[0]} is not the pipeline's to set; a credential goes by auth")
+        names = {self.secret_key, self.auth.secret_key if self.auth else None} - {None}
+        if len(names) > 1:
+            raise fault("secret_key and auth.secret_key name two credentials")
+        if self.secret_key is not None and self.auth is None:
+            raise fault("secret_key needs auth, which says how the credential is sent")
+        return self
+
+    @property
+    def names_days(self) -> bool:
+        """Whether the days asked for are part of the request."""
+        return any(word in WORDS for word in words_in([self.url, self.params, self.body]))
+
+    @property
+    def credential_name(self) -> str | None:
+        """The name of the credential, where one is said."""
+        return self.secret_key or (self.auth.secret_key if self.auth else None)
+
+    def tables(self) -> tuple[str, ...]:
+        """The destination has due days."""
+        return (self.destination.table,)
+
+    def schema_path(self, folder: Path) -> Path:
+        """The file of the destination's schema.
+
+        Raises:
+            ConfigurationError: it is not said, and none or several have the table's name.
+        """
+        if self.destination.schema_file is not None:
+            return folder / self.destination.schema_file
+        found = sorted(folder.glob(f"**/schemas/{self.destination.table}.json"))
+        if len(found) != 1:
+            told = [path.relative_to(folder).as_posix() for path in found]
+            raise ConfigurationError(
+                f"{len(told)} files are the schema of {self.destination.table}; say schema_file",
+                found=told,
+            )
+        return found[0]
+
+    def faults(self, folder: Path, *, provider: str | None) -> Iterator[Fault]:
+        """A schema that does not fit, and a URL to which the credential may not go."""
+        yield from self._schema_faults(folder)
+        if self.source_view is not None and not (folder / self.source_view).is_file():
+            yield Fault(("source_view",), f"there is no file {self.source_view}")
+        named = self.auth.provider if self.auth else None
+        if (wanted := named or provider) is None:
+            if self.auth is not None and self.credential_name is None:
+                yield Fault(("auth",), "neither the pipeline nor auth says whose credential it is")
+            return
+        try:
+            known = Registry.load(folder / "system" / "providers.yml").named(wanted)
+        except NotFoundError:
+            if named:
+                yield Fault(("auth", "provider"), f"no provider is named {named!r}")
+            return
+        except ConfigurationError:
+            return  # the registry's own faults are told where it is read
+        if self.auth is not None and below(self.url, known) is None:
+            yield Fault(("url",), f"lies outside of {known.base_url}, {known.id}'s base URL")
+
+    def _schema_faults(self, folder: Path) -> Iterator[Fault]:
+        place = ("destination", "schema_file" if self.destination.schema_file else "table")
+        try:
+            schema = TableSchema.load(self.schema_path(folder))
+        except ConfigurationError as error:
+            yield Fault(place, str(error))
+            return
+        for told in shape_faults(schema, self.fields):
+            yield Fault(place, told)
+        columns = {spec.name for spec in schema.fields}
+        for name in self.destination.unique_by:
+            if name not in columns:
+                yield Fault(("destination", "unique_by"), f"{schema.table} has no column {name}")
+        for name in _money_columns(self.money):
+            if name not in columns:
+                yield Fault(("money",), f"{schema.table} has no column {name}")
+
+
+def below(url: str, provider: Provider) -> str | None:
+    """The path of a URL below a provider's base URL; None when it lies outside."""
+    base = provider.base_url.rstrip("/") + "/"
+    return url.removeprefix(base) if url.startswith(base) else None
+
+
+def _money_columns(money: MoneyOptions | None) -> tuple[str, ...]:
+    if money is None:
+        return ()
+    return (money.amount,) if money.currency.isupper() else (money.amount, money.currency)
+
+
+def _unknown_word(word: str) -> str:
+    close = difflib.get_close_matches(word, WORDS, n=1)
+    meant = f"did you mean {{{close[0]}}}; " if close else ""
+    return f"{{{word}}} stands for nothing; {meant}known: {', '.join(WORDS)}"
+
+
+def query_params(params: Mapping[str, ParamValue]) -> tuple[tuple[str, str], ...]:
+    """Parameters as a query carries them: true and false in lower case."""
+    return tuple(
+        (name, str(value).lower() if isinstance(value, bool) else str(value))
+        for name, value in params.items()
+    )

@@ -1,0 +1,236 @@
+"""Any REST API as a daily source: its request, its client, its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, timedelta
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlsplit
+
+from convergence.errors import ConfigurationError, ProviderProtocolError
+from convergence.extract.http import OriginClient
+from convergence.extract.origin import Origin
+from convergence.extract.paginate import ListSource, Page, PageAnswer, PageRequest, Paginator, Row
+from convergence.extract.stream import Query
+from convergence.processors.context import OrgContext, StepResult
+from convergence.processors.generic.day_ranges import DayRange
+from convergence.processors.generic.extraction import DailySource, extract_days
+from convergence.processors.generic.rest_config import RestConfig, below, query_params
+from convergence.processors.generic.rest_days import day_words, filled
+from convergence.processors.generic.rest_options import MoneyOptions
+from convergence.processors.generic.rest_shape import RestShape
+from convergence.providers.authorization import Authorization, authorize
+from convergence.providers.registry import Provider, registry
+from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.sealed import Money
+
+REVISION = 1
+"""Rises when the same answers make other rows."""
+
+
+def extract_api(org: OrgContext, config: RestConfig) -> StepResult:
+    """Extract and publish the org's days; errors as `extract_days`.
+
+    Raises:
+        ConfigurationError: the URL lies outside of the provider's base URL, or nobody says whose
+            credential it is.
+    """
+    schema = TableSchema.load(config.schema_path(org.settings.configs_dir))
+    api = Api.of(org, config)
+    shape = RestShape(schema, fields=config.fields, source=api.name, day_path=config.day_path)
+    snapshot = config.day_path is None
+    yesterday = org.now().astimezone(UTC).date() - timedelta(days=1)
+
+    def queries(days: DayRange) -> list[Query]:
+        if snapshot and days.last != yesterday:
+            return []
+        rows = rows_of(shape, days, named=config.names_days, snapshot=snapshot)
+        return [Query(config.destination.table, api.paginator(days), rows)]
+
+    return extract_days(
+        org,
+        DailySource(
+            provider=api.name,
+            table=config.destination.table,
+            schema=schema,
+            queries=queries,
+            unique_by=config.destination.unique_by,
+            revision=REVISION,
+            config=config.model_dump(mode="json"),
+            connect=api.connect,
+            money_of=money_of(config.money),
+            longest=1 if snapshot else config.days_per_request,
+            source_view=config.source_view,
+            rate=config.rate_limit.rate(),
+            retry=config.retry.policy(throttled=config.rate_limit.retry_on_429),
+            day_column=shape.day_column,
+            batch_rows=config.destination.batch_size,
+            observed_on=yesterday if snapshot else None,
+            unknown=shape.unknown,
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Api:
+    """Where the list is, and whose credential it takes.
+
+    Attributes:
+        config: of the step.
+        provider: of the registry; None for an API that belongs to no provider and wants no
+            credential.
+        base_url: that the client is bound to.
+        path: of the list, below it.
+    """
+
+    config: RestConfig
+    provider: Provider | None
+    base_url: str
+    path: str
+
+    @classmethod
+    def of(cls, org: OrgContext, config: RestConfig) -> Api:
+        """Look the provider up; see `extract_api` for errors."""
+        provider = _provider(org, config)
+        found = below(config.url, provider) if provider is not None else None
+        if config.auth is None and found is None:
+            place, _, path = config.url.removeprefix("https://").partition("/")
+            return cls(config, None, f"https://{place}", path)
+        if provider is None:
+            raise ConfigurationError("Neither the pipeline nor auth says whose credential it is")
+        if found is None:
+            raise ConfigurationError(
+                "The URL lies outside of the one place that its provider's credential goes",
+                url=config.url,
+                provider=provider.id,
+                base_url=provider.base_url,
+            )
+        return cls(config, provider, provider.url(org.settings), found)
+
+    @property
+    def name(self) -> str:
+        """Of the provider, or the host's where there is none."""
+        return self.provider.id if self.provider else urlsplit(self.base_url).hostname or ""
+
+    def connect(self, org: OrgContext) -> OriginClient:
+        """A client bound to the API's base URL, with the org's credential."""
+        sent = self._authorization(org)
+        own = self.provider.headers if self.provider else {}
+        return OriginClient.for_settings(
+            self.base_url,
+            settings=org.settings,
+            headers={**own, **self.config.headers, **sent.headers},
+            params=sent.params,
+        )
+
+    def paginator(self, days: DayRange) -> Paginator:
+        """How the list of these days is read."""
+        config, words = self.config, day_words(days)
+        paging = config.pagination
+        params = query_params(filled(config.params, words))
+        body = None if config.body is None else filled(config.body, words)
+        in_body = body is not None and (paging is None or paging.place != "query")
+        if paging is not None and in_body:
+            body = {**(body or {}), **dict(paging.limits)}
+        elif paging is not None:
+            params += tuple((name, str(value)) for name, value in paging.limits)
+        source = ListSource(
+            path=filled(self.path, words),
+            params=params,
+            data_path=config.data_path,
+            more_path=paging.more_path if paging else None,
+            total_path=paging.total_path if paging else None,
+            body=body,
+            pages_in_body=in_body,
+        )
+        if paging is None:
+            return OnePage(source)
+        hidden = {param for param in (self._auth_param(),) if param}
+        return paging.paginator(
+            source, origin=Origin.parse(self.base_url), hidden=frozenset(hidden)
+        )
+
+    def _auth_param(self) -> str | None:
+        return self.config.auth.placed().param if self.config.auth else None
+
+    def _authorization(self, org: OrgContext) -> Authorization:
+        if self.config.auth is None or self.provider is None:
+            return Authorization()
+        return authorize(self.config.auth.placed(), org.credential(self.provider.id))
+
+
+@dataclass(frozen=True, slots=True)
+class OnePage:
+    """A list of one page."""
+
+    source: ListSource
+
+    def request(self, token: str | None) -> PageRequest:
+        """See `Paginator`."""
+        del token  # there is no second page
+        return self.source.request()
+
+    def read(self, answer: PageAnswer, *, token: str | None) -> Page:
+        """See `Paginator`."""
+        del token
+        return Page(self.source.rows(answer.body), None)
+
+
+def rows_of(
+    shape: RestShape, days: DayRange, *, named: bool, snapshot: bool
+) -> Callable[[Row], Iterable[Row]]:
+    """What makes table rows of the API's.
+
+    A request that names its days must be answered with rows of these days alone, or its meaning
+    is in doubt; from a list of everything the days are picked.
+    """
+    asked: frozenset[date] = frozenset(days.days)
+
+    def rows(told: Row) -> Sequence[Row]:
+        day = days.last if snapshot else shape.day(told)
+        if day not in asked:
+            if named:
+                raise ProviderProtocolError(
+                    "A row belongs to a day that was not asked for", day=day.isoformat()
+                )
+            return ()
+        return (shape.row(told, day=day),)
+
+    return rows
+
+
+def money_of(options: MoneyOptions | None) -> Callable[[Mapping[str, Any]], Money | None] | None:
+    """What a written row adds to its day's totals."""
+    if options is None:
+        return None
+    amount, currency, basis = options.amount, options.currency, options.basis
+
+    def money(row: Mapping[str, Any]) -> Money | None:
+        told = currency if currency.isupper() else row.get(currency)
+        if row.get(amount) is None or told is None:
+            return None
+        return Money(str(told), basis, Decimal(row[amount]))
+
+    return money
+
+
+def _provider(org: OrgContext, config: RestConfig) -> Provider | None:
+    """Whose API it is: the named credential's, the one that auth names, or the pipeline's."""
+    known = registry(org.settings)
+    named = config.auth.provider if config.auth else None
+    wanted = known.named(named) if named else None
+    if config.credential_name is not None:
+        holder = org.services.provider_of_credential(org.org_slug, config.credential_name)
+        if wanted is not None and wanted.id != holder:
+            raise ConfigurationError(
+                "The credential of this name is another provider's",
+                secret_key=config.credential_name,
+                provider=wanted.id,
+                credential_of=holder,
+            )
+        return known.get(holder)
+    if wanted is None and org.pipeline.provider is not None:
+        return known.get(org.pipeline.provider)
+    return wanted
