@@ -1,0 +1,218 @@
+"""Read an export's bucket: list, manifest, download; AWS's errors by our names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+
+from convergence.errors import (
+    ConvergenceError,
+    ProviderProtocolError,
+    ProviderRefusedError,
+    ProviderUnavailableError,
+    RetryableError,
+    SpoolError,
+)
+from convergence.metering import Resource, Use, count
+from convergence.processors.aws.export import Export, File, Found, sort_out
+from convergence.processors.context import OrgContext
+from convergence.providers.aws import code_of
+from convergence.providers.aws_session import (
+    AwsSession,
+    Role,
+    check_region,
+    parse_credential,
+    reading_policy,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+PROVIDER: Final = "aws"
+CHUNK_BYTES: Final = 1024 * 1024
+MAX_MANIFEST_BYTES: Final = 8 * 1024 * 1024
+DOWNLOAD_TRIES: Final = 3
+_PASSING: Final = frozenset(
+    {"SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "InternalError"}
+    | {"ServiceUnavailable", "RequestLimitExceeded", "503", "500", "429"}
+)
+_MISSING: Final = frozenset({"NoSuchKey", "404", "NotFound"})
+# Somebody rewrote the object since it was listed.
+_CHANGED: Final = frozenset({"PreconditionFailed", "412", *_MISSING})
+
+
+class Manifest(NamedTuple):
+    """What the last delivery of a period says of itself; `keys` is None where it does not."""
+
+    keys: list[str] | None
+    modified_at: datetime
+
+
+class Bucket:
+    """One export's bucket, with the org's credential."""
+
+    def __init__(
+        self, client: S3Client, export: Export, *, stopped: Callable[[], bool], max_files: int
+    ) -> None:
+        self._client = client
+        self._export = export
+        self._stopped = stopped
+        self._max_files = max_files
+
+    @classmethod
+    def of(cls, org: OrgContext, export: Export, *, max_files: int) -> Bucket:
+        """The bucket as the org's stored credential opens it.
+
+        Raises:
+            ConfigurationError: AWS has no such region, or we have no key to assume a role with.
+            ProviderRefusedError, ProviderUnavailableError: the role can't be assumed.
+        """
+        credential = parse_credential(org.credential(PROVIDER))
+        region, settings = check_region(export.region), org.settings
+        with _named(export):
+            if isinstance(credential, Role):
+                session = AwsSession.with_role(
+                    credential,
+                    settings=settings,
+                    session_name=f"convergence-{org.org_slug}",
+                    region=region,
+                    policy=reading_policy(credential, bucket=export.bucket, prefixes=[export.root]),
+                )
+            else:
+                session = AwsSession.with_key(credential, settings=settings, region=region)
+            client = session.s3()
+        return cls(client, export, stopped=org.stop.is_set, max_files=max_files)
+
+    def look(self, first: date | None = None) -> Found:
+        """What the export holds now, or only its period that begins on a day.
+
+        Raises:
+            ProviderRefusedError, ProviderUnavailableError: as AWS says.
+            ProviderProtocolError: there are more files than any honest export has.
+        """
+        export = self._export
+        prefix = export.data_prefix if first is None else export.period_prefix(first)
+        files: list[File] = []
+        with _named(export, prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=export.bucket, Prefix=prefix
+            )
+            for page in pages:
+                files.extend(_file(one) for one in page.get("Contents", ()))
+                if len(files) > self._max_files:
+                    raise ProviderProtocolError(
+                        "The export has too many files", at=export.url(prefix), most=self._max_files
+                    )
+        return sort_out(export, files)
+
+    def manifest(self, first: date) -> Manifest | None:
+        """The manifest of a period, None where there is none."""
+        key = self._export.manifest_key(first)
+        try:
+            with _named(self._export, key):
+                answer = self._client.get_object(Bucket=self._export.bucket, Key=key)
+                text = answer["Body"].read(MAX_MANIFEST_BYTES)
+        except (ProviderRefusedError, ProviderUnavailableError) as error:
+            # Who may not list may not know either that there is none.
+            if error.facts.get("reason") in {*_MISSING, "AccessDenied"}:
+                return None
+            raise
+        return Manifest(_named_keys(text, self._export), answer["LastModified"].astimezone(UTC))
+
+    def download(self, file: File, path: Path) -> None:
+        """Bring a file, as it was listed, to the disk.
+
+        Raises:
+            ProviderUnavailableError: it was rewritten meanwhile, or S3 does not answer.
+            ProviderRefusedError: AWS refuses.
+            SpoolError: the disk refuses.
+            RetryableError: the task is being stopped.
+        """
+        for attempt in range(1, DOWNLOAD_TRIES + 1):
+            try:
+                self._download(file, path)
+            except ProviderUnavailableError as error:
+                if attempt == DOWNLOAD_TRIES or error.facts.get("reason") in _CHANGED:
+                    raise
+            else:
+                return
+
+    def _download(self, file: File, path: Path) -> None:
+        written = 0
+        with _named(self._export, file.key):
+            answer = self._client.get_object(
+                Bucket=self._export.bucket, Key=file.key, IfMatch=file.etag
+            )
+            with _disk(path), path.open("wb") as target:
+                for chunk in answer["Body"].iter_chunks(CHUNK_BYTES):
+                    if self._stopped():
+                        raise RetryableError("The task was stopped", at=self._export.url(file.key))
+                    written += target.write(chunk)
+        count(Resource.PROVIDER, Use(bytes_received=written))
+        if written != file.size:
+            raise ProviderUnavailableError(
+                "A file came in another length than it was listed with",
+                at=self._export.url(file.key),
+            )
+
+
+def _file(one: Any) -> File:  # noqa: ANN401  # a TypedDict of the stubs
+    modified = one["LastModified"].astimezone(UTC)
+    return File(one["Key"], one["ETag"], one["Size"], modified)
+
+
+def _named_keys(text: bytes, export: Export) -> list[str] | None:
+    """The data files that a manifest names, as keys of the bucket."""
+    try:
+        told = json.loads(text)["dataFiles"]
+        prefix = f"s3://{export.bucket}/"
+        return [str(one).removeprefix(prefix).lstrip("/") for one in told] or None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        if isinstance(error, ConnectionError | TimeoutError):
+            raise
+        raise SpoolError("The disk refuses a file", file=path.name, fault=error.strerror) from None
+
+
+@contextmanager
+def _named(export: Export, key: str = "") -> Iterator[None]:
+    """AWS's errors as ours: with its code, and without its text, which may quote what was sent."""
+    at = export.url(key)
+    try:
+        yield
+    except ClientError as error:
+        raise _told(error, at) from None
+    except ParamValidationError:
+        raise ProviderRefusedError("A name of the export is none that AWS accepts", at=at) from None
+    except (BotoCoreError, ConnectionError, TimeoutError) as error:
+        raise ProviderUnavailableError(
+            "AWS could not be reached", at=at, fault=type(error).__name__
+        ) from None
+
+
+def _told(error: ClientError, at: str) -> ConvergenceError:
+    code = code_of(error)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if error.operation_name == "GetObject" and code in _CHANGED:
+        return ProviderUnavailableError(
+            "A file was rewritten or removed while its period was read", at=at, reason=code
+        )
+    if code in _PASSING or status >= 500:
+        return ProviderUnavailableError("AWS is in trouble", at=at, reason=code)
+    if error.operation_name == "AssumeRole":
+        return ProviderRefusedError("AWS does not let us assume the role", reason=code)
+    return ProviderRefusedError("AWS refuses", at=at, reason=code)

@@ -1,0 +1,47 @@
+"""What the AWS step is told."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from convergence.processors.config import StepConfig
+from convergence.processors.generic.files import SchemaFile, SqlFile, TableId
+
+
+class S3DataLoaderConfig(StepConfig):
+    """Loads AWS Data Exports (CUR 2.0 or FOCUS) from the org's bucket, whole billing periods."""
+
+    ps_type: ClassVar[str] = "aws.s3_data_loader"
+
+    table: TableId = "aws_cost_daily"
+    """Table of the org's dataset that takes the cost."""
+
+    schema_file: SchemaFile = "aws/cost/schemas/aws_cost_daily.json"
+    """That table's schema."""
+
+    files_table: TableId = "aws_export_files"
+    """Table that takes which files a period was last loaded from."""
+
+    files_schema_file: SchemaFile = "aws/cost/schemas/aws_export_files.json"
+    """That table's schema."""
+
+    source_view: SqlFile | None = None
+    """The table's part of cost_daily."""
+
+    max_periods: int = Field(default=13, ge=1, le=120)
+    """Most billing periods that one run loads; the newest come first."""
+
+    max_files: int = Field(default=20_000, ge=1, le=1_000_000)
+    """Most files of an export that are looked at."""
+
+    max_file_mb: int = Field(default=4096, ge=1, le=65_536)
+    """Largest file that is read."""
+
+    max_unpacked_mb: int = Field(default=65_536, ge=1, le=1_048_576)
+    """Most that a compressed file may unpack to."""
+
+    def tables(self) -> tuple[str, ...]:
+        """The cost table has due days; the files of a period have none."""
+        return (self.table,)

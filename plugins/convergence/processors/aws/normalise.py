@@ -1,0 +1,247 @@
+"""A period's files → its rows: read as streams, told as FOCUS tells cost, added up by day.
+
+What is held at a time is one piece of a file and the sums so far, which are as many as the days,
+accounts, services and kinds of usage of a month, however many lines there are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from convergence.errors import ProviderProtocolError
+from convergence.processors.aws.columns import DOCUMENTED, REQUIRED, Kind
+from convergence.processors.aws.csv_pieces import pieces
+from convergence.processors.aws.facts import AMOUNTS, LINE_TYPES, NOTHING, QUANTITY, Lines, facts
+from convergence.processors.generic.fields import money
+
+KEYS: Final = (
+    *("usage_date", "line_type", "charge_category", "charge_class", "charge_frequency"),
+    *("billing_account_id", "sub_account_id", "sub_account_name", "service_code", "service_name"),
+    *("service_category", "sku_id", "usage_type", "operation", "region", "pricing_category"),
+    *("unit", "currency", "invoice_id", "invoice_issuer", "publisher"),
+)
+"""What a row is told apart by."""
+
+_SUMS: Final = (*AMOUNTS, "usage_quantity", "line_count")
+_FIRST: Final = ("charge_period_start", "charge_description")
+_LAST: Final = ("charge_period_end",)
+_FAULTS: Final = {
+    "fault_amount": "an amount is no number",
+    "fault_day": "a line has no day",
+    "fault_currency": "a line has no currency",
+    "fault_category": "a line has no kind of charge",
+    "fault_period": "a line belongs to another billing period",
+}
+_COUNTED: Final = {
+    "without_amount": "lines_without_amount",
+    "without_effective": "lines_without_effective_cost",
+}
+_LEAST, _MOST, _SEEN = "least|", "most|", "seen|"
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """A billing period and the days that its lines may be told on.
+
+    Attributes:
+        first: its first day, UTC.
+        last: its last day, or today where that is earlier: no slice lies in the future.
+    """
+
+    first: date
+    last: date
+
+    @property
+    def name(self) -> str:
+        """`2026-11`."""
+        return f"{self.first:%Y-%m}"
+
+
+@dataclass
+class Sums:
+    """The sums of a period so far.
+
+    A line whose charge begins outside its billing period, as late usage and fees paid ahead may,
+    counts on the period's nearest day: a period is published whole and touches no other's days.
+    When the charge began is kept beside it.
+    """
+
+    kind: Kind
+    month: Month
+    unknown: Counter[str] = field(default_factory=Counter)
+    """Lines that have a value in a column which AWS does not document, by column."""
+    counted: Counter[str] = field(default_factory=Counter)
+    lines: int = 0
+    _frame: pl.DataFrame | None = None
+
+    def add_csv(self, path: Path, *, file: str, most_bytes: int) -> None:
+        """Add a gzip-compressed CSV file; all of it or, with an error, the period is lost.
+
+        Raises:
+            ProviderProtocolError: it is truncated, no gzip, too large, or not such an export.
+        """
+        found = pieces(path, file=file, most_bytes=most_bytes)
+        names = next(found).decode().split("\n")
+        self._check_header(names, file)
+        schema = dict.fromkeys(names, pl.String)
+        for piece in found:
+            frame = pl.scan_csv(piece, has_header=False, schema=schema, raise_if_empty=False)
+            self._add(frame, file)
+
+    def add_parquet(self, path: Path, *, file: str) -> None:
+        """Add a Parquet file; as `add_csv`."""
+        with _named(file):
+            frame = pl.scan_parquet(path, glob=False)
+            names = frame.collect_schema().names()
+        self._check_header(names, file)
+        self._add(frame, file)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The period's rows as the table has them, amounts rounded once to 9 decimals."""
+        if self._frame is None:
+            return
+        named = [c.removeprefix(_LEAST) for c in self._frame.columns if c.startswith(_LEAST)]
+        for row in self._frame.sort(KEYS).iter_rows(named=True):
+            yield {
+                **{key: row[key] for key in KEYS},
+                **{name: row[name] for name in (*_FIRST, *_LAST)},
+                **{name: money(row[name]) for name in (*AMOUNTS, "usage_quantity")},
+                "usage_date": row["usage_date"].isoformat(),
+                "billing_period": self.month.first.isoformat(),
+                "line_count": row["line_count"],
+                "extra": _extra(row, named),
+            }
+
+    @property
+    def invoiced(self) -> bool:
+        """Whether everything that costs has its invoice: AWS fills it when the bill is final."""
+        if self._frame is None:
+            return False
+        on_invoice = pl.col("invoice_id").is_not_null()
+        costs = pl.col("billed_cost") != NOTHING
+        open_, closed = self._frame.select(
+            (costs & ~on_invoice).any().alias("open"), on_invoice.any().alias("closed")
+        ).row(0)
+        return bool(closed and not open_)
+
+    @property
+    def unknown_line_types(self) -> list[str]:
+        """Line types of CUR 2.0 that AWS does not document; they count as adjustments."""
+        if self._frame is None or self.kind != "cur2":
+            return []
+        seen = self._frame["line_type"].unique().drop_nulls().sort().to_list()
+        return [one for one in seen if one not in LINE_TYPES and not one.endswith("Discount")]
+
+    def _check_header(self, names: list[str], file: str) -> None:
+        if missing := [name for name in REQUIRED[self.kind] if name not in names]:
+            raise ProviderProtocolError(
+                f"The file is no such export: columns are missing: {', '.join(missing)}",
+                file=file,
+                kind=self.kind,
+            )
+        if len(set(names)) != len(names):
+            raise ProviderProtocolError("The file names a column twice", file=file)
+
+    def _add(self, frame: pl.LazyFrame, file: str) -> None:
+        with _named(file):
+            found = _added_up(frame, self.kind, self.month)
+        lines = int(found["line_count"].sum())
+        for name, told in _FAULTS.items():
+            if count := int(found[name].sum()):
+                raise ProviderProtocolError(
+                    f"The file can't be read: {told}", file=file, lines=count, of=lines
+                )
+        self.lines += lines
+        for name in _COUNTED:
+            self.counted[name] += int(found[name].sum())
+        for name in found.columns:
+            if name.startswith(_SEEN) and (count := int(found[name].sum())):
+                self.unknown[name.removeprefix(_SEEN)] += count
+        found = found.drop(*_FAULTS, *_COUNTED, pl.selectors.starts_with(_SEEN))
+        self._frame = found if self._frame is None else _merged(self._frame, found)
+
+    def counts(self) -> dict[str, int]:
+        """What is worth a look and no error, by name."""
+        return {told: self.counted[name] for name, told in _COUNTED.items() if self.counted[name]}
+
+
+def _added_up(frame: pl.LazyFrame, kind: Kind, month: Month) -> pl.DataFrame:
+    schema = frame.collect_schema()
+    lines = Lines(schema)
+    told = facts(lines, kind)
+    day = told["charge_period_start"].str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
+    unknown = [name for name in schema.names() if name not in DOCUMENTED[kind]]
+    picked = frame.select(
+        **told,
+        usage_date=day.clip(month.first, month.last),
+        fault_amount=pl.any_horizontal(lines.doubtful),
+        **{_SEEN + name: pl.col(name).is_not_null() for name in unknown},
+        **{_LEAST + name: _kept(lines, schema[name], name) for name in unknown},
+    )
+    costs = pl.col("billed_cost").is_not_null()
+    checked = picked.with_columns(
+        fault_day=pl.col("usage_date").is_null(),
+        fault_currency=pl.col("currency").is_null(),
+        fault_category=pl.col("charge_category").is_null(),
+        fault_period=pl.col("period").ne_missing(month.name),
+        without_amount=~costs,
+        without_effective=pl.col("effective_cost").is_null() & costs,
+        line_count=pl.lit(1, pl.Int64),
+    )
+    counted = [*_FAULTS, *_COUNTED, *(_SEEN + name for name in unknown)]
+    return (
+        checked.group_by(KEYS)
+        .agg(
+            *(pl.col(name).fill_null(NOTHING).sum() for name in AMOUNTS),
+            pl.col("usage_quantity").fill_null(pl.lit(0).cast(QUANTITY)).sum(),
+            pl.col("line_count").sum(),
+            *(pl.col(name).cast(pl.Int64).sum() for name in counted),
+            *(pl.col(name).min() for name in _FIRST),
+            *(pl.col(name).max() for name in _LAST),
+            *(pl.col(_LEAST + name).max().alias(_MOST + name) for name in unknown),
+            *(pl.col(_LEAST + name).min() for name in unknown),
+        )
+        .collect(engine="streaming")
+    )
+
+
+def _kept(lines: Lines, kind: pl.DataType, name: str) -> pl.Expr:
+    return pl.lit(None, pl.String) if kind.is_nested() else lines.text(name)
+
+
+def _merged(before: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
+    both = pl.concat([before, found], how="diagonal")
+    return both.group_by(KEYS).agg(
+        *(pl.col(name).sum() for name in _SUMS),
+        *(pl.col(name).min() for name in both.columns if name.startswith(_LEAST) or name in _FIRST),
+        *(pl.col(name).max() for name in both.columns if name.startswith(_MOST) or name in _LAST),
+    )
+
+
+def _extra(row: Mapping[str, Any], names: list[str]) -> dict[str, Any] | None:
+    """The undocumented columns of a row: their value, or the least and the most of several."""
+    kept: dict[str, Any] = {}
+    for name in sorted(names):
+        least, most = row[_LEAST + name], row[_MOST + name]
+        if least is not None:
+            kept[name] = least if least == most else [least, most]
+    return kept or None
+
+
+@contextmanager
+def _named(file: str) -> Iterator[None]:
+    """Polars' own errors may quote what a line holds."""
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        raise ProviderProtocolError(
+            "The file can't be read", file=file, fault=type(error).__name__
+        ) from None

@@ -1,0 +1,28 @@
+"""`aws.s3_data_loader`: the customer's Data Exports, period by period."""
+
+from __future__ import annotations
+
+from convergence.processors.aws.config import S3DataLoaderConfig
+from convergence.processors.base import OrgProcessor
+from convergence.processors.context import OrgContext, StepResult
+
+
+class S3DataLoader(OrgProcessor[S3DataLoaderConfig]):
+    """Publish the days of every billing period that is new or was rewritten."""
+
+    Config = S3DataLoaderConfig
+
+    def run(self, org: OrgContext, config: S3DataLoaderConfig) -> StepResult:
+        """Answer with rows, table, and which periods were loaded, kept, vanished or put off.
+
+        Raises:
+            RequestError: the org's configuration of the pipeline does not say where its export is.
+            NotFoundError: there is no export at that place.
+            ProviderUnavailableError: S3 does not answer, or a period is being rewritten.
+            ProviderRefusedError: AWS refuses the credential, the bucket or the region.
+            ProviderProtocolError: a file is truncated, damaged, or no such export; its period is
+                not published, others are.
+        """
+        from convergence.processors.aws.loading import load_exports
+
+        return load_exports(org, config)
