@@ -21,6 +21,7 @@ from convergence.extract.http import OriginClient, Reply
 from convergence.extract.paginate import PageAnswer, Paginator, Row
 from convergence.extract.quarantine import Quarantine
 from convergence.extract.ratelimit import Allowance
+from convergence.extract.raw import RawPages
 from convergence.extract.retry import Retrier
 from convergence.extract.spool import Spool
 from convergence.extract.strict_json import Json, parse
@@ -63,6 +64,7 @@ def extract(
     allowance: Allowance | None = None,
     batch_rows: int = 1,
     quarantine: Quarantine | None = None,
+    raw: RawPages | None = None,
 ) -> StreamReport:
     """Read every query to its end into the spool, going on where an earlier attempt stopped.
 
@@ -80,6 +82,7 @@ def extract(
         batch_rows: small pages are made durable together once they hold so many rows; a kill
             costs those that were held. 1: every page at once.
         quarantine: keeps an answer that breaks the API's shape; the error says where.
+        raw: keeps every answer that could be read.
 
     Raises:
         ProviderUnavailableError: the provider does not answer in time; run again later.
@@ -97,6 +100,7 @@ def extract(
             allowance=allowance,
             batch_rows=batch_rows,
             quarantine=quarantine,
+            raw=raw,
         ).run()
     except MalformedAnswerError:
         raise
@@ -135,6 +139,7 @@ class _Stream:
         allowance: Allowance | None,
         batch_rows: int,
         quarantine: Quarantine | None,
+        raw: RawPages | None,
     ) -> None:
         self._client = client
         self._queries = queries
@@ -144,6 +149,7 @@ class _Stream:
         self._allowance = allowance
         self._batch_rows = batch_rows
         self._quarantine = quarantine
+        self._raw = raw
         self._guard = PageGuard(self._limits)
         self._requests = 0
 
@@ -193,6 +199,8 @@ class _Stream:
         reply, body = self._retrier.run(
             lambda: self._fetch(query, token, deadline=deadline), deadline=deadline
         )
+        if self._raw is not None:
+            self._raw.keep(reply.body, page=self._guard.pages + 1)
         with self._suspect(reply):
             page = query.paginator.read(PageAnswer(body, reply.headers, reply.url), token=token)
             rows = [table_row for row in page.rows for table_row in query.to_rows(row)]

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from convergence.processors.config import StepConfig
 from convergence.processors.generic.config import PricingConfig
+from convergence.processors.generic.extraction_config import ExtractionConfig
 from convergence.processors.generic.files import SchemaFile, SqlFile, TableId
 
 Api = Literal["analytics", "legacy"]
@@ -35,7 +35,7 @@ LEGACY_COST_GROUPS = ("workspace_id", "description")
 """The only groups of the older cost report: both are always asked for."""
 
 
-class _ReportConfig(StepConfig):
+class _ReportConfig(ExtractionConfig):
     api: Api = "analytics"
     """Which generation of Anthropic's reports is read; the older one is named legacy."""
 

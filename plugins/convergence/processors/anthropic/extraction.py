@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -54,7 +55,8 @@ Pairs = tuple[tuple[str, str], ...]
 def extract_usage(org: OrgContext, config: UsageConfig) -> StepResult:
     """Extract and publish the org's usage; errors as `extract_days`."""
     schema = TableSchema.load(org.settings.configs_dir / config.schema_file)
-    shape = UsageShape(config.api, columns=columns_of(schema)).row
+    unknown: Counter[str] = Counter()
+    shape = UsageShape(config.api, columns=columns_of(schema), unknown=unknown).row
 
     def queries(days: DayRange) -> list[Query]:
         if config.api == "analytics":
@@ -73,6 +75,8 @@ def extract_usage(org: OrgContext, config: UsageConfig) -> StepResult:
             config=config.model_dump(mode="json"),
             requests_per_minute=config.requests_per_minute,
             headers={"anthropic-beta": BETAS[config.api]},
+            unknown=unknown,
+            raw_days=config.raw_days,
         ),
     )
 
@@ -80,7 +84,8 @@ def extract_usage(org: OrgContext, config: UsageConfig) -> StepResult:
 def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
     """Extract and publish what Anthropic says it bills; errors as `extract_days`."""
     schema = TableSchema.load(org.settings.configs_dir / config.schema_file)
-    shape = BilledShape(config.api, columns=columns_of(schema)).row
+    unknown: Counter[str] = Counter()
+    shape = BilledShape(config.api, columns=columns_of(schema), unknown=unknown).row
     analytics = config.api == "analytics"
 
     def queries(days: DayRange) -> list[Query]:
@@ -104,6 +109,8 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
             headers={"anthropic-beta": BETAS[config.api]},
             money_of=billed,
             source_view=config.source_view,
+            unknown=unknown,
+            raw_days=config.raw_days,
         ),
     )
 

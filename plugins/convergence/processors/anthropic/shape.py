@@ -7,6 +7,7 @@ https://platform.claude.com/docs/en/manage-claude/usage-cost-analytics-api.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -31,11 +32,15 @@ class UsageShape:
     Args:
         api: which generation.
         columns: column → BigQuery type of the raw table.
+        unknown: counts fields without a column.
     """
 
-    def __init__(self, api: Api, *, columns: Mapping[str, str]) -> None:
+    def __init__(
+        self, api: Api, *, columns: Mapping[str, str], unknown: Counter[str] | None = None
+    ) -> None:
         self._api = api
-        self._reader = FieldReader(columns, own=("api",), source=f"{api} usage")
+        source = f"{api} usage"
+        self._reader = FieldReader(columns, own=("api",), source=source, unknown=unknown)
 
     def row(self, told: Mapping[str, Any]) -> dict[str, Any]:
         """A row of the raw table.
@@ -50,11 +55,13 @@ class UsageShape:
 class BilledShape:
     """Turns rows of a cost report into rows: cents become the main unit, exactly."""
 
-    def __init__(self, api: Api, *, columns: Mapping[str, str]) -> None:
+    def __init__(
+        self, api: Api, *, columns: Mapping[str, str], unknown: Counter[str] | None = None
+    ) -> None:
         self._api = api
-        own = ("api", *("billed_cost", "list_cost", "currency"))
-        received = ("amount_received", "list_amount_received")
-        self._reader = FieldReader(columns, own=(*own, *received), source=f"{api} cost")
+        amounts = ("billed_cost", "list_cost", "currency")
+        own = ("api", *amounts, "amount_received", "list_amount_received")
+        self._reader = FieldReader(columns, own=own, source=f"{api} cost", unknown=unknown)
 
     def row(self, told: Mapping[str, Any]) -> dict[str, Any]:
         """A row of the billed table; errors as `UsageShape.row`."""

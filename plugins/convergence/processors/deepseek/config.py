@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from convergence.processors.config import StepConfig
+from convergence.processors.generic.extraction_config import ExtractionConfig
 from convergence.processors.generic.files import SchemaFile, SqlFile, TableId
 
 
-class BalanceConfig(StepConfig):
+class BalanceConfig(ExtractionConfig):
     """Observes DeepSeek's balance once a day and infers spend from how it changed."""
 
     ps_type: ClassVar[str] = "deepseek.balance"

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from convergence.extract.http import OriginClient
-from convergence.extract.quarantine import Quarantine
 from convergence.extract.ratelimit import Allowance, Rate
 from convergence.extract.retry import Retrier, RetryPolicy
 from convergence.extract.spool import Spool, day_in, fingerprint_of
@@ -26,6 +25,7 @@ from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.generic.cost_face import show_in_cost_daily
 from convergence.processors.generic.day_ranges import DayRange, contiguous
 from convergence.processors.generic.fields import DAY_COLUMN
+from convergence.processors.generic.kept_answers import quarantine, raw_pages
 from convergence.processors.generic.slices import (
     Publish,
     done_before,
@@ -67,6 +67,7 @@ class DailySource:
         observed_on: where the provider tells only the present, the one day that it can be asked
             about; other days stay as they were published, or are published empty.
         unknown: how often each field without a column was seen; read when all rows have come.
+        raw_days: for how many days answers are kept as they came; 0 for not at all.
     """
 
     provider: str
@@ -88,6 +89,7 @@ class DailySource:
     batch_rows: int = 1
     observed_on: date | None = None
     unknown: Mapping[str, int] = field(default_factory=dict)
+    raw_days: int = 0
 
 
 def columns_of(schema: TableSchema) -> dict[str, str]:
@@ -200,6 +202,7 @@ class Extraction:
             allowance=self._allowance(),
             batch_rows=source.batch_rows,
             quarantine=quarantine(self._org),
+            raw=raw_pages(self._org, f"{days.first}_{days.last}", days=source.raw_days),
         )
         self._org.log.info(
             "%s to %s: %d rows in %d pages, %d requests, %d retries",
@@ -260,14 +263,6 @@ def provider_client(
         settings=org.settings,
         headers={**provider.headers, **(headers or {}), **sent.headers},
         params=sent.params,
-    )
-
-
-def quarantine(org: OrgContext) -> Quarantine:
-    """Where answers of this step are kept that broke their shape."""
-    parts = (org.pipeline.dag_id, org.org_slug, org.run_id, org.step)
-    return Quarantine(
-        org.settings.var_dir.joinpath("quarantine", *parts), "/".join(("quarantine", *parts))
     )
 
 

@@ -6,6 +6,7 @@ kept in `extra`, one of another type is an error that names it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
@@ -31,10 +32,19 @@ class FieldReader:
         columns: column → BigQuery type of the table.
         own: columns that the caller fills itself.
         source: whose rows these are; a fact of every error.
+        unknown: counts how often each field without a column was seen.
     """
 
-    def __init__(self, columns: Mapping[str, str], *, own: Collection[str], source: str) -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, str],
+        *,
+        own: Collection[str],
+        source: str,
+        unknown: Counter[str] | None = None,
+    ) -> None:
         self._source = source
+        self._unknown = unknown if unknown is not None else Counter()
         self._readers = {
             name: _READERS[kind]
             for name, kind in columns.items()
@@ -49,6 +59,7 @@ class FieldReader:
         """
         row = {name: self.read(read, fields, name) for name, read in self._readers.items()}
         unknown = {name: fields[name] for name in sorted(fields) if name not in self._readers}
+        self._unknown.update(unknown.keys())
         return {**row, "extra": unknown or None}
 
     def bucket(self, start: datetime, end: datetime) -> dict[str, Any]:

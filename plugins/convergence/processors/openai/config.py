@@ -7,8 +7,8 @@ from typing import ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from convergence.processors.config import StepConfig
 from convergence.processors.generic.config import PriceSeedConfig, PricingConfig
+from convergence.processors.generic.extraction_config import ExtractionConfig
 from convergence.processors.generic.files import CsvFile, SchemaFile, SqlFile, TableId
 
 _WHO = ("project_id", "user_id", "api_key_id")
@@ -93,7 +93,7 @@ class UsageEndpoint(BaseModel):
         return self
 
 
-class UsageConfig(StepConfig):
+class UsageConfig(ExtractionConfig):
     """Extracts OpenAI's usage by UTC day, every documented field."""
 
     ps_type: ClassVar[str] = "openai.usage"
@@ -149,7 +149,7 @@ class CostConfig(PricingConfig):
     """Reads what the days came to and what has no price."""
 
 
-class BilledConfig(StepConfig):
+class BilledConfig(ExtractionConfig):
     """Extracts what OpenAI says it bills, by UTC day, from its costs endpoint."""
 
     ps_type: ClassVar[str] = "openai.billed"

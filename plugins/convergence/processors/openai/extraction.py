@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from convergence.extract.buckets import BucketPages
 from convergence.extract.stream import Query
 from convergence.processors.context import OrgContext, StepResult
@@ -29,9 +31,10 @@ def extract_usage(org: OrgContext, config: UsageConfig) -> StepResult:
     """Extract and publish the org's usage; errors as `extract_days`."""
     schema = TableSchema.load(org.settings.configs_dir / config.schema_file)
     columns = columns_of(schema)
+    unknown: Counter[str] = Counter()
 
     def query(endpoint: UsageEndpoint, days: DayRange) -> Query:
-        shape = UsageShape(endpoint.endpoint, columns=columns)
+        shape = UsageShape(endpoint.endpoint, columns=columns, unknown=unknown)
         pages = _buckets(
             days,
             path=USAGE_PATH + endpoint.endpoint,
@@ -53,6 +56,8 @@ def extract_usage(org: OrgContext, config: UsageConfig) -> StepResult:
             revision=USAGE_REVISION,
             config=config.model_dump(mode="json"),
             requests_per_minute=config.requests_per_minute,
+            unknown=unknown,
+            raw_days=config.raw_days,
         ),
     )
 
@@ -60,7 +65,8 @@ def extract_usage(org: OrgContext, config: UsageConfig) -> StepResult:
 def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
     """Extract and publish what OpenAI says it bills; errors as `extract_days`."""
     schema = TableSchema.load(org.settings.configs_dir / config.schema_file)
-    shape = BilledShape(columns=columns_of(schema))
+    unknown: Counter[str] = Counter()
+    shape = BilledShape(columns=columns_of(schema), unknown=unknown)
 
     def queries(days: DayRange) -> list[Query]:
         pages = _buckets(
@@ -82,6 +88,8 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
             requests_per_minute=config.requests_per_minute,
             money_of=billed,
             source_view=config.source_view,
+            unknown=unknown,
+            raw_days=config.raw_days,
         ),
     )
 

@@ -6,6 +6,7 @@ fields; source: https://platform.openai.com/docs/api-reference/usage.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,11 +27,15 @@ class UsageShape:
     Args:
         endpoint: last part of the endpoint's path, such as `completions`.
         columns: column → BigQuery type of the raw table.
+        unknown: counts fields without a column.
     """
 
-    def __init__(self, endpoint: str, *, columns: Mapping[str, str]) -> None:
+    def __init__(
+        self, endpoint: str, *, columns: Mapping[str, str], unknown: Counter[str] | None = None
+    ) -> None:
         self._endpoint = endpoint
-        self._reader = FieldReader(columns, own=("endpoint", "shape_version"), source=endpoint)
+        own = ("endpoint", "shape_version")
+        self._reader = FieldReader(columns, own=own, source=endpoint, unknown=unknown)
 
     def row(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """A result as a row of the raw table.
@@ -54,9 +59,9 @@ class BilledShape:
     (https://github.com/steipete/CodexBar/issues/999); both are read, neither through float.
     """
 
-    def __init__(self, *, columns: Mapping[str, str]) -> None:
+    def __init__(self, *, columns: Mapping[str, str], unknown: Counter[str] | None = None) -> None:
         own = ("billed_cost", "currency", "amount_received")
-        self._reader = FieldReader(columns, own=own, source="costs")
+        self._reader = FieldReader(columns, own=own, source="costs", unknown=unknown)
 
     def row(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """A result as a row of the billed table; errors as `UsageShape.row`."""

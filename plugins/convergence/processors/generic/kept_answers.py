@@ -1,0 +1,30 @@
+"""Where a step keeps a provider's answers: those that broke their shape, and, if asked, all."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from convergence.extract.quarantine import Quarantine
+from convergence.extract.raw import RawPages, prune
+from convergence.processors.context import OrgContext
+
+
+def quarantine(org: OrgContext) -> Quarantine:
+    """Where answers of this step are kept that broke their shape."""
+    parts = (org.pipeline.dag_id, org.org_slug, org.run_id, org.step)
+    return Quarantine(
+        org.settings.var_dir.joinpath("quarantine", *parts), "/".join(("quarantine", *parts))
+    )
+
+
+def raw_pages(org: OrgContext, name: str, *, days: int) -> RawPages | None:
+    """Where this step keeps answers as they came, if it does; those kept too long are removed.
+
+    Args:
+        org: whose.
+        name: of what is asked for, part of a folder's name.
+        days: for how many days answers are kept; 0 removes what an earlier configuration kept.
+    """
+    folders = org.settings.var_dir / "raw" / org.pipeline.dag_id / org.org_slug / org.step
+    prune(folders, since=org.now() - timedelta(days=days))
+    return RawPages(folders / f"{org.run_id}_{org.attempt}_{name}") if days else None
