@@ -1,18 +1,23 @@
-"""A day as requests name it."""
+"""A day and an instant as requests name them."""
 
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 FIRST_DAY = date(2000, 1, 1)
+LAST_DAY = date(2999, 12, 31)
 _ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_ISO_INSTANT = re.compile(
+    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]|[+-]\d{2}:\d{2})?", re.ASCII
+)
+_CENTURIES = "^2[0-9]{3}-"
 
 
-def _parse(value: object) -> object:
+def _day(value: object) -> object:
     if value is None or isinstance(value, date):
         return value
     if not (isinstance(value, str) and _ISO_DAY.fullmatch(value)):
@@ -23,8 +28,36 @@ def _parse(value: object) -> object:
         raise ValueError("is not a day of the calendar") from None
     if day < FIRST_DAY:
         raise ValueError(f"lies before {FIRST_DAY}, where no provider has data")
+    if day > LAST_DAY:
+        raise ValueError(f"lies after {LAST_DAY}")
     return day
 
 
-Day = Annotated[date, BeforeValidator(_parse)]
+def _instant(value: object) -> object:
+    if value is None:
+        return value
+    if not (isinstance(value, str) and _ISO_INSTANT.fullmatch(value)):
+        raise ValueError("is not an instant written as in RFC 3339, 2026-01-31T12:00:00Z")
+    if not f"{FIRST_DAY.year}" <= value[:4] <= f"{LAST_DAY.year}":
+        raise ValueError(f"lies before {FIRST_DAY} or after {LAST_DAY}")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+Day = Annotated[
+    date,
+    BeforeValidator(_day),
+    WithJsonSchema({"type": "string", "format": "date", "pattern": _CENTURIES}),
+]
 """A UTC day; no timestamps, no numbers, nothing that could be read in two ways."""
+
+Instant = Annotated[
+    datetime,
+    BeforeValidator(_instant),
+    AfterValidator(_in_utc),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": _CENTURIES}),
+]
+"""An instant; without a zone it is UTC. No number is one."""

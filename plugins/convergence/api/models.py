@@ -7,14 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AliasChoices,
-    AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    Strict,
     StringConstraints,
 )
 
-from convergence.api.days import Day
+from convergence.api.days import Day, Instant
 
 # One line of text: control characters have no place in names.
 Line = Annotated[
@@ -23,6 +24,15 @@ Line = Annotated[
         strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"
     ),
 ]
+
+
+def _integral(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, Strict(), BeforeValidator(_integral)]
+"""An integer as JSON Schema has it: 3.0 is one; a text or a boolean is none."""
+
 Plan = Literal["STARTER", "PROFESSIONAL", "SCALE"]
 
 
@@ -146,7 +156,7 @@ class OnboardAnswer(OperationAnswer):
 class ApiKeyRequest(Body):
     """A further key."""
 
-    not_after: AwareDatetime | None = Field(
+    not_after: Instant | None = Field(
         default=None, description="From then on the key is refused; absent for no end."
     )
 
@@ -175,7 +185,7 @@ class SubscriptionRequest(Body):
     billing_status: (
         Literal["trialing", "active", "past_due", "paused", "incomplete", "canceled"] | None
     ) = Field(default=None, description="The billing system's word for it, instead of `status`.")
-    trial_end_date: datetime | Day | None = Field(
+    trial_end_date: Instant | Day | None = Field(
         default=None, validation_alias=AliasChoices("trial_end_date", "trial_ends_at")
     )
     plan: Plan | None = None

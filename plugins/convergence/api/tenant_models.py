@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from convergence.api.models import Answer, ApiKeyFingerprint, Body, Line
+from convergence.api.models import Answer, ApiKeyFingerprint, Body, Line, Whole
 from convergence.tenants.keys import LONGEST_OVERLAP, OVERLAP
 
 _LONGEST_SECONDS = int(LONGEST_OVERLAP.total_seconds())
@@ -21,11 +21,10 @@ class RotationRequest(Body):
     key_id: Line | None = Field(
         default=None, description="The key to replace; needed where two are active."
     )
-    overlap_seconds: int = Field(
+    overlap_seconds: Whole = Field(
         default=int(OVERLAP.total_seconds()),
         ge=0,
         le=_LONGEST_SECONDS,
-        strict=True,
         description="How long the old key stays good beside the new one; 0 ends it at once.",
     )
 

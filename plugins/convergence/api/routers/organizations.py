@@ -233,9 +233,7 @@ def _key_body(issued: IssuedKey) -> dict[str, Any]:
 
 
 def _end_of(given: datetime | date | None) -> datetime | None:
-    """The instant a trial ends: a day is included whole, a time without zone is UTC."""
-    if given is None:
-        return None
-    if isinstance(given, datetime):
-        return given if given.tzinfo else given.replace(tzinfo=UTC)
+    """The instant a trial ends; a day is included whole."""
+    if given is None or isinstance(given, datetime):
+        return given
     return datetime.combine(given, time.min, UTC) + timedelta(days=1)
