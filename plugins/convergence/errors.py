@@ -7,7 +7,8 @@ since Airflow moves exceptions between processes.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 
 class ConvergenceError(Exception):
@@ -258,3 +259,30 @@ class OperationFailedError(FatalError):
     """Raised when a platform operation (bootstrap, onboarding, …) ended without success."""
 
     code = "operation_failed"
+
+
+class ReportedError(FatalError):
+    """Raised by a step that failed for good and has more to tell; `report` becomes the step's.
+
+    Attributes:
+        report: JSON values, without secrets; not part of the message.
+    """
+
+    def __init__(self, message: str, *, report: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.report = dict(report)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_reported, (type(self), self.message, self.report)
+
+
+def _rebuild_reported(
+    kind: type[ReportedError], message: str, report: dict[str, Any]
+) -> ReportedError:
+    return kind(message, report=report)
+
+
+class ExpectationsNotMetError(ReportedError):
+    """Raised when published days break an expectation whose severity is stop."""
+
+    code = "expectations_not_met"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, NamedTuple, Self
 
-from convergence.errors import ConvergenceError, RetryableError
+from convergence.errors import ConvergenceError, ReportedError, RetryableError
 from convergence.metering import Used, metered
 from convergence.processors.context import OrgContext, PipelineFacts, Services, StepResult
 from convergence.security.redaction import redact
@@ -193,7 +193,9 @@ class StepRun:
         failure = explain(error)
         log.error("failed: %s: %s", failure.code, failure.message)
         log_unforeseen(error, log)
-        return Outcome(org_slug, StepResult(status="FAILED"), failure, worth_retrying(error))
+        report = error.report if isinstance(error, ReportedError) else {}
+        result = StepResult(status="FAILED", facts=report)
+        return Outcome(org_slug, result, failure, worth_retrying(error))
 
     def _record(self, record: OrgStep, outcome: Outcome, *, used: Used) -> None:
         self.services.steps.finished(

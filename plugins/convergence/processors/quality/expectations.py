@@ -1,0 +1,75 @@
+"""`quality.expectations`: are the days that this run published what they should be?"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import PurePosixPath
+
+from convergence.errors import RetryableError
+from convergence.processors.base import OrgProcessor
+from convergence.processors.context import OrgContext, StepResult
+from convergence.processors.quality.config import ExpectationsConfig
+from convergence.processors.quality.measure import Inspector
+from convergence.processors.quality.record import keep, refusal, report
+from convergence.processors.quality.suite import Suite, load_suite
+from convergence.warehouse.schemas import TableSchema
+
+_REACH = timedelta(days=100)
+"""How far before the days it was asked for a run may have restated others."""
+
+
+class Expectations(OrgProcessor[ExpectationsConfig]):
+    """Measure every expectation of the suite, keep the verdicts, fail where one says stop."""
+
+    Config = ExpectationsConfig
+
+    def run(self, org: OrgContext, config: ExpectationsConfig) -> StepResult:
+        """Answer with `quality`: what was checked and what was not met.
+
+        Raises:
+            ExpectationsNotMetError: an expectation whose severity is stop was not met.
+            ConfigurationError: the suite or a schema it names is wrong.
+            RetryableError: the task is being stopped.
+        """
+        configs = org.settings.configs_dir
+        suite = load_suite(configs / config.suite)
+        days = published_days(org, suite)
+        if not days:
+            return StepResult(status="SKIPPED", facts={"reason": "no day was published"})
+        inspector = Inspector(
+            warehouse=org.warehouse,
+            dataset=org.dataset,
+            suite=suite,
+            schemas={name: TableSchema.load(configs / file) for name, file in suite.tables.items()},
+        )
+
+        def stopped() -> None:
+            if org.stop.is_set():
+                raise RetryableError("The task was stopped")
+
+        verdicts = inspector.inspect(days, stopped=stopped)
+        name = PurePosixPath(config.suite).stem
+        keep(org, verdicts, suite=name, now=org.now())
+        for verdict in verdicts:
+            if not verdict.passed:
+                org.log.warning("%s: %s", verdict.severity, verdict.message)
+        if (error := refusal(verdicts, suite=name)) is not None:
+            raise error
+        return StepResult(facts=report(verdicts, suite=name))
+
+
+def published_days(org: OrgContext, suite: Suite) -> list[date]:
+    """The days the run was asked for, and all others that it published into the suite's tables.
+
+    A step may find by itself that the provider restated further days.
+    """
+    since = min(org.days, default=org.now().date()) - _REACH
+    latest = org.ledger.latest(
+        orgs=[org.org_slug], pipeline_id=org.pipeline.pipeline_id, since=since
+    )
+    restated = {
+        key.day
+        for key, row in latest.items()
+        if row.run_id == org.run_id and key.table in suite.tables
+    }
+    return sorted({*org.days, *restated})
