@@ -72,6 +72,8 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
         redoc_url=None,
         lifespan=_lifespan,
         redirect_slashes=False,
+        # Functions of a generated client are called what they are called here.
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
     app.state.readiness = Readiness(services)

@@ -23,7 +23,7 @@ def app(tmp_path: Path) -> Iterator[Served]:
 
 
 def test_no_request_of_a_short_round_finds_a_fault(app: Served, tmp_path: Path) -> None:
-    options = ("--generation-deterministic", "--max-examples=1", "--phases=coverage,fuzzing")
+    options = ("--generation-deterministic", "--phases=examples,coverage")
     told = ask(app, tmp_path, *options, quietly=True)
     assert told.returncode == 0, told.stdout[-8000:]
 

@@ -67,7 +67,7 @@ async def post_price(
 
 @router.post("/reset", summary="Return to the default prices", response_model=OverridesEnded)
 @needs(Scope.INTEGRATIONS_WRITE)
-async def reset(request: Request, org: str, provider: str) -> JSONResponse:
+async def reset_prices(request: Request, org: str, provider: str) -> JSONResponse:
     """End every rate of the organization's own today; its history is kept."""
 
     async def work() -> Answer:

@@ -49,7 +49,7 @@ async def runs(
 
 @router.get("/{org}/{run_id}", summary="One run with its steps", response_model_exclude_none=True)
 @needs(Scope.PIPELINES_READ)
-async def run(request: Request, org: str, run_id: str) -> RunDetail:
+async def one_run(request: Request, org: str, run_id: str) -> RunDetail:
     """Status, steps, rows, tables, and the reason when it failed."""
     return await _runs(request, org).detail(run_id)
 

@@ -71,7 +71,7 @@ async def post_plan(
 
 @router.post("/reset", summary="End every plan", response_model=OverridesEnded)
 @needs(Scope.INTEGRATIONS_WRITE)
-async def reset(request: Request, org: str, provider: str) -> JSONResponse:
+async def reset_plans(request: Request, org: str, provider: str) -> JSONResponse:
     """End every plan of the organization's own today; its history is kept."""
 
     async def work() -> Answer:
