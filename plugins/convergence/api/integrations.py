@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -10,10 +11,17 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from convergence.api.models import IntegrationAnswer
+from convergence.api import scheduler
+from convergence.api.imports import Imports
+from convergence.api.models import ImportRun, IntegrationAnswer
 from convergence.api.operations import Operation, Outcome
 from convergence.api.services import Services
-from convergence.errors import CredentialRefusedError, LimitError, NotFoundError
+from convergence.errors import (
+    ConvergenceError,
+    CredentialRefusedError,
+    LimitError,
+    NotFoundError,
+)
 from convergence.providers.forms import check_form
 from convergence.providers.registry import Provider, Registry, registry
 from convergence.providers.validation import ask, provider_hints
@@ -22,6 +30,8 @@ from convergence.state.leases import held
 from convergence.tenants import quotas
 from convergence.tenants.audit import Actor
 from convergence.tenants.credentials import Credential, fingerprint
+
+log = logging.getLogger(__name__)
 
 
 class Integrations:
@@ -43,6 +53,7 @@ class Integrations:
 
         One that is refused is not stored, and the one before it stays. One that the provider
         could not be asked about is stored as PENDING: nothing runs with it until it is valid.
+        With a valid one, defaults and history are imported by runs that the answer names.
 
         Raises:
             NotFoundError: there is no such provider.
@@ -78,7 +89,10 @@ class Integrations:
         )
         stored = await run_in_threadpool(self._put_within_plan, provider, put)
         self._services.gate.forget(self._org)
-        return self._answer(stored, provider)
+        answer = self._answer(stored, provider)
+        if found.status == "VALID":
+            answer.import_runs = await self._import(provider, now)
+        return answer
 
     async def every(self) -> list[IntegrationAnswer]:
         """Every connected provider."""
@@ -107,7 +121,7 @@ class Integrations:
         Raises:
             NotFoundError: it is not connected, or there is no such provider.
         """
-        await self.one(name)
+        before = await self.one(name)
         provider = self._registry.get(name)
         outcome = await self._services.operations.run(
             Operation.VALIDATE,
@@ -116,7 +130,10 @@ class Integrations:
             seconds=self._services.settings.admin_call_wait_seconds,
         )
         self._services.gate.forget(self._org)
-        return await self.one(name), outcome
+        after = await self.one(name)
+        if (before.validation_status, after.validation_status) == ("PENDING", "VALID"):
+            after.import_runs = await self._import(provider, datetime.now(UTC))
+        return after, outcome
 
     async def disconnect(self, name: str) -> IntegrationAnswer:
         """Drop the stored credential.
@@ -136,6 +153,21 @@ class Integrations:
         )
         self._services.gate.forget(self._org)
         return last.model_copy(update={"status": "DELETED"})
+
+    async def _import(self, provider: Provider, now: datetime) -> list[ImportRun]:
+        """Queue what connecting runs and start it; what can't be now, the next minute does.
+
+        The credential is stored by then: no failure here makes the connection one.
+        """
+        runs: list[ImportRun] = []
+        try:
+            imports = Imports(self._services, self._org, self._by)
+            runs = await run_in_threadpool(imports.queue, provider, now=now)
+            if runs:
+                await scheduler.process(self._services, self._org, now=now)
+        except ConvergenceError as error:
+            log.warning("%s: the import from %s waits: %s", self._org, provider.id, error)
+        return runs
 
     def _put_within_plan(self, provider: Provider, put: Callable[[], Credential]) -> Credential:
         """Count and store as one, so that two at once can't both be the last that is allowed."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from convergence.api.days import Day
-from convergence.api.models import Answer, Body, Line
+from convergence.api.models import Answer, Body, Line, Whole
 from convergence.pipelines.schedule import Schedule
 
 
@@ -24,7 +24,7 @@ class QueueRequest(Body):
     start_date: Day | None = Field(default=None, description="First UTC day.")
     end_date: Day | None = Field(default=None, description="Last UTC day, included.")
     params: dict[str, Any] = Field(default_factory=dict, description="The pipeline's own params.")
-    priority: int = Field(default=0, ge=-10, le=10, strict=True, description="Higher goes first.")
+    priority: Whole = Field(default=0, ge=-10, le=10, description="Higher goes first.")
 
 
 class QueueEntry(Answer):
@@ -39,6 +39,8 @@ class QueueEntry(Answer):
     requested_by: str
     reason: str | None = Field(default=None, description="Why it waits, or will not run.")
     run_id: str | None = None
+    debited: bool = Field(description="Whether its run counts against the plan's limits.")
+    follows: str | None = Field(default=None, description="Entry whose run must succeed first.")
     enqueued_at: datetime
     ended_at: datetime | None = Field(default=None, description="When it left the queue.")
 

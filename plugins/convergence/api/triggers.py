@@ -15,6 +15,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from convergence.api.context import RequestContext
+from convergence.api.due import due
 from convergence.api.handover import admit, hand_over
 from convergence.api.once import SAME_TRIGGER, Answer
 from convergence.api.run_models import RunAccepted, RunRequest
@@ -23,8 +24,6 @@ from convergence.errors import PipelineUnavailableError
 from convergence.pipelines.asked import DATE, END, START, asked_days
 from convergence.pipelines.spec import PipelineSpec
 from convergence.processors import conf
-from convergence.runs.days import due_days, first_day
-from convergence.runs.gate import Standing
 from convergence.runs.records import move, record_name
 from convergence.state import org_runs, pipeline_configs
 from convergence.state.org_runs import OrgRun, RunStatus, org_run_id
@@ -120,7 +119,9 @@ async def _admit_and_hand_over(trigger: Trigger, services: Services) -> Answer:
     )
     days = trigger.days
     if days is None:
-        days = await run_in_threadpool(_due, trigger, standing, services)
+        days = await run_in_threadpool(
+            due, trigger.pipeline, standing, services=services, now=trigger.now
+        )
         if not days and trigger.pipeline.tables:
             return await run_in_threadpool(_record_nothing_due, trigger, services)
     run = _new_run(trigger, days)
@@ -148,30 +149,6 @@ async def _check_dag(dag_id: str, services: Services) -> None:
         raise PipelineUnavailableError(
             "The pipeline is not loaded just now; its file may be broken or new.", reason="stale"
         )
-
-
-def _due(trigger: Trigger, standing: Standing, services: Services) -> tuple[date, ...]:
-    pipeline = trigger.pipeline
-    if not pipeline.tables:
-        return ()
-    today = trigger.now.astimezone(UTC).date()
-    first = first_day(standing.connected_on or today, history_days=pipeline.history_days)
-    rows = services.ledger.latest(
-        orgs=[trigger.org_slug], pipeline_id=pipeline.pipeline_id, since=first
-    )
-    by_day: dict[date, dict[str, Any]] = {}
-    for key, row in rows.items():
-        by_day.setdefault(key.day, {})[key.table] = row
-    return tuple(
-        due_days(
-            by_day,
-            first_day=first,
-            today=today,
-            settle_days=pipeline.lookback_days,
-            max_days=pipeline.max_days,
-            tables=pipeline.tables,
-        )
-    )
 
 
 def _new_run(trigger: Trigger, days: tuple[date, ...]) -> OrgRun:

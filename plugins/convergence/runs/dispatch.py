@@ -128,12 +128,31 @@ class Dispatcher:
         for entry in entries:
             if entry.org_slug in full:
                 continue
-            outcome = self._start(entry, now)
+            outcome = self._after_its_turn(entry, now)
+            if outcome is QueueStatus.QUEUED:
+                continue
+            outcome = outcome or self._start(entry, now)
             started += outcome is QueueStatus.STARTED
             failed += outcome is QueueStatus.FAILED
             if outcome is QueueStatus.QUEUED:
                 full.add(entry.org_slug)
         return Dispatched(due, started, len(entries) - started - failed, failed)
+
+    def _after_its_turn(self, entry: Entry, now: datetime) -> QueueStatus | None:
+        """QUEUED until the run that the entry follows succeeded, FAILED if it did not."""
+        if entry.follows is None:
+            return None
+        with self.store.read() as conn:
+            before = queue.get(conn, entry.follows)
+            run = org_runs.get(conn, before.run_id or "") if before else None
+        if before is None or (run is not None and run.status is RunStatus.SUCCESS):
+            return None
+        waits = before.status is QueueStatus.QUEUED or (run is not None and run.live)
+        verb = "has not succeeded yet" if waits else "did not succeed"
+        status = QueueStatus.QUEUED if waits else QueueStatus.FAILED
+        return self._settle(
+            entry, status, now, reason=f"the run before it, {before.pipeline_id}, {verb}"
+        )
 
     def _start(self, entry: Entry, now: datetime) -> QueueStatus:
         try:
@@ -206,6 +225,7 @@ def _run_of(entry: Entry, now: datetime) -> OrgRun:
         days=entry.days,
         params=entry.params,
         request_id=entry.request_id,
+        debited=entry.debited,
     )
 
 

@@ -55,7 +55,12 @@ class RunError:
 
 @dataclass(frozen=True)
 class OrgRun:
-    """One org's part of one Airflow run. `requested_by` is a key id, "admin" or "scheduler"."""
+    """One org's part of one Airflow run.
+
+    Attributes:
+        requested_by: a key id, "admin" or "scheduler".
+        debited: whether it counts against the plan's limits.
+    """
 
     run_id: str
     org_slug: str
@@ -72,6 +77,7 @@ class OrgRun:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     error: RunError | None = None
+    debited: bool = True
 
     @property
     def live(self) -> bool:
@@ -182,8 +188,8 @@ def refund(conn: Connection, run_id: str) -> None:
 
 
 def count_active(conn: Connection, org_slug: str, *, since: datetime | None = None) -> int:
-    """The org's runs that have not ended, of those created at or after `since`."""
-    query = _count(org_slug).where(org_runs.c.status.in_(LIVE))
+    """The org's debited runs that have not ended, of those created at or after `since`."""
+    query = _count(org_slug).where(org_runs.c.status.in_(LIVE), org_runs.c.debited)
     if since is not None:
         query = query.where(org_runs.c.created_at >= since)
     return int(conn.execute(query).scalar_one())
@@ -228,7 +234,7 @@ def _to_row(run: OrgRun) -> dict[str, Any]:
         "params": dict(run.params),
         "request_id": run.request_id,
         "requested_by": run.requested_by,
-        "debited": True,
+        "debited": run.debited,
         "created_at": run.created_at,
         "started_at": run.started_at,
         "ended_at": run.ended_at,
@@ -255,4 +261,5 @@ def _from_row(row: Row[Any]) -> OrgRun:
         started_at=row.started_at,
         ended_at=row.ended_at,
         error=error,
+        debited=row.debited,
     )

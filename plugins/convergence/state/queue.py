@@ -39,6 +39,8 @@ class Entry:
         provider: whose integration it needs, as tables name it; None for none.
         days: UTC days to do; empty for what is due when it starts.
         reason: why it waits, or why it will not run.
+        debited: whether its run counts against the plan's limits.
+        follows: the entry whose run must have succeeded before this one starts.
     """
 
     org_slug: str
@@ -56,6 +58,8 @@ class Entry:
     reason: str | None = None
     run_id: str | None = None
     ended_at: datetime | None = None
+    debited: bool = True
+    follows: str | None = None
     queue_id: str = field(default_factory=lambda: f"que_{uuid.uuid4().hex[:24]}")
 
     @property
@@ -142,7 +146,9 @@ def _fetch(conn: Connection, query: Select[Any], *, limit: int) -> list[Entry]:
 def _entry(row: Row[Any]) -> Entry:
     values = {name: getattr(row, name) for name in Entry.__dataclass_fields__}
     days = tuple(date.fromisoformat(day) for day in row.days)
-    return Entry(**{**values, "days": days, "status": QueueStatus(row.status)})
+    known = {"days": days, "status": QueueStatus(row.status)}
+    # Entries of a release without the column have no word on it.
+    return Entry(**{**values, **known, "debited": row.debited is not False})
 
 
 def _log(conn: Connection, entry: Entry, *, now: datetime) -> None:

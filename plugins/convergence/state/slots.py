@@ -56,12 +56,14 @@ class Use:
 def admit(conn: Connection, run: OrgRun, *, limits: RunLimits, now: datetime) -> Admitted | Refused:
     """Record the run if its org's limits leave room; whoever asks at the same time waits.
 
-    A run that is known already is admitted again and not counted twice.
+    A run that is known already is admitted again and not counted twice. One that is not debited
+    is neither refused nor counted.
     """
     _serialize(conn, run.org_slug)
     if org_runs.get(conn, run.run_id) is not None:
         return Admitted(run.run_id, again=True)
-    if refusal := _refusal(usage(conn, run.org_slug, now=now), limits, now):
+    refusal = _refusal(usage(conn, run.org_slug, now=now), limits, now)
+    if refusal and run.debited:
         return refusal
     org_runs.insert(conn, run)
     return Admitted(run.run_id)

@@ -204,6 +204,8 @@ execution_queue = Table(
     Column("status", String(16), nullable=False),
     Column("reason", Text),
     Column("run_id", String(64)),
+    Column("debited", Boolean),
+    Column("follows", String(64)),
     Column("enqueued_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
     Index("execution_queue_of_org", "org_slug", "enqueued_at"),

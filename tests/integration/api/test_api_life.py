@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from convergence.tenants.shipping import ship
 from integration.api.conftest import ROOT, SandboxServices
 from processors_world import World
 from unit.api.airflow_double import AirflowDouble
@@ -234,7 +235,7 @@ def test_every_change_is_audited_and_no_secret_is_in_the_store_or_the_logs(
     with caplog.at_level(logging.DEBUG, logger="convergence"):
         connect_openai(platform, ACME, acme, OPENAI_KEY)
         platform.post(RUN, json={"date": "2025-11-25"}, headers=acme)
-    while services.records.ship(services.warehouse):
+    while ship(services.store, services.warehouse):
         pass
     rows = worker.ask(
         "SELECT action, result FROM organizations.org_audit_logs "
@@ -242,11 +243,12 @@ def test_every_change_is_audited_and_no_secret_is_in_the_store_or_the_logs(
     )
     done = {row["action"] for row in rows if row["result"] == "SUCCEEDED"}
     assert {"api_key.issue", "credential.store"} <= done
-    [logged] = worker.ask(
+    logged = worker.ask(
         "SELECT pipeline_id FROM organizations.org_meta_pipeline_runs "
         "WHERE status = 'QUEUED' AND recorded_at > TIMESTAMP '2000-01-01'"
     )
-    assert logged["pipeline_id"] == "acme_corp-openai-usage-cost"
+    names = sorted(row["pipeline_id"] for row in logged)
+    assert names == ["acme_corp-openai-seed-csv", "acme_corp-openai-usage-cost"]
     secrets = (OPENAI_KEY, acme["X-API-Key"])
     state = (worker.settings.var_dir / "state").glob("*")
     kept = b"".join(path.read_bytes() for path in state)

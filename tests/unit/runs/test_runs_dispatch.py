@@ -128,6 +128,57 @@ def test_what_the_plan_has_no_room_for_waits_and_starts_when_there_is(
     assert entry_of(store, entries[1]).reason is None
 
 
+def test_an_entry_follows_the_run_before_it_and_holds_nobody_else_up(
+    store: StateStore, dispatcher: Dispatcher
+) -> None:
+    first = add(store)
+    second = add(store, minute=1, follows=first.queue_id)
+    third = add(store, minute=2)
+    assert dispatcher.run(now=NOW) == Dispatched(started=2, waiting=1)
+    assert [entry_of(store, one).status for one in (second, third)] == ["QUEUED", "STARTED"]
+    records = RunRecords(store)
+    records.begin_run(run_of(store, first).run_id, now=NOW)
+    assert dispatcher.run(now=NOW).started == 0
+    records.finish_run(run_of(store, first).run_id, RunStatus.SUCCESS, now=NOW)
+    assert dispatcher.run(now=NOW) == Dispatched(started=1)
+
+
+@pytest.mark.parametrize("status", [RunStatus.FAILED, RunStatus.CANCELLED])
+def test_what_follows_an_unsuccessful_run_does_not_start(
+    store: StateStore, dispatcher: Dispatcher, airflow: FakeAirflow, status: RunStatus
+) -> None:
+    first = add(store)
+    second = add(store, minute=1, follows=first.queue_id)
+    last = add(store, minute=2, follows=second.queue_id)
+    dispatcher.run(now=NOW)
+    RunRecords(store).finish_run(run_of(store, first).run_id, status, now=NOW)
+    for _ in range(2):
+        dispatcher.run(now=NOW)
+    assert [entry_of(store, one).status for one in (second, last)] == ["FAILED", "FAILED"]
+    assert entry_of(store, second).reason == "the run before it, openai-usage-cost, did not succeed"
+    assert airflow.asked == 1
+
+
+def test_what_follows_an_entry_that_is_forgotten_starts(
+    store: StateStore, dispatcher: Dispatcher
+) -> None:
+    add(store, follows="que_of_last_year")
+    assert dispatcher.run(now=NOW) == Dispatched(started=1)
+
+
+def test_a_run_that_is_not_debited_takes_no_room(store: StateStore, dispatcher: Dispatcher) -> None:
+    free = add(store, debited=False)
+    for minute in (1, 2):
+        add(store, minute=minute)
+    late = add(store, minute=3, debited=False)
+    assert dispatcher.run(now=NOW) == Dispatched(started=4)
+    assert not run_of(store, free).debited
+    with store.read() as conn:
+        assert org_runs.count_active(conn, ACME) == 2
+        assert org_runs.count_since(conn, ACME, NOW - timedelta(hours=2)) == 2
+    assert run_of(store, late).status is RunStatus.QUEUED
+
+
 def test_one_orgs_pass_leaves_the_others_alone(store: StateStore, dispatcher: Dispatcher) -> None:
     mine, other = add(store), add(store, GLOBEX)
     assert dispatcher.run(now=NOW, org_slug=ACME) == Dispatched(started=1)
