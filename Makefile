@@ -13,7 +13,7 @@ PRODUCTION_VENV := .venv-production
 PRODUCTION := $(PRODUCTION_VENV)/.production
 
 .PHONY: help setup setup-dev setup-production up api up-celery demo demo-celery test lint type unit test-all bench openapi schema lock format \
-        lint-configs generate-admin-key audit-verify clean
+        lint-configs generate-admin-key audit-verify rotate-kms reveal-key restore-state clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,6 +96,16 @@ generate-admin-key: setup ## print a strong root key
 
 audit-verify: setup ## check the audit log's hash chains: make audit-verify [ARGS="org…"]
 	@$(RUN) -m convergence.tenants.audit_verify $(ARGS)
+
+rotate-kms: setup ## encrypt every credential and key anew under the newest KMS version: make rotate-kms [ARGS=--new-version]
+	@$(RUN) -m convergence.tenants.rotate_kms $(ARGS)
+
+# Values given to make are in the recipe's environment: quoted by the shell, never parsed by it.
+reveal-key: setup ## decrypt an organization's key for support, audited: make reveal-key ORG=… KEY_ID=… OPERATOR=… REASON="…"
+	@$(RUN) -m convergence.tenants.reveal_key --org "$$ORG" --key-id "$$KEY_ID" --operator "$$OPERATOR" --reason "$$REASON" $(ARGS)
+
+restore-state: setup ## after the state store was lost: give it back what the warehouse keeps
+	@$(RUN) -m convergence.tenants.restore_state $(ARGS)
 
 format: setup-dev ## rewrite the code in the house style
 	$(VENV)/bin/ruff check --fix .

@@ -17,7 +17,7 @@ import anyio.to_thread
 
 from convergence.api.services import Services
 from convergence.security.redaction import redact
-from convergence.tenants import keys
+from convergence.tenants import keys, shipping
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def all_of(services: Services) -> list[Coroutine[Any, Any, None]]:
 
 async def ship(services: Services) -> None:
     """Send the outbox's waiting rows to the warehouse."""
-    await _aside(lambda: services.records.ship(services.warehouse))
+    await _aside(lambda: shipping.ship(services.store, services.warehouse))
 
 
 async def record_uses(services: Services) -> None:

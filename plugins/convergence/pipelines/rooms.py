@@ -16,6 +16,7 @@ from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 from convergence.state.pipeline_configs import PipelineConfig
 from convergence.state.slots import Admitted, Refused, RunLimits
+from convergence.tenants.shipping import ship
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,6 @@ class RunRooms:
     def ship(self) -> None:
         """Send the records to the warehouse; what can't be sent now goes with a later run."""
         try:
-            self._records.ship(self._services.warehouse)
+            ship(self._services.store, self._services.warehouse)
         except ConvergenceError as error:
             log.warning("the records wait for a later run: %s", explain(error).message)

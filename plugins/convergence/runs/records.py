@@ -21,9 +21,6 @@ from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 from convergence.state.slots import Admitted, Refused, RunLimits
 from convergence.state.store import StateStore
-from convergence.warehouse.client import Warehouse
-from convergence.warehouse.names import central
-from convergence.warehouse.stream import append
 
 __all__ = ["GRACE", "DagRunState", "RunRecords", "admit", "move", "record_name"]
 
@@ -195,14 +192,6 @@ class RunRecords:
                 else:
                     closed.append(_close(conn, run, now=now, succeeded=state == "success"))
         return closed
-
-    def ship(self, warehouse: Warehouse) -> int:
-        """Send every waiting row of the outbox to its central table; how many went."""
-
-        def sink(table: str, rows: outbox.Batch) -> None:
-            append(warehouse, central(table), rows)
-
-        return outbox.ship(self._store, sink)
 
 
 def _is_over(state: str | None) -> bool:

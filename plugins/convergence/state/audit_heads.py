@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, select, update
 
-from convergence.state.tables import added, audit_heads
+from convergence.state.tables import added, audit_heads, state_meta
+
+_JOINED = "audit_log_joined"
 
 
 def take(conn: Connection, org_slug: str, *, genesis: str) -> tuple[int, str]:
@@ -29,3 +31,14 @@ def every(conn: Connection) -> dict[str, tuple[int, str]]:
     """(place, hash) of each org's newest entry, by org."""
     rows = conn.execute(select(audit_heads).order_by(audit_heads.c.org_slug))
     return {row.org_slug: (row.sequence, row.entry_hash) for row in rows}
+
+
+def joined(conn: Connection) -> bool:
+    """Whether this store has been told where the chains of the shipped log end."""
+    query = select(state_meta.c.value).where(state_meta.c.name == _JOINED)
+    return conn.execute(query).one_or_none() is not None
+
+
+def set_joined(conn: Connection) -> bool:
+    """Note that it has, in the transaction that tells it; False when it had been told before."""
+    return added(conn, state_meta, {"name": _JOINED, "value": "yes"})

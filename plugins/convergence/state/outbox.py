@@ -78,8 +78,19 @@ def waiting(conn: Connection) -> int:
 
 def rows_waiting(conn: Connection, table: str) -> list[dict[str, Any]]:
     """The rows of one table that have yet to be shipped, in wire form, oldest first."""
-    query = select(outbox.c.row).where(outbox.c.table_name == table).order_by(outbox.c.id)
-    return [json.loads(row.row) for row in conn.execute(query)]
+    return [row for _, row in entries_waiting(conn, table)]
+
+
+def entries_waiting(conn: Connection, table: str) -> list[tuple[str, dict[str, Any]]]:
+    """(row id, row) of what one table waits for, as `rows_waiting`."""
+    query = select(outbox.c.row_id, outbox.c.row).where(outbox.c.table_name == table)
+    return [(row.row_id, json.loads(row.row)) for row in conn.execute(query.order_by(outbox.c.id))]
+
+
+def rewrite(conn: Connection, row_id: str, row: Mapping[str, Any]) -> None:
+    """Change a row that has yet to be shipped; only where nobody ships its table meanwhile."""
+    text = json.dumps(row, default=_wire, ensure_ascii=False, allow_nan=False)
+    conn.execute(update(outbox).where(outbox.c.row_id == row_id).values(row=text))
 
 
 def refused(conn: Connection) -> list[tuple[str, str, str]]:

@@ -1,16 +1,24 @@
-"""An org's own word on a pipeline: whether it runs, when, and with which params."""
+"""An org's own word on a pipeline: whether it runs, when, and with which params.
+
+Every change also goes to the warehouse, as a row of its own: the newest of an org and pipeline is
+the record from which a lost store is given back what it had.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
+from convergence.state import outbox
+from convergence.state.tables import added, upsert
 from convergence.state.tables import pipeline_configs as table
-from convergence.state.tables import upsert
+
+CONFIG_LOG = "org_pipeline_configs"
+_INSTANT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -21,7 +29,7 @@ class PipelineConfig:
         provider: whose integration the pipeline needs, as tables name it; None for none.
         schedule: five cron fields or a preset, read in `timezone`; None follows the pipeline's.
         timezone: IANA name; None is UTC.
-        params: values for the pipeline's params that scheduled runs use.
+        params: values for the pipeline's params that the org's runs use unless told otherwise.
         next_due_at: when its own schedule comes next; None without one, or while not enabled.
     """
 
@@ -38,13 +46,35 @@ class PipelineConfig:
     next_due_at: datetime | None = None
 
 
-def put(conn: Connection, config: PipelineConfig) -> None:
-    """Set an org's configuration of a pipeline."""
-    values = asdict(config) | {"params": dict(config.params)}
+def put(conn: Connection, config: PipelineConfig) -> PipelineConfig:
+    """Set an org's configuration of a pipeline and log it; what was set is given back.
+
+    Of two changes made at once, the one that is made later is the newer in the log as well.
+    """
+    mine = (table.c.org_slug == config.org_slug) & (table.c.pipeline_id == config.pipeline_id)
+    known = conn.execute(select(table.c.updated_at).where(mine).with_for_update()).one_or_none()
+    if known is not None and known.updated_at >= config.updated_at:
+        config = replace(config, updated_at=known.updated_at + _INSTANT)
+    values = _values(config)
     statement = upsert(conn, table).values(**values)
     keys = ("org_slug", "pipeline_id")
     changed = {name: value for name, value in values.items() if name not in keys}
     conn.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+    _log(conn, config)
+    return config
+
+
+def restore(conn: Connection, config: PipelineConfig) -> bool:
+    """Set what the log tells, unless the store knows a configuration; whether it did."""
+    return added(conn, table, _values(config))
+
+
+def switch_off(conn: Connection, org_slug: str, *, now: datetime, by: str) -> None:
+    """Let none of the org's pipelines run again, as when it is removed."""
+    rows = conn.execute(select(table).where(table.c.org_slug == org_slug, table.c.enabled)).all()
+    for row in rows:
+        off = replace(_config(row), enabled=False, next_due_at=None, updated_at=now, updated_by=by)
+        put(conn, off)
 
 
 def get(conn: Connection, org_slug: str, pipeline_id: str) -> PipelineConfig | None:
@@ -79,3 +109,15 @@ def advance(conn: Connection, config: PipelineConfig, *, next_due_at: datetime) 
 
 def _config(row: Row[Any]) -> PipelineConfig:
     return PipelineConfig(**{n: getattr(row, n) for n in PipelineConfig.__dataclass_fields__})
+
+
+def _values(config: PipelineConfig) -> dict[str, Any]:
+    return asdict(config) | {"params": dict(config.params)}
+
+
+def _log(conn: Connection, config: PipelineConfig) -> None:
+    row = _values(config) | {
+        "params": outbox.json_text(config.params),
+        "created_at": config.updated_at,
+    }
+    outbox.enqueue(conn, CONFIG_LOG, row)

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 
 from convergence.errors import ConflictError
-from convergence.state import org_runs
+from convergence.state import org_runs, pipeline_configs
 from convergence.state.leases import held
 from convergence.state.org_runs import RunError
 from convergence.state.store import StateStore
@@ -79,6 +79,7 @@ def remove(
             for row in found
         }
         change.record(partial(kms_register.retire, subjects=gone, now=now))
+        change.record(partial(pipeline_configs.switch_off, org_slug=org_slug, now=now, by=by.id))
     with store.read() as conn:
         live = org_runs.list_for_org(conn, org_slug, limit=1000, statuses=org_runs.LIVE)
     return Removed(

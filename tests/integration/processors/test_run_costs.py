@@ -24,6 +24,7 @@ from convergence.runs.records import RunRecords
 from convergence.state.org_runs import OrgRun
 from convergence.state.slots import RunLimits
 from convergence.state.store import StateStore
+from convergence.tenants.shipping import ship
 from convergence.warehouse.names import label_value
 from processors_world import NOW, OrgWorld, World
 from sandbox_process import SandboxProcess
@@ -124,7 +125,7 @@ def test_orgs_side_by_side_are_each_told_the_jobs_that_carry_their_label(fleet: 
 
 def test_what_was_used_reaches_the_central_table_once(fleet: Fleet) -> None:
     fleet.extract()
-    fleet.records.ship(fleet.world.warehouse)
+    ship(fleet.store, fleet.world.warehouse)
     for name, org in fleet.orgs.items():
         rows = fleet.world.ask(
             "SELECT resource, step, calls, pages, bytes_received, bytes_billed, slot_ms,"

@@ -14,7 +14,6 @@ from google.cloud import bigquery, kms
 from sqlalchemy import Connection
 
 from convergence.errors import ConvergenceError, DecryptionError
-from convergence.runs.records import RunRecords
 from convergence.security.kms import KeyManager, api_key_aad, connect_kms
 from convergence.settings import Settings
 from convergence.state.store import StateStore
@@ -23,6 +22,7 @@ from convergence.tenants.audit_verify import verify
 from convergence.tenants.credentials import Credentials
 from convergence.tenants.keys import issue_key, revoke_key
 from convergence.tenants.reencryption import Reencrypted, Reencryption
+from convergence.tenants.shipping import ship
 from convergence.warehouse.client import Warehouse
 from integration.tenants.conftest import BY, NOW, NewOrg
 
@@ -205,9 +205,9 @@ def test_killed_before_any_call_and_run_again_it_finishes_and_loses_nothing(
     owner.assert_readable(credentials)
     assert deaths > 15
     assert verify(store, warehouse, orgs=[owner.slug]) == {owner.slug: None}
-    RunRecords(store).ship(warehouse)
+    ship(store, warehouse)
     kms_register.mend(store, warehouse, now=NOW + timedelta(minutes=1), orgs=[owner.slug])
-    RunRecords(store).ship(warehouse)
+    ship(store, warehouse)
     assert set(registered(warehouse, owner.slug)) == {kms.check()}
     mortal_store.close()
 
@@ -241,14 +241,14 @@ def test_the_register_says_what_each_version_protects_and_the_audit_who_moved_it
     owner: Owner,
     quiet: list[str],
 ) -> None:
-    RunRecords(store).ship(warehouse)
+    ship(store, warehouse)
     old = kms.check()
     ids = {row["credential_id"] for row in owner.rows("org_integration_credentials")}
     ids |= set(owner.key_ids)
     assert registered(warehouse, owner.slug) == {old: ids}
     new = kms.new_version()
     rotate_kms.rotate(store, warehouse, kms, now=NOW + timedelta(seconds=1))
-    RunRecords(store).ship(warehouse)
+    ship(store, warehouse)
     assert registered(warehouse, owner.slug) == {new: ids}
     assert kms_register.mend(store, warehouse, now=NOW, orgs=[owner.slug]) == 0
     told = [row for row in owner.audit() if row["action"] == "kms.reencrypt"]
@@ -264,12 +264,12 @@ def test_what_is_gone_is_retired_and_keeps_no_ciphertext(
     revoke_key(store, warehouse, org_slug=owner.slug, key_id=first, by=BY, now=NOW)
     credentials.delete(owner.slug, "OPENAI", by=BY, now=NOW)
     replaced = put(credentials, owner.slug, "ANTHROPIC", ANTHROPIC)
-    RunRecords(store).ship(warehouse)
+    ship(store, warehouse)
     (protected,) = registered(warehouse, owner.slug).values()
     assert protected == {second, replaced}
     assert kms_register.mend(store, warehouse, now=NOW, orgs=[owner.slug]) == 0
     removal.remove(store, warehouse, org_slug=owner.slug, delete_data=False, by=BY, now=NOW)
-    RunRecords(store).ship(warehouse)
+    ship(store, warehouse)
     assert registered(warehouse, owner.slug) == {}
     assert kms_register.mend(store, warehouse, now=NOW, orgs=[owner.slug]) == 0
     assert not any(row["key_ciphertext"] for row in owner.rows("org_api_keys"))

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from convergence.runs.records import RunRecords
 from convergence.settings import Settings
 from convergence.state.store import StateStore
 from convergence.tenants import audit_verify, quotas
 from convergence.tenants.audit_verify import verify
+from convergence.tenants.shipping import ship
 from convergence.warehouse.client import Warehouse
 from integration.tenants.conftest import BY, NOW, NewOrg
 
@@ -19,7 +19,7 @@ from integration.tenants.conftest import BY, NOW, NewOrg
 def org(new_org: NewOrg, store: StateStore, warehouse: Warehouse) -> str:
     """An org whose log is in the warehouse."""
     slug = new_org()
-    RunRecords(store).ship(warehouse)
+    ship(store, warehouse)
     return slug
 
 
@@ -29,7 +29,7 @@ def test_what_was_shipped_holds_and_so_does_what_waits(
     assert verify(store, warehouse, orgs=[org]) == {org: None}
     quotas.apply(store, warehouse, org_slug=org, plan_name="SCALE", by=BY, now=NOW)
     assert verify(store, warehouse, orgs=[org]) == {org: None}
-    RunRecords(store).ship(warehouse)
+    ship(store, warehouse)
     assert verify(store, warehouse, orgs=[org]) == {org: None}
 
 

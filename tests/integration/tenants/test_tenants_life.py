@@ -8,7 +8,6 @@ import pytest
 
 from convergence.errors import NotAuthenticatedError, NotFoundError, RequestError
 from convergence.runs.gate import Gate
-from convergence.runs.records import RunRecords
 from convergence.security.keys import digest
 from convergence.security.kms import KeyManager, api_key_aad
 from convergence.state.store import StateStore
@@ -16,6 +15,7 @@ from convergence.tenants import keys, orgs, quotas, subscriptions
 from convergence.tenants.authentication import Authenticator
 from convergence.tenants.credentials import Credentials
 from convergence.tenants.keys import IssuedKey
+from convergence.tenants.shipping import ship
 from convergence.warehouse.client import Warehouse
 from integration.tenants.conftest import BY, NOW, NewOrg
 
@@ -178,7 +178,7 @@ def test_the_gate_asks_for_everything_an_org_needs(
 def test_every_change_is_in_the_audit_and_no_secret_is(
     store: StateStore, warehouse: Warehouse, issued: IssuedKey
 ) -> None:
-    assert RunRecords(store).ship(warehouse) > 0
+    assert ship(store, warehouse) > 0
     sql = """
         SELECT action, result, actor, request_id, target FROM organizations.org_audit_logs
         WHERE occurred_at >= '2020-01-01' AND org_slug = @org

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from convergence.errors import NotFoundError
-from convergence.runs import records as records_module
-from convergence.runs.records import RunRecords
+from convergence.runs.records import GRACE, RunRecords
 from convergence.state import org_runs, outbox
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 from convergence.state.slots import Admitted, Refused, RunLimits
 from convergence.state.store import StateStore
+from convergence.tenants import shipping
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LIMITS = RunLimits(runs_per_day=100, runs_per_month=100, concurrent_runs=100)
@@ -202,7 +202,7 @@ def test_a_dangling_run_ends_once_airflow_no_longer_has_it(
 ) -> None:
     records.admit(RUN, limits=LIMITS, now=NOW)
     assert records.close_dangling(lambda _dag, _run: state, now=NOW) == []
-    later = NOW + records_module.GRACE + timedelta(seconds=1)
+    later = NOW + GRACE + timedelta(seconds=1)
     records.close_dangling(lambda _dag, _run: state, now=later)
     assert status(store) is expected
 
@@ -226,14 +226,14 @@ def test_airflow_is_asked_once_for_the_runs_of_a_fleet(
 
 
 def test_rows_go_to_the_central_dataset(
-    records: RunRecords, monkeypatch: pytest.MonkeyPatch
+    store: StateStore, records: RunRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[tuple[str, int]] = []
 
     def append(_w: object, table: object, rows: list[object]) -> None:
         sent.append((str(table), len(rows)))
 
-    monkeypatch.setattr(records_module, "append", append)
+    monkeypatch.setattr(shipping, "append", append)
     records.admit(RUN, limits=LIMITS, now=NOW)
-    assert records.ship(None) == 1  # type: ignore[arg-type]  # handed on to `append` alone
+    assert shipping.ship(store, None) == 1  # type: ignore[arg-type]  # handed on to `append` alone
     assert sent == [("organizations.org_meta_pipeline_runs", 1)]

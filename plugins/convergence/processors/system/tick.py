@@ -30,6 +30,7 @@ class Tick(PlatformProcessor[TickConfig]):
         from convergence.runs.gate import Gate
         from convergence.runs.records import RunRecords
         from convergence.state.retention import prune
+        from convergence.tenants.shipping import ship
 
         del config, params  # it has none
         store, airflow, now = platform.store, TaskOrchestrator(), platform.now()
@@ -43,7 +44,7 @@ class Tick(PlatformProcessor[TickConfig]):
         closed = records.close_dangling(airflow.state_of, now=now)
         for run in closed:
             platform.log.warning("%s was left open and is now %s", run.run_id, run.status)
-        shipped = records.ship(platform.warehouse)
+        shipped = ship(store, platform.warehouse)
         prune(store, now=now)
         facts = {**asdict(dispatched), "runs_closed": len(closed)}
         return StepResult(rows_processed=shipped, facts=facts)

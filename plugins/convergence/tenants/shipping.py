@@ -1,0 +1,26 @@
+"""The outbox's way to the central tables."""
+
+from __future__ import annotations
+
+from convergence.state import outbox
+from convergence.state.store import StateStore
+from convergence.tenants.audit_joining import join_once
+from convergence.warehouse.client import Warehouse
+from convergence.warehouse.names import central
+from convergence.warehouse.stream import append
+
+
+def ship(store: StateStore, warehouse: Warehouse) -> int:
+    """Send every waiting row of the outbox to its central table; how many went.
+
+    Raises:
+        NotBootstrappedError: a central table is missing.
+        WarehouseUnavailableError: no answer; what waits goes with a later call.
+    """
+
+    def sink(table: str, rows: outbox.Batch) -> None:
+        append(warehouse, central(table), rows)
+
+    # A store that was lost must know where the audit log ends before it adds to it.
+    join_once(store, warehouse)
+    return outbox.ship(store, sink)

@@ -1,0 +1,253 @@
+"""The state store is lost: audit chains go on where the log ends, and settings come back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from convergence.settings import Settings
+from convergence.state import audit_heads, outbox, pipeline_configs
+from convergence.state.pipeline_configs import PipelineConfig
+from convergence.state.store import StateStore
+from convergence.tenants import quotas, removal, restore_state
+from convergence.tenants.audit import AUDIT_LOG
+from convergence.tenants.audit_joining import join, join_once
+from convergence.tenants.audit_verify import verify
+from convergence.tenants.restore_state import restore
+from convergence.tenants.shipping import ship
+from convergence.warehouse.client import Warehouse
+from integration.tenants.conftest import BY, NOW, NewOrg
+
+NewStore = Callable[[], StateStore]
+
+
+@pytest.fixture
+def new_store(tmp_path: Path) -> Iterator[NewStore]:
+    """Opens a store that knows nothing, as after the old one's loss."""
+    opened: list[StateStore] = []
+
+    def new() -> StateStore:
+        opened.append(StateStore.connect(f"sqlite:///{tmp_path / f'state-{len(opened)}.db'}"))
+        return opened[-1]
+
+    yield new
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def org(new_org: NewOrg, store: StateStore, warehouse: Warehouse) -> str:
+    """An org whose log is in the warehouse."""
+    slug = new_org()
+    ship(store, warehouse)
+    return slug
+
+
+def change(store: StateStore, warehouse: Warehouse, org: str, *, times: int = 1) -> None:
+    for _ in range(times):
+        quotas.apply(store, warehouse, org_slug=org, plan_name="SCALE", by=BY, now=NOW)
+
+
+def sound(store: StateStore, warehouse: Warehouse, org: str) -> bool:
+    return verify(store, warehouse, orgs=[org]) == {org: None}
+
+
+def config(org: str, pipeline: str = "openai-usage-cost", **changes: object) -> PipelineConfig:
+    told: dict[str, object] = {
+        "org_slug": org,
+        "pipeline_id": pipeline,
+        "dag_id": "openai.cost.usage_cost",
+        "provider": "OPENAI",
+        "schedule": "30 4 * * *",
+        "timezone": "Europe/Berlin",
+        "params": {"granularity": "day"},
+        "next_due_at": NOW + timedelta(hours=9),
+        "updated_at": NOW,
+        "updated_by": "key_1",
+    }
+    return PipelineConfig(**{**told, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("times", [1, 2, 9])
+def test_a_new_store_goes_on_where_the_log_ends_however_much_it_did_before_it_knew(
+    warehouse: Warehouse, *, org: str, new_store: NewStore, times: int
+) -> None:
+    store = new_store()
+    change(store, warehouse, org, times=times)  # two entries each; the log has six
+    ship(store, warehouse)
+    assert sound(store, warehouse, org)
+    change(store, warehouse, org)
+    ship(store, warehouse)
+    assert sound(store, warehouse, org)
+    with store.read() as conn:
+        assert audit_heads.every(conn)[org][0] == 6 + 2 * (times + 1)
+
+
+def test_an_org_that_did_nothing_since_goes_on_too(
+    warehouse: Warehouse, *, org: str, new_org: NewOrg, store: StateStore, new_store: NewStore
+) -> None:
+    idle = new_org()
+    ship(store, warehouse)
+    fresh = new_store()
+    change(fresh, warehouse, org)
+    ship(fresh, warehouse)
+    assert sound(fresh, warehouse, idle)
+    change(fresh, warehouse, idle)
+    ship(fresh, warehouse)
+    assert sound(fresh, warehouse, idle)
+
+
+def test_joining_asks_once_and_only_when_there_is_something_to_ship(
+    warehouse: Warehouse, *, org: str, new_store: NewStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = new_store()
+    asked: list[object] = []
+    monkeypatch.setattr(warehouse.client, "query", _counting(warehouse.client.query, asked.append))
+    assert join_once(store, warehouse) == []
+    assert asked == []
+    with store.begin() as conn:
+        audit_heads.take(conn, org, genesis="0" * 64)
+    change(store, warehouse, org)
+    before = len(asked)
+    assert [one.org_slug for one in join_once(store, warehouse) if one.chained_anew] == [org]
+    assert len(asked) == before + 2
+    ship(store, warehouse)
+    assert len(asked) == before + 2
+
+
+def _counting(query: Callable[..., object], tell: Callable[[object], None]) -> object:
+    def counted(sql: str, **named: object) -> object:
+        tell(sql)
+        return query(sql, **named)
+
+    return counted
+
+
+def test_the_log_is_joined_once_when_two_processes_ship_at_the_same_time(
+    warehouse: Warehouse, *, org: str, new_store: NewStore
+) -> None:
+    store = new_store()
+    change(store, warehouse, org, times=3)
+    both = [threading.Thread(target=ship, args=(store, warehouse)) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join(30)
+    ship(store, warehouse)
+    assert sound(store, warehouse, org)
+
+
+def test_a_store_that_was_not_lost_is_left_as_it_is(
+    store: StateStore, warehouse: Warehouse, org: str
+) -> None:
+    change(store, warehouse, org)
+    with store.read() as conn:
+        heads, waiting = audit_heads.every(conn), outbox.rows_waiting(conn, AUDIT_LOG)
+    assert [one for one in join(store, warehouse) if one.org_slug == org] == []
+    with store.read() as conn:
+        assert outbox.rows_waiting(conn, AUDIT_LOG) == waiting
+        assert audit_heads.every(conn)[org] == heads[org]
+
+
+def test_an_entry_that_was_delivered_and_is_still_waiting_is_no_second_chain(
+    store: StateStore, warehouse: Warehouse, org: str
+) -> None:
+    change(store, warehouse, org)
+    with store.read() as conn:
+        waiting = outbox.rows_waiting(conn, AUDIT_LOG)
+    ship(store, warehouse)
+    with store.begin() as conn:
+        for row in waiting:  # as if the shipper had died before it forgot them
+            outbox.enqueue(conn, AUDIT_LOG, row)
+    assert [one for one in join(store, warehouse) if one.org_slug == org] == []
+    assert sound(store, warehouse, org)
+
+
+def test_a_store_set_back_to_a_backup_is_brought_forward_by_the_tool(
+    store: StateStore, warehouse: Warehouse, org: str
+) -> None:
+    with store.read() as conn:
+        place, entry_hash = audit_heads.every(conn)[org]
+    change(store, warehouse, org)
+    ship(store, warehouse)
+    with store.begin() as conn:
+        audit_heads.put(conn, org, sequence=place, entry_hash=entry_hash)
+    change(store, warehouse, org)
+    restore(store, warehouse)
+    ship(store, warehouse)
+    assert sound(store, warehouse, org)
+
+
+def test_settings_come_back_as_they_were_last(
+    store: StateStore, warehouse: Warehouse, *, org: str, new_store: NewStore
+) -> None:
+    with store.begin() as conn:
+        pipeline_configs.put(conn, config(org))
+        last = pipeline_configs.put(conn, config(org, schedule="0 5 * * *", params={}))
+        off = pipeline_configs.put(conn, config(org, "openai-seed", enabled=False, schedule=None))
+    ship(store, warehouse)
+    fresh = new_store()
+    done = restore(fresh, warehouse)
+    assert [one for one in done.configs if one.org_slug == org] == [off, last]
+    with fresh.read() as conn:
+        assert pipeline_configs.get(conn, org, last.pipeline_id) == last
+        due = pipeline_configs.due(conn, now=NOW + timedelta(days=1))
+    assert [one.pipeline_id for one in due if one.org_slug == org] == [last.pipeline_id]
+    with fresh.begin() as conn:
+        newer = pipeline_configs.put(conn, config(org, updated_at=NOW + timedelta(hours=1)))
+    assert restore(fresh, warehouse).configs == ()
+    with fresh.read() as conn:
+        assert pipeline_configs.get(conn, org, last.pipeline_id) == newer
+
+
+def test_a_removed_orgs_settings_end_with_it_and_do_not_come_back(
+    store: StateStore, warehouse: Warehouse, *, org: str, new_store: NewStore
+) -> None:
+    with store.begin() as conn:
+        pipeline_configs.put(conn, config(org))
+    removal.remove(store, warehouse, org_slug=org, delete_data=False, by=BY, now=NOW)
+    with store.read() as conn:
+        left = pipeline_configs.get(conn, org, "openai-usage-cost")
+        assert left is not None
+        assert (left.enabled, left.next_due_at) == (False, None)
+    ship(store, warehouse)
+    assert [one for one in restore(new_store(), warehouse).configs if one.org_slug == org] == []
+
+
+def test_of_two_changes_at_once_the_later_is_the_newer_in_the_log(
+    store: StateStore, warehouse: Warehouse, *, org: str, new_store: NewStore
+) -> None:
+    with store.begin() as conn:
+        pipeline_configs.put(conn, config(org, schedule="@daily"))
+    with store.begin() as conn:
+        kept = pipeline_configs.put(
+            conn, config(org, schedule="@weekly", updated_at=NOW - timedelta(seconds=1))
+        )
+    assert kept.updated_at > NOW
+    ship(store, warehouse)
+    (found,) = [one for one in restore(new_store(), warehouse).configs if one.org_slug == org]
+    assert found.schedule == "@weekly"
+
+
+def test_the_tool_says_what_it_restored(
+    warehouse: Warehouse,
+    *,
+    settings: Settings,
+    org: str,
+    new_store: NewStore,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fresh = new_store()
+    change(fresh, warehouse, org)
+    monkeypatch.setattr(restore_state, "get_settings", lambda: settings)
+    monkeypatch.setattr(StateStore, "connect", lambda _url: fresh)
+    assert restore_state.main([]) == 0
+    out = capsys.readouterr().out
+    assert f"{org}: audit after entry 6, 2 entries chained anew" in out
+    assert restore_state.main([]) == 0
+    assert "0 chains and 0 settings were restored" in capsys.readouterr().out
