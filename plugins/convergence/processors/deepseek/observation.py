@@ -7,6 +7,7 @@ being in the next observed one, whose period says so.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -28,6 +29,7 @@ from convergence.processors.deepseek.spend import Balance, Observation
 from convergence.processors.generic.cost_face import show_in_cost_daily
 from convergence.processors.generic.extraction import allowance, provider_client, publish_sealed
 from convergence.processors.generic.fields import amount, day_of
+from convergence.processors.generic.kept_answers import quarantine, raw_pages
 from convergence.processors.generic.slices import Publish, ledger_rows, publish_days
 from convergence.runs.publisher import Attempt
 from convergence.warehouse.evolve import ensure_table
@@ -78,25 +80,30 @@ def observe(org: OrgContext, config: BalanceConfig) -> StepResult:
     todo = sorted(set(org.days) - kept, reverse=True)
     account = Account(org, config, schema)
     published = publish_days(org, todo, table=config.table, make=account.make)
-    return StepResult(
-        rows_processed=published.row_count,
-        destination_table=str(table),
-        facts={
-            **published.facts(),
-            "days_kept": len(kept),
-            "days_not_observed": [str(day) for day in sorted(todo) if day != account.yesterday],
-        },
-    )
+    facts: dict[str, Any] = {
+        **published.facts(),
+        "days_kept": len(kept),
+        "days_not_observed": [str(day) for day in sorted(todo) if day != account.yesterday],
+    }
+    if account.unknown:
+        facts["unknown_fields"] = dict(sorted(account.unknown.items()))
+    return StepResult(rows_processed=published.row_count, destination_table=str(table), facts=facts)
 
 
 class Account:
-    """One org's account in one run."""
+    """One org's account in one run.
+
+    Attributes:
+        yesterday: the day that an observation closes.
+        unknown: how often each field without a column was seen.
+    """
 
     def __init__(self, org: OrgContext, config: BalanceConfig, schema: TableSchema) -> None:
         self._org = org
         self._config = config
         self._schema = schema
         self.yesterday = org.now().astimezone(UTC).date() - timedelta(days=1)
+        self.unknown: Counter[str] = Counter()
 
     def make(self, attempts: Mapping[date, Attempt], round_: int) -> Iterator[tuple[date, Publish]]:
         """The content of the days whose attempts are given, newest first."""
@@ -144,6 +151,7 @@ class Account:
 
         def keep(row: Row) -> tuple[Row, ...]:
             found.append(row)
+            self.unknown.update(row["extra"] or ())
             return ()
 
         with provider_client(self._org, PROVIDER) as client:
@@ -153,7 +161,14 @@ class Account:
                 rate=Rate(self._config.requests_per_minute, seconds=60),
                 host=client.origin.host,
             )
-            extract(client, [Query("balance", BalancePage(), keep)], spool, allowance=limit)
+            extract(
+                client,
+                [Query("balance", BalancePage(), keep)],
+                spool,
+                allowance=limit,
+                quarantine=quarantine(self._org),
+                raw=raw_pages(self._org, "balance", days=self._config.raw_days),
+            )
         return _observation(found, observed_at)
 
     def _folder(self, name: str) -> Path:
@@ -167,6 +182,7 @@ def _observation(infos: Sequence[Row], observed_at: datetime) -> Observation:
             granted=info["granted_balance"],
             topped_up=info["topped_up_balance"],
             total=info["total_balance"],
+            extra=info["extra"],
         )
         for info in infos
     }
@@ -186,7 +202,9 @@ def _checked(info: object) -> dict[str, Any]:
         raise ProviderProtocolError(f"A balance can't be read: {error}") from None
     if amounts["total_balance"] != amounts["granted_balance"] + amounts["topped_up_balance"]:
         raise ProviderProtocolError("A balance is not the sum of its parts")
-    return {"currency": info["currency"].upper(), **amounts}
+    known = {"currency", *_AMOUNTS}
+    extra = {name: info[name] for name in sorted(info) if name not in known}
+    return {"currency": info["currency"].upper(), **amounts, "extra": extra or None}
 
 
 def _money(row: Mapping[str, Any]) -> Money | None:

@@ -22,12 +22,13 @@ GRANT = "grant_estimated"
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What an account holds in one currency."""
+    """What an account holds in one currency; `extra` is what else was told of it."""
 
     currency: str
     granted: Decimal
     topped_up: Decimal
     total: Decimal
+    extra: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ def rows(
             "total_balance": after.total,
             "granted_balance": after.granted,
             "topped_up_balance": after.topped_up,
+            "extra": after.extra,
         }
         yield row | (_unknown() if before is None else _compared(before, after, top_up_step))
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 from convergence.errors import RetryableError, SupersededError
 from convergence.processors.context import OrgContext
-from convergence.runs.ledger import Action, LedgerRow
+from convergence.runs.ledger import Action, LedgerRow, Replaced
 from convergence.runs.publisher import Attempt
-from convergence.runs.slices import SliceKey
+from convergence.runs.slices import Finality, SliceKey
+from convergence.warehouse.sealed import Money
 
 MOST_ROUNDS = 3
 """How often content is made anew because another attempt published in between."""
+MOST_TOLD = 50
+"""Restated days in a step's answer; the ledger has them all."""
 
 Publish = Callable[[], LedgerRow]
 Make = Callable[[Mapping[date, Attempt], int], Iterable[tuple[date, Publish]]]
@@ -37,14 +41,40 @@ class Published:
         """Rows in all these days."""
         return sum(row.row_count for row in self.rows.values())
 
-    def facts(self) -> dict[str, int]:
-        """How many days ended how."""
+    def facts(self) -> dict[str, Any]:
+        """How many days ended how; what had been final and was not tells old and new totals."""
         unchanged = sum(row.action is Action.UNCHANGED for row in self.rows.values())
-        return {
+        restated = [
+            _restatement(row.replaced, by=row)
+            for _, row in sorted(self.rows.items(), reverse=True)
+            if row.finality is Finality.RESTATED and row.replaced is not None
+        ]
+        counts = {
             "days_published": len(self.rows) - unchanged,
             "days_unchanged": unchanged,
             "days_superseded": len(self.superseded),
         }
+        if not restated:
+            return counts
+        return {**counts, "days_restated": len(restated), "restated": restated[:MOST_TOLD]}
+
+
+def _restatement(old: Replaced, *, by: LedgerRow) -> dict[str, Any]:
+    return {
+        "day": by.key.day.isoformat(),
+        "rows": by.row_count,
+        "previous_rows": old.row_count,
+        "totals": _sums(by.totals),
+        "previous_totals": _sums(old.totals),
+        "previous_run_id": old.run_id,
+    }
+
+
+def _sums(totals: Iterable[Money]) -> list[dict[str, str]]:
+    return [
+        {"currency": one.currency, "basis": one.basis, "amount": format(one.amount, "f")}
+        for one in totals
+    ]
 
 
 def publish_days(org: OrgContext, days: Sequence[date], *, table: str, make: Make) -> Published:
