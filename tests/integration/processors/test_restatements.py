@@ -1,0 +1,100 @@
+"""A provider that changes a day long past: republished, told as restated with both totals."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+from convergence.processors.anthropic.config import BilledConfig, CostConfig, UsageConfig
+from convergence.processors.anthropic.extraction import extract_billed, extract_usage
+from convergence.processors.context import PipelineFacts, StepResult
+from convergence.processors.generic.config import SeedCsvConfig
+from convergence.processors.generic.price_seed import seed_prices
+from convergence.processors.generic.pricing import price_usage
+from processors_world import NOW, OrgWorld
+
+DAY = date(2026, 11, 17)
+FACTS = PipelineFacts(
+    pipeline_id="anthropic-usage-cost",
+    dag_id="anthropic.usage_cost",
+    provider="anthropic",
+    settle_days=3,
+)
+SEED = SeedCsvConfig(
+    table="anthropic_model_pricing",
+    schema_file="anthropic/seed/schemas/anthropic_model_pricing.json",
+    data_file="anthropic/seed/data/default_pricing.csv",
+)
+COST_VIEW = "anthropic/cost/views/anthropic_cost_source.sql"
+BILLED_VIEW = "anthropic/cost/views/anthropic_billed_source.sql"
+
+
+def run(org: OrgWorld, run_id: str) -> dict[str, StepResult]:
+    def context(step: str) -> Any:
+        return org.context([DAY], step=step, run_id=run_id, pipeline=FACTS)
+
+    seed_prices(context("seed"), SEED)
+    billed = {"api": "analytics", "source_view": BILLED_VIEW}
+    return {
+        "usage": extract_usage(context("usage"), UsageConfig()),
+        "cost": price_usage(context("cost"), CostConfig.parse({"source_view": COST_VIEW})),
+        "billed": extract_billed(context("billed"), BilledConfig.parse(billed)),
+    }
+
+
+def told_of(org: OrgWorld) -> dict[str, tuple[str, str, Decimal]]:
+    """Basis → finality, run and cost of the day, as the costs view shows them."""
+    rows = org.rows("cost_daily", f"WHERE x_UsageDate = '{DAY}' AND x_PricingStatus = 'PRICED'")
+    bases = {row["x_Basis"] for row in rows}
+    found = {}
+    for basis in bases:
+        mine = [row for row in rows if row["x_Basis"] == basis]
+        ((finality, run_id),) = {(row["x_Finality"], row["x_RunId"]) for row in mine}
+        found[basis] = (finality, run_id, sum((row["EffectiveCost"] for row in mine), Decimal(0)))
+    return found
+
+
+def test_a_changed_day_goes_from_settling_to_final_to_restated_and_back(org: OrgWorld) -> None:
+    looks = ((-2, "acme"), (0, "acme"), (1, "late-corrections"), (2, "late-corrections"))
+    finalities, costs, results = [], [], []
+    for number, (days, seed) in enumerate(looks):
+        org.world.keys[org.slug] = f"sk-ant-admin-sandbox-{seed}"
+        results.append(run(org.at(NOW + timedelta(days=days)), f"run_{number}"))
+        found = told_of(org)
+        finalities.append({basis: told[0] for basis, told in found.items()})
+        costs.append({basis: told[2] for basis, told in found.items()})
+        published_by = {told[1] for told in found.values()}
+        assert published_by == {"run_0" if number < 2 else "run_2"}
+
+    assert finalities == [
+        dict.fromkeys(("computed", "billed"), told)
+        for told in ("SETTLING", "FINAL", "RESTATED", "FINAL")
+    ]
+    assert costs[1] != costs[2]
+    assert not any("restated" in one.facts for step in (0, 1, 3) for one in results[step].values())
+    for name, basis in (("cost", "computed"), ("billed", "billed")):
+        facts = results[2][name].facts
+        assert facts["days_restated"] == 1
+        ((old,), (new,)) = (facts["restated"][0][which] for which in ("previous_totals", "totals"))
+        assert (old["currency"], old["basis"], new["basis"]) == ("USD", basis, basis)
+        assert Decimal(old["amount"]) == costs[1][basis]
+        assert Decimal(new["amount"]) == costs[2][basis]
+        assert facts["restated"][0]["day"] == "2026-11-17"
+        assert facts["restated"][0]["previous_run_id"] == "run_1"
+
+
+def test_the_ledger_keeps_every_total_a_day_ever_had(org: OrgWorld) -> None:
+    for number, seed in enumerate(("one", "two", "three")):
+        org.world.keys[org.slug] = f"sk-ant-admin-sandbox-{seed}"
+        run(org.at(NOW + timedelta(days=number)), f"run_{number}")
+    rows = org.world.ask(
+        "SELECT finality, totals, previous_totals, previous_run_id"
+        f" FROM `{org.world.warehouse.project}.organizations.org_meta_slices`"
+        f" WHERE org_slug = '{org.slug}' AND checked_at >= '2026-01-01'"
+        " AND table_name = 'anthropic_billed_daily' ORDER BY attempt"
+    )
+    assert [row["finality"] for row in rows] == ["FINAL", "RESTATED", "RESTATED"]
+    assert [row["previous_run_id"] for row in rows] == [None, "run_0", "run_1"]
+    assert [row["previous_totals"] for row in rows[1:]] == [row["totals"] for row in rows[:2]]
+    assert len({row["totals"][0]["amount"] for row in rows}) == 3
