@@ -60,7 +60,7 @@ def render(w: Warehouse, path: Path, identifiers: Identifiers | None = None) -> 
 def _checked(name: str, value: str | Sequence[str]) -> str | list[str]:
     if not isinstance(value, str):
         return [check_identifier(one) for one in value]
-    return check_project(value) if name == "project" else check_identifier(value)
+    return check_project(value) if name.endswith("project") else check_identifier(value)
 
 
 @lru_cache(maxsize=256)
