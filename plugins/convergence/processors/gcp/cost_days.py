@@ -1,0 +1,140 @@
+"""Net cost of every day whose copied rows are others than those its cost was summed from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from convergence.errors import RetryableError
+from convergence.processors.context import OrgContext, StepResult
+from convergence.processors.gcp.billing_export import ASKED
+from convergence.processors.gcp.config import BillingCostConfig
+from convergence.processors.gcp.templates import load_template
+from convergence.processors.generic.cost_face import show_in_cost_daily
+from convergence.processors.generic.slices import Publish, done_before, publish_days
+from convergence.runs.ledger import LedgerRow
+from convergence.runs.publisher import Attempt, PricedDay
+from convergence.warehouse.evolve import ensure_table
+from convergence.warehouse.names import TableName
+
+
+def sum_costs(org: OrgContext, config: BillingCostConfig) -> StepResult:
+    """Sum and publish; errors as `BillingCost.run`."""
+    costs = CostDays(org, config)
+    if not org.days:
+        return StepResult(status="SKIPPED", destination_table=str(costs.table))
+    ensure_table(org.warehouse, costs.table, costs.schema)
+    show_in_cost_daily(org, config.source_view)
+    before = done_before(org, table=config.table)
+    todo = sorted(costs.days() - before, reverse=True)
+    published = publish_days(org, todo, table=config.table, make=costs.make)
+    return StepResult(
+        rows_processed=published.row_count,
+        destination_table=str(costs.table),
+        facts={
+            **published.facts(),
+            "days_done_before": len(before),
+            "net_cost": totals(published.rows.values()),
+            "basis": "billed",
+        },
+    )
+
+
+class CostDays:
+    """One org's costs in one run."""
+
+    def __init__(self, org: OrgContext, config: BillingCostConfig) -> None:
+        self._org = org
+        self._config = config
+        self._folder = org.settings.configs_dir
+        self.table = TableName(org.dataset, config.table)
+        self.schema = load_template(
+            self._folder / config.schema_file, config.schema_template, table=config.table
+        )
+
+    @property
+    def _identifiers(self) -> dict[str, str]:
+        return {
+            "dataset": self._org.dataset,
+            "raw_table": self._config.raw_table,
+            "cost_table": self._config.table,
+        }
+
+    def days(self) -> set[date]:
+        """Days that were asked for or are due, and any other whose rows have changed since."""
+        ledger = self._ledger()
+        raw, cost = ledger[self._config.raw_table], ledger[self._config.table]
+        wanted = set(self._org.days)
+        if missing := sorted(wanted - raw.keys()):
+            raise RetryableError(
+                "The rows of some days are not in the ledger", days=[str(day) for day in missing]
+            )
+        if any(self._org.params.get(name) for name in ASKED):
+            return wanted
+        return wanted | {
+            day
+            for day, row in raw.items()
+            if day not in cost or cost[day].content_hash != self._summed(row).content_hash
+        }
+
+    def make(self, attempts: Mapping[date, Attempt], round_: int) -> Iterator[tuple[date, Publish]]:
+        """The cost of the days whose attempts are given, newest first."""
+        del round_  # nothing is kept between rounds: the ledger is read again
+        if not attempts:
+            return
+        now, raw = self._org.now(), self._ledger()[self._config.raw_table]
+        for day in sorted(attempts, reverse=True):
+            yield day, partial(self._publish, attempts[day], self._summed(raw[day]), now)
+
+    def _publish(self, attempt: Attempt, query: PricedDay, now: datetime) -> LedgerRow:
+        return self._org.publisher.publish_query(
+            attempt,
+            query,
+            table=self.table,
+            schema=self.schema,
+            run_id=self._org.run_id,
+            now=now,
+            settle_days=self._org.pipeline.settle_days,
+        )
+
+    def _summed(self, raw: LedgerRow) -> PricedDay:
+        path = self._folder / self._config.sql_file
+        parts = {
+            "rows": raw.content_hash,
+            "sql": path.read_text(encoding="utf-8"),
+            "identifiers": self._identifiers,
+            "day": raw.key.day.isoformat(),
+        }
+        return PricedDay(
+            sql_path=path,
+            identifiers=self._identifiers,
+            params={"day": raw.key.day},
+            content_hash=hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(),
+            totals_path=self._folder / self._config.totals_file,
+            source_pages=raw.source_pages,
+        )
+
+    def _ledger(self) -> dict[str, dict[date, LedgerRow]]:
+        """Table → day → newest row, over the org's whole history: any day may have changed."""
+        latest = self._org.ledger.latest(
+            orgs=[self._org.org_slug], pipeline_id=self._org.pipeline.pipeline_id
+        )
+        found: dict[str, dict[date, LedgerRow]] = defaultdict(dict)
+        for key, row in latest.items():
+            found[key.table][key.day] = row
+        return found
+
+
+def totals(rows: Iterable[LedgerRow]) -> dict[str, str]:
+    """What days come to, by currency."""
+    found: dict[str, Any] = defaultdict(Decimal)
+    for row in rows:
+        for money in row.totals:
+            found[money.currency] += money.amount
+    return {name: format(total, "f") for name, total in sorted(found.items())}

@@ -1,0 +1,201 @@
+"""Which tables are a customer's billing export: found by Google's own names, or named by the org.
+
+    gcp_billing_export_v1_01A2B3_C4D5E6_F7A8B9             standard
+    gcp_billing_export_resource_v1_01A2B3_C4D5E6_F7A8B9    detailed
+
+https://docs.cloud.google.com/billing/docs/how-to/export-data-bigquery-tables
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Literal, Self
+
+from google.cloud import bigquery
+
+from convergence.errors import ConfigurationError, IntegrationInvalidError
+from convergence.warehouse.client import Warehouse
+from convergence.warehouse.faults import translated
+from convergence.warehouse.names import check_identifier, check_project
+from convergence.warehouse.params import Param
+
+Kind = Literal["standard", "detailed"]
+Place = tuple[str, str]
+"""Dataset and table."""
+
+PARAMS = ("export_project", "export_dataset", "export_table", "export_kind", "billing_account")
+_NAME = re.compile(r"gcp_billing_export_(resource_)?v1_([0-9A-F]{6}_[0-9A-F]{6}_[0-9A-F]{6})")
+_INGESTION = "_PARTITIONTIME"
+_EVER = date(2010, 1, 1)
+_MARGIN = timedelta(days=2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the org says of its export; whatever it does not say is looked for.
+
+    Attributes:
+        project: where the export is; the service account's own unless said.
+        dataset: in that project.
+        table: in that dataset.
+        kind: standard or detailed; the detailed one of an account that has both, unless said.
+        billing_account: such as 01A2B3-C4D5E6-F7A8B9.
+    """
+
+    project: str
+    dataset: str | None = None
+    table: str | None = None
+    kind: Kind | None = None
+    billing_account: str | None = None
+
+    @classmethod
+    def read(cls, params: Mapping[str, Any], *, own_project: str | None) -> Self:
+        """From a run's params.
+
+        Raises:
+            ConfigurationError: a name is none, or nobody says which project.
+        """
+        told = {name: str(params[name]) for name in PARAMS if params.get(name)}
+        project = told.get("export_project") or own_project
+        if project is None:
+            raise ConfigurationError("export_project is missing; the account's key has no project")
+        kind = told.get("export_kind")
+        if kind not in {None, "standard", "detailed"}:
+            raise ConfigurationError("export_kind is standard or detailed", export_kind=kind)
+        if "export_table" in told and "export_dataset" not in told:
+            raise ConfigurationError("export_table needs export_dataset beside it")
+        for name in ("export_dataset", "export_table"):
+            if name in told:
+                check_identifier(told[name])
+        return cls(
+            project=check_project(project),
+            dataset=told.get("export_dataset"),
+            table=told.get("export_table"),
+            kind="standard" if kind == "standard" else "detailed" if kind else None,
+            billing_account=told.get("billing_account"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportTable:
+    """One billing account's export.
+
+    Attributes:
+        project, dataset, table: its name.
+        location: of its dataset; jobs that read it run there.
+        columns: as the table has them at this moment.
+        partition_column: what its partitions are cut by; None when it has none.
+    """
+
+    project: str
+    dataset: str
+    table: str
+    location: str
+    columns: tuple[bigquery.SchemaField, ...]
+    partition_column: str | None
+
+    @property
+    def identifiers(self) -> dict[str, str | Sequence[str]]:
+        """For SQL files."""
+        return {
+            "export_project": self.project,
+            "export_dataset": self.dataset,
+            "export_table": self.table,
+            "partition_column": self.partition_column or [],
+            "columns": [field.name for field in self.columns],
+        }
+
+    def partitions_from(self, day: date, *, exported: bool) -> Param:
+        """The oldest partition that can hold what is looked for, for the partition filter.
+
+        Args:
+            day: of the oldest usage, or of the oldest export.
+            exported: which of the two. What was used on a day is exported then or later.
+        """
+        by_usage = self.partition_column in {"usage_start_time", "usage_end_time"}
+        oldest = _EVER if by_usage and exported else day - _MARGIN
+        kinds = {field.name: field.field_type for field in self.columns}
+        if self.partition_column is not None and kinds.get(self.partition_column) == "DATE":
+            return oldest
+        return datetime.combine(oldest, time.min, UTC)
+
+
+def find_exports(w: Warehouse, wanted: Wanted) -> list[ExportTable]:
+    """The tables to read, one per billing account, by name.
+
+    Args:
+        w: the customer's BigQuery, without a location: names are listed everywhere.
+        wanted: what the org says.
+
+    Raises:
+        IntegrationInvalidError: there is none.
+        WarehouseError, WarehouseUnavailableError: as the customer's BigQuery says.
+    """
+    with translated("looking for the billing export", project=wanted.project):
+        names = [wanted.dataset] if wanted.dataset else _datasets(w, wanted.project)
+        if wanted.dataset and wanted.table:
+            return [_described(w, wanted.project, wanted.dataset, wanted.table)]
+        found = choose([place for name in names for place in _places(w, wanted, name)], wanted)
+        if not found:
+            raise IntegrationInvalidError(
+                "There is no billing export where it was looked for; switch it on in Google "
+                "Cloud's billing settings, or say export_project and export_dataset",
+                project=wanted.project,
+                datasets=names[:20],
+            )
+        return [_described(w, wanted.project, *place) for place in found]
+
+
+def choose(places: Sequence[Place], wanted: Wanted) -> list[Place]:
+    """Of all tables the exports that are wanted, one per billing account: two would count twice.
+
+    Raises:
+        IntegrationInvalidError: an account has two exports of the same kind.
+    """
+    by_account: dict[str, dict[Kind, Place]] = {}
+    for place, account, kind in _exports(places):
+        kinds = by_account.setdefault(account, {})
+        if wanted.billing_account not in {None, account.replace("_", "-")}:
+            continue
+        if kind in kinds:
+            raise IntegrationInvalidError(
+                "A billing account has two exports; say export_dataset",
+                datasets=[kinds[kind][0], place[0]],
+            )
+        kinds[kind] = place
+    order: tuple[Kind, ...] = (wanted.kind,) if wanted.kind else ("detailed", "standard")
+    kept = (next((kinds[k] for k in order if k in kinds), None) for kinds in by_account.values())
+    return sorted(place for place in kept if place is not None)
+
+
+def _exports(places: Sequence[Place]) -> Iterator[tuple[Place, str, Kind]]:
+    for place in places:
+        if found := _NAME.fullmatch(place[1]):
+            yield place, found[2], "detailed" if found[1] else "standard"
+
+
+def _datasets(w: Warehouse, project: str) -> list[str]:
+    return [item.dataset_id for item in w.client.list_datasets(project=project, **w.call)]
+
+
+def _places(w: Warehouse, wanted: Wanted, dataset: str) -> list[Place]:
+    reference = bigquery.DatasetReference(wanted.project, dataset)
+    return [(dataset, item.table_id) for item in w.client.list_tables(reference, **w.call)]
+
+
+def _described(w: Warehouse, project: str, dataset: str, name: str) -> ExportTable:
+    reference = bigquery.DatasetReference(project, dataset)
+    table = w.client.get_table(reference.table(name), **w.call)
+    place = w.client.get_dataset(reference, **w.call)
+    partitioned = table.time_partitioning
+    return ExportTable(
+        project=project,
+        dataset=dataset,
+        table=name,
+        location=str(place.location),
+        columns=tuple(table.schema),
+        partition_column=(partitioned.field or _INGESTION) if partitioned else None,
+    )

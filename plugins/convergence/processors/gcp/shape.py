@@ -1,0 +1,175 @@
+"""Rows of a billing export → rows of our copy: by name, nothing lost, nothing guessed.
+
+A column or a part of a column that our table has not is kept in `extra`; one that has become
+another kind of thing is an error that names it, before a row is read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import Any, Final
+
+from google.cloud import bigquery
+
+from convergence.errors import ProviderProtocolError
+from convergence.processors.generic.fields import NUMERIC_STEP
+from convergence.warehouse.schemas import FieldSpec, TableSchema, canonical_type
+from convergence.warehouse.sealed import Money
+
+OWN_COLUMNS: Final = frozenset({"usage_date", "source_table", "extra"})
+_NUMBERS: Final = frozenset({"INT64", "FLOAT64", "NUMERIC", "BIGNUMERIC"})
+_WIDE: Final = Context(prec=100)
+
+Value = Any
+Row = Mapping[str, Value]
+Take = Callable[[Value], Value]
+
+
+@dataclass
+class ExportShape:
+    """Makes rows of our copy of one export's rows.
+
+    Attributes:
+        unknown: dotted names that our table has not, and in how many rows each had a value.
+    """
+
+    columns: Mapping[str, Take]
+    source_table: str
+    unknown_parts: Mapping[str, Sequence[str]]
+    unknown: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(
+        cls, present: Sequence[bigquery.SchemaField], schema: TableSchema, *, source_table: str
+    ) -> ExportShape:
+        """For an export with the present columns, into a table of this schema.
+
+        Raises:
+            ProviderProtocolError: a column has changed its type; `faults` has every one.
+        """
+        known = {spec.name: spec for spec in schema.fields if spec.name not in OWN_COLUMNS}
+        faults = _changed(present, known, within="")
+        if faults:
+            raise ProviderProtocolError(
+                "The billing export's columns have changed their types", faults=faults
+            )
+        takes = {one.name: _take(one, known[one.name]) for one in present if one.name in known}
+        return cls(takes, source_table, _unknown(present, known))
+
+    def row(self, row: Row) -> dict[str, Value]:
+        """A row of our copy."""
+        made = {name: take(row[name]) for name, take in self.columns.items()}
+        extra = self._extra(row)
+        return {
+            "usage_date": row["usage_date"],
+            "source_table": self.source_table,
+            **made,
+            "extra": extra or None,
+        }
+
+    def _extra(self, row: Row) -> dict[str, Value]:
+        found: dict[str, Value] = {}
+        for column, parts in self.unknown_parts.items():
+            value = row[column] if not parts else _parts(row[column], parts)
+            if value is None or value == []:
+                continue
+            found[column] = _plain(value)
+            self.unknown.update(f"{column}.{part}" for part in parts)
+            if not parts:
+                self.unknown[column] += 1
+        return found
+
+
+def net(row: Row) -> Money:
+    """What a row of our copy adds to its day: cost and credits, each as NUMERIC before adding."""
+    amounts = [row.get("cost"), *(credit.get("amount") for credit in row.get("credits") or ())]
+    total = sum((numeric(amount) for amount in amounts if amount is not None), Decimal(0))
+    return Money(str(row["currency"]), "billed", total)
+
+
+def numeric(amount: Value) -> Decimal:
+    """A number as `CAST(… AS NUMERIC)` has it: 9 decimals, half away from zero."""
+    return Decimal(str(amount)).quantize(NUMERIC_STEP, ROUND_HALF_UP, context=_WIDE)
+
+
+def _changed(
+    present: Sequence[bigquery.SchemaField], known: Mapping[str, FieldSpec], *, within: str
+) -> list[str]:
+    faults: list[str] = []
+    for one in present:
+        spec = known.get(one.name)
+        if spec is None:
+            continue
+        path = f"{within}{one.name}"
+        kind = canonical_type(one.field_type)
+        if (one.mode == "REPEATED") != (spec.mode == "REPEATED"):
+            faults.append(f"{path}: is {one.mode}, was {spec.mode}")
+        elif kind != spec.type and not {kind, spec.type} <= _NUMBERS:
+            faults.append(f"{path}: is {kind}, was {spec.type}")
+        else:
+            inner = {part.name: part for part in spec.fields}
+            faults += _changed(one.fields, inner, within=f"{path}.")
+    return faults
+
+
+def _unknown(
+    present: Sequence[bigquery.SchemaField], known: Mapping[str, FieldSpec]
+) -> dict[str, list[str]]:
+    """Column → its parts that our table has not; no parts where it has not the column itself."""
+    found: dict[str, list[str]] = {}
+    for one in present:
+        if one.name not in known:
+            found[one.name] = []
+            continue
+        parts = {part.name for part in known[one.name].fields}
+        if new := [part.name for part in one.fields if part.name not in parts]:
+            found[one.name] = new
+    return found
+
+
+def _take(present: bigquery.SchemaField, spec: FieldSpec) -> Take:
+    """What makes our value of theirs; most are taken as they are."""
+    if present.mode == "REPEATED":
+        each = _take_one(present, spec)
+        return lambda values: [each(value) for value in values or ()]
+    return _take_one(present, spec)
+
+
+def _take_one(present: bigquery.SchemaField, spec: FieldSpec) -> Take:
+    if spec.type != "STRUCT":
+        return _take_value(spec.type)
+    inner = {part.name: part for part in spec.fields}
+    takes = {one.name: _take(one, inner[one.name]) for one in present.fields if one.name in inner}
+
+    def take(value: Value) -> Value:
+        return value and {name: part(value[name]) for name, part in takes.items()}
+
+    return take
+
+
+def _take_value(kind: str) -> Take:
+    if kind == "NUMERIC":
+        return lambda value: None if value is None else numeric(value)
+    return lambda value: value
+
+
+def _parts(value: Value, names: Sequence[str]) -> Value:
+    """The named parts of a struct, or of each struct of an array; None when all are null."""
+    if isinstance(value, list):
+        found = [_parts(one, names) for one in value]
+        return found if any(found) else None
+    if value is None:
+        return None
+    return {name: value[name] for name in names if value[name] is not None} or None
+
+
+def _plain(value: Value) -> Value:
+    """As JSON holds it: times as text, bytes as hexadecimal digits."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, list) else value
