@@ -116,9 +116,15 @@ class NotBootstrappedError(ConflictError):
 
 
 class PipelineUnavailableError(ConflictError):
-    """Raised when a pipeline can't start: `reason` is paused, stale, unknown or conflict."""
+    """Raised when a pipeline can't start; `reason`: paused, stale, unknown, conflict, settings."""
 
     code = "pipeline_unavailable"
+
+
+class PipelineDisabledError(ConflictError):
+    """Raised when an org asks for a pipeline that it has switched off itself."""
+
+    code = "pipeline_disabled"
 
 
 class RequestInFlightError(ConflictError):
@@ -229,6 +235,12 @@ class MalformedAnswerError(ProviderProtocolError):
     """Raised when an answer can't be read at all (cut, no JSON, no UTF-8) however often asked."""
 
     code = "provider_malformed"
+
+
+class ShapeChangedError(ProviderProtocolError):
+    """Raised when a field comes with another type; facts name it, and where the page is kept."""
+
+    code = "provider_shape_changed"
 
 
 class ProviderRefusedError(FatalError):

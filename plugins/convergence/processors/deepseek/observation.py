@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from convergence.errors import ProviderProtocolError
+from convergence.errors import ProviderProtocolError, ShapeChangedError
 from convergence.extract.paginate import Page, PageAnswer, PageRequest, Row
 from convergence.extract.ratelimit import Rate
 from convergence.extract.spool import Spool, fingerprint_of
@@ -151,7 +151,7 @@ class Account:
 
         def keep(row: Row) -> tuple[Row, ...]:
             found.append(row)
-            self.unknown.update(row["extra"] or ())
+            self.unknown.update((row["extra"] or {}).keys())
             return ()
 
         with provider_client(self._org, PROVIDER) as client:
@@ -199,7 +199,9 @@ def _checked(info: object) -> dict[str, Any]:
     try:
         amounts = {name: amount(info.get(name)) for name in _AMOUNTS}
     except TypeError as error:
-        raise ProviderProtocolError(f"A balance can't be read: {error}") from None
+        raise ShapeChangedError(
+            f"A balance can't be read: {error}", field="balance_infos"
+        ) from None
     if amounts["total_balance"] != amounts["granted_balance"] + amounts["topped_up_balance"]:
         raise ProviderProtocolError("A balance is not the sum of its parts")
     known = {"currency", *_AMOUNTS}

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from typing import Any
 
-from convergence.errors import ProviderProtocolError
+from convergence.errors import ProviderProtocolError, ShapeChangedError
 
 ONE_DAY = timedelta(days=1)
 DAY_COLUMN = "usage_date"
@@ -55,7 +55,7 @@ class FieldReader:
         """Every column that is read, and `extra`.
 
         Raises:
-            ProviderProtocolError: a field has another type than documented.
+            ShapeChangedError: a field has another type than documented.
         """
         row = {name: self.read(read, fields, name) for name, read in self._readers.items()}
         unknown = {name: fields[name] for name in sorted(fields) if name not in self._readers}
@@ -97,7 +97,7 @@ class FieldReader:
         try:
             return reader(value)
         except (TypeError, ValueError, OverflowError, OSError) as error:
-            raise ProviderProtocolError(
+            raise ShapeChangedError(
                 f"{name} has another type than documented: {error}",
                 source=self._source,
                 field=name,

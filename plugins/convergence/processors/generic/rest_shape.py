@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import Any, NamedTuple
 
-from convergence.errors import ProviderProtocolError, SchemaError
+from convergence.errors import ProviderProtocolError, SchemaError, ShapeChangedError
 from convergence.extract.paginate import Row, find
 from convergence.processors.generic.fields import READABLE, day, reader_of
 from convergence.warehouse.schemas import FieldSpec, TableSchema
@@ -99,7 +99,7 @@ class RestShape:
         try:
             return reader(value)
         except (TypeError, ValueError, OverflowError, OSError) as error:
-            raise ProviderProtocolError(
+            raise ShapeChangedError(
                 f"{name} has another type than the table's: {error}",
                 source=self._source,
                 field=name,
