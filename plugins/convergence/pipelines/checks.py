@@ -17,6 +17,7 @@ from convergence.errors import ConfigurationError
 from convergence.pipelines.document import Document, Node, Path
 from convergence.pipelines.faults import Report, closest, dotted, shown
 from convergence.pipelines.messages import tell
+from convergence.pipelines.quality_step import QUALITY_STEP
 from convergence.pipelines.spec import STEP_VERBS
 from convergence.processors import registry
 from convergence.processors.conf import ORG_RUN_ID, ORG_SLUG
@@ -56,6 +57,7 @@ class Checks:
         self._processors()
         self._dependencies()
         self._params()
+        self._quality()
 
     def references(self, root: FilePath) -> None:
         """Add the faults of names that lead into other files of the folder."""
@@ -187,6 +189,16 @@ class Checks:
                     (*where, "required"),
                     "a scheduled pipeline can't require a param, since the schedule gives none",
                 )
+
+    def _quality(self) -> None:
+        if self._values.get("quality") is None:
+            return
+        if self._values.get("scope", "org") != "org":
+            self._fault(("quality",), "published days are an org's: the scope must be org")
+        for step in self._steps:
+            if step.name == QUALITY_STEP:
+                told = f"{QUALITY_STEP} is the step that quality: adds; name this one otherwise"
+                self._fault((*step.path, "step"), told)
 
     def _channels(self, root: FilePath) -> None:
         folder = root / _NOTIFY

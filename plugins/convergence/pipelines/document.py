@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 import yaml
@@ -70,6 +71,26 @@ class Document(NamedTuple):
 
 class _UnreadableError(Exception):
     """Raised to stop reading; the fault is in the report."""
+
+
+def text_of(path: FilePath, report: Report) -> str | None:
+    """A file's text; None when it can't be had, which is a fault."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        report.add((1, 1), f"can't be read: {error.strerror}")
+        return None
+    if len(data) > MAX_BYTES:
+        report.add((1, 1), f"larger than {MAX_BYTES // 1024} KiB")
+        return None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        report.add((line, column), f"not UTF-8: the byte 0x{data[error.start]:02x}")
+        return None
 
 
 def read(text: str, report: Report) -> Document | None:

@@ -16,9 +16,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from convergence.pipelines.checks import Checks
-from convergence.pipelines.document import MAX_BYTES, read
+from convergence.pipelines.document import read, text_of
 from convergence.pipelines.faults import ConfigFault, PipelineFilesError, Report
 from convergence.pipelines.messages import tell
+from convergence.pipelines.quality_step import with_quality
 from convergence.pipelines.spec import PipelineSpec
 from convergence.settings import get_settings
 
@@ -64,7 +65,7 @@ def load(path: Path, root: Path, *, references: bool = True) -> Loaded:
     """
     told = _told(path, root)
     report = Report(told)
-    text = _text(path, report)
+    text = text_of(path, report)
     if text is None:
         return report.sorted()
     report = Report(told, text)
@@ -127,25 +128,6 @@ def _yaml_files(root: Path) -> Iterator[Path]:
             yield path
 
 
-def _text(path: Path, report: Report) -> str | None:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        report.add((1, 1), f"can't be read: {error.strerror}")
-        return None
-    if len(data) > MAX_BYTES:
-        report.add((1, 1), f"larger than {MAX_BYTES // 1024} KiB")
-        return None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - data.rfind(b"\n", 0, error.start)
-        report.add((line, column), f"not UTF-8: the byte 0x{data[error.start]:02x}")
-        return None
-
-
 def _check_path(path: Path, root: Path, report: Report) -> None:
     relative = path.relative_to(root)
     segments = relative.with_suffix("").parts
@@ -177,7 +159,7 @@ def _validated(text: str, report: Report, *, root: Path | None) -> PipelineSpec 
     if not report.faults:
         for index, step in enumerate(spec.steps):
             step.remember(checks.parsed[index])
-    return spec
+    return with_quality(spec)
 
 
 def _double_claims(specs: Iterable[PipelineSpec], *, addresses: Iterable[str]) -> list[ConfigFault]:

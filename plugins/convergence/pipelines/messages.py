@@ -136,6 +136,16 @@ def _wrong_choice(details: ErrorDetails, _model: type[BaseModel]) -> _Told:
     return _Told(f"can't be {_given(details)}", closest(str(details["input"]), accepted), accepted)
 
 
+def _wrong_tag(details: ErrorDetails, _model: type[BaseModel]) -> _Told:
+    accepted = tuple(re.findall(r"'([^']*)'", str(details["ctx"]["expected_tags"])))
+    key, tag = str(details["ctx"]["discriminator"]).strip("'"), str(details["ctx"]["tag"])
+    return _Told(f"{key} can't be {shown(tag)}", closest(tag, accepted), accepted)
+
+
+def _no_tag(details: ErrorDetails, _model: type[BaseModel]) -> _Told:
+    return _Told(f"{str(details['ctx']['discriminator']).strip(chr(39))} is missing")
+
+
 def _stem(kind: str) -> str:
     return re.sub(r"_(type|parsing|attributes_type|from_datetime_parsing)$", "", kind)
 
@@ -266,4 +276,6 @@ _SPECIAL: dict[str, Callable[[ErrorDetails, type[BaseModel]], _Told]] = {
     "string_pattern_mismatch": _wrong_form,
     "literal_error": _wrong_choice,
     "enum": _wrong_choice,
+    "union_tag_invalid": _wrong_tag,
+    "union_tag_not_found": _no_tag,
 }

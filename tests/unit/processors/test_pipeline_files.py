@@ -21,6 +21,7 @@ PIPELINES = (
     "openai/cost/cost_extract.yml",
     "openai/cost/cost_calculation.yml",
     "openai/seed_csv.yml",
+    "openai/subscriptions.yml",
     "anthropic/usage_cost.yml",
     "anthropic/seed_csv.yml",
     "deepseek/balance.yml",
@@ -53,7 +54,7 @@ def test_every_file_that_a_step_names_is_there(path: str) -> None:
         files = [text for text in named if FILE.fullmatch(text)]
         assert [name for name in files if not (CONFIGS / name).is_file()] == []
         for name in files:
-            if name.endswith(".json"):
+            if name.endswith(".json") and step.processor != "quality.expectations":
                 assert TableSchema.load(CONFIGS / name).fields
 
 

@@ -11,8 +11,7 @@ from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.quality.config import ExpectationsConfig
 from convergence.processors.quality.measure import Inspector
 from convergence.processors.quality.record import keep, refusal, report
-from convergence.processors.quality.suite import Suite, load_suite
-from convergence.warehouse.schemas import TableSchema
+from convergence.processors.quality.suite import Suite, load_schema, load_suite
 
 _REACH = timedelta(days=100)
 """How far before the days it was asked for a run may have restated others."""
@@ -40,7 +39,7 @@ class Expectations(OrgProcessor[ExpectationsConfig]):
             warehouse=org.warehouse,
             dataset=org.dataset,
             suite=suite,
-            schemas={name: TableSchema.load(configs / file) for name, file in suite.tables.items()},
+            schemas={name: load_schema(configs, name, file) for name, file in suite.tables.items()},
         )
 
         def stopped() -> None:

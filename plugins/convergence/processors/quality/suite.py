@@ -6,7 +6,6 @@ table's schema (columns, their types) is checked where the files are linted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
@@ -15,9 +14,14 @@ from pydantic import Field, ValidationError, model_validator
 
 from convergence.config_files import Strict
 from convergence.errors import ConfigurationError
-from convergence.processors.generic.files import SchemaFile, TableId
+from convergence.processors.gcp.templates import load_template
+from convergence.processors.generic.files import TableId
 from convergence.warehouse.names import IDENTIFIER
+from convergence.warehouse.schemas import TableSchema
 
+TableFile = Annotated[
+    str, Field(pattern=r"^[a-z0-9][a-z0-9_]*(/[a-z0-9][a-z0-9_]*)*\.json(#[a-z][a-z0-9_]*)?$")
+]
 Severity = Literal["stop", "warn"]
 Column = Annotated[str, Field(pattern=IDENTIFIER)]
 Columns = Annotated[tuple[Column, ...], Field(min_length=1, max_length=50)]
@@ -140,11 +144,12 @@ class Suite(Strict):
     """A file of expectations.
 
     Attributes:
-        tables: the schema file of every table that an expectation names.
+        tables: the schema file of every table that an expectation names; a template in a file of
+            several is named after a #.
     """
 
     description: str = Field(min_length=10, max_length=1000)
-    tables: dict[TableId, SchemaFile] = Field(min_length=1)
+    tables: dict[TableId, TableFile] = Field(min_length=1)
     expectations: Annotated[
         tuple[Expectation, ...], Field(min_length=1, max_length=MOST_EXPECTATIONS)
     ]
@@ -170,9 +175,13 @@ def load_suite(path: Path) -> Suite:
     raise ConfigurationError("The suite of expectations is wrong", file=path.name, faults=faults)
 
 
-def sides(expectation: Expectation) -> tuple[tuple[str, Mapping[str, str]], ...]:
-    """Each table that an expectation reads, with its filter."""
-    if isinstance(expectation, SumsTie):
-        left, right = expectation.left, expectation.right
-        return (left.table, left.where), (right.table, right.where)
-    return ((expectation.table, expectation.where),)
+def load_schema(configs: Path, table: str, file: str) -> TableSchema:
+    """The schema that a suite names for a table.
+
+    Raises:
+        SchemaError: the file or the template in it is missing or wrong, or another table's.
+    """
+    path, _, template = file.partition("#")
+    if template:
+        return load_template(configs / path, template, table=table)
+    return TableSchema.load(configs / path)

@@ -1,4 +1,5 @@
--- Both sides' sums by day and group; a group that one side lacks is nothing there.
+-- Both sides' sums by day and group; a group that one side lacks is nothing there. Every value
+-- becomes NUMERIC before it is added.
 WITH
   left_sums AS (
     SELECT
@@ -7,7 +8,7 @@ WITH
         [{% for column in left_by %}IFNULL(CAST(`{{ column }}` AS STRING), 'none'), {% endfor %}''],
         ' / '
       ) AS subject,
-      {% for column in left_columns %}IFNULL(SUM(`{{ column }}`), 0){{ " + " if not loop.last }}{% endfor %} AS total
+      {% for column in left_columns %}IFNULL(SUM(CAST(`{{ column }}` AS NUMERIC)), 0){{ " + " if not loop.last }}{% endfor %} AS total
     FROM `{{ project }}.{{ dataset }}.{{ left_table }}`
     WHERE `{{ left_day_column }}` IN UNNEST(@days)
     {%- for column in left_filters %}
@@ -22,7 +23,7 @@ WITH
         [{% for column in right_by %}IFNULL(CAST(`{{ column }}` AS STRING), 'none'), {% endfor %}''],
         ' / '
       ) AS subject,
-      {% for column in right_columns %}IFNULL(SUM(`{{ column }}`), 0){{ " + " if not loop.last }}{% endfor %} AS total
+      {% for column in right_columns %}IFNULL(SUM(CAST(`{{ column }}` AS NUMERIC)), 0){{ " + " if not loop.last }}{% endfor %} AS total
     FROM `{{ project }}.{{ dataset }}.{{ right_table }}`
     WHERE `{{ right_day_column }}` IN UNNEST(@days)
     {%- for column in right_filters %}
