@@ -25,6 +25,7 @@ class SandboxProcess:
         bigquery: URL of the BigQuery stand-in, once started.
         kms: `host:port` of Cloud KMS.
         providers: URL of the providers.
+        aws: URL of AWS.
         start_seconds: how long the last start took, to the ready line.
     """
 
@@ -32,8 +33,8 @@ class SandboxProcess:
         self._data_dir = data_dir
         self._environment = dict(environment or {})
         self._process: subprocess.Popen[str] | None = None
-        self._ports = {"BIGQUERY": "0", "KMS": "0", "PROVIDERS": "0"}
-        self.bigquery = self.kms = self.providers = ""
+        self._ports = {"BIGQUERY": "0", "KMS": "0", "PROVIDERS": "0", "AWS": "0"}
+        self.bigquery = self.kms = self.providers = self.aws = ""
         self.start_seconds = 0.0
 
     @property
@@ -60,11 +61,12 @@ class SandboxProcess:
             raise RuntimeError(f"the sandbox did not start:\n{self.log.read_text()}")
         ready = json.loads(line)
         self.bigquery, self.kms = ready["bigquery"], ready["kms"]
-        self.providers = ready["providers"]
+        self.providers, self.aws = ready["providers"], ready["aws"]
         self._ports = {
             "BIGQUERY": self.bigquery.rpartition(":")[2],
             "KMS": self.kms.rpartition(":")[2],
             "PROVIDERS": self.providers.rpartition(":")[2],
+            "AWS": self.aws.rpartition(":")[2],
         }
 
     @property

@@ -1,6 +1,6 @@
-"""`python -m sandbox`: BigQuery, the providers and Cloud KMS on loopback, in one process.
+"""`python -m sandbox`: BigQuery, the providers, AWS and Cloud KMS on loopback, in one process.
 
-Prints one JSON line when all three answer, and stops on SIGTERM or SIGINT within seconds. A kill
+Prints one JSON line when all of them answer, and stops on SIGTERM or SIGINT within seconds. A kill
 loses nothing that was answered.
 """
 
@@ -82,11 +82,14 @@ def _lock(file: IO[str], data_dir: Path) -> None:
 async def _serve(settings: SandboxSettings) -> None:
     bigquery_socket = _listen(settings.host, settings.bigquery_port, "SANDBOX_BIGQUERY_PORT")
     providers_socket = _listen(settings.host, settings.providers_port, "SANDBOX_PROVIDERS_PORT")
+    aws_socket = _listen(settings.host, settings.aws_port, "SANDBOX_AWS_PORT")
     # Imported once the ports are ours: a busy port is told at once.
     from sandbox import kms
+    from sandbox.aws.server import AwsServer
     from sandbox.bigquery.rest.app import BigQueryApp, Options
     from sandbox.bigquery.rest.limits import LimitSettings
     from sandbox.providers.app import create_app
+    from sandbox.providers.clock import Clock
 
     kms_port = settings.kms_port or _free_port(settings.host)
     kms_address = f"{settings.host}:{kms_port}"
@@ -107,13 +110,20 @@ async def _serve(settings: SandboxSettings) -> None:
         _server(bigquery): bigquery_socket,
         _server(create_app(settings.data_dir / "providers")): providers_socket,
     }
+    aws = AwsServer(aws_socket, Clock(settings.data_dir / "providers" / "provider_clock"))
+    aws.start()
     _stop_on_signal(servers)
-    ready = asyncio.create_task(
-        _announce(list(servers), bigquery_socket, providers_socket, kms_address)
-    )
+    urls = {
+        "bigquery": _url(bigquery_socket),
+        "kms": kms_address,
+        "providers": _url(providers_socket),
+        "aws": _url(aws_socket),
+    }
+    ready = asyncio.create_task(_announce(list(servers), urls))
     await asyncio.gather(*(one.serve(sockets=[line]) for one, line in servers.items()))
     ready.cancel()
     kms_server.stop(grace=0)
+    aws.stop()
     bigquery.close()
 
 
@@ -164,13 +174,10 @@ def _stop_on_signal(servers: dict[_Server, socket.socket]) -> None:
         signal.signal(number, stop)
 
 
-async def _announce(
-    servers: list[_Server], bigquery: socket.socket, providers: socket.socket, kms: str
-) -> None:
+async def _announce(servers: list[_Server], urls: dict[str, str]) -> None:
     """Print the ready line once every server has started."""
     for server in servers:
         await server.ready.wait()
-    urls = {"bigquery": _url(bigquery), "kms": kms, "providers": _url(providers)}
     print(json.dumps({"ready": True, **urls}), flush=True)
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from sandbox.aws.keys import PLATFORM, secret_of
 from stack.secrets import ADMIN_USER, SERVICE_USER, LocalSecrets
 from stack.settings import LOOPBACK, REPOSITORY, StackSettings
 
@@ -34,6 +35,7 @@ def sandbox_environment(settings: StackSettings) -> dict[str, str]:
         "SANDBOX_BIGQUERY_PORT": str(settings.sandbox_bigquery_port),
         "SANDBOX_KMS_PORT": str(settings.sandbox_kms_port),
         "SANDBOX_PROVIDERS_PORT": str(settings.sandbox_providers_port),
+        "SANDBOX_AWS_PORT": str(settings.sandbox_aws_port),
     }
 
 
@@ -51,6 +53,9 @@ def convergence_environment(settings: StackSettings) -> dict[str, str]:
         "DEEPSEEK_BASE_URL": f"{providers}/deepseek",
         "GCP_API_BASE_URL": f"{providers}/google",
         "PROVIDER_BASE_URLS": json.dumps({"vendor_api": f"{providers}/vendor/v1"}),
+        "AWS_API_BASE_URL": f"http://{LOOPBACK}:{settings.sandbox_aws_port}",
+        "AWS_PLATFORM_ACCESS_KEY_ID": PLATFORM,
+        "AWS_PLATFORM_SECRET_ACCESS_KEY": secret_of(PLATFORM),
         "CONVERGENCE_VAR_DIR": str(settings.var_dir),
     }
 

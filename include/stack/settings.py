@@ -20,6 +20,7 @@ class StackSettings(BaseSettings):
     sandbox_bigquery_port: int = Field(default=9050, ge=1, le=65535)
     sandbox_kms_port: int = Field(default=9060, ge=1, le=65535)
     sandbox_providers_port: int = Field(default=9070, ge=1, le=65535)
+    sandbox_aws_port: int = Field(default=9080, ge=1, le=65535)
     worker_log_port: int = Field(default=8793, ge=1, le=65535)
     triggerer_log_port: int = Field(default=8794, ge=1, le=65535)
 
@@ -40,6 +41,7 @@ class StackSettings(BaseSettings):
             "SANDBOX_BIGQUERY_PORT": self.sandbox_bigquery_port,
             "SANDBOX_KMS_PORT": self.sandbox_kms_port,
             "SANDBOX_PROVIDERS_PORT": self.sandbox_providers_port,
+            "SANDBOX_AWS_PORT": self.sandbox_aws_port,
             "WORKER_LOG_PORT": self.worker_log_port,
             "TRIGGERER_LOG_PORT": self.triggerer_log_port,
         }
