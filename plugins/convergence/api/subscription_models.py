@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from convergence.api.models import Answer, Line
+from convergence.api.models import Answer, Line, Whole
 from convergence.api.term_models import DatedTerms, Money
 
 _EXAMPLE: JsonDict = {
@@ -26,7 +26,7 @@ class PlanRequest(DatedTerms):
         extra="forbid", str_max_length=2_000, json_schema_extra={"example": _EXAMPLE}
     )
 
-    seats: int = Field(ge=0, le=1_000_000, strict=True, description="Seats paid for.")
+    seats: Whole = Field(ge=0, le=1_000_000, description="Seats paid for.")
     price_per_seat: Money = Field(description="Of one seat for one billing period.")
     billing_period: Literal["monthly", "annual"] = Field(
         default="monthly", description="What one price pays for: a month, or a whole year."
