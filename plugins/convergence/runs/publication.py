@@ -44,6 +44,7 @@ class PricedDay:
         totals_path: a SELECT of currency, basis, amount over the published day, with the same
             identifiers and params; without it the ledger records no totals.
         source_pages: provider pages behind it.
+        max_bytes: that the query may bill; the warehouse's limit when None.
     """
 
     sql_path: Path
@@ -52,6 +53,7 @@ class PricedDay:
     content_hash: str
     totals_path: Path | None = None
     source_pages: int = 0
+    max_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

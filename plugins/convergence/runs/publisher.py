@@ -26,6 +26,7 @@ from convergence.runs.slices import SliceKey
 from convergence.state.attempts import newest_attempt, next_attempt
 from convergence.state.store import StateStore
 from convergence.warehouse.client import Warehouse
+from convergence.warehouse.fill import query_partition
 from convergence.warehouse.jobs import JobOutcome
 from convergence.warehouse.names import TableName
 from convergence.warehouse.publish import (
@@ -33,7 +34,6 @@ from convergence.warehouse.publish import (
     is_intact,
     load_partition,
     partition_writes,
-    query_partition,
 )
 from convergence.warehouse.query import run_file
 from convergence.warehouse.schemas import TableSchema
@@ -155,6 +155,7 @@ class Publisher:
                 schema=schema,
                 identifiers=query.identifiers,
                 params=query.params,
+                max_bytes=query.max_bytes,
                 job_base=work.job_base,
                 job_labels=work.job_labels,
             )

@@ -18,8 +18,7 @@ from convergence.errors import SchemaError, WarehouseError
 from convergence.warehouse.client import Job, Warehouse
 from convergence.warehouse.jobs import JobOutcome, drive
 from convergence.warehouse.names import TableName, labels, partition_id
-from convergence.warehouse.params import Param, query_parameters
-from convergence.warehouse.query import render, run_file
+from convergence.warehouse.query import run_file
 from convergence.warehouse.schemas import TableSchema
 
 _UPLOAD_TIMEOUT: Final = (10.0, 120.0)
@@ -72,7 +71,7 @@ def load_partition(
         WarehouseError: refused for good, with reason, job id and BigQuery's first details.
         WarehouseUnavailableError: passing reasons, beyond our patience.
     """
-    _check_daily(table, schema)
+    check_daily(table, schema)
     target = w.reference(table, partition=partition_id(day))
     config = bigquery.LoadJobConfig(
         source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
@@ -103,7 +102,7 @@ def load_partition(
         target=f"{table}${partition_id(day)}",
         submit=submit,
         rows_of=_loaded_rows,
-        still_stands=_unchanged_since(w, table, day),
+        still_stands=unchanged_since(w, table, day),
     )
     if outcome.rows != rows:
         raise WarehouseError(
@@ -113,64 +112,6 @@ def load_partition(
             expected=rows,
         )
     return outcome
-
-
-def query_partition(
-    w: Warehouse,
-    table: TableName,
-    day: date,
-    sql_path: Path,
-    *,
-    schema: TableSchema,
-    identifiers: Mapping[str, str],
-    params: Mapping[str, Param],
-    job_base: str,
-    job_labels: Mapping[str, str],
-) -> JobOutcome:
-    """Replace one day with a query's rows; no row empties the day.
-
-    Raises:
-        SchemaError: the table has REQUIRED columns: a query's columns are all NULLABLE, and
-            BigQuery refuses the change of mode.
-        WarehouseError, WarehouseUnavailableError: as for `load_partition`.
-    """
-    _check_daily(table, schema)
-    if schema.required:
-        raise SchemaError(
-            "A table that a query fills can't have REQUIRED columns",
-            table=str(table),
-            columns=list(schema.required),
-        )
-    sql = render(w, sql_path, identifiers)
-    config = bigquery.QueryJobConfig(
-        destination=w.reference(table, partition=partition_id(day)),
-        write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
-        create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
-        query_parameters=query_parameters(params),
-        maximum_bytes_billed=w.max_bytes_billed,
-        use_legacy_sql=False,
-        use_query_cache=False,
-        labels=labels(job_labels),
-    )
-
-    def submit(job_id: str) -> Job:
-        return w.client.query(
-            sql,
-            job_config=config,
-            job_id=job_id,
-            location=w.location,
-            job_retry=None,
-            **w.call,
-        )
-
-    return drive(
-        w,
-        base=job_base,
-        target=f"{table}${partition_id(day)}",
-        submit=submit,
-        rows_of=lambda job: _queried_rows(w, job),
-        still_stands=_unchanged_since(w, table, day),
-    )
 
 
 def partition_writes(
@@ -204,7 +145,9 @@ def is_intact(write: PartitionWrite | None, *, rows: int, written_by: datetime) 
     return write is not None and write.rows == rows and write.modified_at < written_by + _TIME_GRAIN
 
 
-def _unchanged_since(w: Warehouse, table: TableName, day: date) -> Callable[[JobOutcome], bool]:
+def unchanged_since(w: Warehouse, table: TableName, day: date) -> Callable[[JobOutcome], bool]:
+    """What tells whether a day is still what a job left."""
+
     def still_stands(outcome: JobOutcome) -> bool:
         write = partition_writes(w, table, [day]).get(day)
         return is_intact(write, rows=outcome.rows, written_by=outcome.ended_at)
@@ -212,17 +155,11 @@ def _unchanged_since(w: Warehouse, table: TableName, day: date) -> Callable[[Job
     return still_stands
 
 
-def _check_daily(table: TableName, schema: TableSchema) -> None:
+def check_daily(table: TableName, schema: TableSchema) -> None:
+    """Raises SchemaError for a table that is not partitioned by day."""
     if schema.partition is None or schema.partition.type != "DAY":
         raise SchemaError("Only a table partitioned by day is published by day", table=str(table))
 
 
 def _loaded_rows(job: Job) -> int:
     return int(job.output_rows or 0) if isinstance(job, bigquery.LoadJob) else 0
-
-
-def _queried_rows(w: Warehouse, job: Job) -> int:
-    if not isinstance(job, bigquery.QueryJob):
-        raise WarehouseError("The job under this id is no query", job_id=job.job_id)
-    result = job.result(page_size=1, retry=w.retry, timeout=w.patience.call, job_retry=None)
-    return int(result.total_rows or 0)

@@ -10,13 +10,13 @@ import requests
 from google.cloud import bigquery
 
 from convergence.errors import SchemaError, WarehouseError, WarehouseUnavailableError
+from convergence.warehouse.fill import query_partition
 from convergence.warehouse.jobs import MOST_JOBS
 from convergence.warehouse.names import TableName
 from convergence.warehouse.publish import (
     PartitionWrite,
     is_intact,
     load_partition,
-    query_partition,
 )
 from convergence.warehouse.schemas import FieldSpec, Partition, TableSchema
 from fakes.bigquery import FakeBigQuery, Job, warehouse

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from convergence.processors.config import StepConfig
 from convergence.processors.generic.files import CsvFile, SchemaFile, SqlFile, TableId
 from convergence.processors.generic.rest_config import RestConfig
+from convergence.processors.generic.transform_config import TransformConfig
 
 PipelineId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=100)]
 """Another pipeline, such as `openai-usage-cost`."""
@@ -84,3 +85,9 @@ class ApiExtractorConfig(RestConfig):
     """Extracts any REST API into a typed table, day by day or as a snapshot."""
 
     ps_type: ClassVar[str] = "generic.api_extractor"
+
+
+class LocalBqTransformerConfig(TransformConfig):
+    """Fills a table of the org's dataset by a SQL file, day by day or as a whole."""
+
+    ps_type: ClassVar[str] = "generic.local_bq_transformer"

@@ -10,7 +10,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from convergence.errors import ConfigurationError, NotFoundError
-from convergence.processors.config import Fault, StepConfig
+from convergence.processors.config import Fault
+from convergence.processors.generic.extraction_config import ExtractionConfig
 from convergence.processors.generic.files import SqlFile
 from convergence.processors.generic.rest_days import WORDS, words_in
 from convergence.processors.generic.rest_options import (
@@ -33,7 +34,7 @@ _OWN_HEADERS = frozenset({"authorization", "cookie", "host", "content-length", "
 ParamValue = str | int | bool
 
 
-class RestConfig(StepConfig):
+class RestConfig(ExtractionConfig):
     """Reads any REST API into a table."""
 
     url: Annotated[str, Field(pattern=_URL, max_length=2000)]

@@ -69,6 +69,7 @@ def extract_api(org: OrgContext, config: RestConfig) -> StepResult:
             batch_rows=config.destination.batch_size,
             observed_on=yesterday if snapshot else None,
             unknown=shape.unknown,
+            raw_days=config.raw_days,
         ),
     )
 

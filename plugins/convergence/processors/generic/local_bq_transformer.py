@@ -1,0 +1,24 @@
+"""`generic.local_bq_transformer`: a table of the org's dataset filled by a SQL file."""
+
+from __future__ import annotations
+
+from convergence.processors.base import OrgProcessor
+from convergence.processors.context import OrgContext, StepResult
+from convergence.processors.generic.config import LocalBqTransformerConfig
+
+
+class LocalBqTransformer(OrgProcessor[LocalBqTransformerConfig]):
+    """Estimate the query, hold it to its cap, and publish its rows by day or as a whole."""
+
+    Config = LocalBqTransformerConfig
+
+    def run(self, org: OrgContext, config: LocalBqTransformerConfig) -> StepResult:
+        """Answer with rows, table, days, and the bytes that the queries were estimated to read.
+
+        Raises:
+            ConfigurationError: a query would read more than it may.
+            RetryableError: a day of a table that it reads is not in the ledger.
+        """
+        from convergence.processors.generic.transform import transform
+
+        return transform(org, config)

@@ -1,0 +1,179 @@
+"""What a step is told that fills a table by SQL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from convergence.errors import ConfigurationError
+from convergence.processors.config import Fault, StepConfig
+from convergence.processors.generic.files import SchemaFile, SqlFile, TableId
+from convergence.processors.generic.rest_options import Options, fault
+from convergence.warehouse.params import Param, typed
+from convergence.warehouse.schemas import TableSchema
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,99}$")]
+OWN_NAMES = ("project", "central", "dataset", "destination")
+"""What a SQL file may always name in double braces."""
+OWN_PARAMS = ("day", "org_slug", "now")
+"""What a SQL file may always name after an @."""
+GIB = 1024**3
+
+_AT = re.compile(r"@([a-z][a-z0-9_]*)")
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/|#[^\n]*", re.DOTALL)
+
+
+class TypedValue(Options):
+    """A parameter whose type its YAML does not say."""
+
+    type: Literal["NUMERIC", "DATE", "TIMESTAMP", "STRING", "INT64", "BOOL"]
+    """BigQuery's type."""
+
+    value: str | int | bool | None
+    """As quoted text for NUMERIC, DATE and TIMESTAMP; null for a NULL of the type."""
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> Self:
+        try:
+            self.param()
+        except (ValueError, TypeError, InvalidOperation):
+            raise fault(f"{self.value!r} is no {self.type}") from None
+        return self
+
+    def param(self) -> Param:
+        """The value that the query takes."""
+        value = self.value
+        if value is None:
+            return typed(None, self.type)
+        if self.type in {"NUMERIC", "DATE", "TIMESTAMP"} and not isinstance(value, str):
+            raise TypeError
+        if self.type == "NUMERIC":
+            return _finite(Decimal(str(value)))
+        if self.type == "DATE":
+            return date.fromisoformat(str(value))
+        if self.type == "TIMESTAMP":
+            return _zoned(datetime.fromisoformat(str(value)))
+        if not isinstance(value, {"STRING": str, "INT64": int, "BOOL": bool}[self.type]):
+            raise TypeError
+        return value
+
+
+class TransformDestination(Options):
+    """The table that is filled."""
+
+    table: TableId
+    """Table of the org's dataset; made when it is not there."""
+
+    schema_file: SchemaFile
+    """That table's schema, without REQUIRED columns: a query's columns may all be null."""
+
+
+class TransformConfig(StepConfig):
+    """Fills a table by SQL."""
+
+    sql_file: SqlFile
+    """A SELECT of the table's rows. Names in double braces: {{ project }}, {{ dataset }},
+    {{ destination }} and those of `reads`; values after an @: @day, @org_slug, @now and those of
+    `params`."""
+
+    destination: TransformDestination
+    """Where the rows go."""
+
+    partition: Literal["day", "none"] = "day"
+    """day: one query for each day asked for, which replaces that day. none: the table has no
+    partitions and is replaced as a whole."""
+
+    reads: dict[Name, TableId] = Field(default_factory=dict)
+    """Tables of the org's dataset that the SQL reads, by the name it has for each. A day is made
+    anew when one of them, or the SQL, has changed."""
+
+    params: dict[Name, str | int | bool | TypedValue] = Field(default_factory=dict)
+    """Values of the query, by name: text, a whole number, true or false, or {type, value}."""
+
+    max_bytes_billed: int = Field(default=10 * GIB, ge=1)
+    """What one query may read; one that would read more is not run."""
+
+    totals_file: SqlFile | None = None
+    """Reads one published day's sums: currency, basis, amount; the ledger keeps them."""
+
+    source_view: SqlFile | None = None
+    """The table's part of cost_daily."""
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> Self:
+        for names, own in ((self.reads, OWN_NAMES), (self.params, OWN_PARAMS)):
+            if taken := sorted(set(names) & set(own)):
+                raise fault(f"{taken[0]} is a name that every query has already")
+        if self.destination.table in self.reads.values():
+            raise fault("a table can't follow from itself")
+        if self.partition == "none" and self.totals_file is not None:
+            raise fault("totals_file is for a table with days")
+        return self
+
+    def tables(self) -> tuple[str, ...]:
+        """A table with days has due ones."""
+        return (self.destination.table,) if self.partition == "day" else ()
+
+    def values(self) -> dict[str, Param]:
+        """The query's own parameters."""
+        return {
+            name: value.param() if isinstance(value, TypedValue) else value
+            for name, value in self.params.items()
+        }
+
+    def faults(self, folder: Path, *, provider: str | None) -> Iterator[Fault]:
+        """Files that are missing, a schema that a query can't fill, values that nobody gives."""
+        del provider
+        for key in ("sql_file", "totals_file", "source_view"):
+            path = getattr(self, key)
+            if path is not None and not (folder / path).is_file():
+                yield Fault((key,), f"there is no file {path}")
+        yield from self._schema_faults(folder)
+        if (folder / self.sql_file).is_file():
+            named = params_of(folder / self.sql_file)
+            for name in sorted(named - {*self.params, *OWN_PARAMS}):
+                yield Fault(("sql_file",), f"@{name} is not among params")
+            for name in sorted(set(self.params) - named):
+                yield Fault(("params", name), f"{self.sql_file} has no @{name}")
+            if self.partition == "none" and "day" in named:
+                yield Fault(("sql_file",), "@day is for a table with days")
+
+    def _schema_faults(self, folder: Path) -> Iterator[Fault]:
+        place = ("destination", "schema_file")
+        try:
+            schema = TableSchema.load(folder / self.destination.schema_file)
+        except ConfigurationError as error:
+            yield Fault(place, str(error))
+            return
+        if schema.table != self.destination.table:
+            yield Fault(place, f"it is the schema of {schema.table}")
+        if schema.required:
+            yield Fault(place, f"a query can't fill REQUIRED columns: {', '.join(schema.required)}")
+        daily = schema.partition is not None and schema.partition.type == "DAY"
+        if self.partition == "day" and not daily:
+            yield Fault(place, f"{schema.table} is not partitioned by day; say partition: none")
+        if self.partition == "none" and schema.partition is not None:
+            yield Fault(place, f"{schema.table} has partitions; say partition: day")
+
+
+def params_of(path: Path) -> set[str]:
+    """The values that a SQL file names after an @, comments apart."""
+    return set(_AT.findall(_COMMENT.sub("", path.read_text(encoding="utf-8"))))
+
+
+def _finite(value: Decimal) -> Decimal:
+    if not value.is_finite():
+        raise ValueError
+    return value
+
+
+def _zoned(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError
+    return value
