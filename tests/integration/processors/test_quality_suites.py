@@ -1,0 +1,80 @@
+"""The suites that come with the platform, on days that the platform's own steps published."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from convergence.errors import ExpectationsNotMetError
+from convergence.pipelines.loader import load
+from convergence.pipelines.spec import PipelineSpec
+from convergence.processors.base import OrgProcessor
+from convergence.processors.context import PipelineFacts, StepResult
+from convergence.processors.registry import find
+from convergence.settings import PROJECT_ROOT
+from processors_world import OrgWorld
+
+CONFIGS = PROJECT_ROOT / "include" / "configs"
+DAYS = [date(2026, 11, day) for day in (16, 17, 18)]
+PIPELINES = {
+    "openai/cost/usage_cost.yml": "sk-admin-sandbox-acme",
+    "anthropic/usage_cost.yml": "sk-ant-admin-sandbox-acme",
+}
+SEEDS = {"openai/cost/usage_cost.yml": "openai/seed_csv.yml"}
+
+
+class Pipeline:
+    """A pipeline of the platform whose steps run one after the other for one org."""
+
+    def __init__(self, org: OrgWorld, path: str) -> None:
+        self._org = org
+        spec = load(CONFIGS / path, CONFIGS)
+        assert isinstance(spec, PipelineSpec), spec
+        self.spec = spec
+        self._facts: PipelineFacts = spec.facts()
+
+    def step(self, name: str) -> StepResult:
+        spec = next(step for step in self.spec.steps if step.step == name)
+        kind = find(spec.ps_type)
+        step = kind(task_id=name, config={}, pipeline=self._facts, batch={"runs": []})
+        assert isinstance(step, OrgProcessor)
+        context = self._org.context(DAYS, step=name, pipeline=self._facts)
+        return step.run(context, spec.parsed)
+
+    def all(self) -> dict[str, StepResult]:
+        return {step.step: self.step(step.step) for step in self.spec.steps}
+
+
+@pytest.fixture
+def ran(org: OrgWorld, request: pytest.FixtureRequest) -> tuple[Pipeline, dict[str, StepResult]]:
+    path: str = request.param
+    org.world.keys[org.slug] = PIPELINES[path]
+    if path in SEEDS:
+        Pipeline(org, SEEDS[path]).all()
+    pipeline = Pipeline(org, path)
+    return pipeline, pipeline.all()
+
+
+@pytest.mark.parametrize("ran", list(PIPELINES), indirect=True)
+def test_what_the_platforms_steps_publish_meets_its_suite(
+    ran: tuple[Pipeline, dict[str, StepResult]],
+) -> None:
+    _, results = ran
+    quality: dict[str, Any] = dict(results["validate_quality"].facts["quality"])
+    assert quality["expectations"] >= 7
+    assert quality["days"] == 3
+    assert quality["findings"] == []
+
+
+@pytest.mark.parametrize("ran", list(PIPELINES), indirect=True)
+def test_a_row_that_pricing_lost_stops_the_run(
+    org: OrgWorld, ran: tuple[Pipeline, dict[str, StepResult]]
+) -> None:
+    pipeline, _ = ran
+    table = pipeline.spec.tables[1]
+    lost = org.table(table)
+    org.world.ask(f"DELETE FROM {lost} WHERE usage_date = '2026-11-17' AND total_tokens > 0")
+    with pytest.raises(ExpectationsNotMetError, match=rf"_tie_to_the_usage on {table}, 2026-11-17"):
+        pipeline.step("validate_quality")
