@@ -42,6 +42,10 @@ class ApiClient:
         answer = self._http.post(path, json=dict(body or {}))
         return self._told(answer)
 
+    def put(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
+        """Replace one document."""
+        return self._told(self._http.put(path, json=dict(body)))
+
     def wait_for_run(
         self,
         status_url: str,

@@ -96,10 +96,15 @@ class Demo:
         return OrgReport(slug=org.slug, runs=runs, costs=costs)
 
     def _connect(self, client: ApiClient, org: DemoOrg, to: Connection) -> None:
-        body = {"credential": to.credential(org.slug), "credential_name": "demo"}
+        credential = to.credential(self._settings, org.slug)
+        body = {"credential": credential, "credential_name": "demo"}
         answer = client.post(f"/integrations/{org.slug}/{to.provider}/setup", body)
         if answer["validation_status"] != "VALID":
             raise StackError(f"{to.name} did not take the credential: {answer.get('error')}")
+        if to.configure is not None:
+            pipeline, params = to.configure
+            config = {"params": params(self._settings, org.slug)}
+            client.put(f"/pipelines/config/{org.slug}/{pipeline}", config)
 
     def _run_all(
         self, client: ApiClient, org: DemoOrg, paths: list[str], body: dict[str, str]
