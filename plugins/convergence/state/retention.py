@@ -9,7 +9,14 @@ from sqlalchemy import delete, select
 
 from convergence.state.org_runs import ENDED
 from convergence.state.store import StateStore
-from convergence.state.tables import idempotency_keys, org_runs, org_steps, outbox, outbox_leases
+from convergence.state.tables import (
+    idempotency_keys,
+    notifications,
+    org_runs,
+    org_steps,
+    outbox,
+    outbox_leases,
+)
 
 # The month's quota is counted from these rows, and status pages look a while back.
 RUNS_KEPT = timedelta(days=90)
@@ -25,6 +32,7 @@ class Pruned:
     steps: int
     refused_rows: int
     leases: int
+    notifications: int
 
 
 def prune(store: StateStore, *, now: datetime, runs_kept: timedelta = RUNS_KEPT) -> Pruned:
@@ -46,4 +54,7 @@ def prune(store: StateStore, *, now: datetime, runs_kept: timedelta = RUNS_KEPT)
             steps=steps,
             refused_rows=conn.execute(delete(outbox).where(refused)).rowcount,
             leases=conn.execute(delete(outbox_leases).where(idle)).rowcount,
+            notifications=conn.execute(
+                delete(notifications).where(notifications.c.claimed_at < now - runs_kept)
+            ).rowcount,
         )

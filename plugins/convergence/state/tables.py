@@ -212,6 +212,23 @@ execution_queue = Table(
     Index("execution_queue_waiting", "status", "enqueued_at"),
 )
 
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("org_slug", String(64), primary_key=True),
+    Column("channel", String(64), primary_key=True),
+    Column("event", String(128), primary_key=True),
+    Column("status", String(16), nullable=False),
+    Column("owner", String(32), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("recipients", Integer, nullable=False),
+    Column("claimed_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("error", Text),
+)
+
 
 def upsert(conn: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT of the connection's dialect, for its `on_conflict_…` clauses."""
