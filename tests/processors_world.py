@@ -11,6 +11,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic import SecretStr
+
 from convergence.extract.spool import Spool
 from convergence.processors.context import OrgContext, PipelineFacts, PlatformContext, Services
 from convergence.processors.generic.fields import day_of
@@ -28,6 +30,8 @@ from convergence.warehouse.client import Warehouse
 from convergence.warehouse.names import TableName
 from convergence.warehouse.query import Row
 from convergence.warehouse.schemas import TableSchema
+from sandbox.aws.keys import PLATFORM as AWS_PLATFORM
+from sandbox.aws.keys import secret_of
 from sandbox_process import SandboxProcess
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -132,9 +136,9 @@ class OrgWorld:
         services = replace(self.world.services, now=lambda: now)
         return OrgWorld(replace(self.world, services=services), self.slug)
 
-    def served_by(self, **urls: str) -> OrgWorld:
-        """The same org with its providers' APIs elsewhere; names are those of settings."""
-        settings = self.world.settings.model_copy(update=urls)
+    def served_by(self, **settings_of: Any) -> OrgWorld:
+        """The same org with other settings: its providers' APIs or its configurations elsewhere."""
+        settings = self.world.settings.model_copy(update=settings_of)
         services = replace(self.world.services, settings=settings)
         return OrgWorld(replace(self.world, settings=settings, services=services), self.slug)
 
@@ -178,6 +182,9 @@ def connect(sandbox: SandboxProcess, var_dir: Path, *, project: str) -> World:
         openai_base_url=f"{sandbox.providers}/openai/v1",
         anthropic_base_url=f"{sandbox.providers}/anthropic",
         deepseek_base_url=f"{sandbox.providers}/deepseek",
+        aws_api_base_url=sandbox.aws,
+        aws_platform_access_key_id=AWS_PLATFORM,
+        aws_platform_secret_access_key=SecretStr(secret_of(AWS_PLATFORM)),
         provider_base_urls={"vendor_api": f"{sandbox.providers}/vendor/v1"},
         gcp_api_base_url=f"{sandbox.providers}/google",
         var_dir=var_dir,
