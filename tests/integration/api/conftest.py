@@ -104,14 +104,14 @@ def client(services: SandboxServices, monkeypatch: pytest.MonkeyPatch) -> Iterat
         yield client
 
 
-def working(world: World) -> Callable[[str, dict[str, Any]], dict[str, Any]]:
+def working(world: World) -> Callable[[str, dict[str, Any]], dict[str, Any] | None]:
     """Run the steps of a platform DAG; leave an org's run queued."""
 
-    def work(dag_id: str, conf: dict[str, Any]) -> dict[str, Any]:
+    def work(dag_id: str, conf: dict[str, Any]) -> dict[str, Any] | None:
         spec = load_dag(dag_id, world.settings.configs_dir)
         assert isinstance(spec, PipelineSpec)
         if spec.scope == "org":
-            return {}
+            return None
         facts = spec.facts()
         told: dict[str, Any] = {}
         for step in spec.steps:

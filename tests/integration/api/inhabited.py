@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx
+from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from integration.api.conftest import KMS_KEY, PLATFORM_DAGS, ROOT, SandboxServices, working
@@ -18,6 +19,8 @@ from processors_world import World, connect
 from sandbox_process import SandboxProcess
 from unit.api.airflow_double import AirflowDouble
 from unit.api.world import ACME, GLOBEX, ROOT_KEY
+
+Asks: TypeAlias = httpx.Client | TestClient
 
 ORG_DAGS = ("openai.cost.usage_cost", "openai.seed_csv")
 DAY = "2025-11-25"
@@ -59,7 +62,7 @@ def services_on(
     return world, SandboxServices(world.settings, double)
 
 
-def inhabit(client: httpx.Client, world: World) -> tuple[Resident, Resident]:
+def inhabit(client: Asks, world: World) -> tuple[Resident, Resident]:
     """Bootstrap the platform and let both organizations move in.
 
     Args:
@@ -73,7 +76,7 @@ def inhabit(client: httpx.Client, world: World) -> tuple[Resident, Resident]:
     return _settled(client, first), _settled(client, second)
 
 
-def _onboarded(client: httpx.Client, org: str) -> Resident:
+def _onboarded(client: Asks, org: str) -> Resident:
     company = f"{org.replace('_', ' ').title()} Holding"
     body = {
         "org_slug": org,
@@ -86,7 +89,7 @@ def _onboarded(client: httpx.Client, org: str) -> Resident:
     return Resident(org, company, told["api_key"], key_id, run_id="", queue_id="")
 
 
-def _settled(client: httpx.Client, one: Resident) -> Resident:
+def _settled(client: Asks, one: Resident) -> Resident:
     org, headers = one.slug, one.headers
     credential = {"credential": f"sk-admin-sandbox-{org}", "credential_name": f"{org} finance"}
     _sent(client, "POST", f"/integrations/{org}/openai/setup", headers=headers, json=credential)
@@ -99,7 +102,7 @@ def _settled(client: httpx.Client, one: Resident) -> Resident:
     return replace(one, run_id=run["run_id"], queue_id=entry["queue_id"])
 
 
-def _sent(client: httpx.Client, method: str, path: str, **sent: Any) -> dict[str, Any]:
+def _sent(client: Asks, method: str, path: str, **sent: Any) -> dict[str, Any]:
     answer = client.request(method, path, **sent)
     assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
     document: dict[str, Any] = answer.json()

@@ -28,7 +28,8 @@ class AirflowDouble:
         calls: method and path of every request.
         broken: when set, answers every request but logins instead of the routes.
         latency: seconds that reading a DAG takes, so that calls overlap.
-        work: when set, does a new run's work at once: (dag_id, conf) to results by task id.
+        work: when set, does a new run's work at once: (dag_id, conf) to results by task id, or
+            to None where the run is left as it is.
     """
 
     def __init__(self) -> None:
@@ -38,7 +39,7 @@ class AirflowDouble:
         self.calls: list[str] = []
         self.state_of_new_runs = "queued"
         self.broken: Callable[[Request], Response | None] | None = None
-        self.work: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None
+        self.work: Callable[[str, dict[str, Any]], dict[str, Any] | None] | None = None
         self.latency = 0.0
         self._tokens = itertools.count(1)
         self.token = ""
@@ -128,7 +129,9 @@ class AirflowDouble:
     def _do_work(self, run: dict[str, Any]) -> None:
         assert self.work is not None
         try:
-            self.results |= self.work(run["dag_id"], run["conf"])
+            if (told := self.work(run["dag_id"], run["conf"])) is None:
+                return
+            self.results |= told
             run["state"] = "success"
         except ConvergenceError:
             run["state"] = "failed"

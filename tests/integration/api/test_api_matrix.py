@@ -1,0 +1,190 @@
+"""Every route, with every kind of key, on own, foreign and missing objects.
+
+The cells are made of the app's routes and of `cases`. Refused cells are asked first, and change
+nothing; what each permitted cell is answered is said by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from convergence.api import chores
+from convergence.api.app import create_app
+from convergence.api.routing import GuardedRoute
+from convergence.api.scopes import Scope
+from integration.api.cases import CASES, MISSING, Case
+from integration.api.conftest import ROOT
+from integration.api.inhabited import Asks, Resident, inhabit, services_on
+from processors_world import World
+from sandbox_process import SandboxProcess
+from unit.api.test_api_access import ROUTES, name
+from unit.api.world import ROOT_KEY
+
+pytestmark = pytest.mark.timeout(300)
+
+BY_NAME = {name(route): route for route in ROUTES}
+KEYS = ("none", "root", "admin", "own", "other", "expired", "revoked", "malformed", "both")
+WRONG = ("none", "expired", "revoked", "malformed")
+ROOTS = ("root", "admin")
+
+
+@dataclass(frozen=True)
+class Town:
+    """The inhabited platform, and a header for every kind of key."""
+
+    client: Asks
+    world: World
+    acme: Resident
+    globex: Resident
+    keys: dict[str, dict[str, str]]
+
+    def ask(self, route: GuardedRoute, key: str, **changes: str) -> Any:
+        """A route's sound request with a kind of key, on acme's objects but for the changes."""
+        case = CASES[name(route)]
+        query = dict(case.query)
+        if name(route) == "DELETE /organizations/{org}":
+            query["confirmation"] = changes.get("org", self.acme.slug)
+        path = case.path(route.path, self.acme, **changes)
+        sent = {} if case.body is None else {"json": case.body}
+        method = next(iter(route.methods))
+        return self.client.request(method, path, params=query, headers=self.keys[key], **sent)
+
+
+@pytest.fixture(scope="module")
+def town(sandbox: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    folder: Path = tmp_path_factory.mktemp("matrix")
+    world, services = services_on(sandbox, folder, project="matrix-project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chores, "all_of", lambda _services: [])
+        app = create_app(services=services)
+        with TestClient(app, raise_server_exceptions=False) as client:
+            acme, globex = inhabit(client, world)
+            yield Town(client, world, acme, globex, _keys(client, world, acme, globex))
+    world.services.store.close()
+
+
+def _keys(
+    client: Asks, world: World, acme: Resident, globex: Resident
+) -> dict[str, dict[str, str]]:
+    ended = {kind: _ended_key(client, world, acme, kind) for kind in ("expired", "revoked")}
+    return {
+        "none": {},
+        "root": ROOT,
+        "admin": {"X-Admin-Key": ROOT_KEY},
+        "own": acme.headers,
+        "other": globex.headers,
+        **ended,
+        "malformed": {"X-API-Key": f"{acme.slug}_api_tooshort"},
+        "both": {**ROOT, **acme.headers},
+    }
+
+
+def _ended_key(client: Asks, world: World, acme: Resident, kind: str) -> dict[str, str]:
+    path = f"/organizations/{acme.slug}/api-keys"
+    soon = {"not_after": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}
+    told = client.post(path, headers=ROOT, json=soon).json()
+    key_id = told["api_key_fingerprint"]["key_id"]
+    if kind == "revoked":
+        assert client.delete(f"{path}/{key_id}", headers=ROOT).json()["status"] == "REVOKED"
+    else:
+        past = "not_after = TIMESTAMP '2026-01-01'"
+        world.ask(f"UPDATE organizations.org_api_keys SET {past} WHERE key_id = '{key_id}'")
+    return {"X-API-Key": told["api_key"]}
+
+
+def objects(route: GuardedRoute, case: Case, town: Town) -> dict[str, dict[str, str]]:
+    """What stands in the path instead of acme's own, by how it is another's or missing."""
+    found = {f"missing {one}": {one: MISSING[one]} for one in case.ids}
+    found |= {
+        f"foreign {one}": {one: getattr(town.globex, one)}
+        for one in case.ids
+        if one in {"run_id", "key_id"}
+    }
+    if "{org}" in route.path:
+        found |= {"foreign org": {"org": town.globex.slug}, "missing org": {"org": MISSING["org"]}}
+    return found
+
+
+def expected(route: GuardedRoute, key: str, kind: str) -> tuple[int, str] | None:
+    """Status and code of a cell that is refused; None where it is the case's own to say."""
+    by_key = {"both": (400, "bad_request"), **dict.fromkeys(WRONG, (401, "not_authenticated"))}
+    if route.scope is Scope.PUBLIC:
+        return None
+    if key in by_key:
+        return by_key[key]
+    if (key in ROOTS) is not (route.scope is Scope.ADMIN):
+        return 403, "forbidden"
+    # To the platform every organization is its own; to a neighbour acme is the foreign one.
+    own = {"own", "foreign org"} if key in ROOTS else {"own"}
+    if key == "other" and "{org}" in route.path:
+        own = {"foreign org"}
+    return None if kind in own else (404, "not_found")
+
+
+def test_every_route_has_a_case() -> None:
+    assert set(CASES) == set(BY_NAME)
+
+
+def test_every_refused_cell_is_refused_alike_and_changes_nothing(town: Town) -> None:
+    before, wrong, cells = portrait(town), [], 0
+    for route in (BY_NAME[one] for one in CASES):
+        kinds = {"own": {}, **objects(route, CASES[name(route)], town)}
+        for key in KEYS:
+            for kind, changes in kinds.items():
+                if (refusal := expected(route, key, kind)) is None:
+                    continue
+                cells += 1
+                answer = town.ask(route, key, **changes)
+                if not is_refusal(answer, *refusal) or leaks(answer, town):
+                    wrong.append((name(route), key, kind, answer.status_code, answer.text))
+    assert wrong == []
+    assert cells > 800
+    assert portrait(town) == before
+
+
+@pytest.mark.parametrize("route_name", CASES)
+def test_a_permitted_cell_is_answered_as_its_case_says(town: Town, route_name: str) -> None:
+    route, case = BY_NAME[route_name], CASES[route_name]
+    keys = ("none", "both") if route.scope is Scope.PUBLIC else ("own", "own")
+    keys = ROOTS if route.scope is Scope.ADMIN else keys
+    if "{key_id}" in route.path or route_name.startswith("DELETE /organizations"):
+        keys = ("root", "admin")
+    answers = [town.ask(route, key) for key in keys]
+    assert tuple(answer.status_code for answer in answers) == case.own, [a.text for a in answers]
+    for answer in answers:
+        assert route.scope is Scope.ADMIN or town.globex.slug not in answer.text
+
+
+def is_refusal(answer: Any, status: int, code: str) -> bool:
+    body = answer.json()
+    return bool(
+        answer.status_code == body["status"] == status
+        and body["code"] == code
+        and answer.headers["content-type"] == "application/problem+json"
+        and body["request_id"] == answer.headers["X-Request-ID"]
+    )
+
+
+def leaks(answer: Any, town: Town) -> bool:
+    one = town.globex
+    return any(told in answer.text for told in (one.slug, one.company, one.key, one.run_id))
+
+
+def portrait(town: Town) -> dict[str, Any]:
+    """Everything that both residents and the platform can read."""
+    seen: dict[str, Any] = {}
+    for route in (BY_NAME[one] for one in CASES if one.startswith("GET ")):
+        if route.scope is Scope.PUBLIC:
+            continue
+        for one, key in ((town.acme, "own"), (town.globex, "other")):
+            who = "root" if route.scope is Scope.ADMIN else key
+            answer = town.ask(route, who, org=one.slug, run_id=one.run_id)
+            seen[f"{name(route)} {one.slug}"] = {**answer.json(), "request_id": ""}
+    return seen
