@@ -40,7 +40,7 @@ class Connection:
         credential: the sandbox's credential of an organization, by slug.
         pipelines: pipelines to run for the demo's days.
         prepare: pipelines to run before, without days.
-        configure: a pipeline and the params that it needs of the organization.
+        configure: a pipeline_id and the params that it needs of the organization.
     """
 
     provider: str
@@ -99,7 +99,7 @@ CONNECTIONS: tuple[Connection, ...] = (
         lambda settings, slug: _aws_exports(settings, slug)["role"],
         ("aws/cost/data_export",),
         configure=(
-            "aws/cost/data_export",
+            "aws-cost-data-export",
             lambda settings, slug: _aws_exports(settings, slug)["params"]["cur2-parquet"],
         ),
     ),
