@@ -210,6 +210,12 @@ class OrchestratorUnavailableError(RetryableError):
     code = "orchestrator_unavailable"
 
 
+class NotificationUnavailableError(RetryableError):
+    """Raised when a mail server or webhook does not take a message now, but may later."""
+
+    code = "notification_unavailable"
+
+
 class SupersededError(RetryableError):
     """Raised when a newer attempt at the same slice overtook this one while it published."""
 
@@ -247,6 +253,12 @@ class ProviderRefusedError(FatalError):
     """Raised when a provider refuses a request for good (4xx other than 429)."""
 
     code = "provider_refused"
+
+
+class NotificationRefusedError(FatalError):
+    """Raised when a mail server or webhook refuses a message or its recipients for good."""
+
+    code = "notification_refused"
 
 
 class DecryptionError(FatalError):
