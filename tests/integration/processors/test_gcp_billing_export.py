@@ -1,29 +1,43 @@
-"""`gcp.bq_etl` and `gcp.billing_cost` with real clients: the customer's export to the org's cost."""
+"""`gcp.bq_etl` and `gcp.billing_cost` with real clients: from a customer's export to daily cost."""
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from google.api_core import exceptions as google_errors
+from google.cloud import bigquery
 
+from convergence.errors import (
+    IntegrationInvalidError,
+    ProviderProtocolError,
+    RetryableError,
+    WarehouseError,
+)
 from convergence.processors.context import PipelineFacts, StepResult
 from convergence.processors.gcp.billing_export import copy_export
 from convergence.processors.gcp.config import BillingCostConfig, BqEtlConfig
 from convergence.processors.gcp.cost_days import sum_costs
+from convergence.processors.generic.extraction import publish_sealed
+from convergence.runs.slices import Finality
 from gcp_customer import Customer, golden_rows, golden_totals
 from processors_world import OrgWorld
+from sandbox.providers.google.accounts import service_account
+from sandbox.providers.google.billing import exported
 from sandbox_process import SandboxProcess
 
 BILLING = PipelineFacts(
     pipeline_id="gcp-cost-billing", dag_id="gcp.cost.billing", provider="gcp", settle_days=5
 )
 COST = BillingCostConfig(source_view="gcp/cost/views/gcp_billing_source.sql")
+FAR_BACK = BqEtlConfig(overlap_days=30)
 DAYS = [date(2026, 11, day) for day in range(16, 21)]
 
 
@@ -65,9 +79,15 @@ def decimals(told: dict[str, str]) -> dict[str, Decimal]:
     return {name: Decimal(text) for name, text in told.items()}
 
 
+def loads(org: OrgWorld) -> int:
+    """Jobs that have published into the org's dataset."""
+    jobs = org.world.warehouse.client.list_jobs()
+    return sum(job.job_id.startswith("convergence-") and org.slug in job.job_id for job in jobs)
+
+
 def test_the_recorded_export_comes_to_its_totals(account: OrgWorld, customer: Customer) -> None:
     customer.export(golden_rows())
-    copied, summed = run(account, config=BqEtlConfig(overlap_days=30))
+    _, summed = run(account, config=BqEtlConfig(overlap_days=30))
     expected = golden_totals()
 
     assert len(account.rows("gcp_billing_daily_raw")) == expected["row_count"]
@@ -78,6 +98,248 @@ def test_the_recorded_export_comes_to_its_totals(account: OrgWorld, customer: Cu
     assert sums(rows, "usage_date_pacific") == decimals(expected["net_by_usage_day_us_pacific"])
     assert sums(rows, "invoice_month") == decimals(expected["net_by_invoice_month"])
     assert sums(rows, "cost_type", "cost") == decimals(expected["gross_by_cost_type"])
-    projects = {"(no project)": "None"} | {"acme-ml": "acme-ml", "acme-prod": "acme-prod"}
-    named = {projects[name]: total for name, total in expected["net_by_project"].items()}
-    assert sums(rows, "project_id") == decimals(named)
+    by_project = {
+        name.replace("(no project)", "None"): amount
+        for name, amount in expected["net_by_project"].items()
+    }
+    assert sums(rows, "project_id") == decimals(by_project)
+    by_type = {
+        "COMMITTED_USAGE_DISCOUNT": sum(row["credits_committed_use"] for row in rows),
+        "FREE_TIER": sum(row["credits_free_tier"] for row in rows),
+        "PROMOTION": sum(row["credits_promotion"] for row in rows),
+        "SUSTAINED_USAGE_DISCOUNT": sum(row["credits_sustained_use"] for row in rows),
+    }
+    assert by_type == decimals(expected["credits_by_type"])
+    assert sum(row["credits_other"] for row in rows) == 0
+    late = [
+        row
+        for row in rows
+        if row["invoice_month"] == "202611" and row["usage_date"] < date(2026, 11, 1)
+    ]
+    told = expected["corrections_and_late_on_202611"]["total"]
+    assert sum(row["net_cost"] for row in late) == Decimal(told)
+
+
+def test_late_rows_rebuild_the_days_they_touch_and_no_others(
+    account: OrgWorld, customer: Customer
+) -> None:
+    expected, cut = golden_totals(), "2026-11-18T00:00:00Z"
+    early = [row for row in golden_rows() if row["export_time"] < cut]
+    customer.export(early)
+    first = account.at(datetime(2026, 11, 18, 6, tzinfo=UTC))
+    run(first, days=[date(2026, 11, day) for day in range(13, 18)], config=FAR_BACK)
+    seen = sums(account.rows("billing_cost_daily"), "usage_date")
+    assert seen == decimals(expected["net_exported_before_2026-11-18T00Z"])
+
+    customer.export([row for row in golden_rows() if row["export_time"] >= cut])
+    copied, _ = run(account, run_id="run_2")
+    assert copied.facts["days_touched"] == ["2026-11-01"]
+    seen = sums(account.rows("billing_cost_daily"), "usage_date")
+    assert seen == decimals(expected["net_by_usage_day_utc"])
+    ledger = account.world.services.ledger.latest(
+        orgs=[account.slug], pipeline_id=BILLING.pipeline_id
+    )
+    newest = {
+        (key.table, key.day): (row.run_id, row.finality, [one.amount for one in row.totals])
+        for key, row in ledger.items()
+    }
+    for table in ("gcp_billing_daily_raw", "billing_cost_daily"):
+        restated = newest[table, date(2026, 11, 1)]
+        assert restated == ("run_2", Finality.RESTATED, [Decimal("32.26")])
+        assert newest[table, date(2026, 11, 12)][0] == "run_1"
+
+
+def test_running_again_reads_but_publishes_nothing(account: OrgWorld, customer: Customer) -> None:
+    customer.export(golden_rows())
+    run(account, config=FAR_BACK)
+    before = loads(account)
+    copied, summed = run(account, run_id="run_2", config=FAR_BACK)
+    assert loads(account) == before
+    assert (copied.facts["days_published"], copied.facts["days_touched"]) == (0, [])
+    assert summed.facts["days_published"] == 0
+
+
+def test_rows_that_look_alike_add_up(account: OrgWorld, customer: Customer) -> None:
+    row = golden_rows()[0]
+    customer.export([row, row, row])
+    run(account)
+    (line,) = account.rows("billing_cost_daily")
+    assert (line["cost"], line["net_cost"], line["export_rows"]) == (
+        Decimal("5.7"),
+        Decimal("3.6"),
+        3,
+    )
+
+
+def test_made_up_exports_agree_with_a_sum_of_their_own(
+    account: OrgWorld, customer: Customer
+) -> None:
+    as_of = datetime(2026, 11, 21, 6, tzinfo=UTC)
+    days = [date(2026, 10, 22) + timedelta(days=back) for back in range(30)]
+    customer.export_days("2026-09-20", "2026-11-20", as_of.isoformat(), kind="standard")
+    run(account, days=days)
+    made = exported(customer.project, first=days[0], last=days[-1], as_of=as_of)
+    expected: dict[str, Decimal] = defaultdict(Decimal)
+    for row in made:
+        credited = sum((credit["amount"] for credit in row["credits"]), Decimal(0))
+        expected[row["usage_start_time"][:10]] += row["cost"] + credited
+    found = sums(account.rows("billing_cost_daily"), "usage_date")
+    assert {day: found[day] for day in expected} == expected
+    # Corrections of September that came in October were touched by exports of these days.
+    assert min(found) < "2026-10-22"
+
+
+def test_the_bill_is_in_cost_daily(account: OrgWorld, customer: Customer) -> None:
+    customer.export(golden_rows())
+    run(account, config=FAR_BACK)
+    rows = account.rows("cost_daily", "WHERE x_Provider = 'gcp'")
+    assert sums(rows, "x_UsageDate", "BilledCost") == decimals(
+        golden_totals()["net_by_usage_day_utc"]
+    )
+    assert {(row["x_Basis"], row["BillingCurrency"]) for row in rows} == {("billed", "USD")}
+    corrected = [row for row in rows if row["ChargeClass"] == "Correction"]
+    assert {str(row["x_UsageDate"]) for row in corrected} == {"2026-10-15"}
+    assert sum(row["EffectiveCost"] - row["BilledCost"] for row in rows) == Decimal("7.45")
+    (partner,) = [row for row in rows if row["PublisherName"] != "Google Cloud"]
+    assert partner["PublisherName"] == "Acme Partner Inc."
+
+
+def test_a_run_that_is_asked_for_a_day_does_that_day(account: OrgWorld, customer: Customer) -> None:
+    customer.export(golden_rows())
+    run(account, days=[date(2026, 11, 1)], date="2026-11-01", config=FAR_BACK)
+    assert list(sums(account.rows("billing_cost_daily"), "usage_date")) == ["2026-11-01"]
+
+
+def test_a_day_that_fails_far_back_is_found_again_by_the_next_run(
+    account: OrgWorld, customer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer.export(golden_rows())
+
+    def failing(*given: Any, **named: Any) -> Any:
+        if given[1].key.day == date(2026, 10, 15):
+            raise RetryableError("The disk is full")
+        return publish_sealed(*given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("convergence.processors.gcp.billing_export.publish_sealed", failing)
+        with pytest.raises(RetryableError):
+            run(account, config=FAR_BACK)
+    assert account.rows("gcp_billing_daily_raw", "WHERE usage_date = '2026-11-17'") == []
+    run(account, run_id="run_2", config=FAR_BACK)
+    rows = account.rows("billing_cost_daily")
+    assert sum(row["net_cost"] for row in rows) == Decimal("40.875")
+
+
+def test_jobs_run_where_the_customers_data_is_and_none_crosses_projects(
+    account: OrgWorld, customer: Customer
+) -> None:
+    told = customer.export(golden_rows())
+    run(account)
+    assert {job.location for job in customer.client.list_jobs()} == {"EU"}
+    assert account.world.settings.bigquery_location == "US"
+    with pytest.raises(google_errors.Forbidden, match="Access Denied"):
+        account.world.ask(f"SELECT * FROM `{customer.project}.billing_export.{told['table']}`")
+
+
+def test_a_partition_filter_is_kept(account: OrgWorld, customer: Customer) -> None:
+    told = customer.export(golden_rows())
+    table = customer.client.get_table(f"{customer.project}.billing_export.{told['table']}")
+    table.require_partition_filter = True
+    customer.client.update_table(table, ["require_partition_filter"])
+    with pytest.raises(google_errors.BadRequest):
+        list(
+            customer.client.query_and_wait(
+                f"SELECT 1 FROM `{table.full_table_id}`".replace(":", ".")
+            )
+        )
+    _, summed = run(account, config=FAR_BACK)
+    assert summed.facts["net_cost"] == {"USD": "40.875"}
+
+
+def test_a_new_column_is_kept_and_counted(account: OrgWorld, customer: Customer) -> None:
+    told = customer.export([])
+    table = customer.client.get_table(f"{customer.project}.billing_export.{told['table']}")
+    schema = [one.to_api_repr() for one in table.schema]
+    schema.append({"name": "carbon", "type": "FLOAT", "mode": "NULLABLE"})
+    price = next(one for one in schema if one["name"] == "price")
+    price["fields"].append({"name": "promise", "type": "STRING", "mode": "NULLABLE"})
+    table.schema = [bigquery.SchemaField.from_api_repr(one) for one in schema]
+    customer.client.update_table(table, ["schema"])
+    row = golden_rows()[0]
+    customer.export([{**row, "carbon": 0.5, "price": {"promise": "kept", "unit": "hour"}}, row])
+    copied, _ = run(account)
+    assert copied.facts["unknown_fields"] == {"carbon": 1, "price.promise": 1}
+    kept = [one["extra"] for one in account.rows("gcp_billing_daily_raw")]
+    assert sorted(kept, key=str) == [None, {"carbon": 0.5, "price": {"promise": "kept"}}]
+
+
+def test_a_column_that_changed_its_type_is_named_and_nothing_is_published(
+    account: OrgWorld, customer: Customer
+) -> None:
+    told = customer.export([])
+    name = f"{customer.project}.billing_export.{told['table']}"
+    schema = [one.to_api_repr() for one in customer.client.get_table(name).schema]
+    next(one for one in schema if one["name"] == "cost")["type"] = "STRING"
+    customer.client.delete_table(name)
+    made = bigquery.Table(name, [bigquery.SchemaField.from_api_repr(one) for one in schema])
+    customer.client.create_table(made)
+    with pytest.raises(ProviderProtocolError, match="cost: is STRING, was FLOAT64"):
+        run(account)
+
+
+def test_of_two_exports_of_an_account_the_detailed_one_is_read(
+    account: OrgWorld, customer: Customer
+) -> None:
+    rows = golden_rows()
+    bare = [{k: v for k, v in row.items() if k not in {"resource", "subscription"}} for row in rows]
+    customer.export(bare, kind="standard")
+    standard = run(account, config=FAR_BACK)[0]
+    assert [name.rpartition(".")[2][:24] for name in standard.facts["exports"]] == [
+        "gcp_billing_export_v1_" + standard.facts["exports"][0].rpartition("v1_")[2][:2]
+    ]
+    customer.export(rows, kind="detailed")
+    copied, summed = run(account, run_id="run_2", config=FAR_BACK)
+    (name,) = copied.facts["exports"]
+    assert "gcp_billing_export_resource_v1_" in name
+    assert sum(row["net_cost"] for row in account.rows("billing_cost_daily")) == Decimal("40.875")
+    assert summed.status == "SUCCESS"
+
+
+def test_a_query_that_would_read_more_than_its_cap_is_not_run(
+    account: OrgWorld, customer: Customer
+) -> None:
+    customer.export(golden_rows())
+    with pytest.raises(WarehouseError, match="max_bytes_billed") as caught:
+        run(account, config=BqEtlConfig().model_copy(update={"max_bytes_billed": 100}))
+    assert caught.value.facts["max_bytes_billed"] == 100
+    assert int(str(caught.value.facts["would_read_bytes"])) > 100
+    assert list(customer.client.list_jobs()) == []
+
+
+@pytest.mark.parametrize("project", ["customer-somebody-else", None])
+def test_an_account_without_rights_is_told_as_such(
+    org: OrgWorld, sandbox: SandboxProcess, project: str | None
+) -> None:
+    tail = "" if project else "-norights"
+    customer = Customer(sandbox, f"t{uuid4().hex[:10]}{tail}")
+    customer.connect(org)
+    with pytest.raises(IntegrationInvalidError, match="refuses this service account") as caught:
+        run(org, export_project=project or "")
+    assert caught.value.facts["project"] == (project or customer.project)
+    assert "PRIVATE KEY" not in str(caught.value)
+
+
+def test_a_key_that_google_does_not_know_is_told_as_such(org: OrgWorld, customer: Customer) -> None:
+    other = service_account("another")["private_key"]
+    told = service_account(customer.seed) | {"private_key": other}
+    org.world.keys[org.slug] = json.dumps(told)
+    with pytest.raises(IntegrationInvalidError, match="does not accept"):
+        run(org)
+
+
+def test_an_account_without_an_export_is_told_where_it_was_looked_for(
+    account: OrgWorld, customer: Customer
+) -> None:
+    with pytest.raises(IntegrationInvalidError, match="no billing export") as caught:
+        run(account)
+    assert caught.value.facts == {"project": customer.project, "datasets": []}

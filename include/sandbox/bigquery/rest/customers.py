@@ -88,7 +88,7 @@ class BillingExports:
         try:
             project, kind = project_of(body["seed"]), cast("Kind", body.get("kind", "detailed"))
             columns = schema(kind) if kind in get_args(Kind) else None
-            rows = body.get("rows") or list(_made(project, kind, body))
+            rows = body["rows"] if "rows" in body else list(_made(project, kind, body))
         except (KeyError, TypeError, ValueError) as exc:
             raise invalid(f"no export can be made of this: {exc!r}") from exc
         if columns is None:
