@@ -112,6 +112,39 @@ def test_what_the_bill_has_more_than_usage_explains_is_code_execution(legacy: Ra
     )
     code = [row["billed_cost"] for row in billed if row["cost_type"] == "code_execution"]
     assert [gap] == code == [Decimal("0.12345")]
+    assert legacy.billed.facts["reconciliation"] == {
+        "totals": [
+            {
+                "currency": "USD",
+                "computed": "24.6",
+                "billed": "24.72345",
+                "gap": "0.12345",
+            }
+        ],
+        "days_compared": 1,
+        "days_differing": 1,
+        "days": [
+            {
+                "day": "2026-11-17",
+                "currency": "USD",
+                "computed": "24.6",
+                "billed": "24.72345",
+                "gap": "0.12345",
+                "reasons": {"code_execution": "0.12345"},
+            }
+        ],
+    }
+
+
+def test_a_discount_and_what_is_not_billed_are_told_apart(analytics: Ran) -> None:
+    (day,) = analytics.billed.facts["reconciliation"]["days"]
+    assert (day["computed"], day["billed"]) == ("24.5", "17.03595")
+    reasons = {name: Decimal(amount) for name, amount in day["reasons"].items()}
+    assert sum(reasons.values()) == Decimal(day["gap"]) == Decimal("-7.46405")
+    assert reasons["discount"] == Decimal("17.03595") - Decimal("17.87345")
+    assert reasons["code_execution"] == Decimal("0.12345")
+    # The recorded bill covers one model and the tools.
+    assert set(reasons) == {"discount", "code_execution", "blocked_request"}
 
 
 def test_the_analytics_come_to_their_exact_totals_at_cost_and_at_list(analytics: Ran) -> None:

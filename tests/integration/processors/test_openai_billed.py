@@ -100,6 +100,11 @@ def test_computed_cost_ties_out_with_the_bill_of_any_org(connected: OrgWorld) ->
     endpoints = {line["endpoint"] for line in cost.facts["unpriced"]}
     assert reasons <= {"unknown_unit"}
     assert endpoints <= {"images", "vector_stores"}
+    assert {line["endpoint"] for line in cost.facts["free"]} == {"moderations"}
+    explained = cost.facts["unpriced_by_reason"]
+    priced = [row for row in computed if row["pricing_status"] == "PRICED"]
+    usage_rows = connected.rows("openai_usage_daily_raw", "WHERE usage_date > '2000-01-01'")
+    assert len(priced) + sum(explained.values()) == len(usage_rows)
 
 
 def test_a_bill_extracted_again_is_the_same_bill(connected: OrgWorld) -> None:

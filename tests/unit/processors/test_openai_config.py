@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from convergence.processors.generic.pricing import summarize
+from convergence.processors.generic.pricing import MOST_REASONS, summarize
 from convergence.processors.openai.config import GROUPABLE, PRICED_BY, UsageConfig
 
 COMPLETIONS = {"endpoint": "completions", "group_by": list(GROUPABLE["completions"])}
@@ -73,3 +73,22 @@ def test_a_summary_lists_what_has_no_price_and_adds_nothing_for_it() -> None:
     assert summary["unpriced_rows"] == 4
     assert [entry["reason"] for entry in summary["unpriced"]] == ["no_price", "tier_unknown"]
     assert "effective_cost" not in summary["unpriced"][0]
+    assert summary["unpriced_by_reason"] == {"no_price": 3, "tier_unknown": 1}
+    assert summary["free"] == []
+
+
+def test_a_summary_tells_what_is_free_apart_from_what_has_no_price() -> None:
+    free = line(model="omni-moderation-latest", reason="free", effective_cost=Decimal(0))
+    summary = summarize([free, line()])
+    assert [entry["model"] for entry in summary["free"]] == ["omni-moderation-latest"]
+    assert (summary["unpriced_rows"], summary["unpriced"]) == (0, [])
+
+
+def test_a_summary_counts_under_its_reason_what_its_list_has_no_room_for() -> None:
+    lines = [
+        line("UNPRICED", model=f"m-{number}", reason="no_price", usage_rows=2)
+        for number in range(MOST_REASONS + 30)
+    ]
+    summary = summarize(lines)
+    assert len(summary["unpriced"]) == MOST_REASONS
+    assert summary["unpriced_by_reason"] == {"no_price": 2 * (MOST_REASONS + 30)}

@@ -25,6 +25,7 @@ from convergence.processors.generic.extraction import (
     columns_of,
     extract_days,
 )
+from convergence.processors.generic.reconciliation import reconciled
 from convergence.warehouse.schemas import TableSchema
 
 PROVIDER = "anthropic"
@@ -94,7 +95,7 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
         return [_buckets(LEGACY_COST, days, LEGACY_COST_GROUPS, shape)]
 
     told = (*config.group_by, *COST_GROUPS) if analytics else ("workspace_id", *_DESCRIBED)
-    return extract_days(
+    result = extract_days(
         org,
         DailySource(
             provider=PROVIDER,
@@ -113,6 +114,7 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
             raw_days=config.raw_days,
         ),
     )
+    return reconciled(org, result)
 
 
 def _rows(report: str, days: DayRange, groups: Sequence[str], shape: Shape) -> Query:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime
@@ -16,6 +17,7 @@ from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.generic.config import PricingConfig
 from convergence.processors.generic.cost_face import show_in_cost_daily
 from convergence.processors.generic.price_book import digest
+from convergence.processors.generic.reconciliation import reconciled
 from convergence.processors.generic.slices import (
     Publish,
     done_before,
@@ -31,6 +33,7 @@ from convergence.warehouse.schemas import TableSchema
 
 MOST_REASONS = 50
 """Unpriced lines in a step's answer; the table has them all."""
+_TOLD = ("endpoint", "model", "tier", "reason", "usage_rows", "tokens")
 
 
 def price_usage(org: OrgContext, config: PricingConfig) -> StepResult:
@@ -57,9 +60,10 @@ def price_usage(org: OrgContext, config: PricingConfig) -> StepResult:
     facts = {**published.facts(), "days_done_before": len(before), **summary}
     if without:
         facts["days_without_usage"] = _told(without)
-    return StepResult(
+    result = StepResult(
         rows_processed=published.row_count, destination_table=str(pricing.table), facts=facts
     )
+    return reconciled(org, result)
 
 
 class Pricing:
@@ -156,24 +160,36 @@ class Pricing:
 
 
 def summarize(rows: list[Row]) -> dict[str, Any]:
-    """A step's answer from the summary query's rows; amounts are text, one per currency."""
+    """A step's answer from the summary query's rows; amounts are text, one per currency.
+
+    Every usage row is in it: in a total, or under a reason. `unpriced_by_reason` counts them all;
+    usage that its price makes free is in the total, at nothing, and told apart.
+    """
     totals: dict[str, Decimal] = {}
-    unpriced: list[dict[str, Any]] = []
+    lines: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    by_reason: Counter[str] = Counter()
     for row in rows:
-        if row["pricing_status"] == "PRICED":
-            totals[row["currency"]] = (
-                totals.get(row["currency"], Decimal(0)) + row["effective_cost"]
-            )
+        priced = row["pricing_status"] == "PRICED"
+        if priced:
+            before = totals.get(row["currency"], Decimal(0))
+            totals[row["currency"]] = before + row["effective_cost"]
         else:
-            names = ("endpoint", "model", "tier", "reason", "usage_rows", "tokens")
-            unpriced.append({name: row[name] for name in names})
-    unpriced.sort(key=lambda line: (-line["usage_rows"], json.dumps(line, sort_keys=True)))
+            by_reason[row["reason"]] += row["usage_rows"]
+        if row["reason"] is not None:
+            lines[priced].append({name: row[name] for name in _TOLD})
     return {
         "effective_cost": {name: format(total, "f") for name, total in sorted(totals.items())},
         "basis": "computed",
-        "unpriced_rows": sum(line["usage_rows"] for line in unpriced),
-        "unpriced": unpriced[:MOST_REASONS],
+        "unpriced_rows": by_reason.total(),
+        "unpriced_by_reason": dict(sorted(by_reason.items())),
+        "unpriced": _most(lines[False]),
+        "free": _most(lines[True]),
     }
+
+
+def _most(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    lines.sort(key=lambda line: (-line["usage_rows"], json.dumps(line, sort_keys=True)))
+    return lines[:MOST_REASONS]
 
 
 def _told(days: Collection[date]) -> list[str]:

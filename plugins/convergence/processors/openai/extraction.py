@@ -14,6 +14,7 @@ from convergence.processors.generic.extraction import (
     columns_of,
     extract_days,
 )
+from convergence.processors.generic.reconciliation import reconciled
 from convergence.processors.openai.config import BilledConfig, UsageConfig, UsageEndpoint
 from convergence.processors.openai.shape import BilledShape, UsageShape
 from convergence.warehouse.schemas import TableSchema
@@ -74,7 +75,7 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
         )
         return [Query("costs", pages, lambda result: (shape.row(result),))]
 
-    return extract_days(
+    result = extract_days(
         org,
         DailySource(
             provider=PROVIDER,
@@ -92,6 +93,7 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
             raw_days=config.raw_days,
         ),
     )
+    return reconciled(org, result)
 
 
 def _buckets(days: DayRange, *, path: str, limit: int, group_by: tuple[str, ...]) -> BucketPages:
