@@ -25,7 +25,7 @@ class DemoOrg:
 
 
 ORGS = (
-    DemoOrg("acme_corp", "Acme Corporation", "cfo@acme.example", "PROFESSIONAL"),
+    DemoOrg("acme_corp", "Acme Corporation", "cfo@acme.example", "SCALE"),
     DemoOrg("globex_inc", "Globex Incorporated", "finance@globex.example", "SCALE"),
 )
 
