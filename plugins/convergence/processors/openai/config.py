@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from convergence.processors.config import StepConfig
 from convergence.processors.generic.config import PriceSeedConfig, PricingConfig
 from convergence.processors.generic.extraction_config import ExtractionConfig
 from convergence.processors.generic.files import CsvFile, SchemaFile, SqlFile, TableId
@@ -185,6 +186,30 @@ class BilledConfig(ExtractionConfig):
     def tables(self) -> tuple[str, ...]:
         """The billed table has due days."""
         return (self.table,)
+
+
+class SubscriptionsConfig(StepConfig):
+    """Snapshots the org's plans with seats by the month, prorated where they change midway."""
+
+    ps_type: ClassVar[str] = "openai.subscriptions"
+
+    table: TableId = "openai_subscriptions_monthly"
+    """Table of the org's dataset that takes the months."""
+
+    schema_file: SchemaFile = "openai/schemas/openai_subscriptions_monthly.json"
+    """That table's schema."""
+
+    plans_table: TableId = "openai_subscriptions"
+    """Where the org's plans are."""
+
+    plans_file: SqlFile = "openai/sql/plans.sql"
+    """Reads them."""
+
+    source_view: SqlFile | None = None
+    """The table's part of cost_daily."""
+
+    months: int = Field(default=3, ge=0, le=24)
+    """Past months to look at again beside the present one, where no days are asked for."""
 
 
 class SeedCsvConfig(PriceSeedConfig):

@@ -10,6 +10,14 @@
   SubAccountType, x_UsageDate, x_Provider, x_SourceTable, x_Basis, x_PricingStatus,
   x_UnpricedReason, x_PriceCaveat, x_PriceVersion, x_Model, x_ServiceTier, x_Requests
 {% endset %}
+-- A monthly table's slice is the month's first day.
+{% set slice_day %}
+  IF(
+    ENDS_WITH(sources.x_SourceTable, '_monthly'),
+    DATE_TRUNC(sources.x_UsageDate, MONTH),
+    sources.x_UsageDate
+  )
+{% endset %}
 WITH
   sources AS (
     {% for source in cost_sources %}
@@ -52,6 +60,10 @@ SELECT
   published.run_id AS x_RunId
 FROM sources
 LEFT JOIN checked
-  ON checked.table_name = sources.x_SourceTable AND checked.slice_day = sources.x_UsageDate
+  ON
+    checked.table_name = sources.x_SourceTable
+    AND checked.slice_day = {{ slice_day }}
 LEFT JOIN published
-  ON published.table_name = sources.x_SourceTable AND published.slice_day = sources.x_UsageDate
+  ON
+    published.table_name = sources.x_SourceTable
+    AND published.slice_day = {{ slice_day }}

@@ -1,0 +1,138 @@
+"""An org's plans by the month: each month one slice, made anew while it may change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from convergence.extract.spool import Spool, fingerprint_of
+from convergence.processors.context import OrgContext, StepResult
+from convergence.processors.generic.cost_face import show_in_cost_daily
+from convergence.processors.generic.extraction import publish_sealed
+from convergence.processors.generic.slices import Publish, ledger_rows, publish_days
+from convergence.processors.openai.config import SubscriptionsConfig
+from convergence.processors.openai.proration import Plan, month_rows, next_month, plan_of
+from convergence.runs.publisher import Attempt
+from convergence.warehouse.evolve import ensure_table
+from convergence.warehouse.names import TableName
+from convergence.warehouse.query import run_file
+from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.sealed import Money
+
+_UNIQUE_BY = ("plan_name", "billing_period", "period_start")
+
+
+def snapshot_months(org: OrgContext, config: SubscriptionsConfig) -> StepResult:
+    """Snapshot the months asked for, else the last ones and the present one up to yesterday.
+
+    Answers with the sums by currency beside rows, table and what became of the months.
+    """
+    months = SeatMonths(org, config)
+    table = TableName(org.dataset, config.table)
+    asked = months.asked()
+    ensure_table(org.warehouse, table, months.schema)
+    show_in_cost_daily(org, config.source_view)
+    todo = months.worth_writing(asked)
+    published = publish_days(org, todo, table=config.table, make=months.make)
+    totals: dict[str, Decimal] = {}
+    for row in published.rows.values():
+        for money in row.totals:
+            totals[money.currency] = totals.get(money.currency, Decimal(0)) + money.amount
+    return StepResult(
+        rows_processed=published.row_count,
+        destination_table=str(table),
+        facts={
+            **published.facts(),
+            "months": [f"{month:%Y-%m}" for month in sorted(published.rows)],
+            "months_without_seats": [f"{m:%Y-%m}" for m in sorted(set(asked) - set(todo))],
+            "effective_cost": {name: format(sum_, "f") for name, sum_ in sorted(totals.items())},
+            "basis": "computed",
+        },
+    )
+
+
+class SeatMonths:
+    """One org's months in one run."""
+
+    def __init__(self, org: OrgContext, config: SubscriptionsConfig) -> None:
+        self._org = org
+        self._config = config
+        self._today = org.now().astimezone(UTC).date()
+        self.schema = TableSchema.load(org.settings.configs_dir / config.schema_file)
+        self._plans = self._read()
+
+    def asked(self) -> list[date]:
+        """First days of the months to look at, newest first; a month that begins today has none."""
+        if self._org.days:
+            months = {day.replace(day=1) for day in self._org.days}
+        else:
+            months = set(_back(self._today, self._config.months))
+        return sorted((month for month in months if month < self._today), reverse=True)
+
+    def worth_writing(self, months: Sequence[date]) -> list[date]:
+        """Those with seats, and those that had some when they were last written."""
+        if not months:
+            return []
+        kept = {row.key.day for row in ledger_rows(self._org, months, table=self._config.table)}
+        return [month for month in months if month in kept or self._rows(month)]
+
+    def make(self, attempts: Mapping[date, Attempt], round_: int) -> Iterator[tuple[date, Publish]]:
+        """The content of the months whose attempts are given, newest first."""
+        if round_:
+            self._plans = self._read()
+        for month in sorted(attempts, reverse=True):
+            rows = self._rows(month)
+            folder = self._org.spool_dir / f"{month}_{round_}"
+            spool = Spool.open(folder, fingerprint=fingerprint_of(rows))
+            if not spool.complete:
+                spool.write_page(rows, next_token=None)
+            sealed = spool.seal(_month_of, [month], money_of=_money, unique_by=_UNIQUE_BY)[month]
+            yield (
+                month,
+                partial(
+                    publish_sealed,
+                    self._settling_until_over(month),
+                    attempts[month],
+                    sealed,
+                    table=self._config.table,
+                    schema=self.schema,
+                    now=self._org.now(),
+                ),
+            )
+
+    def _rows(self, month: date) -> list[dict[str, Any]]:
+        return month_rows(self._plans, month, until=self._today)
+
+    def _read(self) -> list[Plan]:
+        folder = self._org.settings.configs_dir
+        names = {"dataset": self._org.dataset, "plans_table": self._config.plans_table}
+        rows = run_file(self._org.warehouse, folder / self._config.plans_file, identifiers=names)
+        return [plan_of(row) for row in rows]
+
+    def _settling_until_over(self, month: date) -> OrgContext:
+        """A month's slice is its first day, which settles as long as the month's last one."""
+        pipeline = self._org.pipeline
+        rest = (next_month(month) - month).days - 1
+        return replace(
+            self._org, pipeline=replace(pipeline, settle_days=pipeline.settle_days + rest)
+        )
+
+
+def _back(today: date, months: int) -> Iterable[date]:
+    month = today.replace(day=1)
+    yield month
+    for _ in range(months):
+        month = (month - timedelta(days=1)).replace(day=1)
+        yield month
+
+
+def _month_of(row: Mapping[str, Any]) -> date:
+    return date.fromisoformat(row["usage_month"])
+
+
+def _money(row: Mapping[str, Any]) -> Money:
+    return Money(row["currency"], "computed", Decimal(row["cost"]))
