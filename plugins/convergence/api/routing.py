@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -17,10 +18,11 @@ from convergence.api.guard import admit
 from convergence.api.problems import InvalidFieldsError, Problem, fault
 from convergence.api.scopes import Scope, scope_of
 from convergence.api.services import services_of
-from convergence.errors import ConfigurationError, ConvergenceError
+from convergence.errors import ConfigurationError, ConvergenceError, NotFoundError
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SECURITY: dict[Scope, list[dict[str, list[str]]]] = {
     Scope.PUBLIC: [],
     Scope.ADMIN: [{"RootKey": []}, {"AdminKey": []}],
@@ -65,6 +67,7 @@ class GuardedRoute(APIRoute):
             await admit(request, self.scope)
             if request.method == "POST":
                 idempotency_key(request)
+            _check_path(request)
             self._check_query(request)
             strict = body.StrictRequest(request.scope, request.receive)
             if self.body_field is not None and await strict.body():
@@ -82,8 +85,20 @@ class GuardedRoute(APIRoute):
             for name in request.query_params
             if name not in known
         ]
+        faults += [
+            fault(f"query.{name}", "holds a control character")
+            for name, value in request.query_params.multi_items()
+            if name in known and _CONTROL.search(value)
+        ]
         if faults:
             raise InvalidFieldsError(faults)
+
+
+def _check_path(request: Request) -> None:
+    """No object has a control character in its name, and not every store can be asked for one."""
+    for name, value in request.path_params.items():
+        if _CONTROL.search(str(value)):
+            raise NotFoundError("a control character in the path", parameter=name)
 
 
 def guarded_router(*, prefix: str = "", tag: str) -> APIRouter:

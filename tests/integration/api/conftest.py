@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import pytest
@@ -33,6 +33,9 @@ from processors_world import World, connect
 from sandbox_process import SandboxProcess
 from unit.api.airflow_double import PASSWORD, USERNAME, AirflowDouble
 from unit.api.world import ROOT_KEY
+
+if TYPE_CHECKING:
+    from integration.api.town import Town
 
 KMS_KEY = "projects/local-dev-project/locations/global/keyRings/convergence/cryptoKeys/credentials"
 ROOT = {"X-CA-Root-Key": ROOT_KEY}
@@ -67,6 +70,15 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess
     process.start()
     yield process
     assert process.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def town(sandbox: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """One inhabited platform for all tests of a module."""
+    from integration.api.town import settled
+
+    with settled(sandbox, tmp_path_factory.mktemp("town")) as town:
+        yield town
 
 
 @pytest.fixture

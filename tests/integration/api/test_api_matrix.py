@@ -6,26 +6,15 @@ nothing; what each permitted cell is answered is said by hand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 
-from convergence.api import chores
-from convergence.api.app import create_app
 from convergence.api.routing import GuardedRoute
 from convergence.api.scopes import Scope
 from integration.api.cases import CASES, MISSING, Case
-from integration.api.conftest import ROOT
-from integration.api.inhabited import Asks, Resident, inhabit, services_on
-from processors_world import World
-from sandbox_process import SandboxProcess
+from integration.api.town import Town
 from unit.api.test_api_access import ROUTES, name
-from unit.api.world import ROOT_KEY
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -33,70 +22,6 @@ BY_NAME = {name(route): route for route in ROUTES}
 KEYS = ("none", "root", "admin", "own", "other", "expired", "revoked", "malformed", "both")
 WRONG = ("none", "expired", "revoked", "malformed")
 ROOTS = ("root", "admin")
-
-
-@dataclass(frozen=True)
-class Town:
-    """The inhabited platform, and a header for every kind of key."""
-
-    client: Asks
-    world: World
-    acme: Resident
-    globex: Resident
-    keys: dict[str, dict[str, str]]
-
-    def ask(self, route: GuardedRoute, key: str, **changes: str) -> Any:
-        """A route's sound request with a kind of key, on acme's objects but for the changes."""
-        case = CASES[name(route)]
-        query = dict(case.query)
-        if name(route) == "DELETE /organizations/{org}":
-            query["confirmation"] = changes.get("org", self.acme.slug)
-        path = case.path(route.path, self.acme, **changes)
-        sent = {} if case.body is None else {"json": case.body}
-        method = next(iter(route.methods))
-        return self.client.request(method, path, params=query, headers=self.keys[key], **sent)
-
-
-@pytest.fixture(scope="module")
-def town(sandbox: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    folder: Path = tmp_path_factory.mktemp("matrix")
-    world, services = services_on(sandbox, folder, project="matrix-project")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chores, "all_of", lambda _services: [])
-        app = create_app(services=services)
-        with TestClient(app, raise_server_exceptions=False) as client:
-            acme, globex = inhabit(client, world)
-            yield Town(client, world, acme, globex, _keys(client, world, acme, globex))
-    world.services.store.close()
-
-
-def _keys(
-    client: Asks, world: World, acme: Resident, globex: Resident
-) -> dict[str, dict[str, str]]:
-    ended = {kind: _ended_key(client, world, acme, kind) for kind in ("expired", "revoked")}
-    return {
-        "none": {},
-        "root": ROOT,
-        "admin": {"X-Admin-Key": ROOT_KEY},
-        "own": acme.headers,
-        "other": globex.headers,
-        **ended,
-        "malformed": {"X-API-Key": f"{acme.slug}_api_tooshort"},
-        "both": {**ROOT, **acme.headers},
-    }
-
-
-def _ended_key(client: Asks, world: World, acme: Resident, kind: str) -> dict[str, str]:
-    path = f"/organizations/{acme.slug}/api-keys"
-    soon = {"not_after": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}
-    told = client.post(path, headers=ROOT, json=soon).json()
-    key_id = told["api_key_fingerprint"]["key_id"]
-    if kind == "revoked":
-        assert client.delete(f"{path}/{key_id}", headers=ROOT).json()["status"] == "REVOKED"
-    else:
-        past = "not_after = TIMESTAMP '2026-01-01'"
-        world.ask(f"UPDATE organizations.org_api_keys SET {past} WHERE key_id = '{key_id}'")
-    return {"X-API-Key": told["api_key"]}
 
 
 def objects(route: GuardedRoute, case: Case, town: Town) -> dict[str, dict[str, str]]:
