@@ -175,7 +175,9 @@ class _Stream:
         try:
             while True:
                 self._one_page(held, deadline=deadline.within(self._limits.page_seconds))
-                if held.next_token is None or len(held.lines) >= self._batch_rows:
+                # A page without rows counts as one: else 1 would not mean every page at once.
+                waiting = max(len(held.lines), len(held.digests))
+                if held.next_token is None or waiting >= self._batch_rows:
                     break
         except (ProviderUnavailableError, ProviderRefusedError, MalformedAnswerError):
             self._keep(held)
