@@ -133,7 +133,7 @@ def configure(
         updated_by=by.id,
     )
     with services.store.begin() as conn:
-        pipeline_configs.put(conn, config)
+        config = pipeline_configs.put(conn, config)
         act = Act(org_slug, by, "pipeline.configure", spec.pipeline_id)
         details = {"enabled": asked.enabled, "schedule": asked.schedule}
         audit.append(conn, act, result=Result.SUCCEEDED, now=now, details=details)
@@ -141,11 +141,11 @@ def configure(
 
 
 def _checked_params(spec: PipelineSpec, given: Mapping[str, Any]) -> dict[str, Any]:
-    """A schedule's days are those that are due: days by name have no place in it."""
+    """What is set, without the defaults; days by name have no place among what always holds."""
     if named := [name for name in _DAY_PARAMS if name in given]:
-        told = "a schedule does the days that are due"
+        told = "days are asked for run by run; a schedule does those that are due"
         raise InvalidFieldsError([fault(f"body.params.{name}", told) for name in named])
-    return conf.check(given, pipeline=spec.facts())
+    return conf.check_part(given, pipeline=spec.facts())
 
 
 def _check_zone(name: str | None) -> None:

@@ -75,7 +75,7 @@ class PipelineConfigRequest(Body):
     )
     timezone: Line | None = Field(default=None, description="IANA name; null is UTC.")
     params: dict[str, Any] = Field(
-        default_factory=dict, description="Values that runs by this schedule use."
+        default_factory=dict, description="Values that its runs use unless they are given others."
     )
 
 

@@ -20,7 +20,7 @@ from convergence.api.handover import admit, hand_over
 from convergence.api.once import SAME_TRIGGER, Answer
 from convergence.api.run_models import RunAccepted, RunRequest
 from convergence.api.services import Services
-from convergence.errors import PipelineUnavailableError
+from convergence.errors import PipelineDisabledError, PipelineUnavailableError
 from convergence.pipelines.asked import DATE, END, START, asked_days
 from convergence.pipelines.spec import PipelineSpec
 from convergence.processors import conf
@@ -38,16 +38,26 @@ NOTHING_DUE = (
 
 @dataclass(frozen=True)
 class Trigger:
-    """One accepted request to run a pipeline; `days` is None for what is due."""
+    """One accepted request to run a pipeline.
+
+    Attributes:
+        days: None for what is due.
+        given: the params that were asked for, days by name among them.
+    """
 
     org_slug: str
     pipeline: PipelineSpec
     days: tuple[date, ...] | None
-    params: Mapping[str, Any]
+    given: Mapping[str, Any]
     context: RequestContext
     by: Actor
     runs_url: str
     now: datetime
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What was asked for beside days."""
+        return _without_days(self.given)
 
     @property
     def same(self) -> dict[str, Any]:
@@ -55,7 +65,7 @@ class Trigger:
         return {
             "pipeline": self.pipeline.dag_id,
             "days": None if self.days is None else [day.isoformat() for day in self.days],
-            "params": dict(self.params),
+            "params": self.params,
         }
 
 
@@ -80,9 +90,30 @@ def read_trigger(
     facts = pipeline.facts()
     values = {**(request.model_extra or {})}
     values |= {name: day for name, day in asked.items() if name in facts.params["properties"]}
-    checked = conf.check(values, pipeline=facts)
-    params = {name: value for name, value in checked.items() if name not in _DAY_PARAMS}
-    return Trigger(org_slug, pipeline, days, params, context, by, runs_url, now)
+    given = conf.check_part(values, pipeline=facts)
+    return Trigger(org_slug, pipeline, days, given, context, by, runs_url, now)
+
+
+def merged_params(trigger: Trigger, *, services: Services) -> dict[str, Any]:
+    """The run's params: what was asked for, else the org's own settings, else the defaults.
+
+    Raises:
+        RequestError: a required param is missing.
+        PipelineDisabledError: the org has switched the pipeline off.
+        PipelineUnavailableError: its settings do not fit the pipeline any more.
+    """
+    with services.store.read() as conn:
+        config = pipeline_configs.get(conn, trigger.org_slug, trigger.pipeline.pipeline_id)
+    if config is not None and not config.enabled:
+        raise PipelineDisabledError(
+            "The organization has switched this pipeline off.", reason="disabled"
+        )
+    settings = config.params if config else {}
+    return _without_days(conf.merged(trigger.given, settings, pipeline=trigger.pipeline.facts()))
+
+
+def _without_days(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in _DAY_PARAMS}
 
 
 async def start(trigger: Trigger, *, services: Services, given_key: str | None) -> Answer:
@@ -90,6 +121,7 @@ async def start(trigger: Trigger, *, services: Services, given_key: str | None) 
 
     Raises:
         SubscriptionInactiveError, IntegrationInvalidError, ConflictError: the gate is closed.
+        RequestError: a required param is missing.
         LimitError: the plan's quota is used up.
         PipelineUnavailableError, ConfigurationError: Airflow can't run the pipeline.
         OrchestratorUnavailableError: Airflow does not answer.
@@ -109,7 +141,7 @@ async def start(trigger: Trigger, *, services: Services, given_key: str | None) 
 
 
 async def _admit_and_hand_over(trigger: Trigger, services: Services) -> Answer:
-    await run_in_threadpool(_check_enabled, trigger, services)
+    params = await run_in_threadpool(merged_params, trigger, services=services)
     await _check_dag(trigger.pipeline.dag_id, services)
     standing = await run_in_threadpool(
         services.gate.require,
@@ -123,22 +155,13 @@ async def _admit_and_hand_over(trigger: Trigger, services: Services) -> Answer:
             due, trigger.pipeline, standing, services=services, now=trigger.now
         )
         if not days and trigger.pipeline.tables:
-            return await run_in_threadpool(_record_nothing_due, trigger, services)
-    run = _new_run(trigger, days)
+            return await run_in_threadpool(_record_nothing_due, trigger, params, services)
+    run = _new_run(trigger, days, params)
     await run_in_threadpool(
         admit, run, standing=standing, services=services, by=trigger.by, now=trigger.now
     )
     await hand_over(run, services=services)
     return _accepted(trigger, run, status=RunStatus.QUEUED)
-
-
-def _check_enabled(trigger: Trigger, services: Services) -> None:
-    with services.store.read() as conn:
-        config = pipeline_configs.get(conn, trigger.org_slug, trigger.pipeline.pipeline_id)
-    if config is not None and not config.enabled:
-        raise PipelineUnavailableError(
-            "The organization has switched this pipeline off.", reason="disabled"
-        )
 
 
 async def _check_dag(dag_id: str, services: Services) -> None:
@@ -151,7 +174,7 @@ async def _check_dag(dag_id: str, services: Services) -> None:
         )
 
 
-def _new_run(trigger: Trigger, days: tuple[date, ...]) -> OrgRun:
+def _new_run(trigger: Trigger, days: tuple[date, ...], params: Mapping[str, Any]) -> OrgRun:
     dag_id = trigger.pipeline.dag_id
     # The instant keeps a later, equal trigger apart; within the minute there is only this one.
     told = f"{trigger.org_slug}|{trigger.context.request_id}|{trigger.now.isoformat()}"
@@ -168,14 +191,14 @@ def _new_run(trigger: Trigger, days: tuple[date, ...]) -> OrgRun:
         created_at=trigger.now,
         status=RunStatus.PENDING,
         days=days,
-        params=trigger.params,
+        params=params,
         request_id=trigger.context.request_id,
     )
 
 
-def _record_nothing_due(trigger: Trigger, services: Services) -> Answer:
+def _record_nothing_due(trigger: Trigger, params: Mapping[str, Any], services: Services) -> Answer:
     """Record a run that had nothing to do: it costs no quota and Airflow never hears of it."""
-    run = _new_run(trigger, ())
+    run = _new_run(trigger, (), params)
     with services.store.begin() as conn:
         org_runs.insert(conn, run)
         org_runs.refund(conn, run.run_id)

@@ -19,13 +19,21 @@ from convergence.errors import (
     IntegrationInvalidError,
     LimitError,
     NotFoundError,
+    PipelineDisabledError,
+    PipelineUnavailableError,
     RequestError,
     RetryableError,
     SubscriptionInactiveError,
 )
 from convergence.pipelines.asked import asked_days
 from convergence.processors.batch import Batch, OrgSlice, explain
-from convergence.processors.conf import ORG_RUN_ID, ORG_SLUG, check_org_conf
+from convergence.processors.conf import (
+    ORG_RUN_ID,
+    ORG_SLUG,
+    check_org_conf,
+    check_part,
+    merged,
+)
 from convergence.processors.context import PipelineFacts
 from convergence.runs.days import due_days, first_day
 from convergence.runs.gate import Selection, Standing
@@ -110,15 +118,15 @@ class Selector:
         Raises:
             RequestError: a key of the conf is wrong, or names an org that may not run.
         """
-        params = check_org_conf(conf, pipeline=self.pipeline)
+        given = check_org_conf(conf, pipeline=self.pipeline)
         run_id = conf.get(ORG_RUN_ID)
         if run_id is not None:
             return deal(self._triggered(str(run_id), conf))
-        days = asked_days(params, today=self._today)
+        days = asked_days(given, today=self._today)
         org_slug = conf.get(ORG_SLUG)
         if org_slug is not None:
-            return deal(self._one_org(str(org_slug), params, days))
-        return deal(self._fleet(params, days))
+            return deal(self._one_org(str(org_slug), given, days))
+        return deal(self._fleet(given, days))
 
     @property
     def _today(self) -> date:
@@ -137,6 +145,7 @@ class Selector:
             log.info("%s was cancelled before it began", run_id)
             return []
         try:
+            check_part(run.params, pipeline=self.pipeline)
             standing = self._standing(run.org_slug)
             days = run.days or self._due([standing])[run.org_slug]
         except ConvergenceError as error:
@@ -147,16 +156,20 @@ class Selector:
         return self._unless_idle([OrgSlice(run.org_slug, run_id, tuple(days))])
 
     def _one_org(
-        self, org_slug: str, params: Mapping[str, Any], asked: Sequence[date] | None
+        self, org_slug: str, given: Mapping[str, Any], asked: Sequence[date] | None
     ) -> list[OrgSlice]:
         standing = self._standing(org_slug)
+        config = self.runs.configs(self.pipeline.pipeline_id).get(org_slug)
+        if config is not None and not config.enabled:
+            raise PipelineDisabledError(f"{org_slug} has switched this pipeline off")
+        params = self._params(given, config)
         days = asked if asked is not None else self._due([standing])[org_slug]
         slice_ = self._admitted(standing, params, days)
         if isinstance(slice_, RunError):
             raise LimitError(f"{org_slug}: {slice_.message}")
         return self._unless_idle([slice_])
 
-    def _fleet(self, params: Mapping[str, Any], asked: Sequence[date] | None) -> list[OrgSlice]:
+    def _fleet(self, given: Mapping[str, Any], asked: Sequence[date] | None) -> list[OrgSlice]:
         selection = self.gate.select(provider=self.provider, now=self.now)
         for org_slug, reason in selection.refused:
             log.info("%s is left out: %s", org_slug, reason.message)
@@ -167,6 +180,11 @@ class Selector:
         for standing in sorted(eligible, key=lambda one: one.org_slug):
             days = asked if asked is not None else due[standing.org_slug]
             if self.pipeline.tables and not days:
+                continue
+            try:
+                params = self._params(given, configs.get(standing.org_slug))
+            except PipelineUnavailableError as error:
+                log.warning("%s is left out: %s", standing.org_slug, error.message)
                 continue
             admitted = self._admitted(standing, params, days)
             if isinstance(admitted, RunError):
@@ -181,6 +199,9 @@ class Selector:
         if config is None:
             return True
         return config.enabled and not (self.scheduled and config.schedule is not None)
+
+    def _params(self, given: Mapping[str, Any], config: PipelineConfig | None) -> dict[str, Any]:
+        return merged(given, config.params if config else {}, pipeline=self.pipeline)
 
     def _standing(self, org_slug: str) -> Standing:
         selection = self.gate.select(provider=self.provider, now=self.now, org_slugs=[org_slug])

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Self
 
 from convergence.errors import ConvergenceError, ReportedError, RetryableError
 from convergence.metering import Used, metered
+from convergence.processors import conf
 from convergence.processors.context import OrgContext, PipelineFacts, Services, StepResult
 from convergence.security.redaction import redact
 from convergence.state.org_runs import RunError, RunStatus
@@ -181,7 +182,7 @@ class StepRun:
             pipeline=self.pipeline,
             step=self.step,
             days=org.days,
-            params=run.params if run is not None else {},
+            params=conf.with_defaults(run.params if run else {}, pipeline=self.pipeline),
             attempt=self.attempt,
             previous=previous,
             services=self.services,

@@ -1,7 +1,8 @@
 """What a run may be asked for: its params, and nothing else.
 
 The one check of a trigger's values, whoever sends them: the HTTP API before it triggers, and the
-first task of the DAG again, since Airflow's UI accepts any key in a run's conf.
+first task of the DAG again, since Airflow's UI accepts any key in a run's conf. What a run is not
+given, the org's own settings of the pipeline say, and then the pipeline's defaults.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from convergence.errors import RequestError
+from convergence.errors import PipelineUnavailableError, RequestError
 from convergence.processors.context import PipelineFacts
 
 if TYPE_CHECKING:
@@ -37,6 +38,61 @@ def check(
     Raises:
         RequestError: naming the key at fault and what is accepted.
     """
+    values = with_defaults(_known(conf, pipeline, allowed), pipeline=pipeline)
+    return _checked(values, pipeline.params)
+
+
+def check_part(conf: Mapping[str, Any], *, pipeline: PipelineFacts) -> dict[str, Any]:
+    """Check some of a run's values: as `check`, but none is required and no default filled in."""
+    return _checked(_known(conf, pipeline, ()), _optional(pipeline))
+
+
+def check_org_conf(conf: Mapping[str, Any], *, pipeline: PipelineFacts) -> dict[str, Any]:
+    """Check the conf of an org-scoped pipeline's run, where an org may be named as well.
+
+    Returns:
+        The params that were given; `merged` makes each org's params of them.
+    """
+    return _checked(_known(conf, pipeline, _OF_ORG_PIPELINES), _optional(pipeline))
+
+
+def merged(
+    given: Mapping[str, Any], settings: Mapping[str, Any], *, pipeline: PipelineFacts
+) -> dict[str, Any]:
+    """A run's params: what it was given, else what its org has set, else the defaults.
+
+    Args:
+        given: what the run was asked for; null stands for "not given".
+        settings: the params of the org's own settings of the pipeline.
+        pipeline: its `params` is the JSON Schema of the values.
+
+    Raises:
+        RequestError: what was given is wrong, or a required param is missing.
+        PipelineUnavailableError: the pipeline no longer takes what the org has set.
+    """
+    asked = {key: value for key, value in given.items() if value is not None}
+    used = {key: value for key, value in settings.items() if key not in asked}
+    try:
+        check_part(used, pipeline=pipeline)
+    except RequestError as error:
+        raise PipelineUnavailableError(
+            f"The organization's own settings do not fit the pipeline any more: {error.message}",
+            reason="settings",
+        ) from error
+    return check({**used, **asked}, pipeline=pipeline)
+
+
+def with_defaults(values: Mapping[str, Any], *, pipeline: PipelineFacts) -> dict[str, Any]:
+    """The values, and the default of each param that has none."""
+    properties: Mapping[str, Any] = pipeline.params.get("properties", {})
+    known = {key: schema["default"] for key, schema in properties.items() if "default" in schema}
+    return {**known, **values}
+
+
+def _known(
+    conf: Mapping[str, Any], pipeline: PipelineFacts, allowed: tuple[str, ...]
+) -> dict[str, Any]:
+    """The params that were given; a key that is none is refused, unless it is allowed."""
     properties: Mapping[str, Any] = pipeline.params.get("properties", {})
     given = {key: value for key, value in conf.items() if value is not None}
     accepted = sorted({*properties, *allowed})
@@ -46,16 +102,18 @@ def check(
             raise RequestError(
                 f"{key} is not a param of this pipeline", **_hint(close), accepted=accepted
             )
-    values = {key: schema["default"] for key, schema in properties.items() if "default" in schema}
-    values |= {key: value for key, value in given.items() if key in properties}
-    if fault := _first_fault(values, pipeline.params):
+    return {key: value for key, value in given.items() if key in properties}
+
+
+def _optional(pipeline: PipelineFacts) -> dict[str, Any]:
+    return {key: value for key, value in pipeline.params.items() if key != "required"}
+
+
+def _checked(values: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    if fault := _first_fault(values, schema):
+        accepted = sorted(schema.get("properties", {}))
         raise RequestError(f"{_place(fault)}: {fault.message}", accepted=accepted)
     return values
-
-
-def check_org_conf(conf: Mapping[str, Any], *, pipeline: PipelineFacts) -> dict[str, Any]:
-    """Check the conf of an org-scoped pipeline's run, where an org may be named as well."""
-    return check(conf, pipeline=pipeline, allowed=_OF_ORG_PIPELINES)
 
 
 def _hint(close: list[str]) -> dict[str, str]:

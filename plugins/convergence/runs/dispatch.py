@@ -104,7 +104,6 @@ class Dispatcher:
                     provider=config.provider,
                     requested_by="scheduler",
                     trigger="schedule",
-                    params=config.params,
                     enqueued_at=now,
                 )
                 queue.add(conn, entry)
@@ -161,7 +160,12 @@ class Dispatcher:
             raise
         except RequestError as error:
             return self._settle(entry, QueueStatus.FAILED, now, reason=error.message)
-        run = _run_of(entry, now)
+        with self.store.read() as conn:
+            config = pipeline_configs.get(conn, entry.org_slug, entry.pipeline_id)
+        if config is not None and not config.enabled:
+            told = "the organization has switched this pipeline off"
+            return self._settle(entry, QueueStatus.FAILED, now, reason=told)
+        run = _run_of(entry, now, settings=config.params if config else {})
         assert standing.limits is not None  # noqa: S101 - the gate refuses an org without limits
         with self.store.begin() as conn:
             outcome = records.admit(conn, run, limits=standing.limits, now=now)
@@ -211,7 +215,7 @@ def next_time(schedule: str, timezone: str | None, *, after: datetime) -> dateti
     return found.astimezone(UTC)
 
 
-def _run_of(entry: Entry, now: datetime) -> OrgRun:
+def _run_of(entry: Entry, now: datetime, *, settings: Mapping[str, Any]) -> OrgRun:
     return OrgRun(
         run_id=org_run_id(entry.dag_id, entry.dag_run_id, entry.org_slug),
         org_slug=entry.org_slug,
@@ -223,7 +227,7 @@ def _run_of(entry: Entry, now: datetime) -> OrgRun:
         created_at=now,
         status=RunStatus.PENDING,
         days=entry.days,
-        params=entry.params,
+        params={**settings, **entry.params},
         request_id=entry.request_id,
         debited=entry.debited,
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from convergence.state import outbox
+from convergence.pipelines.params import ParamSpec
+from convergence.state import org_runs, outbox, pipeline_configs
 from convergence.state.slots import RunLimits
 from unit.api.world import ACME, GLOBEX, USAGE_COST, EdgeServices, World
 
@@ -131,10 +133,97 @@ def test_a_pipeline_that_is_switched_off_does_not_run(client: TestClient, world:
     key = world.headers["acme"]
     client.put(CONFIG, json={"enabled": False, "schedule": "@daily"}, headers=key)
     answer = client.post(RUN, json={"date": "2025-11-25"}, headers=key)
-    assert (answer.status_code, answer.json()["reason"]) == (409, "disabled")
+    assert (answer.status_code, answer.json()["code"]) == (409, "pipeline_disabled")
+    queued = queue_one(client, world, "2025-11-25")
+    assert (queued.status_code, queued.json()["code"]) == (409, "pipeline_disabled")
+    assert client.get("/scheduler/queue", headers=key).json()["entries"] == []
+    assert world.airflow.triggered(USAGE_COST) == []
     assert client.get(CONFIG, headers=key).json()["next_due_at"] is None
     client.put(CONFIG, json={}, headers=key)
     assert client.post(RUN, json={"date": "2025-11-25"}, headers=key).status_code == 202
+
+
+@pytest.fixture
+def grain(services: EdgeServices, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipeline with params of its own beside days."""
+    spec = services.catalog.find("openai/cost/usage_cost")
+    params = {
+        "grain": ParamSpec(type="string", enum=("day", "hour"), default="day"),
+        "depth": ParamSpec(type="integer", minimum=1),
+    }
+    wider = spec.model_copy(update={"params": {**spec.params, **params}})
+    monkeypatch.setattr(services.catalog, "find", lambda _path: wider)
+    monkeypatch.setattr(services.catalog, "runnable", lambda: [wider])
+
+
+@pytest.mark.usefixtures("grain")
+@pytest.mark.parametrize("queued", [False, True])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"grain": "hour", "depth": 3}),
+        ({"depth": 5}, {"grain": "hour", "depth": 5}),
+        ({"grain": "day", "depth": None}, {"grain": "day", "depth": 3}),
+    ],
+)
+def test_a_run_takes_what_it_is_given_and_else_what_the_org_has_set(
+    client: TestClient,
+    world: World,
+    services: EdgeServices,
+    *,
+    queued: bool,
+    given: dict[str, Any],
+    expected: dict[str, Any],
+) -> None:
+    key = world.headers["acme"]
+    put = client.put(CONFIG, json={"params": {"grain": "hour", "depth": 3}}, headers=key)
+    assert put.status_code == 200, put.text
+    if queued:
+        answer = queue_one(client, world, "2025-11-25", params=given)
+    else:
+        answer = client.post(RUN, json={"date": "2025-11-25", **given}, headers=key)
+    assert answer.status_code == 202, answer.text
+    with services.store.read() as conn:
+        run = org_runs.get(conn, answer.json()["run_id"])
+    assert run is not None
+    assert run.params == expected
+
+
+@pytest.mark.usefixtures("grain")
+def test_only_what_was_set_is_kept_so_that_a_default_may_change(
+    client: TestClient, world: World
+) -> None:
+    key = world.headers["acme"]
+    put = client.put(CONFIG, json={"params": {"depth": 3}}, headers=key)
+    assert put.json()["params"] == {"depth": 3}
+    wrong = client.put(CONFIG, json={"params": {"grain": "year"}}, headers=key)
+    assert wrong.status_code == 422
+
+
+def test_settings_that_the_pipeline_takes_no_longer_are_named_at_the_trigger(
+    client: TestClient, world: World, services: EdgeServices
+) -> None:
+    key = world.headers["acme"]
+    client.put(CONFIG, json={}, headers=key)
+    with services.store.begin() as conn:
+        known = pipeline_configs.get(conn, ACME, "openai-usage-cost")
+        assert known is not None
+        pipeline_configs.put(conn, replace(known, params={"gone": 1}))
+    answer = client.post(RUN, json={"date": "2025-11-25"}, headers=key)
+    assert (answer.status_code, answer.json()["code"]) == (409, "pipeline_unavailable")
+    assert "gone is not a param" in answer.json()["detail"]
+
+
+def test_every_change_of_settings_goes_to_the_warehouse_too(
+    client: TestClient, world: World, services: EdgeServices
+) -> None:
+    key = world.headers["acme"]
+    client.put(CONFIG, json={"schedule": "@daily"}, headers=key)
+    client.put(CONFIG, json={"enabled": False}, headers=key)
+    with services.store.read() as conn:
+        rows = outbox.rows_waiting(conn, "org_pipeline_configs")
+    assert [(row["enabled"], row["schedule"]) for row in rows] == [(True, "@daily"), (False, None)]
+    assert [row["org_slug"] for row in rows] == [ACME, ACME]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from convergence.errors import (
     ConvergenceError,
     LimitError,
     NotFoundError,
+    PipelineDisabledError,
     RequestError,
     SubscriptionInactiveError,
     WarehouseUnavailableError,
@@ -43,6 +44,7 @@ FACTS = PipelineFacts(
         "properties": {
             "start_date": {"type": "string", "format": "date"},
             "end_date": {"type": "string", "format": "date"},
+            "grain": {"type": "string", "enum": ["day", "hour"], "default": "day"},
         },
         "additionalProperties": False,
     },
@@ -194,7 +196,10 @@ def test_an_org_with_nothing_due_is_not_mapped_and_costs_no_quota() -> None:
     [
         ({"schedule": "0 4 * * *"}, ["beta"], ["acme", "beta"]),
         ({"enabled": False}, ["beta"], ["beta"]),
-        ({"params": {"x": 1}}, ["acme", "beta"], ["acme", "beta"]),
+        ({"params": {"grain": "hour"}}, ["acme", "beta"], ["acme", "beta"]),
+        # What the pipeline takes no longer would not be what the org asked for.
+        ({"params": {"x": 1}}, ["beta"], ["beta"]),
+        ({"params": {"grain": "year"}}, ["beta"], ["beta"]),
     ],
 )
 def test_the_common_schedule_leaves_out_who_has_its_own_or_switched_the_pipeline_off(
@@ -205,6 +210,32 @@ def test_the_common_schedule_leaves_out_who_has_its_own_or_switched_the_pipeline
         runs = FakeRuns(configured={"acme": config})
         batches = selector(FakeGate(["acme", "beta"]), runs=runs, scheduled=scheduled).select({})
         assert orgs_of(batches) == expected
+
+
+def test_each_org_runs_with_what_the_run_was_given_else_its_settings_else_the_defaults() -> None:
+    config = PipelineConfig(
+        "acme", "usage", "openai.usage", None, NOW, "key_1", params={"grain": "hour"}
+    )
+    for conf, expected in (({}, ["hour", "day"]), ({"grain": "day"}, ["day", "day"])):
+        runs = FakeRuns(configured={"acme": config})
+        selector(FakeGate(["acme", "beta"]), runs=runs).select(conf)
+        recorded = sorted(runs.known.values(), key=lambda run: run.org_slug)
+        assert [run.params["grain"] for run in recorded] == expected
+
+
+def test_a_run_from_the_ui_for_an_org_that_switched_the_pipeline_off_is_refused() -> None:
+    config = PipelineConfig("acme", "usage", "openai.usage", None, NOW, "key_1", enabled=False)
+    runs = FakeRuns(configured={"acme": config})
+    with pytest.raises(PipelineDisabledError):
+        selector(FakeGate(["acme"]), runs=runs, scheduled=False).select({"org_slug": "acme"})
+    assert runs.known == {}
+
+
+def test_a_run_with_params_that_the_pipeline_takes_no_longer_ends_with_the_reason() -> None:
+    runs = FakeRuns({"run_1": api_run(params={"gone": 1})})
+    with pytest.raises(RequestError):
+        selector(FakeGate(["acme"]), runs=runs).select({"org_run_id": "run_1"})
+    assert runs.known["run_1"].status is RunStatus.FAILED
 
 
 def test_a_pipeline_without_day_tables_runs_for_every_eligible_org() -> None:
@@ -236,7 +267,8 @@ def test_a_run_from_the_ui_may_name_one_org_and_days() -> None:
     assert [day.day for day in batches[0].runs[0].days] == [3, 2, 1]
     (run,) = runs.known.values()
     assert (run.trigger, run.requested_by) == ("ui", "admin")
-    assert run.params == {"start_date": "2026-11-01", "end_date": "2026-11-03"}
+    asked = {"start_date": "2026-11-01", "end_date": "2026-11-03"}
+    assert run.params == {**asked, "grain": "day"}
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,25 @@ def run_of(store: StateStore, entry: Entry) -> OrgRun:
     return run
 
 
+def test_an_entry_runs_with_its_orgs_settings_where_it_says_nothing_else(
+    store: StateStore, dispatcher: Dispatcher
+) -> None:
+    entry = add(store, params={"x": 1})
+    configure(store, due_at=None, params={"x": 0, "y": 2})
+    dispatcher.run(now=NOW)
+    assert run_of(store, entry).params == {"x": 1, "y": 2}
+
+
+def test_an_entry_of_a_pipeline_that_was_switched_off_meanwhile_fails_with_the_reason(
+    store: StateStore, dispatcher: Dispatcher, airflow: FakeAirflow
+) -> None:
+    entry = add(store)
+    configure(store, due_at=None, enabled=False)
+    assert dispatcher.run(now=NOW) == Dispatched(failed=1)
+    assert "switched this pipeline off" in (entry_of(store, entry).reason or "")
+    assert airflow.runs == {}
+
+
 def test_an_entry_becomes_the_run_that_was_asked_for(
     store: StateStore, dispatcher: Dispatcher, airflow: FakeAirflow
 ) -> None:
