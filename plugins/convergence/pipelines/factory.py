@@ -115,7 +115,13 @@ def _once(spec: PipelineSpec) -> None:
 
 def _close(spec: PipelineSpec, facts: PipelineFacts) -> CloseRun:
     rule = TriggerRule.ALL_DONE
-    return CloseRun(task_id=CLOSE_RUN, pipeline=facts, trigger_rule=rule, **_lifecycle(spec))
+    return CloseRun(
+        task_id=CLOSE_RUN,
+        pipeline=facts,
+        notify=spec.notify.channels(),
+        trigger_rule=rule,
+        **_lifecycle(spec),
+    )
 
 
 def _chain(spec: PipelineSpec, *, facts_of: Mapping[str, Any]) -> dict[str, BaseOperator]:

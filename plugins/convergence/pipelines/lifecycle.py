@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from convergence.errors import PipelineFailedError
+from convergence.pipelines.announce import Announcer, Notify
 from convergence.pipelines.closing import close_orgs
 from convergence.pipelines.rooms import RunRooms
 from convergence.pipelines.selection import Selector
 from convergence.processors import connect
 from convergence.processors.base import failure_of
 from convergence.processors.context import PipelineFacts, Services
+from convergence.processors.notify_systems.links import base_url
+from convergence.processors.notify_systems.notifier import Notifier
+from convergence.processors.notify_systems.recipients import admin_emails
 from convergence.security.redaction import redact
 
 if TYPE_CHECKING:
@@ -63,9 +67,12 @@ class CloseRun(BaseOperator):
 
     ui_color = "#dcfce7"
 
-    def __init__(self, *, pipeline: PipelineFacts, **kwargs: Any) -> None:
+    def __init__(
+        self, *, pipeline: PipelineFacts, notify: Notify | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.pipeline = pipeline
+        self.notify = notify or {}
 
     def execute(self, context: Context) -> dict[str, Any]:
         """The run's summary; kept also when the run fails."""
@@ -76,6 +83,8 @@ class CloseRun(BaseOperator):
                     summary, error = self._close_orgs(context, rooms, services)
                 else:
                     summary, error = self._close_platform(context)
+                if any(self.notify.values()):
+                    summary["notifications"] = self._announce(context, rooms, services, error)
                 rooms.ship()
         except Exception as problem:  # noqa: BLE001  # every failure leaves here redacted
             failure = failure_of(problem, log=log)
@@ -103,6 +112,28 @@ class CloseRun(BaseOperator):
             )
         return summary.answer(), summary.error()
 
+    def _announce(
+        self,
+        context: Context,
+        rooms: RunRooms,
+        services: Services,
+        error: PipelineFailedError | None,
+    ) -> dict[str, Any]:
+        dag_run_id = context["dag_run"].run_id
+        return Announcer(
+            pipeline=self.pipeline,
+            notify=self.notify,
+            notifier=Notifier(services.store, services.settings.configs_dir, services.now),
+            ledger=services.ledger,
+            steps_of=rooms.steps,
+            admins_of=lambda slugs: admin_emails(services.warehouse, slugs),
+            base_url=base_url(),
+        ).announce(
+            dag_run_id=dag_run_id,
+            runs=rooms.of_dag_run(self.pipeline.dag_id, dag_run_id),
+            failed=_failed(error),
+        )
+
     def _close_platform(
         self, context: Context
     ) -> tuple[dict[str, Any], PipelineFailedError | None]:
@@ -117,3 +148,15 @@ class CloseRun(BaseOperator):
         ]
         summary = {"status": "FAILED" if failed else "SUCCESS", "steps": results}
         return summary, PipelineFailedError("Steps failed", steps=failed) if failed else None
+
+
+def _failed(error: PipelineFailedError | None) -> dict[str, str]:
+    """Why a run failed, by org or step."""
+    if error is None:
+        return {}
+    orgs = error.facts.get("orgs")
+    if isinstance(orgs, Mapping):
+        return {str(org): redact(str(why)) for org, why in orgs.items()}
+    steps = error.facts.get("steps")
+    names = [str(name) for name in steps] if isinstance(steps, Sequence) else [SELECT_ORGS]
+    return dict.fromkeys(names, "did not succeed; its log says why")

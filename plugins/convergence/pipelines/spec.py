@@ -16,6 +16,7 @@ from convergence.pipelines.params import ParamSpec
 from convergence.pipelines.schedule import Schedule
 from convergence.processors.config import Scope, StepConfig
 from convergence.processors.context import PipelineFacts
+from convergence.processors.notify_systems.channels import Trigger
 
 SNAKE = r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$"
 KEBAB = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
@@ -90,6 +91,15 @@ class NotifySpec(_Model):
 
     always: tuple[Channel, ...] = ()
     """Also when there was nothing to do."""
+
+    def channels(self) -> dict[Trigger, tuple[Channel, ...]]:
+        """The channels of each trigger."""
+        return {
+            "on_failure": self.on_failure,
+            "on_success": self.on_success,
+            "on_completion": self.on_completion,
+            "always": self.always,
+        }
 
 
 class PipelineSpec(_Model):

@@ -1,0 +1,202 @@
+"""Tell of an ended run whom `notify:` names: each org of its own, the platform of the whole.
+
+The digest goes first, since it is what an operator waits for. Nothing that goes wrong here changes
+how the run ended: it is recorded with the message's claim, logged, and counted in the summary.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from convergence.processors.batch import explain
+from convergence.processors.context import PipelineFacts
+from convergence.processors.notify_systems.channels import (
+    ADMIN_EMAIL,
+    Audience,
+    Trigger,
+    Words,
+    recipients_for,
+    words,
+)
+from convergence.processors.notify_systems.messages import OrgReport
+from convergence.processors.notify_systems.notifier import Notifier
+from convergence.processors.notify_systems.recipients import resolved
+from convergence.processors.notify_systems.reports import (
+    CANCELLED,
+    FAILED,
+    IDLE,
+    PLATFORM,
+    SUCCEEDED,
+    ended_as,
+    fleet_report,
+    hears,
+    org_report,
+)
+from convergence.state.notifications import NotificationKey
+from convergence.state.org_runs import OrgRun, org_run_id
+from convergence.state.org_steps import OrgStep
+
+if TYPE_CHECKING:
+    from convergence.runs.ledger import Ledger, LedgerRow
+
+Notify = Mapping[Trigger, Sequence[str]]
+"""Channels by trigger."""
+
+MOST_SUMMED = 200
+"""Orgs whose slices are read at a time; a digest of more tells rows and no amounts."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Announcer:
+    """Announces the end of one Airflow run.
+
+    Attributes:
+        notify: the channels of each trigger, as the pipeline's file says.
+        ledger: what was published.
+        steps_of: the newest attempts at an org run's steps.
+        admins_of: the administrators' addresses, by org.
+        base_url: where customers reach the API, unless the channels' settings say it.
+    """
+
+    pipeline: PipelineFacts
+    notify: Notify
+    notifier: Notifier
+    ledger: Ledger
+    steps_of: Callable[[str], Mapping[str, OrgStep]]
+    admins_of: Callable[[Sequence[str]], Mapping[str, str]]
+    base_url: str
+    _reports: dict[str, OrgReport] = field(default_factory=dict)
+
+    def announce(
+        self, *, dag_run_id: str, runs: Sequence[OrgRun], failed: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Send what is to be sent; how many messages were, and how many were not.
+
+        Args:
+            dag_run_id: Airflow's id of the run.
+            runs: its org runs, ended.
+            failed: why, by org, or by step where a whole run failed.
+        """
+        try:
+            if any(self.notify.values()):
+                self._fleet(dag_run_id, runs, failed)
+                self._orgs(runs)
+        except Exception as error:  # noqa: BLE001  # no failure to tell may fail what is told of
+            log.error("the run could not be told of: %s", explain(error).message)  # noqa: TRY400  # redacted
+            return {**self.notifier.summary(), "error": explain(error).message}
+        finally:
+            self.notifier.close()
+        return dict(self.notifier.summary())
+
+    def _fleet(self, dag_run_id: str, runs: Sequence[OrgRun], failed: Mapping[str, str]) -> None:
+        event = self._event(runs, failed)
+        chosen = [name for name in self._channels() if self._wanted(name, event, "platform")]
+        if not chosen:
+            return
+        few = len(runs) <= MOST_SUMMED
+        report = fleet_report(
+            self.pipeline,
+            dag_run_id=dag_run_id,
+            event=event,
+            reports=self._reported(runs if few else ()),
+            failed=failed,
+            words=self._words,
+            base_url=self.base_url,
+            counted=[ended_as(run, self.pipeline) for run in runs],
+        )
+        run_id = org_run_id(self.pipeline.dag_id, dag_run_id, PLATFORM)
+        for name in chosen:
+            to = recipients_for(self.notifier.channel(name), "platform", "")
+            if to:
+                key = NotificationKey(run_id, PLATFORM, name, event)
+                self.notifier.tell(key, report, audience="platform", to=to)
+
+    def _orgs(self, runs: Sequence[OrgRun]) -> None:
+        for some in _chunks(self._told_orgs(runs)):
+            needs = sorted({run.org_slug for run, _, to in some if ADMIN_EMAIL in to})
+            admins = self.admins_of(needs) if needs else {}
+            reports = {one.run_id: one for one in self._reported([run for run, _, _ in some])}
+            for run, name, to in some:
+                report = reports[run.run_id]
+                addresses = resolved(to, admin_email=admins.get(run.org_slug))
+                key = NotificationKey(run.run_id, run.org_slug, name, report.event)
+                if addresses:
+                    self.notifier.tell(key, report, audience="organization", to=addresses)
+
+    def _told_orgs(self, runs: Sequence[OrgRun]) -> list[tuple[OrgRun, str, tuple[str, ...]]]:
+        """Each org run that somebody is told of, with the channel and its recipients."""
+        told = []
+        for run in runs:
+            event = ended_as(run, self.pipeline)
+            for name in self._channels():
+                if not self._wanted(name, event, "organization"):
+                    continue
+                to = recipients_for(self.notifier.channel(name), "organization", run.org_slug)
+                if to:
+                    told.append((run, name, to))
+        return told
+
+    def _reported(self, runs: Sequence[OrgRun]) -> list[OrgReport]:
+        """The runs' reports, each made once."""
+        new = [run for run in runs if run.run_id not in self._reports]
+        slices = self._slices(new)
+        for run in new:
+            self._reports[run.run_id] = org_report(
+                run,
+                event=ended_as(run, self.pipeline),
+                steps=self.steps_of(run.run_id).values(),
+                slices=slices.get(run.org_slug, ()),
+                words=self._words,
+                base_url=self.base_url,
+            )
+        return [self._reports[run.run_id] for run in runs]
+
+    def _slices(self, runs: Sequence[OrgRun]) -> dict[str, list[LedgerRow]]:
+        days = [day for run in runs for day in run.days]
+        if not days:
+            return {}
+        latest = self.ledger.latest(
+            orgs=[run.org_slug for run in runs],
+            pipeline_id=self.pipeline.pipeline_id,
+            since=min(days),
+        )
+        found: dict[str, list[LedgerRow]] = {}
+        for key, row in latest.items():
+            found.setdefault(key.org_slug, []).append(row)
+        return found
+
+    def _event(self, runs: Sequence[OrgRun], failed: Mapping[str, str]) -> str:
+        if failed:
+            return FAILED
+        events = {ended_as(run, self.pipeline) for run in runs}
+        if self.pipeline.scope == "platform" or SUCCEEDED in events:
+            return SUCCEEDED
+        return CANCELLED if events == {CANCELLED} else IDLE
+
+    def _channels(self) -> list[str]:
+        return list(dict.fromkeys(name for names in self.notify.values() for name in names))
+
+    def _wanted(self, name: str, event: str, audience: Audience) -> bool:
+        settings = self.notifier.channel(name)
+        return any(
+            name in names
+            and hears(trigger, event)
+            and audience in settings.triggers.get(trigger, ())
+            for trigger, names in self.notify.items()
+        )
+
+    @property
+    def _words(self) -> Words:
+        return words(self.notifier.configs)
+
+
+def _chunks(
+    told: list[tuple[OrgRun, str, tuple[str, ...]]],
+) -> Iterator[list[tuple[OrgRun, str, tuple[str, ...]]]]:
+    for start in range(0, len(told), MOST_SUMMED):
+        yield told[start : start + MOST_SUMMED]

@@ -1,0 +1,26 @@
+"""`notify_systems.email_notification`: an email about the org's run so far."""
+
+from __future__ import annotations
+
+from convergence.processors.base import OrgProcessor
+from convergence.processors.context import OrgContext, StepResult
+from convergence.processors.notify_systems.config import EmailNotificationConfig
+from convergence.processors.notify_systems.links import base_url
+from convergence.processors.notify_systems.notifier import Notifier
+from convergence.processors.notify_systems.step import Telling, tell
+
+
+class EmailNotification(OrgProcessor[EmailNotificationConfig]):
+    """Send one email per run to the org's recipients, or to the platform's."""
+
+    Config = EmailNotificationConfig
+
+    def run(self, org: OrgContext, config: EmailNotificationConfig) -> StepResult:
+        """Answer with `notification_sent`.
+
+        Raises:
+            NotificationUnavailableError: the message must arrive and did not.
+        """
+        telling = Telling(channel="email", **dict(config))
+        notifier = Notifier(org.store, org.settings.configs_dir, org.now)
+        return tell(org, telling, notifier=notifier, base_url=base_url())

@@ -1,0 +1,189 @@
+"""Send each message once: claim it, try as often as the channel says, record what became of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from convergence.errors import NotificationUnavailableError
+from convergence.processors.batch import explain
+from convergence.processors.notify_systems.channels import (
+    Audience,
+    Channel,
+    EmailChannel,
+    channel,
+    folder_of,
+)
+from convergence.processors.notify_systems.messages import Message, Report, render
+from convergence.state import notifications
+from convergence.state.notifications import NotificationKey
+from convergence.state.store import StateStore
+
+BUDGET = timedelta(minutes=5)
+"""How long the end of one run may take to tell everybody of it."""
+
+log = logging.getLogger(__name__)
+
+
+class Sender(Protocol):
+    """A way out: `mail.MailSender`, `slack.SlackSender`."""
+
+    def send(
+        self, message: Message, *, to: Sequence[str], key: NotificationKey, now: datetime
+    ) -> int:
+        """Send one message; how many recipients took it."""
+
+    def close(self) -> None:
+        """Let go of what is open."""
+
+
+Connect = Callable[[str, Channel], Sender]
+
+
+def connect_sender(name: str, settings: Channel) -> Sender:
+    """The way out through Airflow's Connections."""
+    del name
+    if isinstance(settings, EmailChannel):
+        from convergence.processors.notify_systems.mail import MailSender
+
+        return MailSender(settings)
+    from convergence.processors.notify_systems.slack import SlackSender
+
+    return SlackSender(settings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What became of one message; `error` says why it was not sent."""
+
+    key: NotificationKey
+    sent: bool
+    recipients: int = 0
+    error: str | None = None
+
+
+@dataclass
+class Notifier:
+    """Sends through the channels of a folder of configurations; a context.
+
+    Attributes:
+        store: where claims are kept.
+        configs: the folder of configurations.
+        now: the present, UTC.
+        connect: makes the way out of a channel.
+        sleep: waits, in seconds.
+    """
+
+    store: StateStore
+    configs: Path
+    now: Callable[[], datetime]
+    connect: Connect = connect_sender
+    sleep: Callable[[float], None] = time.sleep
+    budget: timedelta = BUDGET
+    told: list[Told] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._senders: dict[str, Sender] = {}
+        self._deadline = time.monotonic() + self.budget.total_seconds()
+
+    def channel(self, name: str) -> Channel:
+        """A channel's settings.
+
+        Raises:
+            ConfigurationError: they are missing or wrong.
+        """
+        return channel(self.configs, name)
+
+    def tell(
+        self, key: NotificationKey, report: Report, *, audience: Audience, to: Sequence[str]
+    ) -> Told | None:
+        """Send a report unless it was sent; None then. A failure is recorded, not raised."""
+        settings = self.channel(key.channel)
+        outcome: Told | None = None
+        for attempt in range(settings.attempts):
+            with self.store.begin() as conn:
+                owner = notifications.claim(
+                    conn, key, now=self.now(), most_attempts=settings.attempts
+                )
+            if owner is None:
+                break
+            outcome, wait = self._try(key, report, audience=audience, to=to, settings=settings)
+            with self.store.begin() as conn:
+                notifications.end(
+                    conn,
+                    key,
+                    owner=owner,
+                    now=self.now(),
+                    recipients=outcome.recipients,
+                    error=outcome.error,
+                )
+            if wait is None or not self._has_time(wait := max(wait, _delay(settings, attempt))):
+                break
+            self.sleep(wait)
+        if outcome is not None:
+            self.told.append(outcome)
+        return outcome
+
+    def _try(
+        self,
+        key: NotificationKey,
+        report: Report,
+        *,
+        audience: Audience,
+        to: Sequence[str],
+        settings: Channel,
+    ) -> tuple[Told, float | None]:
+        """One try, and how many seconds to wait for another; None when there is no use in one."""
+        wait: float | None = None
+        try:
+            folder = folder_of(self.configs, key.channel)
+            message = render(settings, audience, report, folder=folder)
+            sender = self._sender(key.channel, settings)
+            taken = sender.send(message, to=to, key=key, now=self.now())
+            return Told(key=key, sent=True, recipients=taken), None
+        except NotificationUnavailableError as error:
+            asked = error.facts.pop("retry_after", 0.0)
+            wait = float(asked) if isinstance(asked, int | float) else 0.0
+            told = explain(error).message
+        except Exception as error:  # noqa: BLE001  # no failure to tell may fail what is told of
+            told = explain(error).message
+        log.warning("%s could not be told by %s: %s", key.org_slug, key.channel, told)
+        return Told(key=key, sent=False, error=told), wait
+
+    def _sender(self, name: str, settings: Channel) -> Sender:
+        if name not in self._senders:
+            self._senders[name] = self.connect(name, settings)
+        return self._senders[name]
+
+    def _has_time(self, wait: float) -> bool:
+        return time.monotonic() + wait < self._deadline
+
+    def close(self) -> None:
+        """Let go of every way out."""
+        for sender in self._senders.values():
+            sender.close()
+        self._senders.clear()
+
+    def summary(self) -> Mapping[str, int]:
+        """How many messages were sent and how many were not."""
+        sent = sum(one.sent for one in self.told)
+        return {"sent": sent, "failed": len(self.told) - sent}
+
+
+@contextmanager
+def notifying(notifier: Notifier) -> Iterator[Notifier]:
+    """The notifier, closed afterwards."""
+    try:
+        yield notifier
+    finally:
+        notifier.close()
+
+
+def _delay(settings: Channel, attempt: int) -> float:
+    return settings.retry_delay_seconds * 2.0**attempt

@@ -1,0 +1,102 @@
+"""Slack through the provider's webhook Connections."""
+
+from __future__ import annotations
+
+import http.client
+import urllib.error
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
+from airflow.sdk.exceptions import AirflowException
+from slack_sdk.errors import SlackClientError
+
+from convergence.errors import NotificationRefusedError, NotificationUnavailableError
+from convergence.processors.notify_systems.channels import SlackChannel
+from convergence.processors.notify_systems.messages import Message
+from convergence.security.redaction import redact, register_secret
+from convergence.state.notifications import NotificationKey
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from slack_sdk.webhook import WebhookResponse
+
+LONGEST_WAIT_SECONDS = 30.0
+
+
+class SlackSender:
+    """Posts to the webhooks of Connections."""
+
+    def __init__(self, channel: SlackChannel) -> None:
+        self._channel = channel
+        self._posted: set[tuple[NotificationKey, str]] = set()
+
+    def send(
+        self,
+        message: Message,
+        *,
+        to: Sequence[str],
+        key: NotificationKey,
+        now: datetime,  # noqa: ARG002  # the senders are called alike
+    ) -> int:
+        """Post one message to each webhook; to how many.
+
+        One that took it is not asked again when the message is tried again for another's sake.
+
+        Raises:
+            NotificationUnavailableError: no answer, 429 or 5xx; with `retry_after` where said.
+            NotificationRefusedError: any other answer, or the Connection is missing or wrong.
+        """
+        for connection in to:
+            if (key, connection) not in self._posted:
+                self._post(connection, message)
+                self._posted.add((key, connection))
+        return len(to)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _post(self, connection: str, message: Message) -> None:
+        hook = SlackWebhookHook(
+            slack_webhook_conn_id=connection,
+            timeout=self._channel.timeout_seconds,
+            retry_handlers=[],
+        )
+        try:
+            client = hook.client
+            # Whoever knows a webhook's address may post there: it is the secret.
+            register_secret(client.url)
+            register_secret(client.url.partition("/services/")[2] or client.url)
+            answer = client.send(text=message.text, unfurl_links=False, unfurl_media=False)
+        except AirflowException:
+            raise NotificationRefusedError(
+                f"The Airflow Connection {connection} is not defined, or holds no webhook"
+            ) from None
+        except (OSError, urllib.error.URLError, http.client.HTTPException) as error:
+            raise NotificationUnavailableError(
+                f"Slack does not answer ({type(error).__name__})"
+            ) from None
+        except (SlackClientError, ValueError) as error:
+            raise NotificationRefusedError(redact(f"Slack can't be asked: {error}")) from None
+        _judge(answer)
+
+
+def _judge(answer: WebhookResponse) -> None:
+    """Take 200, and tell apart what may pass from what is for good.
+
+    https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors
+    """
+    if answer.status_code == 200:
+        return
+    told = f"Slack says: {redact(' '.join(answer.body.split())[:200])} ({answer.status_code})"
+    if answer.status_code == 429 or answer.status_code >= 500:
+        raise NotificationUnavailableError(told, retry_after=_wait(answer))
+    raise NotificationRefusedError(told)
+
+
+def _wait(answer: WebhookResponse) -> float:
+    """Seconds that Slack asks to wait, as far as we do."""
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    text = str(headers.get("retry-after", ""))
+    return min(float(text), LONGEST_WAIT_SECONDS) if text.isdecimal() else 0.0

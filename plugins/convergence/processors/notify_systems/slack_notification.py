@@ -1,0 +1,26 @@
+"""`notify_systems.slack_notification`: a word in Slack about the org's run so far."""
+
+from __future__ import annotations
+
+from convergence.processors.base import OrgProcessor
+from convergence.processors.context import OrgContext, StepResult
+from convergence.processors.notify_systems.config import SlackNotificationConfig
+from convergence.processors.notify_systems.links import base_url
+from convergence.processors.notify_systems.notifier import Notifier
+from convergence.processors.notify_systems.step import Telling, tell
+
+
+class SlackNotification(OrgProcessor[SlackNotificationConfig]):
+    """Post once per run to the org's webhooks, or to the platform's."""
+
+    Config = SlackNotificationConfig
+
+    def run(self, org: OrgContext, config: SlackNotificationConfig) -> StepResult:
+        """Answer with `notification_sent`.
+
+        Raises:
+            NotificationUnavailableError: the message must arrive and did not.
+        """
+        telling = Telling(channel="slack", **dict(config))
+        notifier = Notifier(org.store, org.settings.configs_dir, org.now)
+        return tell(org, telling, notifier=notifier, base_url=base_url())
