@@ -1,7 +1,7 @@
 """What an API process does beside answering.
 
-It ships the outbox, ends runs that nobody ended, and writes down which keys were used and
-how often callers were refused.
+It ships the outbox, ends runs that nobody ended, writes down which keys were used and how often
+callers were refused, and forgets what is old.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import anyio.to_thread
 
 from convergence.api.services import Services
 from convergence.security.redaction import redact
+from convergence.state import retention
 from convergence.tenants import keys, shipping
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ SHIP_SECONDS = 3.0
 RECONCILE_SECONDS = 60.0
 USES_SECONDS = 120.0
 REFUSALS_SECONDS = 60.0
+FORGET_SECONDS = 600.0
 _SLOWEST_SECONDS = 120.0
 
 
@@ -37,6 +39,7 @@ def all_of(services: Services) -> list[Coroutine[Any, Any, None]]:
         _repeat(
             "count the refusals", lambda: _aside(services.refusals.flush), every=REFUSALS_SECONDS
         ),
+        _repeat("forget what is old", lambda: forget(services), every=FORGET_SECONDS),
     ]
 
 
@@ -49,6 +52,11 @@ async def record_uses(services: Services) -> None:
     """Write down when keys were last used: one statement for all of them."""
     if uses := services.authenticator.take_used():
         await _aside(lambda: keys.record_uses(services.warehouse, uses))
+
+
+async def forget(services: Services) -> None:
+    """Delete what the state store need not remember any longer."""
+    await _aside(lambda: retention.prune(services.store, now=datetime.now(UTC)))
 
 
 async def reconcile(services: Services) -> None:

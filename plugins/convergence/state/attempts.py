@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from sqlalchemy import Connection, case, select
 
 from convergence.state.tables import slice_attempts, upsert
@@ -17,10 +19,13 @@ def next_attempt(conn: Connection, slice_id: str, *, at_least: int = 0) -> int:
     """
     current = slice_attempts.c.attempt
     floor = case((current < at_least, at_least), else_=current)
+    now = datetime.now(UTC)
     statement = (
         upsert(conn, slice_attempts)
-        .values(slice_id=slice_id, attempt=at_least + 1)
-        .on_conflict_do_update(index_elements=["slice_id"], set_={"attempt": floor + 1})
+        .values(slice_id=slice_id, attempt=at_least + 1, taken_at=now)
+        .on_conflict_do_update(
+            index_elements=["slice_id"], set_={"attempt": floor + 1, "taken_at": now}
+        )
         .returning(slice_attempts.c.attempt)
     )
     return int(conn.execute(statement).scalar_one())

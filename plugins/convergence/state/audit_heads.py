@@ -6,6 +6,7 @@ from sqlalchemy import Connection, select, update
 
 from convergence.state.tables import added, audit_heads, state_meta
 
+AUDIT_LOG = "org_audit_logs"
 _JOINED = "audit_log_joined"
 
 

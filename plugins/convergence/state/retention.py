@@ -1,26 +1,39 @@
-"""Forget what the store need not remember any longer."""
+"""Forget what the store need not remember any longer.
+
+What is kept for ever is one row per org or org and pipeline: epochs, heads of audit chains,
+configurations. Everything that grows with time is here.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, select, tuple_, update
 
+from convergence.state.audit_heads import AUDIT_LOG
 from convergence.state.org_runs import ENDED
 from convergence.state.store import StateStore
 from convergence.state.tables import (
+    execution_queue,
     idempotency_keys,
+    leases,
     notifications,
     org_runs,
     org_steps,
     outbox,
     outbox_leases,
+    slice_attempts,
 )
 
 # The month's quota is counted from these rows, and status pages look a while back.
 RUNS_KEPT = timedelta(days=90)
 REFUSED_ROWS_KEPT = timedelta(days=90)
+# No process that froze so long ago is still about to publish.
+ATTEMPTS_KEPT = timedelta(days=90)
+LEASES_KEPT = timedelta(days=1)
+# Of each kind in one call, so that no other writer waits long; the next call takes the next ones.
+MOST_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -30,31 +43,56 @@ class Pruned:
     idempotency_keys: int
     runs: int
     steps: int
+    queue_entries: int
+    slice_attempts: int
     refused_rows: int
     leases: int
     notifications: int
 
 
 def prune(store: StateStore, *, now: datetime, runs_kept: timedelta = RUNS_KEPT) -> Pruned:
-    """Delete ended keys, runs that ended long ago, and old rows that the warehouse refused.
+    """Delete ended keys, runs and queue entries that ended long ago, and what served them.
 
-    The record of every run is in the warehouse; a shipped outbox row is gone already.
+    The record of every run is in the warehouse, and the newest attempt at a slice in the ledger; a
+    shipped outbox row is gone already. A row that the warehouse refused goes too, but for the audit
+    log's: a chain must not lose a link.
     """
-    old_runs = org_runs.c.status.in_(ENDED) & (org_runs.c.ended_at < now - runs_kept)
+    long_ago = now - runs_kept
+    queued = execution_queue.c.ended_at < long_ago
     refused = outbox.c.refusal.is_not(None) & (outbox.c.enqueued_at < now - REFUSED_ROWS_KEPT)
-    idle = outbox_leases.c.owner.is_(None) & (outbox_leases.c.expires_at < now - runs_kept)
+    refused &= outbox.c.table_name != AUDIT_LOG
+    idle = outbox_leases.c.owner.is_(None) & (outbox_leases.c.expires_at < long_ago)
     with store.begin() as conn:
-        ids = select(org_runs.c.run_id).where(old_runs)
-        steps = conn.execute(delete(org_steps).where(org_steps.c.run_id.in_(ids))).rowcount
+        runs, steps = _prune_runs(conn, before=long_ago)
         return Pruned(
-            idempotency_keys=conn.execute(
-                delete(idempotency_keys).where(idempotency_keys.c.expires_at <= now)
-            ).rowcount,
-            runs=conn.execute(delete(org_runs).where(old_runs)).rowcount,
+            idempotency_keys=_delete(conn, idempotency_keys, idempotency_keys.c.expires_at <= now),
+            runs=runs,
             steps=steps,
-            refused_rows=conn.execute(delete(outbox).where(refused)).rowcount,
-            leases=conn.execute(delete(outbox_leases).where(idle)).rowcount,
-            notifications=conn.execute(
-                delete(notifications).where(notifications.c.claimed_at < now - runs_kept)
-            ).rowcount,
+            queue_entries=_delete(conn, execution_queue, queued),
+            slice_attempts=_prune_attempts(conn, now=now),
+            refused_rows=_delete(conn, outbox, refused),
+            leases=_delete(conn, outbox_leases, idle)
+            + _delete(conn, leases, leases.c.expires_at < now - LEASES_KEPT),
+            notifications=_delete(conn, notifications, notifications.c.claimed_at < long_ago),
         )
+
+
+def _prune_runs(conn: Connection, *, before: datetime) -> tuple[int, int]:
+    old = org_runs.c.status.in_(ENDED) & (org_runs.c.ended_at < before)
+    found = conn.execute(select(org_runs.c.run_id).where(old).limit(MOST_AT_ONCE))
+    ids = list(found.scalars())
+    steps = conn.execute(delete(org_steps).where(org_steps.c.run_id.in_(ids))).rowcount
+    return conn.execute(delete(org_runs).where(org_runs.c.run_id.in_(ids))).rowcount, steps
+
+
+def _prune_attempts(conn: Connection, *, now: datetime) -> int:
+    taken_at = slice_attempts.c.taken_at
+    # Numbers of a release that did not note when they were taken: counted from now on.
+    conn.execute(update(slice_attempts).where(taken_at.is_(None)).values(taken_at=now))
+    return _delete(conn, slice_attempts, taken_at < now - ATTEMPTS_KEPT)
+
+
+def _delete(conn: Connection, table: Table, over: ColumnElement[bool]) -> int:
+    key = tuple_(*table.primary_key)
+    chosen = select(*table.primary_key).where(over).limit(MOST_AT_ONCE)
+    return conn.execute(delete(table).where(key.in_(chosen))).rowcount

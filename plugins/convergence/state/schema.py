@@ -78,3 +78,7 @@ def _widen(conn: Connection) -> None:
             if column.name not in present:
                 clause = CreateColumn(column).compile(dialect=conn.dialect)
                 conn.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {clause}"))
+        indexed = {index["name"] for index in inspector.get_indexes(table.name)}
+        for index in sorted(table.indexes, key=lambda index: str(index.name)):
+            if index.name not in indexed:
+                index.create(conn)

@@ -65,6 +65,8 @@ slice_attempts = Table(
     metadata,
     Column("slice_id", String(400), primary_key=True),
     Column("attempt", BigInteger, nullable=False),
+    Column("taken_at", UtcDateTime),
+    Index("slice_attempts_taken", "taken_at"),
 )
 
 org_runs = Table(
@@ -90,6 +92,7 @@ org_runs = Table(
     Index("org_runs_of_org", "org_slug", "created_at", "run_id"),
     Index("org_runs_of_dag_run", "dag_id", "dag_run_id"),
     Index("org_runs_live", "status", "created_at"),
+    Index("org_runs_ended", "ended_at"),
 )
 
 org_steps = Table(
@@ -210,6 +213,7 @@ execution_queue = Table(
     Column("ended_at", UtcDateTime),
     Index("execution_queue_of_org", "org_slug", "enqueued_at"),
     Index("execution_queue_waiting", "status", "enqueued_at"),
+    Index("execution_queue_ended", "ended_at"),
 )
 
 notifications = Table(

@@ -22,7 +22,7 @@ from convergence.state import audit_heads, epochs, outbox
 from convergence.state.store import StateStore
 from convergence.tenants.audit_chain import GENESIS, canonical_json, canonical_time, entry_hash
 
-AUDIT_LOG = "org_audit_logs"
+AUDIT_LOG = audit_heads.AUDIT_LOG
 # Rows about no org; no slug can hold the tilde.
 PLATFORM = "~platform"
 

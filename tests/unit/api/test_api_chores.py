@@ -11,7 +11,10 @@ from convergence.api import chores
 from convergence.runs.records import GRACE
 from convergence.state import org_runs
 from convergence.state.org_runs import OrgRun, RunStatus
+from convergence.state.retention import RUNS_KEPT
 from unit.api.world import ACME, USAGE_COST, EdgeServices, World
+
+chores_of = chores.all_of  # before the fixtures of this folder switch chores off
 
 
 def add_run(services: EdgeServices, dag_run_id: str, *, age: timedelta) -> str:
@@ -52,6 +55,35 @@ def test_a_run_that_airflow_never_got_ends_with_a_reason(
     assert ended.error is not None
     assert ended.error.code == "run_lost"
     assert all(run is not None and run.live for run in (found[young], found[known]))
+
+
+def test_what_is_old_is_forgotten(services: EdgeServices) -> None:
+    ended = datetime.now(UTC) - RUNS_KEPT
+    for dag_run_id, age in (("api__old", timedelta(hours=1)), ("api__young", -timedelta(hours=1))):
+        run_id = add_run(services, dag_run_id, age=RUNS_KEPT)
+        with services.store.begin() as conn:
+            org_runs.transition(conn, run_id, RunStatus.FAILED, now=ended - age)
+    asyncio.run(chores.forget(services))
+    with services.store.read() as conn:
+        left = org_runs.list_for_org(conn, ACME, limit=9)
+    assert [run.dag_run_id for run in left] == ["api__young"]
+
+
+def test_a_process_does_every_chore(
+    services: EdgeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    async def repeat(name: str, _chore: object, *, every: float) -> None:
+        assert every > 0
+        done.append(name)
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*chores_of(services))
+
+    monkeypatch.setattr(chores, "_repeat", repeat)
+    asyncio.run(all_of_them())
+    assert {"ship the outbox", "reconcile runs", "forget what is old"} <= set(done)
 
 
 def test_a_chore_that_fails_is_tried_again_ever_more_slowly(

@@ -1,0 +1,145 @@
+"""What grows with time is forgotten in time, and nothing else; on both databases."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Table, func, select, text
+
+from convergence.state import attempts, outbox, queue, retention
+from convergence.state import notifications as claims
+from convergence.state.idempotency import claim
+from convergence.state.org_runs import OrgRun, RunStatus, insert
+from convergence.state.org_steps import OrgStep, start
+from convergence.state.queue import Entry, QueueStatus
+from convergence.state.retention import ATTEMPTS_KEPT, RUNS_KEPT, prune
+from convergence.state.store import StateStore
+from convergence.state.tables import leases, metadata, outbox_leases
+
+NOW = datetime.now(UTC)
+LATE = NOW + RUNS_KEPT + timedelta(days=1)
+# One row per org, or per org and pipeline, however long the platform lives.
+BOUNDED = {"state_meta", "org_epochs", "audit_heads", "pipeline_configs"}
+
+
+def run(run_id: str, **changes: object) -> OrgRun:
+    first = OrgRun(
+        run_id=run_id,
+        org_slug="acme_corp",
+        pipeline_id="openai-usage-cost",
+        dag_id="openai.cost.usage_cost",
+        dag_run_id=f"api__{run_id}",
+        trigger="api",
+        requested_by="key_1",
+        created_at=NOW,
+        status=RunStatus.SUCCESS,
+        ended_at=NOW,
+    )
+    return replace(first, **changes)  # type: ignore[arg-type]
+
+
+def entry(**changes: object) -> Entry:
+    first = Entry("acme_corp", "openai-usage-cost", "openai.cost.usage_cost", None, "key_1", NOW)
+    return replace(first, queue_id=f"que_{uuid.uuid4().hex}", **changes)  # type: ignore[arg-type]
+
+
+def counts(store: StateStore) -> dict[str, int]:
+    with store.read() as conn:
+        return {
+            table.name: conn.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in metadata.sorted_tables
+        }
+
+
+@pytest.fixture
+def lived(store: StateStore) -> StateStore:
+    """A store in which every table that grows has rows that are over."""
+    with store.begin() as conn:
+        insert(conn, run("run_over"))
+        start(conn, OrgStep("run_over", "extract", "acme_corp", "openai.usage", 1, NOW))
+        queue.add(conn, entry(status=QueueStatus.STARTED, ended_at=NOW))
+        attempts.next_attempt(conn, "acme_corp|usage|2026-01-01")
+        claim(conn, "acme_corp", "once", request_hash="0" * 64, now=NOW)
+        key = claims.NotificationKey("run_over", "acme_corp", "email", "failed")
+        claims.claim(conn, key, now=NOW, most_attempts=1)
+        for table in ("org_meta_step_logs", "org_audit_logs"):
+            outbox.enqueue(conn, table, {"x": 1})
+        conn.execute(text("UPDATE outbox SET refusal = 'no such column'"))
+        conn.execute(leases.insert().values(name="work", owner="dead", expires_at=NOW))
+        conn.execute(outbox_leases.insert().values(table_name="gone", expires_at=NOW))
+    return store
+
+
+def test_everything_that_is_over_goes_but_an_audit_entry(lived: StateStore) -> None:
+    assert not any(asdict(prune(lived, now=NOW + timedelta(hours=1))).values())
+    done = prune(lived, now=LATE)
+    assert asdict(done) == {
+        "idempotency_keys": 1,
+        "runs": 1,
+        "steps": 1,
+        "queue_entries": 1,
+        "slice_attempts": 1,
+        "refused_rows": 2,  # the step's, and what the queue's entry logged
+        "leases": 2,
+        "notifications": 1,
+    }
+    left = {name: count for name, count in counts(lived).items() if name not in BOUNDED}
+    assert {name: count for name, count in left.items() if count} == {"outbox": 1}
+    with lived.read() as conn:
+        assert [table for table, _, _ in outbox.refused(conn)] == ["org_audit_logs"]
+
+
+def test_what_is_not_over_stays_however_old(store: StateStore) -> None:
+    with store.begin() as conn:
+        insert(conn, run("run_live", status=RunStatus.RUNNING, ended_at=None))
+        insert(conn, run("run_young", ended_at=LATE - timedelta(days=2)))
+        start(conn, OrgStep("run_live", "extract", "acme_corp", "openai.usage", 1, NOW))
+        queue.add(conn, entry())
+    assert not any(asdict(prune(store, now=LATE)).values())
+
+
+def test_many_go_a_few_at_a_time(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "MOST_AT_ONCE", 4)
+    with store.begin() as conn:
+        for number in range(10):
+            insert(conn, run(f"run_{number}"))
+            queue.add(conn, entry(status=QueueStatus.FAILED, ended_at=NOW))
+    done = [prune(store, now=LATE) for _ in range(4)]
+    assert [(one.runs, one.queue_entries) for one in done] == [(4, 4), (4, 4), (2, 2), (0, 0)]
+
+
+def test_an_attempt_at_a_forgotten_slice_goes_on_from_the_ledgers_newest(store: StateStore) -> None:
+    with store.begin() as conn:
+        for _ in range(3):
+            attempts.next_attempt(conn, "slice")
+    assert prune(store, now=NOW + ATTEMPTS_KEPT + timedelta(days=1)).slice_attempts == 1
+    with store.begin() as conn:
+        assert attempts.next_attempt(conn, "slice", at_least=3) == 4
+
+
+def test_numbers_of_an_older_release_are_kept_as_long_from_now_on(store: StateStore) -> None:
+    with store.begin() as conn:
+        attempts.next_attempt(conn, "slice")
+        conn.execute(text("UPDATE slice_attempts SET taken_at = NULL"))
+    assert prune(store, now=LATE).slice_attempts == 0
+    assert prune(store, now=LATE + ATTEMPTS_KEPT).slice_attempts == 0
+    assert prune(store, now=LATE + ATTEMPTS_KEPT + timedelta(days=1)).slice_attempts == 1
+
+
+def test_a_new_table_must_be_pruned_or_said_to_be_bounded() -> None:
+    pruned = {one.name for one in vars(retention).values() if isinstance(one, Table)}
+    assert {table.name for table in metadata.sorted_tables} == pruned | BOUNDED
+
+
+def test_an_index_of_a_newer_release_is_made_on_what_an_older_left(
+    store: StateStore, state_url: str
+) -> None:
+    with store.begin() as conn:
+        conn.execute(text("DROP INDEX org_runs_ended"))
+        conn.execute(text("UPDATE state_meta SET value = 'older' WHERE name = 'schema'"))
+    StateStore.connect(state_url).close()
+    with store.begin() as conn:
+        conn.execute(text("DROP INDEX org_runs_ended"))
