@@ -223,7 +223,9 @@ def worth_retrying(error: BaseException) -> bool:
     return isinstance(error, RetryableError) or not isinstance(error, ConvergenceError)
 
 
-def log_unforeseen(error: Exception, log: logging.Logger | _OrgLog) -> None:
+def log_unforeseen(
+    error: Exception, log: logging.Logger | logging.LoggerAdapter[logging.Logger]
+) -> None:
     """Log the traceback, redacted, of an error that nobody raised on purpose."""
     if not isinstance(error, ConvergenceError):
         log.error("%s", redact("".join(traceback.format_exception(error))))

@@ -25,6 +25,7 @@ PIPELINES = (
     "anthropic/usage_cost.yml",
     "anthropic/seed_csv.yml",
     "deepseek/balance.yml",
+    "platform/price_book_rollout.yml",
     "setup/initial/onetime_bootstrap.yml",
     "setup/organizations/dryrun.yml",
     "setup/organizations/onboarding.yml",

@@ -6,13 +6,19 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, Field
 
-from convergence.processors.config import StepConfig
+from convergence.processors.config import PlatformConfig, StepConfig
 from convergence.processors.generic.files import CsvFile, SchemaFile, SqlFile, TableId
 from convergence.processors.generic.rest_config import RestConfig
 from convergence.processors.generic.transform_config import TransformConfig
 
 PipelineId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=100)]
 """Another pipeline, such as `openai-usage-cost`."""
+
+ProviderName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,29}$")]
+"""A provider's id, such as `openai`."""
+
+ColumnName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,100}$")]
+"""A column of a table."""
 
 
 class PricingConfig(StepConfig):
@@ -91,3 +97,27 @@ class LocalBqTransformerConfig(TransformConfig):
     """Fills a table of the org's dataset by a SQL file, day by day or as a whole."""
 
     ps_type: ClassVar[str] = "generic.local_bq_transformer"
+
+
+class PriceRolloutConfig(BookFiles, PlatformConfig):
+    """Brings a new edition of a price book to every org; says which past days it would change."""
+
+    ps_type: ClassVar[str] = "generic.price_rollout"
+
+    provider: ProviderName
+    """Whose book it is; orgs that may run its pipelines get the edition."""
+
+    cost_table: TableId | None = None
+    """Table of usage priced with the book; absent for plans, whose months are made anew anyway."""
+
+    tool_column: ColumnName = "endpoint"
+    """Its column that names the tool or endpoint of usage that no model's tokens tell."""
+
+    window_columns: tuple[ColumnName, ...] = ()
+    """Its columns that name a context window: the price's and the usage's."""
+
+    defaults_file: SqlFile = "system/sql/terms/defaults.sql"
+    """Reads an org's present defaults."""
+
+    days_file: SqlFile = "system/sql/prices/days_to_reprice.sql"
+    """Finds days that were priced with defaults that change."""

@@ -1,0 +1,30 @@
+"""`generic.price_rollout`: a new edition of a price book, to every org that follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from convergence.processors.base import PlatformProcessor
+from convergence.processors.context import PlatformContext, StepResult
+from convergence.processors.generic.config import PriceRolloutConfig
+
+
+class PriceRollout(PlatformProcessor[PriceRolloutConfig]):
+    """Bring each org's defaults up to the book; its own terms and its past days' costs stay."""
+
+    Config = PriceRolloutConfig
+
+    def run(
+        self, platform: PlatformContext, config: PriceRolloutConfig, params: Mapping[str, Any]
+    ) -> StepResult:
+        """Answer with the edition, how many orgs it changed, and whose past days it would change.
+
+        Raises:
+            PriceBookError: the book is wrong; nothing is written.
+            RetryableError, FatalError: naming the orgs that failed; the others are done.
+        """
+        from convergence.processors.generic.price_editions import roll_out
+
+        del params  # it has none
+        return roll_out(platform, config)
