@@ -27,7 +27,8 @@ from unit.api.world import (
     settings_of,
 )
 
-VALUES = {"provider": "openai", "domain": "cost", "pipeline": "usage_cost", "run_id": "run_x",
+VALUES = {"asset": "swagger-ui.css",
+          "provider": "openai", "domain": "cost", "pipeline": "usage_cost", "run_id": "run_x",
           "operation_id": "bootstrap__x", "key_id": "key_x", "model_id": "gpt-5",
           "plan_name": "chatgpt_business"}  # fmt: skip
 
@@ -156,13 +157,14 @@ def test_a_good_key_is_looked_up_once(client: TestClient, world: World) -> None:
 def test_the_open_routes_are_these(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 200
     known = {route.path for route in ROUTES if route.scope is Scope.PUBLIC}
-    assert known == {"/health", "/health/ready", "/docs", "/redoc", "/openapi.json"}
+    docs = {"/docs", "/docs/assets/{asset}", "/redoc", "/openapi.json"}
+    assert known == docs | {"/health", "/health/ready"}
 
 
 def test_documentation_can_be_switched_off(tmp_path: Path, world: World) -> None:
     settings = settings_of(tmp_path, enable_api_docs=False)
     with TestClient(create_app(services=EdgeServices(settings, world))) as client:
-        for path in ("/docs", "/redoc", "/openapi.json"):
+        for path in ("/docs", "/redoc", "/openapi.json", "/docs/assets/swagger-ui.css"):
             assert client.get(path).status_code == 404
 
 

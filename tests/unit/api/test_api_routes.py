@@ -14,6 +14,7 @@ CASES = {
     "GET /admin/operations/{operation_id}": Scope.ADMIN,
     "GET /costs/{org}": Scope.COSTS_READ,
     "GET /docs": Scope.PUBLIC,
+    "GET /docs/assets/{asset}": Scope.PUBLIC,
     "GET /health": Scope.PUBLIC,
     "GET /health/ready": Scope.PUBLIC,
     "GET /integrations/{org}": Scope.INTEGRATIONS_READ,
