@@ -8,7 +8,7 @@ limits, and started again by nobody while it waits or works.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -91,20 +91,22 @@ class Imports:
             except ConvergenceError as error:
                 log.warning("on_connect of %s: %s: %s", provider.id, run.pipeline, error)
                 continue
-            if self._is_busy_or_off(spec):
+            if self._is_busy_or_off(spec, needs=run.needs):
                 continue
             days = due(spec, standing, services=self.services, now=now, max_days=10**4)
             runs = -(-len(days) // spec.max_days) if spec.tables else 1
             if runs:
                 yield _Part(spec, run.debited, runs)
 
-    def _is_busy_or_off(self, spec: PipelineSpec) -> bool:
+    def _is_busy_or_off(self, spec: PipelineSpec, *, needs: Sequence[str]) -> bool:
         org, same = self.org_slug, spec.pipeline_id
         with self.services.store.read() as conn:
             config = pipeline_configs.get(conn, org, same)
             waits = queue.count_waiting(conn, org, pipeline_id=same)
             works = org_runs.list_for_org(conn, org, limit=1, statuses=LIVE, pipeline_id=same)
-        return bool(waits or works) or (config is not None and not config.enabled)
+        settings = config.params if config else {}
+        off = config is not None and not config.enabled
+        return bool(waits or works) or off or any(name not in settings for name in needs)
 
     def _entries(self, parts: list[_Part], provider: Provider, now: datetime) -> list[Entry]:
         """The queue's entries, each after the one before it; what a run does, it finds due then."""

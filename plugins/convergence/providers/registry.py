@@ -99,10 +99,12 @@ class ConnectRun(Strict):
     Attributes:
         pipeline: its address, such as `openai/cost/usage_cost`.
         debited: whether its run counts against the org's plan.
+        needs: params without which it can't work; it runs once the org has set them.
     """
 
     pipeline: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*){1,2}$")]
     debited: bool = True
+    needs: tuple[ParamName, ...] = ()
 
 
 class _Entry(Strict):
