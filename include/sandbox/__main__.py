@@ -91,12 +91,6 @@ async def _serve(settings: SandboxSettings) -> None:
     from sandbox.providers.app import create_app
     from sandbox.providers.clock import Clock
 
-    kms_port = settings.kms_port or _free_port(settings.host)
-    kms_address = f"{settings.host}:{kms_port}"
-    try:
-        kms_server = kms.serve(kms_address, settings.data_dir / "kms")
-    except RuntimeError as exc:
-        raise StartError(f"SANDBOX_KMS_PORT={settings.kms_port} can't be used: {exc}") from exc
     limits = LimitSettings(settings.dml_queue, settings.load_jobs_per_table_day)
     bigquery = BigQueryApp(
         settings.data_dir / "bigquery",
@@ -106,6 +100,14 @@ async def _serve(settings: SandboxSettings) -> None:
             streaming_buffer=settings.streaming_buffer,
         ),
     )
+    kms_port = settings.kms_port or _free_port(settings.host)
+    kms_address = f"{settings.host}:{kms_port}"
+    try:
+        kms_server = kms.serve(
+            kms_address, settings.data_dir / "kms", beside=[bigquery.storage_read]
+        )
+    except RuntimeError as exc:
+        raise StartError(f"SANDBOX_KMS_PORT={settings.kms_port} can't be used: {exc}") from exc
     servers = {
         _server(bigquery): bigquery_socket,
         _server(create_app(settings.data_dir / "providers")): providers_socket,

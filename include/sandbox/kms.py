@@ -8,7 +8,7 @@ Behaviour follows <https://cloud.google.com/kms/docs/reference/rpc/google.cloud.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -234,8 +234,15 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no t
         )
 
 
-def serve(address: str, data_dir: Path) -> grpc.Server:
+def serve(
+    address: str, data_dir: Path, *, beside: Sequence[grpc.GenericRpcHandler] = ()
+) -> grpc.Server:
     """Start answering at `host:port`; the keys live in `data_dir/kms_keys.json`.
+
+    Args:
+        address: where.
+        data_dir: of the keys.
+        beside: further services of the same server.
 
     Raises:
         RuntimeError: the address is taken or can't be bound.
@@ -243,7 +250,7 @@ def serve(address: str, data_dir: Path) -> grpc.Server:
     service = KeyManagement(KeyFile(data_dir / "kms_keys.json"))
     # Without this, a second process would silently share the port.
     server = grpc.server(ThreadPoolExecutor(max_workers=8), options=[("grpc.so_reuseport", 0)])
-    server.add_generic_rpc_handlers((_Methods(service),))
+    server.add_generic_rpc_handlers((*beside, _Methods(service)))
     if not server.add_insecure_port(address):
         raise RuntimeError(f"The KMS sandbox can't listen on {address}.")
     server.start()

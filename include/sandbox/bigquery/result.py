@@ -42,6 +42,10 @@ class Rows:
         part = self._table.slice(start, count)
         return encode_rows(part, self._kinds, int64_timestamps=int64_timestamps)
 
+    def arrow(self, names: Sequence[str]) -> pa.Table:
+        """All rows with these column names."""
+        return self._table.rename_columns(list(names))
+
     def _spill(self, table: pa.Table) -> None:
         with tempfile.NamedTemporaryFile(prefix="result-", suffix=".arrow") as file:
             with pa.OSFile(file.name, "wb") as sink, pa.ipc.new_file(sink, table.schema) as out:
@@ -87,6 +91,12 @@ class QueryResult:
         if self.data is None:
             return []
         return self.data.page(start, n, int64_timestamps=int64_timestamps)
+
+    def arrow(self) -> pa.Table:
+        """The rows that nobody gave a destination, as they are fetched, under their names."""
+        if not isinstance(self.data, Rows):
+            return pa.table({})
+        return self.data.arrow([field.name for field in self.schema.fields])
 
     def pages(self, size: int) -> Iterator[list[dict[str, Wire]]]:
         """All rows, `size` at a time."""

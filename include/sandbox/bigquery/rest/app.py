@@ -34,6 +34,7 @@ from sandbox.bigquery.rest.store import JobStore
 from sandbox.bigquery.rest.tables import TableRoutes
 from sandbox.bigquery.rest.uploads import Uploads
 from sandbox.bigquery.rest.wire import error_reply
+from sandbox.bigquery.storage_read import StorageRead
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class BigQueryApp:
         )
         self._store = JobStore(data_dir / "jobs.sqlite")
         uploads, results = Uploads(data_dir / "uploads"), Results()
+        self.storage_read = StorageRead(results)
         faults, limits = Faults(), Limits(options.limits)
         executor = JobExecutor(self._engine)
         self._runner = JobRunner(

@@ -178,6 +178,14 @@ def _refusal(scope: Scope) -> BigQueryError | None:
     return None
 
 
+def may_use(token: str, project: str, *, now: float) -> bool:
+    """Whether a bearer of this token is let into a project."""
+    if not project.startswith(PROJECT_PREFIX) and not token.startswith(TOKEN_PREFIX):
+        return True
+    bearer = read_token(token, now=now)
+    return bearer is not None and not bearer.expired and bearer.may_use(project)
+
+
 def _denied(what: str) -> BigQueryError:
     return BigQueryError(
         f"Access Denied: {what}: User does not have permission.",

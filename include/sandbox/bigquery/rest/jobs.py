@@ -129,6 +129,9 @@ class Job:
         if self.errors:
             status["errors"] = list(self.errors)
         configuration = self.configuration | {"jobType": self.kind.upper()}
+        if self._is_kept_result():
+            told = {"destinationTable": anonymous(self.key), **configuration["query"]}
+            configuration["query"] = told
         return with_etag(
             {
                 "kind": "bigquery#job",
@@ -144,8 +147,34 @@ class Job:
             }
         )
 
+    def _is_kept_result(self) -> bool:
+        """Whether this is a SELECT with rows and nobody said where to put them."""
+        told = self.statistics.get("query", {})
+        return self.kind == "query" and self.done and told.get("statementType") == "SELECT"
+
     def _statistics(self) -> Json:
         times = {"startTime": self.started_ms, "endTime": self.ended_ms}
         known = {name: str(value) for name, value in times.items() if value is not None}
         parent = {"parentJobId": self.parent_id} if self.parent_id else {}
         return {"creationTime": str(self.created_ms), **known, **parent, **self.statistics}
+
+
+def anonymous(key: JobKey) -> Json:
+    """The table that BigQuery would keep a query's rows in when it was told none."""
+    place = f"_anon{key.location.encode().hex()}"
+    return {
+        "projectId": key.project,
+        "datasetId": place,
+        "tableId": f"anon{key.job_id.encode().hex()}",
+    }
+
+
+def read_anonymous(*, project: str, dataset: str, table: str) -> JobKey | None:
+    """The query whose rows such a table holds; None when it is another table."""
+    if not dataset.startswith("_anon") or not table.startswith("anon"):
+        return None
+    try:
+        location = bytes.fromhex(dataset.removeprefix("_anon")).decode()
+        return JobKey(project, location, bytes.fromhex(table.removeprefix("anon")).decode())
+    except ValueError:
+        return None
