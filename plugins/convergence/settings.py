@@ -1,7 +1,7 @@
 """Every knob, read once from the environment and checked for production.
 
-Names and defaults are the outside contract; `Settings.production_faults` names everything that
-production refuses, all at once. A secret may also be a file of its variable's name in
+Names and defaults are the outside contract; `Settings.faults` names everything that staging and
+production refuse, all at once. A secret may also be a file of its variable's name in
 `SECRETS_DIR`, as container platforms mount them; the environment wins over a file.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from convergence.errors import SettingsError
@@ -59,6 +60,7 @@ class Settings(BaseSettings):
     rate_limit_global_requests_per_minute: int = Field(default=10_000, ge=1)
 
     bigquery_emulator_host: str | None = None
+    bigquery_storage_emulator_host: str | None = None
     kms_emulator_host: str | None = None
     openai_base_url: str | None = None
     anthropic_base_url: str | None = None
@@ -115,6 +117,7 @@ class Settings(BaseSettings):
         """The variables that point at a stand-in instead of the real service, as set."""
         names = (
             "bigquery_emulator_host",
+            "bigquery_storage_emulator_host",
             "kms_emulator_host",
             "openai_base_url",
             "anthropic_base_url",
@@ -130,13 +133,17 @@ class Settings(BaseSettings):
         """Name of an org's dataset, such as `acme_corp_prod`."""
         return f"{org_slug}_{self.environment.dataset_suffix}"
 
-    def production_faults(self, *, serves_api: bool = True) -> list[str]:
-        """What keeps this environment from serving production; empty elsewhere or when sound.
+    def faults(self, *, serves_api: bool = True) -> list[str]:
+        """What this environment refuses in its settings; empty in development, or when sound.
 
         Only a process that serves the API needs a root key and shared counters: workers hold less.
         """
-        if self.environment is not Environment.PRODUCTION:
+        if self.environment is Environment.DEVELOPMENT:
             return []
+        where = self.environment.value
+        open_to_all = f"DISABLE_AUTH: true; authentication can't be off in {where}"
+        if self.environment is not Environment.PRODUCTION:
+            return [open_to_all] if self.disable_auth else []
         key = self.root_api_key.get_secret_value() if self.root_api_key else ""
         faults = [
             (serves_api and not key, "CA_ROOT_API_KEY: missing; production needs a root key"),
@@ -149,13 +156,16 @@ class Settings(BaseSettings):
                 "CA_ROOT_API_KEY: too few different characters; make one with a random generator",
             ),
             (not self.kms_key_name, "KMS_KEY_NAME: missing; credentials can't be encrypted"),
-            (self.disable_auth, "DISABLE_AUTH: true; authentication can't be off in production"),
+            (self.disable_auth, open_to_all),
             (not self.rate_limit_enabled, "RATE_LIMIT_ENABLED: false; limits can't be off"),
             (
                 serves_api and self.api_processes > 1 and self.redis_url is None,
                 f"REDIS_URL: missing; {self.api_processes} API processes share their limits there",
             ),
-            ("*" in self.cors_origins, "CORS_ORIGINS: a wildcard; name each origin"),
+            (
+                any("*" in origin for origin in self.cors_origins),
+                "CORS_ORIGINS: a wildcard; name each origin",
+            ),
             *(
                 (True, f"{name}: set to {value}; production talks to the real service only")
                 for name, value in self.emulators.items()
@@ -168,24 +178,53 @@ def read_settings(*, serves_api: bool = True) -> Settings:
     """Parse the environment now, and the files of `SECRETS_DIR` where it is set.
 
     Raises:
-        SettingsError: a value has the wrong type, the directory is missing, or production finds a
-            fault; all named at once.
+        SettingsError: the directory is missing; or values have the wrong type or are refused by
+            their environment, all named at once.
     """
     secrets_dir = os.environ.get("SECRETS_DIR") or None
     if secrets_dir is not None and not Path(secrets_dir).is_dir():
         told = [f"SECRETS_DIR: {secrets_dir} is no directory"]
         raise SettingsError("The environment is wrong", faults=told)
     try:
-        settings = Settings(_secrets_dir=secrets_dir)
+        settings, faults = Settings(_secrets_dir=secrets_dir), []
     except ValidationError as error:
-        faults = [
-            f"{'.'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False)
-        ]
-        raise SettingsError("The environment is wrong", faults=faults) from None
-    if faults := settings.production_faults(serves_api=serves_api):
-        raise SettingsError("Production refuses this environment", faults=faults)
+        settings, faults = _without_malformed(error, secrets_dir)
+    malformed = bool(faults)
+    faults += settings.faults(serves_api=serves_api)
+    if malformed:
+        raise SettingsError("The environment is wrong", faults=faults)
+    if faults:
+        raise SettingsError(
+            f"{settings.environment.title()} refuses this environment", faults=faults
+        )
     return settings
+
+
+def _without_malformed(
+    error: ValidationError, secrets_dir: str | None
+) -> tuple[Settings, list[str]]:
+    """What the rest of the environment says, and the faults of values that can't be read."""
+    faults, defaults = [], {}
+    for fault in error.errors(include_input=False, include_url=False):
+        name = str(fault["loc"][0])
+        faults.append(f"{'.'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}")
+        defaults[name] = _field(name).get_default(call_default_factory=True)
+    return Settings(_secrets_dir=secrets_dir, **defaults), faults
+
+
+def _field(name: str) -> FieldInfo:
+    """The field of this name, or of this variable's."""
+    if name in Settings.model_fields:
+        return Settings.model_fields[name]
+    return next(
+        field
+        for field in Settings.model_fields.values()
+        if (
+            isinstance(field.validation_alias, AliasChoices)
+            and name in field.validation_alias.choices
+        )
+        or field.validation_alias == name
+    )
 
 
 @lru_cache(maxsize=1)

@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from google.cloud.bigquery.table import RowIterator
     from google.cloud.bigquery_storage import BigQueryReadClient
+    from google.cloud.bigquery_storage_v1.types import ReadSession
 
 log = logging.getLogger(__name__)
 
 PAGE_ROWS: Final = 10_000
-"""Rows of one REST page."""
+"""Rows of one REST page; a result that fits on one is read so in any case."""
 _BATCHES_AHEAD: Final = 2
 
 
@@ -100,39 +101,26 @@ def read_batches(
             max_bytes_billed=w.max_bytes_billed,
         )
     log.info("%s reads %d bytes", reading.path.name, size)
-    rows = _started(w, reading)
-    with translated("reading rows", sql=reading.path.name):
-        if storage is None:
-            yield from rows.to_arrow_iterable(max_queue_size=_BATCHES_AHEAD)
+    job = _started(w, reading)
+    with translated("reading rows", sql=reading.path.name, job_id=job.job_id):
+        rows = _result(w, job)
+        session = None
+        if storage is not None and (rows.total_rows or 0) > PAGE_ROWS:
+            session = _session(w, job, storage)
+        if storage is not None and session is not None:
+            yield from _streamed(w, storage, session)
         else:
-            yield from _streamed(w, reading, rows, storage)
+            yield from rows.to_arrow_iterable(max_queue_size=_BATCHES_AHEAD)
 
 
-def _streamed(
-    w: Warehouse, reading: Reading, rows: RowIterator, storage: BigQueryReadClient
-) -> Iterator[pa.RecordBatch]:
-    came = False
-    try:
-        for batch in rows.to_arrow_iterable(
-            bqstorage_client=storage, max_queue_size=_BATCHES_AHEAD, max_stream_count=1
-        ):
-            came = True
-            yield batch
-    except google_errors.Forbidden:
-        if came:
-            raise
-        log.info("no right to open a read session; reading pages instead")
-        yield from _started(w, reading).to_arrow_iterable(max_queue_size=_BATCHES_AHEAD)
-
-
-def _started(w: Warehouse, reading: Reading) -> RowIterator:
+def _started(w: Warehouse, reading: Reading) -> bigquery.QueryJob:
     sql, config = render(w, reading.path, reading.identifiers), reading.config(w, dry_run=False)
     with translated("starting a query", sql=reading.path.name):
-        job = w.client.query(sql, job_config=config, location=w.location, job_retry=None, **w.call)
-    with (
-        w.under_way(job),
-        translated("running a query", sql=reading.path.name, job_id=job.job_id),
-    ):
+        return w.client.query(sql, job_config=config, location=w.location, job_retry=None, **w.call)
+
+
+def _result(w: Warehouse, job: bigquery.QueryJob) -> RowIterator:
+    with w.under_way(job):
         try:
             return job.result(
                 page_size=PAGE_ROWS, retry=w.retry, timeout=w.patience.job, job_retry=None
@@ -140,3 +128,37 @@ def _started(w: Warehouse, reading: Reading) -> RowIterator:
         except TimeoutError:
             w.cancel(job)
             raise
+
+
+def _session(
+    w: Warehouse, job: bigquery.QueryJob, storage: BigQueryReadClient
+) -> ReadSession | None:
+    """A session on the table that holds the query's rows; None where the caller may have none."""
+    from google.cloud.bigquery_storage_v1.types import DataFormat, ReadSession
+
+    if job.destination is None:
+        return None
+    wanted = ReadSession(table=job.destination.to_bqstorage(), data_format=DataFormat.ARROW)
+    try:
+        return storage.create_read_session(
+            parent=f"projects/{w.project}",
+            read_session=wanted,
+            max_stream_count=1,
+            timeout=w.patience.call,
+        )
+    except google_errors.Forbidden:
+        log.info("no right to open a read session; reading pages instead")
+        return None
+
+
+def _streamed(
+    w: Warehouse, storage: BigQueryReadClient, session: ReadSession
+) -> Iterator[pa.RecordBatch]:
+    """The stream's messages; the client takes a broken one up again where it broke off."""
+    import pyarrow as pa
+
+    schema = pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema))
+    for stream in session.streams:
+        for message in storage.read_rows(stream.name, timeout=w.patience.job):
+            packed = message.arrow_record_batch.serialized_record_batch
+            yield pa.ipc.read_record_batch(pa.py_buffer(packed), schema)

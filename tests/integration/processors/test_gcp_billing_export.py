@@ -8,12 +8,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
 from google.api_core import exceptions as google_errors
 from google.cloud import bigquery
+from google.cloud.bigquery_storage import BigQueryReadClient
+from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
+    BigQueryReadGrpcTransport,
+)
 
 from convergence.errors import (
     IntegrationInvalidError,
@@ -22,11 +26,15 @@ from convergence.errors import (
     WarehouseError,
 )
 from convergence.processors.context import PipelineFacts, StepResult
+from convergence.processors.gcp.access import AccountCredentials
 from convergence.processors.gcp.billing_export import copy_export
+from convergence.processors.gcp.channel import bearing_channel
 from convergence.processors.gcp.config import BillingCostConfig, BqEtlConfig
 from convergence.processors.gcp.cost_days import sum_costs
 from convergence.processors.generic.extraction import publish_sealed
+from convergence.providers.google import BIGQUERY, ServiceAccount
 from convergence.runs.slices import Finality
+from convergence.warehouse import reading
 from gcp_customer import Customer, golden_rows, golden_totals
 from processors_world import OrgWorld
 from sandbox.providers.google.accounts import service_account
@@ -79,6 +87,16 @@ def decimals(told: dict[str, str]) -> dict[str, Decimal]:
     return {name: Decimal(text) for name, text in told.items()}
 
 
+def hashes(org: OrgWorld) -> dict[date, str]:
+    """What the ledger says the copied days hold."""
+    ledger = org.world.services.ledger.latest(orgs=[org.slug], pipeline_id=BILLING.pipeline_id)
+    return {
+        key.day: row.content_hash
+        for key, row in ledger.items()
+        if key.table == "gcp_billing_daily_raw"
+    }
+
+
 def loads(org: OrgWorld) -> int:
     """Jobs that have published into the org's dataset."""
     jobs = org.world.warehouse.client.list_jobs()
@@ -118,6 +136,53 @@ def test_the_recorded_export_comes_to_its_totals(account: OrgWorld, customer: Cu
     ]
     told = expected["corrections_and_late_on_202611"]["total"]
     assert sum(row["net_cost"] for row in late) == Decimal(told)
+
+
+def test_the_storage_read_api_gives_the_same_rows_as_pages(
+    account: OrgWorld, customer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer.export(golden_rows())
+    run(account, config=FAR_BACK)
+    by_pages = hashes(account)
+    assert len(by_pages) == len(DAYS) + 4
+
+    read, streams = BigQueryReadClient.read_rows, []
+
+    def counted(*given: Any, **named: Any) -> Any:
+        streams.append(named)
+        return cast("Any", read)(*given, **named)
+
+    monkeypatch.setattr(BigQueryReadClient, "read_rows", counted)
+    monkeypatch.setattr(reading, "PAGE_ROWS", 1)
+    other = account.world.new_org()
+    customer.connect(other)
+    run(other.served_by(bigquery_storage_emulator_host=customer.sandbox.kms), config=FAR_BACK)
+    assert hashes(other) == by_pages
+    assert len(streams) == 2, "one for the days far back, one for those that are due"
+
+
+def test_without_the_right_to_stream_pages_are_read(
+    account: OrgWorld,
+    customer: Customer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    customer.export(golden_rows())
+    monkeypatch.setattr(reading, "PAGE_ROWS", 1)
+    reader = AccountCredentials(
+        ServiceAccount.parse(json.dumps(service_account("somebody_else"))),
+        scopes=[BIGQUERY],
+        settings=account.world.settings,
+    )
+    channel = bearing_channel(customer.sandbox.kms, reader)
+    client = BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=channel))
+    monkeypatch.setattr(
+        "convergence.processors.gcp.billing_export.storage_reader", lambda *_, **__: client
+    )
+    with caplog.at_level("INFO", logger="convergence.warehouse.reading"):
+        _, summed = run(account, config=FAR_BACK)
+    assert summed.facts["net_cost"] == {"USD": "40.875"}
+    assert "reading pages instead" in caplog.text
 
 
 def test_late_rows_rebuild_the_days_they_touch_and_no_others(

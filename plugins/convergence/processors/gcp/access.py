@@ -147,14 +147,22 @@ def customer_warehouse(
 
 
 def storage_reader(account: ServiceAccount, *, settings: Settings) -> BigQueryReadClient | None:
-    """The Storage Read API with the customer's account; None on a stand-in, which has none."""
-    if settings.bigquery_emulator_host:
-        return None
+    """The Storage Read API with the customer's account; None beside a stand-in that has none."""
     from google.cloud.bigquery_storage import BigQueryReadClient
 
-    return BigQueryReadClient(
-        credentials=AccountCredentials(account, scopes=[BIGQUERY], settings=settings)
+    credentials = AccountCredentials(account, scopes=[BIGQUERY], settings=settings)
+    if not settings.bigquery_emulator_host:
+        return BigQueryReadClient(credentials=credentials)
+    if not settings.bigquery_storage_emulator_host:
+        return None
+    from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
+        BigQueryReadGrpcTransport,
     )
+
+    from convergence.processors.gcp.channel import bearing_channel
+
+    channel = bearing_channel(settings.bigquery_storage_emulator_host, credentials)
+    return BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=channel))
 
 
 @contextmanager
