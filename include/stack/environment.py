@@ -47,6 +47,7 @@ def convergence_environment(settings: StackSettings) -> dict[str, str]:
         "GCP_PROJECT_ID": PROJECT,
         "KMS_KEY_NAME": KMS_KEY,
         "BIGQUERY_EMULATOR_HOST": f"http://{LOOPBACK}:{settings.sandbox_bigquery_port}",
+        "BIGQUERY_STORAGE_EMULATOR_HOST": f"{LOOPBACK}:{settings.sandbox_kms_port}",
         "KMS_EMULATOR_HOST": f"{LOOPBACK}:{settings.sandbox_kms_port}",
         "OPENAI_BASE_URL": f"{providers}/openai/v1",
         "ANTHROPIC_BASE_URL": f"{providers}/anthropic",
