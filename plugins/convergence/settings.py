@@ -12,7 +12,7 @@ import os
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -174,6 +174,9 @@ class Settings(BaseSettings):
         return [text for wrong, text in faults if wrong]
 
 
+_Read: TypeAlias = tuple[Settings, list[str]]
+
+
 def read_settings(*, serves_api: bool = True) -> Settings:
     """Parse the environment now, and the files of `SECRETS_DIR` where it is set.
 
@@ -185,24 +188,20 @@ def read_settings(*, serves_api: bool = True) -> Settings:
     if secrets_dir is not None and not Path(secrets_dir).is_dir():
         told = [f"SECRETS_DIR: {secrets_dir} is no directory"]
         raise SettingsError("The environment is wrong", faults=told)
+    malformed: list[str] = []
     try:
-        settings, faults = Settings(_secrets_dir=secrets_dir), []
+        settings = Settings(_secrets_dir=secrets_dir)
     except ValidationError as error:
-        settings, faults = _without_malformed(error, secrets_dir)
-    malformed = bool(faults)
-    faults += settings.faults(serves_api=serves_api)
-    if malformed:
-        raise SettingsError("The environment is wrong", faults=faults)
+        settings, malformed = _without_malformed(error, secrets_dir)
+    faults = malformed + settings.faults(serves_api=serves_api)
     if faults:
-        raise SettingsError(
-            f"{settings.environment.title()} refuses this environment", faults=faults
-        )
+        where = settings.environment.title()
+        refused = "The environment is wrong" if malformed else f"{where} refuses this environment"
+        raise SettingsError(refused, faults=faults)
     return settings
 
 
-def _without_malformed(
-    error: ValidationError, secrets_dir: str | None
-) -> tuple[Settings, list[str]]:
+def _without_malformed(error: ValidationError, secrets_dir: str | None) -> _Read:
     """What the rest of the environment says, and the faults of values that can't be read."""
     faults, defaults = [], {}
     for fault in error.errors(include_input=False, include_url=False):

@@ -106,6 +106,7 @@ def test_a_worker_in_production_needs_no_root_key(monkeypatch: pytest.MonkeyPatc
         ({"DISABLE_AUTH": "true"}, "DISABLE_AUTH: true"),
         ({"RATE_LIMIT_ENABLED": "false"}, "RATE_LIMIT_ENABLED: false"),
         ({"CORS_ORIGINS": "https://a.example,*"}, "CORS_ORIGINS: a wildcard"),
+        ({"CORS_ORIGINS": "https://*.example"}, "CORS_ORIGINS: a wildcard"),
         ({"KMS_EMULATOR_HOST": "sandbox:9060"}, "KMS_EMULATOR_HOST: set to sandbox:9060"),
     ],
 )
@@ -122,5 +123,34 @@ def test_production_names_all_faults_at_once(monkeypatch: pytest.MonkeyPatch) ->
     assert all(name in faults for name in ("CA_ROOT_API_KEY", "KMS_KEY_NAME", "DISABLE_AUTH"))
 
 
+@pytest.mark.parametrize("variable", ["API_PROCESSES", "RATE_LIMIT_REQUESTS_PER_MINUTE"])
+def test_values_that_can_not_be_read_are_named_beside_those_that_are_refused(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = {variable: "many", "ENABLE_API_DOCS": "perhaps"}
+    _produce(monkeypatch, KMS_KEY_NAME="", DISABLE_AUTH="true", **wrong)
+    faults = _faults()
+    for name in (variable, "ENABLE_API_DOCS", "KMS_KEY_NAME", "DISABLE_AUTH"):
+        assert f"{name}: " in faults
+    assert "CA_ROOT_API_KEY" not in faults
+
+
+@pytest.mark.parametrize("environment", ["staging", "production"])
+@pytest.mark.parametrize("serves_api", [True, False])
+def test_authentication_can_be_off_in_development_only(
+    environment: str, monkeypatch: pytest.MonkeyPatch, *, serves_api: bool
+) -> None:
+    _produce(monkeypatch, ENVIRONMENT=environment)
+    read_settings(serves_api=serves_api)
+    monkeypatch.setenv("DISABLE_AUTH", "true")
+    with pytest.raises(SettingsError, match=f"{environment.title()} refuses") as caught:
+        read_settings(serves_api=serves_api)
+    assert caught.value.facts["faults"] == [
+        f"DISABLE_AUTH: true; authentication can't be off in {environment}"
+    ]
+    monkeypatch.setenv("ENVIRONMENT", "development")
+    assert read_settings(serves_api=serves_api).disable_auth
+
+
 def test_development_has_no_faults() -> None:
-    assert Settings().production_faults() == []
+    assert Settings(disable_auth=True, cors_origins=("*",)).faults() == []
