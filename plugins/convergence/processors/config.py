@@ -7,11 +7,12 @@ the linter, the HTTP API and the JSON Schema need them where Airflow does not ru
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import PydanticCustomError
 
 Scope = Literal["org", "platform"]
 
@@ -66,6 +67,25 @@ class StepConfig(BaseModel):
             provider: the pipeline's.
         """
         return iter(())
+
+
+def refusal(message: str) -> PydanticCustomError:
+    """What a model's validator raises for a value whose type is right and which is wrong."""
+    return PydanticCustomError("config", "{why}", {"why": message})
+
+
+def check_groups(given: Sequence[str], *, accepted: Collection[str], what: str) -> None:
+    """Check what a provider is asked to split its figures by.
+
+    Raises:
+        PydanticCustomError: a group that `what` does not have, or one that is named twice.
+    """
+    if unknown := sorted(set(given) - set(accepted)):
+        raise refusal(
+            f"{what} can't be grouped by {', '.join(unknown)}; accepted: {', '.join(accepted)}"
+        )
+    if len(set(given)) != len(given):
+        raise refusal("a group is named twice")
 
 
 class PlatformConfig(StepConfig):

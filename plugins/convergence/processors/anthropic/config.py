@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
+from convergence.processors.config import check_groups, refusal
 from convergence.processors.generic.config import PricingConfig
 from convergence.processors.generic.extraction_config import ExtractionConfig
 from convergence.processors.generic.files import SchemaFile, SqlFile, TableId
@@ -50,15 +50,9 @@ class _ReportConfig(ExtractionConfig):
     @model_validator(mode="after")
     def _can_be_grouped(self) -> Self:
         accepted = ANALYTICS_GROUPS if self.api == "analytics" else LEGACY_GROUPS
-        if unknown := sorted(set(self.group_by) - set(accepted)):
-            raise _fault(
-                f"the {self.api} report can't be grouped by {', '.join(unknown)}; "
-                f"accepted: {', '.join(accepted)}"
-            )
-        if len(set(self.group_by)) != len(self.group_by):
-            raise _fault("a group is named twice")
+        check_groups(self.group_by, accepted=accepted, what=f"the {self.api} report")
         if self.api == "analytics" and len(self.group_by) > MOST_ANALYTICS_GROUPS:
-            raise _fault(f"the analytics report takes at most {MOST_ANALYTICS_GROUPS} groups")
+            raise refusal(f"the analytics report takes at most {MOST_ANALYTICS_GROUPS} groups")
         return self
 
 
@@ -76,7 +70,7 @@ class UsageConfig(_ReportConfig):
     @model_validator(mode="after")
     def _can_be_priced(self) -> Self:
         if missing := [key for key in PRICED_BY if key not in self.group_by]:
-            raise _fault(f"usage has no price without {', '.join(missing)}")
+            raise refusal(f"usage has no price without {', '.join(missing)}")
         return self
 
     def tables(self) -> tuple[str, ...]:
@@ -125,7 +119,3 @@ class BilledConfig(_ReportConfig):
     def tables(self) -> tuple[str, ...]:
         """The billed table has due days."""
         return (self.table,)
-
-
-def _fault(message: str) -> PydanticCustomError:
-    return PydanticCustomError("anthropic", "{why}", {"why": message})

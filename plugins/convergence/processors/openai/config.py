@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
 
-from convergence.processors.config import StepConfig
+from convergence.processors.config import StepConfig, check_groups, refusal
 from convergence.processors.generic.config import PriceSeedConfig, PricingConfig
 from convergence.processors.generic.extraction_config import ExtractionConfig
 from convergence.processors.generic.files import CsvFile, SchemaFile, SqlFile, TableId
@@ -82,15 +81,9 @@ class UsageEndpoint(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         accepted = GROUPABLE[self.endpoint]
-        if unknown := sorted(set(self.group_by) - set(accepted)):
-            raise _fault(
-                f"{self.endpoint} can't be grouped by {', '.join(unknown)}; "
-                f"accepted: {', '.join(accepted)}"
-            )
-        if len(set(self.group_by)) != len(self.group_by):
-            raise _fault("a group is named twice")
+        check_groups(self.group_by, accepted=accepted, what=self.endpoint)
         if missing := [k for k in PRICED_BY.get(self.endpoint, ()) if k not in self.group_by]:
-            raise _fault(f"{self.endpoint} has no price without {', '.join(missing)}")
+            raise refusal(f"{self.endpoint} has no price without {', '.join(missing)}")
         return self
 
 
@@ -118,7 +111,7 @@ class UsageConfig(ExtractionConfig):
     def _once(self) -> Self:
         names = [one.endpoint for one in self.endpoints]
         if len(set(names)) != len(names):
-            raise _fault("an endpoint is named twice")
+            raise refusal("an endpoint is named twice")
         return self
 
     def tables(self) -> tuple[str, ...]:
@@ -177,10 +170,9 @@ class BilledConfig(ExtractionConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if len(set(self.group_by)) != len(self.group_by):
-            raise _fault("a group is named twice")
+        check_groups(self.group_by, accepted=get_args(BilledKey), what="costs")
         if {"user_id", "project_id"} <= set(self.group_by):
-            raise _fault("costs can't be grouped by user_id and project_id together")
+            raise refusal("costs can't be grouped by user_id and project_id together")
         return self
 
     def tables(self) -> tuple[str, ...]:
@@ -225,7 +217,3 @@ class SeedCsvConfig(PriceSeedConfig):
 
     data_file: CsvFile = "openai/seed/data/default_pricing.csv"
     """The price book."""
-
-
-def _fault(message: str) -> PydanticCustomError:
-    return PydanticCustomError("openai", "{why}", {"why": message})
