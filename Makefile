@@ -12,7 +12,7 @@ DEV := $(VENV)/.dev-$(shell cat requirements.lock requirements-dev.lock | cksum 
 PRODUCTION_VENV := .venv-production
 PRODUCTION := $(PRODUCTION_VENV)/.production
 
-.PHONY: help setup setup-dev setup-production up api up-celery demo demo-celery test lint type unit test-all bench openapi schema lock format \
+.PHONY: help setup setup-dev setup-production up api up-celery demo demo-celery test lint type unit test-all bench openapi docs schema lock format \
         lint-configs generate-admin-key audit-verify rotate-kms reveal-key restore-state clean
 
 help: ## print this list
@@ -87,6 +87,9 @@ bench: setup-dev ## print every figure that the project holds itself to
 
 openapi: setup ## print the OpenAPI document
 	@$(RUN) -m convergence.api.openapi
+
+docs: setup ## write the README's catalogue of processors and pipelines
+	@$(RUN) -m convergence.pipelines.catalogue
 
 schema: setup ## write the JSON Schema of pipeline files
 	@$(RUN) -m convergence.pipelines.json_schema
