@@ -140,3 +140,64 @@ def test_a_digest_depends_on_content_only(rows: list[tuple[str, Decimal]]) -> No
     assert digest(prices) == digest(reversed(longer))
     if rows:
         assert digest(prices) != digest([{**prices[0], "rate": Decimal(-1)}, *prices[1:]])
+
+
+PLAN_COLUMNS = {
+    "plan_name": "STRING",
+    "billing_period": "STRING",
+    "currency": "STRING",
+    "seats": "INT64",
+    "price_per_seat": "NUMERIC",
+    "effective_from": "DATE",
+    "effective_to": "DATE",
+    "effective_basis": "STRING",
+    "price_version": "STRING",
+    "source_url": "STRING",
+    "source_date": "DATE",
+}
+PLAN = "team,monthly,USD,0,25,2026-04-02,,announced,2026-11-21,https://openai.com,2026-04-02"
+
+
+def plans(tmp_path: Path, *lines: str) -> PriceBook:
+    path = tmp_path / "plans.csv"
+    path.write_text("\n".join((",".join(PLAN_COLUMNS), *lines)) + "\n")
+    return PriceBook.read(path, columns=PLAN_COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (",0,25,", ",-1,25,", "plans.csv:2: seats: -1 is negative"),
+        (",0,25,", ",,25,", "plans.csv:2: seats: must not be empty"),
+        (",0,25,", ",many,25,", "plans.csv:2: seats: 'many' is no INT64"),
+        (",0,25,", ",0,-25,", "plans.csv:2: price_per_seat: -25 is negative"),
+        (",0,25,", ",0,,", "plans.csv:2: price_per_seat: must not be empty"),
+        ("monthly", "weekly", "plans.csv:2: billing_period: 'weekly' is none of"),
+        ("USD", "usd", "plans.csv:2: currency: 'usd' is no ISO 4217 code"),
+        ("04-02,,", "04-02,2026-04-02,", "plans.csv:2: effective_to: 2026-04-02 ends"),
+        (",2026-11-21,", ",,", "plans.csv:2: price_version: must not be empty"),
+    ],
+)
+def test_a_book_of_plans_is_checked_by_the_same_rules(
+    tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    with pytest.raises(PriceBookError) as caught:
+        plans(tmp_path, PLAN.replace(old, new, 1))
+    found = caught.value.facts["faults"]
+    assert isinstance(found, list)
+    assert any(fault.startswith(told) for fault in found), found
+
+
+def test_a_plan_may_be_paid_by_the_month_and_by_the_year_but_not_twice(tmp_path: Path) -> None:
+    book = plans(tmp_path, PLAN, PLAN.replace("monthly", "annual"))
+    assert (len(book.prices), book.edition) == (2, "2026-11-21")
+    with pytest.raises(PriceBookError) as caught:
+        plans(tmp_path, PLAN, PLAN.replace("2026-04-02", "2026-05-01"))
+    assert "plans.csv:3: effective_from: 2026-05-01 overlaps line 2: team/monthly" in str(
+        caught.value.facts["faults"]
+    )
+
+
+def test_the_newest_line_names_the_edition(tmp_path: Path) -> None:
+    later = PLAN.replace("team", "pro").replace("2026-11-21", "2026-12-01")
+    assert plans(tmp_path, PLAN, later).edition == "2026-12-01"

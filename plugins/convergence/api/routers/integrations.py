@@ -33,6 +33,7 @@ async def setup(
 
     A refused credential is answered 422 with `validation_status: INVALID` and is not stored.
     PENDING means that the provider could not be asked; validate again later.
+    With a valid one, runs are queued that load the defaults and import the history: `import_runs`.
     """
 
     async def work() -> Answer:
