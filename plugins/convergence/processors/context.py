@@ -102,30 +102,21 @@ class Services:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OrgContext:
-    """One org's share of a step.
+class StepContext:
+    """What every step is handed.
 
     Attributes:
-        org_slug: the org.
-        run_id: its org run.
         pipeline: the pipeline's facts.
         step: the step's name.
-        days: complete UTC days to do, newest first; empty where the pipeline has no day tables.
-        params: what the run was asked for, checked against the pipeline's params.
         attempt: 1 at the first try of the task, then rising.
-        previous: what an earlier try recorded for this step of this org run.
-        log: carries the org's slug in every line.
+        services: the rooms below.
+        log: carries the org's slug in every line where the step works for one.
         stop: set when the task is being killed; long loops look at it.
     """
 
-    org_slug: str
-    run_id: str
     pipeline: PipelineFacts
     step: str
-    days: Sequence[date]
-    params: Mapping[str, Any]
     attempt: int
-    previous: OrgStep | None
     services: Services
     log: logging.Logger | logging.LoggerAdapter[logging.Logger]
     stop: threading.Event
@@ -144,6 +135,29 @@ class OrgContext:
     def store(self) -> StateStore:
         """The transactional store."""
         return self.services.store
+
+    def now(self) -> datetime:
+        """The present, UTC."""
+        return self.services.now()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrgContext(StepContext):
+    """One org's share of a step.
+
+    Attributes:
+        org_slug: the org.
+        run_id: its org run.
+        days: complete UTC days to do, newest first; empty where the pipeline has no day tables.
+        params: what the run was asked for, checked against the pipeline's params.
+        previous: what an earlier try recorded for this step of this org run.
+    """
+
+    org_slug: str
+    run_id: str
+    days: Sequence[date]
+    params: Mapping[str, Any]
+    previous: OrgStep | None
 
     @property
     def ledger(self) -> Ledger:
@@ -163,14 +177,8 @@ class OrgContext:
     @property
     def spool_dir(self) -> Path:
         """Where this step may keep pages; the same for every try, removed after success."""
-        return (
-            self.settings.var_dir
-            / "spool"
-            / self.pipeline.dag_id
-            / self.org_slug
-            / self.run_id
-            / self.step
-        )
+        parts = (self.pipeline.dag_id, self.org_slug, self.run_id, self.step)
+        return self.settings.var_dir.joinpath("spool", *parts)
 
     def credential(self, provider: str | None = None) -> str:
         """Decrypt the org's credential in this process; never log it, never hand it on.
@@ -187,38 +195,13 @@ class OrgContext:
             raise ValueError(f"{self.pipeline.dag_id} names no provider, so the step must")
         return self.services.open_credential(self.org_slug, wanted)
 
-    def now(self) -> datetime:
-        """The present, UTC."""
-        return self.services.now()
-
 
 @dataclass(frozen=True, kw_only=True)
-class PlatformContext:
-    """A platform step's surroundings; attributes as in `OrgContext`."""
+class PlatformContext(StepContext):
+    """A platform step's surroundings.
 
-    pipeline: PipelineFacts
-    step: str
+    Attributes:
+        dag_run_id: Airflow's id of the run.
+    """
+
     dag_run_id: str
-    attempt: int
-    services: Services
-    log: logging.Logger | logging.LoggerAdapter[logging.Logger]
-    stop: threading.Event
-
-    @property
-    def settings(self) -> Settings:
-        """The process' settings."""
-        return self.services.settings
-
-    @property
-    def warehouse(self) -> Warehouse:
-        """Our project's warehouse."""
-        return self.services.warehouse
-
-    @property
-    def store(self) -> StateStore:
-        """The transactional store."""
-        return self.services.store
-
-    def now(self) -> datetime:
-        """The present, UTC."""
-        return self.services.now()
