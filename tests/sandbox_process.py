@@ -26,6 +26,7 @@ class SandboxProcess:
         kms: `host:port` of Cloud KMS.
         providers: URL of the providers.
         aws: URL of AWS.
+        smtp: `host:port` of the mail server.
         start_seconds: how long the last start took, to the ready line.
     """
 
@@ -33,8 +34,8 @@ class SandboxProcess:
         self._data_dir = data_dir
         self._environment = dict(environment or {})
         self._process: subprocess.Popen[str] | None = None
-        self._ports = {"BIGQUERY": "0", "KMS": "0", "PROVIDERS": "0", "AWS": "0"}
-        self.bigquery = self.kms = self.providers = self.aws = ""
+        self._ports = {"BIGQUERY": "0", "KMS": "0", "PROVIDERS": "0", "AWS": "0", "SMTP": "0"}
+        self.bigquery = self.kms = self.providers = self.aws = self.smtp = ""
         self.start_seconds = 0.0
 
     @property
@@ -62,11 +63,13 @@ class SandboxProcess:
         ready = json.loads(line)
         self.bigquery, self.kms = ready["bigquery"], ready["kms"]
         self.providers, self.aws = ready["providers"], ready["aws"]
+        self.smtp = ready["smtp"]
         self._ports = {
             "BIGQUERY": self.bigquery.rpartition(":")[2],
             "KMS": self.kms.rpartition(":")[2],
             "PROVIDERS": self.providers.rpartition(":")[2],
             "AWS": self.aws.rpartition(":")[2],
+            "SMTP": self.smtp.rpartition(":")[2],
         }
 
     @property

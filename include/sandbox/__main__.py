@@ -1,7 +1,7 @@
-"""`python -m sandbox`: BigQuery, the providers, AWS and Cloud KMS on loopback, in one process.
+"""`python -m sandbox`: BigQuery, the providers, AWS, Cloud KMS and a mail server on loopback.
 
-Prints one JSON line when all of them answer, and stops on SIGTERM or SIGINT within seconds. A kill
-loses nothing that was answered.
+One process. Prints one JSON line when all of them answer, and stops on SIGTERM or SIGINT within
+seconds. A kill loses nothing that was answered.
 """
 
 from __future__ import annotations
@@ -83,8 +83,9 @@ async def _serve(settings: SandboxSettings) -> None:
     bigquery_socket = _listen(settings.host, settings.bigquery_port, "SANDBOX_BIGQUERY_PORT")
     providers_socket = _listen(settings.host, settings.providers_port, "SANDBOX_PROVIDERS_PORT")
     aws_socket = _listen(settings.host, settings.aws_port, "SANDBOX_AWS_PORT")
+    smtp_socket = _listen(settings.host, settings.smtp_port, "SANDBOX_SMTP_PORT")
     # Imported once the ports are ours: a busy port is told at once.
-    from sandbox import kms
+    from sandbox import kms, mail
     from sandbox.aws.server import AwsServer
     from sandbox.bigquery.rest.app import BigQueryApp, Options
     from sandbox.bigquery.rest.limits import LimitSettings
@@ -108,10 +109,9 @@ async def _serve(settings: SandboxSettings) -> None:
         )
     except RuntimeError as exc:
         raise StartError(f"SANDBOX_KMS_PORT={settings.kms_port} can't be used: {exc}") from exc
-    servers = {
-        _server(bigquery): bigquery_socket,
-        _server(create_app(settings.data_dir / "providers")): providers_socket,
-    }
+    providers = create_app(settings.data_dir / "providers")
+    servers = {_server(bigquery): bigquery_socket, _server(providers): providers_socket}
+    mail_server = await mail.serve(smtp_socket, providers.state.mail)
     aws = AwsServer(aws_socket, Clock(settings.data_dir / "providers" / "provider_clock"))
     aws.start()
     _stop_on_signal(servers)
@@ -120,12 +120,14 @@ async def _serve(settings: SandboxSettings) -> None:
         "kms": kms_address,
         "providers": _url(providers_socket),
         "aws": _url(aws_socket),
+        "smtp": _url(smtp_socket).removeprefix("http://"),
     }
     ready = asyncio.create_task(_announce(list(servers), urls))
     await asyncio.gather(*(one.serve(sockets=[line]) for one, line in servers.items()))
     ready.cancel()
     kms_server.stop(grace=0)
     aws.stop()
+    mail_server.close()
     bigquery.close()
 
 

@@ -25,6 +25,7 @@ class SandboxSettings:
         kms_port: `SANDBOX_KMS_PORT`.
         providers_port: `SANDBOX_PROVIDERS_PORT`.
         aws_port: `SANDBOX_AWS_PORT`.
+        smtp_port: `SANDBOX_SMTP_PORT`.
         dml_queue: `SANDBOX_BIGQUERY_DML_QUEUE`; how many mutating statements may wait on one
             table (BigQuery: 20); 0 for any number.
         load_jobs_per_table_day: `SANDBOX_BIGQUERY_LOAD_JOBS_PER_TABLE_DAY` (BigQuery: 1,500);
@@ -41,6 +42,7 @@ class SandboxSettings:
     kms_port: int = 9060
     providers_port: int = 9070
     aws_port: int = 9080
+    smtp_port: int = 9025
     dml_queue: int = 0
     load_jobs_per_table_day: int = 0
     streaming_buffer: bool = False
@@ -61,6 +63,7 @@ class SandboxSettings:
             kms_port=_number(values, "SANDBOX_KMS_PORT", default=9060, most=65535),
             providers_port=_number(values, "SANDBOX_PROVIDERS_PORT", default=9070, most=65535),
             aws_port=_number(values, "SANDBOX_AWS_PORT", default=9080, most=65535),
+            smtp_port=_number(values, "SANDBOX_SMTP_PORT", default=9025, most=65535),
             dml_queue=_number(values, "SANDBOX_BIGQUERY_DML_QUEUE", default=0),
             load_jobs_per_table_day=_number(
                 values, "SANDBOX_BIGQUERY_LOAD_JOBS_PER_TABLE_DAY", default=0

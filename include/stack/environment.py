@@ -36,6 +36,7 @@ def sandbox_environment(settings: StackSettings) -> dict[str, str]:
         "SANDBOX_KMS_PORT": str(settings.sandbox_kms_port),
         "SANDBOX_PROVIDERS_PORT": str(settings.sandbox_providers_port),
         "SANDBOX_AWS_PORT": str(settings.sandbox_aws_port),
+        "SANDBOX_SMTP_PORT": str(settings.sandbox_smtp_port),
     }
 
 
@@ -75,6 +76,7 @@ def airflow_environment(settings: StackSettings, secrets: LocalSecrets) -> dict[
             "PYTHONPATH": str(REPOSITORY / "plugins"),
             "AIRFLOW_HOME": str(home),
             "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(connection),
+            **_messaging(settings),
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.jwt_secret,
             "AIRFLOW__API__BASE_URL": settings.base_url,
             "AIRFLOW__API__HOST": LOOPBACK,
@@ -103,6 +105,20 @@ def airflow_environment(settings: StackSettings, secrets: LocalSecrets) -> dict[
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(settings.worker_log_port),
         }
     )
+
+
+def _messaging(settings: StackSettings) -> dict[str, str]:
+    """Airflow's Connections to the stand-ins for a mail server and Slack."""
+    plain = {"disable_ssl": True, "disable_tls": True, "from_email": "convergence@example.com"}
+    mail = {"host": LOOPBACK, "port": settings.sandbox_smtp_port, "extra": plain}
+    slack = {
+        "host": f"http://{LOOPBACK}:{settings.sandbox_providers_port}/slack/services",
+        "password": "T00000000/B00000000/convergence",
+    }
+    return {
+        "AIRFLOW_CONN_SMTP_DEFAULT": json.dumps({"conn_type": "smtp", **mail}),
+        "AIRFLOW_CONN_SLACKWEBHOOK_DEFAULT": json.dumps({"conn_type": "slackwebhook", **slack}),
+    }
 
 
 def service_account(base_url: str, secrets: LocalSecrets) -> dict[str, str]:

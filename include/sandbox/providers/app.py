@@ -8,6 +8,10 @@
     POST   /_sandbox/clock     `{"now": "2026-11-21T00:10:00Z"}`: what time balances are as of
     DELETE /_sandbox/clock     the machine's time again
     GET    /_sandbox/google/service_accounts/{seed}   a customer's JSON key
+    GET    /_sandbox/mail      every email that the mail server took, oldest first
+    DELETE /_sandbox/mail
+    GET    /_sandbox/slack     every message that was posted to a webhook, oldest first
+    DELETE /_sandbox/slack
 
 A further provider is a module with a `PROVIDER` or several, added to `PROVIDERS`.
 """
@@ -27,6 +31,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Message, Receive, Scope, Send
 
+from sandbox import slack
+from sandbox.kept import Kept
 from sandbox.providers import acts, anthropic, deepseek, google, openai, vendor
 from sandbox.providers.acts import Answer, Exchange
 from sandbox.providers.clock import Clock
@@ -40,6 +46,7 @@ PROVIDERS: tuple[Provider, ...] = (
     deepseek.PROVIDER,
     google.PROVIDER,
     *vendor.PROVIDERS,
+    slack.PROVIDER,
 )
 
 
@@ -54,6 +61,8 @@ class ProvidersApp(Starlette):
         ]
         super().__init__(routes=[*self._admin_routes(), *mounts])
         self.state.clock = Clock(data_dir / "provider_clock")
+        self.state.mail = Kept(data_dir / "mail.ndjson")
+        self.state.slack = Kept(data_dir / "slack.ndjson")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let a fault answer, and note the request."""
@@ -89,6 +98,8 @@ class ProvidersApp(Starlette):
             Route("/_sandbox/requests", self._clear_requests, methods=["DELETE"]),
             Route("/_sandbox/clock", self._set_clock, methods=["POST"]),
             Route("/_sandbox/clock", self._free_clock, methods=["DELETE"]),
+            Route("/_sandbox/{kept:str}", self._list_kept, methods=["GET"]),
+            Route("/_sandbox/{kept:str}", self._clear_kept, methods=["DELETE"]),
             Route("/_sandbox/google/service_accounts/{seed}", google.show_account, methods=["GET"]),
         ]
 
@@ -123,6 +134,20 @@ class ProvidersApp(Starlette):
         except (JSONDecodeError, LookupError, TypeError, ValueError) as error:
             return JSONResponse({"error": f"a time with zone is wanted: {error}"}, status_code=422)
         return Response(status_code=204)
+
+    async def _list_kept(self, request: Request) -> Response:
+        kept = self._kept(request)
+        return JSONResponse(kept.all()) if kept else Response(status_code=404)
+
+    async def _clear_kept(self, request: Request) -> Response:
+        kept = self._kept(request)
+        if kept is None:
+            return Response(status_code=404)
+        kept.clear()
+        return Response(status_code=204)
+
+    def _kept(self, request: Request) -> Kept | None:
+        return {"mail": self.state.mail, "slack": self.state.slack}.get(request.path_params["kept"])
 
     async def _free_clock(self, _request: Request) -> Response:
         self.state.clock.free()

@@ -20,6 +20,7 @@ def test_every_variable_is_read() -> None:
             "SANDBOX_KMS_PORT": "2",
             "SANDBOX_PROVIDERS_PORT": "3",
             "SANDBOX_AWS_PORT": "4",
+            "SANDBOX_SMTP_PORT": "5",
             "SANDBOX_BIGQUERY_DML_QUEUE": "20",
             "SANDBOX_BIGQUERY_LOAD_JOBS_PER_TABLE_DAY": "1500",
             "SANDBOX_BIGQUERY_STREAMING_BUFFER": "1",
@@ -31,6 +32,7 @@ def test_every_variable_is_read() -> None:
         *(settings.providers_port, settings.aws_port),
     )
     assert (str(settings.data_dir), settings.host, ports) == ("/data", "127.0.0.2", (1, 2, 3, 4))
+    assert settings.smtp_port == 5
     assert (settings.dml_queue, settings.load_jobs_per_table_day) == (20, 1500)
     assert (settings.streaming_buffer, settings.job_answer_seconds) == (True, 0.0)
 
