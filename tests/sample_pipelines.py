@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from convergence import processors
+from convergence.pipelines.loader import load
+from convergence.pipelines.spec import PipelineSpec
 from convergence.processors import registry
 
+PATH = "sample/cost/usage_cost.yml"
 _FOLDER = str(Path(__file__).parent / "data" / "processors")
 
 USAGE_COST = """\
@@ -52,3 +58,25 @@ def write(root: Path, path: str, text: str) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")
     return target
+
+
+def told(root: Path, text: str, path: str = PATH) -> list[str]:
+    """Every fault of a pipeline file, which has some."""
+    found = load(write(root, path, text), root)
+    assert isinstance(found, tuple), found
+    return [str(fault) for fault in found]
+
+
+def loaded(root: Path, text: str = USAGE_COST, path: str = PATH) -> PipelineSpec:
+    """A pipeline file, which is sound."""
+    spec = load(write(root, path, text), root)
+    assert isinstance(spec, PipelineSpec), spec
+    return spec
+
+
+def changed(**changes: Any) -> str:
+    """The sample pipeline with other values."""
+    values = yaml.safe_load(USAGE_COST)
+    for key, value in changes.items():
+        values[key] = value
+    return yaml.safe_dump(values, sort_keys=False)
