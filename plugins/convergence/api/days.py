@@ -8,9 +8,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
-FIRST_DAY = date(2000, 1, 1)
-LAST_DAY = date(2999, 12, 31)
-_ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+from convergence.pipelines.asked import FIRST_DAY, LAST_DAY, read_day
+
 _ISO_INSTANT = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]|[+-]\d{2}:\d{2})?", re.ASCII
 )
@@ -18,19 +17,7 @@ _CENTURIES = "^2[0-9]{3}-"
 
 
 def _day(value: object) -> object:
-    if value is None or isinstance(value, date):
-        return value
-    if not (isinstance(value, str) and _ISO_DAY.fullmatch(value)):
-        raise ValueError("is not a day written YYYY-MM-DD")
-    try:
-        day = date.fromisoformat(value)
-    except ValueError:
-        raise ValueError("is not a day of the calendar") from None
-    if day < FIRST_DAY:
-        raise ValueError(f"lies before {FIRST_DAY}, where no provider has data")
-    if day > LAST_DAY:
-        raise ValueError(f"lies after {LAST_DAY}")
-    return day
+    return value if value is None or isinstance(value, date) else read_day(value)
 
 
 def _instant(value: object) -> object:

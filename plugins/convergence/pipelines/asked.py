@@ -1,7 +1,8 @@
-"""Which days a run was asked for by its params, when it was not triggered through the HTTP API."""
+"""Which days a run was asked for, and a day as it is written wherever one is asked for."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
@@ -10,6 +11,9 @@ from convergence.errors import RequestError
 
 MAX_RANGE_DAYS = 366
 DATE, START, END = "date", "start_date", "end_date"
+FIRST_DAY = date(2000, 1, 1)
+LAST_DAY = date(2999, 12, 31)
+_ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 def asked_days(params: Mapping[str, Any], *, today: date) -> tuple[date, ...] | None:
@@ -39,14 +43,33 @@ def asked_days(params: Mapping[str, Any], *, today: date) -> tuple[date, ...] | 
     return tuple(end - timedelta(days=back) for back in range(count))
 
 
+def read_day(value: object) -> date:
+    """A day from its text; no timestamp, no number, nothing that could be read in two ways.
+
+    Raises:
+        ValueError: what is wrong with it, to follow the name of the field.
+    """
+    if not (isinstance(value, str) and _ISO_DAY.fullmatch(value)):
+        raise ValueError("is not a day written YYYY-MM-DD")
+    try:
+        day = date.fromisoformat(value)
+    except ValueError:
+        raise ValueError("is not a day of the calendar") from None
+    if day < FIRST_DAY:
+        raise ValueError(f"lies before {FIRST_DAY}, where no provider has data")
+    if day > LAST_DAY:
+        raise ValueError(f"lies after {LAST_DAY}")
+    return day
+
+
 def _day(params: Mapping[str, Any], name: str, today: date) -> date | None:
-    text = params.get(name)
-    if text is None:
+    value = params.get(name)
+    if value is None:
         return None
     try:
-        day = date.fromisoformat(text)
-    except (TypeError, ValueError):
-        raise RequestError(f"{name}: {text!r} is not a day written YYYY-MM-DD") from None
+        day = read_day(value)
+    except ValueError as error:
+        raise RequestError(f"{name}: {value!r} {error}") from None
     if day > today:
         raise RequestError(f"{name}: {day} lies in the future; today is {today} in UTC")
     return day

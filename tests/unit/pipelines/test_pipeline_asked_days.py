@@ -46,6 +46,9 @@ def test_a_range_has_both_its_ends_and_every_day_between_newest_first(
         ({"date": "2026-11-22"}, "lies in the future"),
         ({"date": "2026-02-30"}, "is not a day"),
         ({"date": 20261101}, "is not a day"),
+        ({"date": "20261101"}, "is not a day written"),
+        ({"date": "2026-W45-1"}, "is not a day written"),
+        ({"date": "1999-12-31"}, "lies before 2000-01-01"),
         ({"date": "2026-11-01", "end_date": "2026-11-01"}, "date stands alone"),
     ],
 )
