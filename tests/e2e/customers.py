@@ -6,6 +6,7 @@ import hashlib
 import json
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from e2e.harness import RunningStack
-from stack.client import ApiClient
+from stack.client import ApiClient, ApiRefusalError
 
 PROJECT = "local-dev-project"
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
@@ -44,7 +45,7 @@ class Customer:
 
 
 def onboard(stack: RunningStack, customer: Customer) -> None:
-    """Everything before the first run: org, key, OpenAI, prices."""
+    """Everything before the first run of its own: org, key, OpenAI, and what that imports."""
     with stack.root() as root:
         body = {
             "org_slug": customer.slug,
@@ -59,7 +60,33 @@ def onboard(stack: RunningStack, customer: Customer) -> None:
         customer.answers["setup"] = client.post(
             f"/integrations/{customer.slug}/openai/setup", credential
         )
-    finish(stack, customer, "openai/seed_csv", {})
+    imported(stack, customer)
+
+
+def imported(stack: RunningStack, customer: Customer) -> None:
+    """Follow the runs that connecting queued, one after the other; each must succeed."""
+    with customer.client(stack) as client:
+        for queued in customer.answers["setup"]["import_runs"]:
+            run_id = _started(client, queued["queue_id"])
+            path = f"/pipelines/runs/{customer.slug}/{run_id}"
+            run = client.wait_for_run(path, seconds=400)
+            assert run["status"] == "SUCCESS", run
+
+
+def _started(client: ApiClient, queue_id: str) -> str:
+    """The run of a queue's entry, once it has started."""
+    deadline = time.monotonic() + 120
+    while True:
+        # The platform's minute task may be at it.
+        with suppress(ApiRefusalError):
+            client.post("/scheduler/queue/process", {})
+        entries = client.get("/scheduler/queue")["entries"]
+        entry = next(one for one in entries if one["queue_id"] == queue_id)
+        if entry["status"] == "STARTED":
+            return str(entry["run_id"])
+        assert entry["status"] == "QUEUED", entry
+        assert time.monotonic() < deadline, entry
+        time.sleep(2)
 
 
 def finish(
