@@ -271,7 +271,10 @@ def test_the_bill_is_in_cost_daily(account: OrgWorld, customer: Customer) -> Non
 
 def test_a_run_that_is_asked_for_a_day_does_that_day(account: OrgWorld, customer: Customer) -> None:
     customer.export(golden_rows())
-    run(account, days=[date(2026, 11, 1)], date="2026-11-01", config=FAR_BACK)
+    run(account, days=[date(2026, 11, 1)], config=FAR_BACK)
+    assert list(sums(account.rows("billing_cost_daily"), "usage_date")) == ["2026-11-01"]
+    yesterday = date(2026, 11, 20)
+    run(account, days=[yesterday], run_id="run_2", date=str(yesterday), config=FAR_BACK)
     assert list(sums(account.rows("billing_cost_daily"), "usage_date")) == ["2026-11-01"]
 
 

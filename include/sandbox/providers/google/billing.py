@@ -1,7 +1,7 @@
 """A customer's billing export, made up: the same rows for the same project and usage day for ever.
 
 What makes a billing export hard is in it: rows of a day that come days later, corrections weeks
-later on another month's invoice, look-alikes that add up, credits, tax, rounding, rows of no
+later, look-alikes that add up, credits, tax, rounding, rows of no
 project, and usage within an hour of midnight in both time zones that matter.
 https://docs.cloud.google.com/billing/docs/how-to/export-data-bigquery-tables/detailed-usage
 """

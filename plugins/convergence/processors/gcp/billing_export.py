@@ -133,8 +133,7 @@ class Copy:
         org, config = self._org, self._config
         ensure_table(org.warehouse, self._table, self._schema)
         due = set(org.days)
-        asked = any(org.params.get(name) for name in ASKED)
-        touched = set() if asked else self._touched() - due
+        touched = self._touched() - due if self._looks() else set()
         before = done_before(org, table=config.table)
         late = publish_days(org, _newest(touched), table=config.table, make=self.make)
         if late.superseded:
@@ -144,6 +143,15 @@ class Copy:
             )
         published = publish_days(org, _newest(due - before), table=config.table, make=self.make)
         return self._result(late, published, touched=touched, before=before)
+
+    def _looks(self) -> bool:
+        """Whether the run looks for days beyond its own: one that is up to date does.
+
+        Yesterday is due once a day; a run without it was asked for its days, or brings history.
+        """
+        org = self._org
+        asked = any(org.params.get(name) for name in ASKED)
+        return self._today - timedelta(days=1) in org.days and not asked
 
     def make(self, attempts: Mapping[date, Attempt], round_: int) -> Iterator[tuple[date, Publish]]:
         """The content of the days whose attempts are given, newest first."""
