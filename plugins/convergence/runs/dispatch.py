@@ -13,13 +13,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection
-
 from convergence.errors import ConvergenceError, RequestError, RetryableError
 from convergence.runs import records
 from convergence.runs.gate import Standing
 from convergence.runs.records import RunRecords
-from convergence.state import org_runs, outbox, pipeline_configs, queue
+from convergence.state import org_runs, pipeline_configs, queue, queue_log
 from convergence.state.leases import held
 from convergence.state.org_runs import OrgRun, RunError, RunStatus, org_run_id
 from convergence.state.pipeline_configs import PipelineConfig
@@ -27,7 +25,6 @@ from convergence.state.queue import Entry, QueueStatus
 from convergence.state.slots import Refused
 from convergence.state.store import StateStore
 
-SCHEDULE_LOG = "org_scheduled_pipeline_runs"
 LEASE = "dispatch"
 # A start that was cut short between admission and hand-over is taken up again for so long.
 _UNFINISHED = timedelta(minutes=10)
@@ -94,21 +91,24 @@ class Dispatcher:
             upcoming = next_time(config.schedule or "", config.timezone, after=now)
             if not pipeline_configs.advance(conn, config, next_due_at=upcoming):
                 return False
+            entry = Entry(
+                org_slug=config.org_slug,
+                pipeline_id=config.pipeline_id,
+                dag_id=config.dag_id,
+                provider=config.provider,
+                requested_by="scheduler",
+                trigger="schedule",
+                enqueued_at=now,
+                schedule=config.schedule,
+                due_at=config.next_due_at,
+            )
             same = config.pipeline_id
-            idle = not queue.count_waiting(conn, config.org_slug, pipeline_id=same)
-            if idle:
-                entry = Entry(
-                    org_slug=config.org_slug,
-                    pipeline_id=config.pipeline_id,
-                    dag_id=config.dag_id,
-                    provider=config.provider,
-                    requested_by="scheduler",
-                    trigger="schedule",
-                    enqueued_at=now,
-                )
-                queue.add(conn, entry)
-            _log_due(conn, config, now=now, queued=idle)
-            return idle
+            if queue.count_waiting(conn, config.org_slug, pipeline_id=same):
+                told = "a run of this pipeline waits already"
+                queue_log.skip(conn, entry, reason=told, now=now)
+                return False
+            queue.add(conn, entry)
+            return True
 
     def _resume(self, now: datetime) -> None:
         """Hand over what was admitted by a process that died before it did."""
@@ -231,18 +231,3 @@ def _run_of(entry: Entry, now: datetime, *, settings: Mapping[str, Any]) -> OrgR
         request_id=entry.request_id,
         debited=entry.debited,
     )
-
-
-def _log_due(conn: Connection, config: PipelineConfig, *, now: datetime, queued: bool) -> None:
-    due_at = config.next_due_at or now
-    row = {
-        "org_slug": config.org_slug,
-        "scheduled_run_id": f"{config.org_slug}|{config.pipeline_id}|{due_at.isoformat()}",
-        "pipeline_id": config.pipeline_id,
-        "schedule": config.schedule,
-        "due_at": due_at,
-        "status": "QUEUED" if queued else "SKIPPED",
-        "reason": None if queued else "a run of this pipeline waits already",
-        "recorded_at": now,
-    }
-    outbox.enqueue(conn, SCHEDULE_LOG, row)

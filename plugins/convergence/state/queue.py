@@ -15,11 +15,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, select, update
 
-from convergence.state import outbox
+from convergence.state import queue_log
 from convergence.state.org_runs import Trigger
+from convergence.state.tables import added
 from convergence.state.tables import execution_queue as table
-
-QUEUE_LOG = "org_pipeline_execution_queue"
 
 
 class QueueStatus(StrEnum):
@@ -41,6 +40,8 @@ class Entry:
         reason: why it waits, or why it will not run.
         debited: whether its run counts against the plan's limits.
         follows: the entry whose run must have succeeded before this one starts.
+        due_at: when the org's own schedule made it due; None when somebody asked for it.
+        schedule: that schedule.
     """
 
     org_slug: str
@@ -60,6 +61,8 @@ class Entry:
     ended_at: datetime | None = None
     debited: bool = True
     follows: str | None = None
+    schedule: str | None = None
+    due_at: datetime | None = None
     queue_id: str = field(default_factory=lambda: f"que_{uuid.uuid4().hex[:24]}")
 
     @property
@@ -70,10 +73,16 @@ class Entry:
 
 def add(conn: Connection, entry: Entry) -> None:
     """Put an entry into the queue."""
-    days = [day.isoformat() for day in entry.days]
-    values = asdict(entry) | {"days": days, "params": dict(entry.params)}
-    conn.execute(table.insert().values(**values))
-    _log(conn, entry, now=entry.enqueued_at)
+    conn.execute(table.insert().values(**_values(entry)))
+    queue_log.write(conn, entry, now=entry.enqueued_at)
+
+
+def restore(conn: Connection, entry: Entry) -> bool:
+    """Put back an entry that the log tells waits, unless the store knows it; whether it did.
+
+    Started twice it is one run: its ids are the entry's.
+    """
+    return added(conn, table, _values(entry))
 
 
 def get(conn: Connection, queue_id: str) -> Entry | None:
@@ -130,7 +139,7 @@ def settle(
     moved = conn.execute(update(table).where(mine).values(**values)).rowcount == 1
     entry = get(conn, queue_id) if moved and status is not QueueStatus.QUEUED else None
     if entry is not None:
-        _log(conn, entry, now=now)
+        queue_log.write(conn, entry, now=now)
     return moved
 
 
@@ -143,27 +152,14 @@ def _fetch(conn: Connection, query: Select[Any], *, limit: int) -> list[Entry]:
     return [_entry(row) for row in conn.execute(query.order_by(*order).limit(limit))]
 
 
+def _values(entry: Entry) -> dict[str, Any]:
+    days = [day.isoformat() for day in entry.days]
+    return asdict(entry) | {"days": days, "params": dict(entry.params)}
+
+
 def _entry(row: Row[Any]) -> Entry:
     values = {name: getattr(row, name) for name in Entry.__dataclass_fields__}
     days = tuple(date.fromisoformat(day) for day in row.days)
     known = {"days": days, "status": QueueStatus(row.status)}
     # Entries of a release without the column have no word on it.
     return Entry(**{**values, **known, "debited": row.debited is not False})
-
-
-def _log(conn: Connection, entry: Entry, *, now: datetime) -> None:
-    row = {
-        "org_slug": entry.org_slug,
-        "queue_id": entry.queue_id,
-        "run_id": entry.run_id,
-        "pipeline_id": entry.pipeline_id,
-        "status": str(entry.status),
-        "priority": entry.priority,
-        "params": outbox.json_text(entry.params),
-        "requested_by": entry.requested_by,
-        "reason": entry.reason,
-        "enqueued_at": entry.enqueued_at,
-        "claimed_at": entry.ended_at,
-        "recorded_at": now,
-    }
-    outbox.enqueue(conn, QUEUE_LOG, row)

@@ -209,6 +209,8 @@ execution_queue = Table(
     Column("run_id", String(64)),
     Column("debited", Boolean),
     Column("follows", String(64)),
+    Column("schedule", String(100)),
+    Column("due_at", UtcDateTime),
     Column("enqueued_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
     Index("execution_queue_of_org", "org_slug", "enqueued_at"),

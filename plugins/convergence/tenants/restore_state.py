@@ -1,8 +1,8 @@
 """`python -m convergence.tenants.restore_state`: after the state store was lost or set back.
 
-Gives it what the warehouse keeps: where each org's audit chain ends, and each org's own settings
-of its pipelines. What the store knows itself stays. The rest needs no restoring: slots, fences
-and live runs are counted anew, idempotency keys expire.
+Gives it what the warehouse keeps: where each org's audit chain ends, each org's own settings of
+its pipelines, and the runs that wait in the queue. What the store knows itself stays. The rest
+needs no restoring: slots and fences are counted anew, idempotency keys expire.
 """
 
 from __future__ import annotations
@@ -12,41 +12,52 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from convergence.errors import ConvergenceError
 from convergence.security.redaction import redact
 from convergence.settings import get_settings
-from convergence.state import pipeline_configs
+from convergence.state import pipeline_configs, queue
 from convergence.state.pipeline_configs import PipelineConfig
+from convergence.state.queue import Entry
 from convergence.state.store import StateStore
 from convergence.tenants.audit_joining import Joined, join
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.query import Row, run_file
 
+QUEUED_SINCE = timedelta(days=30)
+
 
 @dataclass(frozen=True)
 class Restored:
-    """What the store did not know: ends of chains, and configurations."""
+    """What the store did not know: ends of chains, configurations, and entries of the queue."""
 
     chains: tuple[Joined, ...]
     configs: tuple[PipelineConfig, ...]
+    queued: tuple[Entry, ...]
 
 
-def restore(store: StateStore, warehouse: Warehouse) -> Restored:
+def restore(store: StateStore, warehouse: Warehouse, *, now: datetime) -> Restored:
     """Give the store what it lacks; doing it again changes nothing.
 
-    A schedule that came due while the store was gone is made up for once, by the next tick.
+    A schedule that came due while the store was gone is made up for once, by the next tick. What
+    was queued longer than a month ago is not.
 
     Raises:
         NotBootstrappedError: there is nothing to restore from.
         WarehouseUnavailableError: no answer; ask again.
     """
     joined = join(store, warehouse)
-    rows = run_file(warehouse, warehouse.sql("tenants/pipeline_configs.sql"))
-    configs = [_config(row) for row in rows]
+    configs = map(_config, run_file(warehouse, warehouse.sql("tenants/pipeline_configs.sql")))
+    path, since = warehouse.sql("tenants/queue_waiting.sql"), now - QUEUED_SINCE
+    entries = map(_entry, run_file(warehouse, path, params={"since": since}))
     with store.begin() as conn:
-        added = [config for config in configs if pipeline_configs.restore(conn, config)]
-    return Restored(tuple(joined), tuple(added))
+        return Restored(
+            tuple(joined),
+            tuple(config for config in configs if pipeline_configs.restore(conn, config)),
+            tuple(entry for entry in entries if queue.restore(conn, entry)),
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argparse.ArgumentParser(prog="restore-state", description=__doc__).parse_args(arguments)
     settings = get_settings()
     try:
-        done = restore(StateStore.connect(settings.state_url), Warehouse.connect(settings))
+        store, warehouse = StateStore.connect(settings.state_url), Warehouse.connect(settings)
+        done = restore(store, warehouse, now=datetime.now(UTC))
     except ConvergenceError as error:
         sys.stderr.write(f"nothing was restored: {redact(str(error))}\n")
         return 1
@@ -63,15 +75,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"{chain.org_slug}: audit after entry {chain.after.sequence}{anew}\n")
     for config in done.configs:
         sys.stdout.write(f"{config.org_slug}: settings of {config.pipeline_id}\n")
-    sys.stdout.write(f"{len(done.chains)} chains and {len(done.configs)} settings were restored\n")
+    for entry in done.queued:
+        sys.stdout.write(f"{entry.org_slug}: {entry.queue_id} waits for {entry.pipeline_id}\n")
+    counts = (
+        f"{len(done.chains)} chains, {len(done.configs)} settings, {len(done.queued)} queued runs"
+    )
+    sys.stdout.write(f"{counts} were restored\n")
     return 0
 
 
 def _config(row: Row) -> PipelineConfig:
-    params = row["params"] or {}
-    told = json.loads(params) if isinstance(params, str) else params
     by = row["updated_by"] or "admin"
-    return PipelineConfig(**{**row, "params": told, "updated_by": by})
+    return PipelineConfig(**{**row, "params": _params(row), "updated_by": by})
+
+
+def _entry(row: Row) -> Entry:
+    told = {"params": _params(row), "days": tuple(row["days"])}
+    return Entry(**{**row, **told, "debited": row["debited"] is not False})
+
+
+def _params(row: Row) -> dict[str, Any]:
+    params = row["params"] or {}
+    return json.loads(params) if isinstance(params, str) else dict(params)
 
 
 if __name__ == "__main__":

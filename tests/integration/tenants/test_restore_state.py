@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
 from convergence.settings import Settings
-from convergence.state import audit_heads, outbox, pipeline_configs
+from convergence.state import audit_heads, outbox, pipeline_configs, queue
 from convergence.state.pipeline_configs import PipelineConfig
+from convergence.state.queue import Entry, QueueStatus
 from convergence.state.store import StateStore
 from convergence.tenants import quotas, removal, restore_state
 from convergence.tenants.audit import AUDIT_LOG
@@ -177,7 +180,7 @@ def test_a_store_set_back_to_a_backup_is_brought_forward_by_the_tool(
     with store.begin() as conn:
         audit_heads.put(conn, org, sequence=place, entry_hash=entry_hash)
     change(store, warehouse, org)
-    restore(store, warehouse)
+    restore(store, warehouse, now=NOW)
     ship(store, warehouse)
     assert sound(store, warehouse, org)
 
@@ -191,7 +194,7 @@ def test_settings_come_back_as_they_were_last(
         off = pipeline_configs.put(conn, config(org, "openai-seed", enabled=False, schedule=None))
     ship(store, warehouse)
     fresh = new_store()
-    done = restore(fresh, warehouse)
+    done = restore(fresh, warehouse, now=NOW)
     assert [one for one in done.configs if one.org_slug == org] == [off, last]
     with fresh.read() as conn:
         assert pipeline_configs.get(conn, org, last.pipeline_id) == last
@@ -199,7 +202,7 @@ def test_settings_come_back_as_they_were_last(
     assert [one.pipeline_id for one in due if one.org_slug == org] == [last.pipeline_id]
     with fresh.begin() as conn:
         newer = pipeline_configs.put(conn, config(org, updated_at=NOW + timedelta(hours=1)))
-    assert restore(fresh, warehouse).configs == ()
+    assert restore(fresh, warehouse, now=NOW).configs == ()
     with fresh.read() as conn:
         assert pipeline_configs.get(conn, org, last.pipeline_id) == newer
 
@@ -215,7 +218,9 @@ def test_a_removed_orgs_settings_end_with_it_and_do_not_come_back(
         assert left is not None
         assert (left.enabled, left.next_due_at) == (False, None)
     ship(store, warehouse)
-    assert [one for one in restore(new_store(), warehouse).configs if one.org_slug == org] == []
+    assert [
+        one for one in restore(new_store(), warehouse, now=NOW).configs if one.org_slug == org
+    ] == []
 
 
 def test_of_two_changes_at_once_the_later_is_the_newer_in_the_log(
@@ -229,8 +234,47 @@ def test_of_two_changes_at_once_the_later_is_the_newer_in_the_log(
         )
     assert kept.updated_at > NOW
     ship(store, warehouse)
-    (found,) = [one for one in restore(new_store(), warehouse).configs if one.org_slug == org]
+    (found,) = [
+        one for one in restore(new_store(), warehouse, now=NOW).configs if one.org_slug == org
+    ]
     assert found.schedule == "@weekly"
+
+
+def test_what_waits_in_the_queue_comes_back_whole_and_nothing_else(
+    store: StateStore, warehouse: Warehouse, *, org: str, new_store: NewStore
+) -> None:
+    def entry(**changes: object) -> Entry:
+        first = Entry(org, "openai-usage-cost", "openai.cost.usage_cost", "OPENAI", "key_1", NOW)
+        return replace(first, queue_id=f"que_{uuid.uuid4().hex}", **changes)  # type: ignore[arg-type]
+
+    full = entry(
+        days=(date(2026, 11, 20), date(2026, 11, 19)),
+        params={"x": 1},
+        priority=3,
+        request_id="req_9",
+        debited=False,
+        trigger="schedule",
+        schedule="@daily",
+        due_at=NOW,
+    )
+    after = entry(follows=full.queue_id)
+    started, failed = entry(), entry()
+    with store.begin() as conn:
+        for one in (full, after, started, failed):
+            queue.add(conn, one)
+        # At the instant at which it was queued, as where a slot is free.
+        queue.settle(conn, started.queue_id, QueueStatus.STARTED, now=NOW, run_id="run_1")
+        queue.settle(conn, failed.queue_id, QueueStatus.FAILED, now=NOW, reason="suspended")
+    ship(store, warehouse)
+    fresh = new_store()
+    done = restore(fresh, warehouse, now=NOW)
+    mine = {one.queue_id: one for one in done.queued if one.org_slug == org}
+    assert mine == {one.queue_id: one for one in (full, after)}
+    with fresh.read() as conn:
+        assert queue.get(conn, full.queue_id) == full
+    assert restore(fresh, warehouse, now=NOW).queued == ()
+    old = restore(new_store(), warehouse, now=NOW + timedelta(days=31))
+    assert [one for one in old.queued if one.org_slug == org] == []
 
 
 def test_the_tool_says_what_it_restored(
@@ -250,4 +294,4 @@ def test_the_tool_says_what_it_restored(
     out = capsys.readouterr().out
     assert f"{org}: audit after entry 6, 2 entries chained anew" in out
     assert restore_state.main([]) == 0
-    assert "0 chains and 0 settings were restored" in capsys.readouterr().out
+    assert "0 chains, 0 settings, 0 queued runs were restored" in capsys.readouterr().out

@@ -273,7 +273,10 @@ def test_a_due_schedule_runs_once_however_often_it_was_missed(
     assert run.days == ()
     assert config is not None
     assert config.next_due_at == datetime(2026, 11, 22, 4, 30, tzinfo=UTC)
-    assert [row["status"] for row in logged] == ["QUEUED"]
+    assert [row["status"] for row in logged] == ["QUEUED", "STARTED"]
+    assert {row["due_at"][:10] for row in logged} == {"2026-11-18"}
+    assert {row["schedule"] for row in logged} == {"30 4 * * *"}
+    assert logged[1]["run_id"] == run.run_id
 
 
 def test_what_is_not_due_or_switched_off_does_not_run(
