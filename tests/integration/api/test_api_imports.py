@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from convergence.providers.validation import Validation
 from convergence.runs.ledger import Action, LedgerRow
 from convergence.runs.slices import Finality, SliceKey
 from convergence.state.org_runs import RunStatus
@@ -190,3 +191,23 @@ def test_an_import_starts_though_the_plan_is_used_up_and_its_history_waits(
     assert (usage["status"], usage["reason"]) == ("QUEUED", "0 of 0 runs_per_day are used")
     assert date.fromisoformat(usage["enqueued_at"][:10]) == datetime.now(UTC).date()
     assert double.triggered(USAGE) == []
+
+
+def test_a_key_that_turns_out_to_be_valid_later_imports_then(
+    client: TestClient, acme: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(*_given: object, **_told: object) -> Validation:
+        return Validation("PENDING", "OpenAI does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("convergence.api.integrations.ask", silent)
+        made = connect_openai(client, ACME, acme, OPENAI_KEY).json()
+    assert made["validation_status"] == "PENDING"
+    assert "import_runs" not in made
+    assert entries(client, acme) == {}
+    first, again = (
+        client.post(f"/integrations/{ACME}/openai/validate", json={}, headers=acme).json()
+        for _ in range(2)
+    )
+    assert (first["validation_status"], len(first["import_runs"])) == ("VALID", 3)
+    assert "import_runs" not in again
