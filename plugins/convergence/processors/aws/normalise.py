@@ -30,6 +30,9 @@ KEYS: Final = (
 )
 """What a row is told apart by."""
 
+LINES_PER_PIECE: Final = 65_536
+"""Of a Parquet file."""
+
 _SUMS: Final = (*AMOUNTS, "usage_quantity", "line_count")
 _FIRST: Final = ("charge_period_start", "charge_description")
 _LAST: Final = ("charge_period_end",)
@@ -101,8 +104,11 @@ class Sums:
         with _named(file):
             frame = pl.scan_parquet(path, glob=False)
             names = frame.collect_schema().names()
+            lines = int(frame.select(pl.len()).collect().item())
         self._check_header(names, file)
-        self._add(frame, file)
+        # Asked for whole, Polars holds far more of the file than it needs at a time.
+        for start in range(0, lines, LINES_PER_PIECE):
+            self._add(frame.slice(start, LINES_PER_PIECE), file)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The period's rows as the table has them, amounts rounded once to 9 decimals."""
