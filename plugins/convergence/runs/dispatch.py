@@ -125,7 +125,7 @@ class Dispatcher:
         full: set[str] = set()
         started = failed = 0
         for entry in entries:
-            if entry.org_slug in full:
+            if entry.debited and entry.org_slug in full:
                 continue
             outcome = self._after_its_turn(entry, now)
             if outcome is QueueStatus.QUEUED:

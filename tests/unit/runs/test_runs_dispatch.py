@@ -187,10 +187,10 @@ def test_what_follows_an_entry_that_is_forgotten_starts(
 
 def test_a_run_that_is_not_debited_takes_no_room(store: StateStore, dispatcher: Dispatcher) -> None:
     free = add(store, debited=False)
-    for minute in (1, 2):
+    for minute in (1, 2, 3):
         add(store, minute=minute)
-    late = add(store, minute=3, debited=False)
-    assert dispatcher.run(now=NOW) == Dispatched(started=4)
+    late = add(store, minute=4, debited=False)
+    assert dispatcher.run(now=NOW) == Dispatched(started=4, waiting=1)
     assert not run_of(store, free).debited
     with store.read() as conn:
         assert org_runs.count_active(conn, ACME) == 2
