@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
-import secrets
 import threading
 from dataclasses import replace
 from datetime import date, timedelta
@@ -16,22 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convergence.errors import (
-    SchemaError,
-    SupersededError,
     WarehouseError,
-    WarehouseUnavailableError,
 )
 from convergence.runs.ledger import Action
-from convergence.runs.publisher import PricedDay
 from convergence.runs.slices import Finality, SliceKey
-from convergence.warehouse.client import Warehouse
-from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.publish import load_partition, partition_writes
-from convergence.warehouse.schemas import TableSchema
-from convergence.warehouse.sealed import Money, SealedDay
-from sandbox_process import SandboxProcess
-from warehouse_stage import DAY, KEY, NOW, PATIENCE, SCHEMA, TABLE, Stage, connect, stage_on
+from convergence.warehouse.sealed import Money
+from warehouse_stage import DAY, KEY, NOW, SCHEMA, TABLE, Stage
 
 OTHER_DAY = DAY + timedelta(days=1)
 
@@ -147,61 +137,6 @@ def test_content_that_comes_back_is_published_again(stage: Stage) -> None:
         stage.assert_sound(costs)
 
 
-@pytest.mark.parametrize("large", [False, True], ids=["multipart", "resumable"])
-def test_a_lost_answer_costs_no_second_job(
-    stage: Stage, sandbox: SandboxProcess, large: bool
-) -> None:
-    rule = {
-        "action": "drop_reply",
-        "match": {"path_regex": f"upload.*{stage.warehouse.project}.*"},
-        "count": 1,
-    }
-    sandbox.admin("POST", "faults", rule)
-    if large:
-        sealed = _large(stage)
-        stage.publisher.publish_rows(
-            KEY, sealed, table=TABLE, schema=SCHEMA, run_id="r", now=NOW, settle_days=5
-        )
-    else:
-        stage.publish(["1"])
-        stage.assert_sound(["1"])
-    assert len(stage.jobs()) == 1
-
-
-def _large(stage: Stage) -> SealedDay:
-    """More than the client sends in one request (5 MiB), so that it uploads by chunks."""
-    rows = [
-        {"usage_date": DAY.isoformat(), "model": secrets.token_hex(3000), "cost": "1"}
-        for _ in range(2000)
-    ]
-    path = stage.folder / "large.ndjson.gz"
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    path.write_bytes(gzip.compress(text.encode(), compresslevel=1))
-    assert path.stat().st_size > 5 * 1024**2
-    return SealedDay(path, len(rows), "large")
-
-
-def test_a_passing_failure_is_tried_under_the_next_id(
-    stage: Stage, sandbox: SandboxProcess
-) -> None:
-    rule = {"action": "fail_job", "match": {"job": "load"}, "reason": "backendError", "count": 2}
-    sandbox.admin("POST", "faults", rule)
-    assert stage.publish(["1"]).job_id.endswith("_2")
-    stage.assert_sound(["1"])
-
-
-def test_a_lasting_failure_is_told_and_publishes_nothing(
-    stage: Stage, sandbox: SandboxProcess
-) -> None:
-    stage.publish(["1"])
-    rule = {"action": "fail_job", "match": {"job": "load"}, "reason": "backendError", "count": 9}
-    sandbox.admin("POST", "faults", rule)
-    with pytest.raises(WarehouseUnavailableError) as caught:
-        stage.publish(["2"], run="run_2")
-    assert caught.value.facts["reason"] == "backendError"
-    assert stage.costs() == [Decimal(1)]
-
-
 def test_a_row_that_does_not_fit_is_refused_whole_with_the_reason(stage: Stage) -> None:
     stage.publish(["1"])
     good = stage.seal(["2", "3"])
@@ -234,56 +169,6 @@ def test_a_missing_table_is_named(stage: Stage) -> None:
     assert caught.value.facts["target"] == "acme_corp_dev.nowhere$20261117"
 
 
-def test_a_killed_warehouse_that_had_committed_is_recovered_from(
-    stage: Stage, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    own = SandboxProcess(tmp_path_factory.mktemp("killed"))
-    own.start()
-    try:
-        lost = stage_on(connect(own), stage.store, tmp_path)
-        own.admin("POST", "faults", {"action": "kill_before_done", "match": {"job": "load"}})
-        impatient = Warehouse(
-            lost.warehouse.client, location="US", patience=replace(PATIENCE, call=5, retry=1)
-        )
-        broken = Stage(impatient, lost.store, tmp_path)
-        with pytest.raises(WarehouseUnavailableError):
-            broken.publish(["1", "2"])
-        own.kill()
-        own.start()
-        row = lost.publish(["1", "2"])
-        lost.assert_sound(["1", "2"])
-        assert row.action is Action.RECOVERED
-        assert len(lost.jobs()) == 1
-    finally:
-        own.kill()
-
-
-def test_an_older_attempt_whose_job_is_slow_is_told_that_it_was_overtaken(
-    stage: Stage, sandbox: SandboxProcess
-) -> None:
-    older = stage.publisher.begin([KEY])[KEY]
-    rule = {"action": "hold_job", "match": {"job": "load"}, "seconds": 2, "count": 1}
-    sandbox.admin("POST", "faults", rule)
-    told: list[SupersededError] = []
-
-    def publish_old() -> None:
-        try:
-            stage.publish(["1"], slice_=older)
-        except SupersededError as error:
-            told.append(error)
-
-    slow = threading.Thread(target=publish_old)
-    slow.start()
-    while not stage.jobs():
-        pass
-    stage.publish(["2"], run="run_2")
-    slow.join(timeout=30)
-    assert told[0].facts["after"] is True
-    assert stage.costs() == [Decimal(1)], "the stale content: so it must be made again"
-    stage.publish(["2"], run="run_2")
-    stage.assert_sound(["2"])
-
-
 def test_a_reader_never_sees_a_mixture(stage: Stage) -> None:
     old, new = ["1"] * 40, ["2"] * 60
     stage.publish(old)
@@ -303,117 +188,6 @@ def test_a_reader_never_sees_a_mixture(stage: Stage) -> None:
     whole = {tuple(map(Decimal, old)), tuple(map(Decimal, new))}
     assert seen <= whole
     assert seen
-
-
-PRICED = TableSchema.model_validate(
-    {
-        "table": "priced",
-        "description": "A priced table of the tests",
-        "partition": {"field": "usage_date", "type": "DAY"},
-        "fields": [
-            {"name": "usage_date", "type": "DATE", "description": "UTC day."},
-            {"name": "model", "type": "STRING", "description": "Model."},
-            {"name": "cost", "type": "NUMERIC", "description": "Cost in USD."},
-        ],
-    }
-)
-PRICE = """
-SELECT usage_date, model, cost * 2 AS cost
-FROM `{{ project }}.{{ dataset }}.usage`
-WHERE usage_date = @day
-"""
-TOTALS = """
-SELECT 'USD' AS currency, 'computed' AS basis, SUM(cost) AS amount
-FROM `{{ project }}.{{ dataset }}.priced`
-WHERE usage_date = @day
-HAVING COUNT(*) > 0
-"""
-
-
-@pytest.fixture
-def priced(stage: Stage) -> tuple[TableName, SliceKey]:
-    name = TableName(TABLE.dataset, "priced")
-    ensure_table(stage.warehouse, name, PRICED)
-    return name, SliceKey(KEY.org_slug, KEY.pipeline_id, "priced", DAY)
-
-
-def _query(stage: Stage, content: str) -> PricedDay:
-    (stage.folder / "price.sql").write_text(PRICE)
-    (stage.folder / "totals.sql").write_text(TOTALS)
-    return PricedDay(
-        sql_path=stage.folder / "price.sql",
-        identifiers={"dataset": TABLE.dataset},
-        params={"day": DAY},
-        content_hash=content,
-        totals_path=stage.folder / "totals.sql",
-    )
-
-
-def test_a_query_fills_its_partition_and_is_recorded_with_its_totals(
-    stage: Stage, priced: tuple[TableName, SliceKey]
-) -> None:
-    table, key = priced
-
-    def publish(content: str, run: str) -> tuple[Action, tuple[Money, ...], int]:
-        row = stage.publisher.publish_query(
-            key,
-            _query(stage, content),
-            table=table,
-            schema=PRICED,
-            run_id=run,
-            now=NOW,
-            settle_days=5,
-        )
-        return row.action, row.totals, row.row_count
-
-    stage.publish(["1.000000001", "2"])
-    total = (Money("USD", "computed", Decimal("6.000000002")),)
-    assert publish("a", "run_1") == (Action.PUBLISHED, total, 2)
-    assert publish("a", "run_2") == (Action.UNCHANGED, total, 2)
-    stage.publish([], run="run_2")
-    assert publish("b", "run_2") == (Action.PUBLISHED, (), 0)
-    assert publish("b", "run_3") == (Action.UNCHANGED, (), 0)
-    descriptions = [
-        field.description for field in stage.warehouse.client.get_table(f"{table}").schema
-    ]
-    assert descriptions == [field.description for field in PRICED.fields]
-
-
-def test_a_query_job_is_found_again(stage: Stage, priced: tuple[TableName, SliceKey]) -> None:
-    table, key = priced
-    stage.publish(["1"])
-    outcomes = []
-    for _ in range(2):
-        attempt = stage.publisher.begin([key])[key]
-        blind = type(attempt)(key=key, number=attempt.number, previous=None)
-        row = stage.publisher.publish_query(
-            blind,
-            _query(stage, "a"),
-            table=table,
-            schema=PRICED,
-            run_id="run_1",
-            now=NOW,
-            settle_days=5,
-        )
-        outcomes.append((row.action, row.job_id))
-    (first, first_job), (second, second_job) = outcomes
-    assert (first, second) == (Action.PUBLISHED, Action.RECOVERED)
-    assert first_job == second_job
-
-
-def test_a_table_with_required_columns_takes_no_query(
-    stage: Stage, priced: tuple[TableName, SliceKey]
-) -> None:
-    with pytest.raises(SchemaError):
-        stage.publisher.publish_query(
-            KEY,
-            _query(stage, "a"),
-            table=TABLE,
-            schema=SCHEMA,
-            run_id="run_1",
-            now=NOW,
-            settle_days=5,
-        )
 
 
 def test_partition_writes_tells_the_days_that_are_there(stage: Stage) -> None:
