@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -14,6 +15,9 @@ from convergence.api.context import Caller, CallerKind, context_of
 from convergence.api.scopes import Scope, org_scopes
 from convergence.api.services import Services, services_of
 from convergence.errors import ForbiddenError, NotAuthenticatedError, NotFoundError
+
+if TYPE_CHECKING:
+    from convergence.tenants.authentication import Principal
 
 ROOT_HEADERS = ("X-CA-Root-Key", "X-Admin-Key")
 ORG_HEADER = "X-API-Key"
@@ -60,6 +64,8 @@ def _authorize(caller: Caller, scope: Scope, org: str | None) -> None:
 
 async def _authenticate(request: Request, services: Services) -> Caller:
     name, key = _the_key(request)
+    if name == ORG_HEADER and (principal := services.authenticator.remembered(key)):
+        return _caller_of(principal)
     claimed = key.rpartition("_api_")[0][:50] if name == ORG_HEADER else "root"
     address = request.client.host if request.client else "unknown"
     await services.limiter.check_failures(address, claimed)
@@ -101,6 +107,10 @@ async def _org_caller(key: str, services: Services) -> Caller:
     except NotAuthenticatedError:
         # One wording for every reason: unknown, malformed, expired and revoked look alike.
         raise NotAuthenticatedError("A key is needed, and this is none.") from None
+    return _caller_of(principal)
+
+
+def _caller_of(principal: Principal) -> Caller:
     return Caller(
         CallerKind.ORG,
         org_slug=principal.org_slug,

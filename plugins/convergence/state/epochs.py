@@ -47,12 +47,15 @@ class Epochs:
         Raises:
             StateUnavailableError: it can't be read, so nothing remembered may be trusted.
         """
-        with self._lock:
-            known = self._known.get(org_slug)
-        if known is not None:
+        if (known := self.known(org_slug)) is not None:
             return known
         with self._store.read() as conn:
             epoch = current(conn, org_slug)
         with self._lock:
             self._known[org_slug] = epoch
         return epoch
+
+    def known(self, org_slug: str) -> int | None:
+        """The org's number if this process knows it, without asking for it."""
+        with self._lock:
+            return self._known.get(org_slug)
