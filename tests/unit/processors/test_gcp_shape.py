@@ -181,9 +181,9 @@ def test_names_of_the_org_win_over_the_accounts_project() -> None:
 @pytest.mark.parametrize(
     ("column", "kind", "by_export"),
     [
-        ("_PARTITIONTIME", None, datetime(2026, 11, 15, tzinfo=UTC)),
-        ("export_time", "TIMESTAMP", datetime(2026, 11, 15, tzinfo=UTC)),
-        ("export_day", "DATE", date(2026, 11, 15)),
+        ("_PARTITIONTIME", None, datetime(2026, 11, 10, tzinfo=UTC)),
+        ("export_time", "TIMESTAMP", datetime(2026, 11, 10, tzinfo=UTC)),
+        ("export_day", "DATE", date(2026, 11, 10)),
         ("usage_start_time", "TIMESTAMP", datetime(2010, 1, 1, tzinfo=UTC)),
     ],
 )
@@ -200,7 +200,7 @@ def test_partitions_that_can_hold_it_are_read(
     )
     assert table.partitions_from(date(2026, 11, 17), exported=True) == by_export
     usage = table.partitions_from(date(2026, 11, 17), exported=False)
-    assert str(usage).startswith("2026-11-15")
+    assert str(usage).startswith("2026-11-10")
 
 
 # --- pages -----------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ from convergence.warehouse.reading import Reading, read_batches
 from convergence.warehouse.sealed import SealedDay
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from google.cloud.bigquery_storage import BigQueryReadClient
 
 ASKED = ("date", "start_date", "end_date")
@@ -61,7 +62,7 @@ def copy_export(org: OrgContext, config: BqEtlConfig) -> StepResult:
         return StepResult(status="SKIPPED", destination_table=str(table))
     account = service_account(org)
     wanted = Wanted.read(org.params, own_project=account.project_id)
-    with refusals_told(wanted.project), ExitStack() as clients:
+    with ExitStack() as clients:
         exports = _exports(org, config, account, wanted)
         for export in exports:
             clients.enter_context(closing(export.warehouse.client))
@@ -84,7 +85,7 @@ def _exports(
         )
 
     looking = connect(None)
-    with closing(looking.client):
+    with closing(looking.client), refusals_told(wanted.project):
         tables = find_exports(looking, wanted)
     org.log.info("billing exports: %s", ", ".join(f"{t.table} in {t.location}" for t in tables))
     return [Export(one, connect(one.location)) for one in tables]
@@ -101,6 +102,13 @@ class Export:
     def name(self) -> str:
         """As rows of our copy name it."""
         return f"{self.table.project}.{self.table.dataset}.{self.table.table}"
+
+    def read(
+        self, reading: Reading, *, storage: BigQueryReadClient | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of a query; errors as `read_batches`, and as `refusals_told`."""
+        with refusals_told(self.table.project):
+            yield from read_batches(self.warehouse, reading, storage=storage)
 
 
 class Copy:
@@ -127,6 +135,7 @@ class Copy:
             for one in exports
         }
         self._today = org.now().astimezone(UTC).date()
+        self._undated = 0
 
     def run(self) -> StepResult:
         """Touched days first, then those that are due."""
@@ -194,7 +203,7 @@ class Copy:
                 "partitions_from": export.table.partitions_from(first, exported=False),
             },
         )
-        for batch in read_batches(export.warehouse, reading, storage=self._storage):
+        for batch in export.read(reading, storage=self._storage):
             if self._org.stop.is_set():
                 raise RetryableError("The task was stopped", first_day=first.isoformat())
             rows = [shape.row(row) for row in batch.to_pylist()]
@@ -219,8 +228,9 @@ class Copy:
                 "partitions_from": export.table.partitions_from(since.date(), exported=True),
             },
         )
-        batches = read_batches(export.warehouse, reading)
-        return _by_day([row for batch in batches for row in batch.to_pylist()])
+        rows = [row for batch in export.read(reading) for row in batch.to_pylist()]
+        self._undated += sum(row["row_count"] for row in rows if row["usage_date"] is None)
+        return _by_day(rows)
 
     def _ours(self, export: Export, since: datetime) -> dict[date, tuple[int, datetime]]:
         rows = run_file(
@@ -243,6 +253,8 @@ class Copy:
             "days_touched": [str(day) for day in sorted(touched)],
             "exports": [export.name for export in self._exports],
         }
+        if self._undated:
+            facts["rows_without_usage_day"] = self._undated
         if unknown:
             facts["unknown_fields"] = dict(sorted(unknown.items()))
         return StepResult(
@@ -261,7 +273,7 @@ def _midnight(day: date) -> datetime:
 
 
 def _by_day(rows: Sequence[Row]) -> dict[date, tuple[int, datetime]]:
-    """Usage day → how many rows, until when exported. A row without usage time has no day."""
+    """Usage day → how many rows, until when exported; rows without usage time have no day."""
     return {
         row["usage_date"]: (row["row_count"], row["exported_at"])
         for row in rows

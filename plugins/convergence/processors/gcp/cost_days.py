@@ -53,6 +53,8 @@ class CostDays:
         self._org = org
         self._config = config
         self._folder = org.settings.configs_dir
+        self._sql = self._folder / config.sql_file
+        self._sql_text = self._sql.read_text(encoding="utf-8")
         self.table = TableName(org.dataset, config.table)
         self.schema = load_template(
             self._folder / config.schema_file, config.schema_template, table=config.table
@@ -104,15 +106,14 @@ class CostDays:
         )
 
     def _summed(self, raw: LedgerRow) -> PricedDay:
-        path = self._folder / self._config.sql_file
         parts = {
             "rows": raw.content_hash,
-            "sql": path.read_text(encoding="utf-8"),
+            "sql": self._sql_text,
             "identifiers": self._identifiers,
             "day": raw.key.day.isoformat(),
         }
         return PricedDay(
-            sql_path=path,
+            sql_path=self._sql,
             identifiers=self._identifiers,
             params={"day": raw.key.day},
             content_hash=hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(),

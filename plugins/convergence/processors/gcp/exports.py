@@ -30,7 +30,8 @@ PARAMS = ("export_project", "export_dataset", "export_table", "export_kind", "bi
 _NAME = re.compile(r"gcp_billing_export_(resource_)?v1_([0-9A-F]{6}_[0-9A-F]{6}_[0-9A-F]{6})")
 _INGESTION = "_PARTITIONTIME"
 _EVER = date(2010, 1, 1)
-_MARGIN = timedelta(days=2)
+_MARGIN = timedelta(days=7)
+"""How far ahead of its usage a charge may be exported: what is billed in advance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +114,7 @@ class ExportTable:
 
         Args:
             day: of the oldest usage, or of the oldest export.
-            exported: which of the two. What was used on a day is exported then or later.
+            exported: which of the two. What was used on a day is exported later, or a little ahead.
         """
         by_usage = self.partition_column in {"usage_start_time", "usage_end_time"}
         oldest = _EVER if by_usage and exported else day - _MARGIN

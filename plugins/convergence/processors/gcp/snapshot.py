@@ -104,6 +104,8 @@ class Snapshot:
         self._config = config
         self.schema = TableSchema.load(org.settings.configs_dir / config.schema_file)
         self.yesterday = org.now().astimezone(UTC).date() - timedelta(days=1)
+        # What the list says of a row; said twice, it is no list of what there is.
+        self._told = [one.name for one in self.schema.fields if one.name not in OWN_COLUMNS]
         self._reader = FieldReader(columns_of(self.schema), own=OWN_COLUMNS, source=config.url)
 
     def make(self, attempts: Mapping[date, Attempt], round_: int) -> Iterator[tuple[date, Publish]]:
@@ -117,7 +119,7 @@ class Snapshot:
                 self._observe(spool, observed_at=now.isoformat())
             else:
                 spool.write_page((), next_token=None)
-            sealed = spool.seal(day_in(DAY), [day])[day]
+            sealed = spool.seal(day_in(DAY), [day], unique_by=self._told)[day]
             yield (
                 day,
                 partial(
