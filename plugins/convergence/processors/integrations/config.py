@@ -2,12 +2,76 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from convergence.processors.config import PlatformConfig
+from pydantic import Field
+
+from convergence.processors.config import PlatformConfig, StepConfig
+
+ProviderId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,29}$")]
 
 
 class ValidateConfig(PlatformConfig):
     """Asks a provider whether it still takes an org's stored credential, and records the answer."""
 
     ps_type: ClassVar[str] = "integrations.validate"
+
+
+class ValidateOneConfig(StepConfig):
+    """What the steps of single providers have in common."""
+
+    provider: ClassVar[str]
+
+    must_be_valid: bool = True
+    """Whether a credential that the provider refuses fails the org's run; its status is recorded
+    in any case. An org that is not connected is skipped."""
+
+
+class ValidateOpenaiConfig(ValidateOneConfig):
+    """Asks OpenAI whether it still takes the org's stored key, and records the answer."""
+
+    ps_type: ClassVar[str] = "integrations.validate_openai"
+    provider: ClassVar[str] = "openai"
+
+
+class ValidateClaudeConfig(ValidateOneConfig):
+    """Asks Anthropic whether it still takes the org's stored key, and records the answer."""
+
+    ps_type: ClassVar[str] = "integrations.validate_claude"
+    provider: ClassVar[str] = "anthropic"
+
+
+class ValidateDeepseekConfig(ValidateOneConfig):
+    """Asks DeepSeek whether it still takes the org's stored key, and records the answer."""
+
+    ps_type: ClassVar[str] = "integrations.validate_deepseek"
+    provider: ClassVar[str] = "deepseek"
+
+
+class ValidateGcpConfig(ValidateOneConfig):
+    """Checks the org's stored Google service account, and records the answer."""
+
+    ps_type: ClassVar[str] = "integrations.validate_gcp"
+    provider: ClassVar[str] = "gcp"
+
+
+class ValidateAwsConfig(ValidateOneConfig):
+    """Asks AWS whether the org's stored role or key can be used, and records the answer."""
+
+    ps_type: ClassVar[str] = "integrations.validate_aws"
+    provider: ClassVar[str] = "aws"
+
+
+class KmsStoreConfig(StepConfig):
+    """Encrypts the org's stored secrets anew under the newest version of the KMS key."""
+
+    ps_type: ClassVar[str] = "integrations.kms_store"
+
+
+class KmsDecryptConfig(StepConfig):
+    """Proves that the org's stored credentials open; hands on references, never a secret."""
+
+    ps_type: ClassVar[str] = "integrations.kms_decrypt"
+
+    providers: Annotated[tuple[ProviderId, ...], Field(max_length=20)] = ()
+    """Whose credentials; those of every connected provider when empty."""

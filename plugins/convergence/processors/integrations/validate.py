@@ -1,6 +1,6 @@
 """`integrations.validate`: does the provider still take the credential that an org has stored?
 
-The HTTP API may encrypt and not decrypt, so it has this step ask.
+The HTTP API may encrypt and not decrypt, so it has this step ask, whichever the provider.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 from convergence.processors.base import PlatformProcessor
 from convergence.processors.context import PlatformContext, StepResult
 from convergence.processors.integrations.config import ValidateConfig
+from convergence.processors.integrations.stored import check_stored
 
 
 class Validate(PlatformProcessor[ValidateConfig]):
@@ -27,29 +28,7 @@ class Validate(PlatformProcessor[ValidateConfig]):
             NotFoundError: no such provider, or it is not connected.
             DecryptionError: the stored credential does not decrypt.
         """
-        from convergence.providers.registry import registry
-        from convergence.providers.validation import validate
-        from convergence.security.kms import connect_kms
-        from convergence.tenants.credentials import Credentials
-
         del config  # everything is in the run's params
-        settings, org_slug = platform.settings, params["org_slug"]
-        provider = registry(settings).get(params["provider"])
-        credentials = Credentials(platform.store, platform.warehouse, connect_kms(settings))
-        stored = credentials.get(org_slug, provider.table_id)
-        now = platform.now()
-        found = validate(
-            provider, credentials.open(org_slug, provider.table_id), settings=settings, now=now
-        )
-        credentials.record_validation(
-            org_slug, stored.credential_id, status=found.status, error=found.error, now=now
-        )
-        return StepResult(
-            facts={
-                "org_slug": org_slug,
-                "provider": provider.id,
-                "credential_id": stored.credential_id,
-                "validation_status": found.status,
-                "error": found.error,
-            }
-        )
+        org_slug = params["org_slug"]
+        checked = check_stored(platform.services, org_slug=org_slug, provider=params["provider"])
+        return StepResult(facts={"org_slug": org_slug, **checked.facts()})

@@ -1,0 +1,50 @@
+"""`integrations.kms_decrypt`: do the stored credentials open, and are they what was put in?"""
+
+from __future__ import annotations
+
+from convergence.errors import IntegrationInvalidError
+from convergence.processors.base import OrgProcessor
+from convergence.processors.context import OrgContext, StepResult
+from convergence.processors.integrations.config import KmsDecryptConfig
+from convergence.processors.integrations.stored import open_stored, stored_credentials
+from convergence.providers.registry import registry
+
+
+class KmsDecrypt(OrgProcessor[KmsDecryptConfig]):
+    """Decrypt in this process and drop the secret; a later step that needs it decrypts itself."""
+
+    Config = KmsDecryptConfig
+
+    def run(self, org: OrgContext, config: KmsDecryptConfig) -> StepResult:
+        """Answer with `credentials`: provider, credential_id, fingerprint and status of each.
+
+        Raises:
+            NotFoundError: there is no such provider.
+            IntegrationInvalidError: a provider that the step names is not connected.
+            DecryptionError: a stored credential does not decrypt, or is not what was stored.
+        """
+        known = registry(org.settings)
+        stored = stored_credentials(org.services)
+        connected = {
+            known.by_table_id(one.provider).id: one for one in stored.list_for(org.org_slug)
+        }
+        wanted = [known.get(name).id for name in config.providers] or sorted(connected)
+        if missing := [name for name in wanted if name not in connected]:
+            raise IntegrationInvalidError("A provider is not connected", provider=missing[0])
+        if not wanted:
+            return StepResult(status="SKIPPED", facts={"reason": "no provider is connected"})
+        for name in wanted:
+            open_stored(stored, connected[name])
+        return StepResult(
+            facts={
+                "credentials": [
+                    {
+                        "provider": name,
+                        "credential_id": connected[name].credential_id,
+                        "fingerprint": connected[name].fingerprint,
+                        "validation_status": connected[name].validation_status,
+                    }
+                    for name in wanted
+                ]
+            }
+        )

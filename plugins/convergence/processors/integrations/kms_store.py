@@ -1,0 +1,50 @@
+"""`integrations.kms_store`: the org's stored secrets under the newest version of the KMS key.
+
+A plaintext never passes through a run's conf, so a step can't be given one: a credential is first
+stored by whoever takes it (the HTTP API), and this step encrypts anew what is stored.
+"""
+
+from __future__ import annotations
+
+from convergence.errors import DecryptionError
+from convergence.processors.base import OrgProcessor
+from convergence.processors.context import OrgContext, StepResult
+from convergence.processors.integrations.config import KmsStoreConfig
+from convergence.security.kms import connect_kms
+from convergence.tenants.audit import Actor
+from convergence.tenants.reencryption import Reencryption
+
+
+class KmsStore(OrgProcessor[KmsStoreConfig]):
+    """Decrypt and encrypt in this process, for the same owner; audited."""
+
+    Config = KmsStoreConfig
+
+    def run(self, org: OrgContext, config: KmsStoreConfig) -> StepResult:
+        """Answer with how many ciphertexts were moved; none when all were under that version.
+
+        Raises:
+            DecryptionError: one does not decrypt for its owner; the others were moved.
+            KeyServiceUnavailableError: KMS does not answer; what was moved is moved.
+        """
+        del config  # there is nothing to choose
+        with connect_kms(org.settings) as kms:
+            work = Reencryption(
+                store=org.store,
+                warehouse=org.warehouse,
+                kms=kms,
+                version=kms.check(),
+                by=Actor("system", org.run_id),
+            )
+            outcome = work.org(org.org_slug, now=org.now())
+        if outcome.unreadable:
+            raise DecryptionError(
+                "Stored secrets do not decrypt for their owner", ids=list(outcome.unreadable)
+            )
+        return StepResult(
+            facts={
+                "ciphertexts_moved": outcome.moved,
+                "changed_meanwhile": outcome.changed,
+                "kms_key_version": work.version.rpartition("/")[2],
+            }
+        )

@@ -1,0 +1,72 @@
+"""What every step about stored credentials does: open here, ask, record, hand nothing on.
+
+A reference to a credential (its id, fingerprint and status) is all that leaves a step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from convergence.errors import DecryptionError
+from convergence.processors.context import Services
+from convergence.providers.registry import Provider, registry
+from convergence.providers.validation import Validation, validate
+from convergence.security.kms import connect_kms
+from convergence.tenants.credentials import Credential, Credentials, fingerprint
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the provider says to a stored credential."""
+
+    credential: Credential
+    provider: Provider
+    found: Validation
+
+    def facts(self) -> dict[str, Any]:
+        """The reference, with the provider's verdict."""
+        return {
+            "provider": self.provider.id,
+            "credential_id": self.credential.credential_id,
+            "fingerprint": self.credential.fingerprint,
+            "validation_status": self.found.status,
+            "error": self.found.error,
+        }
+
+
+def stored_credentials(services: Services) -> Credentials:
+    """The orgs' credentials, with the key that opens them."""
+    return Credentials(services.store, services.warehouse, connect_kms(services.settings))
+
+
+def check_stored(services: Services, *, org_slug: str, provider: str) -> Checked:
+    """Open an org's credential, ask its provider about it, and record the answer.
+
+    Raises:
+        NotFoundError: no such provider, or it is not connected.
+        DecryptionError: the stored credential does not decrypt.
+    """
+    known = registry(services.settings).get(provider)
+    credentials = stored_credentials(services)
+    credential = credentials.get(org_slug, known.table_id)
+    secret = credentials.open(org_slug, known.table_id)
+    now = services.now()
+    found = validate(known, secret, settings=services.settings, now=now)
+    credentials.record_validation(
+        org_slug, credential.credential_id, status=found.status, error=found.error, now=now
+    )
+    return Checked(credential, known, found)
+
+
+def open_stored(credentials: Credentials, credential: Credential) -> None:
+    """Prove that a credential opens, and that it is the one that was stored.
+
+    Raises:
+        DecryptionError: it does not, or it is another.
+    """
+    secret = credentials.open(credential.org_slug, credential.provider)
+    if fingerprint(secret) != credential.fingerprint:
+        raise DecryptionError(
+            "What was decrypted is not what was stored", credential_id=credential.credential_id
+        )
