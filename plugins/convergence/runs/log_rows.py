@@ -36,6 +36,9 @@ def run_row(run: OrgRun, *, rows_processed: int, now: datetime) -> dict[str, Any
         "recorded_at": now,
         "started_at": run.started_at,
         "ended_at": run.ended_at,
+        "created_at": run.created_at,
+        "params": json.dumps(dict(run.params), sort_keys=True) if run.params else None,
+        "debited": run.debited,
     }
 
 

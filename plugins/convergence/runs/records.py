@@ -99,9 +99,10 @@ class RunRecords:
     def not_triggered(self, run_id: str, *, now: datetime, error: RunError) -> bool:
         """End a run that Airflow refused to take, and give its slot back."""
         with self._store.begin() as conn:
-            ended = move(conn, run_id, RunStatus.FAILED, now=now, error=error)
+            ended = org_runs.transition(conn, run_id, RunStatus.FAILED, now=now, error=error)
             if ended:
                 org_runs.refund(conn, run_id)
+                _log_run(conn, run_id, now)
             return ended
 
     def step_started(self, step: OrgStep) -> bool:

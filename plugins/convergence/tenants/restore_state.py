@@ -1,8 +1,9 @@
 """`python -m convergence.tenants.restore_state`: after the state store was lost or set back.
 
 Gives it what the warehouse keeps: where each org's audit chain ends, each org's own settings of
-its pipelines, and the runs that wait in the queue. What the store knows itself stays. The rest
-needs no restoring: slots and fences are counted anew, idempotency keys expire.
+its pipelines, the runs that wait in the queue, and those of the last month, of which quotas are
+counted. What the store knows itself stays. The rest needs no restoring: fences go on from the
+ledger, idempotency keys expire.
 """
 
 from __future__ import annotations
@@ -13,36 +14,41 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from convergence.errors import ConvergenceError
 from convergence.security.redaction import redact
 from convergence.settings import get_settings
-from convergence.state import pipeline_configs, queue
+from convergence.state import org_runs, pipeline_configs, queue
+from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.pipeline_configs import PipelineConfig
 from convergence.state.queue import Entry
 from convergence.state.store import StateStore
 from convergence.tenants.audit_joining import Joined, join
 from convergence.warehouse.client import Warehouse
-from convergence.warehouse.query import Row, run_file
+from convergence.warehouse.query import Row, run_file, stream_file
 
-QUEUED_SINCE = timedelta(days=30)
+# The month's quota is counted from what is restored.
+RESTORED = timedelta(days=32)
+RUNS_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What the store did not know: ends of chains, configurations, and entries of the queue."""
+    """What the store did not know; of runs, how many."""
 
     chains: tuple[Joined, ...]
     configs: tuple[PipelineConfig, ...]
     queued: tuple[Entry, ...]
+    runs: int
 
 
 def restore(store: StateStore, warehouse: Warehouse, *, now: datetime) -> Restored:
     """Give the store what it lacks; doing it again changes nothing.
 
-    A schedule that came due while the store was gone is made up for once, by the next tick. What
-    was queued longer than a month ago is not.
+    A schedule that came due while the store was gone is made up for once, by the next tick. Runs
+    and queue entries that changed last longer than a month ago are left out.
 
     Raises:
         NotBootstrappedError: there is nothing to restore from.
@@ -50,13 +56,15 @@ def restore(store: StateStore, warehouse: Warehouse, *, now: datetime) -> Restor
     """
     joined = join(store, warehouse)
     configs = map(_config, run_file(warehouse, warehouse.sql("tenants/pipeline_configs.sql")))
-    path, since = warehouse.sql("tenants/queue_waiting.sql"), now - QUEUED_SINCE
+    path, since = warehouse.sql("tenants/queue_waiting.sql"), now - RESTORED
     entries = map(_entry, run_file(warehouse, path, params={"since": since}))
+    runs = _restore_runs(store, warehouse, since=since)
     with store.begin() as conn:
         return Restored(
             tuple(joined),
             tuple(config for config in configs if pipeline_configs.restore(conn, config)),
             tuple(entry for entry in entries if queue.restore(conn, entry)),
+            runs,
         )
 
 
@@ -77,11 +85,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"{config.org_slug}: settings of {config.pipeline_id}\n")
     for entry in done.queued:
         sys.stdout.write(f"{entry.org_slug}: {entry.queue_id} waits for {entry.pipeline_id}\n")
-    counts = (
-        f"{len(done.chains)} chains, {len(done.configs)} settings, {len(done.queued)} queued runs"
+    sys.stdout.write(
+        f"{len(done.chains)} chains, {len(done.configs)} settings, {len(done.queued)} queued runs "
+        f"and {done.runs} others were restored\n"
     )
-    sys.stdout.write(f"{counts} were restored\n")
     return 0
+
+
+def _restore_runs(store: StateStore, warehouse: Warehouse, *, since: datetime) -> int:
+    path = warehouse.sql("tenants/runs_newest.sql")
+    rows = stream_file(warehouse, path, params={"since": since})
+    known = 0
+    while batch := list(islice(rows, RUNS_AT_ONCE)):
+        with store.begin() as conn:
+            known += sum(org_runs.insert(conn, _run(row)) for row in batch)
+    return known
+
+
+def _run(row: Row) -> OrgRun:
+    code, message = row.pop("error_code"), row.pop("error_message")
+    told = {"params": _params(row), "days": tuple(row["days"]), "status": RunStatus(row["status"])}
+    return OrgRun(**{**row, **told, "error": RunError(code, message or "") if code else None})
 
 
 def _config(row: Row) -> PipelineConfig:

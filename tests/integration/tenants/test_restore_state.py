@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from convergence.runs.records import RunRecords
 from convergence.settings import Settings
-from convergence.state import audit_heads, outbox, pipeline_configs, queue
+from convergence.state import audit_heads, org_runs, outbox, pipeline_configs, queue, slots
+from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.pipeline_configs import PipelineConfig
 from convergence.state.queue import Entry, QueueStatus
+from convergence.state.slots import RunLimits
 from convergence.state.store import StateStore
 from convergence.tenants import quotas, removal, restore_state
 from convergence.tenants.audit import AUDIT_LOG
@@ -273,8 +276,45 @@ def test_what_waits_in_the_queue_comes_back_whole_and_nothing_else(
     with fresh.read() as conn:
         assert queue.get(conn, full.queue_id) == full
     assert restore(fresh, warehouse, now=NOW).queued == ()
-    old = restore(new_store(), warehouse, now=NOW + timedelta(days=31))
+    old = restore(new_store(), warehouse, now=NOW + timedelta(days=33))
     assert [one for one in old.queued if one.org_slug == org] == []
+
+
+def test_runs_come_back_as_they_stood_and_are_counted_as_before(
+    store: StateStore, warehouse: Warehouse, *, org: str, new_store: NewStore
+) -> None:
+    book, limits = RunRecords(store), RunLimits(9, 9, 9)
+    first = OrgRun(
+        run_id="run_live",
+        org_slug=org,
+        pipeline_id="openai-usage-cost",
+        dag_id="openai.cost.usage_cost",
+        dag_run_id="api__1",
+        trigger="api",
+        requested_by="key_1",
+        created_at=NOW,
+        status=RunStatus.PENDING,
+        days=(date(2026, 11, 20),),
+        params={"x": [1]},
+        request_id="req_1",
+    )
+    runs = [replace(first, run_id=f"run_{name}") for name in ("live", "done", "refused", "new")]
+    for run in runs:
+        book.admit(run, limits=limits, now=NOW)
+    book.begin_run("run_live", now=NOW)
+    book.begin_run("run_done", now=NOW)
+    limit = RunError("limit_reached", "reached")
+    book.finish_run("run_done", RunStatus.FAILED, now=NOW, error=limit)
+    book.not_triggered("run_refused", now=NOW, error=RunError("stale", "not loaded"))
+    ship(store, warehouse)
+    fresh = new_store()
+    assert restore(fresh, warehouse, now=NOW).runs == 4
+    with store.read() as old, fresh.read() as new:
+        for run in runs:
+            assert org_runs.get(new, run.run_id) == org_runs.get(old, run.run_id)
+        assert slots.usage(new, org, now=NOW) == slots.usage(old, org, now=NOW)
+        assert slots.usage(new, org, now=NOW).this_month == 3
+    assert restore(fresh, warehouse, now=NOW).runs == 0
 
 
 def test_the_tool_says_what_it_restored(
@@ -294,4 +334,6 @@ def test_the_tool_says_what_it_restored(
     out = capsys.readouterr().out
     assert f"{org}: audit after entry 6, 2 entries chained anew" in out
     assert restore_state.main([]) == 0
-    assert "0 chains, 0 settings, 0 queued runs were restored" in capsys.readouterr().out
+    assert (
+        "0 chains, 0 settings, 0 queued runs and 0 others were restored" in capsys.readouterr().out
+    )

@@ -108,6 +108,9 @@ def test_a_whole_run_leaves_one_row_per_move(records: RunRecords, store: StateSt
         "recorded_at": "2026-11-21T12:02:00.000000Z",
         "started_at": "2026-11-21T12:00:00.000000Z",
         "ended_at": "2026-11-21T12:02:00.000000Z",
+        "created_at": "2026-11-21T12:00:00.000000Z",
+        "params": None,
+        "debited": True,
     }
     assert json.loads(step["result"]) == {"status": "SUCCESS", "rows_processed": 12}
 
