@@ -179,6 +179,20 @@ def test_a_price_that_comes_for_usage_without_one_names_its_days(
     assert result.facts["days_to_reprice"] == named
 
 
+def test_an_org_of_before_the_provider_is_given_its_tables_and_prices(
+    world: World, eligible: list[str]
+) -> None:
+    org = world.new_org()
+    for table in ("openai_model_pricing", "openai_cost_daily"):
+        world.warehouse.client.query_and_wait(f"DROP TABLE {org.table(table)}")
+    eligible.append(org.slug)
+    result = roll_out(world)
+    assert result.facts["days_to_reprice"] == {}
+    written = prices(org, "TRUE")
+    assert len(written) == result.rows_processed
+    assert len(written) > 200
+
+
 def test_one_orgs_failure_leaves_the_others_their_edition(
     world: World, customers: list[OrgWorld], eligible: list[str], tmp_path: Path
 ) -> None:

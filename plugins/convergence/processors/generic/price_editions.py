@@ -22,6 +22,7 @@ from convergence.processors.generic.price_seed import Shelf, merge
 from convergence.providers.registry import registry
 from convergence.runs.gate import Gate
 from convergence.tenants.audit import Act, Actor, audited
+from convergence.warehouse.datasets import list_tables
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.params import typed
@@ -150,6 +151,9 @@ class Edition:
         past = [change for change in found if change.first_day <= yesterday]
         config = self._config
         if config.cost_table is None or not past:
+            return ()
+        # An org of before the provider was added has priced nothing with it.
+        if config.cost_table not in list_tables(self._platform.warehouse, dataset):
             return ()
         rows = run_file(
             self._platform.warehouse,
