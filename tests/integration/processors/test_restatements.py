@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,6 +13,7 @@ from convergence.processors.context import PipelineFacts, StepResult
 from convergence.processors.generic.config import SeedCsvConfig
 from convergence.processors.generic.price_seed import seed_prices
 from convergence.processors.generic.pricing import price_usage
+from convergence.runs.slices import Finality
 from processors_world import NOW, OrgWorld
 
 DAY = date(2026, 11, 17)
@@ -98,3 +100,16 @@ def test_the_ledger_keeps_every_total_a_day_ever_had(org: OrgWorld) -> None:
     assert [row["previous_run_id"] for row in rows] == [None, "run_0", "run_1"]
     assert [row["previous_totals"] for row in rows[1:]] == [row["totals"] for row in rows[:2]]
     assert len({row["totals"][0]["amount"] for row in rows}) == 3
+
+
+def test_the_costs_view_takes_the_highest_attempt_whatever_the_clocks_say(org: OrgWorld) -> None:
+    org.world.keys[org.slug] = "sk-ant-admin-sandbox-clocks"
+    run(org, "run_0")
+    ledger = org.world.services.ledger
+    latest = ledger.latest(orgs=[org.slug], pipeline_id=FACTS.pipeline_id, since=DAY)
+    for row in latest.values():
+        late = row.checked_at + timedelta(days=3)
+        stray = replace(row, attempt=row.attempt - 1, run_id="run_late", checked_at=late)
+        ledger.record([replace(stray, finality=Finality.OPEN)])
+    assert {told[:2] for told in told_of(org).values()} == {("FINAL", "run_0")}
+    assert ledger.latest(orgs=[org.slug], pipeline_id=FACTS.pipeline_id, since=DAY) == latest
