@@ -31,6 +31,8 @@ PORT_VARIABLES = (
     "WORKER_LOG_PORT",
     "TRIGGERER_LOG_PORT",
 )
+CELERY_PORT_VARIABLES = (*PORT_VARIABLES, "SECOND_PORT", "POSTGRES_PORT", "REDIS_PORT")
+PRODUCTION_PYTHON = REPOSITORY / ".venv-production" / "bin" / "python"
 READY_SECONDS = 300
 STOP_SECONDS = 20
 
@@ -56,6 +58,12 @@ class RunningStack:
     @property
     def api_url(self) -> str:
         return f"{self.airflow_url}/api/v1"
+
+    @property
+    def api_urls(self) -> tuple[str, ...]:
+        """Where each API server answers."""
+        served = (name for name in ("PORT", "SECOND_PORT") if name in self.ports)
+        return tuple(f"http://127.0.0.1:{self.ports[name]}/api/v1" for name in served)
 
     @property
     def bigquery_url(self) -> str:
@@ -85,11 +93,11 @@ class RunningStack:
     def family(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
-    def stop(self) -> float:
+    def stop(self, *, within: float = STOP_SECONDS + 10) -> float:
         """Send SIGTERM, wait; seconds that it took."""
         began = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=STOP_SECONDS + 10)
+        self.process.wait(timeout=within)
         return time.monotonic() - began
 
 
@@ -102,16 +110,21 @@ def free_ports(number: int) -> list[int]:
         return [probe.getsockname()[1] for probe in probes]
 
 
-def start_stack(var_dir: Path, *, ports: dict[str, int] | None = None) -> RunningStack:
-    """Run `python -m stack up` and wait for its ready line."""
+def start_stack(
+    var_dir: Path, *, ports: dict[str, int] | None = None, celery: bool = False
+) -> RunningStack:
+    """Run `make up`'s command, or `make up-celery`'s, and wait for its ready line."""
+    names = CELERY_PORT_VARIABLES if celery else PORT_VARIABLES
     if ports is None:
-        ports = dict(zip(PORT_VARIABLES, free_ports(len(PORT_VARIABLES)), strict=True))
+        ports = dict(zip(names, free_ports(len(names)), strict=True))
+    python = str(PRODUCTION_PYTHON) if celery else sys.executable
+    command = [python, "-m", "stack", "up", *(["--celery"] if celery else [])]
     output = var_dir.parent / f"{var_dir.name}-up.log"
     env = os.environ | {name: str(port) for name, port in ports.items()}
     env |= {"CONVERGENCE_VAR_DIR": str(var_dir), "PYTHONPATH": "plugins:include"}
     with output.open("w") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "stack", "up"],
+            command,
             cwd=REPOSITORY,
             env=env,
             stdout=file,
