@@ -15,7 +15,7 @@ from convergence.errors import ConfigurationError
 from convergence.processors.config import Fault, StepConfig
 from convergence.processors.generic.files import SchemaFile, SqlFile, TableId
 from convergence.processors.generic.rest_options import Options, fault
-from convergence.warehouse.params import Param, typed
+from convergence.warehouse.params import Param, query_parameters, typed
 from convergence.warehouse.schemas import TableSchema
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,99}$")]
@@ -25,6 +25,7 @@ OWN_PARAMS = ("day", "org_slug", "now")
 """What a SQL file may always name after an @."""
 GIB = 1024**3
 
+_AS_TEXT = frozenset({"NUMERIC", "BIGNUMERIC", "DATE", "TIMESTAMP"})
 _AT = re.compile(r"@([a-z][a-z0-9_]*)")
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/|#[^\n]*", re.DOTALL)
 
@@ -32,18 +33,21 @@ _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/|#[^\n]*", re.DOTALL)
 class TypedValue(Options):
     """A parameter whose type its YAML does not say."""
 
-    type: Literal["NUMERIC", "DATE", "TIMESTAMP", "STRING", "INT64", "BOOL"]
+    type: Literal["NUMERIC", "BIGNUMERIC", "DATE", "TIMESTAMP", "STRING", "INT64", "BOOL"]
     """BigQuery's type."""
 
     value: str | int | bool | None
-    """As quoted text for NUMERIC, DATE and TIMESTAMP; null for a NULL of the type."""
+    """As quoted text for NUMERIC (9 decimals at most), BIGNUMERIC, DATE and TIMESTAMP; null for a
+    NULL of the type."""
 
     @model_validator(mode="after")
     def _can_be_read(self) -> Self:
         try:
-            self.param()
+            query_parameters({"value": self.param()})
         except (ValueError, TypeError, InvalidOperation):
             raise fault(f"{self.value!r} is no {self.type}") from None
+        except ConfigurationError:
+            raise fault(f"{self.type} would change {self.value}; say type: BIGNUMERIC") from None
         return self
 
     def param(self) -> Param:
@@ -51,8 +55,10 @@ class TypedValue(Options):
         value = self.value
         if value is None:
             return typed(None, self.type)
-        if self.type in {"NUMERIC", "DATE", "TIMESTAMP"} and not isinstance(value, str):
+        if self.type in _AS_TEXT and not isinstance(value, str):
             raise TypeError
+        if self.type == "BIGNUMERIC":
+            return typed(_finite(Decimal(str(value))), self.type)
         if self.type == "NUMERIC":
             return _finite(Decimal(str(value)))
         if self.type == "DATE":

@@ -1,0 +1,109 @@
+"""A pipeline's steps, run one after the other as its operators run them, here or in a process.
+
+python tests/pipeline_steps.py '{"sandbox": {…}, "project": …, …}'    (see `Job`)
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from convergence.pipelines.loader import load
+from convergence.pipelines.spec import PipelineSpec
+from convergence.processors.base import OrgProcessor
+from convergence.processors.context import StepResult
+from convergence.processors.registry import find
+from convergence.settings import PROJECT_ROOT
+from processors_world import OrgWorld, connect
+from sandbox_process import SandboxProcess
+
+
+def run_steps(
+    org: OrgWorld,
+    path: str,
+    days: Sequence[date],
+    *,
+    run_id: str = "run_1",
+    attempt: int = 1,
+    only: str | None = None,
+) -> dict[str, StepResult]:
+    """Run the steps of a pipeline file for one org, in the file's order."""
+    configs = org.world.settings.configs_dir
+    spec = load(configs / path, configs)
+    assert isinstance(spec, PipelineSpec), [str(fault) for fault in spec]
+    results: dict[str, StepResult] = {}
+    for step in spec.steps:
+        if only not in {None, step.step}:
+            continue
+        kind = cast("type[OrgProcessor[Any]]", find(step.ps_type))
+        operator = kind(task_id=step.step, config=step.config, pipeline=spec.facts(), batch={})
+        context = org.context(
+            days, run_id=run_id, step=step.step, attempt=attempt, pipeline=spec.facts()
+        )
+        results[step.step] = operator.run(context, operator.parsed())
+    return results
+
+
+def endpoints(sandbox: SandboxProcess) -> dict[str, str]:
+    """Where a sandbox listens, for a process of its own."""
+    return {
+        name: value
+        for name, value in vars(sandbox).items()
+        if isinstance(value, str) and not name.startswith("_")
+    }
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process of its own needs to run a pipeline's steps for one org."""
+
+    sandbox: dict[str, str]
+    project: str
+    var_dir: str
+    settings: dict[str, Any]
+    org_slug: str
+    key: str
+    path: str
+    days: list[str]
+    run_id: str = "run_1"
+    attempt: int = 1
+    only: str | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def start(self) -> subprocess.Popen[str]:
+        """Begin the process; it prints each step's result as JSON."""
+        rooms = ":".join(str(PROJECT_ROOT / name) for name in ("plugins", "include", "tests"))
+        return subprocess.Popen(
+            [sys.executable, __file__, json.dumps(asdict(self))],
+            env={"PYTHONPATH": rooms, **self.environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def run(self) -> dict[str, StepResult]:
+        """Run the steps in this process."""
+        world = connect(
+            cast("Any", SimpleNamespace(**self.sandbox)), Path(self.var_dir), project=self.project
+        )
+        world.keys[self.org_slug] = self.key
+        own = dict(self.settings)
+        if "configs_dir" in own:
+            own["configs_dir"] = Path(own["configs_dir"])
+        org = OrgWorld(world, self.org_slug).served_by(**own)
+        days = [date.fromisoformat(day) for day in self.days]
+        return run_steps(
+            org, self.path, days, run_id=self.run_id, attempt=self.attempt, only=self.only
+        )
+
+
+if __name__ == "__main__":
+    found = Job(**json.loads(sys.argv[1])).run()
+    sys.stdout.write(json.dumps({name: result.answer() for name, result in found.items()}))
