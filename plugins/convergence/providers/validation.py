@@ -102,7 +102,8 @@ async def _asked(
             return found
         token = found
     elif exchange is not None:
-        return Validation("PENDING", "The form is right; the first run tries the credential")
+        told = f"The form is right; no pipeline reads {provider.name} yet, so nobody has tried it"
+        return Validation("PENDING", told)
     return await _call(provider, token, settings=settings, now=now, transport=transport)
 
 
