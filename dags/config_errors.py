@@ -1,4 +1,4 @@
-"""Shows every broken pipeline file in Airflow's list of DAG import errors, and holds no DAG.
+"""Shows every fault of the configurations in Airflow's list of DAG import errors; holds no DAG.
 
 Airflow ties an import error to a DAG file and hides every DAG of that file, so the errors of the
 YAML files are raised here and the DAGs are built in `pipelines.py`.
@@ -6,6 +6,6 @@ YAML files are raised here and the DAGs are built in `pipelines.py`.
 
 from __future__ import annotations
 
-from convergence.pipelines.loader import raise_faults
+from convergence.pipelines.every_fault import raise_faults
 
 raise_faults()

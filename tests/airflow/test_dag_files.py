@@ -46,7 +46,7 @@ def test_broken_files_are_one_import_error_and_every_sound_dag_stays(write: Writ
     assert sorted(found.dags) == ["c.two", "sample.cost.usage_cost"]
     ((file, error),) = found.import_errors.items()
     assert Path(file).name == "config_errors.py"
-    assert "3 faults in 3 pipeline files" in error
+    assert "3 faults in 3 files" in error
     for line in (
         'a/unknown.yml:10:16: steps[0].processor: no processor is named "sample.fetsh"',
         "b/syntax.yml:2:1: not YAML",

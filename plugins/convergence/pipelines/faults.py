@@ -67,7 +67,7 @@ class ConfigFault:
 
 
 class PipelineFilesError(ConfigurationError):
-    """Raised when pipeline files are broken; `faults` holds all of all files."""
+    """Raised when files of the configurations are broken; `faults` holds all of all files."""
 
     code = "pipeline_files_invalid"
 
@@ -75,7 +75,7 @@ class PipelineFilesError(ConfigurationError):
         self.faults = tuple(faults)
         files = len({fault.path for fault in self.faults})
         told = "\n\n".join(fault.long() for fault in self.faults)
-        super().__init__(f"{len(self.faults)} faults in {files} pipeline files\n\n{told}")
+        super().__init__(f"{len(self.faults)} faults in {files} files\n\n{told}")
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.faults,)

@@ -1,8 +1,9 @@
 """Check pipeline files without Airflow: `python -m convergence.pipelines.lint [PATH…]`.
 
-Prints every fault of every file with two lines of context and exits 1; `--short` prints a line
-each, as editors and CI annotations read them. A PATH is a file or a folder under the folder of
-configurations (`--root`); without one, everything is checked.
+Settings, message templates and suites of expectations are checked beside them. Prints every fault
+of every file with two lines of context and exits 1; `--short` prints a line each, as editors and CI
+annotations read them. A PATH is a file or a folder under the folder of configurations (`--root`);
+without one, everything is checked.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from convergence.pipelines.every_fault import every_fault
 from convergence.pipelines.faults import ConfigFault
-from convergence.pipelines.loader import discover, load_all
+from convergence.pipelines.loader import discover
+from convergence.pipelines.settings_files import settings_files
+from convergence.pipelines.suites import suite_files
 from convergence.settings import PROJECT_ROOT
 
 
@@ -28,16 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _refuse(f"{path} {fault}")
     chosen = [_told(path.resolve(), root) for path in options.paths]
     # All are read in any case: a name may be claimed by a file that was not asked about.
-    faults = [fault for fault in load_all(root).faults if _is_chosen(fault.path, chosen)]
-    checked = [path for path in discover(root) if _is_chosen(_told(path, root), chosen)]
+    faults = [fault for fault in every_fault(root) if _is_chosen(fault.path, chosen)]
+    checked = [path for path in _files(root) if _is_chosen(_told(path, root), chosen)]
     _print(faults, short=options.short)
     files = len({fault.path for fault in faults})
-    _say(f"{len(checked)} pipeline files checked, {len(faults)} faults in {files}")
+    _say(f"{len(checked)} files checked, {len(faults)} faults in {files}")
     return 1 if faults else 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lint-configs", description="Check pipeline files.")
+    parser = argparse.ArgumentParser(prog="lint-configs", description="Check the configurations.")
     parser.add_argument("paths", nargs="*", type=Path, metavar="PATH")
     parser.add_argument("--root", type=Path, default=PROJECT_ROOT / "include" / "configs")
     parser.add_argument("--short", action="store_true", help="one line for each fault")
@@ -49,9 +53,13 @@ def _wrong_path(path: Path, root: Path) -> str | None:
         return "does not exist"
     if not path.resolve().is_relative_to(root):
         return f"is not under {root}"
-    if path.is_file() and path.resolve() not in discover(root):
-        return "is not a pipeline file"
+    if path.is_file() and path.resolve() not in _files(root):
+        return "is neither a pipeline nor settings"
     return None
+
+
+def _files(root: Path) -> list[Path]:
+    return [*discover(root), *settings_files(root), *suite_files(root)]
 
 
 def _is_chosen(path: str, chosen: Sequence[str]) -> bool:

@@ -17,11 +17,10 @@ from pydantic import ValidationError
 
 from convergence.pipelines.checks import Checks
 from convergence.pipelines.document import read, text_of
-from convergence.pipelines.faults import ConfigFault, PipelineFilesError, Report
+from convergence.pipelines.faults import ConfigFault, Report
 from convergence.pipelines.messages import tell
 from convergence.pipelines.quality_step import with_quality
 from convergence.pipelines.spec import PipelineSpec
-from convergence.settings import get_settings
 
 SUFFIXES = (".yml", ".yaml")
 SETTINGS_FOLDERS = ("system", "notify_systems")
@@ -190,14 +189,3 @@ def _double_claim(spec: PipelineSpec, key: str, message: str) -> ConfigFault:
         node = document.node.parts[name]
         report.add(node.parts[int(index)].place if index else node.place, message, key=key)
     return report.faults[0]
-
-
-def raise_faults(root: Path | None = None) -> None:
-    """Raise one error that lists every fault of every file, if there is any.
-
-    Raises:
-        PipelineFilesError: its message is the list.
-    """
-    faults = load_all(root or get_settings().configs_dir).faults
-    if faults:
-        raise PipelineFilesError(faults)

@@ -152,7 +152,11 @@ class Provider(_Entry):
         return (override or self.base_url).rstrip("/")
 
 
-class _File(Strict):
+class ProvidersFile(Strict):
+    """`system/providers.yml`."""
+
+    """`system/providers.yml`."""
+
     providers: dict[ProviderId, _Entry] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -184,7 +188,7 @@ class Registry:
         Raises:
             ConfigurationError: it is wrong; the fact `faults` has every fault at its place.
         """
-        entries = read_config(path, _File).providers
+        entries = read_config(path, ProvidersFile).providers
         return cls({name: Provider(id=name, **dict(entry)) for name, entry in entries.items()})
 
     def __iter__(self) -> Iterator[Provider]:

@@ -39,7 +39,11 @@ class DatasetTypes(Strict):
     per_org: DatasetType
 
 
-class _File(Strict):
+class DatasetTypesFile(Strict):
+    """`system/dataset_types.yml`."""
+
+    """`system/dataset_types.yml`."""
+
     dataset_types: DatasetTypes
 
 
@@ -80,4 +84,4 @@ def _filled(kind: DatasetType, settings: Settings, *, org_slug: str) -> DatasetT
 
 @lru_cache(maxsize=4)
 def _read(path: Path) -> DatasetTypes:
-    return read_config(path, _File).dataset_types
+    return read_config(path, DatasetTypesFile).dataset_types

@@ -29,7 +29,11 @@ class Plan(Strict):
     trial_days: int = Field(default=0, ge=0, description="0: starts ACTIVE; else in TRIAL")
 
 
-class _Plans(Strict):
+class PlansFile(Strict):
+    """`system/plans.yml`."""
+
+    """`system/plans.yml`."""
+
     plans: dict[str, Plan] = Field(min_length=1)
 
 
@@ -109,4 +113,4 @@ def get(warehouse: Warehouse, org_slug: str) -> Quota:
 
 @lru_cache(maxsize=4)
 def _read(path: Path) -> dict[str, Plan]:
-    return read_config(path, _Plans).plans
+    return read_config(path, PlansFile).plans

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from convergence.pipelines.document import MAX_BYTES
+from convergence.pipelines.every_fault import raise_faults
 from convergence.pipelines.faults import ConfigFault, PipelineFilesError
-from convergence.pipelines.loader import discover, load, load_all, load_dag, raise_faults
+from convergence.pipelines.loader import discover, load, load_all, load_dag
 from convergence.pipelines.spec import PipelineSpec
 from sample_pipelines import PATH, PREPARE, USAGE_COST, loaded, told, write
 
@@ -148,7 +149,7 @@ def test_one_error_lists_every_fault_of_every_file(tmp_path: Path) -> None:
     with pytest.raises(PipelineFilesError) as raised:
         raise_faults(tmp_path)
     lines = str(raised.value).splitlines()
-    assert lines[0] == "3 faults in 2 pipeline files"
+    assert lines[0] == "3 faults in 2 files"
     assert [line.split(": ")[0] for line in lines if line.startswith(("a/", "b/"))] == [
         "a/one.yml:1:1",
         "a/one.yml:2:1",
