@@ -44,8 +44,8 @@ class Customer:
         return ApiClient(stack.api_url, headers={"X-API-Key": self.key} | headers)
 
 
-def onboard(stack: RunningStack, customer: Customer) -> None:
-    """Everything before the first run of its own: org, key, OpenAI, and what that imports."""
+def onboard(stack: RunningStack, customer: Customer, *, imports: bool = False) -> None:
+    """Everything before the first run of its own: org, key, OpenAI, prices or all that is due."""
     with stack.root() as root:
         body = {
             "org_slug": customer.slug,
@@ -56,11 +56,18 @@ def onboard(stack: RunningStack, customer: Customer) -> None:
         customer.answers["onboard"] = root.post("/organizations/onboard", body)
     customer.key = customer.answers["onboard"]["api_key"]
     with customer.client(stack) as client:
-        credential = {"credential": customer.openai_key, "credential_name": "tests"}
+        credential = {
+            "credential": customer.openai_key,
+            "credential_name": "tests",
+            "import_history": imports,
+        }
         customer.answers["setup"] = client.post(
             f"/integrations/{customer.slug}/openai/setup", credential
         )
-    imported(stack, customer)
+    if imports:
+        imported(stack, customer)
+    else:
+        finish(stack, customer, "openai/seed_csv", {})
 
 
 def imported(stack: RunningStack, customer: Customer) -> None:

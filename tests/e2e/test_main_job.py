@@ -62,7 +62,7 @@ def customers(
         assert root.post("/admin/bootstrap", {})["tables_created"] == []
     pair = Customer("umbrella_co"), Customer("wayne_ent")
     for customer in pair:
-        onboard(stack, customer)
+        onboard(stack, customer, imports=customer is pair[0])
         customer.answers["run"] = finish(stack, customer, USAGE_COST, range_body())
     return pair
 

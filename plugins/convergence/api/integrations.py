@@ -47,13 +47,19 @@ class Integrations:
         return registry(self._services.settings)
 
     async def connect(
-        self, name: str, given: str | dict[str, Any], *, credential_name: str | None
+        self,
+        name: str,
+        given: str | dict[str, Any],
+        *,
+        credential_name: str | None,
+        import_history: bool,
     ) -> IntegrationAnswer:
         """Ask the provider about a credential, then encrypt and store it.
 
         One that is refused is not stored, and the one before it stays. One that the provider
         could not be asked about is stored as PENDING: nothing runs with it until it is valid.
-        With a valid one, defaults and history are imported by runs that the answer names.
+        With a valid one, defaults and history are imported by runs that the answer names, unless
+        `import_history` is false.
 
         Raises:
             NotFoundError: there is no such provider.
@@ -90,7 +96,7 @@ class Integrations:
         stored = await run_in_threadpool(self._put_within_plan, provider, put)
         self._services.gate.forget(self._org)
         answer = self._answer(stored, provider)
-        if found.status == "VALID":
+        if found.status == "VALID" and import_history:
             answer.import_runs = await self._import(provider, now)
         return answer
 

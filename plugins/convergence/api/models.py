@@ -222,6 +222,12 @@ class IntegrationRequest(Body):
         repr=False,
     )
     credential_name: Line | None = None
+    import_history: bool = Field(
+        default=True,
+        strict=True,
+        description="Whether defaults and history are imported at once; false leaves what is due "
+        "to the pipelines' own schedules.",
+    )
 
 
 class ImportRun(Answer):

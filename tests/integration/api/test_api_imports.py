@@ -103,6 +103,17 @@ def test_a_valid_set_up_queues_defaults_and_then_history_and_says_so(
     assert entries(client, acme)["openai-cost-extract"]["status"] == "STARTED"
 
 
+def test_a_set_up_may_leave_the_history_to_the_schedules(
+    client: TestClient, acme: dict[str, str], double: AirflowDouble
+) -> None:
+    body = {"credential": OPENAI_KEY, "credential_name": "later", "import_history": False}
+    made = client.post(f"/integrations/{ACME}/openai/setup", json=body, headers=acme).json()
+    assert made["validation_status"] == "VALID"
+    assert "import_runs" not in made
+    assert entries(client, acme) == {}
+    assert double.triggered(SEED) == []
+
+
 def test_history_is_not_priced_without_the_defaults(
     client: TestClient, acme: dict[str, str], double: AirflowDouble, services: SandboxServices
 ) -> None:

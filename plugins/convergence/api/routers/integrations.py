@@ -33,12 +33,16 @@ async def setup(
 
     A refused credential is answered 422 with `validation_status: INVALID` and is not stored.
     PENDING means that the provider could not be asked; validate again later.
-    With a valid one, runs are queued that load the defaults and import the history: `import_runs`.
+    With a valid one, runs are queued that load the defaults and import the history, as
+    `import_runs` tells, unless the request says otherwise.
     """
 
     async def work() -> Answer:
         found = await _integrations(request, org).connect(
-            provider, body.credential, credential_name=body.credential_name
+            provider,
+            body.credential,
+            credential_name=body.credential_name,
+            import_history=body.import_history,
         )
         return Answer(200, found.model_dump(mode="json", exclude_none=True))
 
@@ -54,6 +58,7 @@ async def setup(
                 "provider": provider,
                 "credential": told,
                 "name": body.credential_name,
+                "import": body.import_history,
             },
         )
     )
