@@ -1,0 +1,143 @@
+"""A trigger through the API beside Airflow's own `POST dagRuns`, on a real stack, in turn.
+
+PYTHONPATH=plugins:include:tests python tests/benchmarks/bench_trigger.py
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import statistics
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from benchmarks.report import Report, stopwatch
+from e2e.customers import YESTERDAY, warehouse
+from e2e.harness import RunningStack, start_stack
+from e2e.life import USAGE_COST, Life
+
+DAG = "openai.cost.usage_cost"
+ORGS = 4
+ROUNDS = 3
+# Per round and client; a rate limit of 100 a minute stands in the way of more.
+TRIGGERS = {1: 20, 8: 5}
+TARGET = 1.3
+
+Trigger = Callable[[httpx.Client], httpx.Response]
+
+
+def main() -> int:
+    """Measure all and print the table."""
+    report = Report("trigger")
+    with tempfile.TemporaryDirectory(prefix="bench-trigger-") as folder:
+        stack = start_stack(Path(folder) / "var")
+        try:
+            lives = settle(stack)
+            with schedulers_asleep(stack):
+                for clients in TRIGGERS:
+                    measure(stack, lives, clients, report)
+        finally:
+            stack.stop()
+    return report.finish()
+
+
+def settle(stack: RunningStack) -> list[Life]:
+    """Organizations whose plan is no limit, connected."""
+    with stack.root() as root:
+        root.post("/admin/bootstrap", {})
+    root_key = stack.secrets["root_api_key"]
+    lives = [Life((stack.api_url,), root_key, f"bench_{secrets.token_hex(4)}") for _ in range(ORGS)]
+    for life in lives:
+        life.onboard()
+        life.connect()
+    far = "SET concurrent_runs = 1000000, runs_per_day = 1000000, runs_per_month = 1000000"
+    sql = f"UPDATE organizations.org_usage_quotas {far} WHERE TRUE"
+    warehouse(stack).query_and_wait(sql)
+    return lives
+
+
+@contextmanager
+def schedulers_asleep(stack: RunningStack) -> Iterator[None]:
+    """Let nothing start what is triggered: both sides are measured by themselves."""
+    names = ("scheduler", "dag-processor", "triggerer")
+    asleep = [p for p in stack.family() if any(name in p.cmdline() for name in names)]
+    assert len(asleep) >= len(names), asleep
+    for process in asleep:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in asleep:
+            process.resume()
+
+
+def measure(stack: RunningStack, lives: list[Life], clients: int, report: Report) -> None:
+    """Both kinds of trigger by so many clients at once, in turn."""
+    with stack.airflow() as admin:
+        token = admin.headers["authorization"]
+    kinds = {"ours": _ours(stack, lives), "Airflow's": _airflows(stack, token)}
+    took: dict[str, list[float]] = {name: [] for name in kinds}
+    statuses: Counter[int] = Counter()
+    for _ in range(ROUNDS):
+        for name, trigger in kinds.items():
+            for seconds, status in _at_once(trigger, clients):
+                took[name].append(seconds)
+                statuses[status] += 1
+    assert set(statuses) <= {200, 202} | set(range(500, 600)), statuses
+    middle = {name: statistics.median(values) * 1000 for name, values in took.items()}
+    for name, value in middle.items():
+        report.add(f"trigger, {name}, {clients} client(s), p50", value, "ms")
+    ratio = middle["ours"] / middle["Airflow's"]
+    report.add(f"their ratio, {clients} client(s)", ratio, "x", target=TARGET)
+    failed = sum(number for status, number in statuses.items() if status >= 500)
+    report.add(f"answers 5xx, {clients} client(s)", failed, "", target=0)
+
+
+def _ours(stack: RunningStack, lives: list[Life]) -> Trigger:
+    turn = itertools.cycle(lives)
+
+    def trigger(client: httpx.Client) -> httpx.Response:
+        life = next(turn)
+        headers = {"X-API-Key": life.key, "Idempotency-Key": secrets.token_hex(8)}
+        url = f"{stack.api_url}/pipelines/run/{life.slug}/{USAGE_COST}"
+        return client.post(url, headers=headers, json={"date": YESTERDAY.isoformat()})
+
+    return trigger
+
+
+def _airflows(stack: RunningStack, token: str) -> Trigger:
+    url = f"{stack.airflow_url}/api/v2/dags/{DAG}/dagRuns"
+
+    def trigger(client: httpx.Client) -> httpx.Response:
+        run_id = f"bench__{secrets.token_hex(8)}"
+        body: dict[str, object] = {"dag_run_id": run_id, "logical_date": None, "conf": {}}
+        return client.post(url, headers={"Authorization": token}, json=body)
+
+    return trigger
+
+
+def _at_once(trigger: Trigger, clients: int) -> list[tuple[float, int]]:
+    """Seconds and status of every trigger, each client sending its own one after the other."""
+
+    def one_client(_number: int) -> list[tuple[float, int]]:
+        found = []
+        with httpx.Client(timeout=60.0, trust_env=False) as client:
+            for _ in range(TRIGGERS[clients]):
+                with stopwatch() as watch:
+                    answer = trigger(client)
+                found.append((watch.wall, answer.status_code))
+        return found
+
+    with ThreadPoolExecutor(clients) as pool:
+        return [each for found in pool.map(one_client, range(clients)) for each in found]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
