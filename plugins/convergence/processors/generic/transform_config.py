@@ -47,7 +47,7 @@ class TypedValue(Options):
         except (ValueError, TypeError, InvalidOperation):
             raise fault(f"{self.value!r} is no {self.type}") from None
         except ConfigurationError:
-            raise fault(f"{self.type} would change {self.value}; say type: BIGNUMERIC") from None
+            raise fault(f"a {self.type} would change {self.value}; say BIGNUMERIC") from None
         return self
 
     def param(self) -> Param:
