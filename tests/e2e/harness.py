@@ -34,6 +34,7 @@ PORT_VARIABLES = (
 CELERY_PORT_VARIABLES = (*PORT_VARIABLES, "SECOND_PORT", "POSTGRES_PORT", "REDIS_PORT")
 PRODUCTION_PYTHON = REPOSITORY / ".venv-production" / "bin" / "python"
 READY_SECONDS = 300
+CELERY_READY_SECONDS = 600
 STOP_SECONDS = 20
 
 
@@ -132,10 +133,12 @@ def start_stack(
             text=True,
         )
     stack = RunningStack(process, var_dir, ports, output)
-    deadline = time.monotonic() + READY_SECONDS
+    deadline = time.monotonic() + (CELERY_READY_SECONDS if celery else READY_SECONDS)
     while not re.search(r"^ready$", output.read_text(), re.MULTILINE):
         if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
+            # Asked, not killed: the launcher stops what it has started.
+            process.terminate()
+            process.wait(timeout=STOP_SECONDS + 60)
             pytest.fail(f"the stack did not start:\n{output.read_text()}")
         time.sleep(0.3)
     return stack
