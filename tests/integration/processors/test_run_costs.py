@@ -150,6 +150,18 @@ def test_a_failing_attempt_costs_too(fleet: Fleet, faults: str) -> None:
     assert fleet.used("acme")[Resource.PROVIDER].calls > first.calls
 
 
+def test_a_request_that_had_to_be_sent_again_is_counted_twice(fleet: Fleet, faults: str) -> None:
+    fault = {
+        "kind": "rate_limited", "path": "analytics/usage", "key": "sandbox-acme",
+        "options": {"retry_after": "0"},
+    }  # fmt: skip
+    httpx.post(faults, json=fault, trust_env=False).raise_for_status()
+    assert fleet.extract() == ["SUCCESS", "SUCCESS"]
+    asked = fleet.used("acme")[Resource.PROVIDER]
+    assert (asked.retries, asked.calls - asked.pages) == (1, 1)
+    assert fleet.used("globex")[Resource.PROVIDER].retries == 0
+
+
 def _ledger(fleet: Fleet, name: str) -> list[LedgerRow]:
     org = fleet.orgs[name]
     rows = fleet.world.services.ledger.latest(
