@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 ASKED = ("date", "start_date", "end_date")
 """Params of a run that was asked for days: it does those and looks for no others."""
+SPOOLED_ROWS = 1_000
+"""Rows of a page on disk, and so in memory as Python's objects, which are ten times as large."""
 REVISION = 1
 """Rises when the same export makes other rows."""
 
@@ -206,8 +208,11 @@ class Copy:
         for batch in export.read(reading, storage=self._storage):
             if self._org.stop.is_set():
                 raise RetryableError("The task was stopped", first_day=first.isoformat())
-            rows = [shape.row(row) for row in batch.to_pylist()]
-            spool.write_page(rows, next_token=str(len(spool.records) + 1), raw_bytes=batch.nbytes)
+            for start in range(0, batch.num_rows, SPOOLED_ROWS):
+                part = batch.slice(start, SPOOLED_ROWS)
+                rows = [shape.row(row) for row in part.to_pylist()]
+                follows = str(len(spool.records) + 1)
+                spool.write_page(rows, next_token=follows, raw_bytes=part.nbytes)
 
     def _touched(self) -> set[date]:
         """Complete usage days of which rows were exported lately that we have not."""
