@@ -124,6 +124,41 @@ class StepStatus(Answer):
     )
 
 
+class QualityFinding(Answer):
+    """An expectation that a published day does not meet."""
+
+    expectation: str
+    severity: Literal["stop", "warn"]
+    table: str
+    day: date
+    observed: str
+    expected: str
+    message: str = Field(description="All of it in a sentence.")
+
+
+class QualityResult(Answer):
+    """What a suite of expectations said to the run's published days."""
+
+    suite: str
+    expectations: int = Field(description="How many were checked, each for every day.")
+    days: int
+    not_met: int
+    findings: list[QualityFinding] = Field(description="Those that were not met, at most fifty.")
+    message: str = Field(examples=["7 expectations of openai_cost_suite on 3 days: all met"])
+
+
+class NotificationResult(Answer):
+    """A message about the run that was sent, or could not be."""
+
+    channel: str = Field(examples=["email"])
+    event: str = Field(examples=["failed"], description="What it told of.")
+    status: Literal["CLAIMED", "SENT", "FAILED"]
+    attempts: int
+    recipients: int = Field(description="How many took it.")
+    at: datetime
+    message: str = Field(examples=["email about a failed run: sent to 1 recipient"])
+
+
 class RunSummary(Answer):
     """A run in a list."""
 
@@ -150,6 +185,8 @@ class RunDetail(RunSummary):
     tables: list[str]
     steps: list[StepStatus]
     cost: RunCost
+    quality: list[QualityResult] = Field(default_factory=list)
+    notifications: list[NotificationResult] = Field(default_factory=list)
     links: dict[str, str]
     airflow_url: str | None = Field(default=None, description="In development only.")
 

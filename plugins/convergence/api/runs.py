@@ -18,13 +18,15 @@ from convergence.api.run_models import (
     RunSummary,
     StepStatus,
 )
+from convergence.api.run_outcomes import notification, quality_of
 from convergence.api.services import Services
 from convergence.errors import ConflictError, ConvergenceError, NotFoundError
 from convergence.metering import total
 from convergence.runs.own_cost import cost_answer
 from convergence.runs.records import move, record_name
 from convergence.settings import Environment
-from convergence.state import org_runs, org_steps
+from convergence.state import notifications, org_runs, org_steps
+from convergence.state.notifications import Notification
 from convergence.state.org_runs import OrgRun, Position, RunError, RunStatus
 from convergence.state.org_steps import OrgStep
 from convergence.tenants import audit
@@ -35,7 +37,7 @@ log = logging.getLogger(__name__)
 # A run younger than this is still on its way through Airflow: asking would tell nothing new.
 _SETTLES = timedelta(seconds=5)
 # What a step's answer and its status both tell.
-_TOLD = frozenset({"status", "rows_processed", "destination_table"})
+_TOLD = frozenset({"status", "rows_processed", "destination_table", "quality"})
 CANCELLED = RunError("cancelled", "The run was cancelled at the request of its organization.")
 
 
@@ -87,6 +89,7 @@ class Runs:
         if run.live and datetime.now(UTC) - run.created_at > _SETTLES:
             run = await self._reconciled(run)
         steps = await run_in_threadpool(self._steps, run_id)
+        told = await run_in_threadpool(self._told, run_id)
         summary = self._summary(run).model_dump()
         return RunDetail(
             **summary,
@@ -97,6 +100,8 @@ class Runs:
             tables=sorted({step.destination_table for step in steps if step.destination_table}),
             steps=[_step(step) for step in steps],
             cost=RunCost.model_validate(cost_answer(total(step.used for step in steps))),
+            quality=quality_of(steps),
+            notifications=[notification(one) for one in told],
             links=self._links(run),
             airflow_url=self._airflow_url(run),
         )
@@ -158,6 +163,10 @@ class Runs:
     def _steps(self, run_id: str) -> list[OrgStep]:
         with self._services.store.read() as conn:
             return org_steps.list_for_run(conn, run_id)
+
+    def _told(self, run_id: str) -> list[Notification]:
+        with self._services.store.read() as conn:
+            return notifications.of_run(conn, run_id, self._org)
 
     def _summary(self, run: OrgRun) -> RunSummary:
         return RunSummary(
