@@ -70,10 +70,10 @@ def run(dag_id: str, conf: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return str(dag_run.state), closing.xcom_pull(task_ids="close_run")
 
 
-def connect_openai(services: Services) -> None:
+def connect_openai(services: Services, org_slug: str = ORG) -> None:
     with connect_kms(services.settings) as kms:
         Credentials(services.store, services.warehouse, kms).put(
-            ORG,
+            org_slug,
             "OPENAI",
             SECRET,
             credential_name="main",
@@ -133,3 +133,37 @@ def test_from_nothing_to_daily_cost_and_a_second_run_finds_nothing_to_do() -> No
     assert (state, fleet["orgs_succeeded"]) == ("success", 1)
     state, nothing = run(USAGE_COST, {})
     assert (state, nothing["orgs_succeeded"], nothing["orgs_failed"]) == ("success", 0, 0)
+
+
+@pytest.mark.usefixtures("environment")
+def test_plans_become_months_and_an_edition_that_an_org_has_changes_nothing() -> None:
+    org = "initech"
+    assert run("setup.initial.onetime_bootstrap", {})[0] == "success"
+    company = {"org_slug": org, "company_name": "Initech", "admin_email": "cfo@initech.example"}
+    assert run("setup.organizations.onboarding", company)[0] == "success"
+    with connect.services() as services:
+        connect_openai(services, org)
+    state, edition = run("platform.price_book_rollout", {})
+    assert state == "success", edition
+    told = edition["steps"]["load_openai_prices"]
+    assert (told["orgs"], told["orgs_changed"], told["days_to_reprice"]) == (1, 1, {})
+    assert edition["steps"]["load_anthropic_prices"]["orgs"] == 0
+
+    state, seeded = run("openai.seed_csv", {"org_slug": org})
+    assert (state, seeded["rows_processed"]) == ("success", 0), "the edition was there"
+    with connect.services() as services:
+        dataset = services.settings.org_dataset(org)
+        services.warehouse.client.query_and_wait(
+            f"INSERT INTO `{dataset}.openai_subscriptions` (plan_name, billing_period, currency,"
+            " is_override, seats, price_per_seat, effective_from, effective_basis, price_version,"
+            " updated_at) VALUES ('chatgpt_business', 'monthly', 'USD', TRUE, 12, 25,"
+            " DATE '2026-01-01', 'announced', 'own', TIMESTAMP '2026-01-01')"
+        )
+    state, months = run("openai.subscriptions", {"org_slug": org, "date": "2026-02-10"})
+    assert (state, months["rows_processed"]) == ("success", 1), months
+    with connect.services() as services:
+        query = f"SELECT EffectiveCost FROM `{dataset}.cost_daily` WHERE ServiceName = 'ChatGPT'"
+        found = [row["EffectiveCost"] for row in services.warehouse.client.query_and_wait(query)]
+    assert (len(found), sum(found)) == (28, 12 * 25)
+    _, again = run("platform.price_book_rollout", {})
+    assert {step["orgs_changed"] for step in again["steps"].values()} == {0}
