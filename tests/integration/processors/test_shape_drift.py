@@ -145,6 +145,13 @@ def test_another_type_is_a_named_error_with_the_page_set_aside(trial: Trial) -> 
     assert str(caught.value.facts["field"]) in json.dumps(page)
     assert str(trial.var) not in str(caught.value)
     assert kept.stat().st_mode & 0o077 == 0
+    began = NOW.timestamp()
+    for path in (kept, *kept.parents[:2]):
+        os.utime(path, (began, began))
+    for days, there in ((89, True), (91, False)):
+        with pytest.raises(ShapeChangedError):
+            trial.run(days_later=days)
+        assert kept.exists() is there
 
 
 def test_answers_are_kept_as_they_came_only_where_that_is_asked_for(trial: Trial) -> None:

@@ -8,9 +8,14 @@ from convergence.extract.quarantine import Quarantine
 from convergence.extract.raw import RawPages, prune
 from convergence.processors.context import OrgContext
 
+QUARANTINE_KEPT = timedelta(days=90)
+"""How long an answer that broke its shape waits for whoever looks into it."""
+
 
 def quarantine(org: OrgContext) -> Quarantine:
-    """Where answers of this step are kept that broke their shape."""
+    """Where answers of this step are kept that broke their shape; old ones are removed."""
+    runs = org.settings.var_dir / "quarantine" / org.pipeline.dag_id / org.org_slug
+    prune(runs, since=org.now() - QUARANTINE_KEPT)
     parts = (org.pipeline.dag_id, org.org_slug, org.run_id, org.step)
     return Quarantine(
         org.settings.var_dir.joinpath("quarantine", *parts), "/".join(("quarantine", *parts))
