@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 
 from benchmarks.report import Report, stopwatch
 from e2e.customers import YESTERDAY, warehouse
@@ -67,8 +68,9 @@ def settle(stack: RunningStack) -> list[Life]:
 def schedulers_asleep(stack: RunningStack) -> Iterator[None]:
     """Let nothing start what is triggered: both sides are measured by themselves."""
     names = ("scheduler", "dag-processor", "triggerer")
-    asleep = [p for p in stack.family() if any(name in p.cmdline() for name in names)]
-    assert len(asleep) >= len(names), asleep
+    components = psutil.Process(stack.process.pid).children()
+    asleep = [one for one in components if set(names) & set(one.cmdline())]
+    assert len(asleep) == len(names), asleep
     for process in asleep:
         process.suspend()
     try:
