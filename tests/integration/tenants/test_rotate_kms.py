@@ -14,9 +14,10 @@ from google.cloud import bigquery, kms
 from sqlalchemy import Connection
 
 from convergence.errors import ConvergenceError, DecryptionError
-from convergence.security.kms import KeyManager, api_key_aad, connect_kms
+from convergence.security.kms import Ciphertext, KeyManager, api_key_aad, connect_kms
 from convergence.settings import Settings
 from convergence.state.store import StateStore
+from convergence.state.tables import outbox
 from convergence.tenants import kms_register, removal, rotate_kms
 from convergence.tenants.audit_verify import verify
 from convergence.tenants.credentials import Credentials
@@ -41,6 +42,13 @@ class Owner:
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         sql = f"SELECT * FROM organizations.{table} WHERE org_slug = '{self.slug}'"  # ours
+        return [dict(row.items()) for row in self.warehouse.client.query_and_wait(sql)]
+
+    def register(self) -> list[dict[str, Any]]:
+        sql = f"""
+            SELECT subject_id, status, reason, kms_key_version FROM organizations.org_kms_keys
+            WHERE org_slug = '{self.slug}' AND recorded_at > TIMESTAMP '2026-01-01'
+        """  # the slug is the test's own
         return [dict(row.items()) for row in self.warehouse.client.query_and_wait(sql)]
 
     def audit(self) -> list[dict[str, Any]]:
@@ -247,7 +255,8 @@ def test_the_register_says_what_each_version_protects_and_the_audit_who_moved_it
     ids |= set(owner.key_ids)
     assert registered(warehouse, owner.slug) == {old: ids}
     new = kms.new_version()
-    rotate_kms.rotate(store, warehouse, kms, now=NOW + timedelta(seconds=1))
+    work = Reencryption(store=store, warehouse=warehouse, kms=kms, version=new, by=BY)
+    assert work.org(owner.slug, now=NOW + timedelta(seconds=1)) == Reencrypted(owner.slug, 4)
     ship(store, warehouse)
     assert registered(warehouse, owner.slug) == {new: ids}
     assert kms_register.mend(store, warehouse, now=NOW, orgs=[owner.slug]) == 0
@@ -255,6 +264,28 @@ def test_the_register_says_what_each_version_protects_and_the_audit_who_moved_it
     assert [row["result"] for row in told] == ["ATTEMPTED", "SUCCEEDED"]
     assert told[-1]["details"]["moved"] == 4
     assert verify(store, warehouse, orgs=[owner.slug]) == {owner.slug: None}
+
+
+def test_what_a_crash_kept_out_of_the_register_is_found(
+    store: StateStore, warehouse: Warehouse, *, owner: Owner, credentials: Credentials
+) -> None:
+    def mend() -> int:
+        return kms_register.mend(store, warehouse, now=NOW, orgs=[owner.slug])
+
+    assert mend() == 0, "what waits to be shipped is told"
+    with store.begin() as conn:
+        conn.execute(outbox.delete().where(outbox.c.table_name == kms_register.KMS_LOG))
+    assert mend() == 4
+    assert mend() == 0
+    ship(store, warehouse)
+    credentials.delete(owner.slug, "OPENAI", by=BY, now=NOW)
+    with store.begin() as conn:
+        conn.execute(outbox.delete().where(outbox.c.table_name == kms_register.KMS_LOG))
+    assert mend() == 1
+    ship(store, warehouse)
+    assert mend() == 0
+    rows = [row for row in owner.register() if row["status"] == "RETIRED"]
+    assert [row["reason"] for row in rows] == ["DELETED"]
 
 
 def test_what_is_gone_is_retired_and_keeps_no_ciphertext(
@@ -303,6 +334,29 @@ def test_a_credential_replaced_meanwhile_is_not_overwritten(
     assert work.org(owner.slug, now=NOW) == Reencrypted(owner.slug, moved=3, changed=1)
     assert credentials.open(owner.slug, "ANTHROPIC") == "sk-ant-new-one"
     assert owner.versions() == {version}
+
+
+class Lying(KeyManager):
+    """Answers with a ciphertext of something else."""
+
+    def encrypt(self, plaintext: bytes, *, aad: bytes) -> Ciphertext:
+        return super().encrypt(b"something else", aad=aad)
+
+
+def test_what_would_not_decrypt_to_the_same_replaces_nothing(
+    store: StateStore,
+    warehouse: Warehouse,
+    *,
+    kms: KeyManager,
+    credentials: Credentials,
+    owner: Owner,
+) -> None:
+    old, new = kms.check(), kms.new_version()
+    lying = Lying(kms._client, kms.key_name)
+    work = Reencryption(store=store, warehouse=warehouse, kms=lying, version=new, by=BY)
+    assert len(work.org(owner.slug, now=NOW).unreadable) == 4
+    assert owner.versions() == {old}
+    owner.assert_readable(credentials)
 
 
 def test_one_that_does_not_decrypt_is_named_and_left_and_the_others_go_on(
