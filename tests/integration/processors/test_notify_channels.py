@@ -79,13 +79,13 @@ class Post:
         self.waits: list[float] = []
         self.notifier = Notifier(store, configs, lambda: NOW, sleep=self.waits.append)
 
-    def email(self, *to: str, report: OrgReport = REPORT) -> Told | None:
+    def email(self, *to: str, report: OrgReport = REPORT) -> Told:
         try:
             return self.notifier.tell(EMAIL, report, audience="organization", to=to or ("a@b.co",))
         finally:
             self.notifier.close()
 
-    def slack(self, *to: str, report: OrgReport = REPORT) -> Told | None:
+    def slack(self, *to: str, report: OrgReport = REPORT) -> Told:
         names = to or ("slackwebhook_default",)
         return self.notifier.tell(SLACK, report, audience="organization", to=names)
 
@@ -136,16 +136,25 @@ def test_a_secret_in_an_error_is_never_sent(
 def test_the_same_message_is_sent_once_however_often_it_is_asked_for(
     store: StateStore, mail: MailServer
 ) -> None:
-    assert Post(store).email() is not None
-    assert Post(store).email() is None
+    first, second = Post(store), Post(store)
+    assert first.email() == second.email() == Told(key=EMAIL, sent=True, recipients=1)
     assert len(mail.box.messages) == 1
+    assert (first.notifier.summary()["sent"], second.notifier.summary()["sent"]) == (1, 0)
+
+
+def test_what_failed_as_often_as_it_is_tried_is_told_as_failed(
+    store: StateStore, hook: WebhookServer
+) -> None:
+    hook.answers = [(500, {})] * 9
+    for _ in range(2):
+        assert Post(store).slack() == Told(key=SLACK, sent=False, error="Slack says: no (500)")
+    assert len(hook.answers) == 6
 
 
 @pytest.mark.parametrize("answer", ["451 later, please", "421 busy"])
 def test_a_server_that_says_later_is_asked_again(post: Post, mail: MailServer, answer: str) -> None:
     mail.box.answers = [answer, answer]
     told = post.email()
-    assert told is not None
     assert told.sent
     assert post.waits == [2.0, 4.0]
     assert (post.kept(EMAIL).status, post.kept(EMAIL).attempts) == (NotificationStatus.SENT, 3)
@@ -156,7 +165,6 @@ def test_a_server_that_refuses_is_asked_once_and_that_is_recorded(
 ) -> None:
     mail.box.answers = ["550 no such user"]
     told = post.email()
-    assert told is not None
     assert told.error == "The mail server refuses every recipient (550)"
     assert post.waits == []
     kept = post.kept(EMAIL)
@@ -176,7 +184,6 @@ def test_a_server_that_hangs_up_is_called_again_with_the_same_message_id(
 ) -> None:
     mail.box.drops = 1
     told = post.email()
-    assert told is not None
     assert told.sent
     # The first may have arrived all the same; a mailbox knows it by its id.
     assert len({message["Message-ID"] for message in mail.box.messages}) == 1
@@ -192,7 +199,6 @@ def test_a_server_that_is_silent_is_given_up_after_the_timeout(
     settings.write_text(text.replace("attempts: 3", "attempts: 1"))
     mail.box.slow_seconds = 2.0
     told = Post(post.store, configs).email()
-    assert told is not None
     assert told.error == "The mail server hung up or fell silent"
 
 
@@ -203,15 +209,12 @@ def test_no_server_at_all_is_recorded_and_tried_so_many_times(
         connection = gone.connection()
     monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", connection)
     told = post.email()
-    assert told is not None
     assert told.error == "The mail server does not answer (ConnectionRefusedError)"
     assert post.kept(EMAIL).attempts == 3
 
 
 def test_a_connection_that_is_missing_is_named(post: Post) -> None:
     mailed, posted = post.email(), post.slack()
-    assert mailed is not None
-    assert posted is not None
     assert mailed.error == "The Airflow Connection smtp_default is not defined"
     assert posted.error == (
         "The Airflow Connection slackwebhook_default is not defined, or holds no webhook"
@@ -223,7 +226,6 @@ def test_an_address_that_would_be_another_header_is_refused(
     post: Post, mail: MailServer, address: str
 ) -> None:
     told = post.email(address)
-    assert told is not None
     assert told.error == "1 of 1 recipients are no email address"
     assert mail.box.messages == []
 
@@ -232,7 +234,7 @@ def test_line_breaks_in_a_value_can_make_neither_header_nor_line(
     post: Post, mail: MailServer
 ) -> None:
     report = replace(REPORT, org_slug="acme\r\nBcc: all@z.co", error="one\ntwo\u2028three")
-    assert post.email(report=report) is not None
+    assert post.email(report=report).sent
     (message,) = mail.box.messages
     assert message["Bcc"] is None
     assert (
@@ -253,7 +255,6 @@ def test_the_password_of_the_server_is_in_no_error(
     mail.box.data_answers = ["554 hunter2hunter2 is what you said"]
     with caplog.at_level(logging.DEBUG):
         told = post.email()
-    assert told is not None
     assert told.error is not None
     ours = [record.getMessage() for record in caplog.records if record.name != "mail.log"]
     assert "[redacted] is what you said" in told.error
@@ -275,7 +276,6 @@ def test_slack_is_posted_to_with_its_markup_escaped(post: Post, hook: WebhookSer
 def test_slack_that_throttles_is_waited_for_as_it_asks(post: Post, hook: WebhookServer) -> None:
     hook.answers = [(429, {"Retry-After": "7"}), (500, {})]
     told = post.slack()
-    assert told is not None
     assert told.sent
     assert post.waits == [7.0, 4.0]
     assert len(hook.posted) == 1
@@ -284,7 +284,6 @@ def test_slack_that_throttles_is_waited_for_as_it_asks(post: Post, hook: Webhook
 def test_slack_that_stays_in_trouble_is_given_up(post: Post, hook: WebhookServer) -> None:
     hook.answers = [(500, {})] * 9
     told = post.slack()
-    assert told is not None
     assert told.error == "Slack says: no (500)"
     assert post.kept(SLACK).attempts == 3
 
@@ -295,7 +294,6 @@ def test_slack_that_refuses_is_asked_once_and_the_webhook_is_in_no_log(
     hook.answers = [(404, {})]
     with caplog.at_level(logging.INFO):
         told = post.slack()
-    assert told is not None
     assert told.error == "Slack says: no (404)"
     assert post.waits == []
     assert "s3cr3tw3bh00k" not in caplog.text
@@ -348,7 +346,6 @@ def test_a_template_that_is_wrong_names_file_and_line_and_is_not_tried_again(
     (folder / "organization.text.j2").write_text(template)
     post = Post(store, configs)
     told = post.email()
-    assert told is not None
     assert told.error is not None
     assert why in told.error
     assert "organization.text.j2" in told.error

@@ -7,7 +7,12 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from convergence.processors.config import StepConfig
-from convergence.processors.notify_systems.channels import Audience, ConnectionId, Trigger
+from convergence.processors.notify_systems.channels import (
+    Audience,
+    ConnectionId,
+    Recipient,
+    Trigger,
+)
 
 
 class _NotificationConfig(StepConfig):
@@ -29,7 +34,7 @@ class EmailNotificationConfig(_NotificationConfig):
 
     ps_type: ClassVar[str] = "notify_systems.email_notification"
 
-    recipients: Annotated[tuple[str, ...], Field(max_length=50)] = ()
+    recipients: Annotated[tuple[Recipient, ...], Field(max_length=50)] = ()
     """Addresses, or admin_email for the org's administrator, instead of those of the channel's
     config.yml."""
 

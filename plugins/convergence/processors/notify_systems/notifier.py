@@ -22,7 +22,7 @@ from convergence.processors.notify_systems.channels import (
 )
 from convergence.processors.notify_systems.messages import Message, Report, render
 from convergence.state import notifications
-from convergence.state.notifications import NotificationKey
+from convergence.state.notifications import NotificationKey, NotificationStatus
 from convergence.state.store import StateStore
 
 BUDGET = timedelta(minutes=5)
@@ -102,8 +102,11 @@ class Notifier:
 
     def tell(
         self, key: NotificationKey, report: Report, *, audience: Audience, to: Sequence[str]
-    ) -> Told | None:
-        """Send a report unless it was sent; None then. A failure is recorded, not raised."""
+    ) -> Told:
+        """Send a report unless that is done, and say what became of it.
+
+        A failure is recorded, not raised.
+        """
         settings = self.channel(key.channel)
         outcome: Told | None = None
         for attempt in range(settings.attempts):
@@ -126,9 +129,19 @@ class Notifier:
             if wait is None or not self._has_time(wait := max(wait, _delay(settings, attempt))):
                 break
             self.sleep(wait)
-        if outcome is not None:
-            self.told.append(outcome)
+        if outcome is None:
+            return self._before(key)
+        self.told.append(outcome)
         return outcome
+
+    def _before(self, key: NotificationKey) -> Told:
+        """What became of a message that is not this call's to send."""
+        with self.store.read() as conn:
+            kept = notifications.get(conn, key)
+        sent = kept is not None and kept.status is NotificationStatus.SENT
+        if kept is None or sent:
+            return Told(key=key, sent=sent, recipients=kept.recipients if kept else 0)
+        return Told(key=key, sent=False, error=kept.error or "it is being sent")
 
     def _try(
         self,

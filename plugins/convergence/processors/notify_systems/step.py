@@ -68,7 +68,7 @@ def tell(org: OrgContext, telling: Telling, *, notifier: Notifier, base_url: str
     key = NotificationKey(org.run_id, org.org_slug, telling.channel, f"step:{org.step}")
     with notifying(notifier):
         told = notifier.tell(key, report, audience="organization", to=to)
-    if told is not None and not told.sent:
+    if not told.sent:
         if telling.must_arrive:
             raise NotificationUnavailableError(f"The message was not sent: {told.error}")
         org.log.warning("not sent: %s", told.error)
