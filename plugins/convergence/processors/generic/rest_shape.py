@@ -14,6 +14,8 @@ from convergence.warehouse.schemas import FieldSpec, TableSchema
 
 EXTRA = "extra"
 """The column of what has no other."""
+_WRONG = (TypeError, ValueError, OverflowError, OSError)
+"""What readers of fields raise."""
 
 
 class _Column(NamedTuple):
@@ -67,46 +69,49 @@ class RestShape:
         Raises:
             ProviderProtocolError: the field is missing, or is no day.
         """
-        found = self._read(day, find(dict(told), self._day_path or ""), self._day_path or "")
-        if found is None:
-            raise ProviderProtocolError(
-                "A row does not say which day it belongs to",
-                source=self._source,
-                field=self._day_path,
-            )
-        return date.fromisoformat(found)
+        path = self._day_path or ""
+        try:
+            found = find(told, path)
+            if found is not None:
+                return date.fromisoformat(day(found))
+        except _WRONG as error:
+            raise self._changed(path, error) from None
+        raise ProviderProtocolError(
+            "A row does not say which day it belongs to", source=self._source, field=path
+        )
 
     def row(self, told: Row, *, day: date) -> dict[str, Any]:
         """A row of the table.
 
         Raises:
-            ProviderProtocolError: a field has changed its type, or a required one is missing.
+            ShapeChangedError: a field has another type than its column.
+            ProviderProtocolError: a required field is missing.
         """
         row: dict[str, Any] = {self.day_column: day.isoformat()}
-        for column in self._columns:
-            value = find(told, column.path) if column.nested else told.get(column.path)
-            row[column.name] = self._read(column.read, value, column.path)
-            if column.required and row[column.name] is None:
-                raise ProviderProtocolError(
-                    "A required field is missing", source=self._source, field=column.path
-                )
-        row[EXTRA] = self._extra(told)
-        return row | {name: [] for name in self._lists if row[name] is None}
-
-    def _read(self, reader: Callable[[Any], Any], value: object, name: str) -> Any:  # noqa: ANN401  # a row's values differ
-        if value is None:
-            return None
+        path = ""
         try:
-            return reader(value)
-        except (TypeError, ValueError, OverflowError, OSError) as error:
-            raise ShapeChangedError(
-                f"{name} has another type than the table's: {error}",
-                source=self._source,
-                field=name,
-            ) from None
+            for name, path, nested, read, required in self._columns:
+                value = find(told, path) if nested else told.get(path)
+                row[name] = None if value is None else read(value)
+                if value is None and required:
+                    raise ProviderProtocolError(
+                        "A required field is missing", source=self._source, field=path
+                    )
+        except _WRONG as error:
+            raise self._changed(path, error) from None
+        for name in self._lists:
+            if row[name] is None:
+                row[name] = []
+        row[EXTRA] = self._extra(told)
+        return row
+
+    def _changed(self, path: str, error: Exception) -> ShapeChangedError:
+        return ShapeChangedError(
+            f"{path} has another type than the table's: {error}", source=self._source, field=path
+        )
 
     def _extra(self, told: Row) -> dict[str, Any] | None:
-        extra = {name: value for name, value in told.items() if name not in self._plain}
+        extra = {name: told[name] for name in told.keys() - self._plain}
         for path in self._nested:
             _take(extra, path.split("."))
         if extra:
