@@ -82,16 +82,19 @@ def entries(services: Services, org_slug: str, **asked: Any) -> list[Entry]:
         return queue.list_for_org(conn, org_slug, **asked)
 
 
-def find_pipeline(services: Services, pipeline_id: str) -> PipelineSpec:
-    """The pipeline of this id that an org can run.
+def find_pipeline(services: Services, name: str) -> PipelineSpec:
+    """The pipeline of this id or at this address that an org can run.
 
     Raises:
         NotFoundError: there is none.
+        ConfigurationError: the file at the address has faults.
     """
+    if "/" in name:
+        return services.catalog.find(name)
     for spec in services.catalog.runnable():
-        if spec.pipeline_id == pipeline_id:
+        if spec.pipeline_id == name:
             return spec
-    raise NotFoundError("no such pipeline", pipeline_id=pipeline_id[:100])
+    raise NotFoundError("no such pipeline", pipeline_id=name[:100])
 
 
 def config_of(services: Services, org_slug: str, spec: PipelineSpec) -> PipelineConfig | None:

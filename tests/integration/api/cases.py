@@ -76,10 +76,10 @@ CASES = {
     "PUT /organizations/{org}/subscription": Case(body={"status": "ACTIVE"}, ids=("org",)),
     "GET /organizations/{org}/api-keys": Case(ids=("org",)),
     "GET /pipelines": Case(),
-    "GET /pipelines/config/{org}/{pipeline}": Case(
+    "GET /pipelines/config/{org}/{pipeline:path}": Case(
         params={"pipeline": "openai-usage-cost"}, ids=("pipeline",)
     ),
-    "PUT /pipelines/config/{org}/{pipeline}": Case(
+    "PUT /pipelines/config/{org}/{pipeline:path}": Case(
         body={"enabled": True}, params={"pipeline": "openai-usage-cost"}, ids=("pipeline",)
     ),
     f"POST {_RUN}/{{domain}}/{{pipeline}}": Case(

@@ -29,7 +29,9 @@ CASES = {
     "GET /integrations/{org}/{provider}/subscriptions": Scope.INTEGRATIONS_READ,
     "POST /integrations/{org}/{provider}/subscriptions": Scope.INTEGRATIONS_WRITE,
     "POST /integrations/{org}/{provider}/subscriptions/reset": Scope.INTEGRATIONS_WRITE,
-    "DELETE /integrations/{org}/{provider}/subscriptions/{plan_name:path}": Scope.INTEGRATIONS_WRITE,
+    "DELETE /integrations/{org}/{provider}/subscriptions/{plan_name:path}": (
+        Scope.INTEGRATIONS_WRITE
+    ),
     "PUT /integrations/{org}/{provider}/subscriptions/{plan_name:path}": Scope.INTEGRATIONS_WRITE,
     "POST /integrations/{org}/{provider}/validate": Scope.INTEGRATIONS_WRITE,
     "GET /openapi.json": Scope.PUBLIC,
@@ -44,8 +46,8 @@ CASES = {
     "DELETE /organizations/{org}/api-keys/{key_id}": Scope.ADMIN,
     "PUT /organizations/{org}/subscription": Scope.ADMIN,
     "GET /pipelines": Scope.PIPELINES_READ,
-    "GET /pipelines/config/{org}/{pipeline}": Scope.PIPELINES_READ,
-    "PUT /pipelines/config/{org}/{pipeline}": Scope.PIPELINES_RUN,
+    "GET /pipelines/config/{org}/{pipeline:path}": Scope.PIPELINES_READ,
+    "PUT /pipelines/config/{org}/{pipeline:path}": Scope.PIPELINES_RUN,
     "POST /pipelines/run/{org}/{provider}/{domain}/{pipeline}": Scope.PIPELINES_RUN,
     "POST /pipelines/run/{org}/{provider}/{pipeline}": Scope.PIPELINES_RUN,
     "GET /pipelines/runs/{org}": Scope.PIPELINES_READ,

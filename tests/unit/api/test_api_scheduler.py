@@ -248,6 +248,16 @@ def test_a_configuration_that_makes_no_sense_changes_nothing(
 
 
 def test_an_unknown_pipeline_has_no_configuration(client: TestClient, world: World) -> None:
-    for pipeline in ("no-such", "platform-tick", "openai/cost", "%2e%2e"):
+    for pipeline in ("no-such", "platform-tick", "platform/tick", "openai/cost", "%2e%2e"):
         path = f"/pipelines/config/{ACME}/{pipeline}"
         assert client.get(path, headers=world.headers["acme"]).status_code == 404
+
+
+def test_a_pipeline_is_configured_by_its_id_its_path_or_an_alias(
+    client: TestClient, world: World
+) -> None:
+    headers = world.headers["acme"]
+    assert client.put(CONFIG, json={"enabled": False}, headers=headers).status_code == 200
+    for name in ("openai/cost/usage_cost", "openai/usage_cost"):
+        told = client.get(f"/pipelines/config/{ACME}/{name}", headers=headers).json()
+        assert (told["pipeline_id"], told["enabled"]) == ("openai-usage-cost", False)

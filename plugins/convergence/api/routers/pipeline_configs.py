@@ -20,17 +20,17 @@ from convergence.state.pipeline_configs import PipelineConfig
 router = guarded_router(prefix="/pipelines/config", tag="pipelines")
 
 
-@router.get("/{org}/{pipeline}", summary="A pipeline's configuration")
+@router.get("/{org}/{pipeline:path}", summary="A pipeline's configuration")
 @needs(Scope.PIPELINES_READ)
 async def config(request: Request, org: str, pipeline: str) -> PipelineConfigAnswer:
-    """How the pipeline of this id is configured for the organization, or would be by default."""
+    """How a pipeline, by id or path, is configured for the organization, or would be."""
     services = services_of(request)
     spec = await run_in_threadpool(scheduler.find_pipeline, services, pipeline)
     found = await run_in_threadpool(scheduler.config_of, services, org, spec)
     return _told(org, spec, found)
 
 
-@router.put("/{org}/{pipeline}", summary="Configure a pipeline")
+@router.put("/{org}/{pipeline:path}", summary="Configure a pipeline")
 @needs(Scope.PIPELINES_RUN)
 async def put_config(
     request: Request, org: str, pipeline: str, body: PipelineConfigRequest
