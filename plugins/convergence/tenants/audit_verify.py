@@ -56,7 +56,8 @@ def verify(
 
 def _check(org: str, entries: Sequence[dict[str, Any]], head: Head | None) -> Break | None:
     if head is None and entries:
-        return Break(org, 0, None, "the state store keeps no head for this log")
+        told = "the state store keeps no head for this log; if it was lost: make restore-state"
+        return Break(org, 0, None, told)
     return first_break(org, entries, head=head or Head())
 
 

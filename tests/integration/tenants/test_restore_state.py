@@ -107,6 +107,15 @@ def test_an_org_that_did_nothing_since_goes_on_too(
     assert sound(fresh, warehouse, idle)
 
 
+def test_until_then_a_log_without_a_head_is_told_with_what_to_do(
+    warehouse: Warehouse, *, org: str, new_store: NewStore
+) -> None:
+    fresh = new_store()
+    assert "make restore-state" in str(verify(fresh, warehouse, orgs=[org])[org])
+    restore(fresh, warehouse, now=NOW)
+    assert sound(fresh, warehouse, org)
+
+
 def test_joining_asks_once_and_only_when_there_is_something_to_ship(
     warehouse: Warehouse, *, org: str, new_store: NewStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
