@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from convergence.errors import ConfigurationError, NotFoundError
-from convergence.processors.config import Fault
+from convergence.processors.config import Fault, refusal
 from convergence.processors.generic.extraction_config import ExtractionConfig
 from convergence.processors.generic.files import SqlFile
 from convergence.processors.generic.rest_days import WORDS, words_in
@@ -22,7 +22,6 @@ from convergence.processors.generic.rest_options import (
     Pagination,
     RateOptions,
     RetryOptions,
-    fault,
 )
 from convergence.processors.generic.rest_shape import shape_faults
 from convergence.providers.registry import HeaderName, ParamName, Provider, Registry
@@ -95,21 +94,21 @@ class RestConfig(ExtractionConfig):
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
         if self.method == "GET" and self.body is not None:
-            raise fault("a GET has no body; say method: POST")
+            raise refusal("a GET has no body; say method: POST")
         if self.method == "POST" and self.body is None:
-            raise fault("a POST has a body; say body: {} for an empty one")
+            raise refusal("a POST has a body; say body: {} for an empty one")
         for word in words_in([self.url, self.params]):
             if word not in WORDS:
-                raise fault(_unknown_word(word))
+                raise refusal(_unknown_word(word))
         if self.names_days and self.day_path is None:
-            raise fault("the request names days, so day_path must say which day a row belongs to")
+            raise refusal("the request names days, so day_path must say which day a row belongs to")
         if own := sorted(name for name in self.headers if name.lower() in _OWN_HEADERS):
-            raise fault(f"{own[0]} is not the pipeline's to set; a credential goes by auth")
+            raise refusal(f"{own[0]} is not the pipeline's to set; a credential goes by auth")
         names = {self.secret_key, self.auth.secret_key if self.auth else None} - {None}
         if len(names) > 1:
-            raise fault("secret_key and auth.secret_key name two credentials")
+            raise refusal("secret_key and auth.secret_key name two credentials")
         if self.secret_key is not None and self.auth is None:
-            raise fault("secret_key needs auth, which says how the credential is sent")
+            raise refusal("secret_key needs auth, which says how the credential is sent")
         return self
 
     @property

@@ -6,7 +6,6 @@ from fractions import Fraction
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from convergence.extract.origin import Origin
 from convergence.extract.paginate import (
@@ -19,6 +18,7 @@ from convergence.extract.paginate import (
 )
 from convergence.extract.ratelimit import Rate
 from convergence.extract.retry import RetryPolicy
+from convergence.processors.config import refusal
 from convergence.processors.generic.files import SchemaFile, TableId
 from convergence.providers.registry import Auth, HeaderName, ParamName
 
@@ -60,7 +60,7 @@ class AuthOptions(Options):
     def _fits_its_type(self) -> Self:
         for key, wanted in (("header_name", "header"), ("param", "query")):
             if getattr(self, key) is not None and self.type != wanted:
-                raise fault(f"{key} is for type {wanted}, not {self.type}")
+                raise refusal(f"{key} is for type {wanted}, not {self.type}")
         return self
 
     def placed(self) -> Auth:
@@ -229,8 +229,3 @@ class MoneyOptions(Options):
 
     basis: Literal["billed", "computed"] = "billed"
     """Whether the provider bills it or somebody computed it."""
-
-
-def fault(message: str) -> PydanticCustomError:
-    """A fault of a configuration, as the linter tells it."""
-    return PydanticCustomError("rest", "{why}", {"why": message})

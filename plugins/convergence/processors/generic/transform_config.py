@@ -12,9 +12,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from convergence.errors import ConfigurationError
-from convergence.processors.config import Fault, StepConfig
+from convergence.processors.config import Fault, StepConfig, refusal
 from convergence.processors.generic.files import SchemaFile, SqlFile, TableId
-from convergence.processors.generic.rest_options import Options, fault
+from convergence.processors.generic.rest_options import Options
 from convergence.warehouse.params import Param, query_parameters, typed
 from convergence.warehouse.schemas import TableSchema
 
@@ -45,9 +45,9 @@ class TypedValue(Options):
         try:
             query_parameters({"value": self.param()})
         except (ValueError, TypeError, InvalidOperation):
-            raise fault(f"{self.value!r} is no {self.type}") from None
+            raise refusal(f"{self.value!r} is no {self.type}") from None
         except ConfigurationError:
-            raise fault(f"a {self.type} would change {self.value}; say BIGNUMERIC") from None
+            raise refusal(f"a {self.type} would change {self.value}; say BIGNUMERIC") from None
         return self
 
     def param(self) -> Param:
@@ -115,11 +115,11 @@ class TransformConfig(StepConfig):
     def _names_are_free(self) -> Self:
         for names, own in ((self.reads, OWN_NAMES), (self.params, OWN_PARAMS)):
             if taken := sorted(set(names) & set(own)):
-                raise fault(f"{taken[0]} is a name that every query has already")
+                raise refusal(f"{taken[0]} is a name that every query has already")
         if self.destination.table in self.reads.values():
-            raise fault("a table can't follow from itself")
+            raise refusal("a table can't follow from itself")
         if self.partition == "none" and self.totals_file is not None:
-            raise fault("totals_file is for a table with days")
+            raise refusal("totals_file is for a table with days")
         return self
 
     def tables(self) -> tuple[str, ...]:
