@@ -21,8 +21,6 @@ SCHEDULED_WITHIN_SECONDS = 150.0
 
 @pytest.fixture
 def victim(stack: RunningStack) -> Iterator[Life]:
-    with stack.root() as root:
-        root.post("/admin/bootstrap", {})
     slug = f"victim_{secrets.token_hex(4)}"
     with Life((stack.api_url,), stack.secrets["root_api_key"], slug) as life:
         yield life
@@ -32,6 +30,7 @@ def victim(stack: RunningStack) -> Iterator[Life]:
 def attacker(stack: RunningStack, victim: Life) -> Iterator[Attacker]:
     slug = f"attacker_{secrets.token_hex(4)}"
     with Life((stack.api_url,), stack.secrets["root_api_key"], slug) as other:
+        other.bootstrap()
         other.onboard()
         with Attacker(stack.api_url, slug, other.key, victim.known) as attacker:
             yield attacker

@@ -38,10 +38,9 @@ def celery_stack() -> Iterator[RunningStack]:
 def test_a_customer_lives_on_two_api_servers_and_a_celery_worker(
     celery_stack: RunningStack,
 ) -> None:
-    with celery_stack.root() as root:
-        root.post("/admin/bootstrap", {})
     root_key, slug = celery_stack.secrets["root_api_key"], f"celery_{secrets.token_hex(4)}"
     with Life(celery_stack.api_urls, root_key, slug) as life:
+        life.bootstrap()
         life.onboard()
         life.connect()
         life.run(SEED)
