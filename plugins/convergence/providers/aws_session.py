@@ -103,7 +103,7 @@ def check_region(region: str) -> str:
     Raises:
         ConfigurationError: it has not; the accepted regions are among the facts.
     """
-    session = botocore.session.Session()
+    session = _isolated(Credentials("", ""))
     known = [name for part in _PARTITIONS for name in session.get_available_regions("s3", part)]
     if region not in known:
         raise ConfigurationError("AWS has no such region", region=region, accepted=sorted(known))

@@ -17,7 +17,13 @@ from botocore.exceptions import ClientError
 from pydantic import SecretStr
 
 from convergence.errors import ConfigurationError
-from convergence.providers.aws_session import AccessKey, AwsSession, Role, platform_key
+from convergence.providers.aws_session import (
+    AccessKey,
+    AwsSession,
+    Role,
+    check_region,
+    platform_key,
+)
 from convergence.providers.registry import registry
 from convergence.providers.validation import Validation, validate
 from convergence.settings import Settings
@@ -134,6 +140,7 @@ def test_nothing_of_this_machine_is_used(
         monkeypatch.setenv(name, value)
     assert aws.validate(keys.credential("acme_corp")).status == "VALID"
     assert aws.validate(keys.role("acme_corp")).status == "VALID"
+    assert check_region("eu-central-1") == "eu-central-1"
     real = AwsSession.with_key(ACME, settings=Settings())
     assert real.sts().meta.endpoint_url == "https://sts.us-east-1.amazonaws.com"
     assert real.s3().meta.endpoint_url == "https://s3.us-east-1.amazonaws.com"

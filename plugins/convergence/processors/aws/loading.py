@@ -43,6 +43,7 @@ class Report:
     put_off: list[date] = field(default_factory=list)
     failed: dict[date, ConvergenceError] = field(default_factory=dict)
     confirmed: int = 0
+    lost: list[date] = field(default_factory=list)
 
 
 def load_exports(org: OrgContext, config: S3DataLoaderConfig) -> StepResult:
@@ -105,6 +106,7 @@ class _Loading:
         plan = self._plan(found, ledger[self._config.files_table])
         # A partition that is not as it was left has its period loaded again.
         torn = self._confirm(plan.keep)
+        self._report.lost = sorted(day for day in torn if day.replace(day=1) not in found.periods)
         again = {day.replace(day=1) for day in torn} & set(found.periods) - set(plan.load)
         for first in sorted({*plan.load, *again}, reverse=True):
             self._load(first, published=ledger[self._config.table])
@@ -189,6 +191,8 @@ class _Loading:
                 len(found.foreign),
                 ", ".join(found.foreign[:_TOLD_KEYS]),
             )
+        for day in self._report.lost:
+            log.warning("%s is not as it was published, and its period is gone", day)
         for first in plan.vanished:
             log.warning("%s is no longer in the bucket; what was published stays", f"{first:%Y-%m}")
         for first in self._report.put_off:
