@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
+from convergence.errors import StateUnavailableError
 from convergence.state import audit_heads, outbox
 from convergence.state.store import StateStore
 from convergence.tenants.audit import AUDIT_LOG
@@ -23,8 +25,13 @@ from convergence.warehouse.client import Warehouse
 from convergence.warehouse.query import run_file
 
 _BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
+_TRIES = 5
 
 Waiting = Sequence[tuple[str, dict[str, Any]]]
+
+
+class _UnseenError(Exception):
+    """Raised when an entry was made in a place that the log has, after the log was asked."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,8 @@ def join_once(store: StateStore, warehouse: Warehouse) -> list[Joined]:
 
     Raises:
         NotBootstrappedError: there is no log yet.
-        WarehouseUnavailableError: the log can't be read; no audit entry may be shipped.
+        WarehouseUnavailableError, StateUnavailableError: the log can't be read, or not as fast as
+            entries are made; no audit entry may be shipped.
     """
     with store.read() as conn:
         if audit_heads.joined(conn) or not outbox.rows_waiting(conn, AUDIT_LOG):
@@ -61,10 +69,17 @@ def join(store: StateStore, warehouse: Warehouse) -> list[Joined]:
 
 
 def _join(store: StateStore, warehouse: Warehouse, *, again: bool) -> list[Joined]:
+    for _ in range(_TRIES):
+        with suppress(_UnseenError):
+            return _try_join(store, warehouse, again=again)
+    raise StateUnavailableError("Audit entries are made faster than the log can be joined")
+
+
+def _try_join(store: StateStore, warehouse: Warehouse, *, again: bool) -> list[Joined]:
     ends = _ends(warehouse)
     with store.read() as conn:
         waiting = outbox.rows_waiting(conn, AUDIT_LOG)
-    taken = _taken(warehouse, waiting)
+    taken, seen = _taken(warehouse, waiting), {row["audit_id"] for row in waiting}
     with store.begin() as conn:
         if not (audit_heads.set_joined(conn) or again):
             return []
@@ -72,7 +87,11 @@ def _join(store: StateStore, warehouse: Warehouse, *, again: bool) -> list[Joine
         known = {org: audit_heads.take(conn, org, genesis=GENESIS) for org in sorted(ends)}
         mine = defaultdict(list)
         for row_id, row in outbox.entries_waiting(conn, AUDIT_LOG):
-            mine[row["org_slug"]].append((row_id, row))
+            org = row["org_slug"]
+            in_the_log = org in ends and row["sequence"] <= ends[org].sequence
+            if in_the_log and row["audit_id"] not in seen:
+                raise _UnseenError
+            mine[org].append((row_id, row))
         done = [
             _join_org(conn, org, Head(*known[org]), end=ends[org], waiting=mine[org], taken=taken)
             for org in known

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from convergence.state.pipeline_configs import PipelineConfig
 from convergence.state.queue import Entry, QueueStatus
 from convergence.state.slots import RunLimits
 from convergence.state.store import StateStore
-from convergence.tenants import quotas, removal, restore_state
+from convergence.tenants import audit_joining, quotas, removal, restore_state
 from convergence.tenants.audit import AUDIT_LOG
 from convergence.tenants.audit_joining import join, join_once
 from convergence.tenants.audit_verify import verify
@@ -105,6 +106,31 @@ def test_an_org_that_did_nothing_since_goes_on_too(
     change(fresh, warehouse, idle)
     ship(fresh, warehouse)
     assert sound(fresh, warehouse, idle)
+
+
+def test_an_entry_made_while_the_log_is_asked_is_not_overlooked(
+    warehouse: Warehouse,
+    *,
+    store: StateStore,
+    new_org: NewOrg,
+    new_store: NewStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = new_org(), new_org()
+    ship(store, warehouse)
+    fresh, asked, late = new_store(), audit_joining._taken, [second]
+
+    def slowly(*given: Any) -> Any:
+        found = asked(*given)
+        while late:
+            change(fresh, warehouse, late.pop())
+        return found
+
+    change(fresh, warehouse, first)
+    monkeypatch.setattr(audit_joining, "_taken", slowly)
+    ship(fresh, warehouse)
+    assert sound(fresh, warehouse, first)
+    assert sound(fresh, warehouse, second)
 
 
 def test_until_then_a_log_without_a_head_is_told_with_what_to_do(
