@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -11,10 +12,14 @@ from convergence.errors import ExpectationsNotMetError
 from convergence.pipelines.loader import load
 from convergence.pipelines.spec import PipelineSpec
 from convergence.processors.base import OrgProcessor
-from convergence.processors.context import PipelineFacts, StepResult
+from convergence.processors.context import OrgContext, PipelineFacts, StepResult
+from convergence.processors.gcp.billing_export import copy_export
+from convergence.processors.gcp.config import BqEtlConfig
 from convergence.processors.registry import find
 from convergence.settings import PROJECT_ROOT
+from gcp_customer import Customer, golden_rows
 from processors_world import OrgWorld
+from sandbox_process import SandboxProcess
 
 CONFIGS = PROJECT_ROOT / "include" / "configs"
 DAYS = [date(2026, 11, day) for day in (16, 17, 18)]
@@ -40,8 +45,10 @@ class Pipeline:
         kind = find(spec.ps_type)
         step = kind(task_id=name, config={}, pipeline=self._facts, batch={"runs": []})
         assert isinstance(step, OrgProcessor)
-        context = self._org.context(DAYS, step=name, pipeline=self._facts)
-        return step.run(context, spec.parsed)
+        return step.run(self.context(name), spec.parsed)
+
+    def context(self, step: str) -> OrgContext:
+        return self._org.context(DAYS, step=step, pipeline=self._facts)
 
     def all(self) -> dict[str, StepResult]:
         return {step.step: self.step(step.step) for step in self.spec.steps}
@@ -66,6 +73,25 @@ def test_what_the_platforms_steps_publish_meets_its_suite(
     assert quality["expectations"] >= 7
     assert quality["days"] == 3
     assert quality["findings"] == []
+
+
+@pytest.mark.parametrize("made_up", [False, True])
+def test_what_google_exports_meets_its_suite_corrections_and_look_alike_rows_included(
+    org: OrgWorld, sandbox: SandboxProcess, made_up: bool
+) -> None:
+    customer = Customer(sandbox, f"t{uuid4().hex[:10]}")
+    customer.connect(org)
+    if made_up:
+        customer.export_days("2026-11-10", "2026-11-19", "2026-11-20T12:00:00Z")
+    else:
+        customer.export(golden_rows())
+    pipeline = Pipeline(org, "gcp/cost/billing.yml")
+    copy_export(pipeline.context("extract_billing"), BqEtlConfig(overlap_days=30))
+    pipeline.step("transform_cost")
+    quality = dict(pipeline.step("validate_quality").facts["quality"])
+    assert quality["expectations"] == 7
+    assert org.rows("billing_cost_daily")
+    assert [one["message"] for one in quality["findings"] if one["severity"] == "stop"] == []
 
 
 @pytest.mark.parametrize("ran", list(PIPELINES), indirect=True)
