@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from typing import Any, cast
 
@@ -14,10 +15,11 @@ import pytest
 
 from convergence.errors import RetryableError, SupersededError
 from convergence.processors.context import OrgContext, PipelineFacts
-from convergence.processors.generic.slices import MOST_ROUNDS, Publish, publish_days
-from convergence.runs.ledger import Action, LedgerRow
+from convergence.processors.generic.slices import MOST_ROUNDS, Publish, Published, publish_days
+from convergence.runs.ledger import Action, LedgerRow, Replaced
 from convergence.runs.publisher import Attempt
 from convergence.runs.slices import Finality, SliceKey
+from convergence.warehouse.sealed import Money
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 DAYS = [date(2026, 11, 17) - timedelta(days=back) for back in range(3)]
@@ -139,3 +141,38 @@ def test_a_step_that_is_being_stopped_begins_no_further_day() -> None:
     org.stop.set()
     with pytest.raises(RetryableError, match="stopped"):
         publish_days(org, DAYS, table="t", make=making(publisher, made))
+
+
+def test_only_what_had_been_final_is_told_as_restated_with_its_old_and_new_totals() -> None:
+    def row(day: date, finality: Finality, amount: str) -> LedgerRow:
+        old = Replaced("run_0", 7, (Money("USD", "billed", Decimal("1.50")),))
+        return LedgerRow(
+            key=SliceKey("acme_corp", "p", "usage", day),
+            action=Action.PUBLISHED,
+            attempt=2,
+            run_id="run_1",
+            job_id="job",
+            content_hash="hash",
+            row_count=8,
+            totals=(Money("USD", "billed", Decimal(amount)),),
+            finality=finality,
+            checked_at=NOW,
+            job_ended_at=NOW,
+            replaced=old,
+        )
+
+    finalities = (Finality.SETTLING, Finality.FINAL, Finality.RESTATED)
+    rows = {day: row(day, finality, "2.25") for day, finality in zip(DAYS, finalities, strict=True)}
+    facts = Published(rows).facts()
+    assert facts["days_restated"] == 1
+    assert facts["restated"] == [
+        {
+            "day": DAYS[2].isoformat(),
+            "rows": 8,
+            "previous_rows": 7,
+            "totals": [{"currency": "USD", "basis": "billed", "amount": "2.25"}],
+            "previous_totals": [{"currency": "USD", "basis": "billed", "amount": "1.50"}],
+            "previous_run_id": "run_0",
+        }
+    ]
+    assert "restated" not in Published({DAYS[0]: rows[DAYS[0]]}).facts()
