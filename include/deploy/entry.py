@@ -16,7 +16,7 @@ from functools import partial
 
 from deploy.settings import EntrySettings
 
-SANDBOX_PORTS = (9050, 9060, 9070)
+SANDBOX_PORTS = (9050, 9060, 9070, 9080)
 CHUNK_BYTES = 64 * 1024
 
 
