@@ -248,7 +248,8 @@ class Life:
         path = f"/organizations/{self.slug}/subscription"
         told = self.platform("PUT", path, json={"billing_status": "past_due"})
         assert told["status"] == "SUSPENDED"
-        wait_for(self._is_refused, seconds=DIES_WITHIN_SECONDS)
+        for _ in self.urls:
+            wait_for(self._is_refused, seconds=DIES_WITHIN_SECONDS)
         self.ask("POST", "/scheduler/trigger", status=403, json={"pipeline": SEED})
         return datetime.now(UTC)
 
@@ -262,10 +263,17 @@ class Life:
         path = f"/organizations/{self.slug}/subscription"
         told = self.platform("PUT", path, json={"billing_status": "active"})
         assert told["status"] == "ACTIVE"
-        body = {"date": YESTERDAY.isoformat()}
-        path = f"/pipelines/run/{self.slug}/{USAGE_COST}"
-        accepted = self.ask("POST", path, status=202, json=body)
+        accepted = wait_for(self._accepted, seconds=DIES_WITHIN_SECONDS)
         self.ask("POST", f"/pipelines/runs/{self.slug}/{accepted['run_id']}/cancel")
+
+    def _accepted(self) -> Document | None:
+        """A run, once the server that is asked has heard of the reactivation."""
+        url = f"{self._url()}/pipelines/run/{self.slug}/{USAGE_COST}"
+        body = {"date": YESTERDAY.isoformat()}
+        answer = self._http.post(url, headers={"X-API-Key": self.key}, json=body)
+        assert answer.status_code in {202, 403}, answer.text
+        told: Document = answer.json()
+        return told if answer.status_code == 202 else None
 
     def disconnect(self) -> None:
         gone = self.ask("DELETE", f"/integrations/{self.slug}/openai")
