@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PAGE_ROWS: Final = 10_000
-"""Rows of one REST page; a result that fits on one is read so in any case."""
+PAGE_ROWS: Final = 2_000
+"""Rows of one REST page: JSON, which takes some 20 KB of memory for a row of many columns. A
+result that fits on one page is read so in any case."""
 _BATCHES_AHEAD: Final = 2
 
 
