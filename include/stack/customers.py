@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 
 from stack.settings import LOOPBACK, StackSettings
+
+EXPORTED_DAYS = 14
+"""How far back Google's billing export of a customer reaches."""
 
 Credential = Callable[[StackSettings, str], str | dict[str, Any]]
 Params = Callable[[StackSettings, str], dict[str, Any]]
@@ -52,16 +56,26 @@ class Connection:
 
 
 def _google_key(settings: StackSettings, slug: str) -> dict[str, Any]:
-    port = settings.sandbox_providers_port
-    return _told(f"http://{LOOPBACK}:{port}/_sandbox/google/service_accounts/{slug}")
+    """The customer's service account, once its project has a billing export."""
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    export = {
+        "seed": slug,
+        "first_day": (yesterday - timedelta(days=EXPORTED_DAYS - 1)).isoformat(),
+        "last_day": yesterday.isoformat(),
+        "location": "EU",
+    }
+    bigquery, providers = settings.sandbox_bigquery_port, settings.sandbox_providers_port
+    _told("POST", bigquery, "/_sandbox/google/billing_exports", export)
+    return _told("GET", providers, f"/_sandbox/google/service_accounts/{slug}")
 
 
 def _aws_exports(settings: StackSettings, slug: str) -> dict[str, Any]:
-    return _told(f"http://{LOOPBACK}:{settings.sandbox_aws_port}/_sandbox/exports/{slug}")
+    return _told("GET", settings.sandbox_aws_port, f"/_sandbox/exports/{slug}")
 
 
-def _told(url: str) -> dict[str, Any]:
-    answer = httpx.get(url, timeout=30, trust_env=False)
+def _told(method: str, port: int, path: str, body: dict[str, str] | None = None) -> dict[str, Any]:
+    url = f"http://{LOOPBACK}:{port}{path}"
+    answer = httpx.request(method, url, json=body, timeout=60, trust_env=False)
     answer.raise_for_status()
     told: dict[str, Any] = answer.json()
     return told

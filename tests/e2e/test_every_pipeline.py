@@ -117,6 +117,7 @@ def test_every_provider_has_costs_of_its_default_basis(stack: RunningStack, ran:
 
 def _connect_all(client: ApiClient, customer: Customer, stack: RunningStack) -> None:
     settings = StackSettings(
+        sandbox_bigquery_port=stack.ports["SANDBOX_BIGQUERY_PORT"],
         sandbox_providers_port=stack.ports["SANDBOX_PROVIDERS_PORT"],
         sandbox_aws_port=stack.ports["SANDBOX_AWS_PORT"],
     )
