@@ -118,6 +118,12 @@ class Customer:
         return {key.day: row for key, row in found.items() if key.table == table}
 
 
+@pytest.fixture(autouse=True)
+def _deliveries_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3's clock is the machine's, whatever day the tests live on."""
+    monkeypatch.setattr(period, "DELIVERY", timedelta(days=-36_500))
+
+
 @pytest.fixture
 def customer(org: OrgWorld) -> Customer:
     return Customer(org)
@@ -345,7 +351,6 @@ def test_of_deliveries_that_are_kept_the_one_in_the_manifest_counts(customer: Cu
 def test_a_delivery_under_way_is_left_to_the_next_run(
     customer: Customer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # S3's clock is the machine's, whatever day the test lives on.
     monkeypatch.setattr(period, "DELIVERY", timedelta(days=36_500))
     charges = list(lines(customer.seed, NOVEMBER, as_of=TODAY))
     told = list(exports.period(customer.bucket, customer.export, NOVEMBER, charges))
