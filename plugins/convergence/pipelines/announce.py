@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from convergence.processors.batch import explain
 from convergence.processors.context import PipelineFacts
@@ -42,11 +42,12 @@ from convergence.state.org_steps import OrgStep
 if TYPE_CHECKING:
     from convergence.runs.ledger import Ledger, LedgerRow
 
+ItemT = TypeVar("ItemT")
 Notify = Mapping[Trigger, Sequence[str]]
 """Channels by trigger."""
 
-MOST_SUMMED = 200
-"""Orgs whose slices are read at a time; a digest of more tells rows and no amounts."""
+ORGS_AT_ONCE = 200
+"""Orgs whose slices are read by one query."""
 
 log = logging.getLogger(__name__)
 
@@ -98,12 +99,11 @@ class Announcer:
         chosen = [name for name in self._channels() if self._wanted(name, event, "platform")]
         if not chosen:
             return
-        few = len(runs) <= MOST_SUMMED
         report = fleet_report(
             self.pipeline,
             dag_run_id=dag_run_id,
             event=event,
-            reports=self._reported(runs if few else ()),
+            reports=self._reported(runs),
             failed=failed,
             words=self._words,
             base_url=self.base_url,
@@ -143,17 +143,17 @@ class Announcer:
 
     def _reported(self, runs: Sequence[OrgRun]) -> list[OrgReport]:
         """The runs' reports, each made once."""
-        new = [run for run in runs if run.run_id not in self._reports]
-        slices = self._slices(new)
-        for run in new:
-            self._reports[run.run_id] = org_report(
-                run,
-                event=ended_as(run, self.pipeline),
-                steps=self.steps_of(run.run_id).values(),
-                slices=slices.get(run.org_slug, ()),
-                words=self._words,
-                base_url=self.base_url,
-            )
+        for some in _chunks([run for run in runs if run.run_id not in self._reports]):
+            slices = self._slices(some)
+            for run in some:
+                self._reports[run.run_id] = org_report(
+                    run,
+                    event=ended_as(run, self.pipeline),
+                    steps=self.steps_of(run.run_id).values(),
+                    slices=slices.get(run.org_slug, ()),
+                    words=self._words,
+                    base_url=self.base_url,
+                )
         return [self._reports[run.run_id] for run in runs]
 
     def _slices(self, runs: Sequence[OrgRun]) -> dict[str, list[LedgerRow]]:
@@ -195,8 +195,6 @@ class Announcer:
         return words(self.notifier.configs)
 
 
-def _chunks(
-    told: list[tuple[OrgRun, str, tuple[str, ...]]],
-) -> Iterator[list[tuple[OrgRun, str, tuple[str, ...]]]]:
-    for start in range(0, len(told), MOST_SUMMED):
-        yield told[start : start + MOST_SUMMED]
+def _chunks(items: Sequence[ItemT]) -> Iterator[Sequence[ItemT]]:
+    for start in range(0, len(items), ORGS_AT_ONCE):
+        yield items[start : start + ORGS_AT_ONCE]

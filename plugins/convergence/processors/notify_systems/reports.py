@@ -114,7 +114,7 @@ def fleet_report(
         pipeline: the pipeline's facts.
         dag_run_id: Airflow's id of the run.
         event: how it ended.
-        reports: those of its orgs, or none where they are too many to be summed.
+        reports: those of its orgs.
         counted: how each of its orgs ended.
         failed: why, by org or step.
         words: links.
