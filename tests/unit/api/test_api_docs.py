@@ -38,7 +38,6 @@ def test_a_pages_own_script_is_allowed_by_a_word_that_is_never_the_same(
 
 
 def test_the_scripts_and_styles_are_served(client: TestClient) -> None:
-    pytest.importorskip("fastapi_offline", reason="brings the pages' scripts")
     kinds = {"js": "text/javascript", "css": "text/css"}
     for path in PAGES:
         for address in re.findall(

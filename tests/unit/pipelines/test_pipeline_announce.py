@@ -295,6 +295,14 @@ def test_administrators_and_slices_are_asked_for_once_however_many_orgs(stage: S
     assert stage.ledger.asked == 1
 
 
+def test_a_digest_tells_every_orgs_money_however_many_there_are(stage: Stage) -> None:
+    slugs = [f"org_{number:03}" for number in range(450)]
+    stage.rows += [slice_of(slug, "0.01") for slug in slugs]
+    stage.announce({"on_success": ["slack"]}, *(run(slug) for slug in slugs))
+    assert "4.50 USD (computed)" in stage.sent[0][2].text
+    assert stage.ledger.asked == 3
+
+
 def test_an_org_of_its_own_recipients_hears_there(stage: Stage) -> None:
     settings = stage.configs / "notify_systems/slack_notification/config.yml"
     text = settings.read_text()
