@@ -1,7 +1,7 @@
 """`python -m deploy.secrets DIRECTORY` makes every secret that docker-compose.yaml asks for.
 
 A file that exists is left alone, so that running it again adds what is new and replaces nothing.
-The two Google credentials can't be made here: empty files keep their places.
+The Google credentials and AWS's key can't be made here: empty files keep their places.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ def _values(passwords: Mapping[str, str]) -> dict[str, str]:
         "airflow_admin_password": secrets.token_urlsafe(18),
         "airflow_viewer_password": secrets.token_urlsafe(18),
         "airflow_api_password": secrets.token_urlsafe(32),
+        "aws_platform_secret_access_key": "",
         "google_credentials_api": "",
         "google_credentials_worker": "",
     }

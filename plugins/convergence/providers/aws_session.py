@@ -89,7 +89,7 @@ def platform_key(settings: Settings) -> AccessKey:
         ConfigurationError: the settings hold none.
     """
     key_id, secret = settings.aws_platform_access_key_id, settings.aws_platform_secret_access_key
-    if not key_id or secret is None:
+    if not key_id or not secret:
         raise ConfigurationError(
             "A role can only be assumed by an installation with an AWS key of its own",
             settings=["AWS_PLATFORM_ACCESS_KEY_ID", "AWS_PLATFORM_SECRET_ACCESS_KEY"],

@@ -127,6 +127,7 @@ def test_only_the_api_holds_the_root_key_and_only_workers_their_identity() -> No
     assert holders["google_credentials_worker"] == {"worker"}
     assert holders["google_credentials_api"] == {"api-server"}
     assert holders["state_database_url"] == {"api-server", "worker"}
+    assert holders["aws_platform_secret_access_key"] == {"api-server", "worker"}
 
 
 def _airflow_options(environment: dict[str, str]) -> Iterator[tuple[str, str, bool]]:
