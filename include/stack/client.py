@@ -12,6 +12,8 @@ import httpx
 from stack.errors import StackError
 
 ENDED = ("SUCCESS", "FAILED", "CANCELLED")
+MOST_WAITS = 5
+LONGEST_WAIT_SECONDS = 60.0
 
 
 class ApiClient:
@@ -35,16 +37,15 @@ class ApiClient:
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
         """Read one document."""
-        return self._told(self._http.get(path, params=query))
+        return self._ask("GET", path, params=query)
 
     def post(self, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
         """Send one document; an answer 202 to a long call is followed to its end."""
-        answer = self._http.post(path, json=dict(body or {}))
-        return self._told(answer)
+        return self._ask("POST", path, json=dict(body or {}))
 
     def put(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
         """Replace one document."""
-        return self._told(self._http.put(path, json=dict(body)))
+        return self._ask("PUT", path, json=dict(body))
 
     def wait_for_run(
         self,
@@ -97,6 +98,16 @@ class ApiClient:
                     on_change(runs[run_id])
             time.sleep(1)
         return list(runs.values())
+
+    def _ask(self, method: str, path: str, **sent: Any) -> dict[str, Any]:
+        """The answer; one that was asked for too soon is asked for again when the API says."""
+        for _ in range(MOST_WAITS):
+            answer = self._http.request(method, path, **sent)
+            wait = float(answer.headers.get("Retry-After", "inf"))
+            if answer.status_code != 429 or wait > LONGEST_WAIT_SECONDS:
+                break
+            time.sleep(wait)
+        return self._told(answer)
 
     def _told(self, answer: httpx.Response) -> dict[str, Any]:
         request = f"{answer.request.method} {answer.request.url.path}"
