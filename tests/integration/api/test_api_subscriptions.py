@@ -144,7 +144,7 @@ def test_a_neighbours_plans_are_not_touched_and_clouds_have_none(
         assert client.get(path, headers=acme).status_code == 404
 
 
-@pytest.mark.parametrize("name", ["%0a", "a%00b", "x" * 201, "%20"])
+@pytest.mark.parametrize("name", ["%0a", "x" * 201, "%20"])
 def test_a_name_is_one_line_of_text(client: TestClient, acme: dict[str, str], name: str) -> None:
     for kind, body in (("subscriptions", plan("2026-05-01", 1)), ("pricing", rate("2026-05-01"))):
         path = f"/integrations/{ACME}/openai/{kind}/{name}"
