@@ -13,7 +13,7 @@ from e2e.customers import range_body
 from e2e.harness import RunningStack
 from e2e.life import SEED, USAGE_COST, Life, wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 EVERY_MINUTE = "* * * * *"
 SCHEDULED_WITHIN_SECONDS = 150.0
