@@ -100,11 +100,11 @@ class ApiClient:
         return list(runs.values())
 
     def _ask(self, method: str, path: str, **sent: Any) -> dict[str, Any]:
-        """The answer; one that was asked for too soon is asked for again when the API says."""
+        """The answer; one that can't be had just now is asked for again when the API says."""
         for _ in range(MOST_WAITS):
             answer = self._http.request(method, path, **sent)
             wait = float(answer.headers.get("Retry-After", "inf"))
-            if answer.status_code != 429 or wait > LONGEST_WAIT_SECONDS:
+            if answer.status_code not in (429, 503) or wait > LONGEST_WAIT_SECONDS:
                 break
             time.sleep(wait)
         return self._told(answer)
