@@ -21,7 +21,7 @@ from e2e.life import RUN_SECONDS, ended, wait_for
 GENERATOR = "openapi-python-client==0.29.1"
 PACKAGE = "generated_convergence_client"
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 class Generated:
