@@ -7,6 +7,7 @@ what happened, no more and no less.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -35,7 +36,7 @@ def admit(conn: Connection, run: OrgRun, *, limits: RunLimits, now: datetime) ->
     """Admit a run within its org's limits and log it, in the caller's transaction."""
     outcome = slots.admit(conn, run, limits=limits, now=now)
     if isinstance(outcome, Admitted) and not outcome.again:
-        _log_run(conn, run.run_id, now)
+        outbox.enqueue(conn, RUN_LOG, run_row(run, rows_processed=0, now=now))
     return outcome
 
 
@@ -49,9 +50,9 @@ def move(
 ) -> bool:
     """Move a run on and log it, in the caller's transaction; False when the move is not legal."""
     moved = org_runs.transition(conn, run_id, status, now=now, error=error)
-    if moved:
-        _log_run(conn, run_id, now)
-    return moved
+    if moved is not None:
+        _log_run(conn, moved, now)
+    return moved is not None
 
 
 class RunRecords:
@@ -81,7 +82,7 @@ class RunRecords:
             if run.status is not RunStatus.FAILED:
                 return move(conn, run_id, RunStatus.RUNNING, now=now)
             reopened = org_runs.reopen(conn, run_id)
-            _log_run(conn, run_id, now)
+            _log_run(conn, _known(conn, run_id), now)
             return reopened
 
     def queued(self, run_id: str, *, now: datetime) -> bool:
@@ -100,10 +101,10 @@ class RunRecords:
         """End a run that Airflow refused to take, and give its slot back."""
         with self._store.begin() as conn:
             ended = org_runs.transition(conn, run_id, RunStatus.FAILED, now=now, error=error)
-            if ended:
+            if ended is not None:
                 org_runs.refund(conn, run_id)
-                _log_run(conn, run_id, now)
-            return ended
+                _log_run(conn, replace(ended, debited=False), now)
+            return ended is not None
 
     def step_started(self, step: OrgStep) -> bool:
         """Record that an attempt at a step began; False when a newer one has.
@@ -228,10 +229,11 @@ def _known(conn: Connection, run_id: str) -> OrgRun:
     return run
 
 
-def _log_run(conn: Connection, run_id: str, now: datetime) -> None:
-    processed = org_steps.total_rows(conn, run_id)
-    row = run_row(_known(conn, run_id), rows_processed=processed, now=now)
-    outbox.enqueue(conn, RUN_LOG, row)
+def _log_run(conn: Connection, run: OrgRun, now: datetime) -> None:
+    # A run that nothing has taken up yet has no steps to ask for.
+    begun = run.started_at is not None or not run.live
+    processed = org_steps.total_rows(conn, run.run_id) if begun else 0
+    outbox.enqueue(conn, RUN_LOG, run_row(run, rows_processed=processed, now=now))
 
 
 def _log_step(conn: Connection, step: OrgStep, *, now: datetime) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from convergence.state.tables import added, audit_heads, state_meta
 
 AUDIT_LOG = "org_audit_logs"
 _JOINED = "audit_log_joined"
+_MINE = audit_heads.c.org_slug == bindparam("org")
+_HEAD = select(audit_heads.c.sequence, audit_heads.c.entry_hash).where(_MINE).with_for_update()
+_PUT = (
+    update(audit_heads)
+    .where(_MINE)
+    .values(sequence=bindparam("place"), entry_hash=bindparam("hash"))
+)
 
 
 def take(conn: Connection, org_slug: str, *, genesis: str) -> tuple[int, str]:
@@ -15,17 +22,18 @@ def take(conn: Connection, org_slug: str, *, genesis: str) -> tuple[int, str]:
 
     `genesis` stands for the hash where there is no entry yet, at place 0.
     """
-    added(conn, audit_heads, {"org_slug": org_slug, "sequence": 0, "entry_hash": genesis})
-    query = select(audit_heads.c.sequence, audit_heads.c.entry_hash)
-    row = conn.execute(query.where(audit_heads.c.org_slug == org_slug).with_for_update()).one()
+    mine = {"org": org_slug}
+    row = conn.execute(_HEAD, mine).one_or_none()
+    if row is None:
+        # Of two that write an org's first entry, the second waits here for the first.
+        added(conn, audit_heads, {"org_slug": org_slug, "sequence": 0, "entry_hash": genesis})
+        row = conn.execute(_HEAD, mine).one()
     return row.sequence, row.entry_hash
 
 
 def put(conn: Connection, org_slug: str, *, sequence: int, entry_hash: str) -> None:
     """Make an entry the newest, in the transaction that took the head."""
-    mine = audit_heads.c.org_slug == org_slug
-    values = {"sequence": sequence, "entry_hash": entry_hash}
-    conn.execute(update(audit_heads).where(mine).values(**values))
+    conn.execute(_PUT, {"org": org_slug, "place": sequence, "hash": entry_hash})
 
 
 def every(conn: Connection) -> dict[str, tuple[int, str]]:

@@ -9,11 +9,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, func, select, tuple_, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    Update,
+    bindparam,
+    func,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from convergence.state.tables import added, org_runs
 
@@ -33,6 +45,21 @@ class RunStatus(StrEnum):
 
 LIVE = (RunStatus.PENDING, RunStatus.QUEUED, RunStatus.RUNNING)
 ENDED = (RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.CANCELLED)
+
+# A trigger waits for these; built once, a statement is not analysed anew at each execution.
+_ALWAYS = datetime.min.replace(tzinfo=UTC)
+_THIS = org_runs.c.run_id == bindparam("run")
+_ONE = select(org_runs).where(_THIS)
+_COUNT = (
+    select(func.count())
+    .select_from(org_runs)
+    .where(
+        org_runs.c.org_slug == bindparam("org"),
+        org_runs.c.created_at >= bindparam("since"),
+        org_runs.c.debited,
+    )
+)
+_COUNT_ACTIVE = _COUNT.where(org_runs.c.status.in_(LIVE))
 
 # A live run may end unsuccessfully from anywhere: refused by its first task, cancelled, or lost.
 _MAY_FOLLOW: Mapping[RunStatus, tuple[RunStatus, ...]] = {
@@ -105,7 +132,7 @@ def insert(conn: Connection, run: OrgRun) -> bool:
 
 def get(conn: Connection, run_id: str) -> OrgRun | None:
     """The run, if it is known."""
-    row = conn.execute(select(org_runs).where(org_runs.c.run_id == run_id)).one_or_none()
+    row = conn.execute(_ONE, {"run": run_id}).one_or_none()
     return _from_row(row) if row else None
 
 
@@ -150,19 +177,32 @@ def transition(
     *,
     now: datetime,
     error: RunError | None = None,
-) -> bool:
-    """Move the run on; False when the move is not legal from where it stands, or not known.
+) -> OrgRun | None:
+    """Move the run on and give it; None when the move is not legal, or the run not known.
 
-    Of two processes that end one run, one is told True.
+    Of two processes that end one run, one is given it.
     """
+    values: dict[str, Any] = {"run": run_id}
+    if status is RunStatus.RUNNING or status in ENDED:
+        values["now"] = now
+    if error is not None:
+        values |= {"code": error.code, "message": error.message}
+    row = conn.execute(_moving(status, told=error is not None), values).one_or_none()
+    return _from_row(row) if row else None
+
+
+@cache
+def _moving(status: RunStatus, *, told: bool) -> ReturningUpdate[Any]:
+    now = bindparam("now", type_=org_runs.c.ended_at.type)
     values: dict[str, Any] = {"status": status}
     if status is RunStatus.RUNNING:
         values["started_at"] = func.coalesce(org_runs.c.started_at, now)
     if status in ENDED:
         values["ended_at"] = now
-    if error is not None:
-        values |= {"error_code": error.code, "error_message": error.message}
-    return _move(conn, run_id, _MAY_FOLLOW[status], values)
+    if told:
+        values |= {"error_code": bindparam("code"), "error_message": bindparam("message")}
+    where = org_runs.c.status.in_(_MAY_FOLLOW[status])
+    return update(org_runs).where(_THIS, where).values(**values).returning(*org_runs.c)
 
 
 def reopen(conn: Connection, run_id: str) -> bool:
@@ -173,47 +213,34 @@ def reopen(conn: Connection, run_id: str) -> bool:
         "error_code": None,
         "error_message": None,
     }
-    return _move(conn, run_id, (RunStatus.FAILED, RunStatus.CANCELLED), values)
+    where = org_runs.c.status.in_((RunStatus.FAILED, RunStatus.CANCELLED))
+    return conn.execute(_update(run_id, values).where(where)).rowcount == 1
 
 
 def set_days(conn: Connection, run_id: str, days: Sequence[date]) -> None:
     """Record the days that a run found due once it began."""
     told = [day.isoformat() for day in days]
-    conn.execute(update(org_runs).where(org_runs.c.run_id == run_id).values(days=told))
+    conn.execute(_update(run_id, {"days": told}))
 
 
 def refund(conn: Connection, run_id: str) -> None:
     """Stop counting a run against the org's quota, since it could not be handed to Airflow."""
-    conn.execute(update(org_runs).where(org_runs.c.run_id == run_id).values(debited=False))
+    conn.execute(_update(run_id, {"debited": False}))
 
 
 def count_active(conn: Connection, org_slug: str, *, since: datetime | None = None) -> int:
     """The org's debited runs that have not ended, of those created at or after `since`."""
-    query = _count(org_slug).where(org_runs.c.status.in_(LIVE), org_runs.c.debited)
-    if since is not None:
-        query = query.where(org_runs.c.created_at >= since)
-    return int(conn.execute(query).scalar_one())
+    values = {"org": org_slug, "since": since or _ALWAYS}
+    return int(conn.execute(_COUNT_ACTIVE, values).scalar_one())
 
 
 def count_since(conn: Connection, org_slug: str, since: datetime) -> int:
     """The org's admitted runs created at or after `since`, however they ended."""
-    query = _count(org_slug).where(org_runs.c.created_at >= since, org_runs.c.debited)
-    return int(conn.execute(query).scalar_one())
+    return int(conn.execute(_COUNT, {"org": org_slug, "since": since}).scalar_one())
 
 
-def _count(org_slug: str) -> Select[int]:
-    return select(func.count()).select_from(org_runs).where(org_runs.c.org_slug == org_slug)
-
-
-def _move(
-    conn: Connection, run_id: str, allowed: Sequence[RunStatus], values: dict[str, Any]
-) -> bool:
-    statement = (
-        update(org_runs)
-        .where(org_runs.c.run_id == run_id, org_runs.c.status.in_(allowed))
-        .values(**values)
-    )
-    return conn.execute(statement).rowcount == 1
+def _update(run_id: str, values: dict[str, Any]) -> Update:
+    return update(org_runs).where(org_runs.c.run_id == run_id).values(**values)
 
 
 def _fetch(conn: Connection, query: Select[Any]) -> list[OrgRun]:

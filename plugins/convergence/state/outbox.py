@@ -22,6 +22,7 @@ from convergence.state.store import StateStore
 from convergence.state.tables import added, outbox, outbox_leases
 
 LEASE = timedelta(seconds=120)
+_ENQUEUE = outbox.insert()
 
 Batch = list[tuple[str, dict[str, Any]]]
 Sink = Callable[[str, Batch], None]
@@ -36,7 +37,8 @@ def enqueue(conn: Connection, table: str, row: Mapping[str, Any]) -> str:
     row_id = uuid.uuid4().hex
     text = json.dumps(row, default=_wire, ensure_ascii=False, allow_nan=False)
     now = datetime.now(UTC)
-    conn.execute(outbox.insert().values(row_id=row_id, table_name=table, row=text, enqueued_at=now))
+    values = {"row_id": row_id, "table_name": table, "row": text, "enqueued_at": now}
+    conn.execute(_ENQUEUE, values)
     return row_id
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 
 from convergence.state import outbox
 from convergence.state.tables import added, upsert
@@ -19,6 +19,9 @@ from convergence.state.tables import pipeline_configs as table
 
 CONFIG_LOG = "org_pipeline_configs"
 _INSTANT = timedelta(microseconds=1)
+_ONE = select(table).where(
+    table.c.org_slug == bindparam("org"), table.c.pipeline_id == bindparam("pipeline")
+)
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,7 @@ def switch_off(conn: Connection, org_slug: str, *, now: datetime, by: str) -> No
 
 def get(conn: Connection, org_slug: str, pipeline_id: str) -> PipelineConfig | None:
     """The org's configuration of the pipeline, if it has one."""
-    mine = (table.c.org_slug == org_slug) & (table.c.pipeline_id == pipeline_id)
-    row = conn.execute(select(table).where(mine)).one_or_none()
+    row = conn.execute(_ONE, {"org": org_slug, "pipeline": pipeline_id}).one_or_none()
     return _config(row) if row else None
 
 

@@ -60,13 +60,12 @@ def admit(conn: Connection, run: OrgRun, *, limits: RunLimits, now: datetime) ->
     is neither refused nor counted.
     """
     _serialize(conn, run.org_slug)
-    if org_runs.get(conn, run.run_id) is not None:
-        return Admitted(run.run_id, again=True)
-    refusal = _refusal(usage(conn, run.org_slug, now=now), limits, now)
-    if refusal and run.debited:
-        return refusal
-    org_runs.insert(conn, run)
-    return Admitted(run.run_id)
+    if run.debited:
+        refusal = _refusal(usage(conn, run.org_slug, now=now), limits, now)
+        if refusal:
+            known = org_runs.get(conn, run.run_id) is not None
+            return Admitted(run.run_id, again=True) if known else refusal
+    return Admitted(run.run_id, again=not org_runs.insert(conn, run))
 
 
 def usage(conn: Connection, org_slug: str, *, now: datetime) -> Use:

@@ -7,6 +7,7 @@ whole store loses slots, fences and keys of retried requests, all of which are r
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -25,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.types import TypeDecorator
 
 metadata = MetaData()
@@ -246,5 +248,11 @@ def added(conn: Connection, table: Table, values: dict[str, Any]) -> bool:
 
     Told by RETURNING: the count of inserted rows is not kept by every driver.
     """
-    statement = upsert(conn, table).values(**values).on_conflict_do_nothing()
-    return conn.execute(statement.returning(*table.primary_key)).one_or_none() is not None
+    return conn.execute(_adding(table, conn.dialect.name), values).one_or_none() is not None
+
+
+@cache
+def _adding(table: Table, dialect: str) -> ReturningInsert[Any]:
+    # Built once: a statement that is the same object is not analysed anew at each execution.
+    insert = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    return insert.on_conflict_do_nothing().returning(*table.primary_key)
