@@ -89,6 +89,8 @@ class Stack:
         """Airflow's components."""
         shared = self._shared_environment()
         api_server = shared | service_account(self.settings.base_url, self.secrets)
+        # Airflow's SQLite: its API server stands still for seconds while two changes meet there.
+        api_server["AIRFLOW_API_MOST_CHANGES"] = "1"
         return (
             airflow_service("api-server", api_server),
             *(airflow_service(name, shared) for name in SINGLE),

@@ -75,6 +75,8 @@ class Settings(BaseSettings):
     airflow_api_url: str | None = None
     airflow_api_username: str | None = None
     airflow_api_password: SecretStr | None = None
+    # For an Airflow on SQLite, whose API server stands still while two changes meet.
+    airflow_api_most_changes: int | None = Field(default=None, ge=1)
     admin_call_wait_seconds: float = Field(default=120.0, gt=0)
 
     state_database_url: SecretStr | None = None

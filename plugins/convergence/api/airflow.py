@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -15,6 +16,13 @@ from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
 from convergence.errors import (
     ConfigurationError,
@@ -27,6 +35,10 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 _TIMEOUT = httpx.Timeout(10.0, connect=3.0, pool=5.0)
 _LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=10)
 _ENDED = frozenset({"success", "failed"})
+# Airflow's SQLite gives up on a lock after 5 s, which a second try finds free.
+_MOST_TRIES = 4
+_TRIES_BEGIN_WITHIN = 8.0
+_LONGEST_SECONDS = 25.0
 
 
 @dataclass(frozen=True)
@@ -58,8 +70,17 @@ class DagRun:
 class AirflowClient:
     """Triggers and reads runs as the service account.
 
-    Every method raises `OrchestratorUnavailableError` when Airflow does not answer, answers 5xx,
-    or refuses the account.
+    Whatever it asks may be asked twice, since the ids of runs are ours; so it asks again for some
+    seconds while Airflow does not answer or answers 5xx, and then raises
+    `OrchestratorUnavailableError`, as at once when Airflow refuses the account.
+
+    Args:
+        base_url: where Airflow's API server listens.
+        username: the service account's.
+        password: the service account's.
+        most_changes: how many changes may be asked for at once; None is any number.
+        first_wait_seconds: before the second try, at most; it doubles for each further one.
+        transport: instead of the network.
     """
 
     def __init__(
@@ -68,11 +89,17 @@ class AirflowClient:
         *,
         username: str,
         password: str,
+        most_changes: int | None = None,
+        first_wait_seconds: float = 0.2,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._account = {"username": username, "password": password}
         self._token: str | None = None
         self._login = asyncio.Lock()
+        self._changes: AbstractAsyncContextManager[object] = (
+            asyncio.Semaphore(most_changes) if most_changes else nullcontext()
+        )
+        self._wait = wait_random_exponential(first_wait_seconds, max=2.0)
         self._http = httpx.AsyncClient(
             base_url=base_url.rstrip("/"),
             timeout=_TIMEOUT,
@@ -90,6 +117,7 @@ class AirflowClient:
             settings.airflow_api_url or DEFAULT_URL,
             username=settings.airflow_api_username or "",
             password=password.get_secret_value() if password else "",
+            most_changes=settings.airflow_api_most_changes,
         )
 
     async def __aenter__(self) -> Self:
@@ -132,7 +160,14 @@ class AirflowClient:
             ConfigurationError: Airflow refuses the run: import errors, or params it does not take.
         """
         body = {"dag_run_id": dag_run_id, "logical_date": None, "conf": dict(conf)}
-        answer = await self._send("POST", f"/api/v2/dags/{_part(dag_id)}/dagRuns", json=body)
+        try:
+            answer = await self._send("POST", f"/api/v2/dags/{_part(dag_id)}/dagRuns", json=body)
+        except OrchestratorUnavailableError:
+            # The reply may have been lost after Airflow had taken the run: look before giving up.
+            found = await self.dag_run(dag_id, dag_run_id)
+            if found is None:
+                raise
+            return found
         if answer.status_code == 409:
             found = await self.dag_run(dag_id, dag_run_id)
             if found is not None:
@@ -182,30 +217,52 @@ class AirflowClient:
 
     async def unhealthy(self) -> list[str]:
         """The components a run needs that do not report healthy."""
-        answer = await self._send("GET", "/api/v2/monitor/health", login=False)
+        answer = await self._request("GET", "/api/v2/monitor/health", json=None, token=None)
         body = _document(answer)
         needed = ("metadatabase", "scheduler", "dag_processor")
         return [name for name in needed if (body.get(name) or {}).get("status") != "healthy"]
 
     async def _send(
+        self, method: str, path: str, *, json: Mapping[str, object] | None = None
+    ) -> httpx.Response:
+        token = await self._bearer()
+        answer = await self._patiently(method, path, json=json, token=token)
+        if answer.status_code == 401:
+            token = await self._bearer(refused=token)
+            answer = await self._patiently(method, path, json=json, token=token)
+        if answer.status_code in {401, 403}:
+            raise _no_answer(answer)
+        return answer
+
+    async def _patiently(
+        self, method: str, path: str, *, json: Mapping[str, object] | None, token: str
+    ) -> httpx.Response:
+        tries = AsyncRetrying(
+            retry=retry_if_exception_type(OrchestratorUnavailableError),
+            stop=stop_after_attempt(_MOST_TRIES) | stop_after_delay(_TRIES_BEGIN_WITHIN),
+            wait=self._wait,
+            reraise=True,
+        )
+        turn = self._changes if method != "GET" else nullcontext()
+        try:
+            async with asyncio.timeout(_LONGEST_SECONDS):
+                return await tries(self._in_turn, turn, method, path, json=json, token=token)
+        except TimeoutError as error:
+            raise OrchestratorUnavailableError("Airflow takes too long just now.") from error
+
+    async def _in_turn(
         self,
+        turn: AbstractAsyncContextManager[object],
         method: str,
         path: str,
         *,
-        json: Mapping[str, object] | None = None,
-        login: bool = True,
+        json: Mapping[str, object] | None,
+        token: str,
     ) -> httpx.Response:
-        token = await self._bearer() if login else None
-        answer = await self._request(method, path, json=json, token=token)
-        if login and answer.status_code == 401:
-            token = await self._bearer(refused=token)
+        async with turn:
             answer = await self._request(method, path, json=json, token=token)
-        if answer.status_code in {401, 403} or answer.status_code >= 500:
-            raise OrchestratorUnavailableError(
-                "Airflow can't be reached for this just now.",
-                status=answer.status_code,
-                told=answer.text[:300],
-            )
+        if answer.status_code >= 500:
+            raise _no_answer(answer)
         return answer
 
     async def _request(
@@ -232,6 +289,14 @@ class AirflowClient:
                 "Airflow refuses our service account.", status=answer.status_code
             )
         return str(_document(answer)["access_token"])
+
+
+def _no_answer(answer: httpx.Response) -> OrchestratorUnavailableError:
+    return OrchestratorUnavailableError(
+        "Airflow can't be reached for this just now.",
+        status=answer.status_code,
+        told=answer.text[:300],
+    )
 
 
 def _part(text: str) -> str:

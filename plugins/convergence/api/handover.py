@@ -5,32 +5,31 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from convergence.api.services import Services
-from convergence.errors import ConvergenceError, LimitError, OrchestratorUnavailableError
+from convergence.errors import ConvergenceError, LimitError
 from convergence.runs import records
 from convergence.runs.gate import Standing
 from convergence.state.org_runs import OrgRun, RunError
-from convergence.state.slots import Admitted, Refused
+from convergence.state.slots import Refused
 from convergence.tenants import audit
 from convergence.tenants.audit import Act, Actor, Result
 
 
-def admit(run: OrgRun, *, standing: Standing, services: Services, by: Actor, now: datetime) -> None:
-    """Record the run, take its slot and tell the audit log: all or nothing.
+def admit(conn: Connection, run: OrgRun, *, standing: Standing, by: Actor, now: datetime) -> None:
+    """Record the run, take its slot and tell the audit log, in the caller's transaction.
 
     Raises:
         LimitError: the plan's quota is used up; the facts say which, its use and when it resets.
     """
     assert standing.limits is not None  # noqa: S101 - the gate refuses an org without limits
-    with services.store.begin() as conn:
-        outcome = records.admit(conn, run, limits=standing.limits, now=now)
-        if isinstance(outcome, Admitted):
-            act = Act(run.org_slug, by, "run.trigger", run.run_id)
-            audit.append(conn, act, result=Result.SUCCEEDED, now=now)
+    outcome = records.admit(conn, run, limits=standing.limits, now=now)
     if isinstance(outcome, Refused):
         raise _limit_error(outcome, plan=standing.plan, now=now)
+    act = Act(run.org_slug, by, "run.trigger", run.run_id)
+    audit.append(conn, act, result=Result.SUCCEEDED, now=now)
 
 
 def _limit_error(refused: Refused, *, plan: str | None, now: datetime) -> LimitError:
@@ -54,7 +53,9 @@ def _limit_error(refused: Refused, *, plan: str | None, now: datetime) -> LimitE
 async def hand_over(run: OrgRun, *, services: Services) -> None:
     """Give the run to Airflow, or end it with the reason why Airflow did not take it."""
     try:
-        await _trigger(run, services)
+        await services.airflow.trigger(
+            run.dag_id, dag_run_id=run.dag_run_id, conf={"org_run_id": run.run_id}
+        )
     except BaseException as error:
         reason = (
             RunError(error.code, error.message)
@@ -67,16 +68,3 @@ async def hand_over(run: OrgRun, *, services: Services) -> None:
         await asyncio.shield(ending)
         services.forget_dag(run.dag_id)
         raise
-    await run_in_threadpool(services.records.queued, run.run_id, now=datetime.now(UTC))
-
-
-async def _trigger(run: OrgRun, services: Services) -> None:
-    airflow = services.airflow
-    try:
-        await airflow.trigger(
-            run.dag_id, dag_run_id=run.dag_run_id, conf={"org_run_id": run.run_id}
-        )
-    except OrchestratorUnavailableError:
-        # The reply may have been lost after Airflow had taken the run: look before giving up.
-        if await airflow.dag_run(run.dag_id, run.dag_run_id) is None:
-            raise

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from convergence.errors import (
@@ -31,6 +32,8 @@ SAME_TRIGGER = timedelta(minutes=1)
 _LOOK_AGAIN_SECONDS = 0.05
 _LOOK_FOR_SECONDS = 10.0
 
+Write = Callable[[Connection], object]
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -41,12 +44,14 @@ class Answer:
         body: the JSON document.
         secrets: fields of the body that are told once and left out of every replay.
         replayed: whether this is the answer to an earlier request.
+        told_with: what is recorded in the transaction that records the answer.
     """
 
     status: int
     body: Mapping[str, Any]
     secrets: frozenset[str] = field(default_factory=frozenset)
     replayed: bool = False
+    told_with: Write | None = None
 
     @property
     def replayable(self) -> dict[str, Any]:
@@ -55,6 +60,7 @@ class Answer:
 
 
 Work = Callable[[], Awaitable[Answer]]
+Ready = Callable[[], Write]
 
 
 class Once:
@@ -64,7 +70,13 @@ class Once:
         self._store = store
 
     async def answer(
-        self, owner: str, work: Work, *, given: str | None, request: Mapping[str, Any]
+        self,
+        owner: str,
+        work: Work,
+        *,
+        given: str | None,
+        request: Mapping[str, Any],
+        ready: Ready | None = None,
     ) -> Answer:
         """Do the work for a request that may carry the caller's `Idempotency-Key`.
 
@@ -73,14 +85,20 @@ class Once:
             work: has the effect; when it raises, the key is free again.
             given: the caller's key; without one the work is simply done.
             request: what makes the request this one; hashed, never stored.
+            ready: called in a thread before the key is looked at, and raises where there is to
+                be no answer, not even an earlier one. What it gives is called in the
+                transaction that claims the key, by whoever is the first with it.
 
         Raises:
             IdempotencyKeyReusedError: the key came with another request before.
             RequestInFlightError: that other request is being answered.
         """
         if given is None:
-            return await work()
-        claimed = await self._claim(owner, f"given|{given}", request, ttl=idempotency.KEPT)
+            if ready is not None:
+                await run_in_threadpool(self._write, await run_in_threadpool(ready))
+            return await self._told(await work())
+        key = f"given|{given}"
+        claimed = await self._claim(owner, key, request, ttl=idempotency.KEPT, ready=ready)
         if isinstance(claimed, Mismatch):
             raise IdempotencyKeyReusedError("This Idempotency-Key was used for another request.")
         if isinstance(claimed, InFlight):
@@ -88,7 +106,13 @@ class Once:
         return await self._settle(claimed, work)
 
     async def answer_same(
-        self, owner: str, work: Work, *, request: Mapping[str, Any], ttl: timedelta
+        self,
+        owner: str,
+        work: Work,
+        *,
+        request: Mapping[str, Any],
+        ttl: timedelta,
+        ready: Ready | None = None,
     ) -> Answer:
         """Do the work once for all equal requests within `ttl`; those beside it wait for it.
 
@@ -97,7 +121,8 @@ class Once:
         """
         give_up = time.monotonic() + _LOOK_FOR_SECONDS
         while True:
-            claimed = await self._claim(owner, f"same|{_digest(request)}", request, ttl=ttl)
+            key = f"same|{_digest(request)}"
+            claimed = await self._claim(owner, key, request, ttl=ttl, ready=ready)
             if isinstance(claimed, Mismatch):
                 raise FatalError("two requests have one digest")
             if not isinstance(claimed, InFlight):
@@ -116,7 +141,7 @@ class Once:
         if not isinstance(claimed, Claimed):
             raise _in_flight()
         try:
-            return await work()
+            return await self._told(await work())
         finally:
             await asyncio.shield(run_in_threadpool(self._release, claimed))
 
@@ -132,12 +157,29 @@ class Once:
         await run_in_threadpool(self._complete, claimed, answer)
         return answer
 
+    async def _told(self, answer: Answer) -> Answer:
+        """The answer once what belongs to it is recorded, where the answer itself is not kept."""
+        if answer.told_with is not None:
+            await run_in_threadpool(self._write, answer.told_with)
+        return answer
+
+    def _write(self, write: Write) -> None:
+        with self._store.begin() as conn:
+            write(conn)
+
     async def _claim(
-        self, owner: str, key: str, request: Mapping[str, Any], *, ttl: timedelta
+        self,
+        owner: str,
+        key: str,
+        request: Mapping[str, Any],
+        *,
+        ttl: timedelta,
+        ready: Ready | None = None,
     ) -> Claimed | Replay | Mismatch | InFlight:
         def claim() -> Claimed | Replay | Mismatch | InFlight:
+            begin = ready() if ready is not None else None
             with self._store.begin() as conn:
-                return idempotency.claim(
+                claimed = idempotency.claim(
                     conn,
                     owner,
                     hashlib.sha256(key.encode()).hexdigest(),
@@ -145,11 +187,16 @@ class Once:
                     now=datetime.now(UTC),
                     ttl=ttl,
                 )
+                if begin is not None and isinstance(claimed, Claimed):
+                    begin(conn)
+                return claimed
 
         return await run_in_threadpool(claim)
 
     def _complete(self, claimed: Claimed, answer: Answer) -> None:
         with self._store.begin() as conn:
+            if answer.told_with is not None:
+                answer.told_with(conn)
             idempotency.complete(conn, claimed, status=answer.status, body=answer.replayable)
 
     def _release(self, claimed: Claimed) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -13,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from convergence.api.problems import InvalidFieldsError, fault
 from convergence.api.scheduler_models import PipelineConfigRequest
 from convergence.api.services import Services
-from convergence.errors import LimitError, NotFoundError, OrchestratorUnavailableError
+from convergence.errors import LimitError, NotFoundError
 from convergence.pipelines.spec import PipelineSpec
 from convergence.processors import conf
 from convergence.runs.dispatch import Dispatched, Dispatcher, next_time
@@ -35,14 +36,8 @@ class ClientOrchestrator:
 
     def trigger(self, dag_id: str, *, dag_run_id: str, conf: Mapping[str, Any]) -> None:
         """Start a run, unless the one of this id exists."""
-        anyio.from_thread.run(self._trigger, dag_id, dag_run_id, conf)
-
-    async def _trigger(self, dag_id: str, dag_run_id: str, conf: Mapping[str, Any]) -> None:
-        try:
-            await self._airflow.trigger(dag_id, dag_run_id=dag_run_id, conf=conf)
-        except OrchestratorUnavailableError:
-            if await self._airflow.dag_run(dag_id, dag_run_id) is None:
-                raise
+        start = partial(self._airflow.trigger, dag_id, dag_run_id=dag_run_id, conf=conf)
+        anyio.from_thread.run(start)
 
 
 async def process(services: Services, org_slug: str, *, now: datetime) -> Dispatched:

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
+from sqlalchemy import Connection
 
 from convergence.api.context import RequestContext
 from convergence.api.due import due
 from convergence.api.handover import admit, hand_over
-from convergence.api.once import SAME_TRIGGER, Answer
+from convergence.api.once import SAME_TRIGGER, Answer, Write
 from convergence.api.run_models import RunAccepted, RunRequest
 from convergence.api.services import Services
-from convergence.errors import PipelineDisabledError, PipelineUnavailableError
+from convergence.errors import (
+    ConvergenceError,
+    PipelineDisabledError,
+    PipelineUnavailableError,
+)
 from convergence.pipelines.asked import DATE, END, START, asked_days
 from convergence.pipelines.spec import PipelineSpec
 from convergence.processors import conf
+from convergence.runs.gate import Standing
 from convergence.runs.records import move, record_name
 from convergence.state import org_runs, pipeline_configs
 from convergence.state.org_runs import OrgRun, RunStatus, org_run_id
@@ -94,7 +100,7 @@ def read_trigger(
     return Trigger(org_slug, pipeline, days, given, context, by, runs_url, now)
 
 
-def merged_params(trigger: Trigger, *, services: Services) -> dict[str, Any]:
+def merged_params(conn: Connection, trigger: Trigger) -> dict[str, Any]:
     """The run's params: what was asked for, else the org's own settings, else the defaults.
 
     Raises:
@@ -102,8 +108,7 @@ def merged_params(trigger: Trigger, *, services: Services) -> dict[str, Any]:
         PipelineDisabledError: the org has switched the pipeline off.
         PipelineUnavailableError: its settings do not fit the pipeline any more.
     """
-    with services.store.read() as conn:
-        config = pipeline_configs.get(conn, trigger.org_slug, trigger.pipeline.pipeline_id)
+    config = pipeline_configs.get(conn, trigger.org_slug, trigger.pipeline.pipeline_id)
     if config is not None and not config.enabled:
         raise PipelineDisabledError(
             "The organization has switched this pipeline off.", reason="disabled"
@@ -126,52 +131,91 @@ async def start(trigger: Trigger, *, services: Services, given_key: str | None) 
         PipelineUnavailableError, ConfigurationError: Airflow can't run the pipeline.
         OrchestratorUnavailableError: Airflow does not answer.
     """
-    await run_in_threadpool(services.gate.require, trigger.org_slug, provider=None, now=trigger.now)
-
-    async def work() -> Answer:
-        return await _admit_and_hand_over(trigger, services)
-
+    start = _Start(trigger, services, await _dag_fault(trigger.pipeline.dag_id, services))
+    once, org, same = services.once, trigger.org_slug, trigger.same
     if given_key is not None:
-        return await services.once.answer(
-            trigger.org_slug, work, given=given_key, request=trigger.same
+        return await once.answer(
+            org, start.hand_over, given=given_key, request=same, ready=start.ready
         )
-    return await services.once.answer_same(
-        trigger.org_slug, work, request=trigger.same, ttl=SAME_TRIGGER
+    return await once.answer_same(
+        org, start.hand_over, request=same, ttl=SAME_TRIGGER, ready=start.ready
     )
 
 
-async def _admit_and_hand_over(trigger: Trigger, services: Services) -> Answer:
-    params = await run_in_threadpool(merged_params, trigger, services=services)
-    await _check_dag(trigger.pipeline.dag_id, services)
-    standing = await run_in_threadpool(
-        services.gate.require,
-        trigger.org_slug,
-        provider=services.table_id(trigger.pipeline.provider),
-        now=trigger.now,
-    )
-    days = trigger.days
-    if days is None:
-        days = await run_in_threadpool(
-            due, trigger.pipeline, standing, services=services, now=trigger.now
-        )
-        if not days and trigger.pipeline.tables:
-            return await run_in_threadpool(_record_nothing_due, trigger, params, services)
-    run = _new_run(trigger, days, params)
-    await run_in_threadpool(
-        admit, run, standing=standing, services=services, by=trigger.by, now=trigger.now
-    )
-    await hand_over(run, services=services)
-    return _accepted(trigger, run, status=RunStatus.QUEUED)
+class _Start:
+    """One trigger on its way: what can be known beforehand, the admission, the handing over.
+
+    A fault found beforehand refuses this trigger, but not the answer that its equal was given.
+    """
+
+    def __init__(
+        self, trigger: Trigger, services: Services, fault: ConvergenceError | None
+    ) -> None:
+        self._trigger = trigger
+        self._services = services
+        self._fault = fault
+        self._run: OrgRun | None = None
+
+    def ready(self) -> Write:
+        """Settle all but the quota, and give what admits the run."""
+        trigger, gate = self._trigger, self._services.gate
+        gate.require(trigger.org_slug, provider=None, now=trigger.now)
+        try:
+            if self._fault is not None:
+                raise self._fault
+            provider = self._services.table_id(trigger.pipeline.provider)
+            standing = gate.require(trigger.org_slug, provider=provider, now=trigger.now)
+            days = self._days(standing)
+        except ConvergenceError as error:
+            return partial(_refuse, error=error)
+        return partial(self._admit, days=days, standing=standing)
+
+    def _days(self, standing: Standing) -> tuple[date, ...]:
+        trigger = self._trigger
+        if trigger.days is not None:
+            return trigger.days
+        return due(trigger.pipeline, standing, services=self._services, now=trigger.now)
+
+    def _admit(self, conn: Connection, *, days: tuple[date, ...], standing: Standing) -> None:
+        trigger = self._trigger
+        run = _new_run(trigger, days, merged_params(conn, trigger))
+        if trigger.days is None and not days and trigger.pipeline.tables:
+            run = _record_nothing_due(conn, run)
+        else:
+            admit(conn, run, standing=standing, by=trigger.by, now=trigger.now)
+        self._run = run
+
+    async def hand_over(self) -> Answer:
+        """Give the admitted run to Airflow."""
+        run = self._run
+        assert run is not None  # noqa: S101 - who claims the key has admitted the run
+        if not run.live:
+            return _accepted(self._trigger, run, message=NOTHING_DUE)
+        await hand_over(run, services=self._services)
+
+        def queued(conn: Connection) -> None:
+            move(conn, run.run_id, RunStatus.QUEUED, now=datetime.now(UTC))
+
+        return _accepted(self._trigger, replace(run, status=RunStatus.QUEUED), told_with=queued)
 
 
-async def _check_dag(dag_id: str, services: Services) -> None:
-    state = await services.dag_state(dag_id)
+def _refuse(_conn: Connection, *, error: ConvergenceError) -> None:
+    raise error
+
+
+async def _dag_fault(dag_id: str, services: Services) -> ConvergenceError | None:
+    """Why Airflow would not run the pipeline just now."""
+    try:
+        state = await services.dag_state(dag_id)
+    except ConvergenceError as error:
+        return error
     if state.is_paused:
-        raise PipelineUnavailableError("The pipeline is paused by its operator.", reason="paused")
+        return PipelineUnavailableError("The pipeline is paused by its operator.", reason="paused")
     if state.is_stale or state.has_import_errors:
-        raise PipelineUnavailableError(
+        return PipelineUnavailableError(
             "The pipeline is not loaded just now; its file may be broken or new.", reason="stale"
         )
+    return None
 
 
 def _new_run(trigger: Trigger, days: tuple[date, ...], params: Mapping[str, Any]) -> OrgRun:
@@ -196,27 +240,30 @@ def _new_run(trigger: Trigger, days: tuple[date, ...], params: Mapping[str, Any]
     )
 
 
-def _record_nothing_due(trigger: Trigger, params: Mapping[str, Any], services: Services) -> Answer:
+def _record_nothing_due(conn: Connection, run: OrgRun) -> OrgRun:
     """Record a run that had nothing to do: it costs no quota and Airflow never hears of it."""
-    run = _new_run(trigger, (), params)
-    with services.store.begin() as conn:
-        org_runs.insert(conn, run)
-        org_runs.refund(conn, run.run_id)
-        move(conn, run.run_id, RunStatus.RUNNING, now=trigger.now)
-        move(conn, run.run_id, RunStatus.SUCCESS, now=trigger.now)
-    return _accepted(trigger, run, status=RunStatus.SUCCESS, message=NOTHING_DUE)
+    org_runs.insert(conn, run)
+    org_runs.refund(conn, run.run_id)
+    move(conn, run.run_id, RunStatus.RUNNING, now=run.created_at)
+    move(conn, run.run_id, RunStatus.SUCCESS, now=run.created_at)
+    return replace(run, status=RunStatus.SUCCESS)
 
 
 def _accepted(
-    trigger: Trigger, run: OrgRun, *, status: RunStatus, message: str | None = None
+    trigger: Trigger,
+    run: OrgRun,
+    *,
+    message: str | None = None,
+    told_with: Write | None = None,
 ) -> Answer:
     body = RunAccepted(
         run_id=run.run_id,
         pipeline_id=record_name(run),
         pipeline=trigger.pipeline.url_path,
-        status=status.value,
+        status=run.status.value,
         status_url=f"{trigger.runs_url}/{run.run_id}",
         days=sorted(run.days),
         message=message,
     )
-    return Answer(202, body.model_dump(mode="json", exclude_none=True))
+    told = body.model_dump(mode="json", exclude_none=True)
+    return Answer(202, told, told_with=told_with)

@@ -11,13 +11,24 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, select, update
 
 from convergence.state.tables import added, idempotency_keys
 
 KEPT = timedelta(hours=24)
 # A claimant that has not answered by then has died; what it began is safe to begin again.
 ANSWER_WITHIN = timedelta(minutes=10)
+
+_HELD = and_(
+    idempotency_keys.c.org_slug == bindparam("org"),
+    idempotency_keys.c.key == bindparam("this"),
+    idempotency_keys.c.token == bindparam("by"),
+    idempotency_keys.c.status.is_(None),
+)
+_COMPLETE = (
+    update(idempotency_keys).where(_HELD).values(status=bindparam("answer"), body=bindparam("told"))
+)
+_RELEASE = delete(idempotency_keys).where(_HELD)
 
 
 @dataclass(frozen=True)
@@ -85,19 +96,14 @@ def claim(
 
 def complete(conn: Connection, claimed: Claimed, *, status: int, body: Mapping[str, Any]) -> bool:
     """Store the answer to replay, which holds no secret; False when the claim was overtaken."""
-    statement = update(idempotency_keys).where(_held(claimed))
-    return conn.execute(statement.values(status=status, body=dict(body))).rowcount == 1
+    values = {**_held(claimed), "answer": status, "told": dict(body)}
+    return conn.execute(_COMPLETE, values).rowcount == 1
 
 
 def release(conn: Connection, claimed: Claimed) -> bool:
     """Give the key back, as when the request failed validation and had no effect."""
-    return conn.execute(delete(idempotency_keys).where(_held(claimed))).rowcount == 1
+    return conn.execute(_RELEASE, _held(claimed)).rowcount == 1
 
 
-def _held(claimed: Claimed) -> ColumnElement[bool]:
-    return (
-        (idempotency_keys.c.org_slug == claimed.org_slug)
-        & (idempotency_keys.c.key == claimed.key)
-        & (idempotency_keys.c.token == claimed.token)
-        & idempotency_keys.c.status.is_(None)
-    )
+def _held(claimed: Claimed) -> dict[str, Any]:
+    return {"org": claimed.org_slug, "this": claimed.key, "by": claimed.token}

@@ -60,6 +60,7 @@ class SandboxServices(Services):
             "http://airflow.test",
             username=USERNAME,
             password=PASSWORD,
+            first_wait_seconds=0.0,
             transport=httpx.ASGITransport(self.double.app),
         )
 

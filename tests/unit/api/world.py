@@ -76,6 +76,7 @@ class EdgeServices(Services):
             "http://airflow.test",
             username=USERNAME,
             password=PASSWORD,
+            first_wait_seconds=0.0,
             transport=httpx.ASGITransport(self.world.airflow.app),
         )
 

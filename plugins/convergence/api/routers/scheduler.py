@@ -24,7 +24,7 @@ from convergence.api.scheduler_models import (
 )
 from convergence.api.scopes import Scope, needs
 from convergence.api.services import Services, services_of
-from convergence.api.triggers import merged_params, read_trigger
+from convergence.api.triggers import Trigger, merged_params, read_trigger
 from convergence.errors import NotAuthenticatedError, RequestInFlightError
 from convergence.state.queue import Entry, QueueStatus
 
@@ -61,7 +61,7 @@ async def trigger(request: Request, body: QueueRequest) -> JSONResponse:
     async def work() -> Answer:
         await run_in_threadpool(services.gate.require, org, provider=provider, now=asked.now)
         # The org's own settings join them when the run starts.
-        await run_in_threadpool(merged_params, asked, services=services)
+        await run_in_threadpool(_check_params, asked, services)
         entry = Entry(
             org_slug=org,
             pipeline_id=spec.pipeline_id,
@@ -141,3 +141,8 @@ def _org(request: Request) -> str:
     if org is None:
         raise NotAuthenticatedError("A key is needed, and this is none.")
     return org
+
+
+def _check_params(asked: Trigger, services: Services) -> None:
+    with services.store.read() as conn:
+        merged_params(conn, asked)
