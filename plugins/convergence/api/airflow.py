@@ -235,7 +235,7 @@ class AirflowClient:
         return answer
 
     async def _patiently(
-        self, method: str, path: str, *, json: Mapping[str, object] | None, token: str
+        self, method: str, path: str, *, json: Mapping[str, object] | None, token: str | None
     ) -> httpx.Response:
         tries = AsyncRetrying(
             retry=retry_if_exception_type(OrchestratorUnavailableError),
@@ -257,7 +257,7 @@ class AirflowClient:
         path: str,
         *,
         json: Mapping[str, object] | None,
-        token: str,
+        token: str | None,
     ) -> httpx.Response:
         async with turn:
             answer = await self._request(method, path, json=json, token=token)
@@ -283,7 +283,7 @@ class AirflowClient:
             return self._token
 
     async def _new_token(self) -> str:
-        answer = await self._request("POST", "/auth/token", json=self._account, token=None)
+        answer = await self._patiently("POST", "/auth/token", json=self._account, token=None)
         if answer.status_code not in {200, 201}:
             raise OrchestratorUnavailableError(
                 "Airflow refuses our service account.", status=answer.status_code

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any, Literal, NamedTuple
@@ -47,20 +47,8 @@ LIVE = (RunStatus.PENDING, RunStatus.QUEUED, RunStatus.RUNNING)
 ENDED = (RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.CANCELLED)
 
 # A trigger waits for these; built once, a statement is not analysed anew at each execution.
-_ALWAYS = datetime.min.replace(tzinfo=UTC)
 _THIS = org_runs.c.run_id == bindparam("run")
 _ONE = select(org_runs).where(_THIS)
-_COUNT = (
-    select(func.count())
-    .select_from(org_runs)
-    .where(
-        org_runs.c.org_slug == bindparam("org"),
-        org_runs.c.created_at >= bindparam("since"),
-        org_runs.c.debited,
-    )
-)
-_COUNT_ACTIVE = _COUNT.where(org_runs.c.status.in_(LIVE))
-
 # A live run may end unsuccessfully from anywhere: refused by its first task, cancelled, or lost.
 _MAY_FOLLOW: Mapping[RunStatus, tuple[RunStatus, ...]] = {
     RunStatus.PENDING: (),
@@ -112,11 +100,40 @@ class OrgRun:
         return self.status in LIVE
 
 
+class Since(NamedTuple):
+    """Where what is counted begins: a UTC day, a UTC month, and what may still be under way."""
+
+    day: datetime
+    month: datetime
+    live: datetime
+
+
+class Use(NamedTuple):
+    """An org's runs so far: today, this month (both UTC), and not yet ended."""
+
+    today: int
+    this_month: int
+    active: int
+
+
 class Position(NamedTuple):
     """A place in an org's list of runs: where the next page begins."""
 
     created_at: datetime
     run_id: str
+
+
+_AT = org_runs.c.created_at.type
+_SINCE = {name: org_runs.c.created_at >= bindparam(name, type_=_AT) for name in Since._fields}
+_COUNTS = select(
+    func.count().filter(_SINCE["day"]),
+    func.count().filter(_SINCE["month"]),
+    func.count().filter(_SINCE["live"], org_runs.c.status.in_(LIVE)),
+).where(
+    org_runs.c.org_slug == bindparam("org"),
+    org_runs.c.created_at >= bindparam("first"),
+    org_runs.c.debited,
+)
 
 
 def org_run_id(dag_id: str, dag_run_id: str, org_slug: str) -> str:
@@ -228,15 +245,10 @@ def refund(conn: Connection, run_id: str) -> None:
     conn.execute(_update(run_id, {"debited": False}))
 
 
-def count_active(conn: Connection, org_slug: str, *, since: datetime | None = None) -> int:
-    """The org's debited runs that have not ended, of those created at or after `since`."""
-    values = {"org": org_slug, "since": since or _ALWAYS}
-    return int(conn.execute(_COUNT_ACTIVE, values).scalar_one())
-
-
-def count_since(conn: Connection, org_slug: str, since: datetime) -> int:
-    """The org's admitted runs created at or after `since`, however they ended."""
-    return int(conn.execute(_COUNT, {"org": org_slug, "since": since}).scalar_one())
+def counts(conn: Connection, org_slug: str, *, since: Since) -> Use:
+    """How many debited runs the org has of each period, however they ended but for `active`."""
+    values = {"org": org_slug, "first": min(since.month, since.live), **since._asdict()}
+    return Use._make(conn.execute(_COUNTS, values).one())
 
 
 def _update(run_id: str, values: dict[str, Any]) -> Update:

@@ -9,7 +9,7 @@ from typing import Literal
 from sqlalchemy import Connection, text
 
 from convergence.state import org_runs
-from convergence.state.org_runs import OrgRun
+from convergence.state.org_runs import OrgRun, Since, Use
 
 # A run that nobody ended must not hold its slot for ever; no run of ours lasts a day.
 SLOT_LIFETIME = timedelta(hours=24)
@@ -44,15 +44,6 @@ class Refused:
     resets_at: datetime | None
 
 
-@dataclass(frozen=True)
-class Use:
-    """An org's runs so far: today, this month (both UTC), and not yet ended."""
-
-    today: int
-    this_month: int
-    active: int
-
-
 def admit(conn: Connection, run: OrgRun, *, limits: RunLimits, now: datetime) -> Admitted | Refused:
     """Record the run if its org's limits leave room; whoever asks at the same time waits.
 
@@ -71,11 +62,8 @@ def admit(conn: Connection, run: OrgRun, *, limits: RunLimits, now: datetime) ->
 def usage(conn: Connection, org_slug: str, *, now: datetime) -> Use:
     """What the org has used of its limits at this moment."""
     midnight = _midnight(now)
-    return Use(
-        today=org_runs.count_since(conn, org_slug, midnight),
-        this_month=org_runs.count_since(conn, org_slug, midnight.replace(day=1)),
-        active=org_runs.count_active(conn, org_slug, since=now - SLOT_LIFETIME),
-    )
+    since = Since(midnight, midnight.replace(day=1), now - SLOT_LIFETIME)
+    return org_runs.counts(conn, org_slug, since=since)
 
 
 def resets(now: datetime) -> tuple[datetime, datetime]:

@@ -60,7 +60,7 @@ def end_one(url: str, number: int) -> bool:
     with store.begin() as conn:
         ended = org_runs.transition(conn, run(0).run_id, status, now=NOW)
     store.close()
-    return ended
+    return ended is not None
 
 
 def produce(url: str, journal: str, producer: int) -> None:

@@ -61,7 +61,7 @@ def test_of_a_hundred_triggers_at_one_below_the_limit_one_is_accepted(
         outcomes = Counter(executor.map(partial(admit_one, state_url), range(100)))
     assert outcomes == {"Admitted": 1, "Refused": 99}
     with store.read() as conn:
-        assert org_runs.count_since(conn, "acme_corp", NOW) == LIMITS.runs_per_day
+        assert slots.usage(conn, "acme_corp", now=NOW).today == LIMITS.runs_per_day
 
 
 def test_an_admission_waits_for_the_one_before_it(store: StateStore, state_url: str) -> None:

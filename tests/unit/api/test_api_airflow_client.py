@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from convergence.api.airflow import AirflowClient
 from convergence.errors import (
@@ -25,16 +28,21 @@ DAG = "openai.cost.usage_cost"
 async def connected(
     double: AirflowDouble, *, password: str = PASSWORD
 ) -> AsyncIterator[AirflowClient]:
-    transport = httpx.ASGITransport(double.app)
     async with AirflowClient(
-        "http://airflow.test/", username=USERNAME, password=password, transport=transport
+        "http://airflow.test/",
+        username=USERNAME,
+        password=password,
+        first_wait_seconds=0.0,
+        transport=httpx.ASGITransport(double.app),
     ) as client:
         yield client
 
 
 def answering(handler: Callable[[httpx.Request], httpx.Response]) -> AirflowClient:
     transport = httpx.MockTransport(handler)
-    return AirflowClient("http://a.test", username="u", password="p", transport=transport)
+    return AirflowClient(
+        "http://a.test", username="u", password="p", first_wait_seconds=0.0, transport=transport
+    )
 
 
 @pytest.fixture
@@ -66,6 +74,78 @@ def test_a_repeated_run_id_finds_the_run(double: AirflowDouble) -> None:
 
     asyncio.run(run())
     assert len(double.runs) == 1
+
+
+def fails(*times: int) -> Callable[[Any], Response | None]:
+    """The requests of these numbers, logins not counted, meet a locked database."""
+    numbers = itertools.count(1)
+    locked = JSONResponse({"detail": "database is locked"}, status_code=500)
+    return lambda _request: locked if next(numbers) in times else None
+
+
+def test_a_trigger_that_airflow_fails_is_asked_for_again_under_the_same_id(
+    double: AirflowDouble,
+) -> None:
+    double.broken = fails(1, 2)
+
+    async def run() -> None:
+        async with connected(double) as client:
+            made = await client.trigger(DAG, dag_run_id="api__1", conf={})
+            assert made.dag_run_id == "api__1"
+
+    asyncio.run(run())
+    assert [call.partition(" ")[0] for call in double.calls] == ["POST"] * 4
+    assert list(double.runs) == [(DAG, "api__1")]
+
+
+def test_asking_again_has_an_end(double: AirflowDouble) -> None:
+    double.broken = fails(*range(1, 100))
+
+    async def run() -> None:
+        async with connected(double) as client:
+            with pytest.raises(OrchestratorUnavailableError):
+                await client.dag(DAG)
+
+    asyncio.run(run())
+    assert len(double.calls) == 5
+
+
+@pytest.mark.parametrize(("most", "seen"), [(1, 1), (2, 2), (None, 5)])
+def test_changes_wait_for_their_turn_and_reading_does_not(
+    double: AirflowDouble, most: int | None, seen: int
+) -> None:
+    class Crowd:
+        """Counts the triggers that Airflow works at together."""
+
+        now = largest = 0
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            change = scope["method"] == "POST" and scope["path"] != "/auth/token"
+            Crowd.now += change
+            Crowd.largest = max(Crowd.largest, Crowd.now)
+            await asyncio.sleep(0.02)
+            try:
+                await double.app(scope, receive, send)
+            finally:
+                Crowd.now -= change
+
+    async def run() -> None:
+        async with AirflowClient(
+            "http://airflow.test/",
+            username=USERNAME,
+            password=PASSWORD,
+            most_changes=most,
+            transport=httpx.ASGITransport(Crowd()),
+        ) as client:
+            triggers = [client.trigger(DAG, dag_run_id=f"api__{n}", conf={}) for n in range(5)]
+            reading = asyncio.create_task(client.dag(DAG))
+            triggering = asyncio.gather(*triggers)
+            await reading
+            assert not triggering.done() or most is None
+            await triggering
+
+    asyncio.run(run())
+    assert (Crowd.largest, len(double.runs)) == (seen, 5)
 
 
 @pytest.mark.parametrize(

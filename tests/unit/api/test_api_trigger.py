@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.responses import JSONResponse, Response
 
-from convergence.state import org_runs
+from convergence.state import org_runs, slots
 from convergence.state.org_runs import OrgRun
 from convergence.state.slots import RunLimits
 from unit.api.world import ACME, GLOBEX, SEED, USAGE_COST, EdgeServices, World
@@ -91,8 +91,7 @@ def test_when_nothing_is_due_the_run_succeeds_at_once_and_costs_nothing(
     seen = client.get(f"/pipelines/runs/{ACME}/{body['run_id']}", headers=acme).json()
     assert seen["status"] == "SUCCESS"
     with services.store.read() as conn:
-        midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        assert org_runs.count_since(conn, ACME, midnight) == 0
+        assert slots.usage(conn, ACME, now=datetime.now(UTC)) == (0, 0, 0)
 
 
 TODAY = datetime.now(UTC).date()
@@ -257,8 +256,7 @@ def test_a_run_that_airflow_does_not_take_ends_with_a_reason_and_gives_its_slot_
     assert run.error is not None
     assert run.error.code == code
     with services.store.read() as conn:
-        assert org_runs.count_since(conn, ACME, run.created_at) == 0
-        assert org_runs.count_active(conn, ACME) == 0
+        assert slots.usage(conn, ACME, now=datetime.now(UTC)) == (0, 0, 0)
 
     world.airflow.broken = None
     again = client.post(RUN, json={"date": "2025-11-25"}, headers=acme)

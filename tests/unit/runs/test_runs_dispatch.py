@@ -20,7 +20,7 @@ from convergence.errors import (
 from convergence.runs.dispatch import LEASE, Dispatched, Dispatcher, next_time
 from convergence.runs.gate import Standing
 from convergence.runs.records import RunRecords
-from convergence.state import org_runs, outbox, pipeline_configs, queue
+from convergence.state import org_runs, outbox, pipeline_configs, queue, slots
 from convergence.state.leases import held
 from convergence.state.org_runs import OrgRun, RunStatus
 from convergence.state.pipeline_configs import PipelineConfig
@@ -193,8 +193,8 @@ def test_a_run_that_is_not_debited_takes_no_room(store: StateStore, dispatcher: 
     assert dispatcher.run(now=NOW) == Dispatched(started=4, waiting=1)
     assert not run_of(store, free).debited
     with store.read() as conn:
-        assert org_runs.count_active(conn, ACME) == 2
-        assert org_runs.count_since(conn, ACME, NOW - timedelta(hours=2)) == 2
+        use = slots.usage(conn, ACME, now=NOW)
+    assert (use.today, use.active) == (2, 2)
     assert run_of(store, late).status is RunStatus.QUEUED
 
 
@@ -222,7 +222,7 @@ def test_a_run_that_airflow_refuses_ends_and_gives_its_slot_back(
     run = run_of(store, entry)
     assert run.status is RunStatus.FAILED
     with store.read() as conn:
-        assert org_runs.count_since(conn, ACME, NOW - timedelta(hours=2)) == 0
+        assert slots.usage(conn, ACME, now=NOW).today == 0
 
 
 @pytest.mark.parametrize("error", [OrchestratorUnavailableError("down"), KeyboardInterrupt()])

@@ -12,7 +12,7 @@ import pytest
 
 from convergence.errors import NotFoundError
 from convergence.runs.records import GRACE, RunRecords
-from convergence.state import org_runs, outbox
+from convergence.state import org_runs, outbox, slots
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 from convergence.state.slots import Admitted, Refused, RunLimits
@@ -157,8 +157,7 @@ def test_a_run_that_airflow_refused_ends_and_costs_nothing(
     records.admit(RUN, limits=LIMITS, now=NOW)
     assert records.not_triggered("run_1", now=NOW, error=RunError("unavailable", "no answer"))
     with store.read() as conn:
-        assert org_runs.count_since(conn, "acme_corp", NOW) == 0
-        assert org_runs.count_active(conn, "acme_corp") == 0
+        assert slots.usage(conn, "acme_corp", now=NOW) == (0, 0, 0)
 
 
 # --- every run ends -----------------------------------------------------------------------------
