@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airflow_world import World
+from airflow_world import LIMITS, World
 from convergence.settings import PROJECT_ROOT
+from convergence.state import left_open
+from convergence.state.org_runs import OrgRun, org_run_id
 from mail_server import WebhookServer
-from sample_pipelines import USAGE_COST
+from sample_pipelines import PREPARE, USAGE_COST
 
 pytestmark = [
     pytest.mark.airflow,
@@ -45,13 +48,13 @@ def fetch() -> Iterator[Any]:
     module.CALLS.clear()
 
 
-def run() -> tuple[Any, dict[str, Any]]:
+def run(dag_id: str = DAG_ID, **conf: Any) -> tuple[Any, dict[str, Any]]:
     """The ended run, and what its closing task answered."""
     from convergence.pipelines.factory import register
 
     namespace: dict[str, Any] = {}
     register(namespace)
-    dag_run = namespace[DAG_ID].test(run_conf={})
+    dag_run = namespace[dag_id].test(run_conf=conf)
     (close,) = [ti for ti in dag_run.get_task_instances() if ti.task_id == "close_run"]
     return dag_run, close.xcom_pull(task_ids="close_run")
 
@@ -76,3 +79,47 @@ def test_a_webhook_that_refuses_leaves_a_good_run_good(write: Write, hook: Webho
     assert dag_run.state == "success"
     assert summary["status"] == "SUCCESS"
     assert summary["notifications"] == {"sent": 0, "failed": 1}
+
+
+def lose(world: World) -> OrgRun:
+    """An organization's run whose Airflow run ended before its last task could."""
+    now = datetime.now(UTC)
+    lost = OrgRun(
+        run_id=org_run_id(DAG_ID, "api__lost", "beta_labs"),
+        org_slug="beta_labs",
+        pipeline_id="sample-usage-cost",
+        dag_id=DAG_ID,
+        dag_run_id="api__lost",
+        trigger="api",
+        requested_by="key_1",
+        created_at=now,
+    )
+    world.records.admit(lost, limits=LIMITS, now=now)
+    (closed,) = world.records.close_dag_run(DAG_ID, "api__lost", now=now, succeeded=False)
+    return closed
+
+
+def test_a_run_that_others_than_its_last_task_ended_is_told_of_once(
+    write: Write, hook: WebhookServer, world: World
+) -> None:
+    write("sample/cost/usage_cost.yml", ANNOUNCED)
+    write("sample/prepare.yml", PREPARE)
+    lose(world)
+    for _ in range(2):
+        dag_run, _summary = run("sample.prepare", org_slug="acme_corp")
+        assert dag_run.state == "success"
+        (posted,) = hook.posted
+        assert "0 succeeded, 1 failed" in posted["text"]
+        assert "*beta_labs*: the run ended before all its steps were done" in posted["text"]
+
+
+def test_a_lost_run_of_a_pipeline_that_is_gone_holds_up_nothing(
+    write: Write, hook: WebhookServer, world: World
+) -> None:
+    write("sample/prepare.yml", PREPARE)
+    lose(world)
+    dag_run, _summary = run("sample.prepare", org_slug="acme_corp")
+    assert dag_run.state == "success"
+    assert hook.posted == []
+    with world.store.read() as conn:
+        assert left_open.untold(conn, limit=9) == []

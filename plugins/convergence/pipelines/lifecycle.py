@@ -12,8 +12,10 @@ from airflow.sdk.exceptions import AirflowFailException
 from convergence.errors import PipelineFailedError
 from convergence.pipelines.announce import Announcer, Notify
 from convergence.pipelines.closing import close_orgs
+from convergence.pipelines.late_news import LateNews
 from convergence.pipelines.rooms import RunRooms
 from convergence.pipelines.selection import Selector
+from convergence.pipelines.spec import PipelineSpec
 from convergence.processors import connect
 from convergence.processors.base import failure_of
 from convergence.processors.context import PipelineFacts, Services
@@ -83,6 +85,7 @@ class CloseRun(BaseOperator):
                     summary, error = self._close_orgs(context, rooms, services)
                 else:
                     summary, error = self._close_platform(context)
+                    self._tell_late(rooms, services)
                 if any(self.notify.values()):
                     summary["notifications"] = self._announce(context, rooms, services, error)
                 rooms.ship()
@@ -120,19 +123,24 @@ class CloseRun(BaseOperator):
         error: PipelineFailedError | None,
     ) -> dict[str, Any]:
         dag_run_id = context["dag_run"].run_id
-        return Announcer(
-            pipeline=self.pipeline,
-            notify=self.notify,
-            notifier=Notifier(services.store, services.settings.configs_dir, services.now),
-            ledger=services.ledger,
-            steps_of=rooms.steps,
-            admins_of=lambda slugs: admin_emails(services.warehouse, slugs),
-            base_url=base_url(),
-        ).announce(
+        return _announcer(self.pipeline, self.notify, rooms, services).announce(
             dag_run_id=dag_run_id,
             runs=rooms.of_dag_run(self.pipeline.dag_id, dag_run_id),
             failed=_failed(error),
         )
+
+    def _tell_late(self, rooms: RunRooms, services: Services) -> None:
+        """What no run's own last task could tell, each of the platform's does: one a minute."""
+
+        def announcer(spec: PipelineSpec) -> Announcer:
+            return _announcer(spec.facts(), spec.notify.channels(), rooms, services)
+
+        LateNews(
+            store=services.store,
+            configs=services.settings.configs_dir,
+            runs_of=rooms.of_dag_run,
+            announcer=announcer,
+        ).tell()
 
     def _close_platform(
         self, context: Context
@@ -148,6 +156,20 @@ class CloseRun(BaseOperator):
         ]
         summary = {"status": "FAILED" if failed else "SUCCESS", "steps": results}
         return summary, PipelineFailedError("Steps failed", steps=failed) if failed else None
+
+
+def _announcer(
+    pipeline: PipelineFacts, notify: Notify, rooms: RunRooms, services: Services
+) -> Announcer:
+    return Announcer(
+        pipeline=pipeline,
+        notify=notify,
+        notifier=Notifier(services.store, services.settings.configs_dir, services.now),
+        ledger=services.ledger,
+        steps_of=rooms.steps,
+        admins_of=lambda slugs: admin_emails(services.warehouse, slugs),
+        base_url=base_url(),
+    )
 
 
 def _failed(error: PipelineFailedError | None) -> dict[str, str]:

@@ -60,6 +60,7 @@ def services() -> Iterator[Services]:
             provider_of_credential=lambda org, name: provider_id(credentials().named(org, name)),
         )
     finally:
+        client.close()
         store.close()
 
 

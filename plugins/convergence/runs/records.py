@@ -17,7 +17,8 @@ from convergence.errors import NotFoundError
 from convergence.metering import Used
 from convergence.runs.log_rows import RUN_LOG, STEP_LOG, record_name, run_row, step_row
 from convergence.runs.own_cost import COST_LOG, cost_rows
-from convergence.state import org_runs, org_steps, outbox, slots
+from convergence.state import left_open, org_runs, org_steps, outbox, slots
+from convergence.state.left_open import DagRunKey
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 from convergence.state.slots import Admitted, Refused, RunLimits
@@ -27,6 +28,7 @@ __all__ = ["GRACE", "DagRunState", "RunRecords", "admit", "move", "record_name"]
 
 # Airflow takes a trigger within seconds; a run still unknown to it by then never will be known.
 GRACE = timedelta(minutes=15)
+_LOST = RunError("run_lost", "the scheduler has no record of this run")
 
 DagRunState = Callable[[str, str], str | None]
 """(dag_id, dag_run_id) → Airflow's state of the run, None when it knows no such run."""
@@ -187,12 +189,8 @@ class RunRecords:
         for run in over:
             state = states[run.dag_id, run.dag_run_id]
             with self._store.begin() as conn:
-                if state is None:
-                    lost = RunError("run_lost", "the scheduler has no record of this run")
-                    move(conn, run.run_id, RunStatus.FAILED, now=now, error=lost)
-                    closed.append(_known(conn, run.run_id))
-                else:
-                    closed.append(_close(conn, run, now=now, succeeded=state == "success"))
+                lost = _LOST if state is None else None
+                closed.append(_close(conn, run, now=now, succeeded=state == "success", lost=lost))
         return closed
 
 
@@ -200,13 +198,17 @@ def _is_over(state: str | None) -> bool:
     return state not in {"queued", "running", "restarting"}
 
 
-def _close(conn: Connection, run: OrgRun, *, now: datetime, succeeded: bool) -> OrgRun:
-    error = _verdict(org_steps.list_for_run(conn, run.run_id), succeeded=succeeded)
+def _close(
+    conn: Connection, run: OrgRun, *, now: datetime, succeeded: bool, lost: RunError | None = None
+) -> OrgRun:
+    """End a run that its own last task did not, and note that this has yet to be told."""
+    error = lost or _verdict(org_steps.list_for_run(conn, run.run_id), succeeded=succeeded)
     if error is None:
         move(conn, run.run_id, RunStatus.RUNNING, now=now)
         move(conn, run.run_id, RunStatus.SUCCESS, now=now)
     else:
         move(conn, run.run_id, RunStatus.FAILED, now=now, error=error)
+    left_open.note(conn, DagRunKey(run.dag_id, run.dag_run_id), now=now)
     return _known(conn, run.run_id)
 
 

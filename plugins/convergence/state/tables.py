@@ -237,6 +237,14 @@ notifications = Table(
     Column("error", Text),
 )
 
+left_open = Table(
+    "left_open_runs",
+    metadata,
+    Column("dag_id", String(250), primary_key=True),
+    Column("dag_run_id", String(250), primary_key=True),
+    Column("noted_at", UtcDateTime, nullable=False),
+)
+
 
 def upsert(conn: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT of the connection's dialect, for its `on_conflict_…` clauses."""

@@ -12,7 +12,7 @@ import pytest
 
 from convergence.errors import NotFoundError
 from convergence.runs.records import GRACE, RunRecords
-from convergence.state import org_runs, outbox, slots
+from convergence.state import left_open, org_runs, outbox, slots
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 from convergence.state.slots import Admitted, Refused, RunLimits
@@ -225,6 +225,24 @@ def test_airflow_is_asked_once_for_the_runs_of_a_fleet(
     assert asked == [(RUN.dag_id, RUN.dag_run_id)]
     assert {run.status for run in closed} == {RunStatus.FAILED}
     assert status(store, "run_4") is RunStatus.FAILED
+
+
+def test_what_others_ended_is_noted_to_be_told_and_what_its_last_task_ended_is_not(
+    records: RunRecords, store: StateStore
+) -> None:
+    for number in range(3):
+        run = replace(RUN, run_id=f"run_{number}", dag_run_id=f"manual__{number}")
+        records.admit(run, limits=LIMITS, now=NOW)
+    records.finish_run("run_0", RunStatus.FAILED, now=NOW)
+    records.close_dag_run(RUN.dag_id, "manual__0", now=NOW)
+    records.close_dag_run(RUN.dag_id, "manual__1", now=NOW, succeeded=False)
+    records.close_dangling(lambda _dag, _run: None, now=NOW + timedelta(hours=1))
+    with store.begin() as conn:
+        noted = left_open.untold(conn, limit=9)
+        left_open.told(conn, noted[0])
+        rest = left_open.untold(conn, limit=9)
+    assert [key.dag_run_id for key in noted] == ["manual__1", "manual__2"]
+    assert rest == noted[1:]
 
 
 def test_rows_go_to_the_central_dataset(
