@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import collections
+import json
 import os
 import secrets
 import signal
@@ -262,8 +263,7 @@ def test_a_faulty_provider_leaves_the_tables_as_they_were(
     customer = customers[0]
     before = fingerprint(stack, customer.dataset, *TABLES)
     faults = f"{stack.providers_url}/_sandbox/faults"
-    known = {"status_500": {"kind": "500", "count": 2}}
-    fault = known.get(kind, {"kind": kind, "count": 2}) | {"path": "openai"}
+    fault = {"kind": kind, "count": 2, "path": "openai"}
     httpx.post(faults, json=fault).raise_for_status()
     try:
         run = finish(stack, customer, USAGE_COST, {"date": YESTERDAY.isoformat()})
@@ -272,6 +272,40 @@ def test_a_faulty_provider_leaves_the_tables_as_they_were(
     assert run["status"] in ("SUCCESS", "FAILED")
     if run["status"] == "FAILED":
         assert run["error"]["code"]
+    assert fingerprint(stack, customer.dataset, *TABLES) == before
+
+
+def test_of_a_failed_run_the_administrator_and_the_platform_hear_once_each(
+    stack: RunningStack, customers: tuple[Customer, Customer]
+) -> None:
+    customer = customers[0]
+    faults, mail, slack = (
+        f"{stack.providers_url}/_sandbox/{name}" for name in ("faults", "mail", "slack")
+    )
+    before = fingerprint(stack, customer.dataset, *TABLES)
+    for told in (mail, slack):
+        httpx.delete(told).raise_for_status()
+    refusal = {"kind": "status", "path": "openai", "key": customer.slug, "count": None}
+    httpx.post(faults, json=refusal | {"options": {"status": 400}}).raise_for_status()
+    try:
+        run = finish(stack, customer, USAGE_COST, {"date": YESTERDAY.isoformat()})
+    finally:
+        httpx.delete(faults).raise_for_status()
+    assert run["status"] == "FAILED"
+    deadline = time.monotonic() + 30
+    while not (letters := httpx.get(mail).json()) or not (posts := httpx.get(slack).json()):
+        assert time.monotonic() < deadline, "nobody was told"
+        time.sleep(0.5)
+    (letter,), (post,) = letters, posts
+    assert letter["to"] == ["cfo@example.com"]
+    assert run["run_id"] in letter["text"]
+    assert customer.slug in json.dumps(post)
+    assert customer.openai_key not in json.dumps([letters, posts])
+    with customer.client(stack) as client:
+        again = client.get(f"/pipelines/runs/{customer.slug}/{run['run_id']}")
+    assert [(one["channel"], one["status"]) for one in again["notifications"]] == [
+        ("email", "SENT")
+    ]
     assert fingerprint(stack, customer.dataset, *TABLES) == before
 
 
