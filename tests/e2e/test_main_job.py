@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,13 @@ def customers(
         assert len(made["tables_created"]) == 15
         assert root.post("/admin/bootstrap", {})["tables_created"] == []
     pair = Customer("umbrella_co"), Customer("wayne_ent")
-    for customer in pair:
+
+    def settle(customer: Customer) -> None:
         onboard(stack, customer, imports=customer is pair[0])
         customer.answers["run"] = finish(stack, customer, USAGE_COST, range_body())
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(settle, pair))
     return pair
 
 
@@ -147,7 +152,7 @@ def test_a_run_without_conf_does_what_is_due_and_the_next_finds_nothing(
     assert _publishes(stack) == jobs
 
 
-@pytest.mark.parametrize("seconds", [0.5, 2.0])
+@pytest.mark.parametrize("seconds", [0.5, pytest.param(2.0, marks=pytest.mark.slow)])
 def test_a_killed_extraction_is_retried_to_the_same_tables(
     stack: RunningStack, customers: tuple[Customer, Customer], seconds: float
 ) -> None:
@@ -255,7 +260,10 @@ def test_a_refused_provider_key_is_not_stored(
     assert kept["credential_id"] == customer.answers["setup"]["credential_id"]
 
 
-@pytest.mark.parametrize("kind", ["status", "html", "malformed"])
+@pytest.mark.parametrize(
+    "kind",
+    ["html", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("status", "malformed"))],
+)
 def test_a_faulty_provider_leaves_the_tables_as_they_were(
     stack: RunningStack, customers: tuple[Customer, Customer], bystander: Customer, kind: str
 ) -> None:

@@ -18,7 +18,7 @@ from stack.client import ApiClient
 from stack.customers import CONNECTIONS, Connection
 from stack.settings import StackSettings
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
 RUN_SECONDS = 500.0
 VENDOR = Connection(

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
+from fastapi.utils import create_model_field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -28,6 +29,8 @@ _SECURITY: dict[Scope, list[dict[str, list[str]]]] = {
     Scope.ADMIN: [{"RootKey": []}, {"AdminKey": []}],
 }
 _ORG_SECURITY: list[dict[str, list[str]]] = [{"OrgKey": []}]
+_PROBLEM: dict[str, Any] = {"model": Problem, "description": "A problem document."}
+_PROBLEM_FIELD = create_model_field("Problem", Problem, mode="serialization")
 _TOLD = {
     Scope.PUBLIC: (429, 503),
     Scope.ADMIN: (400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
@@ -45,12 +48,14 @@ class GuardedRoute(APIRoute):
             "security": _SECURITY.get(self.scope, _ORG_SECURITY),
             "x-scope": self.scope.value,
         }
-        problems = {
-            status: {"model": Problem, "description": "A problem document."}
-            for status in _TOLD.get(self.scope, _TOLD_TO_ORGS)
-        }
-        options["responses"] = {**problems, **(options.get("responses") or {})}
+        given = options.get("responses") or {}
+        options["responses"] = {status: own for status, own in given.items() if own is not _PROBLEM}
         super().__init__(path, endpoint, **options)
+        # One field for all of them: FastAPI would build the same one for each status of each route.
+        statuses: tuple[int | str, ...] = _TOLD.get(self.scope, _TOLD_TO_ORGS)
+        told = dict.fromkeys(statuses, _PROBLEM)
+        self.response_fields = {**dict.fromkeys(told, _PROBLEM_FIELD), **self.response_fields}
+        self.responses = {**told, **self.responses}
 
     def get_route_handler(self) -> Handler:
         """Wrap FastAPI's handler: guard, body, parameters, endpoint; refusals are taken down."""

@@ -120,16 +120,19 @@ def test_an_org_has_two_active_keys_at_most(platform: TestClient, acme: dict[str
     assert status(platform, acme) == 401
 
 
-@pytest.mark.parametrize("overlap", [-1, 31 * 86_400, "60", 1.5, True, None])
+SENSELESS: list[Any] = [-1, 31 * 86_400, "60", 1.5, True, None]
+
+
 def test_an_overlap_that_makes_no_sense_changes_nothing(
-    platform: TestClient, acme: dict[str, str], overlap: object
+    platform: TestClient, acme: dict[str, str]
 ) -> None:
-    answer = rotate(platform, overlap_seconds=overlap)
-    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
-    [key] = platform.get(KEYS, headers=ROOT).json()["api_keys"]
-    assert key["status"] == "ACTIVE"
-    assert "not_after" not in key
-    assert status(platform, acme) == 200
+    for overlap in SENSELESS:
+        answer = rotate(platform, overlap_seconds=overlap)
+        assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+        [key] = platform.get(KEYS, headers=ROOT).json()["api_keys"]
+        assert key["status"] == "ACTIVE"
+        assert "not_after" not in key
+        assert status(platform, acme) == 200
 
 
 def test_a_replayed_rotation_is_one_and_tells_no_key(

@@ -154,26 +154,34 @@ def test_a_provider_is_connected_read_validated_and_removed(
     assert (refused.status_code, refused.json()["code"]) == (409, "integration_invalid")
 
 
-@pytest.mark.parametrize(
-    "key", ["sk-proj-0123456789abcdefghij", "sk-admin-unknown-0123456789", "not a key", "", " "]
-)
+REFUSED = [
+    "sk-proj-0123456789abcdefghij",
+    "sk-admin-unknown-0123456789",
+    "not a key",
+    "",
+    " ",
+]
+
+
 def test_a_refused_credential_is_not_stored_and_the_old_one_stays(
-    platform: TestClient, acme: dict[str, str], key: str
+    platform: TestClient, acme: dict[str, str]
 ) -> None:
-    assert connect_openai(platform, ACME, acme, OPENAI_KEY).status_code == 200
-    before = platform.get(f"/integrations/{ACME}/openai", headers=acme).json()
-    refused = connect_openai(platform, ACME, acme, key)
-    assert (refused.status_code, refused.json()["code"]) == (422, "credential_refused")
-    assert not key.strip() or key not in refused.text
-    assert platform.get(f"/integrations/{ACME}/openai", headers=acme).json() == before
+    for key in REFUSED:
+        assert connect_openai(platform, ACME, acme, OPENAI_KEY).status_code == 200
+        before = platform.get(f"/integrations/{ACME}/openai", headers=acme).json()
+        refused = connect_openai(platform, ACME, acme, key)
+        assert (refused.status_code, refused.json()["code"]) == (422, "credential_refused")
+        assert not key.strip() or key not in refused.text
+        assert platform.get(f"/integrations/{ACME}/openai", headers=acme).json() == before
 
 
-@pytest.mark.parametrize("provider", ["nobody", "OPENAI", "open ai", "..", "%2e%2e"])
-def test_an_unknown_provider_is_not_found(
-    platform: TestClient, acme: dict[str, str], provider: str
-) -> None:
-    answer = platform.get(f"/integrations/{ACME}/{provider}", headers=acme)
-    assert answer.status_code == 404
+UNKNOWN = ["nobody", "OPENAI", "open ai", "..", "%2e%2e"]
+
+
+def test_an_unknown_provider_is_not_found(platform: TestClient, acme: dict[str, str]) -> None:
+    for provider in UNKNOWN:
+        answer = platform.get(f"/integrations/{ACME}/{provider}", headers=acme)
+        assert answer.status_code == 404
 
 
 def test_suspension_stops_runs_and_reactivation_lets_them_go_on(

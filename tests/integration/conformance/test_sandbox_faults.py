@@ -171,6 +171,7 @@ def test_a_kill_loses_nothing_that_was_answered(own_sandbox: SandboxProcess) -> 
     client.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before the commit", "after the commit"])
 def test_a_job_that_a_kill_cut_off_is_done_once(own_sandbox: SandboxProcess, moment: str) -> None:
     client, table = prepare(own_sandbox.bigquery)
@@ -202,6 +203,7 @@ def test_a_job_that_a_kill_cut_off_is_done_once(own_sandbox: SandboxProcess, mom
     client.close()
 
 
+@pytest.mark.slow
 def test_kills_at_any_moment_lose_and_double_nothing(own_sandbox: SandboxProcess) -> None:
     setup, table = prepare(own_sandbox.bigquery)
     config = bigquery.LoadJobConfig(schema=table.schema)
