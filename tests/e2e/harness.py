@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +93,14 @@ class RunningStack:
 
     def family(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
+
+    def commands(self) -> list[str]:
+        """The command line of each process; one that has ended meanwhile has none."""
+        lines = []
+        for process in self.family():
+            with suppress(psutil.NoSuchProcess):
+                lines.append(" ".join(process.cmdline()))
+        return lines
 
     def stop(self, *, within: float = STOP_SECONDS + 10) -> float:
         """Send SIGTERM, wait; seconds that it took."""
