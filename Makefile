@@ -74,10 +74,10 @@ type: setup-dev ## mypy, strict, on the code and the tests
 	$(VENV)/bin/mypy tests
 
 unit: setup-dev ## the tests alone
-	$(RUN) -m pytest -n 3 --dist loadfile -m "not slow"
+	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-all: setup-dev lint type ## every test, the slow ones too
-	$(RUN) -m pytest -n 2 --dist loadfile -m "not e2e"
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not e2e"
 	$(RUN) -m pytest -m e2e
 
 lint-configs: setup ## check pipeline files: make lint-configs [ARGS="path…"]
