@@ -131,7 +131,7 @@ class Engine:
             if meta.is_view:
                 return meta.to_rest(location=location)
             rows = int(scalar(session.cursor, f"SELECT count(*) FROM {tables.stored(meta)}"))
-            size = rows * self._executor.row_width(session, meta)
+            size = rows * self._executor.row_width(session, meta) if rows else 0
             return meta.to_rest(rows=rows, size=size, location=location)
 
     def list_tables(self, project: str, dataset: str) -> list[TableMeta]:
