@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -248,13 +249,13 @@ class Life:
         path = f"/organizations/{self.slug}/subscription"
         told = self.platform("PUT", path, json={"billing_status": "past_due"})
         assert told["status"] == "SUSPENDED"
-        for _ in self.urls:
-            wait_for(self._is_refused, seconds=DIES_WITHIN_SECONDS)
+        for server in self.urls:
+            wait_for(partial(self._is_refused, server), seconds=DIES_WITHIN_SECONDS)
         self.ask("POST", "/scheduler/trigger", status=403, json={"pipeline": SEED})
         return datetime.now(UTC)
 
-    def _is_refused(self) -> bool | None:
-        url = f"{self._url()}/pipelines/run/{self.slug}/{SEED}"
+    def _is_refused(self, server: str) -> bool | None:
+        url = f"{server}/pipelines/run/{self.slug}/{SEED}"
         answer = self._http.post(url, headers={"X-API-Key": self.key}, json={})
         assert answer.status_code in {202, 403}, answer.text
         return answer.status_code == 403 or None
@@ -263,12 +264,17 @@ class Life:
         path = f"/organizations/{self.slug}/subscription"
         told = self.platform("PUT", path, json={"billing_status": "active"})
         assert told["status"] == "ACTIVE"
-        accepted = wait_for(self._accepted, seconds=DIES_WITHIN_SECONDS)
-        self.ask("POST", f"/pipelines/runs/{self.slug}/{accepted['run_id']}/cancel")
+        # Asked within a minute, each server answers with the same run.
+        runs = {
+            wait_for(partial(self._accepted, server), seconds=DIES_WITHIN_SECONDS)["run_id"]
+            for server in self.urls
+        }
+        (run_id,) = runs
+        self.ask("POST", f"/pipelines/runs/{self.slug}/{run_id}/cancel")
 
-    def _accepted(self) -> Document | None:
+    def _accepted(self, server: str) -> Document | None:
         """A run, once the server that is asked has heard of the reactivation."""
-        url = f"{self._url()}/pipelines/run/{self.slug}/{USAGE_COST}"
+        url = f"{server}/pipelines/run/{self.slug}/{USAGE_COST}"
         body = {"date": YESTERDAY.isoformat()}
         answer = self._http.post(url, headers={"X-API-Key": self.key}, json=body)
         assert answer.status_code in {202, 403}, answer.text
