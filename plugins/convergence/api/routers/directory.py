@@ -38,10 +38,7 @@ async def organizations(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT, description="Organizations per page.")] = 100,
     cursor: Annotated[
-        str | None,
-        Query(
-            max_length=50, pattern="^[a-z0-9_]*$", description="`next_cursor` of the page before."
-        ),
+        str | None, Query(max_length=50, description="`next_cursor` of the page before.")
     ] = None,
 ) -> OrganizationList:
     """Every organization by slug, removed ones too."""
