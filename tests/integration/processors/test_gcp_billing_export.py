@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, cast
@@ -13,40 +11,27 @@ from uuid import uuid4
 
 import pytest
 from google.api_core import exceptions as google_errors
-from google.cloud import bigquery
 from google.cloud.bigquery_storage import BigQueryReadClient
 from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
     BigQueryReadGrpcTransport,
 )
 
 from convergence.errors import (
-    IntegrationInvalidError,
-    ProviderProtocolError,
     RetryableError,
-    WarehouseError,
 )
-from convergence.processors.context import PipelineFacts, StepResult
 from convergence.processors.gcp.access import AccountCredentials
-from convergence.processors.gcp.billing_export import copy_export
 from convergence.processors.gcp.channel import bearing_channel
-from convergence.processors.gcp.config import BillingCostConfig, BqEtlConfig
-from convergence.processors.gcp.cost_days import sum_costs
+from convergence.processors.gcp.config import BqEtlConfig
 from convergence.processors.generic.extraction import publish_sealed
 from convergence.providers.google import BIGQUERY, ServiceAccount
 from convergence.runs.slices import Finality
 from convergence.warehouse import reading
 from gcp_customer import Customer, golden_rows, golden_totals
+from gcp_steps import BILLING, DAYS, FAR_BACK, decimals, hashes, loads, run, sums
 from processors_world import OrgWorld
 from sandbox.providers.google.accounts import service_account
 from sandbox.providers.google.billing import exported
 from sandbox_process import SandboxProcess
-
-BILLING = PipelineFacts(
-    pipeline_id="gcp-cost-billing", dag_id="gcp.cost.billing", provider="gcp", settle_days=5
-)
-COST = BillingCostConfig(source_view="gcp/cost/views/gcp_billing_source.sql")
-FAR_BACK = BqEtlConfig(overlap_days=30)
-DAYS = [date(2026, 11, day) for day in range(16, 21)]
 
 
 @pytest.fixture
@@ -58,49 +43,6 @@ def customer(sandbox: SandboxProcess) -> Customer:
 def account(org: OrgWorld, customer: Customer) -> OrgWorld:
     customer.connect(org)
     return org
-
-
-def run(
-    org: OrgWorld,
-    *,
-    days: Sequence[date] = DAYS,
-    run_id: str = "run_1",
-    config: BqEtlConfig | None = None,
-    **params: str,
-) -> tuple[StepResult, StepResult]:
-    """Both steps, as the pipeline has them."""
-    context = replace(
-        org.context(days, run_id=run_id, step="extract_billing", pipeline=BILLING), params=params
-    )
-    copied = copy_export(context, config or BqEtlConfig())
-    return copied, sum_costs(replace(context, step="transform_cost"), COST)
-
-
-def sums(rows: Sequence[dict[str, Any]], key: str, amount: str = "net_cost") -> dict[str, Decimal]:
-    found: dict[str, Decimal] = defaultdict(Decimal)
-    for row in rows:
-        found[str(row[key])] += row[amount]
-    return dict(found)
-
-
-def decimals(told: dict[str, str]) -> dict[str, Decimal]:
-    return {name: Decimal(text) for name, text in told.items()}
-
-
-def hashes(org: OrgWorld) -> dict[date, str]:
-    """What the ledger says the copied days hold."""
-    ledger = org.world.services.ledger.latest(orgs=[org.slug], pipeline_id=BILLING.pipeline_id)
-    return {
-        key.day: row.content_hash
-        for key, row in ledger.items()
-        if key.table == "gcp_billing_daily_raw"
-    }
-
-
-def loads(org: OrgWorld) -> int:
-    """Jobs that have published into the org's dataset."""
-    jobs = org.world.warehouse.client.list_jobs()
-    return sum(job.job_id.startswith("convergence-") and org.slug in job.job_id for job in jobs)
 
 
 def test_the_recorded_export_comes_to_its_totals(account: OrgWorld, customer: Customer) -> None:
@@ -314,52 +256,6 @@ def test_jobs_run_where_the_customers_data_is_and_none_crosses_projects(
         account.world.ask(f"SELECT * FROM `{customer.project}.billing_export.{told['table']}`")
 
 
-def test_a_partition_filter_is_kept(account: OrgWorld, customer: Customer) -> None:
-    told = customer.export(golden_rows())
-    table = customer.client.get_table(f"{customer.project}.billing_export.{told['table']}")
-    table.require_partition_filter = True
-    customer.client.update_table(table, ["require_partition_filter"])
-    with pytest.raises(google_errors.BadRequest):
-        list(
-            customer.client.query_and_wait(
-                f"SELECT 1 FROM `{table.full_table_id}`".replace(":", ".")
-            )
-        )
-    _, summed = run(account, config=FAR_BACK)
-    assert summed.facts["net_cost"] == {"USD": "40.875"}
-
-
-def test_a_new_column_is_kept_and_counted(account: OrgWorld, customer: Customer) -> None:
-    told = customer.export([])
-    table = customer.client.get_table(f"{customer.project}.billing_export.{told['table']}")
-    schema = [one.to_api_repr() for one in table.schema]
-    schema.append({"name": "carbon", "type": "FLOAT", "mode": "NULLABLE"})
-    price = next(one for one in schema if one["name"] == "price")
-    price["fields"].append({"name": "promise", "type": "STRING", "mode": "NULLABLE"})
-    table.schema = [bigquery.SchemaField.from_api_repr(one) for one in schema]
-    customer.client.update_table(table, ["schema"])
-    row = golden_rows()[0]
-    customer.export([{**row, "carbon": 0.5, "price": {"promise": "kept", "unit": "hour"}}, row])
-    copied, _ = run(account)
-    assert copied.facts["unknown_fields"] == {"carbon": 1, "price.promise": 1}
-    kept = [one["extra"] for one in account.rows("gcp_billing_daily_raw")]
-    assert sorted(kept, key=str) == [None, {"carbon": 0.5, "price": {"promise": "kept"}}]
-
-
-def test_a_column_that_changed_its_type_is_named_and_nothing_is_published(
-    account: OrgWorld, customer: Customer
-) -> None:
-    told = customer.export([])
-    name = f"{customer.project}.billing_export.{told['table']}"
-    schema = [one.to_api_repr() for one in customer.client.get_table(name).schema]
-    next(one for one in schema if one["name"] == "cost")["type"] = "STRING"
-    customer.client.delete_table(name)
-    made = bigquery.Table(name, [bigquery.SchemaField.from_api_repr(one) for one in schema])
-    customer.client.create_table(made)
-    with pytest.raises(ProviderProtocolError, match="cost: is STRING, was FLOAT64"):
-        run(account)
-
-
 def test_of_two_exports_of_an_account_the_detailed_one_is_read(
     account: OrgWorld, customer: Customer
 ) -> None:
@@ -376,43 +272,3 @@ def test_of_two_exports_of_an_account_the_detailed_one_is_read(
     assert "gcp_billing_export_resource_v1_" in name
     assert sum(row["net_cost"] for row in account.rows("billing_cost_daily")) == Decimal("40.875")
     assert summed.status == "SUCCESS"
-
-
-def test_a_query_that_would_read_more_than_its_cap_is_not_run(
-    account: OrgWorld, customer: Customer
-) -> None:
-    customer.export(golden_rows())
-    with pytest.raises(WarehouseError, match="max_bytes_billed") as caught:
-        run(account, config=BqEtlConfig().model_copy(update={"max_bytes_billed": 100}))
-    assert caught.value.facts["max_bytes_billed"] == 100
-    assert int(str(caught.value.facts["would_read_bytes"])) > 100
-    assert list(customer.client.list_jobs()) == []
-
-
-@pytest.mark.parametrize("project", ["customer-somebody-else", None])
-def test_an_account_without_rights_is_told_as_such(
-    org: OrgWorld, sandbox: SandboxProcess, project: str | None
-) -> None:
-    tail = "" if project else "-norights"
-    customer = Customer(sandbox, f"t{uuid4().hex[:10]}{tail}")
-    customer.connect(org)
-    with pytest.raises(IntegrationInvalidError, match="refuses this service account") as caught:
-        run(org, export_project=project or "")
-    assert caught.value.facts["project"] == (project or customer.project)
-    assert "PRIVATE KEY" not in str(caught.value)
-
-
-def test_a_key_that_google_does_not_know_is_told_as_such(org: OrgWorld, customer: Customer) -> None:
-    other = service_account("another")["private_key"]
-    told = service_account(customer.seed) | {"private_key": other}
-    org.world.keys[org.slug] = json.dumps(told)
-    with pytest.raises(IntegrationInvalidError, match="does not accept"):
-        run(org)
-
-
-def test_an_account_without_an_export_is_told_where_it_was_looked_for(
-    account: OrgWorld, customer: Customer
-) -> None:
-    with pytest.raises(IntegrationInvalidError, match="no billing export") as caught:
-        run(account)
-    assert caught.value.facts == {"project": customer.project, "datasets": []}

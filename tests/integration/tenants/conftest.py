@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,16 +11,15 @@ import pytest
 from convergence.security.kms import KeyManager, connect_kms
 from convergence.settings import Settings
 from convergence.state.store import StateStore
-from convergence.tenants import orgs, subscriptions
-from convergence.tenants.audit import Actor
+from convergence.tenants import orgs, rotate_kms, subscriptions
 from convergence.tenants.credentials import Credentials
 from convergence.tenants.datasets import central_dataset
+from convergence.tenants.keys import issue_key
 from convergence.warehouse.bootstrap import build, central_layout
 from convergence.warehouse.client import Warehouse
+from integration.tenants.owner import ANTHROPIC, BY, NOW, OPENAI, Owner, put
 from sandbox_process import SandboxProcess
 
-NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-BY = Actor("root", "admin", request_id="req_1")
 KEY = "projects/local-dev-project/locations/global/keyRings/convergence/cryptoKeys/credentials"
 
 NewOrg = Callable[[], str]
@@ -100,3 +98,29 @@ def new_org(store: StateStore, warehouse: Warehouse, numbers: Iterator[int]) -> 
         return slug
 
     return onboard
+
+
+@pytest.fixture
+def owner(
+    store: StateStore,
+    warehouse: Warehouse,
+    kms: KeyManager,
+    *,
+    credentials: Credentials,
+    new_org: NewOrg,
+) -> Owner:
+    owner = Owner(new_org(), warehouse, kms)
+    put(credentials, owner.slug, "OPENAI", OPENAI)
+    put(credentials, owner.slug, "ANTHROPIC", ANTHROPIC)
+    for _ in range(2):
+        key = issue_key(store, warehouse, kms, owner.slug, scopes=["all"], by=BY, now=NOW)
+        owner.key_ids.append(key.key_id)
+        owner.secrets.append(key.secret)
+    return owner
+
+
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    lines: list[str] = []
+    monkeypatch.setattr(rotate_kms, "_say", lines.append)
+    return lines

@@ -27,7 +27,8 @@ from convergence.tenants.audit_verify import verify
 from convergence.tenants.restore_state import restore
 from convergence.tenants.shipping import ship
 from convergence.warehouse.client import Warehouse
-from integration.tenants.conftest import BY, NOW, NewOrg
+from integration.tenants.conftest import NewOrg
+from integration.tenants.owner import BY, NOW
 
 NewStore = Callable[[], StateStore]
 

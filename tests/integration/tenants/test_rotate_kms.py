@@ -2,230 +2,24 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from google.cloud import bigquery, kms
-from sqlalchemy import Connection
 
 from convergence.errors import ConvergenceError, DecryptionError
-from convergence.security.kms import Ciphertext, KeyManager, api_key_aad, connect_kms
+from convergence.security.kms import Ciphertext, KeyManager, connect_kms
 from convergence.settings import Settings
 from convergence.state.store import StateStore
 from convergence.state.tables import outbox
 from convergence.tenants import kms_register, removal, rotate_kms
 from convergence.tenants.audit_verify import verify
 from convergence.tenants.credentials import Credentials
-from convergence.tenants.keys import issue_key, revoke_key
+from convergence.tenants.keys import revoke_key
 from convergence.tenants.reencryption import Reencrypted, Reencryption
 from convergence.tenants.shipping import ship
 from convergence.warehouse.client import Warehouse
-from integration.tenants.conftest import BY, NOW, NewOrg
-
-OPENAI, ANTHROPIC = "sk-admin-sandbox-rotate", "sk-ant-admin01-rotate"
-
-
-@dataclass
-class Owner:
-    """An org with two credentials and two keys, and what they are in clear."""
-
-    slug: str
-    warehouse: Warehouse
-    kms: KeyManager
-    key_ids: list[str] = field(default_factory=list)
-    secrets: list[str] = field(default_factory=list)
-
-    def rows(self, table: str) -> list[dict[str, Any]]:
-        sql = f"SELECT * FROM organizations.{table} WHERE org_slug = '{self.slug}'"  # ours
-        return [dict(row.items()) for row in self.warehouse.client.query_and_wait(sql)]
-
-    def register(self) -> list[dict[str, Any]]:
-        sql = f"""
-            SELECT subject_id, status, reason, kms_key_version FROM organizations.org_kms_keys
-            WHERE org_slug = '{self.slug}' AND recorded_at > TIMESTAMP '2026-01-01'
-        """  # the slug is the test's own
-        return [dict(row.items()) for row in self.warehouse.client.query_and_wait(sql)]
-
-    def audit(self) -> list[dict[str, Any]]:
-        sql = f"""
-            SELECT action, result, details FROM organizations.org_audit_logs
-            WHERE org_slug = '{self.slug}' AND occurred_at > TIMESTAMP '2026-01-01'
-            ORDER BY sequence
-        """  # the slug is the test's own
-        return [dict(row.items()) for row in self.warehouse.client.query_and_wait(sql)]
-
-    def versions(self) -> set[str]:
-        """The key versions of all that is encrypted."""
-        credentials = self.rows("org_integration_credentials")
-        found = {row["kms_key_version"] for row in credentials if row["ciphertext"]}
-        keys = self.rows("org_api_keys")
-        return found | {row["kms_key_version"] for row in keys if row["key_ciphertext"]}
-
-    def assert_readable(self, credentials: Credentials) -> None:
-        """Nothing is lost: each opens for its owner, to what it was."""
-        assert credentials.open(self.slug, "OPENAI") == OPENAI
-        assert credentials.open(self.slug, "ANTHROPIC") == ANTHROPIC
-        found = {row["key_id"]: row["key_ciphertext"] for row in self.rows("org_api_keys")}
-        opened = [
-            self.kms.decrypt(found[key_id], aad=api_key_aad(self.slug, key_id)).decode()
-            for key_id in self.key_ids
-        ]
-        assert opened == self.secrets
-
-
-def put(credentials: Credentials, org: str, provider: str, secret: str) -> str:
-    return credentials.put(
-        org,
-        provider,
-        secret,
-        credential_name="main",
-        validation_status="VALID",
-        by=BY,
-        now=NOW,
-    ).credential_id
-
-
-@pytest.fixture
-def owner(
-    store: StateStore,
-    warehouse: Warehouse,
-    kms: KeyManager,
-    *,
-    credentials: Credentials,
-    new_org: NewOrg,
-) -> Owner:
-    owner = Owner(new_org(), warehouse, kms)
-    put(credentials, owner.slug, "OPENAI", OPENAI)
-    put(credentials, owner.slug, "ANTHROPIC", ANTHROPIC)
-    for _ in range(2):
-        key = issue_key(store, warehouse, kms, owner.slug, scopes=["all"], by=BY, now=NOW)
-        owner.key_ids.append(key.key_id)
-        owner.secrets.append(key.secret)
-    return owner
-
-
-@pytest.fixture
-def quiet(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    lines: list[str] = []
-    monkeypatch.setattr(rotate_kms, "_say", lines.append)
-    return lines
-
-
-def registered(warehouse: Warehouse, org: str) -> dict[str, set[str]]:
-    """What each version protects, as the register and the ciphertexts agree."""
-    found: dict[str, set[str]] = {}
-    for one in kms_register.protected(warehouse, orgs=[org]):
-        assert one.since is not None
-        found.setdefault(one.kms_key_version, set()).update(one.ids)
-    return found
-
-
-class Killed(BaseException):
-    """The process is gone."""
-
-
-@dataclass
-class Life:
-    """How many calls a process has yet to make; afterwards every call finds it dead."""
-
-    left: int
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def spend(self) -> None:
-        with self._lock:
-            if self.left == 0:
-                raise Killed
-            self.left -= 1
-
-
-class MortalStore(StateStore):
-    life: Life
-
-    @contextmanager
-    def begin(self) -> Iterator[Connection]:
-        self.life.spend()
-        with super().begin() as conn:
-            yield conn
-
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        self.life.spend()
-        with super().read() as conn:
-            yield conn
-
-
-class MortalBigQuery(bigquery.Client):
-    life: Life
-
-    def query(self, *args: Any, **kwargs: Any) -> bigquery.QueryJob:
-        self.life.spend()
-        return super().query(*args, **kwargs)
-
-
-class MortalKms:
-    def __init__(self, client: kms.KeyManagementServiceClient, life: Life) -> None:
-        self._client, self._life = client, life
-
-    def __getattr__(self, name: str) -> Any:
-        self._life.spend()
-        return getattr(self._client, name)
-
-
-@pytest.mark.timeout(400)
-def test_killed_before_any_call_and_run_again_it_finishes_and_loses_nothing(
-    store: StateStore,
-    warehouse: Warehouse,
-    *,
-    settings: Settings,
-    kms: KeyManager,
-    credentials: Credentials,
-    owner: Owner,
-    quiet: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for table, column in (
-        ("org_integration_credentials", "ciphertext"),
-        ("org_api_keys", "key_ciphertext"),
-    ):  # other tests' orgs would only make each of the many lives longer
-        warehouse.client.query_and_wait(
-            f"UPDATE organizations.{table} SET {column} = NULL WHERE org_slug != '{owner.slug}'"
-        )
-    url = str(store._engine.url)
-    with monkeypatch.context() as patched:
-        patched.setattr(bigquery, "Client", MortalBigQuery)
-        mortal_warehouse = Warehouse.connect(settings)
-    assert isinstance(mortal_warehouse.client, MortalBigQuery)
-    mortal_store = MortalStore.connect(url)
-    assert isinstance(mortal_store, MortalStore)
-    deaths = 0
-    for calls in range(200):
-        kms.new_version()
-        life = Life(calls)
-        mortal_store.life = mortal_warehouse.client.life = life
-        mortal_kms: Any = MortalKms(kms._client, life)
-        try:
-            mortal = KeyManager(mortal_kms, kms.key_name)
-            rotate_kms.rotate(mortal_store, mortal_warehouse, mortal, now=NOW)
-        except Killed:
-            deaths += 1
-        else:
-            break
-        owner.assert_readable(credentials)
-        assert rotate_kms.rotate(store, warehouse, kms, now=NOW)
-        assert owner.versions() == {kms.check()}
-    owner.assert_readable(credentials)
-    assert deaths > 15
-    assert verify(store, warehouse, orgs=[owner.slug]) == {owner.slug: None}
-    ship(store, warehouse)
-    kms_register.mend(store, warehouse, now=NOW + timedelta(minutes=1), orgs=[owner.slug])
-    ship(store, warehouse)
-    assert set(registered(warehouse, owner.slug)) == {kms.check()}
-    mortal_store.close()
+from integration.tenants.owner import ANTHROPIC, BY, NOW, OPENAI, Owner, put, registered
 
 
 def test_every_ciphertext_comes_to_the_new_version_and_opens_as_before(

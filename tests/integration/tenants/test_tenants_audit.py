@@ -12,7 +12,8 @@ from convergence.tenants import audit_verify, quotas
 from convergence.tenants.audit_verify import verify
 from convergence.tenants.shipping import ship
 from convergence.warehouse.client import Warehouse
-from integration.tenants.conftest import BY, NOW, NewOrg
+from integration.tenants.conftest import NewOrg
+from integration.tenants.owner import BY, NOW
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from convergence.tenants.credentials import Credentials
 from convergence.tenants.keys import IssuedKey
 from convergence.tenants.shipping import ship
 from convergence.warehouse.client import Warehouse
-from integration.tenants.conftest import BY, NOW, NewOrg
+from integration.tenants.conftest import NewOrg
+from integration.tenants.owner import BY, NOW
 
 SCOPES = ("pipelines:read", "pipelines:run")
 
