@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from convergence.settings import PROJECT_ROOT, Settings, get_settings
@@ -44,6 +45,11 @@ os.environ |= {
     "AIRFLOW__DAG_PROCESSOR__DAG_VERSION_INFLATION_CHECK_LEVEL": "error",
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_AIRFLOW_HOME}/airflow.db",
 }
+
+
+# Machines are shared and differ in speed; how long a test may take, pytest-timeout says.
+hypothesis.settings.register_profile("convergence", deadline=None)
+hypothesis.settings.load_profile("convergence")
 
 
 @pytest.fixture(autouse=True)

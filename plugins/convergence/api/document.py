@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from convergence.api.models import ONE_LINE
 from convergence.api.once import HEADER, MAX_KEY_CHARS
 from convergence.api.problems import MEDIA_TYPE
 
@@ -58,6 +59,7 @@ _IDEMPOTENCY = {
     },
 }
 _METHODS = ("get", "post", "put", "delete")
+_TOLD_TEXT = {"enum", "pattern", "format", "const"}
 
 
 def install(app: FastAPI) -> None:
@@ -91,7 +93,7 @@ def build(app: FastAPI) -> dict[str, Any]:
 
 
 def _complete(operation: dict[str, Any], *, method: str) -> None:
-    """Problems under their own media type, and the header that POSTs take."""
+    """Problems under their own media type, what POSTs take, and what no query may hold."""
     responses: dict[str, Any] = operation["responses"]
     for status, response in responses.items():
         content = response.get("content", {})
@@ -102,3 +104,13 @@ def _complete(operation: dict[str, Any], *, method: str) -> None:
             response["content"] = {MEDIA_TYPE: {"schema": schema}}
     if method == "post" and operation.get("x-scope") != "public":
         operation.setdefault("parameters", []).append(_IDEMPOTENCY)
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "query":
+            _as_one_line(parameter["schema"])
+
+
+def _as_one_line(schema: dict[str, Any]) -> None:
+    """Say of free text what every route holds it to before it reads it."""
+    for choice in schema.get("anyOf", [schema]):
+        if choice.get("type") == "string" and not _TOLD_TEXT & set(choice):
+            choice["pattern"] = ONE_LINE

@@ -18,11 +18,10 @@ from pydantic import (
 from convergence.api.days import Day, Instant
 
 # One line of text: control characters have no place in names.
+ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
 Line = Annotated[
     str,
-    StringConstraints(
-        strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"
-    ),
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=ONE_LINE),
 ]
 
 

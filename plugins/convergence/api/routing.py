@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute
 from convergence.api import body
 from convergence.api.answers import idempotency_key
 from convergence.api.guard import admit
+from convergence.api.models import ONE_LINE
 from convergence.api.problems import InvalidFieldsError, Problem, fault
 from convergence.api.scopes import Scope, scope_of
 from convergence.api.services import services_of
@@ -23,7 +24,7 @@ from convergence.errors import ConfigurationError, ConvergenceError, NotFoundErr
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_LINE = re.compile(ONE_LINE)
 _SECURITY: dict[Scope, list[dict[str, list[str]]]] = {
     Scope.PUBLIC: [],
     Scope.ADMIN: [{"RootKey": []}, {"AdminKey": []}],
@@ -93,7 +94,7 @@ class GuardedRoute(APIRoute):
         faults += [
             fault(f"query.{name}", "holds a control character")
             for name, value in request.query_params.multi_items()
-            if name in known and _CONTROL.search(value)
+            if name in known and not _LINE.fullmatch(value)
         ]
         if faults:
             raise InvalidFieldsError(faults)
@@ -102,7 +103,7 @@ class GuardedRoute(APIRoute):
 def _check_path(request: Request) -> None:
     """No object has a control character in its name, and not every store can be asked for one."""
     for name, value in request.path_params.items():
-        if _CONTROL.search(str(value)):
+        if not _LINE.fullmatch(str(value)):
             raise NotFoundError("a control character in the path", parameter=name)
 
 

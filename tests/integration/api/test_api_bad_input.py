@@ -17,6 +17,7 @@ import pytest
 
 from convergence.api.app import create_app
 from convergence.api.body import MAX_BYTES
+from convergence.api.models import ONE_LINE
 from convergence.api.scopes import Scope
 from convergence.settings import Settings
 from integration.api.cases import CASES
@@ -211,4 +212,5 @@ def restricted(schema: dict[str, Any]) -> bool:
     """Whether not every text will do."""
     choices = [resolved(choice) for choice in schema.get("anyOf", [schema])]
     texts = [choice for choice in choices if choice.get("type") == "string"]
-    return all({"enum", "pattern", "format", "const"} & set(text) for text in texts)
+    lines = [text for text in texts if text.get("pattern") == ONE_LINE]
+    return not lines and all({"enum", "pattern", "format", "const"} & set(text) for text in texts)

@@ -257,7 +257,6 @@ SPLIT = st.fixed_dictionaries(dict.fromkeys(RATES, TOKENS))
 
 @settings(
     max_examples=3,
-    deadline=None,
     # Each example is several jobs: shrinking one would take minutes.
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],

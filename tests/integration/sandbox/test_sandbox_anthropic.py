@@ -107,7 +107,7 @@ def test_analytics_rows_have_the_fields_of_recorded_ones(
     }
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     seed=st.from_regex(r"[a-z0-9][a-z0-9_]{1,20}[a-z0-9]", fullmatch=True),
     day=st.dates(date(2026, 1, 1), date(2028, 12, 31)),

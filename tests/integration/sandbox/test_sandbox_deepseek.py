@@ -71,7 +71,7 @@ def test_some_accounts_hold_two_currencies() -> None:
     assert {len(currencies(seed)) for seed in ("acme", "globex", "initech", "hooli")} == {1, 2}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.from_regex(r"[a-z0-9_]{3,20}", fullmatch=True),
     day=st.dates(date(2026, 1, 1), date(2028, 6, 30)),

@@ -82,7 +82,7 @@ def test_costs_have_the_fields_of_recorded_ones(client: TestClient) -> None:
     assert len(ungrouped) == 3
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.from_regex(r"[a-z0-9][a-z0-9_]{1,20}[a-z0-9]", fullmatch=True),
     day=st.dates(date(2024, 6, 1), date(2028, 12, 31)),

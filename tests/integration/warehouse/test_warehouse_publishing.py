@@ -219,7 +219,6 @@ def test_the_ledger_keeps_final_days_however_long_ago_they_were_checked(stage: S
 
 @settings(
     max_examples=8,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(

@@ -51,6 +51,18 @@ def test_every_operation_is_described_and_says_its_scope(spec: dict[str, Any]) -
         assert bool(operation["security"]) is not public, name
 
 
+def test_every_text_in_a_query_says_what_it_may_hold(spec: dict[str, Any]) -> None:
+    told = 0
+    for name, operation in operations(spec):
+        for parameter in operation.get("parameters", ()):
+            schema = parameter["schema"]
+            for choice in schema.get("anyOf", [schema]) if parameter["in"] == "query" else ():
+                if choice.get("type") == "string":
+                    assert {"pattern", "enum", "format"} & set(choice), (name, parameter["name"])
+                    told += 1
+    assert told > 10
+
+
 def test_refusals_are_problem_documents(spec: dict[str, Any]) -> None:
     for name, operation in operations(spec):
         for status, response in operation["responses"].items():

@@ -252,9 +252,7 @@ json_values = st.recursive(
 )
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(document=json_values, path=st.sampled_from(
     [RUN, f"/integrations/{ACME}/openai/setup", f"/pipelines/runs/{ACME}/x/cancel"]
 ))  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from convergence.errors import ProviderProtocolError
@@ -88,7 +88,6 @@ STYLES: dict[str, tuple[str, Callable[[int], Paginator]]] = {
 
 
 @pytest.mark.parametrize("name", STYLES)
-@settings(deadline=None)
 @given(count=st.integers(0, 40), size=st.integers(1, 12))
 def test_a_sound_list_is_read_exactly(name: str, count: int, size: int) -> None:
     style, make = STYLES[name]
@@ -97,7 +96,6 @@ def test_a_sound_list_is_read_exactly(name: str, count: int, size: int) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in STYLES if "total" in name or "more" in name])
-@settings(deadline=None)
 @given(count=st.integers(5, 40), size=st.integers(1, 4), at=st.integers(0, 9))
 def test_an_empty_page_before_the_end_is_an_error(
     name: str, count: int, size: int, at: int

@@ -139,7 +139,7 @@ def test_death_at_every_step_then_resuming_gives_the_same_bytes(tmp_path: Path) 
         assert contents(attempt(directory, source)) == whole, f"killed at call {at}"
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(kills=st.lists(st.integers(1, 60), max_size=5), seed=st.integers(0, 2**32))
 def test_any_number_of_deaths_still_gives_the_same_bytes(
     tmp_path_factory: pytest.TempPathFactory, kills: list[int], seed: int
@@ -236,7 +236,7 @@ rows = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(found=rows, seed=st.integers(0, 99), size=st.integers(1, 9))
 def test_the_hash_ignores_order_and_paging_and_the_totals_are_exact(
     tmp_path_factory: pytest.TempPathFactory, found: Page, seed: int, size: int

@@ -47,13 +47,13 @@ def test_libyaml_is_installed() -> None:
     assert yaml.__with_libyaml__
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(_TEXT, _VALUES, max_size=4))
 def test_any_json_object_reads_as_itself(value: dict[str, Any]) -> None:
     assert value_of(json.dumps(value, ensure_ascii=False)) == value
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(_TEXT, _VALUES, min_size=1, max_size=4))
 def test_every_place_points_at_what_stands_there(value: dict[str, Any]) -> None:
     text = json.dumps(value, indent=1, ensure_ascii=False)

@@ -232,7 +232,7 @@ _PLACES: list[tuple[str | int, ...]] = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     place=st.sampled_from(_PLACES),
     value=st.sampled_from([True, -1, 1.5, "…", [], ["x"], {"x": 1}, {"x": {"y": [1]}}, "a" * 5000]),

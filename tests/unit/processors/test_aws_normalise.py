@@ -23,9 +23,7 @@ NOVEMBER = Month(date(2026, 11, 1), date(2026, 11, 21))
 GOLDEN = Path(__file__).parents[2] / "data" / "aws" / "focus_1_2_llm_sample.csv"
 NANO, ATTO = Decimal("1e-9"), Decimal("1e-18")
 PLENTY = 10**9
-QUICK = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+QUICK = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 amounts = st.decimals(
     min_value=-(10**9), max_value=10**9, allow_nan=False, allow_infinity=False, places=12

@@ -344,7 +344,7 @@ def test_orgs_run_side_by_side_within_a_bound(services: Services) -> None:
     assert 2 <= most <= MAX_ORGS_AT_ONCE
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.sampled_from(["ok", "passing", "fatal", "bug"]), min_size=2, max_size=12),
     st.integers(1, 4),

@@ -174,7 +174,7 @@ def test_an_endless_body_is_not_read_whole() -> None:
     assert read <= validation.MAX_BODY_BYTES + 2 * 65_536
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     status=st.sampled_from([200, 400, 401, 403, 404, 429, 500, 503]),
     tail=st.from_regex(r"[A-Za-z0-9_-]{8,60}", fullmatch=True),

@@ -189,7 +189,7 @@ def _run_names(*, same: bool) -> list[str]:
     return ["run_1"] * 3 if same else ["run_1", "run_2", "run_3"]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(schedule=schedules, same_run=st.booleans())
 def test_the_newest_attempts_content_wins_and_the_ledger_tells_the_truth(
     schedule: list[int], same_run: bool
@@ -203,7 +203,7 @@ def test_the_newest_attempts_content_wins_and_the_ledger_tells_the_truth(
         race.store.close()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     schedule=schedules,
     same_run=st.booleans(),

@@ -35,7 +35,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     kind=st.sampled_from(TYPES),
     mode=st.sampled_from(["NULLABLE", "REQUIRED"]),

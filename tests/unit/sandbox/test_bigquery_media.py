@@ -27,7 +27,7 @@ def read(path: Path, load: dict[str, Any], *, bad: int = 0) -> list[dict[str, An
 VALUES = st.one_of(st.none(), st.text(), st.integers(), st.booleans())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     rows=st.lists(st.dictionaries(st.text(), VALUES, max_size=3), max_size=8), packed=st.booleans()
 )
@@ -43,7 +43,7 @@ def test_json_lines_come_back_as_written(
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n"), max_size=5)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(rows=st.lists(st.tuples(CELLS, st.integers()), max_size=8))
 def test_csv_comes_back_as_written(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, int]]

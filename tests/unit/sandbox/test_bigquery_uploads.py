@@ -15,7 +15,7 @@ from sandbox.bigquery.rest.uploads import Chunk, Uploads, split_multipart
 SMALL = st.binary(max_size=300)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(media=SMALL)
 @example(b"\r\n\r\n--almost--\r\n")
 @example(b"")
@@ -38,7 +38,7 @@ def test_multipart_gives_back_the_media_byte_by_byte(media: bytes) -> None:
     assert split_multipart('multipart/related; boundary="==9=="', body) == (job, media)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     content=st.binary(min_size=1, max_size=200),
     steps=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.booleans()), max_size=6),

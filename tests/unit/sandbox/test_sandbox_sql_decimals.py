@@ -13,7 +13,7 @@ from sandbox.bigquery.engine import Engine
 from sandbox.bigquery.errors import BigQueryError
 
 EXACT = Context(prec=300, rounding=ROUND_HALF_UP)
-FEW = settings(max_examples=25, deadline=None)
+FEW = settings(max_examples=25)
 NUMERIC_MAX = Decimal("99999999999999999999999999999.999999999")
 BIGNUMERIC_MAX = EXACT.divide(Decimal(2**255 - 1), Decimal(10) ** 38)
 

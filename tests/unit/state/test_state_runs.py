@@ -264,7 +264,7 @@ def test_one_orgs_runs_take_nothing_from_another(store: StateStore) -> None:
     assert isinstance(admit(store, make_run(1, org="globex"), limits), Admitted)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     limits=st.builds(
         RunLimits,
