@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-import httpx
-
 from convergence.processors.context import StepResult
 from pipeline_steps import Job, endpoints, run_steps
 from processors_world import NOW, OrgWorld
+from providers_server import client
 from sandbox.providers.google.accounts import service_account
 from sandbox_process import SandboxProcess
 
@@ -230,13 +229,13 @@ class Trial:
         """Let faults lie in wait for requests of the subject's kind."""
         told = [{"path": self.subject.path, **fault} for fault in faults]
         url = f"{self.sandbox.providers}/_sandbox/faults"
-        httpx.post(url, json=told, trust_env=False).raise_for_status()
+        client().post(url, json=told).raise_for_status()
 
     def clear(self) -> None:
         """Forget every fault."""
-        httpx.delete(f"{self.sandbox.providers}/_sandbox/faults", trust_env=False)
+        client().delete(f"{self.sandbox.providers}/_sandbox/faults")
 
     def requests(self) -> int:
         """How many requests of the subject's kind there have been."""
         url = f"{self.sandbox.providers}/_sandbox/requests"
-        return len(httpx.get(url, params={"path": self.subject.path}, trust_env=False).json())
+        return len(client().get(url, params={"path": self.subject.path}).json())

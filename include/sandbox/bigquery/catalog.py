@@ -17,8 +17,11 @@ import duckdb
 from sandbox.bigquery.errors import BigQueryError, duplicate, not_found
 from sandbox.bigquery.fields import Json
 from sandbox.bigquery.model import DatasetMeta, TableMeta, TableRef
+from sandbox.bigquery.storage import scalar
 
 DatasetKey = tuple[str, str]
+# Kind, name, payload (None when it is gone) and stamp.
+_Entry = tuple[str, str, str | None, int]
 
 
 def now_ms() -> int:
@@ -83,31 +86,27 @@ class Catalog:
     def snapshot(self, cursor: duckdb.DuckDBPyConnection) -> Snapshot:
         """The catalog as the cursor's transaction sees it."""
         base = self._newest
-        rows = cursor.execute(
-            "SELECT kind, name, payload, stamp, (SELECT max(stamp) FROM meta.entries)"
-            " FROM meta.entries WHERE stamp > ?"
-            " UNION ALL SELECT '', '', NULL, 0, (SELECT max(stamp) FROM meta.entries)"
-            " ORDER BY stamp",
-            [base.stamp],
-        ).fetchall()
-        newest = rows[0][4] or 0
+        newest = scalar(cursor, "SELECT max(stamp) FROM meta.entries") or 0
+        if newest == base.stamp:
+            return base
         if newest < base.stamp:
-            rows, base = _all_rows(cursor), Snapshot()
-        made = _apply(base, rows) if newest != base.stamp else base
+            base = Snapshot()
+        made = _apply(base, _changes(cursor, since=base.stamp))
         if made.stamp > self._newest.stamp:
             self._newest = made
         return made
 
 
-def _all_rows(cursor: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str | None, int, int]]:
+def _changes(cursor: duckdb.DuckDBPyConnection, *, since: int) -> list[_Entry]:
     return cursor.execute(
-        "SELECT kind, name, payload, stamp, 0 FROM meta.entries ORDER BY stamp"
+        "SELECT kind, name, payload, stamp FROM meta.entries WHERE stamp > ? ORDER BY stamp",
+        [since],
     ).fetchall()
 
 
-def _apply(base: Snapshot, rows: list[tuple[str, str, str | None, int, int]]) -> Snapshot:
+def _apply(base: Snapshot, rows: list[_Entry]) -> Snapshot:
     datasets, tables, stamp = dict(base.datasets), dict(base.tables), base.stamp
-    for kind, name, payload, row_stamp, _ in rows:
+    for kind, name, payload, row_stamp in rows:
         stamp = max(stamp, row_stamp)
         if kind == "dataset":
             project, dataset = json.loads(name)
@@ -191,7 +190,7 @@ class Session:
         self.cursor.execute(
             "INSERT INTO meta.entries VALUES (?, ?, ?, ?)", [kind, name, body, stamp]
         )
-        self.snapshot = _apply(self.snapshot, [(kind, name, body, stamp, 0)])
+        self.snapshot = _apply(self.snapshot, [(kind, name, body, stamp)])
 
 
 def is_missing(error: BigQueryError) -> bool:

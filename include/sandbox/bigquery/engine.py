@@ -123,10 +123,19 @@ class Engine:
         with self._session(write=False) as session:
             return self._executor.with_view_schema(session, session.snapshot.table(ref), safe=True)
 
-    def table_resource(self, ref: TableRef) -> Json:
-        """`tables.get` as REST JSON, with row and byte counts and the dataset's location."""
+    def table_resource(self, ref: TableRef, *, made: TableMeta | None = None) -> Json:
+        """`tables.get` as REST JSON, with row and byte counts and the dataset's location.
+
+        Args:
+            ref: the table or view.
+            made: as it was just made or changed; a view is then not compiled once more.
+        """
         with self._session(write=False) as session:
-            meta = self._executor.with_view_schema(session, session.snapshot.table(ref), safe=True)
+            if made is not None and made.is_view:
+                meta = made
+            else:
+                kept = session.snapshot.table(ref)
+                meta = self._executor.with_view_schema(session, kept, safe=True)
             location = session.snapshot.dataset(ref.project, ref.dataset).location
             if meta.is_view:
                 return meta.to_rest(location=location)

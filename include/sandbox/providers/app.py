@@ -18,7 +18,6 @@ A further provider is a module with a `PROVIDER` or several, added to `PROVIDERS
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from datetime import datetime
 from json import JSONDecodeError
@@ -120,9 +119,7 @@ class ProvidersApp(Starlette):
         return Response(status_code=204)
 
     async def _list_requests(self, request: Request) -> Response:
-        pattern = request.query_params.get("path", "")
-        served = self.traffic.all()
-        return JSONResponse([row for row in served if re.search(pattern, str(row["path"]))])
+        return JSONResponse(self.traffic.matching(request.query_params.get("path", "")))
 
     async def _clear_requests(self, _request: Request) -> Response:
         self.traffic.clear()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from urllib.parse import parse_qsl
@@ -55,10 +56,11 @@ class Traffic:
             self._served.append(entry)
         return entry
 
-    def all(self) -> list[dict[str, object]]:
-        """As JSON."""
+    def matching(self, path: str) -> list[dict[str, object]]:
+        """Those whose path has a match of the pattern, as JSON."""
+        matches = re.compile(path).search
         with self._lock:
-            return [asdict(entry) for entry in self._served]
+            return [vars(entry).copy() for entry in self._served if matches(entry.path)]
 
     def clear(self) -> None:
         """Forget them."""

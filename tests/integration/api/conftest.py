@@ -20,7 +20,6 @@ from fastapi.testclient import TestClient
 
 from convergence.api import chores
 from convergence.api.airflow import AirflowClient
-from convergence.api.app import create_app
 from convergence.api.services import Services
 from convergence.pipelines.loader import load_dag
 from convergence.pipelines.spec import PipelineSpec
@@ -32,6 +31,7 @@ from convergence.settings import Settings
 from processors_world import World, connect
 from sandbox_process import SandboxProcess
 from unit.api.airflow_double import PASSWORD, USERNAME, AirflowDouble
+from unit.api.apps import lent
 from unit.api.world import ROOT_KEY
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def services(worker: World, double: AirflowDouble) -> SandboxServices:
 @pytest.fixture
 def client(services: SandboxServices, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     monkeypatch.setattr(chores, "all_of", lambda _services: [])
-    with TestClient(create_app(services=services), raise_server_exceptions=False) as client:
+    with lent(services) as app, TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
 

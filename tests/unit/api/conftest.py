@@ -1,4 +1,4 @@
-"""One app per test, in a world of its own."""
+"""Each test asks the app in a world of its own."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from convergence.api import chores
-from convergence.api.app import create_app
 from convergence.api.scopes import org_scopes
 from convergence.settings import Settings
 from unit.api.airflow_double import AirflowDouble
+from unit.api.apps import lent
 from unit.api.edges import EdgeAuthenticator, EdgeGate, EdgeLedger
 from unit.api.world import (
     ACME,
@@ -58,8 +58,9 @@ def services(settings: Settings, world: World) -> EdgeServices:
 
 
 @pytest.fixture
-def app(services: EdgeServices) -> FastAPI:
-    return create_app(services=services)
+def app(services: EdgeServices) -> Iterator[FastAPI]:
+    with lent(services) as app:
+        yield app
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from sandbox.bigquery.engine import Engine
 from sandbox.bigquery.errors import invalid, not_implemented
 from sandbox.bigquery.fields import Schema
-from sandbox.bigquery.model import TableRef
+from sandbox.bigquery.model import TableMeta, TableRef
 from sandbox.bigquery.rest.reader import Page
 from sandbox.bigquery.rest.wire import (
     Json,
@@ -71,7 +71,7 @@ class TableRoutes:
         meta = await run_in_threadpool(
             self._engine.create_table, params["project"], params["dataset"], resource
         )
-        return reply(await run_in_threadpool(self._resource, meta.ref))
+        return reply(await run_in_threadpool(self._resource, meta.ref, meta))
 
     async def get(self, request: Request) -> Response:
         """One table or view."""
@@ -84,10 +84,11 @@ class TableRoutes:
 
     def _change(self, request: Request, resource: Json) -> Json:
         with self._changing:
-            check_etag(request, self._resource(_ref(request)))
+            if "if-match" in request.headers:
+                check_etag(request, self._resource(_ref(request)))
             partial = request.method == "PATCH"
             meta = self._engine.update_table(_ref(request), resource, partial=partial)
-            return self._resource(meta.ref)
+            return self._resource(meta.ref, meta)
 
     async def delete(self, request: Request) -> Response:
         """Drop a table, a view or one partition."""
@@ -154,8 +155,8 @@ class TableRoutes:
         answer: Json = {"kind": "bigquery#tableDataInsertAllResponse"}
         return reply(answer | ({"insertErrors": errors} if errors else {}))
 
-    def _resource(self, ref: TableRef) -> Json:
-        resource = self._engine.table_resource(ref)
+    def _resource(self, ref: TableRef, made: TableMeta | None = None) -> Json:
+        resource = self._engine.table_resource(ref, made=made)
         parts = f"projects/{ref.project}/datasets/{ref.dataset}/tables/{ref.table}"
         return resource | {"selfLink": f"/bigquery/v2/{parts}"}
 
