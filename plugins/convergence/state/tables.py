@@ -248,7 +248,7 @@ left_open = Table(
 
 def upsert(conn: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT of the connection's dialect, for its `on_conflict_…` clauses."""
-    return sqlite.insert(table) if conn.dialect.name == "sqlite" else postgresql.insert(table)
+    return _insert(table, conn.dialect.name)
 
 
 def added(conn: Connection, table: Table, values: dict[str, Any]) -> bool:
@@ -262,5 +262,8 @@ def added(conn: Connection, table: Table, values: dict[str, Any]) -> bool:
 @cache
 def _adding(table: Table, dialect: str) -> ReturningInsert[Any]:
     # Built once: a statement that is the same object is not analysed anew at each execution.
-    insert = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
-    return insert.on_conflict_do_nothing().returning(*table.primary_key)
+    return _insert(table, dialect).on_conflict_do_nothing().returning(*table.primary_key)
+
+
+def _insert(table: Table, dialect: str) -> sqlite.Insert | postgresql.Insert:
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
