@@ -43,11 +43,16 @@ def check(text: str) -> str:
 
 
 def cadence(schedule: str | None) -> str:
-    """How often, in a word: manual, hourly, daily, weekly, monthly, yearly."""
+    """How often, in a word: manual, minutely, hourly, daily, weekly, monthly, yearly.
+
+    What runs more often than once an hour is minutely.
+    """
     if schedule is None:
         return "manual"
     minute, hour, day, month, weekday = PRESETS.get(schedule, schedule).split()
-    if not (minute.isdigit() and hour.isdigit()):
+    if not minute.isdigit():
+        return "minutely"
+    if not hour.isdigit():
         return "hourly"
     if weekday != "*":
         return "weekly"

@@ -27,7 +27,9 @@ def test_what_never_comes_or_is_no_schedule_is_refused(text: str) -> None:
     [
         (None, "manual"),
         ("@hourly", "hourly"),
-        ("*/10 * * * *", "hourly"),
+        ("* * * * *", "minutely"),
+        ("*/10 * * * *", "minutely"),
+        ("15 * * * *", "hourly"),
         ("0 6 * * *", "daily"),
         ("@daily", "daily"),
         ("0 6 * * 1", "weekly"),
