@@ -165,8 +165,8 @@ PROCESSORS_THAT_DO_NOT = {
 
 
 HELD_ELSEWHERE = {
-    "aws.s3_data_loader": "test_aws_data_export.py",
-    "gcp.bq_etl": "test_gcp_billing_export.py",
+    "aws.s3_data_loader": "aws/test_aws_export_faults.py",
+    "gcp.bq_etl": "gcp/test_gcp_billing_faults.py",
 }
 """Processors that read no pages over HTTP, and the test that holds each to its own faults."""
 

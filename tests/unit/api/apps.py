@@ -28,5 +28,7 @@ def lent(services: Services) -> Iterator[FastAPI]:
     app.state.services = services
     app.state.readiness = Readiness(services)
     routes = list(app.router.routes)
-    yield app
-    app.router.routes[:] = routes
+    try:
+        yield app
+    finally:
+        app.router.routes[:] = routes

@@ -22,17 +22,6 @@ from sandbox.providers.google.accounts import service_account
 from sandbox_process import SandboxProcess
 
 
-@pytest.fixture
-def customer(sandbox: SandboxProcess) -> Customer:
-    return Customer(sandbox, f"t{uuid4().hex[:10]}")
-
-
-@pytest.fixture
-def account(org: OrgWorld, customer: Customer) -> OrgWorld:
-    customer.connect(org)
-    return org
-
-
 def test_a_partition_filter_is_kept(account: OrgWorld, customer: Customer) -> None:
     told = customer.export(golden_rows())
     table = customer.client.get_table(f"{customer.project}.billing_export.{told['table']}")

@@ -10,22 +10,10 @@ from decimal import Decimal
 import pytest
 
 from aws_customer import BOTH, DUE, NANO, NOVEMBER, OCTOBER, TABLE, TODAY, Customer, by_day, sums
-from convergence.processors.aws import period
 from convergence.runs.slices import Finality
 from processors_world import OrgWorld
 from sandbox.aws import exports, keys
 from sandbox.aws.lines import lines
-
-
-@pytest.fixture(autouse=True)
-def _deliveries_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
-    """S3's clock is the machine's, whatever day the tests live on."""
-    monkeypatch.setattr(period, "DELIVERY", timedelta(days=-36_500))
-
-
-@pytest.fixture
-def customer(org: OrgWorld) -> Customer:
-    return Customer(org)
 
 
 @pytest.mark.parametrize("export", list(exports.EXPORTS))

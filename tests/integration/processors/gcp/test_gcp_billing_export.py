@@ -7,7 +7,6 @@ from collections import defaultdict
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, cast
-from uuid import uuid4
 
 import pytest
 from google.api_core import exceptions as google_errors
@@ -32,17 +31,6 @@ from processors_world import OrgWorld
 from sandbox.providers.google.accounts import service_account
 from sandbox.providers.google.billing import exported
 from sandbox_process import SandboxProcess
-
-
-@pytest.fixture
-def customer(sandbox: SandboxProcess) -> Customer:
-    return Customer(sandbox, f"t{uuid4().hex[:10]}")
-
-
-@pytest.fixture
-def account(org: OrgWorld, customer: Customer) -> OrgWorld:
-    customer.connect(org)
-    return org
 
 
 def test_the_recorded_export_comes_to_its_totals(account: OrgWorld, customer: Customer) -> None:

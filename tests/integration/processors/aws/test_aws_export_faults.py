@@ -25,23 +25,11 @@ from convergence.errors import (
 from convergence.processors.aws import period
 from convergence.processors.aws.bucket import Bucket
 from convergence.runs.publisher import Publisher
-from processors_world import OrgWorld
 from sandbox.aws import exports, keys
 from sandbox.aws.lines import lines
 
 if TYPE_CHECKING:
     from convergence.runs.ledger import LedgerRow
-
-
-@pytest.fixture(autouse=True)
-def _deliveries_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
-    """S3's clock is the machine's, whatever day the tests live on."""
-    monkeypatch.setattr(period, "DELIVERY", timedelta(days=-36_500))
-
-
-@pytest.fixture
-def customer(org: OrgWorld) -> Customer:
-    return Customer(org)
 
 
 def test_files_of_others_are_left_alone_and_reported(customer: Customer) -> None:

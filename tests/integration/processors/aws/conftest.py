@@ -1,0 +1,22 @@
+"""A customer of AWS for each test."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from aws_customer import Customer
+from convergence.processors.aws import period
+from processors_world import OrgWorld
+
+
+@pytest.fixture(autouse=True)
+def _deliveries_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3's clock is the machine's, whatever day the tests live on."""
+    monkeypatch.setattr(period, "DELIVERY", timedelta(days=-36_500))
+
+
+@pytest.fixture
+def customer(org: OrgWorld) -> Customer:
+    return Customer(org)
