@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from convergence.pipelines.field_docs import DescribedJsonSchema
 from convergence.pipelines.spec import STEP_VERBS, PipelineSpec
 from convergence.processors import registry
 from convergence.settings import PROJECT_ROOT
@@ -29,7 +30,9 @@ def build() -> dict[str, Any]:
     """The schema, with `config` checked by the step's processor."""
     processors = {name: registry.find_config(name) for name in registry.available()}
     models: list[type[BaseModel]] = [PipelineSpec, *processors.values()]
-    by_model, schema = models_json_schema([(model, _MODE) for model in models])
+    by_model, schema = models_json_schema(
+        [(model, _MODE) for model in models], schema_generator=DescribedJsonSchema
+    )
     definitions: dict[str, Any] = schema["$defs"]
     _describe_step(
         definitions["StepSpec"],

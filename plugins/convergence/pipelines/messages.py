@@ -95,7 +95,7 @@ def accepted_keys(model: type[BaseModel], location: Path) -> tuple[str, ...]:
     found = _model_at(model, location)
     if found is None:
         return ()
-    return tuple(sorted(_aliases(name, info)[0] for name, info in found.model_fields.items()))
+    return tuple(sorted(aliases(name, info)[0] for name, info in found.model_fields.items()))
 
 
 def _is_echo(details: ErrorDetails, node: Node) -> bool:
@@ -156,8 +156,8 @@ def _unknown_key(details: ErrorDetails, model: type[BaseModel]) -> _Told:
     found = _model_at(model, tuple(above))
     if found is not None:
         for name, info in found.model_fields.items():
-            if key in _aliases(name, info):
-                return _Told(f"said twice, also as {_aliases(name, info)[0]}")
+            if key in aliases(name, info):
+                return _Told(f"said twice, also as {aliases(name, info)[0]}")
     return _Told("unknown key", closest(str(key), accepted), accepted)
 
 
@@ -214,7 +214,8 @@ def _key_place(root: Node, path: Path) -> tuple[int, int]:
     return holder.keys.get(path[-1], holder.place) if path else root.place
 
 
-def _aliases(name: str, info: FieldInfo) -> tuple[str, ...]:
+def aliases(name: str, info: FieldInfo) -> tuple[str, ...]:
+    """Return every key that a file may use for a field, the preferred one first."""
     alias = info.validation_alias
     choices = getattr(alias, "choices", None)
     if choices is not None:
@@ -237,7 +238,7 @@ def _step_into(annotation: Any, part: str | int) -> Any:  # noqa: ANN401  # anno
         return next((one for one in models if _is_branch(one, part)), None)
     for one in models:
         for name, info in one.model_fields.items():
-            if part in _aliases(name, info):
+            if part in aliases(name, info):
                 return info.annotation
     for one in members:
         if get_origin(one) is dict:

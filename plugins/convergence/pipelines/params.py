@@ -28,9 +28,7 @@ _ONLY_FOR: dict[str, tuple[Kind, ...]] = {
 class ItemSpec(BaseModel):
     """What the items of an array are."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     type: Kind
     """Type of every item."""
@@ -45,9 +43,7 @@ class ItemSpec(BaseModel):
 class ParamSpec(BaseModel):
     """One param. It is optional unless `required: true`; without a default it is then not given."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     type: Kind
     """JSON type."""

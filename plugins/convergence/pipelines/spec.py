@@ -31,9 +31,7 @@ Channel = Annotated[str, Field(pattern=SNAKE, max_length=50)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class StepSpec(_Model):

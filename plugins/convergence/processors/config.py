@@ -31,9 +31,7 @@ class StepConfig(BaseModel):
     documentation of every pipeline that uses it.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     ps_type: ClassVar[str]
     """Name in YAML: `openai.usage` is the operator in `processors/openai/usage.py`."""

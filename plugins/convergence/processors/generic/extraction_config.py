@@ -10,9 +10,7 @@ from convergence.processors.config import StepConfig
 class RawRetention(BaseModel):
     """For how long a provider's answers are kept as they came."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     days: int = Field(ge=1, le=366)
     """Days after which a kept answer is removed."""

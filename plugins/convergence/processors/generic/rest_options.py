@@ -32,9 +32,7 @@ _SLOWEST = 60
 class Options(BaseModel):
     """Base of the parts: strict types, no unknown keys, immutable."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class AuthOptions(Options):

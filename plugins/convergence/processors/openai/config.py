@@ -68,9 +68,7 @@ BilledKey = Literal["project_id", "user_id", "line_item", "api_key_id", "api_sou
 class UsageEndpoint(BaseModel):
     """One usage endpoint and how its results are grouped."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     endpoint: Endpoint
     """Last part of the path below /organization/usage/."""
