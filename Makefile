@@ -13,7 +13,7 @@ PRODUCTION_VENV := .venv-production
 PRODUCTION := $(PRODUCTION_VENV)/.production
 
 .PHONY: help setup setup-dev setup-production up api up-celery demo demo-celery test lint type unit test-all bench fuzz-api openapi docs schema lock format \
-        lint-configs generate-admin-key audit-verify rotate-kms reveal-key restore-state clean
+        lint-configs generate-admin-key audit-verify rotate-kms reveal-key restore-state state-revision clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -113,6 +113,9 @@ reveal-key: setup ## decrypt an organization's key for support, audited: make re
 
 restore-state: setup ## after the state store was lost: give it back what the warehouse keeps
 	@$(RUN) -m convergence.tenants.restore_state $(ARGS)
+
+state-revision: setup ## write the next revision of the state store's tables: make state-revision MESSAGE="rename left_open"
+	@$(RUN) -m convergence.state.migrations "$$MESSAGE"
 
 format: setup-dev ## rewrite the code in the house style
 	$(VENV)/bin/ruff check --fix .

@@ -71,6 +71,12 @@ class PriceBookError(ConfigurationError):
     code = "price_book_invalid"
 
 
+class StateStoreVersionError(ConfigurationError):
+    """Raised when the state store's tables are not ones that this version can migrate."""
+
+    code = "state_store_version"
+
+
 # --- fix the request -------------------------------------------------------------------------
 
 

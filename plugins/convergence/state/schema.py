@@ -1,53 +1,107 @@
-"""Create the store's tables, and widen those that an older release left behind."""
+"""Bring the store's database to the tables that this code works with.
+
+A store at this code's revision costs one SELECT and never imports Alembic: every task process
+opens the store. An empty database gets today's tables at once; any other is migrated. See
+`convergence.state.migrations` for the revisions and how to add one.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import time
 
-from sqlalchemy import Connection, Engine, inspect, select, text
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.schema import CreateColumn
+from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, inspect, select, text
+from sqlalchemy.exc import DBAPIError, OperationalError
 
-from convergence.state.tables import metadata, state_meta, upsert
+from convergence.errors import StateStoreVersionError
+from convergence.state.tables import metadata
 
-_PATIENCE_SECONDS = 30.0
+HEAD_REVISION = "0001"  # a test compares it with the newest file in migrations/versions
+VERSION_TABLE = "convergence_schema_version"  # Airflow's own `alembic_version` may share a schema
+MIGRATION_LOCK_SECONDS = 300
+
+schema_version = Table(
+    VERSION_TABLE, MetaData(), Column("version_num", String(32), primary_key=True)
+)
+_UNVERSIONED_MARK = "state_meta"  # a table of every store made before there were revisions
+_WAL_SECONDS = 30.0
 _ADVISORY_LOCK = 0x436F6E76  # any constant, the same in every process
-_META_NAME = "schema"
+_UNDEFINED_TABLE = "42P01"
 
 
-def prepare(engine: Engine) -> None:
-    """Bring the database to the present tables; a no-op when it already is there."""
+def prepare(engine: Engine, *, writer: Engine) -> None:
+    """Create or migrate the tables in one transaction, unless they are current.
+
+    Any number of processes may call this at once: one migrates, the others wait for it. A
+    process that dies in between leaves the database as it was.
+
+    Args:
+        engine: begins transactions that only read.
+        writer: begins transactions that hold the write lock from their first statement.
+
+    Raises:
+        StateStoreVersionError: the database belongs to a newer version, or to something else.
+    """
     if engine.dialect.name == "sqlite":
         _use_wal(engine)
-    with engine.begin() as conn:
-        if engine.dialect.name == "postgresql":
-            conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK})
-        if _recorded(conn) == fingerprint():
+    if _is_current(engine):
+        return
+    with writer.begin() as conn:
+        _lock(conn)
+        revision = recorded_revision(conn)
+        if revision == HEAD_REVISION:
             return
-        metadata.create_all(conn)
-        _widen(conn)
-        statement = upsert(conn, state_meta).values(name=_META_NAME, value=fingerprint())
-        conn.execute(
-            statement.on_conflict_do_update(
-                index_elements=["name"], set_={"value": statement.excluded.value}
-            )
+        if revision is None and not inspect(conn).has_table(_UNVERSIONED_MARK):
+            _create(conn)
+            return
+        # The import costs 0.1 CPU-s and is needed once in the life of a version.
+        from convergence.state.migrations.upgrade import upgrade_store
+
+        upgrade_store(conn, revision=revision, target=HEAD_REVISION)
+
+
+def recorded_revision(conn: Connection) -> str | None:
+    """Return the revision of the store's tables; None before there were revisions."""
+    if not inspect(conn).has_table(VERSION_TABLE):
+        return None
+    return conn.execute(select(schema_version.c.version_num)).scalar_one_or_none()
+
+
+def _is_current(engine: Engine) -> bool:
+    try:
+        with engine.begin() as conn:
+            query = select(schema_version.c.version_num)
+            return conn.execute(query).scalar_one_or_none() == HEAD_REVISION
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == _UNDEFINED_TABLE:
+            return False
+        if "no such table" in str(error.orig):
+            return False
+        raise
+
+
+def _lock(conn: Connection) -> None:
+    # SQLite's writers already hold the only write lock; a PostgreSQL lock ends with its session.
+    if conn.dialect.name == "postgresql":
+        conn.execute(text(f"SET LOCAL lock_timeout = '{MIGRATION_LOCK_SECONDS}s'"))
+        conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK})
+
+
+def _create(conn: Connection) -> None:
+    taken = sorted(set(metadata.tables) & set(inspect(conn).get_table_names()))
+    if taken:
+        raise StateStoreVersionError(
+            "The state store's database has tables of the same names that Convergence did not"
+            " make; give the store a database or a schema of its own",
+            tables=taken,
         )
-
-
-def fingerprint() -> str:
-    """A digest of every table, column and index, so that a change is never forgotten."""
-    names = [
-        f"{table.name}.{part.name}"
-        for table in metadata.sorted_tables
-        for part in (*table.columns, *sorted(table.indexes, key=lambda index: str(index.name)))
-    ]
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+    metadata.create_all(conn, checkfirst=False)
+    schema_version.create(conn)
+    conn.execute(schema_version.insert().values(version_num=HEAD_REVISION))
 
 
 def _use_wal(engine: Engine) -> None:
     """Switch the file to WAL; SQLite refuses at once, timeout or not, while others switch."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + _WAL_SECONDS
     while True:
         try:
             connection = engine.raw_connection()
@@ -61,24 +115,3 @@ def _use_wal(engine: Engine) -> None:
             time.sleep(0.02)
         else:
             return
-
-
-def _recorded(conn: Connection) -> str | None:
-    if not inspect(conn).has_table(state_meta.name):
-        return None
-    query = select(state_meta.c.value).where(state_meta.c.name == _META_NAME)
-    return conn.execute(query).scalar_one_or_none()
-
-
-def _widen(conn: Connection) -> None:
-    inspector = inspect(conn)
-    for table in metadata.sorted_tables:
-        present = {column["name"] for column in inspector.get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in present:
-                clause = CreateColumn(column).compile(dialect=conn.dialect)
-                conn.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {clause}"))
-        indexed = {index["name"] for index in inspector.get_indexes(table.name)}
-        for index in sorted(table.indexes, key=lambda index: str(index.name)):
-            if index.name not in indexed:
-                index.create(conn)

@@ -37,18 +37,19 @@ class StateStore:
 
     @classmethod
     def connect(cls, url: str) -> StateStore:
-        """Open the store at a SQLAlchemy URL, creating what is missing.
+        """Open the store at a SQLAlchemy URL, creating or migrating its tables first.
 
         Any number of processes may do so at once.
 
         Raises:
             StateUnavailableError: the database does not answer.
+            StateStoreVersionError: a newer version of Convergence has migrated the database.
         """
         engine = _engine(make_url(url))
         store = cls(engine)
         try:
             with _translated():
-                prepare(store._writer)
+                prepare(store._engine, writer=store._writer)
         except BaseException:
             engine.dispose()
             raise

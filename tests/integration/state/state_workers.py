@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from convergence.state import attempts, idempotency, org_runs, outbox, slots
+from convergence.state import attempts, idempotency, org_runs, outbox, schema, slots
+from convergence.state.migrations import upgrade
 from convergence.state.org_runs import OrgRun, RunStatus
 from convergence.state.store import StateStore
 
@@ -86,3 +87,12 @@ def append_to_journal(journal: str, shipper: int, table: str, rows: outbox.Batch
     with Path(journal).open("a", encoding="utf-8") as file:
         file.write("".join(lines))
     time.sleep(0.05 + 0.02 * shipper)  # between sink and delete: where most kills fall
+
+
+def open_with_revisions(url: str, versions: str, head: str, _number: int) -> str | None:
+    upgrade.VERSIONS, schema.HEAD_REVISION = Path(versions), head
+    store = StateStore.connect(url)
+    with store.read() as conn:
+        revision = schema.recorded_revision(conn)
+    store.close()
+    return revision

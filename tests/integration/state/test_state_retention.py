@@ -133,14 +133,3 @@ def test_numbers_of_an_older_release_are_kept_as_long_from_now_on(store: StateSt
 def test_a_new_table_must_be_pruned_or_said_to_be_bounded() -> None:
     pruned = {one.name for one in vars(retention).values() if isinstance(one, Table)}
     assert {table.name for table in metadata.sorted_tables} == pruned | BOUNDED
-
-
-def test_an_index_of_a_newer_release_is_made_on_what_an_older_left(
-    store: StateStore, state_url: str
-) -> None:
-    with store.begin() as conn:
-        conn.execute(text("DROP INDEX org_runs_ended"))
-        conn.execute(text("UPDATE state_meta SET value = 'older' WHERE name = 'schema'"))
-    StateStore.connect(state_url).close()
-    with store.begin() as conn:
-        conn.execute(text("DROP INDEX org_runs_ended"))

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from convergence.errors import StateUnavailableError, WarehouseError, WarehouseUnavailableError
 from convergence.state import attempts, idempotency, outbox
@@ -77,20 +77,6 @@ def test_a_child_process_opens_its_own_connections(store: StateStore) -> None:
     assert os.waitpid(child, 0)[1] == 0
     with store.begin() as conn:
         assert attempts.next_attempt(conn, "slice") == 3
-
-
-def test_an_older_store_is_widened_and_keeps_its_rows(store: StateStore, url: str) -> None:
-    with store.begin() as conn:
-        attempts.next_attempt(conn, "slice")
-        conn.execute(text("ALTER TABLE outbox DROP COLUMN refusal"))
-        conn.execute(text("DROP TABLE idempotency_keys"))
-        conn.execute(text("UPDATE state_meta SET value = 'of an older release'"))
-    store.close()
-    newer = StateStore.connect(url)
-    with newer.begin() as conn:
-        assert outbox.refused(conn) == []
-        assert isinstance(claim(conn), Claimed)
-        assert attempts.newest_attempt(conn, "slice") == 1
 
 
 def claim(
