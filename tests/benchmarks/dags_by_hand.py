@@ -50,6 +50,7 @@ def dag_id_of(n: int) -> str:
 def by_hand(n: int) -> Any:
     """Pipeline number n, written down in Python."""
     from airflow.sdk import DAG, Param, TriggerRule, task_group
+    from airflow.sdk.definitions.param import ParamsDict
 
     from convergence.pipelines.lifecycle import CloseRun, SelectOrgs
     from convergence.processors.context import PipelineFacts
@@ -105,13 +106,6 @@ def by_hand(n: int) -> Any:
         is_paused_upon_creation=False,
         max_active_runs=16,
         max_active_tasks=8,
-        params={
-            "org_slug": Param(
-                None, "Run for this org only; empty for every eligible org.", schema=slug
-            ),
-            "start_date": Param(None, "First day", schema=day),
-            "end_date": Param(None, "Last day", schema=day),
-        },
         tags=["bench", "daily", "openai", "org"],
         doc_md=doc_by_hand(n),
         default_args={
@@ -150,6 +144,16 @@ def by_hand(n: int) -> Any:
         close = CloseRun(task_id="close_run", trigger_rule=TriggerRule.ALL_DONE, **lifecycle)
         select >> close
         mapped >> close
+    # After the tasks, as the factory does and says why.
+    dag.params = ParamsDict(
+        {
+            "org_slug": Param(
+                None, "Run for this org only; empty for every eligible org.", schema=slug
+            ),
+            "start_date": Param(None, "First day", schema=day),
+            "end_date": Param(None, "Last day", schema=day),
+        }
+    )
     return dag
 
 

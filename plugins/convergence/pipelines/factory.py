@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, BaseOperator, Param, TriggerRule, get_parsing_context, task_group
+from airflow.sdk.definitions.param import ParamsDict
 
 from convergence.pipelines.docs import docs_md, tags
 from convergence.pipelines.lifecycle import CLOSE_RUN, SELECT_ORGS, CloseRun, SelectOrgs
@@ -66,7 +67,6 @@ def build_dag(spec: PipelineSpec) -> DAG:
         is_paused_upon_creation=False,
         max_active_runs=spec.max_active_runs,
         max_active_tasks=spec.max_active_tasks,
-        params=_params(spec),
         tags=tags(spec),
         doc_md=docs_md(spec),
         default_args=_task_defaults(spec),
@@ -77,6 +77,9 @@ def build_dag(spec: PipelineSpec) -> DAG:
             _for_each_org(spec)
         else:
             _once(spec)
+    # Only now: a task that is made in a DAG with params takes a copy of them, which Airflow then
+    # validates for each task whenever the DAG is serialized. A running task reads the DAG's own.
+    dag.params = _params(spec)
     return dag
 
 
@@ -141,11 +144,11 @@ def _operator(step: StepSpec, facts_of: Mapping[str, Any]) -> BaseOperator:
     return find(step.ps_type)(task_id=step.step, config=step.config, **facts_of, **own)
 
 
-def _params(spec: PipelineSpec) -> dict[str, Param]:
+def _params(spec: PipelineSpec) -> ParamsDict:
     own = {name: _param(param) for name, param in spec.params.items()}
     if spec.scope == "platform":
-        return own
-    return {ORG_SLUG: Param(None, _SLUG_HELP, schema=_SLUG_SCHEMA)} | own
+        return ParamsDict(own)
+    return ParamsDict({ORG_SLUG: Param(None, _SLUG_HELP, schema=_SLUG_SCHEMA)} | own)
 
 
 def _param(param: ParamSpec) -> Param:
