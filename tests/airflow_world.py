@@ -52,6 +52,9 @@ class World:
     def latest(self, **_: Any) -> Mapping[Any, Any]:
         return {}
 
+    def ends(self, _: Any, **__: Any) -> Mapping[Any, Any]:
+        return {}
+
     def cancel_jobs(self) -> None:
         pass
 

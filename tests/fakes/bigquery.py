@@ -235,13 +235,14 @@ class FakeBigQuery:
         ]
 
     def _latest(self, params: Mapping[str, Any]) -> list[dict[str, Any]]:
-        newest: dict[tuple[str, str, str], dict[str, Any]] = {}
+        newest: dict[tuple[str, ...], dict[str, Any]] = {}
         for row in map(_typed_ledger_row, self.streamed.get("organizations.org_meta_slices", [])):
             if row["org_slug"] not in params["orgs"] or row["pipeline_id"] != params["pipeline_id"]:
                 continue
-            if row["slice_day"] < params["since"]:
+            if row["slice_day"] < params["since"] or row["action"] not in params["actions"]:
                 continue
-            key = (row["org_slug"], row["table_name"], row["slice_day"].isoformat())
+            has_content = str(row["action"] in params["content"])
+            key = (row["org_slug"], row["table_name"], row["slice_day"].isoformat(), has_content)
             if key not in newest or _order(row) >= _order(newest[key]):
                 newest[key] = row
         return list(newest.values())

@@ -9,6 +9,7 @@ from convergence.api.services import Services
 from convergence.pipelines.spec import PipelineSpec
 from convergence.runs.days import due_days, first_day
 from convergence.runs.gate import Standing
+from convergence.runs.slice_states import CHECKED
 
 
 def due(
@@ -32,8 +33,8 @@ def due(
         return ()
     today = now.astimezone(UTC).date()
     first = first_day(standing.connected_on or today, history_days=pipeline.history_days)
-    rows = services.ledger.latest(
-        orgs=[standing.org_slug], pipeline_id=pipeline.pipeline_id, since=first
+    rows = services.ledger.ends(
+        CHECKED, orgs=[standing.org_slug], pipeline_id=pipeline.pipeline_id, since=first
     )
     by_day: dict[date, dict[str, Any]] = {}
     for key, row in rows.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -37,11 +37,12 @@ from convergence.processors.conf import (
 from convergence.processors.context import PipelineFacts
 from convergence.runs.days import due_days, first_day
 from convergence.runs.gate import Selection, Standing
+from convergence.runs.slice_states import CHECKED, Action
 from convergence.state.org_runs import OrgRun, RunError, RunStatus, Trigger, org_run_id
 from convergence.state.slots import Admitted, Refused, RunLimits
 
 if TYPE_CHECKING:
-    from convergence.runs.ledger import LedgerRow
+    from convergence.runs.ledger import SliceEnd
     from convergence.runs.slices import SliceKey
     from convergence.state.pipeline_configs import PipelineConfig
 
@@ -60,12 +61,12 @@ class GateKeeper(Protocol):
 
 
 class LedgerReader(Protocol):
-    """What was published: `runs.ledger.Ledger`."""
+    """How slices ended: `runs.ledger.Ledger`."""
 
-    def latest(
-        self, *, orgs: Sequence[str], pipeline_id: str, since: date
-    ) -> Mapping[SliceKey, LedgerRow]:
-        """The newest row of each slice."""
+    def ends(
+        self, actions: Collection[Action], *, orgs: Sequence[str], pipeline_id: str, since: date
+    ) -> Mapping[SliceKey, SliceEnd]:
+        """How the newest attempt at each slice ended, of those in the given states."""
 
 
 class Admissions(Protocol):
@@ -216,10 +217,13 @@ class Selector:
         if not self.pipeline.tables or not standings:
             return {standing.org_slug: () for standing in standings}
         first = {one.org_slug: self._first_day(one) for one in standings}
-        rows = self.ledger.latest(
-            orgs=sorted(first), pipeline_id=self.pipeline.pipeline_id, since=min(first.values())
+        rows = self.ledger.ends(
+            CHECKED,
+            orgs=sorted(first),
+            pipeline_id=self.pipeline.pipeline_id,
+            since=min(first.values()),
         )
-        told: dict[str, dict[date, dict[str, LedgerRow]]] = defaultdict(lambda: defaultdict(dict))
+        told: dict[str, dict[date, dict[str, SliceEnd]]] = defaultdict(lambda: defaultdict(dict))
         for key, row in rows.items():
             told[key.org_slug][key.day][key.table] = row
         return {

@@ -144,7 +144,7 @@ class Publication:
         previous = self.attempt.previous
         return LedgerRow(
             key=self.key,
-            action=Action.RECOVERED if outcome.reused else Action.PUBLISHED,
+            action=Action.PUBLISHED,
             attempt=self.attempt.number,
             run_id=self.run_id,
             job_id=outcome.job_id,

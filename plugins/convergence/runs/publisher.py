@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from convergence.errors import SupersededError
-from convergence.runs.ledger import Ledger, LedgerRow
+from convergence.runs.ledger import Ledger, LedgerRow, SliceHistory
 from convergence.runs.publication import Attempt, PricedDay, Publication
 from convergence.runs.slices import SliceKey
 from convergence.state.attempts import newest_attempt, next_attempt
@@ -62,7 +62,7 @@ class Publisher:
                     number=next_attempt(
                         conn, key.id, at_least=known[key].attempt if key in known else 0
                     ),
-                    previous=known.get(key),
+                    previous=known[key].content if key in known else None,
                 )
                 for key in keys
             }
@@ -249,14 +249,14 @@ class Publisher:
             newest = newest_attempt(conn, attempt.key.id)
         return newest if newest > attempt.number else None
 
-    def _known(self, keys: Sequence[SliceKey]) -> dict[SliceKey, LedgerRow]:
-        """The ledger's rows of these slices, by one query per pipeline."""
+    def _known(self, keys: Sequence[SliceKey]) -> dict[SliceKey, SliceHistory]:
+        """What the ledger knows of these slices, by one query per pipeline."""
         by_pipeline: dict[str, list[SliceKey]] = defaultdict(list)
         for key in keys:
             by_pipeline[key.pipeline_id].append(key)
-        known: dict[SliceKey, LedgerRow] = {}
+        known: dict[SliceKey, SliceHistory] = {}
         for pipeline_id, group in by_pipeline.items():
-            known |= self._ledger.latest(
+            known |= self._ledger.history(
                 orgs=[key.org_slug for key in group],
                 pipeline_id=pipeline_id,
                 since=min(key.day for key in group),

@@ -13,6 +13,8 @@ from convergence.processors.context import PipelineFacts, StepResult
 from convergence.processors.generic.config import SeedCsvConfig
 from convergence.processors.generic.price_seed import seed_prices
 from convergence.processors.generic.pricing import price_usage
+from convergence.runs.ledger import Action, SliceEnd
+from convergence.runs.slice_states import CONTENT
 from convergence.runs.slices import Finality
 from processors_world import NOW, OrgWorld
 
@@ -113,3 +115,25 @@ def test_the_costs_view_takes_the_highest_attempt_whatever_the_clocks_say(org: O
         ledger.record([replace(stray, finality=Finality.OPEN)])
     assert {told[:2] for told in told_of(org).values()} == {("FINAL", "run_0")}
     assert ledger.latest(orgs=[org.slug], pipeline_id=FACTS.pipeline_id, since=DAY) == latest
+
+
+def test_the_costs_view_reads_no_row_without_content(org: OrgWorld) -> None:
+    org.world.keys[org.slug] = "sk-ant-admin-sandbox-ends"
+    run(org, "run_0")
+    ledger = org.world.services.ledger
+    latest = ledger.latest(orgs=[org.slug], pipeline_id=FACTS.pipeline_id, since=DAY)
+    ledger.record(
+        [
+            SliceEnd(
+                key=row.key,
+                action=action,
+                attempt=row.attempt + 1,
+                run_id="run_late",
+                finality=Finality.OPEN,
+                checked_at=row.checked_at + timedelta(days=1),
+            )
+            for row in latest.values()
+            for action in sorted(set(Action) - CONTENT)
+        ]
+    )
+    assert {told[:2] for told in told_of(org).values()} == {("FINAL", "run_0")}

@@ -96,7 +96,7 @@ def test_a_killed_warehouse_that_had_committed_is_recovered_from(
         own.start()
         row = lost.publish(["1", "2"])
         lost.assert_sound(["1", "2"])
-        assert row.action is Action.RECOVERED
+        assert row.action is Action.PUBLISHED
         assert len(lost.jobs()) == 1
     finally:
         own.kill()

@@ -110,7 +110,7 @@ def test_a_query_job_is_found_again(stage: Stage, priced: tuple[TableName, Slice
         )
         outcomes.append((row.action, row.job_id))
     (first, first_job), (second, second_job) = outcomes
-    assert (first, second) == (Action.PUBLISHED, Action.RECOVERED)
+    assert (first, second) == (Action.PUBLISHED, Action.PUBLISHED)
     assert first_job == second_job
 
 

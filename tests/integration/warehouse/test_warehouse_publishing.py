@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,8 +17,11 @@ from hypothesis import strategies as st
 from convergence.errors import (
     WarehouseError,
 )
-from convergence.runs.ledger import Action
+from convergence.runs.ledger import Action, SliceEnd
+from convergence.runs.publisher import Publisher
+from convergence.runs.slice_states import CHECKED, ENDING
 from convergence.runs.slices import Finality, SliceKey
+from convergence.state.store import StateStore
 from convergence.warehouse.names import TableName
 from convergence.warehouse.publish import load_partition, partition_writes
 from convergence.warehouse.sealed import Money
@@ -100,7 +104,7 @@ def test_the_same_run_again_takes_the_job_it_finds(stage: Stage) -> None:
     # As if the ledger had never had the row: the attempt knows of nothing published.
     blind = type(lost)(key=lost.key, number=lost.number, previous=None)
     again = stage.publish(["1"], slice_=blind)
-    assert (again.action, again.job_id) == (Action.RECOVERED, first.job_id)
+    assert (again.action, again.job_id) == (Action.PUBLISHED, first.job_id)
     assert again.job_ended_at == first.job_ended_at
     assert len(stage.jobs()) == 1
 
@@ -199,6 +203,29 @@ def test_partition_writes_tells_the_days_that_are_there(stage: Stage) -> None:
     assert writes[DAY].rows == 2
     assert writes[DAY].modified_at <= newest.job_ended_at + timedelta(milliseconds=1)
     assert partition_writes(stage.warehouse, TABLE, []) == {}
+
+
+def test_a_row_without_content_hides_none_of_what_is_published(stage: Stage) -> None:
+    published = stage.publish(["1"])
+    ended = SliceEnd(
+        key=KEY,
+        action=Action.REFUSED,
+        attempt=published.attempt + 5,
+        run_id="run_2",
+        finality=Finality.SETTLING,
+        checked_at=NOW + timedelta(hours=1),
+    )
+    stage.ledger.record([ended])
+    assert stage.newest() == published
+    of_key: dict[str, Any] = {"orgs": [KEY.org_slug], "pipeline_id": KEY.pipeline_id}
+    assert stage.ledger.ends(ENDING, **of_key) == {KEY: ended}
+    assert stage.ledger.ends(CHECKED, **of_key)[KEY].attempt == published.attempt
+    following = stage.publisher.begin([KEY])[KEY]
+    assert following.previous == published
+    lost = Publisher(
+        stage.warehouse, StateStore.connect(f"sqlite:///{stage.folder}/new.db"), stage.ledger
+    )
+    assert lost.begin([KEY])[KEY].number == ended.attempt + 1
 
 
 def test_the_ledger_keeps_final_days_however_long_ago_they_were_checked(stage: Stage) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from typing import cast
 
 from convergence.runs.gate import Gate, Standing
-from convergence.runs.ledger import LedgerRow
+from convergence.runs.ledger import Action, SliceEnd
 from convergence.runs.slices import SliceKey
 from convergence.security.keys import digest
 from convergence.tenants import authentication
@@ -53,15 +53,21 @@ class EdgeLedger:
     """The ledger's newest rows, as a test sets them."""
 
     def __init__(self) -> None:
-        self.rows: dict[SliceKey, LedgerRow] = {}
+        self.rows: dict[SliceKey, SliceEnd] = {}
 
-    def latest(
-        self, *, orgs: Sequence[str], pipeline_id: str, since: date | None = None
-    ) -> dict[SliceKey, LedgerRow]:
+    def ends(
+        self,
+        actions: Collection[Action],
+        *,
+        orgs: Sequence[str],
+        pipeline_id: str,
+        since: date | None = None,
+    ) -> dict[SliceKey, SliceEnd]:
         """The rows of these orgs."""
         return {
             key: row
             for key, row in self.rows.items()
             if key.org_slug in orgs and key.pipeline_id == pipeline_id
             if since is None or key.day >= since
+            if row.action in actions
         }

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -22,7 +22,8 @@ from convergence.pipelines.selection import Selector, deal
 from convergence.processors.batch import Batch, OrgSlice
 from convergence.processors.context import PipelineFacts
 from convergence.runs.gate import Selection, Standing
-from convergence.runs.ledger import Action, LedgerRow
+from convergence.runs.ledger import Action, SliceEnd
+from convergence.runs.slice_states import CHECKED
 from convergence.runs.slices import Finality, SliceKey
 from convergence.state.org_runs import OrgRun, RunError, RunStatus, org_run_id
 from convergence.state.pipeline_configs import PipelineConfig
@@ -84,9 +85,10 @@ class FakeLedger:
     done: set[tuple[str, str, date]] = field(default_factory=set)
     questions: int = 0
 
-    def latest(
-        self, *, orgs: Sequence[str], pipeline_id: str, since: date
-    ) -> Mapping[SliceKey, LedgerRow]:
+    def ends(
+        self, actions: Collection[Action], *, orgs: Sequence[str], pipeline_id: str, since: date
+    ) -> Mapping[SliceKey, SliceEnd]:
+        assert actions == CHECKED
         self.questions += 1
         keys = [
             SliceKey(org, pipeline_id, table, day)
@@ -96,18 +98,14 @@ class FakeLedger:
         return {key: row(key) for key in keys}
 
 
-def row(key: SliceKey) -> LedgerRow:
-    return LedgerRow(
+def row(key: SliceKey) -> SliceEnd:
+    return SliceEnd(
         key=key,
         action=Action.PUBLISHED,
         attempt=1,
         run_id="run_x",
-        job_id="job",
-        content_hash="hash",
-        row_count=1,
         finality=Finality.FINAL,
         checked_at=NOW - timedelta(days=1),
-        job_ended_at=NOW - timedelta(days=1),
     )
 
 

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from convergence.errors import ConfigurationError
-from convergence.runs.ledger import Action, Ledger, LedgerRow
+from convergence.runs.ledger import Action, Ledger, LedgerRow, SliceEnd
+from convergence.runs.slice_states import CHECKED, CONTENT, ENDING
 from convergence.runs.slices import Finality, SliceKey, finality, next_finality
 from convergence.warehouse.sealed import Money
 from fakes.bigquery import FakeBigQuery, warehouse
@@ -106,6 +108,69 @@ def test_the_highest_attempt_counts_whatever_the_clocks_say() -> None:
     ledger.record([_row(attempt=2, content_hash="new"), _row(attempt=1, checked_at=late)])
     (row,) = ledger.latest(orgs=["acme_corp"], pipeline_id="openai-usage-cost").values()
     assert row.content_hash == "new"
+
+
+def _end(action: Action, attempt: int) -> SliceEnd:
+    return SliceEnd(
+        key=KEY,
+        action=action,
+        attempt=attempt,
+        run_id="run_2",
+        finality=FINAL,
+        checked_at=datetime(2026, 11, 20, 8, 0, tzinfo=UTC),
+    )
+
+
+WITHOUT_CONTENT = sorted(set(Action) - CONTENT)
+OF_KEY: dict[str, Any] = {"orgs": [KEY.org_slug], "pipeline_id": KEY.pipeline_id}
+
+
+@pytest.mark.parametrize("action", WITHOUT_CONTENT)
+def test_a_row_without_content_is_never_read_as_what_is_published(action: Action) -> None:
+    ledger = Ledger(warehouse(FakeBigQuery()))
+    ledger.record([_row(), _end(action, attempt=2)])
+    assert ledger.latest(**OF_KEY) == {KEY: _row()}
+    assert ledger.ends(set(Action), **OF_KEY) == {KEY: _end(action, attempt=2)}
+
+
+@pytest.mark.parametrize("action", WITHOUT_CONTENT)
+def test_a_slice_that_was_never_published_has_no_content(action: Action) -> None:
+    ledger = Ledger(warehouse(FakeBigQuery()))
+    ledger.record([_end(action, attempt=1)])
+    assert ledger.latest(**OF_KEY) == {}
+    assert ledger.history(**OF_KEY)[KEY].content is None
+
+
+@pytest.mark.parametrize("action", sorted(CONTENT))
+def test_rows_of_every_state_with_content_are_read_as_published(action: Action) -> None:
+    ledger = Ledger(warehouse(FakeBigQuery()))
+    ledger.record([_row(), _row(action=action, attempt=2)])
+    assert ledger.latest(**OF_KEY) == {KEY: _row(action=action, attempt=2)}
+
+
+def test_a_history_counts_attempts_of_every_state() -> None:
+    ledger = Ledger(warehouse(FakeBigQuery()))
+    ledger.record([_end(Action.REFUSED, attempt=7), _row(attempt=5)])
+    history = ledger.history(**OF_KEY)[KEY]
+    assert (history.content, history.attempt) == (_row(attempt=5), 7)
+
+
+def test_how_a_slice_ended_is_read_for_the_states_in_question() -> None:
+    ledger = Ledger(warehouse(FakeBigQuery()))
+    ledger.record(
+        [_row(attempt=2), _end(Action.NOT_OBSERVABLE, 2), _end(Action.SUPERSEDED, attempt=1)]
+    )
+    assert ledger.ends(CHECKED, **OF_KEY)[KEY].action is Action.NOT_OBSERVABLE
+    assert ledger.ends(ENDING, **OF_KEY)[KEY].action is Action.PUBLISHED
+    assert ledger.ends({Action.REFUSED}, **OF_KEY) == {}
+
+
+@pytest.mark.parametrize("row", [_row(action=Action.SUPERSEDED), _end(Action.PUBLISHED, attempt=1)])
+def test_a_row_whose_kind_does_not_fit_its_state_is_refused(row: LedgerRow | SliceEnd) -> None:
+    fake = FakeBigQuery()
+    with pytest.raises(ConfigurationError, match="state with content"):
+        Ledger(warehouse(fake)).record([row])
+    assert not fake.calls
 
 
 def test_no_orgs_is_no_query() -> None:

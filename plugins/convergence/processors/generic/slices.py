@@ -124,7 +124,10 @@ def done_before(org: OrgContext, *, table: str) -> set[date]:
 
 
 def ledger_rows(org: OrgContext, days: Sequence[date], *, table: str) -> Iterator[LedgerRow]:
-    """The ledger's newest row of each day that has one."""
+    """The newest row that says what is published, of each day that has one.
+
+    A row in another state (REFUSED, NOT_OBSERVABLE, SUPERSEDED) is never among them.
+    """
     latest = org.ledger.latest(
         orgs=[org.org_slug], pipeline_id=org.pipeline.pipeline_id, since=min(days)
     )

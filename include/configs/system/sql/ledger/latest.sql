@@ -1,4 +1,5 @@
--- The newest ledger row of each slice of the given orgs and pipeline, from @since on.
+-- Of each slice of the given orgs and pipeline, from @since on: the newest ledger row in a state
+-- with content, and the newest in a state without. Only states in @actions are read.
 --
 -- The table is partitioned by the day of the check and never expires. A slice is only ever
 -- checked after its day began, so `checked_at >= @since` leaves out no row of a day from @since
@@ -28,7 +29,8 @@ WHERE checked_at >= TIMESTAMP(@since)
   AND slice_day >= @since
   AND pipeline_id = @pipeline_id
   AND org_slug IN UNNEST(@orgs)
+  AND action IN UNNEST(@actions)
 QUALIFY ROW_NUMBER() OVER (
-  PARTITION BY org_slug, pipeline_id, table_name, slice_day
+  PARTITION BY org_slug, pipeline_id, table_name, slice_day, action IN UNNEST(@content)
   ORDER BY attempt DESC, checked_at DESC
 ) = 1

@@ -29,7 +29,10 @@ WITH
     SELECT table_name, slice_day, action, run_id, finality, checked_at, attempt
     FROM `{{ project }}.{{ central }}.org_meta_slices`
     -- The table wants its partitions filtered; a slice may have been checked at any time.
-    WHERE org_slug = '{{ org_slug }}' AND checked_at >= TIMESTAMP '2000-01-01'
+    WHERE
+      org_slug = '{{ org_slug }}' AND checked_at >= TIMESTAMP '2000-01-01'
+      -- Rows in other states say how an attempt ended, and nothing of what is published.
+      AND action IN ('PUBLISHED', 'UNCHANGED', 'RECOVERED')
   ),
   -- Newest as the ledger has it: attempts rise whatever the clocks of two workers say.
   checked AS (

@@ -1,0 +1,207 @@
+"""The ledger's rows: how one attempt at a slice ended, and the slice's content where it has any."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from convergence.runs.slice_states import Action
+from convergence.runs.slices import Finality, SliceKey
+from convergence.warehouse.query import Row
+from convergence.warehouse.sealed import Money
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """What a publish put other content in place of.
+
+    Attributes:
+        run_id: the run that last looked at it.
+        row_count: its rows.
+        totals: its sums by currency and basis.
+    """
+
+    run_id: str
+    row_count: int
+    totals: tuple[Money, ...]
+
+    @classmethod
+    def of(cls, row: LedgerRow) -> Replaced:
+        """What a row of the ledger told."""
+        return cls(row.run_id, row.row_count, row.totals)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRow:
+    """A slice's content after one look: a row in one of the `CONTENT` states.
+
+    Attributes:
+        key: the slice.
+        action: what was done.
+        attempt: the fence number of the attempt that did it.
+        run_id: the org run that looked.
+        job_id: the job whose rows are in the partition.
+        content_hash: of those rows, or of all that a query's rows follow from.
+        row_count: how many.
+        totals: one sum per currency and basis.
+        source_pages: provider pages the rows came from.
+        finality: how settled they are.
+        checked_at: when the run looked, UTC.
+        job_ended_at: when the job ended, UTC; a partition written later was written by another.
+        replaced: the content before, where this look changed it; None for the first content.
+    """
+
+    key: SliceKey
+    action: Action
+    attempt: int
+    run_id: str
+    job_id: str
+    content_hash: str
+    row_count: int
+    totals: tuple[Money, ...] = ()
+    source_pages: int = 0
+    finality: Finality
+    checked_at: datetime
+    job_ended_at: datetime
+    replaced: Replaced | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceEnd:
+    """How an attempt at a slice ended, in any state; it says nothing of the slice's content.
+
+    Attributes:
+        key: the slice.
+        action: the state.
+        attempt: the fence number of the attempt.
+        run_id: the org run.
+        finality: how settled the day is.
+        checked_at: when the run looked, UTC.
+    """
+
+    key: SliceKey
+    action: Action
+    attempt: int
+    run_id: str
+    finality: Finality
+    checked_at: datetime
+
+
+def row_id(row: LedgerRow | SliceEnd) -> str:
+    """The id by which BigQuery drops a row that is sent twice."""
+    job_id = row.job_id if isinstance(row, LedgerRow) else ""
+    parts = (row.key.id, row.attempt, row.action, job_id, row.checked_at.isoformat())
+    return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:32]
+
+
+def to_row(row: LedgerRow | SliceEnd) -> Mapping[str, Any]:
+    """A row as the table takes it; the columns of content are empty where there is none."""
+    values: dict[str, Any] = {
+        "org_slug": row.key.org_slug,
+        "pipeline_id": row.key.pipeline_id,
+        "table_name": row.key.table,
+        "slice_day": row.key.day,
+        "action": row.action.value,
+        "attempt": row.attempt,
+        "run_id": row.run_id,
+        "finality": row.finality.value,
+        "checked_at": row.checked_at,
+    }
+    return values | (_content(row) if isinstance(row, LedgerRow) else _no_content(row))
+
+
+def _content(row: LedgerRow) -> dict[str, Any]:
+    return {
+        "job_id": row.job_id,
+        "content_hash": row.content_hash,
+        "row_count": row.row_count,
+        "totals": _to_sums(row.totals),
+        "source_pages": row.source_pages,
+        "job_ended_at": row.job_ended_at,
+        **_to_replaced(row.replaced),
+    }
+
+
+def _no_content(row: SliceEnd) -> dict[str, Any]:
+    # The columns are REQUIRED in tables that exist already. Readers go by the action.
+    return {
+        "job_id": "",
+        "content_hash": "",
+        "row_count": 0,
+        "totals": [],
+        "job_ended_at": row.checked_at,
+    }
+
+
+def _to_sums(totals: Sequence[Money]) -> list[dict[str, Any]]:
+    return [
+        {"currency": money.currency, "basis": money.basis, "amount": money.amount}
+        for money in totals
+    ]
+
+
+def _to_replaced(replaced: Replaced | None) -> dict[str, Any]:
+    if replaced is None:
+        return {}
+    return {
+        "previous_run_id": replaced.run_id,
+        "previous_row_count": replaced.row_count,
+        "previous_totals": _to_sums(replaced.totals),
+    }
+
+
+def content_of(row: Row) -> LedgerRow:
+    """A stored row in one of the `CONTENT` states."""
+    return LedgerRow(
+        key=_key(row),
+        action=Action(row["action"]),
+        attempt=row["attempt"],
+        run_id=row["run_id"],
+        job_id=row["job_id"],
+        content_hash=row["content_hash"],
+        row_count=row["row_count"],
+        totals=_from_sums(row["totals"]),
+        source_pages=row["source_pages"] or 0,
+        finality=Finality(row["finality"]),
+        checked_at=row["checked_at"],
+        job_ended_at=row["job_ended_at"],
+        replaced=_from_replaced(row),
+    )
+
+
+def end_of(row: Row) -> SliceEnd:
+    """A stored row in any state."""
+    return SliceEnd(
+        key=_key(row),
+        action=Action(row["action"]),
+        attempt=row["attempt"],
+        run_id=row["run_id"],
+        finality=Finality(row["finality"]),
+        checked_at=row["checked_at"],
+    )
+
+
+def _key(row: Row) -> SliceKey:
+    return SliceKey(
+        org_slug=row["org_slug"],
+        pipeline_id=row["pipeline_id"],
+        table=row["table_name"],
+        day=row["slice_day"],
+    )
+
+
+def _from_sums(totals: Sequence[Row] | None) -> tuple[Money, ...]:
+    return tuple(
+        Money(currency=money["currency"], basis=money["basis"], amount=money["amount"])
+        for money in totals or ()
+    )
+
+
+def _from_replaced(row: Row) -> Replaced | None:
+    if row["previous_run_id"] is None:
+        return None
+    totals = _from_sums(row["previous_totals"])
+    return Replaced(row["previous_run_id"], row["previous_row_count"], totals)

@@ -1,0 +1,33 @@
+"""The states in which an attempt at a slice ends, and what each state allows."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+
+class Action(StrEnum):
+    """How an attempt at a slice ended: every requested slice of a run ends in one of these."""
+
+    PUBLISHED = "PUBLISHED"
+    """A job made the content."""
+    UNCHANGED = "UNCHANGED"
+    """The content was already there: no job was needed."""
+    REFUSED = "REFUSED"
+    """The new content was not accepted; the content before it stays."""
+    NOT_OBSERVABLE = "NOT_OBSERVABLE"
+    """The provider says nothing about the day any more; what was published of it stays."""
+    SUPERSEDED = "SUPERSEDED"
+    """A newer attempt ended the slice, and the ledger has that attempt's row."""
+    RECOVERED = "RECOVERED"
+    """As PUBLISHED, by a job of an earlier try. Read from old rows only, no longer written."""
+
+
+CONTENT: Final = frozenset({Action.PUBLISHED, Action.UNCHANGED, Action.RECOVERED})
+"""Only rows in these states say what a slice's partition holds."""
+CHECKED: Final = CONTENT | {Action.NOT_OBSERVABLE}
+"""Rows in these states say when a day was checked, and so whether it is due again."""
+ENDING: Final = CONTENT | {Action.REFUSED}
+"""An older attempt may leave a slice to a newer one whose row is in one of these states."""
+SUCCESSFUL: Final = CONTENT | {Action.NOT_OBSERVABLE, Action.SUPERSEDED}
+"""A run is SUCCESS only when each of its slices ended in one of these states."""
