@@ -23,6 +23,7 @@ from convergence.processors.registry import find
 from convergence.settings import PROJECT_ROOT
 from processors_world import OrgWorld, connect
 from sandbox_process import SandboxProcess
+from stack import guarded
 
 
 def run_steps(
@@ -77,15 +78,14 @@ class Job:
     only: str | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self) -> guarded.GuardedProcess:
         """Begin the process; it prints each step's result as JSON."""
         rooms = ":".join(str(PROJECT_ROOT / name) for name in ("plugins", "include", "tests"))
-        return subprocess.Popen(
+        return guarded.GuardedProcess(
             [sys.executable, __file__, json.dumps(asdict(self))],
             env={"PYTHONPATH": rooms, **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            text=True,
         )
 
     def run(self) -> dict[str, StepResult]:

@@ -14,6 +14,8 @@ from typing import IO
 
 import httpx
 
+from stack import guarded
+
 INCLUDE = Path(__file__).resolve().parents[1] / "include"
 START_SECONDS = 30.0
 
@@ -33,7 +35,7 @@ class SandboxProcess:
     def __init__(self, data_dir: Path, *, environment: Mapping[str, str] | None = None) -> None:
         self._data_dir = data_dir
         self._environment = dict(environment or {})
-        self._process: subprocess.Popen[str] | None = None
+        self._process: guarded.GuardedProcess | None = None
         self._ports = {"BIGQUERY": "0", "KMS": "0", "PROVIDERS": "0", "AWS": "0", "SMTP": "0"}
         self.bigquery = self.kms = self.providers = self.aws = self.smtp = ""
         self.start_seconds = 0.0
@@ -41,19 +43,18 @@ class SandboxProcess:
     @property
     def pid(self) -> int:
         """The process id."""
-        return self._running().pid
+        return self._running().main_pid
 
     def start(self) -> None:
         """Start it and wait for its ready line; a second start takes the same ports."""
         self._data_dir.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = guarded.GuardedProcess(
                 [sys.executable, "-m", "sandbox"],
                 env=self._variables(),
                 stdout=subprocess.PIPE,
                 stderr=log,
-                text=True,
             )
         line = _stdout(self._process).readline()
         self.start_seconds = time.monotonic() - began
@@ -103,7 +104,7 @@ class SandboxProcess:
         self._process = None
         return status
 
-    def _running(self) -> subprocess.Popen[str]:
+    def _running(self) -> guarded.GuardedProcess:
         if self._process is None:
             raise RuntimeError("the sandbox is not running")
         return self._process
@@ -114,6 +115,6 @@ class SandboxProcess:
         return {**os.environ, **own, **ports, **self._environment}
 
 
-def _stdout(process: subprocess.Popen[str]) -> IO[str]:
+def _stdout(process: guarded.GuardedProcess) -> IO[str]:
     assert process.stdout is not None
     return process.stdout

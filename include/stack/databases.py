@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from psycopg import sql
 
 from stack.environment import base_environment
 from stack.errors import StackError
+from stack.guarded import run
 from stack.secrets import LocalSecrets, write_private
 from stack.service import Service
 from stack.settings import LOOPBACK, CeleryStackSettings
@@ -22,6 +22,8 @@ from stack.settings import LOOPBACK, CeleryStackSettings
 ROLE = "convergence"
 AIRFLOW_DATABASE = "airflow"
 STATE_DATABASE = "convergence"
+ACCOUNT_SECONDS = 10
+INIT_SECONDS = 120
 
 
 def database_url(settings: CeleryStackSettings, secrets: LocalSecrets, database: str) -> str:
@@ -121,12 +123,12 @@ def _unprivileged(home: Path) -> list[str]:
         return []
     shutil.chown(home, user="postgres", group="postgres")
     account = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    reaches = subprocess.run([*account, "test", "-x", str(home)], check=False)
+    reaches = run([*account, "test", "-x", str(home)], timeout=ACCOUNT_SECONDS)
     if reaches.returncode != 0:
         raise StackError(
             f"the user postgres can't enter {home}; set CONVERGENCE_VAR_DIR to a place it can"
         )
-    # A change of user drops the wish to die with the launcher; this renews it.
+    # A change of user drops the signal at the guardian's death; this renews it.
     return [*account, "--pdeathsig=INT"]
 
 
@@ -136,16 +138,14 @@ def _init(binaries: Path, home: Path, *, prefix: list[str], secrets: LocalSecret
         password.flush()
         if prefix:
             shutil.chown(password.name, user="postgres")
-        made = subprocess.run(
+        made = run(
             [
                 *prefix, str(binaries / "initdb"), "-D", str(home / "data"), "-U", ROLE,
                 "-A", "scram-sha-256", f"--pwfile={password.name}", "-E", "UTF8", "--locale=C",
             ],
             cwd=home,
             env=base_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
+            timeout=INIT_SECONDS,
         )  # fmt: skip
     if made.returncode != 0:
         raise StackError(f"initdb failed: {made.stderr.strip()[-400:]}")

@@ -1,8 +1,8 @@
-"""Child processes that can't be orphaned.
+"""The launcher's child processes, each with its log, its restarts and its end.
 
 Airflow's task processes leave their supervisor's process group, so signalling groups is not
-enough: this process becomes the reaper of all its descendants, and whatever is left of them after
-the time for a clean stop is killed by pid.
+enough: each component runs under a guardian that ends its whole tree (see `stack.guarded`), and
+this process is the reaper of what a killed guardian leaves behind.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
-PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
+from stack.guarded import GuardedProcess, running_guardians
+from stack.guardian import PR_SET_CHILD_SUBREAPER
 
 
 def become_reaper() -> None:
@@ -28,10 +29,22 @@ def become_reaper() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _die_with_parent() -> None:
-    # Runs in the child between fork and exec: if the launcher is killed, its children stop too.
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+class RecentRestarts:
+    """When a component was started again, as far back as `window_seconds`."""
+
+    def __init__(self, *, most: int, window_seconds: float) -> None:
+        self._most = most
+        self._window_seconds = window_seconds
+        self._times: deque[float] = deque()
+
+    def allow(self, now: float) -> bool:
+        """Count one more restart at the monotonic time `now`, unless there were too many."""
+        while self._times and now - self._times[0] > self._window_seconds:
+            self._times.popleft()
+        if len(self._times) >= self._most:
+            return False
+        self._times.append(now)
+        return True
 
 
 class Component:
@@ -47,6 +60,7 @@ class Component:
         cwd: Path,
         stop_signal: signal.Signals = signal.SIGTERM,
         stops_last: bool = False,
+        restarts: RecentRestarts | None = None,
     ) -> None:
         """Prepare a process; one that `stops_last` is told to stop when the others have."""
         self.stop_signal = stop_signal
@@ -56,35 +70,33 @@ class Component:
         self.env = env
         self.log = log
         self.cwd = cwd
-        self.restarts = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self.restarts = restarts or RecentRestarts(most=3, window_seconds=600)
+        self._process: GuardedProcess | None = None
 
     def start(self) -> None:
         """Start the process; its output is appended to the log file."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
-            self._process = subprocess.Popen(
+            self._process = GuardedProcess(
                 self.command,
-                env=dict(self.env),
+                env=self.env,
                 cwd=self.cwd,
-                stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - the launcher has one thread
+                stop_signal=self.stop_signal,
             )
 
     @property
     def pid(self) -> int | None:
         """Process id while it runs or until it is waited for; None before the start."""
-        return self._process.pid if self._process else None
+        return self._process.main_pid if self._process else None
 
     def exit_code(self) -> int | None:
-        """The exit code once the process has ended; None while it runs."""
+        """The exit code once the process and all that it started have ended; None before."""
         return self._process.poll() if self._process else None
 
     def terminate(self) -> None:
-        """Ask the process to stop; its children are its own to stop."""
+        """Ask the process to stop; its guardian ends what it leaves behind."""
         if self._process and self._process.poll() is None:
             self._process.send_signal(self.stop_signal)
 
@@ -95,8 +107,6 @@ def stop_all(components: Sequence[Component], *, grace_seconds: float) -> list[s
     Returns:
         Names of what had to be killed after `grace_seconds`.
     """
-    me = psutil.Process()
-    family = {process.pid: process for process in me.children(recursive=True)}
     first = [component for component in components if not component.stops_last]
     last = [component for component in components if component.stops_last]
     for component in reversed(first):
@@ -106,37 +116,52 @@ def stop_all(components: Sequence[Component], *, grace_seconds: float) -> list[s
         if all(component.exit_code() is not None for component in first):
             while last:
                 last.pop().terminate()
-        family |= {process.pid: process for process in me.children(recursive=True)}
-        if all(component.exit_code() is not None for component in components) and not _alive(
-            family
-        ):
+        # What a killed guardian left behind has nobody else to stop it.
+        _signal_orphans(signal.SIGTERM)
+        if all(component.exit_code() is not None for component in components) and not _orphans():
             return []
-        # What a crashed component left behind has nobody else to tell it to stop.
-        _signal_orphans(me, components)
         time.sleep(0.1)
-    left = _alive(family)
+    return _kill_all(components)
+
+
+def end_orphans(*, within_seconds: float = 5.0) -> None:
+    """Kill and reap what a killed guardian left behind, before its component starts again."""
+    deadline = time.monotonic() + within_seconds
+    while _orphans() and time.monotonic() < deadline:
+        _signal_orphans(signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def _kill_all(components: Sequence[Component]) -> list[str]:
+    guardians = running_guardians()
+    family = psutil.Process().children(recursive=True)
+    left = [process for process in family if process.pid not in guardians and _is_alive(process)]
     names = [_describe(process) for process in left]
     for process in left:
         _kill(process)
+    # Guardians end when nothing is left below them.
     psutil.wait_procs(left, timeout=3)
-    for component in components:
-        component.exit_code()
+    deadline = time.monotonic() + 3
+    while any(component.exit_code() is None for component in components):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    end_orphans()
     return names
 
 
-def _signal_orphans(me: psutil.Process, components: Sequence[Component]) -> None:
-    own = {component.pid for component in components}
-    for child in me.children():
-        if child.pid not in own:
-            _reap(child.pid)
-            try:
-                child.terminate()
-            except psutil.NoSuchProcess:
-                continue
+def _orphans() -> list[psutil.Process]:
+    guardians = running_guardians()
+    return [child for child in psutil.Process().children() if child.pid not in guardians]
 
 
-def _alive(family: Mapping[int, psutil.Process]) -> list[psutil.Process]:
-    return [process for process in family.values() if _is_alive(process)]
+def _signal_orphans(number: signal.Signals) -> None:
+    for child in _orphans():
+        _reap(child.pid)
+        try:
+            child.send_signal(number)
+        except psutil.NoSuchProcess:
+            continue
 
 
 def _is_alive(process: psutil.Process) -> bool:

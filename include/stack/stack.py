@@ -14,14 +14,16 @@ import httpx
 
 from stack.environment import airflow_environment, sandbox_environment, service_account
 from stack.errors import StackError
+from stack.guarded import run
 from stack.lock import StateLock
 from stack.ports import refuse_busy
-from stack.processes import Component, become_reaper, stop_all
+from stack.processes import Component, RecentRestarts, become_reaper, end_orphans, stop_all
 from stack.secrets import LocalSecrets
 from stack.service import Service, airflow_service, python_service
 from stack.settings import LOOPBACK, REPOSITORY, StackSettings
 
 MAX_RESTARTS = 3
+RESTART_WINDOW_SECONDS = 600
 SINGLE = ("scheduler", "dag-processor", "triggerer")
 SANDBOX_READY_SECONDS = 30
 MIGRATE_SECONDS = 180
@@ -112,6 +114,7 @@ class Stack:
             cwd=REPOSITORY,
             stop_signal=service.stop_signal,
             stops_last=service.stops_last,
+            restarts=RecentRestarts(most=MAX_RESTARTS, window_seconds=RESTART_WINDOW_SECONDS),
         )
         self.components.append(component)
         component.start()
@@ -133,15 +136,13 @@ class Stack:
         log = self.settings.log_dir / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
-            job = subprocess.run(
+            job = run(
                 [sys.executable, "-m", *module],
-                env=dict(env),
+                env=env,
                 cwd=REPOSITORY,
-                stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 timeout=MIGRATE_SECONDS,
-                check=False,
             )
         if job.returncode != 0:
             raise StackError(f"{' '.join(module)} failed", log=log)
@@ -167,19 +168,22 @@ class Stack:
                 raise StackError(f"{component.name} ended with code {code}", log=component.log)
 
     def restart_dead(self) -> None:
-        """Start a component that ended again, a bounded number of times.
+        """Start a component that ended again, a bounded number of times within a window.
 
         Raises:
-            StackError: it ended more than `MAX_RESTARTS` times.
+            StackError: it ended too often within `RESTART_WINDOW_SECONDS`.
         """
         for component in self.components:
             if (code := component.exit_code()) is None:
                 continue
-            if component.restarts == MAX_RESTARTS:
-                message = f"{component.name} ended {MAX_RESTARTS + 1} times, last with code {code}"
+            if not component.restarts.allow(time.monotonic()):
+                message = (
+                    f"{component.name} ended {MAX_RESTARTS + 1} times within "
+                    f"{RESTART_WINDOW_SECONDS} s, last with code {code}; its log says why"
+                )
                 raise StackError(message, log=component.log)
-            component.restarts += 1
             self._say(f"{component.name} ended with code {code}; starting it again")
+            end_orphans()
             component.start()
 
     def stop(self) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from convergence.settings import PROJECT_ROOT
 from sample_pipelines import PREPARE, USAGE_COST
+from stack import guarded
 
 pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("default")]
 
@@ -114,7 +115,7 @@ def test_the_same_file_serializes_to_equal_bytes_in_any_process(
     write("sample/cost/usage_cost.yml", USAGE_COST + "tags: [c, a, b]\n")
     write("a/other.yml", PREPARE)
     started = [
-        subprocess.Popen(
+        guarded.GuardedProcess(
             [sys.executable, "-c", _SERIALIZE],
             env=os.environ
             | {

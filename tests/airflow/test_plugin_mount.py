@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from stack import guarded
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 
@@ -58,12 +59,9 @@ def run(code: str, home: Path, **environment: str) -> Any:
         "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9",
         **environment,
     }
-    done = subprocess.run(
+    done = guarded.run(
         [sys.executable, "-c", code],
-        check=False,
         env=env,
-        capture_output=True,
-        text=True,
         timeout=110,
     )
     assert done.returncode == 0, done.stderr[-3000:]

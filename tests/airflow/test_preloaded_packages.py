@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 
 import pytest
+
+from stack import guarded
 
 _TOLD = """
 import json, sys
@@ -21,12 +22,11 @@ HEAVY = {"google.cloud.bigquery", "google.cloud.kms"}
 
 def imported_by(*command: str) -> set[str]:
     """The modules in a process that was started as this command of Airflow's."""
-    told = subprocess.run(
+    told = guarded.run(
         [sys.executable, "-c", _TOLD, *command],
         env={**os.environ, "PYTHONPATH": "plugins"},
-        capture_output=True,
         check=True,
-        text=True,
+        timeout=110,
     ).stdout
     return set(json.loads(told.splitlines()[-1]))
 

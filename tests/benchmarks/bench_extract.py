@@ -15,7 +15,6 @@ import json
 import multiprocessing
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,6 +28,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from benchmarks.report import Report
+from stack import guarded
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE_ROWS = 1_000
@@ -109,12 +109,11 @@ def measure(way: str, rows: int) -> Measured:
     """One way and size, in a fresh process."""
     quiet = {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "ERROR"}
     with _server(rows) as url, tempfile.TemporaryDirectory(prefix="bench-extract-") as home:
-        done = subprocess.run(
+        done = guarded.run(
             [sys.executable, __file__, "--worker", way, url],
             check=True,
-            capture_output=True,
-            text=True,
             env={**os.environ, **quiet, "DLT_DATA_DIR": home, "TMPDIR": home},
+            timeout=1800,
         )
     return Measured(**json.loads(done.stdout.splitlines()[-1]))
 
@@ -212,6 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _serve(rows: int, told: Connection) -> None:
+    guarded.die_with_parent()
     _Handler.rows = rows
     server = HTTPServer(("127.0.0.1", 0), _Handler)
     told.send(server.server_port)

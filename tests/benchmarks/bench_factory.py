@@ -13,7 +13,6 @@ import importlib.util
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from typing import Any
 import sample_pipelines
 from benchmarks.dags_by_hand import by_hand, dag_id_of, text_of
 from benchmarks.report import Report
+from stack import guarded
 
 ROOT = Path(__file__).resolve().parents[2]
 PIPELINES = 1_000
@@ -68,12 +68,11 @@ def write_configs(folder: Path) -> Path:
 def measure(kind: str, configs: Path) -> float:
     """CPU seconds of one kind of work in a fresh process."""
     with tempfile.TemporaryDirectory(prefix="bench-airflow-") as home:
-        done = subprocess.run(
+        done = guarded.run(
             [sys.executable, __file__, kind, str(configs)],
             env=environment(configs, home=home),
             check=True,
-            capture_output=True,
-            text=True,
+            timeout=1800,
         )
     return float(json.loads(done.stdout.splitlines()[-1]))
 
@@ -222,12 +221,11 @@ def generate(dagfactory: Any, folder: Path) -> dict[str, Any]:
 def check_equal(configs: Path) -> None:
     """Make sure that both ways build the same DAG, so that the comparison is one."""
     left, right = (
-        subprocess.run(
+        guarded.run(
             [sys.executable, __file__, "serialize", way, str(configs)],
             env=environment(configs, home=str(configs.parent / "airflow")),
             check=True,
-            capture_output=True,
-            text=True,
+            timeout=1800,
         ).stdout.splitlines()[-1]
         for way in ("yaml", "hand")
     )

@@ -21,6 +21,7 @@ from google.cloud import bigquery
 
 from benchmarks.report import Report, resident_megabytes, stopwatch
 from sandbox_process import SandboxProcess
+from stack.guarded import die_with_parent
 
 # What the client's methods return is more than their annotations tell.
 Client: TypeAlias = Any
@@ -101,7 +102,7 @@ def mixed(sandbox: SandboxProcess, report: Report) -> None:
     client.query_and_wait("CREATE TABLE bench.log (who INT64, n INT64, how STRING)")
     client.query_and_wait("CREATE TABLE bench.shared (who INT64, n INT64)")
     context = multiprocessing.get_context("spawn")
-    with stopwatch(sandbox.pid) as watch, context.Pool(CLIENTS) as pool:
+    with stopwatch(sandbox.pid) as watch, context.Pool(CLIENTS, die_with_parent) as pool:
         jobs = [(sandbox.bigquery, who, MIXED_SECONDS) for who in range(CLIENTS)]
         outcomes = pool.starmap(work, jobs)
     operations = sum(done for done, _, _ in outcomes)

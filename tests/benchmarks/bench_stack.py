@@ -24,6 +24,7 @@ from e2e.harness import (
     free_ports,
     start_stack,
 )
+from stack import guarded
 
 SETTLE_SECONDS = 20
 DEMO_SECONDS = 240
@@ -59,19 +60,21 @@ def demo(var_dir: Path, report: Report) -> None:
     for name in ("demo, fresh", "demo, again"):
         used = _children_cpu_seconds()
         with stopwatch() as watch:
-            subprocess.run(
+            guarded.run(
                 [sys.executable, "-m", "stack", "demo"],
                 cwd=REPOSITORY,
                 env=env,
                 stdout=subprocess.DEVNULL,
                 check=True,
+                timeout=1800,
             )
         report.add(name, watch.wall, "s", target=DEMO_SECONDS)
         report.add(f"{name}, CPU", _children_cpu_seconds() - used, "CPU-s")
 
 
 def _proportional_megabytes(stack: RunningStack) -> float:
-    family = [psutil.Process(stack.process.pid), *stack.family()]
+    guardian = psutil.Process(stack.process.pid)
+    family = [guardian, *guardian.children(recursive=True)]
     return sum(float(process.memory_full_info().pss) for process in family) / 2**20
 
 

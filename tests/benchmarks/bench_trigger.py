@@ -21,7 +21,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import psutil
 
 from benchmarks.report import Report, stopwatch
 from e2e.customers import YESTERDAY, warehouse
@@ -86,8 +85,7 @@ def settle(stack: RunningStack) -> list[Life]:
 def schedulers_asleep(stack: RunningStack) -> Iterator[None]:
     """Let nothing start what is triggered: both sides are measured by themselves."""
     names = ("scheduler", "dag-processor", "triggerer")
-    components = psutil.Process(stack.process.pid).children()
-    asleep = [one for one in components if set(names) & set(one.cmdline())]
+    asleep = [one for one in stack.components() if set(names) & set(one.cmdline())]
     assert len(asleep) == len(names), asleep
     for _ in range(SLEEP_TRIES):
         for process in asleep:

@@ -6,9 +6,10 @@ python tests/benchmarks/run.py [sandbox factory …]
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
+
+from stack import guarded
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -24,7 +25,13 @@ def main(wanted: list[str]) -> int:
     paths = os.pathsep.join(str(ROOT / name) for name in ("plugins", "include", "tests"))
     environment = {**os.environ, "PYTHONPATH": paths}
     outcomes = [
-        subprocess.run([sys.executable, str(found[name])], env=environment, check=False).returncode
+        guarded.run(
+            [sys.executable, str(found[name])],
+            env=environment,
+            timeout=4 * 3600,
+            stdout=None,
+            stderr=None,
+        ).returncode
         for name in wanted or found
     ]
     return int(any(outcomes))

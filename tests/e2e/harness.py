@@ -18,6 +18,7 @@ import httpx
 import psutil
 import pytest
 
+from stack import guarded
 from stack.client import ApiClient
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -42,7 +43,7 @@ STOP_SECONDS = 20
 class RunningStack:
     """A launcher process, where it listens, and the secrets it made."""
 
-    process: subprocess.Popen[str]
+    process: guarded.GuardedProcess
     var_dir: Path
     ports: dict[str, int]
     output: Path
@@ -92,7 +93,14 @@ class RunningStack:
         )
 
     def family(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
+        """Every process of the stack, the guardians that end their trees apart."""
+        everyone = psutil.Process(self.process.pid).children(recursive=True)
+        return [process for process in everyone if not _is_guardian(process)]
+
+    def components(self) -> list[psutil.Process]:
+        """The processes that the launcher started."""
+        guardians = psutil.Process(self.process.main_pid).children()
+        return [component for guardian in guardians for component in guardian.children()]
 
     def commands(self) -> list[str]:
         """The command line of each process; one that has ended meanwhile has none."""
@@ -108,6 +116,12 @@ class RunningStack:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(timeout=within)
         return time.monotonic() - began
+
+
+def _is_guardian(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return str(guarded.GUARDIAN) in process.cmdline()
+    return False
 
 
 def free_ports(number: int) -> list[int]:
@@ -132,13 +146,12 @@ def start_stack(
     env = os.environ | {name: str(port) for name, port in ports.items()}
     env |= {"CONVERGENCE_VAR_DIR": str(var_dir), "PYTHONPATH": "plugins:include"}
     with output.open("w") as file:
-        process = subprocess.Popen(
+        process = guarded.GuardedProcess(
             command,
             cwd=REPOSITORY,
             env=env,
             stdout=file,
             stderr=subprocess.STDOUT,
-            text=True,
         )
     stack = RunningStack(process, var_dir, ports, output)
     deadline = time.monotonic() + (CELERY_READY_SECONDS if celery else READY_SECONDS)

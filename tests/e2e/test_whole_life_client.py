@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import secrets
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from e2e.customers import RANGE
 from e2e.harness import REPOSITORY, RunningStack
 from e2e.life import RUN_SECONDS, ended, wait_for
+from stack import guarded
 
 GENERATOR = "openapi-python-client==0.29.1"
 PACKAGE = "generated_convergence_client"
@@ -58,7 +58,7 @@ def _generate(folder: Path) -> None:
         "openapi-python-client", "generate", "--meta", "none", "--fail-on-warning",
         "--path", str(REPOSITORY / "docs" / "openapi.json"), "--output-path", str(folder),
     ]  # fmt: skip
-    made = subprocess.run(command, capture_output=True, check=False, text=True, timeout=180)
+    made = guarded.run(command, timeout=180)
     if made.returncode:
         said = (made.stdout + made.stderr)[-4000:]
         pytest.fail(f"{GENERATOR}, which is fetched from PyPI, made no client:\n{said}")

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from integration.api.served import Served, served
+from stack import guarded
 from unit.api.world import ROOT_KEY
 
 HERE = Path(__file__).resolve().parent
@@ -58,13 +59,14 @@ def ask(
         sys.executable, "-m", "schemathesis.cli", f"--config-file={CONFIG}", "run", str(DOCUMENT),
         f"--url={app.url}", "--continue-on-failure", *options,
     ]  # fmt: skip
-    return subprocess.run(
+    stream = subprocess.PIPE if quietly else None
+    return guarded.run(
         command,
         cwd=folder,
         env={**os.environ, **environment},
-        capture_output=quietly,
-        check=False,
-        text=True,
+        timeout=3600,
+        stdout=stream,
+        stderr=stream,
     )
 
 

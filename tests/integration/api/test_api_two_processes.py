@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ from fastapi.testclient import TestClient
 from integration.api.conftest import KMS_KEY, ROOT
 from integration.api.test_api_life import ACME, OPENAI_KEY, RUN, connect_openai, onboard
 from processors_world import World
+from stack import guarded
 from unit.api.airflow_double import PASSWORD, USERNAME, AirflowDouble
 
 PLUGINS = Path(__file__).resolve().parents[3] / "plugins"
@@ -68,7 +68,7 @@ def api_process(world: World, airflow: str, tmp_path: Path) -> Iterator[str]:
         "CONVERGENCE_VAR_DIR": str(settings.var_dir),
     }
     with (tmp_path / f"api-{port}.log").open("wb") as log:
-        process = subprocess.Popen(
+        process = guarded.GuardedProcess(
             [sys.executable, "-m", "convergence.api", "--port", str(port)],
             env={**os.environ, **told},
             stdout=log,

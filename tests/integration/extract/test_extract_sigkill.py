@@ -13,6 +13,7 @@ import pytest
 
 from convergence.extract.spool import Spool
 from providers_server import ProvidersServer
+from stack import guarded
 
 ROOT = Path(__file__).parents[3]
 DAY = date(2026, 11, 20)
@@ -36,13 +37,12 @@ print(spool.seal(lambda _: day, [day], unique_by=["id"])[day].path)
 """
 
 
-def start(url: str, directory: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+def start(url: str, directory: Path) -> guarded.GuardedProcess:
+    return guarded.GuardedProcess(
         [sys.executable, "-c", WORKER, f"{url}/vendor/v1/offset", str(directory)],
         env={"PYTHONPATH": str(ROOT / "plugins")},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        text=True,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from google.cloud.kms_v1.services.key_management_service.transports import (
 )
 
 from sandbox.kms import CREDENTIALS_KEY, serve
+from stack import guarded
 
 RING = "projects/local-dev-project/locations/global/keyRings/convergence"
 
@@ -254,13 +254,13 @@ def test_a_taken_port_is_an_error(data_dir: Path) -> None:
         server.stop(None).wait()
 
 
-def start(address: str, data_dir: Path) -> subprocess.Popen[bytes]:
+def start(address: str, data_dir: Path) -> guarded.GuardedProcess:
     code = (
         "import sys, pathlib; from sandbox.kms import serve; "
         "serve(sys.argv[1], pathlib.Path(sys.argv[2])).wait_for_termination()"
     )
     include = Path(__file__).parents[3] / "include"
-    process = subprocess.Popen(
+    process = guarded.GuardedProcess(
         [sys.executable, "-c", code, address, str(data_dir)],
         env={**os.environ, "PYTHONPATH": str(include)},
     )

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
-import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from convergence.state.store import StateStore
+from stack import guarded
 
 
 @pytest.fixture(scope="session")
@@ -26,18 +29,20 @@ def postgres_url() -> Iterator[str]:
     home = Path(tempfile.mkdtemp(prefix="pg-"))
     prefix = _unprivileged(home)
     data, port = home / "data", _free_port()
-    options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c fsync=off"
+    options = ["-p", str(port), "-k", str(home), "-c", "listen_addresses=127.0.0.1"]
     try:
         _run([*prefix, str(binaries / "initdb"), "-D", str(data), "-U", "state", "-A", "trust"])
-        log = ["-l", str(home / "log")]
-        _run(
-            [*prefix, str(binaries / "pg_ctl"), "-D", str(data), "-w", "-o", options, *log, "start"]
-        )
-        try:
-            yield f"postgresql://state@127.0.0.1:{port}/postgres"
-        finally:
-            stop = ["-m", "immediate", "-w", "stop"]
-            _run([*prefix, str(binaries / "pg_ctl"), "-D", str(data), *stop])
+        server = [*prefix, str(binaries / "postgres"), "-D", str(data), *options, "-c", "fsync=off"]
+        url = f"postgresql://state@127.0.0.1:{port}/postgres"
+        with (
+            (home / "log").open("w") as log,
+            # SIGQUIT is PostgreSQL's immediate shutdown.
+            guarded.GuardedProcess(
+                server, cwd=home, stdout=log, stderr=log, stop_signal=signal.SIGQUIT
+            ) as process,
+        ):
+            _wait_for_postgres(url, process=process, log=home / "log")
+            yield url
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -75,6 +80,16 @@ def _unprivileged(home: Path) -> list[str]:
     return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
 
 
+def _wait_for_postgres(url: str, *, process: guarded.GuardedProcess, log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(psycopg.OperationalError):
+            psycopg.connect(url, connect_timeout=2).close()
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"PostgreSQL did not start:\n{log.read_text()}")
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -83,5 +98,5 @@ def _free_port() -> int:
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
+    done = guarded.run(command, cwd=Path("/"), timeout=110)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from convergence.state import attempts, idempotency, org_runs, outbox, schema, s
 from convergence.state.migrations import upgrade
 from convergence.state.org_runs import OrgRun, RunStatus
 from convergence.state.store import StateStore
+from stack.guarded import die_with_parent
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LIMITS = slots.RunLimits(runs_per_day=6, runs_per_month=100, concurrent_runs=100)
@@ -27,6 +29,12 @@ def run(number: int, *, org: str = "acme_corp") -> OrgRun:
         requested_by="key_1",
         created_at=NOW,
     )
+
+
+def run_beside_parent(target: Callable[..., None], *args: str | int) -> None:
+    """Run `target` in this process, which ends when its parent does."""
+    die_with_parent()
+    target(*args)
 
 
 def admit_one(url: str, number: int) -> str:

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -44,6 +43,7 @@ from convergence.state.schema import HEAD_REVISION, VERSION_TABLE
 from convergence.state.store import StateStore
 from convergence.state.tables import metadata
 from integration.state.state_workers import open_with_revisions, run
+from stack import guarded
 
 PROCESSES = multiprocessing.get_context("forkserver")
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -347,7 +347,7 @@ def test_neither_a_new_nor_a_current_store_imports_alembic(tmp_path: Path) -> No
         "sys.exit(any(name.partition('.')[0] == 'alembic' for name in sys.modules))"
     )
     url = f"sqlite:///{tmp_path}/state.db"
-    done = subprocess.run([sys.executable, "-c", code, url], timeout=60, check=False)
+    done = guarded.run([sys.executable, "-c", code, url], timeout=60)
     assert done.returncode == 0
 
 

@@ -29,9 +29,11 @@ from integration.state.state_workers import (
     end_one,
     produce,
     run,
+    run_beside_parent,
     ship_for_ever,
     take_attempts,
 )
+from stack.guarded import die_with_parent
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["sqlalchemy.dialects.sqlite", "psycopg"])
@@ -39,7 +41,9 @@ PROCESSES.set_forkserver_preload(["sqlalchemy.dialects.sqlite", "psycopg"])
 
 @contextmanager
 def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    with ProcessPoolExecutor(workers, mp_context=PROCESSES) as executor:
+    with ProcessPoolExecutor(
+        workers, mp_context=PROCESSES, initializer=die_with_parent
+    ) as executor:
         yield executor
 
 
@@ -123,7 +127,7 @@ def test_one_of_many_enders_ends_the_run(store: StateStore, state_url: str) -> N
 
 
 def start(target: Callable[[str, str, int], None], *args: str | int) -> BaseProcess:
-    process = PROCESSES.Process(target=target, args=args, daemon=True)
+    process = PROCESSES.Process(target=run_beside_parent, args=(target, *args), daemon=True)
     process.start()
     return process
 

@@ -28,6 +28,7 @@ from convergence.tenants.keys import IssuedKey, issue_key, revoke_key
 from convergence.warehouse.client import Warehouse
 from integration.tenants.conftest import NewOrg
 from integration.tenants.owner import BY, NOW
+from stack import guarded
 
 OPERATOR, REASON = "Ada Lovelace", "ticket 4711: the customer lost it"
 
@@ -167,27 +168,24 @@ def environment(settings: Settings, tmp_path: Path) -> dict[str, str]:
 def test_the_tool_prints_to_a_terminal_and_nowhere_else(
     key: IssuedKey, environment: dict[str, str], store: StateStore
 ) -> None:
-    piped = subprocess.run(
-        command(key), env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    piped = guarded.run(command(key), env=environment, timeout=60)
     assert (piped.returncode, piped.stdout) == (1, "")
     assert "no terminal" in piped.stderr
     assert audit_of(store) == []
 
     ours, theirs = pty.openpty()
-    shown = subprocess.run(
+    shown = guarded.run(
         command(key),
         env=environment,
         stdout=theirs,
         stderr=subprocess.PIPE,
         timeout=60,
-        check=False,
     )
     os.close(theirs)
     assert shown.returncode == 0, shown.stderr
     assert os.read(ours, 4096).decode().split() == [key.secret]
     os.close(ours)
-    assert key.secret not in shown.stderr.decode()
+    assert key.secret not in shown.stderr
     assert [result for _, result, _ in audit_of(store)] == ["ATTEMPTED", "SUCCEEDED"]
 
 

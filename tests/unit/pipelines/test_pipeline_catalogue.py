@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,18 +12,17 @@ from convergence.pipelines import catalogue
 from convergence.pipelines.loader import load_all
 from convergence.settings import PROJECT_ROOT
 from sample_pipelines import USAGE_COST, write
+from stack import guarded
 
 DOCUMENT = f"# Readme\n\n{catalogue.BEGIN}\nSTALE\n{catalogue.END}\n\nmore\n"
 
 
 def test_the_committed_catalogue_is_current() -> None:
     # In a process of its own: the tests' processors are no part of the catalogue.
-    done = subprocess.run(
+    done = guarded.run(
         [sys.executable, "-m", "convergence.pipelines.catalogue", "--check"],
         cwd=PROJECT_ROOT / "plugins",
-        capture_output=True,
-        text=True,
-        check=False,
+        timeout=110,
     )
     assert done.returncode == 0, done.stderr
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 from convergence.pipelines.lint import main
 from convergence.settings import PROJECT_ROOT
 from sample_pipelines import PREPARE, USAGE_COST, write
+from stack import guarded
 
 
 @pytest.fixture
@@ -59,11 +59,5 @@ def test_the_linter_runs_without_airflow() -> None:
         "assert 'airflow' not in sys.modules, 'airflow was imported'\n"
         "sys.exit(code)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=PROJECT_ROOT / "plugins",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = guarded.run([sys.executable, "-c", program], cwd=PROJECT_ROOT / "plugins", timeout=110)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from convergence.pipelines import json_schema
 from convergence.pipelines.loader import discover
 from convergence.settings import PROJECT_ROOT
 from sample_pipelines import PREPARE, USAGE_COST
+from stack import guarded
 
 CONFIGS = PROJECT_ROOT / "include" / "configs"
 
@@ -24,12 +24,10 @@ def faults(text: str) -> list[str]:
 
 def test_the_committed_schema_is_current() -> None:
     # In a process of its own: the tests' processors are no part of the committed schema.
-    done = subprocess.run(
+    done = guarded.run(
         [sys.executable, "-m", "convergence.pipelines.json_schema", "--check"],
         cwd=PROJECT_ROOT / "plugins",
-        capture_output=True,
-        text=True,
-        check=False,
+        timeout=110,
     )
     assert done.returncode == 0, done.stderr
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
@@ -10,6 +9,7 @@ from convergence.processors import registry
 from convergence.processors.config import StepConfig
 from convergence.processors.registry import UnknownProcessorError, find_config
 from convergence.settings import PROJECT_ROOT
+from stack import guarded
 
 sample_pipelines.install_processors()
 
@@ -44,7 +44,5 @@ def test_looking_configurations_up_never_imports_airflow() -> None:
         "assert registry.available()\n"
         "sys.exit('airflow' in sys.modules)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=PROJECT_ROOT / "plugins", check=False
-    )
+    done = guarded.run([sys.executable, "-c", program], cwd=PROJECT_ROOT / "plugins", timeout=110)
     assert done.returncode == 0

@@ -12,6 +12,7 @@ from typing import Any
 
 from sandbox.bigquery.engine import Engine
 from sandbox.bigquery.model import TableRef
+from stack import guarded
 
 INCLUDE = Path(__file__).parents[3] / "include"
 DAILY = "CREATE TABLE d.daily (day DATE, n INT64, part INT64) PARTITION BY day"
@@ -107,10 +108,9 @@ while True:
 def test_a_kill_loses_nothing_that_was_answered(tmp_path: Path) -> None:
     path = tmp_path / "x.duckdb"
     made(path).close()
-    writer = subprocess.Popen(
+    writer = guarded.GuardedProcess(
         [sys.executable, "-c", WRITER, str(path)],
         stdout=subprocess.PIPE,
-        text=True,
         env={"PYTHONPATH": str(INCLUDE)},
     )
     assert writer.stdout is not None

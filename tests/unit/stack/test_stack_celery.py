@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 
+from stack import guarded
 from stack.celery import CeleryStack
 from stack.errors import StackError
 from stack.secrets import LocalSecrets
@@ -95,12 +95,9 @@ def test_a_database_outlives_its_clients(tmp_path: Path) -> None:
             time.sleep(0.01)
         print(stop_all(started, grace_seconds=10), out.read_text())
     """)
-    told = subprocess.run(
+    told = guarded.run(
         [sys.executable, "-c", launcher, str(tmp_path)],
         env=os.environ | {"PYTHONPATH": str(INCLUDE)},
-        capture_output=True,
-        text=True,
         timeout=30,
-        check=False,
     )
     assert told.stdout.split() == ["[]", ".", ".", "client", "database"], told.stderr

@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from stack import guarded
+
 INCLUDE = Path(__file__).resolve().parents[3] / "include"
 
 # A component whose child leaves its process group and ignores SIGTERM, as Airflow's tasks may.
@@ -47,7 +49,7 @@ LAUNCHER = """
 def test_a_grandchild_that_ignores_sigterm_is_killed(tmp_path: Path, mode: str) -> None:
     pid_file = tmp_path / "pid"
     env = os.environ | {"PYTHONPATH": str(INCLUDE), "PID_FILE": str(pid_file)}
-    told = subprocess.run(
+    told = guarded.run(
         [
             sys.executable,
             "-c",
@@ -57,10 +59,7 @@ def test_a_grandchild_that_ignores_sigterm_is_killed(tmp_path: Path, mode: str) 
             tmp_path / "log",
         ],
         env=env,
-        capture_output=True,
-        text=True,
         timeout=30,
-        check=False,
     )
     assert told.stdout.split() == ["killed", "1", "left", "0"], told.stderr
     assert not psutil.pid_exists(int(pid_file.read_text()))
@@ -77,11 +76,10 @@ def test_a_component_dies_with_a_launcher_that_is_killed(tmp_path: Path) -> None
         print(component.pid, flush=True)
         time.sleep(60)
     """)
-    with subprocess.Popen(
+    with guarded.GuardedProcess(
         [sys.executable, "-c", launcher, str(tmp_path)],
         env=os.environ | {"PYTHONPATH": str(INCLUDE)},
         stdout=subprocess.PIPE,
-        text=True,
     ) as process:
         assert process.stdout
         component = psutil.Process(int(process.stdout.readline()))
@@ -104,12 +102,9 @@ def test_stopping_is_quick_when_everything_listens(tmp_path: Path) -> None:
         killed = stop_all([component], grace_seconds=10)
         print(killed, time.monotonic() - began < 5, component.exit_code())
     """)
-    told = subprocess.run(
+    told = guarded.run(
         [sys.executable, "-c", launcher, str(tmp_path)],
         env=os.environ | {"PYTHONPATH": str(INCLUDE)},
-        capture_output=True,
-        text=True,
         timeout=30,
-        check=False,
     )
     assert told.stdout.split() == ["[]", "True", str(-signal.SIGTERM)], told.stderr

@@ -4,7 +4,6 @@ import json
 import os
 import socket
 import stat
-import subprocess
 import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from stack import guarded
 from stack.demo import demo_range
 from stack.errors import StackError
 from stack.lock import StateLock
@@ -48,12 +48,10 @@ def test_a_second_stack_on_the_same_state_says_who_holds_it(tmp_path: Path) -> N
         "StateLock(pathlib.Path(sys.argv[1])).__enter__()"
     )
     with StateLock(tmp_path):
-        told = subprocess.run(
+        told = guarded.run(
             [sys.executable, "-c", code, str(tmp_path)],
             env=os.environ | {"PYTHONPATH": str(INCLUDE)},
-            capture_output=True,
-            text=True,
-            check=False,
+            timeout=110,
         )
     assert told.returncode != 0
     assert f"a stack already runs on {tmp_path} (process {os.getpid()})" in told.stderr
