@@ -5,10 +5,12 @@ For `include/configs/system/` and every `config.yml`; pipelines have a reader of
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -16,9 +18,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from convergence.errors import ConfigurationError
 
 MAX_BYTES = 256 * 1024
+_ALIAS = "aliases are not accepted"
 
 Place = tuple[int, int]
 KeyPath = tuple[str | int, ...]
+Located = tuple[KeyPath, Place, str]
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -28,6 +32,27 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+@dataclass(frozen=True)
+class Entries(Generic[Model]):
+    """A file of named entries, each checked on its own.
+
+    Attributes:
+        sound: the entries without errors, by name.
+        broken: the errors of each of the other entries, as `path:line:column: key: message`.
+        errors: errors of the file as a whole; without a readable file there are no entries.
+        raw: every entry as it is in the file, unchecked; more than one under a doubled name.
+        places: the line and column of each entry.
+        edition: twelve hexadecimal digits of the file's SHA-256; empty when it can't be read.
+    """
+
+    sound: Mapping[str, Model] = field(default_factory=dict)
+    broken: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    errors: tuple[str, ...] = ()
+    raw: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    places: Mapping[str, Place] = field(default_factory=dict)
+    edition: str = ""
+
+
 def read_config(path: Path, model: type[Model]) -> Model:
     """Read and check a file.
 
@@ -35,40 +60,149 @@ def read_config(path: Path, model: type[Model]) -> Model:
         ConfigurationError: it is missing or wrong; the fact `faults` lists all of its faults as
             `path:line:column: key: what is wrong`.
     """
-    data, places = _parse(path)
+    places: dict[KeyPath, Place] = {(): (1, 1)}
+    node = _compose(path, _read(path))
+    if found := list(_walk(node, places)):
+        raise _refused(path, [_error_line(path, *one) for one in found])
     try:
-        # Through JSON, so that a list is a tuple and a text a date, yet "1" is no number.
-        return model.model_validate_json(json.dumps(data))
+        return _validated(model, _construct(node))
     except ValidationError as error:
-        faults = [
-            _fault(path, fault["loc"], fault["msg"], places)
-            for fault in error.errors(include_url=False, include_input=False)
-        ]
-        raise _refused(path, faults) from None
+        raise _refused(path, _errors_of(error, path, (), places)) from None
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise _refused(path, [_line_of(path, error)]) from None
 
 
-def _parse(path: Path) -> tuple[Any, dict[KeyPath, Place]]:
+def read_entries(path: Path, *, under: str, model: type[Model]) -> Entries[Model]:
+    """Read a file whose mapping `under` holds entries; an error in one leaves the others sound.
+
+    Nothing is raised: whoever uses an entry decides what its errors mean.
+    """
+    raw: bytes = b""
     places: dict[KeyPath, Place] = {(): (1, 1)}
     try:
+        raw = _read(path)
+        node = _compose(path, raw)
+        found = list(_walk(node, places))
+    except ConfigurationError as error:
+        return Entries(errors=_listed(error), edition=_edition(raw))
+    file = _EntriesFile(path, under, places)
+    for where, place, message in found:
+        file.add(where, _error_line(path, where, place, message))
+    sound: dict[str, Model] = {}
+    for name, data in file.entries(node):
+        try:
+            checked = _validated(model, data)
+        except ValidationError as error:
+            file.broken[name] = _errors_of(error, path, (under, name), places)
+        except (ValueError, TypeError, RecursionError) as error:
+            place = _nearest((under, name), places)
+            file.broken[name] = [_error_line(path, (under, name), place, str(error))]
+        else:
+            sound[name] = checked
+    broken = {name: tuple(errors) for name, errors in file.broken.items()}
+    lines = {name: _nearest((under, name), places) for name in (*file.raw, *broken)}
+    return Entries(sound, broken, tuple(file.errors), file.raw, lines, _edition(raw))
+
+
+@dataclass
+class _EntriesFile:
+    """What is known of a file of entries while it is read."""
+
+    path: Path
+    under: str
+    places: Mapping[KeyPath, Place]
+    broken: dict[str, list[str]] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+    raw: dict[str, list[Any]] = field(default_factory=dict)
+
+    def add(self, where: KeyPath, line: str) -> None:
+        """Note an error with the entry that it is in, or with the file."""
+        if len(where) > 1 and where[0] == self.under:
+            self.broken.setdefault(str(where[1]), []).append(line)
+        else:
+            self.errors.append(line)
+
+    def entries(self, node: yaml.Node | None) -> Iterator[tuple[str, Any]]:
+        """The name and the data of each entry that can be built, but for broken ones."""
+        entries = None
+        for key, value, _ in _parts(node) if isinstance(node, yaml.MappingNode) else ():
+            if key == self.under:
+                entries = value
+            else:
+                self._add_here((key,), "this key is not known here")
+        if not isinstance(entries, yaml.MappingNode) or not entries.value:
+            self._add_here((self.under,), "a mapping of at least one entry is needed")
+            return
+        for key, value, _ in _parts(entries):
+            name = str(key)
+            try:
+                data = _construct(value) if not self._has_alias(name) else None
+            except yaml.MarkedYAMLError as error:
+                self.add((self.under, name), _line_of(self.path, error))
+                continue
+            except (yaml.YAMLError, ValueError, RecursionError) as error:
+                self._add_here((self.under, name), str(error))
+                continue
+            self.raw.setdefault(name, []).append(data)
+            if name not in self.broken:
+                yield name, data
+
+    def _has_alias(self, name: str) -> bool:
+        return any(line.endswith(_ALIAS) for line in self.broken.get(name, ()))
+
+    def _add_here(self, where: KeyPath, message: str) -> None:
+        self.add(where, _error_line(self.path, where, _nearest(where, self.places), message))
+
+
+def _validated(model: type[Model], data: object) -> Model:
+    # Through JSON, so that a list is a tuple and a text a date, yet "1" is no number.
+    return model.model_validate_json(json.dumps(data, allow_nan=False))
+
+
+def _errors_of(
+    error: ValidationError, path: Path, under: KeyPath, places: Mapping[KeyPath, Place]
+) -> list[str]:
+    found = []
+    for one in error.errors(include_url=False, include_input=False):
+        where = (*under, *one["loc"])
+        found.append(_error_line(path, where, _nearest(where, places), one["msg"]))
+    return found
+
+
+def _read(path: Path) -> bytes:
+    try:
         raw = path.read_bytes()
-        if len(raw) > MAX_BYTES:
-            raise _refused(path, [f"{path}:1:1: larger than {MAX_BYTES} bytes"])
-        text = raw.decode("utf-8")
-        node = yaml.compose(text, Loader=yaml.CSafeLoader)
-        faults = [f"{path}:{line}:{column}: {told}" for line, column, told in _walk(node, places)]
-        if faults:
-            raise _refused(path, faults)
-        data = yaml.load(text, Loader=yaml.CSafeLoader)  # the safe loader, in C
-        json.dumps(data, allow_nan=False)
     except OSError as error:
         raise _refused(path, [f"{path}:1:1: can't be read: {error.strerror}"]) from error
-    except yaml.MarkedYAMLError as error:
+    if len(raw) > MAX_BYTES:
+        raise _refused(path, [f"{path}:1:1: larger than {MAX_BYTES} bytes"])
+    return raw
+
+
+def _compose(path: Path, raw: bytes) -> yaml.Node | None:
+    """The file's nodes.
+
+    Raises:
+        ConfigurationError: it is no YAML.
+    """
+    try:
+        node: yaml.Node | None = yaml.compose(raw.decode("utf-8"), Loader=yaml.CSafeLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise _refused(path, [_line_of(path, error)]) from None
+    return node
+
+
+def _construct(node: yaml.Node | None) -> Any:  # noqa: ANN401  # whatever the file holds
+    """The data of a node, as the safe loader builds it."""
+    return None if node is None else yaml.constructor.SafeConstructor().construct_document(node)
+
+
+def _line_of(path: Path, error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise _refused(path, [f"{path}:{line}:{column}: {error.problem}"]) from None
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise _refused(path, [f"{path}:1:1: {error}"]) from None
-    return data, places
+        return f"{path}:{line}:{column}: {error.problem}"
+    return f"{path}:1:1: {error}"
 
 
 def _walk(
@@ -76,20 +210,20 @@ def _walk(
     places: dict[KeyPath, Place],
     path: KeyPath = (),
     seen: set[int] | None = None,
-) -> Iterator[tuple[int, int, str]]:
+) -> Iterator[Located]:
     """Note where every key is; tell of keys that stand twice, since YAML keeps the last.
 
     An alias is a node met again: it is told of, not followed, since it may hold itself.
     """
     seen = set() if seen is None else seen
     if id(node) in seen:
-        yield (*places[path], f"{_dotted(path)}: aliases are not accepted")
+        yield path, places[path], _ALIAS
         return
     seen.add(id(node))
     for key, value, mark in _parts(node):
         here = (*path, key)
         if here in places:
-            yield (*_place(mark), f"{_dotted(here)}: stands twice")
+            yield here, _place(mark), "stands twice"
         places[here] = _place(mark)
         yield from _walk(value, places, here, seen)
 
@@ -108,12 +242,25 @@ def _place(node: yaml.Node) -> Place:
     return node.start_mark.line + 1, node.start_mark.column + 1
 
 
-def _fault(path: Path, where: KeyPath, told: str, places: dict[KeyPath, Place]) -> str:
+def _nearest(where: KeyPath, places: Mapping[KeyPath, Place]) -> Place:
+    """The place of a key, or of the closest one around it that is in the file."""
     known = where
     while known not in places:
         known = known[:-1]
-    line, column = places[known]
-    return f"{path}:{line}:{column}: {_dotted(where) or 'file'}: {told}"
+    return places[known]
+
+
+def _error_line(path: Path, where: KeyPath, place: Place, message: str) -> str:
+    return f"{path}:{place[0]}:{place[1]}: {_dotted(where) or 'file'}: {message}"
+
+
+def _edition(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()[:12] if raw else ""
+
+
+def _listed(error: ConfigurationError) -> tuple[str, ...]:
+    found = error.facts.get("faults")
+    return tuple(str(one) for one in found) if isinstance(found, list) else (error.message,)
 
 
 def _dotted(path: KeyPath) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from convergence.errors import ConfigurationError, NotFoundError
 from convergence.pipelines.loader import Catalogue, discover, load_all
 from convergence.pipelines.spec import PipelineSpec
+from convergence.providers.broken import FILE
 
 _URL_PATH = re.compile(r"[a-z][a-z0-9_]{0,99}(/[a-z][a-z0-9_]{0,99}){1,2}")
 _LOOK_AGAIN_SECONDS = 2.0
@@ -73,7 +74,9 @@ class Catalog:
             return self._catalogue
 
     def _stamp(self) -> Stamps:
-        found = ((path, path.stat()) for path in discover(self._root))
+        # A pipeline is checked against the registry of providers too.
+        files = [*discover(self._root), self._root / FILE]
+        found = ((path, path.stat()) for path in files if path.exists())
         return tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in found)
 
 

@@ -95,7 +95,7 @@ class Integrations:
         )
         stored = await run_in_threadpool(self._put_within_plan, provider, put)
         self._services.gate.forget(self._org)
-        answer = self._answer(stored, provider)
+        answer = _integration(stored, provider.id)
         if found.status == "VALID" and import_history:
             answer.import_runs = await self._import(provider, now)
         return answer
@@ -103,8 +103,8 @@ class Integrations:
     async def every(self) -> list[IntegrationAnswer]:
         """Every connected provider."""
         found = await run_in_threadpool(self._services.credentials.list_for, self._org)
-        by_table = self._registry.by_table_id
-        return [self._answer(one, by_table(one.provider)) for one in found]
+        known = self._registry
+        return [_integration(one, known.id_of_table(one.provider)) for one in found]
 
     async def one(self, name: str) -> IntegrationAnswer:
         """One connected provider.
@@ -116,7 +116,7 @@ class Integrations:
         found = await run_in_threadpool(
             self._services.credentials.get, self._org, provider.table_id
         )
-        return self._answer(found, provider)
+        return _integration(found, provider.id)
 
     async def validate(self, name: str) -> tuple[IntegrationAnswer, Outcome]:
         """Have a worker decrypt the stored credential and ask the provider about it again.
@@ -197,15 +197,16 @@ class Integrations:
                 plan=quota.plan,
             )
 
-    def _answer(self, found: Credential, provider: Provider) -> IntegrationAnswer:
-        return IntegrationAnswer(
-            org_slug=found.org_slug,
-            provider=provider.id,
-            validation_status=found.validation_status,
-            credential_id=found.credential_id,
-            credential_name=found.credential_name,
-            fingerprint=found.fingerprint,
-            last_validated_at=found.last_validated_at,
-            error=found.validation_error,
-            connected_on=found.connected_on,
-        )
+
+def _integration(found: Credential, provider_id: str) -> IntegrationAnswer:
+    return IntegrationAnswer(
+        org_slug=found.org_slug,
+        provider=provider_id,
+        validation_status=found.validation_status,
+        credential_id=found.credential_id,
+        credential_name=found.credential_name,
+        fingerprint=found.fingerprint,
+        last_validated_at=found.last_validated_at,
+        error=found.validation_error,
+        connected_on=found.connected_on,
+    )

@@ -55,6 +55,9 @@ class Live(Answer):
 
     status: Literal["ok"] = "ok"
     version: str
+    provider_registry: str = Field(
+        description="Edition of `system/providers.yml`; tasks log theirs as `select_orgs` begins."
+    )
 
 
 class Check(Answer):

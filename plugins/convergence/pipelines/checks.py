@@ -7,13 +7,11 @@ look shows everything that is wrong.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from convergence.errors import ConfigurationError
 from convergence.pipelines.document import Document, Node, Path
 from convergence.pipelines.faults import Report, closest, dotted, shown
 from convergence.pipelines.messages import tell
@@ -23,11 +21,10 @@ from convergence.processors import registry
 from convergence.processors.conf import ORG_RUN_ID, ORG_SLUG
 from convergence.processors.config import StepConfig
 from convergence.processors.registry import UnknownProcessorError
-from convergence.providers.registry import Registry
+from convergence.providers.registry import registry_at
 
 _RESERVED_PARAMS = (ORG_RUN_ID, ORG_SLUG)
 _NOTIFY = "notify_systems"
-_PROVIDERS = "system/providers.yml"
 
 
 class _Step(NamedTuple):
@@ -255,16 +252,12 @@ class Checks:
         self._report.add(place, message, key=dotted(path), suggestion=suggestion, accepted=accepted)
 
 
-@cache
 def known_providers(root: FilePath) -> tuple[str, ...]:
-    """The ids in the provider registry beside the pipelines; none when it can't be read."""
-    path = root / _PROVIDERS
-    if not path.is_file():
-        return ()
-    try:
-        return tuple(sorted(provider.id for provider in Registry.load(path)))
-    except ConfigurationError:
-        return ()
+    """The ids in the provider registry beside the pipelines; none when it can't be read.
+
+    A provider whose entry is wrong is known: its pipelines load, and their runs say what is wrong.
+    """
+    return registry_at(root).ids
 
 
 def find_cycles(upstream: Mapping[str, Sequence[str]]) -> list[list[str]]:

@@ -18,17 +18,21 @@ from convergence.pipelines.selection import Selector
 from convergence.pipelines.spec import PipelineSpec
 from convergence.processors import connect
 from convergence.processors.base import failure_of
+from convergence.processors.batch import explain, worth_retrying
 from convergence.processors.context import PipelineFacts, Services
 from convergence.processors.notify_systems.links import base_url
 from convergence.processors.notify_systems.notifier import Notifier
 from convergence.processors.notify_systems.recipients import admin_emails
+from convergence.providers.registry import registry
 from convergence.security.redaction import redact
+from convergence.state.org_runs import RunStatus
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 SELECT_ORGS = "select_orgs"
 CLOSE_RUN = "close_run"
+CAUSE = "cause"
 
 log = logging.getLogger(__name__)
 
@@ -44,24 +48,44 @@ class SelectOrgs(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """The batches that the steps are mapped over."""
-        dag_run = context["dag_run"]
         try:
             with connect.services() as services:
-                rooms, provider = RunRooms(services), self.pipeline.provider
-                selector = Selector(
-                    pipeline=self.pipeline,
-                    provider=connect.table_id(provider) if provider else None,
-                    gate=rooms.gate,
-                    ledger=services.ledger,
-                    runs=rooms,
-                    dag_run_id=dag_run.run_id,
-                    scheduled=str(dag_run.run_type) == "scheduled",
-                    now=services.now(),
-                )
-                return [batch.dump() for batch in selector.select(dag_run.conf or {})]
+                try:
+                    return self._select(context, services)
+                except Exception as error:
+                    self._record(error, context, services)
+                    raise
         except Exception as error:  # noqa: BLE001  # every failure leaves here redacted
+            context["ti"].xcom_push(key=CAUSE, value=_cause(error))
             failure = failure_of(error, log=log)
         raise failure
+
+    def _select(self, context: Context, services: Services) -> list[dict[str, Any]]:
+        dag_run, rooms, provider = context["dag_run"], RunRooms(services), self.pipeline.provider
+        log.info("provider registry: edition %s", registry(services.settings).edition)
+        selector = Selector(
+            pipeline=self.pipeline,
+            provider=connect.table_id(provider) if provider else None,
+            gate=rooms.gate,
+            ledger=services.ledger,
+            runs=rooms,
+            dag_run_id=dag_run.run_id,
+            scheduled=str(dag_run.run_type) == "scheduled",
+            now=services.now(),
+        )
+        return [batch.dump() for batch in selector.select(dag_run.conf or {})]
+
+    def _record(self, error: Exception, context: Context, services: Services) -> None:
+        """End the org runs that this run carries with the cause, unless another try follows."""
+        ti, dag_run = context["ti"], context["dag_run"]
+        if worth_retrying(error) and ti.try_number <= ti.max_tries:
+            return
+        rooms = RunRooms(services)
+        for run in rooms.of_dag_run(self.pipeline.dag_id, dag_run.run_id):
+            if run.live:
+                rooms.finish_run(
+                    run.run_id, RunStatus.FAILED, now=services.now(), error=explain(error)
+                )
 
 
 class CloseRun(BaseOperator):
@@ -111,7 +135,7 @@ class CloseRun(BaseOperator):
         )
         if not selected:
             return summary.answer(), PipelineFailedError(
-                f"{SELECT_ORGS} did not succeed: its log says why"
+                f"{SELECT_ORGS} did not succeed: {_cause_in(context)}"
             )
         return summary.answer(), summary.error()
 
@@ -126,7 +150,7 @@ class CloseRun(BaseOperator):
         return _announcer(self.pipeline, self.notify, rooms, services).announce(
             dag_run_id=dag_run_id,
             runs=rooms.of_dag_run(self.pipeline.dag_id, dag_run_id),
-            failed=_failed(error),
+            failed=_failed(error, why=_cause_in(context)),
         )
 
     def _tell_late(self, rooms: RunRooms, services: Services) -> None:
@@ -172,7 +196,19 @@ def _announcer(
     )
 
 
-def _failed(error: PipelineFailedError | None) -> dict[str, str]:
+def _cause(error: Exception) -> str:
+    """An error as the run's last task shows it; redacted."""
+    found = explain(error)
+    return f"{found.code}: {found.message}"
+
+
+def _cause_in(context: Context) -> str:
+    """Why the run's first task failed, as it recorded it."""
+    found = context["ti"].xcom_pull(task_ids=SELECT_ORGS, key=CAUSE)
+    return found if isinstance(found, str) else "its log says why"
+
+
+def _failed(error: PipelineFailedError | None, *, why: str) -> dict[str, str]:
     """Why a run failed, by org or step."""
     if error is None:
         return {}
@@ -180,5 +216,6 @@ def _failed(error: PipelineFailedError | None) -> dict[str, str]:
     if isinstance(orgs, Mapping):
         return {str(org): redact(str(why)) for org, why in orgs.items()}
     steps = error.facts.get("steps")
-    names = [str(name) for name in steps] if isinstance(steps, Sequence) else [SELECT_ORGS]
-    return dict.fromkeys(names, "did not succeed; its log says why")
+    if not isinstance(steps, Sequence):
+        return {SELECT_ORGS: f"did not succeed: {why}"}
+    return {str(name): "did not succeed; its log says why" for name in steps}

@@ -68,7 +68,7 @@ def provider_id(credential: Credential) -> str:
     """The provider that a credential is for, as YAML names it."""
     from convergence.providers.registry import registry
 
-    return registry(get_settings()).by_table_id(credential.provider).id
+    return registry(get_settings()).id_of_table(credential.provider)
 
 
 def table_id(provider: str) -> str:

@@ -7,17 +7,27 @@ A provider goes by its id (`openai`) or an alias in paths and YAML, and by its `
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from convergence.config_files import Strict, read_config
+from convergence.config_files import Strict, read_entries
 from convergence.errors import NotFoundError
+from convergence.providers.broken import FILE, BrokenEntry, conflicts, located, misconfigured
 from convergence.settings import Settings
+
+log = logging.getLogger(__name__)
 
 ProviderId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,29}$")]
 TableId = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{1,29}$")]
@@ -153,9 +163,7 @@ class Provider(_Entry):
 
 
 class ProvidersFile(Strict):
-    """`system/providers.yml`."""
-
-    """`system/providers.yml`."""
+    """`system/providers.yml` as a whole, as the linter checks it."""
 
     providers: dict[ProviderId, _Entry] = Field(min_length=1)
 
@@ -170,26 +178,66 @@ class ProvidersFile(Strict):
 
 
 class Registry:
-    """The providers by id, alias or table id."""
+    """The providers by id, alias or table id; a wrong entry keeps its own provider out only.
 
-    def __init__(self, providers: Mapping[str, Provider]) -> None:
+    Attributes:
+        edition: of the file, the same in every process that read the same bytes.
+        errors: every error of the file, as `path:line:column: key: message`.
+    """
+
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        *,
+        broken: Mapping[str, BrokenEntry] | None = None,
+        file_errors: tuple[str, ...] = (),
+        edition: str = "",
+    ) -> None:
+        self.edition = edition
         self._providers = dict(providers)
+        self._broken = dict(broken or {})
+        self._file_errors = file_errors
         self._names = {
             name: provider
             for provider in self._providers.values()
-            for name in (provider.id, *provider.aliases)
+            for name in (*provider.aliases, provider.id)
         }
         self._by_table = {provider.table_id: provider for provider in self._providers.values()}
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read the file.
+        """Read the file; what is wrong in it is among `errors` and raised where it is used."""
+        read = read_entries(path, under="providers", model=_Entry)
+        broken = {name: BrokenEntry.of(name, errors, read) for name, errors in read.broken.items()}
+        for name, message in conflicts(read):
+            errors = (
+                *(broken[name].errors if name in broken else ()),
+                located(path, name, message, read),
+            )
+            broken[name] = BrokenEntry.of(name, errors, read)
+        sound: dict[str, Provider] = {}
+        for name, entry in read.sound.items():
+            if name in broken:
+                continue
+            try:
+                sound[name] = Provider(id=name, **dict(entry))
+            except ValidationError as error:
+                wrong = tuple(located(path, name, one["msg"], read) for one in error.errors())
+                broken[name] = BrokenEntry.of(name, wrong, read)
+        return cls(sound, broken=broken, file_errors=read.errors, edition=read.edition)
 
-        Raises:
-            ConfigurationError: it is wrong; the fact `faults` has every fault at its place.
-        """
-        entries = read_config(path, ProvidersFile).providers
-        return cls({name: Provider(id=name, **dict(entry)) for name, entry in entries.items()})
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """Every error of the file."""
+        return (
+            *self._file_errors,
+            *(error for one in self._broken.values() for error in one.errors),
+        )
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The id of every provider in the file, whether its entry is sound or not."""
+        return tuple(sorted({*self._providers, *self._broken}))
 
     def __iter__(self) -> Iterator[Provider]:
         return iter(self._providers.values())
@@ -199,9 +247,14 @@ class Registry:
 
         Raises:
             NotFoundError: there is none; the known ids are among the facts.
+            ConfigurationError: its entry, or the whole file, is wrong.
         """
         if (found := self._names.get(name)) is not None:
             return found
+        for one in self._broken.values():
+            if name == one.name or name in one.aliases:
+                raise one.error()
+        self._refuse_unreadable()
         close = difflib.get_close_matches(name[:60], self._names, n=1)
         hint = {"did_you_mean": close[0]} if close else {}
         raise NotFoundError("There is no such provider", **hint, accepted=sorted(self._providers))
@@ -211,7 +264,10 @@ class Registry:
 
         Raises:
             NotFoundError: there is none.
+            ConfigurationError: its entry, or the whole file, is wrong.
         """
+        if any(name in one.table_ids for one in self._broken.values()):
+            return self.by_table_id(name)
         return self._by_table[name] if name in self._by_table else self.get(name)
 
     def by_table_id(self, table_id: str) -> Provider:
@@ -219,17 +275,56 @@ class Registry:
 
         Raises:
             NotFoundError: there is none.
+            ConfigurationError: its entry, or the whole file, is wrong.
         """
-        if table_id not in self._by_table:
-            raise NotFoundError("There is no such provider", accepted=sorted(self._by_table))
-        return self._by_table[table_id]
+        if table_id in self._by_table:
+            return self._by_table[table_id]
+        for one in self._broken.values():
+            if table_id in one.table_ids:
+                raise one.error()
+        self._refuse_unreadable()
+        raise NotFoundError("There is no such provider", accepted=sorted(self._by_table))
+
+    def id_of_table(self, table_id: str) -> str:
+        """The id of the provider that tables name so, also where its entry is wrong.
+
+        Raises:
+            NotFoundError: there is none.
+            ConfigurationError: the file is wrong, or two entries have this table id.
+        """
+        named = [one.name for one in self._broken.values() if table_id in one.table_ids]
+        return named[0] if len(named) == 1 else self.by_table_id(table_id).id
+
+    def _refuse_unreadable(self) -> None:
+        """Raise the errors of a file without any entry: which providers it names is unknown."""
+        if not self._providers and not self._broken:
+            raise misconfigured("The providers", self._file_errors)
 
 
 def registry(settings: Settings) -> Registry:
-    """The registry of this process' configuration, read once."""
-    return _load(settings.configs_dir / "system" / "providers.yml")
+    """The registry of this process' configuration, read again once the file has changed."""
+    return registry_at(settings.configs_dir)
+
+
+def registry_at(configs_dir: Path) -> Registry:
+    """The registry of a folder of configurations, read again once the file has changed."""
+    path = configs_dir / FILE
+    return _load(path, _stamp(path))
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes with the file; reading it takes microseconds."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 @lru_cache(maxsize=4)
-def _load(path: Path) -> Registry:
-    return Registry.load(path)
+def _load(path: Path, stamp: tuple[int, int, int] | None) -> Registry:
+    loaded = Registry.load(path)
+    log.info("%s: edition %s, %d providers", FILE, loaded.edition, len(list(loaded)))
+    for error in loaded.errors if stamp else ():
+        log.error("%s", error)
+    return loaded

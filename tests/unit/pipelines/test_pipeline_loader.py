@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from convergence.pipelines.checks import known_providers
 from convergence.pipelines.loader import load_dag
 from convergence.pipelines.spec import PipelineSpec
 from convergence.settings import PROJECT_ROOT
@@ -79,7 +78,6 @@ def test_one_dag_opens_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_provider_must_be_in_the_registry_where_there_is_one(tmp_path: Path) -> None:
     text = USAGE_COST.replace("provider: openai", "provider: opnai")
     loaded(tmp_path, text)
-    known_providers.cache_clear()
     registry = PROJECT_ROOT / "include" / "configs" / "system" / "providers.yml"
     write(tmp_path, "system/providers.yml", registry.read_text())
     (fault,) = told(tmp_path, text)

@@ -16,11 +16,8 @@ FILE = PROJECT_ROOT / "include" / "configs" / "system" / "providers.yml"
 
 
 def faults_of(path: Path) -> list[str]:
-    with pytest.raises(ConfigurationError) as caught:
-        Registry.load(path)
-    faults = caught.value.facts["faults"]
-    assert isinstance(faults, list)
-    return [str(fault).replace(str(path), "FILE") for fault in faults]
+    """Every error of a file."""
+    return [error.replace(str(path), "FILE") for error in Registry.load(path).errors]
 
 
 def test_every_provider_of_the_contract_is_there_under_its_names() -> None:
@@ -113,7 +110,7 @@ def test_what_contradicts_itself_is_refused(
     ("text", "told"),
     [
         ("providers: [", "FILE:2:1: did not find"),
-        ("", "FILE:1:1: file:"),
+        ("", "FILE:1:1: providers: a mapping of at least one entry is needed"),
         ("providers: {}", "FILE:1:1: providers:"),
         ("providers:\n  a: 1\n  a: 2\n", "FILE:3:3: providers.a: stands twice"),
         ("providers: &x\n  a: *x\n", "FILE:2:3: providers.a: aliases are not accepted"),
@@ -126,10 +123,106 @@ def test_a_file_that_is_no_registry_is_a_named_error(tmp_path: Path, text: str, 
     path = tmp_path / "providers.yml"
     path.write_text(text, encoding="utf-8")
     assert any(told in fault for fault in faults_of(path))
+    for name in ("openai", "a"):
+        with pytest.raises((ConfigurationError, NotFoundError)):
+            Registry.load(path).get(name)
 
 
 def test_a_missing_file_is_a_named_error(tmp_path: Path) -> None:
     assert "can't be read" in faults_of(tmp_path / "providers.yml")[0]
+    with pytest.raises(ConfigurationError, match="can't be read"):
+        Registry.load(tmp_path / "providers.yml").get("openai")
+
+
+def edited(root: Path, *changes: tuple[str, str]) -> Registry:
+    """The shipped registry with some changes, in a folder of configurations of its own."""
+    text = FILE.read_text(encoding="utf-8")
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after, 1)
+    path = root / "system" / "providers.yml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return registry(Settings(configs_dir=root))
+
+
+OPENAI_HOST = "base_url: https://api.openai.com/v1"
+_BREAKS = {
+    "a wrong value": (OPENAI_HOST, "base_url: http://api.openai.com/v1", "openai.base_url"),
+    "a key twice": (OPENAI_HOST, f"{OPENAI_HOST}\n    {OPENAI_HOST}", "openai.base_url"),
+    "an unknown key": (OPENAI_HOST, f"{OPENAI_HOST}\n    colour: blue", "openai.colour"),
+    "a date for a text": ("name: OpenAI", "name: 2026-01-01", "openai"),
+    "not a number": ("lookback_days: 3", "lookback_days: .nan", "openai"),
+    "a tag of another language": ("name: OpenAI", "name: !!python/name:os.system", "constructor"),
+    "an alias": (OPENAI_HOST, "name: &me x\n    base_url: *me", "openai"),
+    "no mapping": ("  openai:\n    name: OpenAI", "  openai: 7\n  x1:\n    name: OpenAI", "openai"),
+    "a wrong table id": ("table_id: OPENAI", "table_id: [OPENAI]", "openai.table_id"),
+    "an alias that is another's id": (
+        OPENAI_HOST, f"aliases: [gcp]\n    {OPENAI_HOST}", "openai"
+    ),
+    "the entry twice": ("  anthropic:\n", "  openai: {}\n\n  anthropic:\n", "openai"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _BREAKS)
+def test_an_error_in_one_entry_stops_that_provider_only(tmp_path: Path, name: str) -> None:
+    before, after, field = _BREAKS[name]
+    known = edited(tmp_path, (before, after))
+    with pytest.raises(ConfigurationError) as caught:
+        known.get("openai")
+    said = str(caught.value)
+    assert caught.value.code == "configuration_invalid"
+    assert "The provider openai" in said
+    assert "system/providers.yml:" in said
+    assert str(tmp_path) not in said
+    assert "yml:1:1" not in said
+    assert field in said
+    assert {one.id for one in known} >= {"anthropic", "deepseek", "gcp", "aws", "azure"}
+    assert "openai" not in {one.id for one in known}
+    assert "openai" in known.ids
+    assert known.get("claude").table_id == "ANTHROPIC"
+    assert known.by_table_id("GCP_SA").id == "gcp"
+
+
+def test_two_entries_of_one_table_id_are_both_refused(tmp_path: Path) -> None:
+    known = edited(tmp_path, ("table_id: AZURE", "table_id: OPENAI"))
+    for ask in (
+        lambda: known.get("openai"),
+        lambda: known.get("azure"),
+        lambda: known.by_table_id("OPENAI"),
+        lambda: known.named("OPENAI"),
+        lambda: known.id_of_table("OPENAI"),
+    ):
+        with pytest.raises(ConfigurationError, match="two providers have the table_id OPENAI"):
+            ask()
+    assert known.get("gcp")
+
+
+def test_a_sound_entry_does_not_take_the_table_id_of_a_broken_one(tmp_path: Path) -> None:
+    wrong = (OPENAI_HOST, "base_url: x")
+    known = edited(tmp_path, wrong, ("table_id: AZURE", "table_id: OPENAI"))
+    with pytest.raises(ConfigurationError):
+        known.by_table_id("OPENAI")
+    with pytest.raises(ConfigurationError):
+        known.get("azure")
+
+
+def test_a_broken_entry_is_still_named_where_only_its_name_is_needed(tmp_path: Path) -> None:
+    known = edited(tmp_path, (OPENAI_HOST, "base_url: x"))
+    assert known.id_of_table("OPENAI") == "openai"
+    with pytest.raises(NotFoundError):
+        known.id_of_table("NOBODY")
+
+
+def test_a_changed_file_is_another_edition_and_is_read_at_the_next_use(tmp_path: Path) -> None:
+    before = edited(tmp_path)
+    assert registry(Settings(configs_dir=tmp_path)) is before
+    assert before.edition
+    after = edited(tmp_path, ("name: OpenAI", "name: OpenAJ"))
+    assert after.get("openai").name == "OpenAJ"
+    assert after.edition != before.edition
+    again = edited(tmp_path)
+    assert again.edition == before.edition
 
 
 def test_a_further_provider_is_an_entry_and_no_code(tmp_path: Path) -> None:

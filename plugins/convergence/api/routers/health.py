@@ -10,15 +10,18 @@ from convergence.api.models import Live, Ready
 from convergence.api.readiness import Readiness
 from convergence.api.routing import guarded_router
 from convergence.api.scopes import Scope, needs
+from convergence.api.services import services_of
+from convergence.providers.registry import registry
 
 router = guarded_router(tag="health")
 
 
 @router.get("/health", summary="Is the process alive?")
 @needs(Scope.PUBLIC)
-async def live() -> Live:
+async def live(request: Request) -> Live:
     """Answers as long as the process does; asks nothing else."""
-    return Live(version=VERSION)
+    edition = registry(services_of(request).settings).edition
+    return Live(version=VERSION, provider_registry=edition)
 
 
 @router.get(
