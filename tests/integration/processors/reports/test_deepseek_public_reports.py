@@ -1,0 +1,101 @@
+"""DeepSeek's balances as public reports describe them, from HTTP to the table.
+
+A test's name names its report: `codexbar873` is issue 873 of steipete/CodexBar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convergence.processors.context import PipelineFacts
+from convergence.processors.deepseek.config import BalanceConfig
+from convergence.processors.deepseek.observation import observe
+from llm_responses import write_page
+from processors_world import World
+from recorded_api import recorded
+
+BALANCE = PipelineFacts(
+    pipeline_id="deepseek-balance",
+    dag_id="deepseek.balance",
+    provider="deepseek",
+    history_days=0,
+    settle_days=0,
+)
+CONFIG = BalanceConfig(source_view="deepseek/views/deepseek_balance_source.sql")
+FIRST_DAY = date(2026, 11, 16)
+SECOND_DAY = "2026-11-17"
+
+Balance = dict[str, str]
+Rows = dict[tuple[str, str], dict[str, Any]]
+
+
+def balance(currency: str, total: str, granted: str = "0.00", paid: str | None = None) -> Balance:
+    return {
+        "currency": currency,
+        "total_balance": total,
+        "granted_balance": granted,
+        "topped_up_balance": total if paid is None else paid,
+    }
+
+
+def observe_days(world: World, folder: Path, *days: Sequence[Balance]) -> Rows:
+    """Observe one response per day; the rows by day and currency."""
+    org = world.new_org()
+    org.world.keys[org.slug] = "sk-x"
+    for number, balances in enumerate(days):
+        day = FIRST_DAY + timedelta(days=number)
+        page = write_page(folder, {"is_available": True, "balance_infos": list(balances)})
+        now = datetime.combine(day + timedelta(days=1), time(0, 5), UTC)
+        with recorded({"/user/balance": [page]}) as url:
+            at = org.served_by(deepseek_base_url=url).at(now)
+            observe(at.context([day], run_id=f"run_{number}", pipeline=BALANCE), CONFIG)
+    rows = org.rows("deepseek_balance_daily")
+    return {(str(row["usage_date"]), row["currency"]): row for row in rows}
+
+
+def test_codexbar873_currencies_are_told_apart_in_any_order(world: World, tmp_path: Path) -> None:
+    rows = observe_days(
+        world,
+        tmp_path,
+        [balance("USD", "0.00"), balance("CNY", "100.00")],
+        [balance("CNY", "71.46"), balance("USD", "0.00")],
+    )
+    assert rows[SECOND_DAY, "CNY"]["spend"] == Decimal("28.54")
+    assert rows[SECOND_DAY, "USD"]["spend"] == 0
+
+
+def test_newapi5879_an_account_may_have_one_currency(world: World, tmp_path: Path) -> None:
+    rows = observe_days(world, tmp_path, [balance("USD", "10.00")], [balance("USD", "9.99")])
+    assert rows[SECOND_DAY, "USD"]["spend"] == Decimal("0.01")
+
+
+@pytest.mark.xfail(
+    reason="Absence taken for zero: a response without balances becomes a spend",
+    raises=AssertionError,
+)
+def test_wssfk_an_empty_list_says_nothing_of_a_balance(world: World, tmp_path: Path) -> None:
+    rows = observe_days(world, tmp_path, [balance("CNY", "81.69")], [])
+    second = rows.get((SECOND_DAY, "CNY"))
+    assert second is None or second["spend"] is None
+
+
+@pytest.mark.xfail(
+    reason="An expired grant is shown as certain usage, without a caveat", raises=AssertionError
+)
+def test_a_grant_that_expires_is_no_certain_usage(world: World, tmp_path: Path) -> None:
+    """A grant of 5 ends while nothing is paid."""
+    rows = observe_days(
+        world,
+        tmp_path,
+        [balance("USD", "15.00", "5.00", "10.00")],
+        [balance("USD", "10.00", "0.00", "10.00")],
+    )
+    second = rows[SECOND_DAY, "USD"]
+    assert second["paid_spend"] == 0
+    assert second["spend"] == 0 or second["caveats"]
