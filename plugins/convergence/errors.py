@@ -228,6 +228,22 @@ class SupersededError(RetryableError):
     code = "superseded"
 
 
+class InputChangedError(RetryableError):
+    """Raised when a table changed while a query computed a slice from it: compute it again."""
+
+    code = "input_changed"
+
+
+class InputNotAsRecordedError(RetryableError):
+    """Raised when an input's partition is not what the ledger says; its pipeline must extract it.
+
+    The ledger's rows of these days are invalidated: they are due, and the pipeline's next run
+    extracts them whatever the provider says.
+    """
+
+    code = "input_not_as_recorded"
+
+
 # --- give up ---------------------------------------------------------------------------------
 
 

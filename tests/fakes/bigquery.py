@@ -262,6 +262,7 @@ def _typed_ledger_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "previous_run_id": row.get("previous_run_id"),
         "previous_row_count": row.get("previous_row_count"),
         "previous_totals": _typed_sums(row.get("previous_totals", [])),
+        "inputs": row.get("inputs", []),
     }
 
 

@@ -2,6 +2,7 @@
 
 Not Airflow's data interval: a run does every complete UTC day that is not final and was not
 looked at today, so a second run of the same day finds nothing to do, and a missed one loses none.
+A day with a slice that was found wrong is due at once.
 """
 
 from __future__ import annotations
@@ -10,11 +11,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Protocol
 
+_INVALIDATED = "INVALIDATED"
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class CheckedSlice(Protocol):
     """What the ledger's newest row says of one table's day."""
+
+    @property
+    def action(self) -> str:
+        """How the check ended; INVALIDATED when the slice must be made again."""
 
     @property
     def finality(self) -> str:
@@ -55,7 +61,7 @@ def due_days(
         day: when
         for day in _days(first_day, today)
         if (when := _oldest_check(ledger.get(day, {}), tables, day, settle_days)) is not None
-        and when < midnight
+        and (when < midnight or _has_invalid(ledger.get(day, {}), tables))
     }
     chosen = sorted(looked_at, key=lambda day: (looked_at[day], -day.toordinal()))[:max_days]
     return sorted(chosen, reverse=True)
@@ -63,6 +69,11 @@ def due_days(
 
 def _days(first: date, today: date) -> list[date]:
     return [first + timedelta(days=count) for count in range((today - first).days)]
+
+
+def _has_invalid(rows: Mapping[str, CheckedSlice], tables: Sequence[str]) -> bool:
+    """Whether a slice must be made again at once, however recently it was checked."""
+    return any(rows[table].action == _INVALIDATED for table in tables if table in rows)
 
 
 def _oldest_check(
@@ -79,6 +90,8 @@ def _oldest_check(
 
 
 def _is_final(row: CheckedSlice, day: date, settle_days: int) -> bool:
+    if row.action == _INVALIDATED:
+        return False
     if row.finality == "RESTATED":
         return row.checked_at.astimezone(UTC).date() > day + timedelta(days=settle_days)
     return row.finality == "FINAL"

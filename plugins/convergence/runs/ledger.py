@@ -11,8 +11,8 @@ them too.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from typing import Final
 
 from convergence.errors import ConfigurationError
@@ -136,6 +136,34 @@ class Ledger:
                     action=row.action.value,
                 )
         append(self._warehouse, TABLE, [(row_id(row), to_row(row)) for row in rows])
+
+    def invalidate(self, rows: Sequence[LedgerRow], *, run_id: str, now: datetime) -> None:
+        """Record that slices must be made again, even from equal inputs.
+
+        A row of a higher attempt outranks this: it describes newer content.
+
+        Args:
+            rows: the slices' newest rows; those that are invalid already are left out.
+            run_id: the org run that found them wrong.
+            now: the present, aware.
+
+        Raises:
+            NotBootstrappedError, WarehouseUnavailableError, WarehouseError: as every append.
+        """
+        invalid = [
+            replace(
+                row,
+                action=Action.INVALIDATED,
+                run_id=run_id,
+                # Later than the row that it invalidates, whatever the clocks of two workers say.
+                checked_at=max(now, row.checked_at + timedelta(milliseconds=1)),
+                replaced=None,
+            )
+            for row in rows
+            if row.is_valid
+        ]
+        if invalid:
+            self.record(invalid)
 
     def _read(
         self,

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from convergence.runs.slice_states import Action
-from convergence.runs.slices import Finality, SliceKey
+from convergence.runs.slices import Finality, SliceInput, SliceKey
 from convergence.warehouse.query import Row
 from convergence.warehouse.sealed import Money
 
@@ -52,6 +52,7 @@ class LedgerRow:
         checked_at: when the run looked, UTC.
         job_ended_at: when the job ended, UTC; a partition written later was written by another.
         replaced: the content before, where this look changed it; None for the first content.
+        inputs: what a derived slice was computed from; none for what a provider says.
     """
 
     key: SliceKey
@@ -67,6 +68,12 @@ class LedgerRow:
     checked_at: datetime
     job_ended_at: datetime
     replaced: Replaced | None = None
+    inputs: tuple[SliceInput, ...] = ()
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the content may be relied on; what is not valid must be made again."""
+        return self.action is not Action.INVALIDATED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +128,9 @@ def _content(row: LedgerRow) -> dict[str, Any]:
         "totals": _to_sums(row.totals),
         "source_pages": row.source_pages,
         "job_ended_at": row.job_ended_at,
+        "inputs": [
+            {"table_name": one.table, "content_hash": one.content_hash} for one in row.inputs
+        ],
         **_to_replaced(row.replaced),
     }
 
@@ -169,6 +179,9 @@ def content_of(row: Row) -> LedgerRow:
         checked_at=row["checked_at"],
         job_ended_at=row["job_ended_at"],
         replaced=_from_replaced(row),
+        inputs=tuple(
+            SliceInput(one["table_name"], one["content_hash"]) for one in row["inputs"] or ()
+        ),
     )
 
 

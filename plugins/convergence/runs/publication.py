@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from convergence.runs.ledger import Action, LedgerRow, Replaced
-from convergence.runs.slices import Finality, SliceKey, finality, next_finality
+from convergence.runs.recovery import content_labels
+from convergence.runs.slices import Finality, SliceInput, SliceKey, finality, next_finality
 from convergence.warehouse.jobs import JobOutcome
 from convergence.warehouse.names import TableName, job_base, partition_id
 from convergence.warehouse.params import Param
@@ -45,6 +46,9 @@ class PricedDay:
             identifiers and params; without it the ledger records no totals.
         source_pages: provider pages behind it.
         max_bytes: that the query may bill; the warehouse's limit when None.
+        inputs: the tables that the rows follow from, as `content_hash` has them.
+        inputs_stand: whether those tables are, after the job, still what `content_hash` was made
+            of; without it nothing is checked.
     """
 
     sql_path: Path
@@ -54,6 +58,8 @@ class PricedDay:
     totals_path: Path | None = None
     source_pages: int = 0
     max_bytes: int | None = None
+    inputs: tuple[SliceInput, ...] = ()
+    inputs_stand: Callable[[JobOutcome], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +74,7 @@ class Publication:
         settle_days: for how long the provider may change the day.
         content_hash: of what is to be published.
         source_pages: provider pages behind it.
+        inputs: what a derived slice is computed from.
     """
 
     attempt: Attempt
@@ -77,6 +84,7 @@ class Publication:
     settle_days: int
     content_hash: str
     source_pages: int
+    inputs: tuple[SliceInput, ...] = ()
 
     @property
     def key(self) -> SliceKey:
@@ -85,9 +93,11 @@ class Publication:
 
     @property
     def changed(self) -> bool:
-        """Whether the ledger had other content, or none."""
+        """Whether the ledger had other content, none, or some that a check found wrong."""
         previous = self.attempt.previous
-        return previous is None or previous.content_hash != self.content_hash
+        if previous is None or not previous.is_valid:
+            return True
+        return previous.content_hash != self.content_hash
 
     @property
     def job_base(self) -> str:
@@ -114,7 +124,9 @@ class Publication:
             "table": key.table,
             "day": partition_id(key.day),
             "run": self.run_id,
-            "content": self.content_hash[:16],
+            **content_labels(
+                self.content_hash, attempt=self.attempt.number, source_pages=self.source_pages
+            ),
         }
 
     @property
@@ -137,6 +149,7 @@ class Publication:
             finality=self.finality,
             checked_at=self.now,
             replaced=None,
+            inputs=self.inputs,
         )
 
     def published(self, outcome: JobOutcome, totals: tuple[Money, ...]) -> LedgerRow:
@@ -156,4 +169,5 @@ class Publication:
             checked_at=self.now,
             job_ended_at=outcome.ended_at,
             replaced=Replaced.of(previous) if previous and self.changed else None,
+            inputs=self.inputs,
         )

@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from convergence.errors import SupersededError
+from convergence.errors import InputChangedError, SupersededError
 from convergence.runs.ledger import Ledger, LedgerRow, SliceHistory
 from convergence.runs.publication import Attempt, PricedDay, Publication
 from convergence.runs.slices import SliceKey
@@ -135,7 +135,12 @@ class Publisher:
         now: datetime,
         settle_days: int,
     ) -> LedgerRow:
-        """Make a query's rows the content of their partition; otherwise as `publish_rows`."""
+        """Make a query's rows the content of their partition; otherwise as `publish_rows`.
+
+        Raises:
+            InputChangedError: a table that the query reads changed while it ran; the partition
+                holds content that no row describes. Make it again under a new attempt.
+        """
         work = Publication(
             attempt=self._attempt(slice_),
             table=table,
@@ -144,10 +149,11 @@ class Publisher:
             settle_days=settle_days,
             content_hash=query.content_hash,
             source_pages=query.source_pages,
+            inputs=query.inputs,
         )
 
         def publish() -> JobOutcome:
-            return query_partition(
+            outcome = query_partition(
                 self._warehouse,
                 table,
                 work.key.day,
@@ -158,7 +164,15 @@ class Publisher:
                 max_bytes=query.max_bytes,
                 job_base=work.job_base,
                 job_labels=work.job_labels,
+                inputs_stand=query.inputs_stand,
             )
+            if query.inputs_stand is not None and not query.inputs_stand(outcome):
+                raise InputChangedError(
+                    "A table changed while a slice was computed from it",
+                    slice=work.key.id,
+                    tables=[one.table for one in query.inputs],
+                )
+            return outcome
 
         return self._publish(work, publish, totals=lambda: self._totals(query))
 

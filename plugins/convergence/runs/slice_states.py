@@ -21,13 +21,17 @@ class Action(StrEnum):
     """A newer attempt ended the slice, and the ledger has that attempt's row."""
     RECOVERED = "RECOVERED"
     """As PUBLISHED, by a job of an earlier try. Read from old rows only, no longer written."""
+    INVALIDATED = "INVALIDATED"
+    """No attempt ended so: a check found the slice wrong, or its partition not as recorded."""
 
 
-CONTENT: Final = frozenset({Action.PUBLISHED, Action.UNCHANGED, Action.RECOVERED})
-"""Only rows in these states say what a slice's partition holds."""
+_VALID: Final = frozenset({Action.PUBLISHED, Action.UNCHANGED, Action.RECOVERED})
+CONTENT: Final = _VALID | {Action.INVALIDATED}
+"""Only rows in these states say what a slice's partition holds. An INVALIDATED one says that it is
+wrong: the slice is due at once, and published even with an equal content hash."""
 CHECKED: Final = CONTENT | {Action.NOT_OBSERVABLE}
 """Rows in these states say when a day was checked, and so whether it is due again."""
-ENDING: Final = CONTENT | {Action.REFUSED}
+ENDING: Final = _VALID | {Action.REFUSED}
 """An older attempt may leave a slice to a newer one whose row is in one of these states."""
-SUCCESSFUL: Final = CONTENT | {Action.NOT_OBSERVABLE, Action.SUPERSEDED}
+SUCCESSFUL: Final = _VALID | {Action.NOT_OBSERVABLE, Action.SUPERSEDED}
 """A run is SUCCESS only when each of its slices ended in one of these states."""

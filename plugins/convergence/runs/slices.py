@@ -40,6 +40,20 @@ class SliceKey:
         return datetime.combine(self.day, time.min, UTC)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class SliceInput:
+    """A table that a derived slice was computed from, and its content at that time.
+
+    Attributes:
+        table: of the org's dataset.
+        content_hash: the ledger's hash of the input's slice of the same day, or a digest of the
+            rows that were read of a table without days.
+    """
+
+    table: str
+    content_hash: str
+
+
 def finality(day: date, now: datetime, settle_days: int) -> Finality:
     """What the calendar alone says of a day.
 

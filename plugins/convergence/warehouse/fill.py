@@ -38,6 +38,7 @@ def query_partition(
     job_base: str,
     job_labels: Mapping[str, str],
     max_bytes: int | None = None,
+    inputs_stand: Callable[[JobOutcome], bool] | None = None,
 ) -> JobOutcome:
     """Replace one day with a query's rows; no row empties the day.
 
@@ -52,6 +53,8 @@ def query_partition(
         job_base: the same for the same content in the same run; see `names.job_base`.
         job_labels: kept with the job.
         max_bytes: what the query may bill; the warehouse's limit unless given.
+        inputs_stand: whether an earlier call's job read what is in the query's tables now; its
+            rows are not taken otherwise.
 
     Raises:
         SchemaError: the table has REQUIRED columns: a query's columns are all NULLABLE, and
@@ -73,7 +76,7 @@ def query_partition(
             max_bytes=max_bytes,
         ),
         rows_of=lambda job: _queried_rows(w, job),
-        still_stands=unchanged_since(w, table, day),
+        still_stands=_both(unchanged_since(w, table, day), inputs_stand),
     )
 
 
@@ -88,6 +91,7 @@ def query_table(
     job_base: str,
     job_labels: Mapping[str, str],
     max_bytes: int | None = None,
+    inputs_stand: Callable[[JobOutcome], bool] | None = None,
 ) -> JobOutcome:
     """Replace a whole table that has no partitions with a query's rows; as `query_partition`."""
     if schema.partition is not None:
@@ -106,7 +110,7 @@ def query_table(
             max_bytes=max_bytes,
         ),
         rows_of=lambda job: _queried_rows(w, job),
-        still_stands=_table_unchanged(w, table),
+        still_stands=_both(_table_unchanged(w, table), inputs_stand),
     )
 
 
@@ -130,6 +134,15 @@ def table_writes(w: Warehouse, dataset: str, tables: Collection[str]) -> dict[st
         )
         for row in rows
     }
+
+
+def _both(
+    first: Callable[[JobOutcome], bool], second: Callable[[JobOutcome], bool] | None
+) -> Callable[[JobOutcome], bool]:
+    def both(outcome: JobOutcome) -> bool:
+        return first(outcome) and (second is None or second(outcome))
+
+    return both
 
 
 def _table_unchanged(w: Warehouse, table: TableName) -> Callable[[JobOutcome], bool]:

@@ -22,8 +22,8 @@ from convergence.warehouse.query import run_file
 from convergence.warehouse.schemas import TableSchema
 
 _UPLOAD_TIMEOUT: Final = (10.0, 120.0)
-# `statistics.endTime` has whole milliseconds, a partition's last modification has microseconds.
-_TIME_GRAIN: Final = timedelta(milliseconds=1)
+TIME_GRAIN: Final = timedelta(milliseconds=1)
+"""A job's times have whole milliseconds, a partition's last modification has microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def is_intact(write: PartitionWrite | None, *, rows: int, written_by: datetime) 
     """
     if rows == 0:
         return write is None or write.rows == 0
-    return write is not None and write.rows == rows and write.modified_at < written_by + _TIME_GRAIN
+    return write is not None and write.rows == rows and write.modified_at < written_by + TIME_GRAIN
 
 
 def unchanged_since(w: Warehouse, table: TableName, day: date) -> Callable[[JobOutcome], bool]:

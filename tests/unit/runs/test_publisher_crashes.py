@@ -349,4 +349,7 @@ def test_the_job_carries_labels_that_bigquery_takes(world: World) -> None:
     (job,) = world.fake.jobs.values()
     assert job.labels["org"] == "acme_corp"
     assert job.labels["day"] == "20261117"
-    assert set(job.labels) == {"org", "pipeline", "table", "day", "run", "content"}
+    assert set(job.labels) == {
+        *("org", "pipeline", "table", "day", "run"),
+        *("content", "content_rest", "attempt", "pages"),
+    }

@@ -18,6 +18,7 @@ TABLES = ("usage", "cost")
 class Checked:
     finality: str
     checked_at: datetime
+    action: str = "PUBLISHED"
 
 
 Ledger = dict[date, dict[str, Checked]]
@@ -166,3 +167,15 @@ def test_daily_runs_make_every_day_final_however_few_they_may_do(
     assert all(
         ledger[day][table].finality in {"FINAL", "RESTATED"} for day in old for table in TABLES
     )
+
+
+def test_a_final_day_with_an_invalidated_slice_is_due_at_once_and_waits_its_turn() -> None:
+    ledger: Ledger = {}
+    look(ledger, days_ago(1, 2, 3, 4, 5), today=TODAY, settle_days=0)
+    assert due(ledger, settle_days=0) == []
+    (day,) = days_ago(4)
+    ledger[day]["cost"] = Checked("FINAL", at(TODAY, 7), "INVALIDATED")
+    assert due(ledger, settle_days=0) == [day]
+    (newer,) = days_ago(1)
+    del ledger[newer]["usage"]
+    assert due(ledger, settle_days=0, max_days=1) == [newer]

@@ -17,9 +17,11 @@ from convergence.processors.gcp.billing_export import ASKED
 from convergence.processors.gcp.config import BillingCostConfig
 from convergence.processors.gcp.templates import load_template
 from convergence.processors.generic.cost_face import show_in_cost_daily
+from convergence.processors.generic.inputs import DayInputs, Inputs
 from convergence.processors.generic.slices import Publish, done_before, publish_days
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.publisher import Attempt, PricedDay
+from convergence.runs.slices import SliceInput
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 
@@ -31,8 +33,9 @@ def sum_costs(org: OrgContext, config: BillingCostConfig) -> StepResult:
         return StepResult(status="SKIPPED", destination_table=str(costs.table))
     ensure_table(org.warehouse, costs.table, costs.schema)
     show_in_cost_daily(org, config.source_view)
+    # An earlier try may have summed other rows: only equal inputs make a day done.
     before = done_before(org, table=config.table)
-    todo = sorted(costs.days() - before, reverse=True)
+    todo = sorted(costs.days(), reverse=True)
     published = publish_days(org, todo, table=config.table, make=costs.make)
     return StepResult(
         rows_processed=published.row_count,
@@ -69,7 +72,10 @@ class CostDays:
         }
 
     def days(self) -> set[date]:
-        """Days that were asked for or are due, and any other whose rows have changed since."""
+        """Days that were asked for or are due, and any other whose rows have changed since.
+
+        Rows that were found wrong wait until they are copied again.
+        """
         ledger = self._ledger()
         raw, cost = ledger[self._config.raw_table], ledger[self._config.table]
         wanted = set(self._org.days)
@@ -82,7 +88,12 @@ class CostDays:
         return wanted | {
             day
             for day, row in raw.items()
-            if day not in cost or cost[day].content_hash != self._summed(row).content_hash
+            if row.is_valid
+            and (
+                day not in cost
+                or not cost[day].is_valid
+                or cost[day].content_hash != self._content_hash(row)
+            )
         }
 
     def make(self, attempts: Mapping[date, Attempt], round_: int) -> Iterator[tuple[date, Publish]]:
@@ -90,9 +101,12 @@ class CostDays:
         del round_  # nothing is kept between rounds: the ledger is read again
         if not attempts:
             return
-        now, raw = self._org.now(), self._ledger()[self._config.raw_table]
-        for day in sorted(attempts, reverse=True):
-            yield day, partial(self._publish, attempts[day], self._summed(raw[day]), now)
+        now = self._org.now()
+        raw = Inputs(self._org, daily={self._config.raw_table}).read(sorted(attempts))
+        for day in sorted(raw.days, reverse=True):
+            yield day, partial(self._publish, attempts[day], self._summed(raw.days[day]), now)
+        if raw.error is not None:
+            raise raw.error
 
     def _publish(self, attempt: Attempt, query: PricedDay, now: datetime) -> LedgerRow:
         return self._org.publisher.publish_query(
@@ -105,20 +119,26 @@ class CostDays:
             settle_days=self._org.pipeline.settle_days,
         )
 
-    def _summed(self, raw: LedgerRow) -> PricedDay:
+    def _content_hash(self, raw: LedgerRow) -> str:
         parts = {
             "rows": raw.content_hash,
             "sql": self._sql_text,
             "identifiers": self._identifiers,
             "day": raw.key.day.isoformat(),
         }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _summed(self, inputs: DayInputs) -> PricedDay:
+        raw = inputs.rows[self._config.raw_table]
         return PricedDay(
             sql_path=self._sql,
             identifiers=self._identifiers,
             params={"day": raw.key.day},
-            content_hash=hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(),
+            content_hash=self._content_hash(raw),
             totals_path=self._folder / self._config.totals_file,
             source_pages=raw.source_pages,
+            inputs=(SliceInput(self._config.raw_table, raw.content_hash),),
+            inputs_stand=inputs.stand,
         )
 
     def _ledger(self) -> dict[str, dict[date, LedgerRow]]:

@@ -12,10 +12,10 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from convergence.errors import RetryableError
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.generic.config import PricingConfig
 from convergence.processors.generic.cost_face import show_in_cost_daily
+from convergence.processors.generic.inputs import DayInputs, Inputs
 from convergence.processors.generic.price_book import digest
 from convergence.processors.generic.reconciliation import reconciled
 from convergence.processors.generic.slices import (
@@ -26,6 +26,7 @@ from convergence.processors.generic.slices import (
 )
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.publisher import Attempt, PricedDay
+from convergence.runs.slices import SliceInput
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.query import Row, run_file
@@ -40,8 +41,8 @@ def price_usage(org: OrgContext, config: PricingConfig) -> StepResult:
     """Price and publish the org's days.
 
     Raises:
-        RetryableError: the usage of a day is not in the ledger; where another pipeline's usage is
-            priced again, such days are told and left.
+        InputNotAsRecordedError: the usage of a day is not in the ledger, or not as the ledger
+            says; where another pipeline's usage is priced again, days without any are left out.
     """
     if config.slices_of is not None:
         org = replace(org, pipeline=replace(org.pipeline, pipeline_id=config.slices_of))
@@ -50,9 +51,10 @@ def price_usage(org: OrgContext, config: PricingConfig) -> StepResult:
         return StepResult(status="SKIPPED", destination_table=str(pricing.table))
     ensure_table(org.warehouse, pricing.table, pricing.schema)
     show_in_cost_daily(org, config.source_view)
+    # An earlier try may have priced other usage or prices: only equal inputs make a day done.
     before = done_before(org, table=config.table)
     without = pricing.days_without_usage() if config.slices_of is not None else set()
-    todo = sorted(set(org.days) - before - without, reverse=True)
+    todo = sorted(set(org.days) - without, reverse=True)
     published = publish_days(org, todo, table=config.table, make=pricing.make)
     summary = pricing.summary()
     if summary["unpriced"]:
@@ -91,11 +93,14 @@ class Pricing:
         if not attempts:
             return
         now = self._org.now()
-        usage = self._usage(sorted(attempts))
+        usage = self._inputs.read(sorted(attempts))
+        # Read after the last writes were: a price that changes from here on is seen by them.
         prices = self._prices(min(attempts), max(attempts))
-        for day in sorted(attempts, reverse=True):
-            query = self._priced(usage[day], [row for row in prices if _in_force(row, day)])
+        for day in sorted(usage.days, reverse=True):
+            query = self._priced(usage.days[day], [row for row in prices if _in_force(row, day)])
             yield day, partial(self._publish, attempts[day], query, now)
+        if usage.error is not None:
+            raise usage.error
 
     def _publish(self, attempt: Attempt, query: PricedDay, now: datetime) -> LedgerRow:
         return self._org.publisher.publish_query(
@@ -113,13 +118,10 @@ class Pricing:
         rows = ledger_rows(self._org, self._org.days, table=self._config.usage_table)
         return set(self._org.days) - {row.key.day for row in rows}
 
-    def _usage(self, days: list[date]) -> dict[date, LedgerRow]:
-        """What the ledger says of each day's usage."""
-        rows = ledger_rows(self._org, days, table=self._config.usage_table)
-        usage = {row.key.day: row for row in rows}
-        if missing := [day.isoformat() for day in days if day not in usage]:
-            raise RetryableError("The usage of some days is not in the ledger", days=missing)
-        return usage
+    @property
+    def _inputs(self) -> Inputs:
+        config = self._config
+        return Inputs(self._org, daily={config.usage_table}, whole={config.pricing_table})
 
     def _prices(self, first: date, last: date) -> list[Row]:
         return run_file(
@@ -129,12 +131,14 @@ class Pricing:
             params={"first_day": first, "last_day": last},
         )
 
-    def _priced(self, usage: LedgerRow, prices: list[Row]) -> PricedDay:
+    def _priced(self, inputs: DayInputs, prices: list[Row]) -> PricedDay:
         path = self._folder / self._config.sql_file
+        usage = inputs.rows[self._config.usage_table]
+        # When a price will end changes nothing on a day on which it is in force.
+        in_force = digest({**price, "effective_to": None} for price in prices)
         parts = {
             "usage": usage.content_hash,
-            # When a price will end changes nothing on a day on which it is in force.
-            "prices": digest({**price, "effective_to": None} for price in prices),
+            "prices": in_force,
             "sql": path.read_text(encoding="utf-8"),
             "identifiers": self._identifiers,
             "day": usage.key.day.isoformat(),
@@ -146,6 +150,11 @@ class Pricing:
             content_hash=hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(),
             totals_path=self._folder / self._config.totals_file,
             source_pages=usage.source_pages,
+            inputs=(
+                SliceInput(self._config.usage_table, usage.content_hash),
+                SliceInput(self._config.pricing_table, in_force),
+            ),
+            inputs_stand=inputs.stand,
         )
 
     def summary(self) -> dict[str, Any]:

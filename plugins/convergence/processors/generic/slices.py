@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from convergence.errors import RetryableError, SupersededError
+from convergence.errors import InputChangedError, RetryableError, SupersededError
 from convergence.processors.context import OrgContext
 from convergence.runs.ledger import Action, LedgerRow, Replaced
 from convergence.runs.publisher import Attempt
@@ -99,6 +99,8 @@ def publish_days(org: OrgContext, days: Sequence[date], *, table: str, make: Mak
             except SupersededError as error:
                 again = bool(error.facts.get("after"))
                 (overtaken if again else published.superseded).append(day)
+            except InputChangedError:
+                overtaken.append(day)
         if not overtaken:
             return published
         org.log.info("overtaken while publishing, once more: %s", _told(overtaken))

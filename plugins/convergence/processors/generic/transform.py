@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date, datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from convergence.errors import ConfigurationError, RetryableError
+from convergence.errors import ConfigurationError
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.generic.cost_face import show_in_cost_daily
-from convergence.processors.generic.slices import (
-    Publish,
-    done_before,
-    ledger_rows,
-    publish_days,
-)
+from convergence.processors.generic.inputs import DayInputs, Inputs
+from convergence.processors.generic.slices import Publish, done_before, publish_days
 from convergence.processors.generic.transform_config import TransformConfig, params_of
+from convergence.processors.generic.whole_table import WholeTable
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.publisher import Attempt, PricedDay
+from convergence.runs.slices import SliceInput
 from convergence.warehouse.evolve import ensure_table
-from convergence.warehouse.fill import query_table, table_writes
-from convergence.warehouse.names import TableName, job_base
+from convergence.warehouse.names import TableName
 from convergence.warehouse.params import Param
 from convergence.warehouse.reading import Reading, estimate
 from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.writers import InputWrites
 
 Digests = Mapping[str, str]
 
@@ -37,7 +35,9 @@ def transform(org: OrgContext, config: TransformConfig) -> StepResult:
 
     Raises:
         ConfigurationError: a query would read more than it may.
-        RetryableError: a day of a table that this pipeline publishes is not in the ledger.
+        InputNotAsRecordedError: a day of a table that this pipeline publishes is not in the
+            ledger, or not as the ledger says.
+        InputChangedError: a table keeps changing while the query reads it.
     """
     work = Transform(org, config)
     if config.partition == "day" and not org.days:
@@ -61,8 +61,9 @@ class Transform:
     def by_day(self) -> StepResult:
         """Publish each day as one partition."""
         name = self._config.destination.table
+        # An earlier try may have read other inputs: only equal inputs make a day done.
         before = done_before(self._org, table=name)
-        todo = sorted(set(self._org.days) - before, reverse=True)
+        todo = sorted(self._org.days, reverse=True)
         published = publish_days(self._org, todo, table=name, make=self.make)
         facts = {
             **published.facts(),
@@ -79,39 +80,39 @@ class Transform:
         if not attempts:
             return
         now = self._org.now()
-        followed = self._followed(sorted(attempts))
-        for day in sorted(attempts, reverse=True):
-            query = self._query(day, followed[day], now=now)
+        inputs = self._inputs.read(sorted(attempts))
+        for day in sorted(inputs.days, reverse=True):
+            query = self._query(inputs.days[day], now=now)
             yield day, partial(self._publish, attempts[day], query, now)
+        if inputs.error is not None:
+            raise inputs.error
 
     def whole(self) -> StepResult:
-        """Replace the table."""
-        org, config = self._org, self._config
-        params = self._params(day=None, now=org.now())
-        self._hold_to_cap(params)
-        digest = self._digest(self._states, day=None)
-        outcome = query_table(
-            org.warehouse,
-            self.table,
-            self._path,
-            schema=self.schema,
-            identifiers=self._identifiers,
-            params=params,
-            job_base=job_base(
-                "transform", org.org_slug, self.table.table, org.run_id, digest, str(self.table)
-            ),
-            job_labels={
-                "org": org.org_slug,
-                "pipeline": org.pipeline.pipeline_id,
-                "table": self.table.table,
-                "run": org.run_id,
-            },
-            max_bytes=config.max_bytes_billed,
-        )
+        """Replace the table, unless it is what its inputs come to already."""
+        row = WholeTable(self._org, self.table, self.schema).fill(self._whole_query)
         return StepResult(
-            rows_processed=outcome.rows,
+            rows_processed=row.row_count,
             destination_table=str(self.table),
             facts={"bytes_estimated": self._estimated},
+        )
+
+    def _whole_query(self) -> PricedDay:
+        """The query of the whole table, with the inputs as they are now."""
+        params = self._params(day=None, now=self._org.now())
+        self._hold_to_cap(params)
+        reads = set(self._config.reads.values())
+        inputs = Inputs(self._org, daily=(), whole=reads).read_whole()
+        followed = _changed_at(inputs.writes, reads)
+        # What depends on the present is made anew by every run.
+        run = {"run_id": self._org.run_id} if "now" in self._named else {}
+        return PricedDay(
+            sql_path=self._path,
+            identifiers=self._identifiers,
+            params=params,
+            content_hash=self._digest(followed | run, day=None),
+            max_bytes=self._config.max_bytes_billed,
+            inputs=_slice_inputs(followed),
+            inputs_stand=inputs.stand,
         )
 
     @property
@@ -119,40 +120,27 @@ class Transform:
         own = {"dataset": self._org.dataset, "destination": self._config.destination.table}
         return {**own, **self._config.reads}
 
-    @cached_property
-    def _states(self) -> Digests:
-        """When each table that is read last changed."""
-        others = set(self._config.reads.values()) - self._sliced
-        found = table_writes(self._org.warehouse, self._org.dataset, others)
-        return {
-            name: found[name].modified_at.isoformat() if name in found else "empty"
-            for name in sorted(others)
-        }
-
     @property
-    def _sliced(self) -> frozenset[str]:
-        """Tables whose days this pipeline's ledger tells of."""
-        return frozenset(self._config.reads.values()) & frozenset(self._org.pipeline.tables)
+    def _inputs(self) -> Inputs:
+        """Tables whose days this pipeline's ledger describes, and the others."""
+        reads = frozenset(self._config.reads.values())
+        daily = reads & frozenset(self._org.pipeline.tables)
+        return Inputs(self._org, daily=daily, whole=reads - daily)
 
-    def _followed(self, days: list[date]) -> dict[date, dict[str, str]]:
-        """What each day's rows follow from: its slices' hashes, and other tables' changes."""
-        followed = {day: dict(self._states) for day in days}
-        for table in sorted(self._sliced):
-            rows = {row.key.day: row for row in ledger_rows(self._org, days, table=table)}
-            if missing := [day.isoformat() for day in days if day not in rows]:
-                raise RetryableError("Some days are not in the ledger", table=table, days=missing)
-            for day, row in rows.items():
-                followed[day][table] = row.content_hash
-        return followed
-
-    def _query(self, day: date, followed: Digests, *, now: datetime) -> PricedDay:
+    def _query(self, inputs: DayInputs, *, now: datetime) -> PricedDay:
+        followed = {
+            **_changed_at(inputs.writes, inputs.whole),
+            **{table: row.content_hash for table, row in inputs.rows.items()},
+        }
         return PricedDay(
             sql_path=self._path,
             identifiers=self._identifiers,
-            params=self._params(day=day, now=now),
-            content_hash=self._digest(followed, day=day),
+            params=self._params(day=inputs.day, now=now),
+            content_hash=self._digest(followed, day=inputs.day),
             totals_path=self._totals,
             max_bytes=self._config.max_bytes_billed,
+            inputs=_slice_inputs(followed),
+            inputs_stand=inputs.stand,
         )
 
     def _publish(self, attempt: Attempt, query: PricedDay, now: datetime) -> LedgerRow:
@@ -207,3 +195,15 @@ class Transform:
             "day": day.isoformat() if day else None,
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _changed_at(writes: InputWrites, tables: Collection[str]) -> dict[str, str]:
+    """When each table was last written: what its content is known by, without days."""
+    return {
+        name: writes.whole[name].modified_at.isoformat() if name in writes.whole else "empty"
+        for name in sorted(tables)
+    }
+
+
+def _slice_inputs(followed: Digests) -> tuple[SliceInput, ...]:
+    return tuple(SliceInput(table, content) for table, content in sorted(followed.items()))

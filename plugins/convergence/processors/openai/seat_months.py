@@ -82,8 +82,8 @@ class SeatMonths:
 
     def make(self, attempts: Mapping[date, Attempt], round_: int) -> Iterator[tuple[date, Publish]]:
         """The content of the months whose attempts are given, newest first."""
-        if round_:
-            self._plans = self._read()
+        # After the attempts were taken: the higher number must have the newer plans.
+        self._plans = self._read()
         for month in sorted(attempts, reverse=True):
             rows = self._rows(month)
             folder = self._org.spool_dir / f"{month}_{round_}"

@@ -12,6 +12,7 @@ from convergence.processors.quality.config import ExpectationsConfig
 from convergence.processors.quality.measure import Inspector
 from convergence.processors.quality.record import keep, refusal, report
 from convergence.processors.quality.suite import Suite, load_schema, load_suite
+from convergence.processors.quality.ties import confirm_ties
 
 _REACH = timedelta(days=100)
 """How far before the days it was asked for a run may have restated others."""
@@ -28,6 +29,7 @@ class Expectations(OrgProcessor[ExpectationsConfig]):
         Raises:
             ExpectationsNotMetError: an expectation whose severity is stop was not met.
             ConfigurationError: the suite or a schema it names is wrong.
+            SupersededError: a tie can't be checked while another run publishes newer content.
             RetryableError: the task is being stopped.
         """
         configs = org.settings.configs_dir
@@ -46,7 +48,7 @@ class Expectations(OrgProcessor[ExpectationsConfig]):
             if org.stop.is_set():
                 raise RetryableError("The task was stopped")
 
-        verdicts = inspector.inspect(days, stopped=stopped)
+        verdicts = confirm_ties(org, inspector, inspector.inspect(days, stopped=stopped))
         name = PurePosixPath(config.suite).stem
         keep(org, verdicts, suite=name, now=org.now())
         for verdict in verdicts:

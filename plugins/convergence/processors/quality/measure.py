@@ -56,9 +56,13 @@ class Inspector:
         verdicts: list[Verdict] = []
         for expectation in self.suite.expectations:
             stopped()
-            measured = [_measured(row) for row in self._measure(expectation, days)]
-            verdicts += judge(expectation, measured, days=sorted(days))
+            verdicts += self.measure(expectation, days)
         return verdicts
+
+    def measure(self, expectation: Expectation, days: Sequence[date]) -> list[Verdict]:
+        """One expectation's verdicts, by one job; otherwise as `inspect`."""
+        measured = [_measured(row) for row in self._measure(expectation, days)]
+        return judge(expectation, measured, days=sorted(days))
 
     def _measure(self, expectation: Expectation, days: Sequence[date]) -> list[Row]:
         identifiers, params = self._asked(expectation)

@@ -23,7 +23,8 @@ SELECT
   job_ended_at,
   previous_run_id,
   previous_row_count,
-  previous_totals
+  previous_totals,
+  inputs
 FROM `{{ project }}.{{ central }}.org_meta_slices`
 WHERE checked_at >= TIMESTAMP(@since)
   AND slice_day >= @since

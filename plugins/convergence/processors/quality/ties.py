@@ -1,0 +1,146 @@
+"""A tie between two tables that is not met: an error in the figures, or newer input meanwhile.
+
+Two runs of one day may overlap: one publishes newer usage before the other checks the cost that it
+computed from the older. Then the tables do not tie until the newer run has computed its cost, and
+neither run's figures are wrong. So a tie that is not met counts only while the tables hold what the
+ledger says and each derived slice is made from the present input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from convergence.errors import SupersededError
+from convergence.processors.context import OrgContext
+from convergence.processors.quality.judge import Verdict
+from convergence.processors.quality.measure import Inspector
+from convergence.processors.quality.suite import SumsTie
+from convergence.runs.ledger import LedgerRow
+from convergence.runs.slices import SliceKey
+from convergence.warehouse.publish import is_intact
+from convergence.warehouse.writers import InputWrites, input_writes
+
+MOST_ROUNDS: Final = 3
+"""How often a tie is measured again because a table changed meanwhile."""
+
+
+def confirm_ties(
+    org: OrgContext, inspector: Inspector, verdicts: Sequence[Verdict]
+) -> list[Verdict]:
+    """Measure ties that were not met again, and invalidate the slices behind those that remain.
+
+    Args:
+        org: whose tables.
+        inspector: measures them.
+        verdicts: of every expectation.
+
+    Returns:
+        The verdicts, those of ties as they are once nothing changes any more.
+
+    Raises:
+        SupersededError: of a tie that stops the run, where a slice's input is newer than the
+            slice, or a table keeps changing. A slice older than its input is invalidated: should
+            the newer run die, the next one computes it again.
+    """
+    confirmed = list(verdicts)
+    for tie in inspector.suite.expectations:
+        if not isinstance(tie, SumsTie):
+            continue
+        days = [one.day for one in verdicts if one.expectation == tie.id and not one.passed]
+        if not days:
+            continue
+        try:
+            again = {one.day: one for one in _Tie(org, inspector, tie).measure(days)}
+        except SupersededError as error:
+            if tie.severity == "stop":
+                raise
+            org.log.info("%s", error)
+            again = {}
+        confirmed = [
+            again.get(one.day, one) if one.expectation == tie.id else one for one in confirmed
+        ]
+    return confirmed
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What the ledger and the warehouse say of a tie's tables on some days."""
+
+    rows: dict[SliceKey, LedgerRow]
+    writes: InputWrites
+
+
+@dataclass(frozen=True)
+class _Tie:
+    org: OrgContext
+    inspector: Inspector
+    tie: SumsTie
+
+    def measure(self, days: Sequence[date]) -> list[Verdict]:
+        """The days' verdicts, measured while nothing changed."""
+        state = self._state(days)
+        for _ in range(MOST_ROUNDS):
+            self._stop_if_superseded(state)
+            verdicts = self.inspector.measure(self.tie, days)
+            before, state = state, self._state(days)
+            if state == before or all(one.passed for one in verdicts):
+                self._invalidate(state, [one.day for one in verdicts if not one.passed])
+                return verdicts
+        raise self._superseded(days)
+
+    def _state(self, days: Sequence[date]) -> _State:
+        """The writes first: what is written after them is seen by the next look."""
+        tables = {self.tie.left.table, self.tie.right.table}
+        writes = input_writes(
+            self.org.warehouse, self.inspector.dataset, daily=tables, days=days, whole=()
+        )
+        latest = self.org.ledger.latest(
+            orgs=[self.org.org_slug], pipeline_id=self.org.pipeline.pipeline_id, since=min(days)
+        )
+        return _State({key: row for key, row in latest.items() if key.day in set(days)}, writes)
+
+    def _stop_if_superseded(self, state: _State) -> None:
+        """Raise where a table is being published, or a slice's input is newer than the slice."""
+        rows = self._of_tie(state)
+        older = [row for row in rows if not _is_current(row, state)]
+        superseded = older + [row for row in rows if not _is_as_recorded(row, state.writes)]
+        if superseded:
+            self.org.ledger.invalidate(older, run_id=self.org.run_id, now=self.org.now())
+            raise self._superseded(sorted({row.key.day for row in superseded}))
+
+    def _of_tie(self, state: _State) -> list[LedgerRow]:
+        tables = {self.tie.left.table, self.tie.right.table}
+        return [row for key, row in state.rows.items() if key.table in tables]
+
+    def _invalidate(self, state: _State, days: Sequence[date]) -> None:
+        """A slice that does not tie is wrong, though its inputs are the same: compute it again."""
+        derived = [row for row in self._of_tie(state) if row.key.day in days and row.inputs]
+        self.org.ledger.invalidate(derived, run_id=self.org.run_id, now=self.org.now())
+
+    def _superseded(self, days: Sequence[date]) -> SupersededError:
+        return SupersededError(
+            "Another run is publishing newer content; check again when it has ended",
+            expectation=self.tie.id,
+            days=[day.isoformat() for day in days],
+        )
+
+
+def _is_current(row: LedgerRow, state: _State) -> bool:
+    """Whether a slice is made from what its inputs are now, as far as the ledger says."""
+    made_from = {
+        SliceKey(row.key.org_slug, row.key.pipeline_id, one.table, row.key.day): one.content_hash
+        for one in row.inputs
+    }
+    return all(
+        content == state.rows[key].content_hash
+        for key, content in made_from.items()
+        if key in state.rows
+    )
+
+
+def _is_as_recorded(row: LedgerRow, writes: InputWrites) -> bool:
+    write = writes.daily.get((row.key.table, row.key.day))
+    return is_intact(write, rows=row.row_count, written_by=row.job_ended_at)

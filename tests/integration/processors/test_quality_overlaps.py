@@ -1,0 +1,145 @@
+"""Ties of a run whose day another run publishes meanwhile: newer input is no quality failure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convergence.errors import ExpectationsNotMetError, SupersededError
+from convergence.processors.context import StepResult
+from convergence.processors.quality.config import ExpectationsConfig
+from convergence.processors.quality.expectations import Expectations
+from convergence.processors.quality.measure import Inspector
+from convergence.processors.quality.record import RESULTS
+from convergence.processors.quality.suite import load_schema, load_suite
+from convergence.processors.quality.ties import confirm_ties
+from convergence.runs.days import due_days
+from convergence.runs.ledger import Action, LedgerRow
+from convergence.runs.publisher import PricedDay, Publisher
+from convergence.state import outbox
+from cost_books import COST, DAY, USAGE, Books, money, usage
+from processors_world import NOW, USAGE_COST, OrgWorld
+
+SUITE = "data_quality/expectations/openai_cost_suite.json"
+A, B = 163_000, 249_254
+
+
+class MistakenPublisher(Publisher):
+    """Publishes no row, under the hash of the right content: a mistake that nobody recorded."""
+
+    empty_sql: Path
+
+    def publish_query(self, slice_: Any, query: PricedDay, **how: Any) -> LedgerRow:
+        return super().publish_query(slice_, replace(query, sql_path=self.empty_sql), **how)
+
+
+@pytest.fixture
+def books(org: OrgWorld, tmp_path: Path) -> Books:
+    made = Books(org, tmp_path)
+    made.put_price("1")
+    return made
+
+
+def check(books: Books, *, run_id: str = "run_1") -> StepResult:
+    step = Expectations(task_id="check", config={}, pipeline=USAGE_COST, batch={"runs": []})
+    return step.run(books.org.context([DAY], run_id=run_id), ExpectationsConfig(suite=SUITE))
+
+
+def results(books: Books) -> list[dict[str, Any]]:
+    with books.org.world.services.store.read() as conn:
+        rows = outbox.rows_waiting(conn, RESULTS)
+    return [row for row in rows if row["org_slug"] == books.org.slug]
+
+
+def test_usage_that_another_run_published_since_is_superseded_and_passes_when_it_is_priced(
+    books: Books,
+) -> None:
+    books.extract(usage(A))
+    books.price()
+    books.extract(usage(B))
+    with pytest.raises(SupersededError, match="2026-11-17"):
+        check(books)
+    assert results(books) == []
+    books.price()
+    assert check(books).facts["quality"]["not_met"] == 0
+    assert books.cost == money(B, "1")
+
+
+def test_a_newer_run_that_died_before_its_ledger_row_is_no_quality_failure(books: Books) -> None:
+    books.extract(usage(A))
+    books.price()
+    books.extract(usage(B), killed=True)
+    with pytest.raises(SupersededError):
+        check(books)
+
+
+def test_a_newer_run_that_prices_between_measuring_and_looking_is_measured_again(
+    books: Books,
+) -> None:
+    books.extract(usage(A))
+    books.price()
+    books.extract(usage(B))
+    configs = books.org.world.settings.configs_dir
+    suite = load_suite(configs / SUITE)
+    inspector = Inspector(
+        warehouse=books.org.world.warehouse,
+        dataset=books.org.dataset,
+        suite=suite,
+        schemas={name: load_schema(configs, name, file) for name, file in suite.tables.items()},
+    )
+    verdicts = inspector.inspect([DAY])
+    assert not all(one.passed for one in verdicts)
+    books.price()
+    confirmed = confirm_ties(books.org.context([DAY]), inspector, verdicts)
+    assert all(one.passed for one in confirmed)
+    assert [one.expectation for one in confirmed] == [one.expectation for one in verdicts]
+
+
+def test_a_day_whose_newer_run_died_before_pricing_is_due_again(books: Books) -> None:
+    books.extract(usage(A))
+    books.price()
+    books.extract(usage(B))
+    assert due(books) == []
+    with pytest.raises(SupersededError):
+        check(books)
+    assert due(books) == [DAY]
+    books.price()
+    assert due(books) == []
+
+
+def test_a_cost_that_does_not_tie_is_computed_again_from_equal_inputs(
+    books: Books, tmp_path: Path
+) -> None:
+    books.extract(usage(A))
+    services = books.org.world.services
+    publisher = MistakenPublisher(services.warehouse, services.store, services.ledger)
+    publisher.empty_sql = tmp_path / "nothing.sql"
+    right = books.org.world.settings.configs_dir / "openai/cost/sql/price_usage.sql"
+    publisher.empty_sql.write_text(f"{right.read_text()}\nWHERE FALSE")
+    mistaken = replace(books.org.world, services=replace(services, publisher=publisher))
+    Books(OrgWorld(mistaken, books.org.slug), tmp_path).price()
+    believed = books.row(COST)
+    with pytest.raises(ExpectationsNotMetError, match="requests_tie_to_the_usage"):
+        check(books)
+    assert books.row(COST).action is Action.INVALIDATED
+    assert books.row(USAGE).is_valid
+    assert due(books) == [DAY]
+    books.price()
+    assert books.row(COST).content_hash == believed.content_hash
+    assert (books.row(COST).action, books.cost) == (Action.PUBLISHED, money(A, "1"))
+    assert check(books).facts["quality"]["not_met"] == 0
+
+
+def due(books: Books) -> list[Any]:
+    """Days that a run of the pipeline would do at this time."""
+    return due_days(
+        {DAY: {table: books.row(table) for table in (USAGE, COST)}},
+        first_day=DAY,
+        today=min(NOW.date(), DAY.replace(day=DAY.day + 1)),
+        settle_days=0,
+        max_days=5,
+        tables=(USAGE, COST),
+    )
