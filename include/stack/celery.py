@@ -20,10 +20,13 @@ from stack.environment import service_account
 from stack.secrets import ADMIN_USER
 from stack.service import Service, airflow_service
 from stack.settings import REPOSITORY, CeleryStackSettings
-from stack.stack import SINGLE, Stack
+from stack.stack import SKIP_LOG_SERVER, Stack
 
 DATABASES_READY_SECONDS = 30
 VIEWER_USER = "viewer"
+EXECUTOR = "convergence.executors.watched_celery.WatchedCeleryExecutor"
+# The slots of a dead worker, until they are given back, keep no other task from being sent.
+SLOTS_PER_PROCESS = 2
 FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 
 
@@ -52,8 +55,8 @@ class CeleryStack(Stack):
         return (
             airflow_service("api-server-1", first, "api-server"),
             airflow_service("api-server-2", second, "api-server"),
-            *(airflow_service(name, shared) for name in SINGLE),
-            airflow_service("worker", worker, "celery", "worker"),
+            *self._single(shared),
+            airflow_service("worker", worker, "celery", "worker", SKIP_LOG_SERVER),
         )
 
     def _api_server(self, base_url: str) -> dict[str, str]:
@@ -74,7 +77,8 @@ class CeleryStack(Stack):
             "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{airflow}",
             "AIRFLOW__CELERY__WORKER_CONCURRENCY": str(settings.parallelism),
             "AIRFLOW__CORE__AUTH_MANAGER": FAB,
-            "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+            "AIRFLOW__CORE__EXECUTOR": EXECUTOR,
+            "AIRFLOW__CORE__PARALLELISM": str(SLOTS_PER_PROCESS * settings.parallelism),
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": airflow.replace(
                 "postgresql:", "postgresql+psycopg2:"
             ),

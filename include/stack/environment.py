@@ -12,6 +12,7 @@ from stack.secrets import ADMIN_USER, SERVICE_USER, LocalSecrets
 from stack.settings import LOOPBACK, REPOSITORY, StackSettings
 
 PROJECT = "local-dev-project"
+SHARED_OPTIONS = REPOSITORY / "include" / "deploy" / "airflow.env"
 KMS_KEY = f"projects/{PROJECT}/locations/global/keyRings/convergence/cryptoKeys/credentials"
 
 # Of the caller's environment only what a process needs to run at all; clouds, proxies and other
@@ -62,6 +63,13 @@ def convergence_environment(settings: StackSettings) -> dict[str, str]:
     }
 
 
+def shared_airflow_options() -> dict[str, str]:
+    """Airflow's options that the containers have too, from the file that they read."""
+    lines = SHARED_OPTIONS.read_text().splitlines()
+    options = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {name: value.strip("'") for name, _, value in options}
+
+
 def airflow_environment(settings: StackSettings, secrets: LocalSecrets) -> dict[str, str]:
     """What every Airflow component shares."""
     home = settings.var_dir / "airflow"
@@ -73,6 +81,7 @@ def airflow_environment(settings: StackSettings, secrets: LocalSecrets) -> dict[
         base_environment()
         | convergence_environment(settings)
         | {
+            **shared_airflow_options(),
             "PYTHONPATH": str(REPOSITORY / "plugins"),
             "AIRFLOW_HOME": str(home),
             "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(connection),
@@ -101,8 +110,6 @@ def airflow_environment(settings: StackSettings, secrets: LocalSecrets) -> dict[
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "15",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "15",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
-            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(settings.triggerer_log_port),
-            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(settings.worker_log_port),
         }
     )
 

@@ -22,8 +22,6 @@ class StackSettings(BaseSettings):
     sandbox_providers_port: int = Field(default=9070, ge=1, le=65535)
     sandbox_aws_port: int = Field(default=9080, ge=1, le=65535)
     sandbox_smtp_port: int = Field(default=9025, ge=1, le=65535)
-    worker_log_port: int = Field(default=8793, ge=1, le=65535)
-    triggerer_log_port: int = Field(default=8794, ge=1, le=65535)
 
     var_dir: Path = Field(default=REPOSITORY / "var", validation_alias="CONVERGENCE_VAR_DIR")
     ready_timeout_seconds: float = Field(
@@ -44,8 +42,6 @@ class StackSettings(BaseSettings):
             "SANDBOX_PROVIDERS_PORT": self.sandbox_providers_port,
             "SANDBOX_AWS_PORT": self.sandbox_aws_port,
             "SANDBOX_SMTP_PORT": self.sandbox_smtp_port,
-            "WORKER_LOG_PORT": self.worker_log_port,
-            "TRIGGERER_LOG_PORT": self.triggerer_log_port,
         }
 
     @property

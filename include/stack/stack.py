@@ -25,6 +25,10 @@ from stack.settings import LOOPBACK, REPOSITORY, StackSettings
 MAX_RESTARTS = 3
 RESTART_WINDOW_SECONDS = 600
 SINGLE = ("scheduler", "dag-processor", "triggerer")
+# Airflow's log server listens on every address and can't be told otherwise. The API servers of a
+# local stack read the log files themselves.
+SKIP_LOG_SERVER = "--skip-serve-logs"
+_SERVES_LOGS = ("scheduler", "triggerer")
 SANDBOX_READY_SECONDS = 30
 MIGRATE_SECONDS = 180
 
@@ -95,7 +99,14 @@ class Stack:
         api_server["AIRFLOW_API_MOST_CHANGES"] = "1"
         return (
             airflow_service("api-server", api_server),
-            *(airflow_service(name, shared) for name in SINGLE),
+            *self._single(shared),
+        )
+
+    def _single(self, env: Mapping[str, str]) -> tuple[Service, ...]:
+        """The components that run once in every stack."""
+        return tuple(
+            airflow_service(name, env, name, *((SKIP_LOG_SERVER,) if name in _SERVES_LOGS else ()))
+            for name in SINGLE
         )
 
     def _shared_environment(self) -> dict[str, str]:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ from deploy.secrets import make_secrets
 from deploy.settings import AccountSettings, EntrySettings
 from sandbox.settings import SandboxSettings
 from stack.celery import CeleryStack
+from stack.environment import SHARED_OPTIONS, shared_airflow_options
 from stack.secrets import LocalSecrets
-from stack.settings import CeleryStackSettings
+from stack.settings import CeleryStackSettings, StackSettings
+from stack.stack import SKIP_LOG_SERVER, Stack
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 TEXT = (REPOSITORY / "docker-compose.yaml").read_text()
@@ -26,11 +30,17 @@ COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "CONVERGENCE" in service["image"]}
 AIRFLOW = {name: service for name, service in OURS.items() if name != "sandbox"}
+SHARED = "include/deploy/airflow.env"
 DEV_ENV = (REPOSITORY / "compose.dev.env").read_text()
 
 # Of provider packages that the development environment does not install: from their documentation.
 PROVIDER_OPTIONS = {("celery", "broker_url"), ("celery", "result_backend")}
-PROVIDER_KNOBS = {("celery", "worker_concurrency")}
+PROVIDER_KNOBS = {
+    ("celery", name)
+    for name in ("worker_concurrency", "task_publish_max_retries", "extra_celery_config")
+}
+# Airflow's scheduler reads it, its documentation leaves it out.
+UNDOCUMENTED = {("scheduler", "num_stuck_in_queued_retries")}
 # Read by the Google client libraries, by Airflow itself, and by our own start.
 OUTSIDE = {"GOOGLE_APPLICATION_CREDENTIALS", "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", "SECRETS_DIR"}
 
@@ -43,6 +53,18 @@ def _names(*models: type[Settings | AccountSettings | EntrySettings]) -> set[str
             choices = getattr(alias, "choices", [alias] if alias else [name])
             names |= {str(choice).upper() for choice in choices}
     return names
+
+
+def _celery_stack(folder: Path) -> CeleryStack:
+    stack = CeleryStack(CeleryStackSettings(CONVERGENCE_VAR_DIR=folder), say=lambda _line: None)
+    stack.secrets = LocalSecrets.load_or_make(folder / "secrets")
+    return stack
+
+
+def _local_stack(folder: Path) -> Stack:
+    stack = Stack(StackSettings(CONVERGENCE_VAR_DIR=folder), say=lambda _line: None)
+    stack.secrets = LocalSecrets.load_or_make(folder / "secrets")
+    return stack
 
 
 def _secret_names(service: dict[str, Any]) -> list[str]:
@@ -143,11 +165,21 @@ def test_every_airflow_variable_is_an_option_that_airflow_has() -> None:
 
     known = conf.sensitive_config_values | PROVIDER_OPTIONS
     for service in AIRFLOW.values():
-        for section, option, is_command in _airflow_options(service["environment"]):
-            if (section, option) not in PROVIDER_OPTIONS | PROVIDER_KNOBS:
+        environment = service["environment"] | shared_airflow_options()
+        for section, option, is_command in _airflow_options(environment):
+            if (section, option) not in PROVIDER_OPTIONS | PROVIDER_KNOBS | UNDOCUMENTED:
                 assert option in conf.configuration_description[section]["options"], option
             # Airflow takes a command's output only for what it knows to be a secret.
             assert is_command == ((section, option) in known), option
+
+
+@pytest.mark.airflow
+def test_the_option_that_airflow_does_not_document_is_one_that_it_reads() -> None:
+    source = find_spec("airflow.jobs.scheduler_job_runner")
+    assert source is not None
+    assert source.origin is not None
+    text = Path(source.origin).read_text()
+    assert all(f'key="{option}"' in text for _, option in UNDOCUMENTED)
 
 
 def test_every_other_variable_is_read_by_what_runs_there() -> None:
@@ -177,9 +209,11 @@ def test_the_counters_are_shared_by_as_many_processes_as_there_are() -> None:
 
 
 def test_up_celery_runs_the_commands_of_this_file(tmp_path: Path) -> None:
-    stack = CeleryStack(CeleryStackSettings(CONVERGENCE_VAR_DIR=tmp_path), say=lambda _line: None)
-    stack.secrets = LocalSecrets.load_or_make(tmp_path / "secrets")
-    native = {tuple(service.command[2:]) for service in stack.services()}
+    stack = _celery_stack(tmp_path)
+    native = {
+        tuple(part for part in service.command[2:] if part != SKIP_LOG_SERVER)
+        for service in stack.services()
+    }
     composed = {
         tuple(service["command"]) for name, service in AIRFLOW.items() if name != "airflow-init"
     }
@@ -187,11 +221,57 @@ def test_up_celery_runs_the_commands_of_this_file(tmp_path: Path) -> None:
 
 
 def test_up_celery_sets_the_same_airflow_options(tmp_path: Path) -> None:
-    stack = CeleryStack(CeleryStackSettings(CONVERGENCE_VAR_DIR=tmp_path), say=lambda _line: None)
-    stack.secrets = LocalSecrets.load_or_make(tmp_path / "secrets")
+    stack = _celery_stack(tmp_path)
     native = {each[:2] for each in _airflow_options(dict(stack.services()[0].env))}
-    composed = {each[:2] for each in _airflow_options(AIRFLOW["api-server"]["environment"])}
+    environment = AIRFLOW["api-server"]["environment"] | shared_airflow_options()
+    composed = {each[:2] for each in _airflow_options(environment)}
     assert composed - native == {("scheduler", "enable_health_check")}
+
+
+def test_the_containers_and_the_local_stacks_share_one_file_of_airflow_options(
+    tmp_path: Path,
+) -> None:
+    shared = shared_airflow_options()
+    assert {service["env_file"][0] for service in AIRFLOW.values()} == {SHARED}
+    assert (REPOSITORY / SHARED).samefile(SHARED_OPTIONS)
+    assert all(shared.keys().isdisjoint(service["environment"]) for service in AIRFLOW.values())
+    for service in (*_celery_stack(tmp_path).services(), *_local_stack(tmp_path).services()):
+        assert shared.items() <= service.env.items(), service.name
+
+
+def test_the_containers_and_up_celery_have_the_same_executor(tmp_path: Path) -> None:
+    native = _celery_stack(tmp_path).services()[0].env["AIRFLOW__CORE__EXECUTOR"]
+    for service in AIRFLOW.values():
+        assert service["environment"]["AIRFLOW__CORE__EXECUTOR"] == native
+
+
+def test_there_are_twice_as_many_slots_as_workers_run_tasks(tmp_path: Path) -> None:
+    environment = SERVICES["worker"]["environment"]
+    slots, processes = (
+        int(re.sub(r"\$\{\w+:-(\d+)\}", r"\1", environment[name]))
+        for name in ("AIRFLOW__CORE__PARALLELISM", "AIRFLOW__CELERY__WORKER_CONCURRENCY")
+    )
+    assert slots >= 2 * processes * SERVICES["worker"]["deploy"]["replicas"]
+    native = _celery_stack(tmp_path).services()[0].env
+    concurrency = int(native["AIRFLOW__CELERY__WORKER_CONCURRENCY"])
+    assert int(native["AIRFLOW__CORE__PARALLELISM"]) >= 2 * concurrency
+
+
+def test_a_restart_of_the_api_server_is_no_death_of_a_task() -> None:
+    """A supervisor repeats its calls for longer than a restart, and for less than the time-out."""
+    options = {name.split("__", 2)[2]: value for name, value in shared_airflow_options().items()}
+    retries, pause = (
+        float(options[f"EXECUTION_API_{name}"]) for name in ("RETRIES", "RETRY_WAIT_MAX")
+    )
+    timeout = float(options["TASK_INSTANCE_HEARTBEAT_TIMEOUT"])
+    assert retries * pause / 2 >= 30  # pauses are random between nothing and the longest
+    assert retries * pause <= timeout
+    assert float(options["MIN_HEARTBEAT_INTERVAL"]) * 10 <= timeout
+    assert float(options["TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL"]) * 10 <= timeout
+    assert (
+        float(options["TASK_QUEUED_TIMEOUT"]) * float(options["NUM_STUCK_IN_QUEUED_RETRIES"])
+        >= timedelta(hours=1).total_seconds()
+    )
 
 
 def test_the_development_file_sets_only_what_the_compose_file_reads() -> None:

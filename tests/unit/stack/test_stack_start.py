@@ -27,7 +27,7 @@ def test_every_busy_port_is_named_with_its_variable() -> None:
         for each in (one, two):
             each.bind(("127.0.0.1", 0))
             each.listen()
-        ports = {"PORT": one.getsockname()[1], "WORKER_LOG_PORT": two.getsockname()[1]}
+        ports = {"PORT": one.getsockname()[1], "SANDBOX_KMS_PORT": two.getsockname()[1]}
         with pytest.raises(StackError) as caught:
             refuse_busy(ports)
     for variable, port in ports.items():

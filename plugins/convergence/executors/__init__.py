@@ -1,0 +1,1 @@
+"""Executors for Airflow's scheduler; each is named by its path in `[core] executor`."""

@@ -1,0 +1,180 @@
+"""Airflow's CeleryExecutor with slots that come back when a worker dies.
+
+Named in `[core] executor` as `convergence.executors.watched_celery.WatchedCeleryExecutor`. It runs
+in the scheduler; workers and API servers only import it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.models.log import Log
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.taskinstancekey import TaskInstanceKey
+from airflow.providers.celery.executors.celery_executor import CeleryExecutor
+from airflow.providers.celery.executors.celery_executor_utils import ExceptionWithTraceback
+from airflow.sdk.exceptions import AirflowTaskTimeout
+from airflow.utils import timezone
+from airflow.utils.session import create_session
+from airflow.utils.state import TaskInstanceState
+from kombu.exceptions import OperationalError
+from sqlalchemy import select, update
+
+from convergence.executors.slot_watch import SlotWatch, TaskRow
+
+if TYPE_CHECKING:
+    from airflow.api_fastapi.auth.tokens import JWTGenerator
+    from sqlalchemy.orm import Session
+
+CHECK_SECONDS = 5.0
+WORKERS_ANSWER_SECONDS = 1.5
+TOKEN_SECONDS = 900.0
+"""How long a queued task's token is valid. Airflow ties it to `task_queued_timeout`: a worker that
+takes a message in the moment of the time-out would be refused, and the task would fail."""
+
+LOST = "message lost"
+WORKER_DIED = "its worker died: no heartbeat, and no live worker runs it"
+
+
+class WatchedCeleryExecutor(CeleryExecutor):  # type: ignore[misc]  # Celery is production's alone
+    """Gives back the slots of tasks that ended, whose worker died, or whose message was lost."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._watch: SlotWatch[TaskInstanceKey] = SlotWatch(self._find_messages)
+        self._next_check = 0.0
+
+    @cached_property
+    def jwt_generator(self) -> _PatientTokens:
+        """Makes the tokens of queued tasks; they outlive the time-out of the queue."""
+        return _PatientTokens(super().jwt_generator)
+
+    def sync(self) -> None:
+        """Ask Celery for results, then compare the slots with the tasks."""
+        super().sync()
+        if time.monotonic() < self._next_check:
+            return
+        try:
+            self._give_back()
+        except Exception:
+            # The database or the broker is away: the scheduler's own code decides what follows.
+            self.log.exception("The slots could not be compared with the tasks")
+        self._next_check = time.monotonic() + CHECK_SECONDS
+
+    def _send_workloads_to_celery(self, workload_tuples_to_send: Sequence[Any]) -> list[Any]:
+        sent = super()._send_workloads_to_celery(workload_tuples_to_send)
+        return [(key, args, _as_passing(result)) for key, args, result in sent]
+
+    def _give_back(self) -> None:
+        keys = [key for key in self.running if isinstance(key, TaskInstanceKey)]
+        if not keys:
+            return
+        with create_session() as session:
+            tasks = _tasks(session, keys)
+            rows = {key: _row(task) for key, task in tasks.items()}
+            tries = {key: key.try_number for key in keys}
+            findings = self._watch.check(tries, rows, now=timezone.utcnow())
+            for key in findings.ended:
+                self.log.warning("Slot given back: %s ended and Celery does not know it", key)
+                self.running.discard(key)
+                self.workloads.pop(key, None)
+            for key in findings.lost:
+                self._send_again(session, key, tasks[key])
+        for key in findings.dead:
+            self.log.warning("Slot given back: %s: %s", key, WORKER_DIED)
+            self.fail(key, WORKER_DIED)
+
+    def _send_again(self, session: Session, key: TaskInstanceKey, task: TaskInstance) -> None:
+        """Put a task whose message was lost back to `scheduled`, unless it began meanwhile."""
+        still = (
+            (TaskInstance.id == task.id)
+            & (TaskInstance.state == TaskInstanceState.QUEUED)
+            & (TaskInstance.external_executor_id == task.external_executor_id)
+        )
+        values = {
+            "state": TaskInstanceState.SCHEDULED,
+            "queued_dttm": None,
+            "queued_by_job_id": None,
+            "external_executor_id": None,
+            "scheduled_dttm": timezone.utcnow(),
+        }
+        statement = update(TaskInstance).where(still).values(**values)
+        done = session.execute(statement.execution_options(synchronize_session=False))
+        if done.rowcount != 1:  # type: ignore[attr-defined]  # a CursorResult
+            return
+        self.log.warning("Slot given back: the message of %s was lost; it is sent again", key)
+        told = "Neither the broker nor a live worker has the task's message; it is sent again."
+        session.add(Log(event=LOST, task_instance=key, extra=told))
+        self.revoke_task(ti=task)
+        self.event_buffer.pop(key, None)
+
+    def _find_messages(self, message_ids: Collection[str]) -> set[str] | None:
+        # The broker first: a message that moves to a worker in between is found there.
+        waiting = self._waiting_messages()
+        if waiting is None:
+            return None
+        missing = [each for each in message_ids if each not in waiting]
+        if not missing:
+            return set(message_ids)
+        inspect = self.celery_app.control.inspect(timeout=WORKERS_ANSWER_SECONDS)
+        answers = inspect.query_task(*missing) or {}
+        return waiting.union(*(answers.values()))
+
+    def _waiting_messages(self) -> set[str] | None:
+        """Return the ids of the messages that wait in Redis; None with another broker."""
+        with self.celery_app.connection_for_read() as connection:
+            if connection.transport.driver_type != "redis":
+                return None
+            client = connection.default_channel.client
+            queues = {self.conf.get_mandatory_value("operators", "default_queue")}
+            texts = [text for queue in queues for text in client.lrange(queue, 0, -1)]
+        return {str(json.loads(text)["headers"]["id"]) for text in texts}
+
+
+class _PatientTokens:
+    """Airflow's generator of tokens, with a longest wait in the queue of our own."""
+
+    def __init__(self, generator: JWTGenerator) -> None:
+        self._generator = generator
+
+    def generate(
+        self,
+        extras: dict[str, Any] | None = None,
+        headers: dict[str, Any] | None = None,
+        valid_for: float | None = None,
+    ) -> str:
+        """Return a signed token that is valid for at least `TOKEN_SECONDS`."""
+        seconds = max(valid_for or 0.0, TOKEN_SECONDS)
+        return self._generator.generate(extras, headers, valid_for=seconds)
+
+
+def _as_passing(result: object) -> object:
+    """Have a message that the broker did not take sent again, as one that timed out is."""
+    error = getattr(result, "exception", None)
+    if isinstance(error, OperationalError | ConnectionError):
+        return ExceptionWithTraceback(AirflowTaskTimeout(f"no broker: {error}"), str(error))
+    return result
+
+
+def _tasks(
+    session: Session, keys: Sequence[TaskInstanceKey]
+) -> dict[TaskInstanceKey, TaskInstance]:
+    by_primary = {key.primary: key for key in keys}
+    wanted = TaskInstance.filter_for_tis(keys)
+    assert wanted is not None  # noqa: S101 - there are keys
+    found = session.scalars(select(TaskInstance).where(wanted))
+    return {by_primary[task.key.primary]: task for task in found}
+
+
+def _row(task: TaskInstance) -> TaskRow:
+    return TaskRow(
+        try_number=task.try_number,
+        state=str(task.state) if task.state else None,
+        message_id=task.external_executor_id,
+        queued_at=task.queued_dttm,
+        heartbeat_at=task.last_heartbeat_at,
+    )
