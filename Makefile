@@ -12,7 +12,7 @@ DEV := $(VENV)/.dev-$(shell cat requirements.lock requirements-dev.lock | cksum 
 PRODUCTION_VENV := .venv-production
 PRODUCTION := $(PRODUCTION_VENV)/.production
 
-.PHONY: help setup setup-dev setup-production up api up-celery demo demo-celery test lint type unit test-all bench fuzz-api openapi docs schema lock format \
+.PHONY: help setup setup-dev setup-production up api up-celery demo demo-celery test lint type unit test-all bench breaks fuzz-api openapi docs schema lock format \
         lint-configs generate-admin-key audit-verify rotate-kms reveal-key restore-state state-revision clean
 
 help: ## print this list
@@ -85,6 +85,9 @@ lint-configs: setup ## check pipeline files: make lint-configs [ARGS="path…"]
 
 bench: setup-dev ## print every figure that the project holds itself to
 	@$(RUN) tests/benchmarks/run.py $(ARGS)
+
+breaks: setup-dev setup-production ## break each part of the Celery stack in turn: make breaks [ARGS="worker scheduler …"]
+	@PYTHONPATH=plugins:include:tests $(RUN) tests/e2e/breaks/run.py $(ARGS)
 
 fuzz-api: setup-dev ## ask every operation of the API with every check of schemathesis, for ten minutes
 	@PYTHONPATH=plugins:include:tests $(RUN) tests/integration/api/fuzz.py --seconds 600

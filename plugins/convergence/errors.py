@@ -216,6 +216,12 @@ class OrchestratorUnavailableError(RetryableError):
     code = "orchestrator_unavailable"
 
 
+class NoTaskBeganError(OrchestratorUnavailableError):
+    """Raised when tasks wait and Airflow has begun none for a while."""
+
+    code = "no_task_began"
+
+
 class NotificationUnavailableError(RetryableError):
     """Raised when a mail server or webhook does not take a message now, but may later."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import timedelta
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -78,6 +79,8 @@ class Settings(BaseSettings):
     # For an Airflow on SQLite, whose API server stands still while two changes meet.
     airflow_api_most_changes: int | None = Field(default=None, ge=1)
     admin_call_wait_seconds: float = Field(default=120.0, gt=0)
+    # Tasks wait and none began for so long: the service is not ready, and the platform hears of it.
+    platform_stall_seconds: float = Field(default=180.0, ge=1)
 
     state_database_url: SecretStr | None = None
     redis_url: SecretStr | None = None
@@ -106,6 +109,11 @@ class Settings(BaseSettings):
             except ValueError:
                 raise ValueError("is no JSON object of base URLs by provider") from None
         return value
+
+    @property
+    def platform_stall(self) -> timedelta:
+        """How long no task may begin while tasks wait."""
+        return timedelta(seconds=self.platform_stall_seconds)
 
     @property
     def state_url(self) -> str:

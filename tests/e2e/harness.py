@@ -108,6 +108,17 @@ class RunningStack:
                 lines.append(" ".join(process.cmdline()))
         return lines
 
+    def listeners(self) -> dict[str, set[str]]:
+        """The addresses on which each process listens, by its command line."""
+        found: dict[str, set[str]] = {}
+        for process in self.family():
+            with suppress(psutil.NoSuchProcess):
+                name = f"{process.pid} {' '.join(process.cmdline())[:120]}"
+                for each in process.net_connections(kind="inet"):
+                    if each.status == psutil.CONN_LISTEN:
+                        found.setdefault(name, set()).add(f"{each.laddr.ip}:{each.laddr.port}")
+        return found
+
     def stop(self, *, within: float = STOP_SECONDS + 10) -> float:
         """Send SIGTERM, wait; seconds that it took."""
         began = time.monotonic()
@@ -120,6 +131,19 @@ def _is_guardian(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return str(guarded.GUARDIAN) in process.cmdline()
     return False
+
+
+def only_loopback(stack: RunningStack) -> None:
+    """Check that no process of the stack can be reached from another machine."""
+    found = stack.listeners()
+    ports = {int(each.rpartition(":")[2]) for where in found.values() for each in where}
+    assert set(stack.ports.values()) <= ports, f"of {stack.ports} only {ports} are served"
+    open_to_all = {
+        name: where
+        for name, where in found.items()
+        if not all(each.startswith(("127.0.0.1:", "::1:")) for each in where)
+    }
+    assert open_to_all == {}
 
 
 def free_ports(number: int) -> list[int]:

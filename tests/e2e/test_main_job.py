@@ -34,7 +34,7 @@ from e2e.customers import (
     range_body,
     warehouse,
 )
-from e2e.harness import RunningStack
+from e2e.harness import RunningStack, only_loopback
 from stack.client import ApiRefusalError
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -85,6 +85,10 @@ def bystander(stack: RunningStack, customers: tuple[Customer, Customer]) -> Iter
 def test_a_run_before_bootstrap_says_so(refused_before_bootstrap: dict[str, Any]) -> None:
     assert refused_before_bootstrap["seen_status"] in (409, 502)
     assert "bootstrap" in refused_before_bootstrap["detail"].lower()
+
+
+def test_every_port_is_on_loopback(stack: RunningStack) -> None:
+    only_loopback(stack)
 
 
 def test_every_cost_equals_an_independent_calculation(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from e2e.customers import range_body
-from e2e.harness import PRODUCTION_PYTHON, RunningStack, start_stack
+from e2e.harness import PRODUCTION_PYTHON, RunningStack, only_loopback, start_stack
 from e2e.life import SEED, USAGE_COST, Life
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -33,6 +33,10 @@ def celery_stack() -> Iterator[RunningStack]:
         assert running.process.returncode == 0
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_every_port_is_on_loopback(celery_stack: RunningStack) -> None:
+    only_loopback(celery_stack)
 
 
 def test_a_customer_lives_on_two_api_servers_and_a_celery_worker(

@@ -215,6 +215,24 @@ class AirflowClient:
         found = _document(answer).get("task_instances", [])
         return {task["task_id"]: task["state"] for task in found if task["map_index"] == -1}
 
+    async def has_waiting_task(self, *, of_runs_before: datetime) -> bool:
+        """Whether a task of a run that began before an instant waits to be taken."""
+        states = [("state", "scheduled"), ("state", "queued")]
+        query = httpx.QueryParams([*states, ("run_after_lte", of_runs_before.isoformat())])
+        return bool(await self._task_instances(query))
+
+    async def last_task_start(self, *, before: datetime) -> datetime | None:
+        """When the last task began, of all DAGs; None when none ever did."""
+        newest = {"order_by": "-start_date", "start_date_lte": before.isoformat()}
+        found = await self._task_instances(httpx.QueryParams(newest))
+        return _time(found[0]["start_date"]) if found else None
+
+    async def _task_instances(self, query: httpx.QueryParams) -> list[Mapping[str, Any]]:
+        params = query.set("limit", "1")
+        answer = await self._send("GET", f"/api/v2/dags/~/dagRuns/~/taskInstances?{params}")
+        found: list[Mapping[str, Any]] = _document(answer)["task_instances"]
+        return found
+
     async def unhealthy(self) -> list[str]:
         """The components a run needs that do not report healthy."""
         answer = await self._request("GET", "/api/v2/monitor/health", json=None, token=None)

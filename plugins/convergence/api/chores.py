@@ -1,7 +1,9 @@
 """What an API process does beside answering.
 
-It ships the outbox, ends runs that nobody ended, writes down which keys were used and how often
-callers were refused, and forgets what is old.
+It starts what waits in the queue or is due, ends runs that nobody ended, ships the outbox, reports
+that no task begins, writes down which keys were used and how often callers were refused, and
+forgets what is old. The minute task (`system.tick`) does the first three too, but needs a slot of
+Airflow's executor and a worker; an API process needs neither.
 """
 
 from __future__ import annotations
@@ -9,20 +11,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import anyio.from_thread
 import anyio.to_thread
 
+from convergence.api import stalls
+from convergence.api.scheduler import ClientOrchestrator
 from convergence.api.services import Services
+from convergence.errors import RequestInFlightError
+from convergence.runs.dispatch import Dispatcher
 from convergence.security.redaction import redact
 from convergence.state import retention
 from convergence.tenants import keys, shipping
 
 log = logging.getLogger(__name__)
 
+DISPATCH_SECONDS = 30.0
 SHIP_SECONDS = 3.0
+STALL_SECONDS = 60.0
 RECONCILE_SECONDS = 60.0
 USES_SECONDS = 120.0
 REFUSALS_SECONDS = 60.0
@@ -33,6 +42,8 @@ _SLOWEST_SECONDS = 120.0
 def all_of(services: Services) -> list[Coroutine[Any, Any, None]]:
     """The loops of one process; several processes may run them beside each other."""
     return [
+        _repeat("start what waits", lambda: dispatch(services), every=DISPATCH_SECONDS),
+        _repeat("look whether tasks begin", lambda: watch(services), every=STALL_SECONDS),
         _repeat("ship the outbox", lambda: ship(services), every=SHIP_SECONDS),
         _repeat("reconcile runs", lambda: reconcile(services), every=RECONCILE_SECONDS),
         _repeat("record the keys used", lambda: record_uses(services), every=USES_SECONDS),
@@ -41,6 +52,29 @@ def all_of(services: Services) -> list[Coroutine[Any, Any, None]]:
         ),
         _repeat("forget what is old", lambda: forget(services), every=FORGET_SECONDS),
     ]
+
+
+async def dispatch(services: Services) -> None:
+    """Start the runs of all orgs that wait for a slot or are due."""
+    dispatcher = Dispatcher(services.store, services.gate, ClientOrchestrator(services))
+    # Another API process or the minute task may be at it, and does the same.
+    with suppress(RequestInFlightError):
+        await _aside(lambda: dispatcher.run(now=datetime.now(UTC)))
+
+
+async def watch(services: Services) -> None:
+    """Report to the platform's recipients that no task begins, once per incident."""
+    if (stall := await services.stalls.look()) is not None:
+        await _aside(lambda: _report(services, stall))
+
+
+def _report(services: Services, stall: stalls.Stall) -> None:
+    from convergence.processors.notify_systems.notifier import Notifier, notifying
+
+    settings = services.settings
+    notifier = Notifier(services.store, settings.configs_dir, now=lambda: datetime.now(UTC))
+    with notifying(notifier):
+        stalls.report(stall, notifier, seconds=settings.platform_stall_seconds)
 
 
 async def ship(services: Services) -> None:

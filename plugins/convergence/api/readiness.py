@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from convergence.api.models import Check, Ready
 from convergence.api.services import Services
+from convergence.api.stalls import refuse_stall
 from convergence.errors import ConvergenceError, OrchestratorUnavailableError
 from convergence.security.redaction import redact
 
@@ -43,6 +44,7 @@ class Readiness:
             "warehouse": self._warehouse,
             "kms": self._kms,
             "airflow": self._airflow,
+            "tasks": self._tasks,
         }
         found = await asyncio.gather(*(_timed(name, ask) for name, ask in checks.items()))
         ready = all(check.status == "ok" for check in found)
@@ -69,6 +71,9 @@ class Readiness:
     async def _airflow(self) -> None:
         if sick := await self._services.airflow.unhealthy():
             raise OrchestratorUnavailableError("Airflow is not healthy.", components=sick)
+
+    async def _tasks(self) -> None:
+        await refuse_stall(self._services.stalls)
 
 
 async def _timed(name: str, ask: Callable[[], Awaitable[None]]) -> Check:

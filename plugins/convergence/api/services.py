@@ -17,6 +17,7 @@ from convergence.api.limits import RateLimiter
 from convergence.api.once import Once
 from convergence.api.operations import Operations
 from convergence.api.refusals import Refusals
+from convergence.api.stalls import StallWatch
 from convergence.errors import ConvergenceError
 from convergence.runs.records import RunRecords
 from convergence.settings import Settings
@@ -63,6 +64,11 @@ class Services:
     def airflow(self) -> AirflowClient:
         """Airflow's REST API."""
         return AirflowClient.connect(self.settings)
+
+    @cached_property
+    def stalls(self) -> StallWatch:
+        """Notices that no task begins."""
+        return StallWatch(self.airflow, after=self.settings.platform_stall)
 
     @cached_property
     def limiter(self) -> RateLimiter:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,6 @@ from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.providers.celery.executors.celery_executor import CeleryExecutor
 from airflow.providers.celery.executors.celery_executor_utils import ExceptionWithTraceback
 from airflow.sdk.exceptions import AirflowTaskTimeout
-from airflow.utils import timezone
 from airflow.utils.session import create_session
 from airflow.utils.state import TaskInstanceState
 from kombu.exceptions import OperationalError
@@ -77,7 +77,7 @@ class WatchedCeleryExecutor(CeleryExecutor):  # type: ignore[misc]  # Celery is 
             tasks = _tasks(session, keys)
             rows = {key: _row(task) for key, task in tasks.items()}
             tries = {key: key.try_number for key in keys}
-            findings = self._watch.check(tries, rows, now=timezone.utcnow())
+            findings = self._watch.check(tries, rows, now=datetime.now(UTC))
             for key in findings.ended:
                 self.log.warning("Slot given back: %s ended and Celery does not know it", key)
                 self.running.discard(key)
@@ -100,7 +100,7 @@ class WatchedCeleryExecutor(CeleryExecutor):  # type: ignore[misc]  # Celery is 
             "queued_dttm": None,
             "queued_by_job_id": None,
             "external_executor_id": None,
-            "scheduled_dttm": timezone.utcnow(),
+            "scheduled_dttm": datetime.now(UTC),
         }
         statement = update(TaskInstance).where(still).values(**values)
         done = session.execute(statement.execution_options(synchronize_session=False))

@@ -13,10 +13,12 @@ from convergence.metering import Used, total
 from convergence.processors.batch import INTERRUPTED
 from convergence.processors.context import PipelineFacts
 from convergence.runs.own_cost import cost_answer
+from convergence.runs.records import NEVER_ENDED
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 
 NOT_SELECTED = "select_failed"
+NEVER_BEGAN = "did not begin: no worker took it, or the step before it failed"
 
 log = logging.getLogger(__name__)
 
@@ -125,8 +127,7 @@ def _verdict(
         if step is not None and step.status is StepStatus.FAILED and step.error is not None:
             return RunError(step.error.code, f"{name}: {step.error.message}")
     began = undone[0] in steps
-    told = "began and did not end" if began else "did not begin"
-    return RunError(INTERRUPTED, f"{undone[0]} {told}")
+    return RunError(INTERRUPTED, f"{undone[0]} {NEVER_ENDED if began else NEVER_BEGAN}")
 
 
 def _is_done(step: OrgStep | None) -> bool:
@@ -138,7 +139,7 @@ def _is_done(step: OrgStep | None) -> bool:
 
 
 def _end_lost_steps(steps: Iterable[OrgStep], *, runs: Closings, now: datetime) -> None:
-    lost = RunError(INTERRUPTED, "the task was stopped before the step ended")
+    lost = RunError(INTERRUPTED, f"the step {NEVER_ENDED}")
     for step in steps:
         if step.status is StepStatus.RUNNING:
             runs.finished(step, status=StepStatus.FAILED, now=now, error=lost)

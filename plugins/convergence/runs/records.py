@@ -24,10 +24,15 @@ from convergence.state.org_steps import OrgStep, StepStatus
 from convergence.state.slots import Admitted, Refused, RunLimits
 from convergence.state.store import StateStore
 
-__all__ = ["GRACE", "DagRunState", "RunRecords", "admit", "move", "record_name"]
+__all__ = ["GRACE", "NEVER_ENDED", "DagRunState", "RunRecords", "admit", "move", "record_name"]
 
 # Airflow takes a trigger within seconds; a run still unknown to it by then never will be known.
 GRACE = timedelta(minutes=15)
+NEVER_ENDED = (
+    "began and did not end: its worker died (killed, out of memory, or restarted) or the task was "
+    "stopped, and no retry was left"
+)
+"""Of a step whose process could not report its end."""
 _LOST = RunError("run_lost", "the scheduler has no record of this run")
 
 DagRunState = Callable[[str, str], str | None]
@@ -218,7 +223,7 @@ def _verdict(steps: Sequence[OrgStep], *, succeeded: bool) -> RunError | None:
         if step.status is StepStatus.FAILED:
             return step.error or RunError("failed", f"{step.step} failed")
         if step.status is StepStatus.RUNNING:
-            return RunError("step_lost", f"{step.step} began and was never heard of again")
+            return RunError("step_lost", f"{step.step} {NEVER_ENDED}")
     if not succeeded:
         return RunError("run_incomplete", "the run ended before all its steps were done")
     return None

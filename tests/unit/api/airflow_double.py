@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from starlette.applications import Starlette
@@ -27,6 +28,8 @@ class AirflowDouble:
         results: what a task returns, by task id; written into every run.
         calls: method and path of every request.
         broken: when set, answers every request but logins instead of the routes.
+        waits: whether a task waits to be taken.
+        last_start: when the last task began.
         latency: seconds that reading a DAG takes, so that calls overlap.
         work: when set, does a new run's work at once: (dag_id, conf) to results by task id, or
             to None where the run is left as it is.
@@ -41,6 +44,8 @@ class AirflowDouble:
         self.broken: Callable[[Request], Response | None] | None = None
         self.work: Callable[[str, dict[str, Any]], dict[str, Any] | None] | None = None
         self.latency = 0.0
+        self.waits = False
+        self.last_start: datetime | None = None
         self._tokens = itertools.count(1)
         self.token = ""
         one_run = "/api/v2/dags/{dag_id}/dagRuns/{run_id}"
@@ -48,6 +53,7 @@ class AirflowDouble:
             routes=[
                 Route("/auth/token", self._login, methods=["POST"]),
                 Route("/api/v2/monitor/health", self._health),
+                Route("/api/v2/dags/~/dagRuns/~/taskInstances", self._any_tasks),
                 Route("/api/v2/dags/{dag_id}", self._dag),
                 Route("/api/v2/dags/{dag_id}/dagRuns", self._trigger, methods=["POST"]),
                 Route(
@@ -92,6 +98,18 @@ class AirflowDouble:
         healthy = {"status": "healthy"}
         names = ("metadatabase", "scheduler", "triggerer", "dag_processor")
         return JSONResponse(dict.fromkeys(names, healthy))
+
+    async def _any_tasks(self, request: Request) -> Response:
+        if (refusal := self._refusal(request)) is not None:
+            return refusal
+        query = request.query_params
+        if query.getlist("state"):
+            assert datetime.fromisoformat(query["run_after_lte"])
+            found: list[str | None] = [None] if self.waits else []
+        else:
+            assert query["order_by"] == "-start_date"
+            found = [self.last_start.isoformat()] if self.last_start else []
+        return JSONResponse({"task_instances": [{"start_date": each} for each in found]})
 
     async def _dag(self, request: Request) -> Response:
         await asyncio.sleep(self.latency)

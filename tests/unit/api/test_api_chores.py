@@ -84,6 +84,7 @@ def test_a_process_does_every_chore(
     monkeypatch.setattr(chores, "_repeat", repeat)
     asyncio.run(all_of_them())
     assert {"ship the outbox", "reconcile runs", "forget what is old"} <= set(done)
+    assert {"start what waits", "look whether tasks begin"} <= set(done)
 
 
 def test_a_chore_that_fails_is_tried_again_ever_more_slowly(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from starlette.responses import JSONResponse
 
 from convergence.api import readiness
 from convergence.api.alone import create_alone
+from convergence.api.stalls import CONFIRM_SECONDS, StallWatch
 from unit.api.world import ACME, EdgeServices, World
 
 
@@ -37,7 +41,7 @@ def test_ready_says_how_long_each_took(sound: EdgeServices, client: TestClient) 
     answer = client.get("/health/ready")
     assert (answer.status_code, answer.json()["status"]) == (200, "ready")
     checks = answer.json()["checks"]
-    assert set(checks) == {"state", "warehouse", "kms", "airflow"}
+    assert set(checks) == {"state", "warehouse", "kms", "airflow", "tasks"}
     assert all(check["milliseconds"] >= 0 for check in checks.values())
 
 
@@ -53,6 +57,14 @@ def break_airflow(_: EdgeServices, world: World, patch: pytest.MonkeyPatch) -> N
     patch.setattr(world.airflow, "broken", lambda _request: JSONResponse(sick))
 
 
+def stall_tasks(services: EdgeServices, world: World, _: pytest.MonkeyPatch) -> None:
+    world.airflow.waits = True
+    clock = itertools.count(0.0, CONFIRM_SECONDS)
+    watch = StallWatch(services.airflow, after=timedelta(minutes=3), clock=lambda: next(clock))
+    vars(services)["stalls"] = watch
+    asyncio.run(watch.look())
+
+
 def hang_warehouse(services: EdgeServices, _: World, patch: pytest.MonkeyPatch) -> None:
     import time
 
@@ -65,6 +77,7 @@ def hang_warehouse(services: EdgeServices, _: World, patch: pytest.MonkeyPatch) 
     [
         ("warehouse", "error", break_warehouse),
         ("airflow", "orchestrator_unavailable", break_airflow),
+        ("tasks", "no_task_began", stall_tasks),
         ("warehouse", "timeout", hang_warehouse),
     ],
 )

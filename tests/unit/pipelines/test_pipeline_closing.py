@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from convergence.metering import Resource, Use
-from convergence.pipelines.closing import close_orgs
+from convergence.pipelines.closing import NEVER_BEGAN, close_orgs
 from convergence.processors.context import PipelineFacts
+from convergence.runs.records import NEVER_ENDED
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 
@@ -145,14 +146,14 @@ def test_a_step_that_had_nothing_to_do_is_no_failure() -> None:
             ],
             "failed: extract_usage: no rows",
         ),
-        ([], "interrupted: extract_usage did not begin"),
-        ([step("acme", "extract_usage", DONE)], "interrupted: transform_cost did not begin"),
+        ([], f"interrupted: extract_usage {NEVER_BEGAN}"),
+        ([step("acme", "extract_usage", DONE)], f"interrupted: transform_cost {NEVER_BEGAN}"),
         (
             [
                 step("acme", "extract_usage", DONE),
                 step("acme", "transform_cost", StepStatus.RUNNING),
             ],
-            "interrupted: transform_cost began and did not end",
+            f"interrupted: transform_cost {NEVER_ENDED}",
         ),
     ],
 )
@@ -168,11 +169,21 @@ def test_an_org_fails_with_the_reason_of_its_first_undone_step(
     assert runs.runs["run_beta"].status is RunStatus.SUCCESS
 
 
+def test_a_run_whose_worker_died_says_so() -> None:
+    runs = fake(run("acme"), steps=[step("acme", "extract_usage", StepStatus.RUNNING)])
+    close(runs)
+    error = runs.runs["run_acme"].error
+    assert error is not None
+    assert error.code == "interrupted"
+    assert "extract_usage began and did not end: its worker died" in error.message
+
+
 def test_the_error_names_the_failed_orgs_and_why() -> None:
     runs = fake(run("acme"))
     summary = close_orgs(FACTS, runs=runs, dag_run_id="r1", selected=True, now=NOW)
     assert "1 of 1 orgs failed" in str(summary.error())
-    assert "'acme': 'interrupted: extract_usage did not begin'" in str(summary.error())
+    told = str(summary.error())
+    assert "'acme': 'interrupted: extract_usage did not begin: no worker took it" in told
 
 
 def test_a_step_that_was_lost_is_ended() -> None:

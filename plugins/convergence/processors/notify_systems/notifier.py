@@ -107,6 +107,16 @@ class Notifier:
 
         A failure is recorded, not raised.
         """
+        settings, folder = self.channel(key.channel), folder_of(self.configs, key.channel)
+        return self._deliver(key, lambda: render(settings, audience, report, folder=folder), to=to)
+
+    def send(self, key: NotificationKey, message: Message, *, to: Sequence[str]) -> Told:
+        """Send a message that needs no template, as `tell` does."""
+        return self._deliver(key, lambda: message, to=to)
+
+    def _deliver(
+        self, key: NotificationKey, compose: Callable[[], Message], *, to: Sequence[str]
+    ) -> Told:
         settings = self.channel(key.channel)
         outcome: Told | None = None
         for attempt in range(settings.attempts):
@@ -116,7 +126,7 @@ class Notifier:
                 )
             if owner is None:
                 break
-            outcome, wait = self._try(key, report, audience=audience, to=to, settings=settings)
+            outcome, wait = self._try(key, compose, to=to, settings=settings)
             with self.store.begin() as conn:
                 notifications.end(
                     conn,
@@ -146,17 +156,15 @@ class Notifier:
     def _try(
         self,
         key: NotificationKey,
-        report: Report,
+        compose: Callable[[], Message],
         *,
-        audience: Audience,
         to: Sequence[str],
         settings: Channel,
     ) -> tuple[Told, float | None]:
         """One try, and how many seconds to wait for another; None when there is no use in one."""
         wait: float | None = None
         try:
-            folder = folder_of(self.configs, key.channel)
-            message = render(settings, audience, report, folder=folder)
+            message = compose()
             sender = self._sender(key.channel, settings)
             taken = sender.send(message, to=to, key=key, now=self.now())
             return Told(key=key, sent=True, recipients=taken), None

@@ -1,0 +1,169 @@
+"""No task begins: when it is noticed, when it is not, and that it is reported once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from starlette.responses import JSONResponse
+
+from convergence.api import chores, stalls
+from convergence.api.stalls import CONFIRM_SECONDS, Stall, StallWatch
+from convergence.processors.notify_systems.channels import Channel
+from convergence.processors.notify_systems.messages import Message
+from convergence.processors.notify_systems.notifier import Notifier
+from convergence.settings import PROJECT_ROOT
+from convergence.state import queue
+from convergence.state.notifications import NotificationKey
+from unit.api.world import ACME, SEED, EdgeServices, World
+
+NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
+AFTER = timedelta(minutes=3)
+LONG_AGO = NOW - AFTER - timedelta(seconds=1)
+
+
+class Ticking:
+    """A watch over the double, with a clock that the test moves."""
+
+    def __init__(self, services: EdgeServices) -> None:
+        self.seconds = 0.0
+        self.watch = StallWatch(
+            services.airflow, after=AFTER, now=lambda: NOW, clock=lambda: self.seconds
+        )
+
+    def look(self, *, after: float = 0.0) -> Stall | None:
+        self.seconds += after
+        return asyncio.run(self.watch.look())
+
+
+@pytest.fixture
+def ticking(services: EdgeServices) -> Ticking:
+    return Ticking(services)
+
+
+def test_tasks_that_wait_while_none_begins_are_a_stall(ticking: Ticking, world: World) -> None:
+    world.airflow.waits, world.airflow.last_start = True, LONG_AGO
+    assert ticking.look() is None
+    assert ticking.look(after=CONFIRM_SECONDS) == Stall(LONG_AGO)
+
+
+def test_a_task_that_waits_for_a_moment_after_a_long_one_is_none(
+    ticking: Ticking, world: World
+) -> None:
+    world.airflow.waits, world.airflow.last_start = True, LONG_AGO
+    assert ticking.look() is None
+    world.airflow.last_start = NOW
+    assert ticking.look(after=CONFIRM_SECONDS) is None
+    world.airflow.last_start = LONG_AGO
+    assert ticking.look(after=CONFIRM_SECONDS) is None
+
+
+@pytest.mark.parametrize(("waits", "last_start"), [(False, LONG_AGO), (True, NOW - AFTER / 2)])
+def test_nothing_that_waits_or_a_task_that_began_is_none(
+    ticking: Ticking, world: World, *, waits: bool, last_start: datetime
+) -> None:
+    world.airflow.waits, world.airflow.last_start = waits, last_start
+    for _ in range(3):
+        assert ticking.look(after=CONFIRM_SECONDS) is None
+
+
+def test_a_stall_is_over_when_a_task_begins(ticking: Ticking, world: World) -> None:
+    world.airflow.waits, world.airflow.last_start = True, LONG_AGO
+    ticking.look()
+    assert ticking.look(after=CONFIRM_SECONDS) is not None
+    world.airflow.last_start = NOW
+    assert ticking.look(after=CONFIRM_SECONDS) is None
+
+
+def test_a_scheduler_that_stays_unhealthy_is_a_stall(
+    ticking: Ticking, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    healthy = {"status": "healthy"}
+    sick = {"metadatabase": healthy, "dag_processor": healthy, "scheduler": {"status": "sick"}}
+    monkeypatch.setattr(world.airflow, "broken", lambda _request: JSONResponse(sick))
+    assert ticking.look() is None
+    assert ticking.look(after=AFTER.total_seconds() / 2) is None  # it may be restarting
+    assert ticking.look(after=AFTER.total_seconds()) == Stall(None, ("scheduler",))
+
+
+def test_airflow_is_not_asked_at_every_look(ticking: Ticking, world: World) -> None:
+    for _ in range(5):
+        ticking.look()
+    assert sum("taskInstances" in call for call in world.airflow.calls) == 1
+
+
+def test_two_processes_see_one_incident(services: EdgeServices, world: World) -> None:
+    world.airflow.waits, world.airflow.last_start = True, LONG_AGO
+    found = []
+    for offset in (0.0, 17.0):
+        each = Ticking(services)
+        each.look(after=offset)
+        found.append(each.look(after=CONFIRM_SECONDS + offset))
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[0].incident == found[1].incident
+    assert found[0].incident != Stall(NOW).incident
+    assert len(found[0].incident) <= 64  # as the table of notifications holds it
+
+
+@dataclass
+class Post:
+    """A way out that keeps what was sent."""
+
+    sent: list[tuple[Message, tuple[str, ...]]] = field(default_factory=list)
+
+    def connect(self, _name: str, _channel: Channel) -> Post:
+        return self
+
+    def send(
+        self, message: Message, *, to: Sequence[str], key: NotificationKey, now: datetime
+    ) -> int:
+        self.sent.append((message, tuple(to)))
+        return len(to)
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_platforms_recipients_hear_of_an_incident_once(services: EdgeServices) -> None:
+    post = Post()
+    configs = PROJECT_ROOT / "include" / "configs"
+    notifier = Notifier(services.store, configs, now=lambda: NOW, connect=post.connect)
+    for _ in range(3):
+        stalls.report(Stall(LONG_AGO), notifier, seconds=180.0)
+    [(message, to)] = post.sent
+    assert to == ("slackwebhook_default",)  # the platform's addresses are empty as shipped
+    assert "2026-11-29 11:56:59 UTC" in message.text
+    assert "docs/operations.md" in message.text
+    stalls.report(Stall(NOW, ("scheduler",)), notifier, seconds=180.0)
+    assert len(post.sent) == 2
+    assert "unhealthy: scheduler" in post.sent[1][0].text
+
+
+def test_the_page_that_the_message_names_exists() -> None:
+    page = (PROJECT_ROOT / "docs" / "operations.md").read_text()
+    assert "\n## No task begins\n" in page
+
+
+def test_a_process_starts_what_waits_without_any_task(services: EdgeServices, world: World) -> None:
+    """The minute task does the same, but needs a slot and a worker."""
+    entry = queue.Entry(
+        org_slug=ACME,
+        pipeline_id="openai-seed-csv",
+        dag_id=SEED,
+        provider="openai",
+        requested_by="key_1",
+        trigger="api",
+        enqueued_at=datetime.now(UTC),
+    )
+    with services.store.begin() as conn:
+        queue.add(conn, entry)
+
+    async def dispatch() -> None:
+        await chores.dispatch(services)
+
+    asyncio.run(dispatch())
+    assert len(world.airflow.triggered(SEED)) == 1
