@@ -18,6 +18,8 @@ KMS_KEY = f"projects/{PROJECT}/locations/global/keyRings/convergence/cryptoKeys/
 # Of the caller's environment only what a process needs to run at all; clouds, proxies and other
 # Airflows of this machine stay out.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "USER", "SSL_CERT_FILE")
+# Limits of the product that a person may set for a local stack.
+_LIMITS = ("PLATFORM_STALL_SECONDS",)
 
 
 def base_environment() -> dict[str, str]:
@@ -60,6 +62,7 @@ def convergence_environment(settings: StackSettings) -> dict[str, str]:
         "AWS_PLATFORM_ACCESS_KEY_ID": PLATFORM,
         "AWS_PLATFORM_SECRET_ACCESS_KEY": secret_of(PLATFORM),
         "CONVERGENCE_VAR_DIR": str(settings.var_dir),
+        **{name: os.environ[name] for name in _LIMITS if name in os.environ},
     }
 
 

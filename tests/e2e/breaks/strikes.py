@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,12 @@ from e2e.harness import RunningStack
 AWAY_SECONDS = 10.0
 _FIND_SECONDS = 60.0
 _QUEUE = "default"
+
+# As the processes call themselves once they have started.
+WORKER = r"celery worker"
+SERVER = r"airflow api.server .*port:{port}\b"
+POSTGRES = r"^\S*/postgres -D "
+REDIS = r"redis-server"
 
 Moment = Literal["mid-run", "between tasks", "before the run"]
 
@@ -47,38 +54,24 @@ def kill_tree(process: psutil.Process) -> None:
                 each.kill()
 
 
-def component(stack: RunningStack, *words: str, port: int | None = None) -> psutil.Process:
-    """Find a component by the words of its command line, and an API server by its port."""
+def component(stack: RunningStack, pattern: str) -> psutil.Process:
+    """Find the topmost process of the stack whose command line, or title, matches."""
     deadline = time.monotonic() + _FIND_SECONDS
     while True:
-        for process in psutil.Process(stack.process.pid).children():
+        found = {each.pid: each for each in stack.family() if _matches(each, pattern)}
+        for process in found.values():
             with suppress(psutil.NoSuchProcess):
-                line = process.cmdline()
-                if set(words) <= set(line) and (port is None or _port(process) == port):
+                if process.ppid() not in found:
                     return process
         if time.monotonic() > deadline:
-            raise LookupError(f"no process has {' '.join(words)} on its command line")
+            raise LookupError(f"no process of the stack matches {pattern}")
         time.sleep(0.2)
 
 
-def _port(process: psutil.Process) -> int:
-    return int(process.environ().get("AIRFLOW__API__PORT", "0"))
-
-
-def _postgres(stack: RunningStack) -> psutil.Process:
-    for process in psutil.Process(stack.process.pid).children():
-        with suppress(psutil.NoSuchProcess):
-            if process.cmdline()[:1] and process.cmdline()[0].endswith("postgres"):
-                return process
-    raise LookupError("PostgreSQL does not run")
-
-
-def _redis(stack: RunningStack) -> psutil.Process:
-    for process in psutil.Process(stack.process.pid).children():
-        with suppress(psutil.NoSuchProcess):
-            if "redis-server" in process.name():
-                return process
-    raise LookupError("Redis does not run")
+def _matches(process: psutil.Process, pattern: str) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return re.search(pattern, " ".join(process.cmdline())) is not None
+    return False
 
 
 @contextmanager
@@ -91,28 +84,30 @@ def _launcher_stopped(stack: RunningStack) -> Iterator[None]:
         os.kill(stack.process.pid, signal.SIGCONT)
 
 
-def _kill(*words: str, server: str | None = None) -> Callable[..., None]:
+def _kill(pattern: str, *, server: str = "") -> Callable[..., None]:
     def strike(stack: RunningStack, _start: Callable[[], None]) -> None:
-        port = stack.ports[server] if server else None
-        kill_tree(component(stack, *words, port=port))
+        port = str(stack.ports[server]) if server else ""
+        kill_tree(component(stack, pattern.format(port=port)))
 
     return strike
 
 
 def _postgres_away(stack: RunningStack, _start: Callable[[], None]) -> None:
     with _launcher_stopped(stack):
-        _postgres(stack).send_signal(signal.SIGINT)  # the fast shutdown: clients are cut off
+        component(stack, POSTGRES).send_signal(
+            signal.SIGINT
+        )  # the fast shutdown: clients are cut off
         time.sleep(AWAY_SECONDS)
 
 
 def _redis_restarted(stack: RunningStack, _start: Callable[[], None]) -> None:
-    _redis(stack).terminate()
+    component(stack, REDIS).terminate()
 
 
 def _broker_flushed(stack: RunningStack, start: Callable[[], None]) -> None:
     """Flush the broker while the run's first task waits in it, for no worker is there."""
     with _launcher_stopped(stack):
-        kill_tree(component(stack, "celery", "worker"))
+        kill_tree(component(stack, WORKER))
         start()
         client = redis.Redis(
             port=stack.ports["REDIS_PORT"], password=stack.secrets["redis_password"]
@@ -127,14 +122,14 @@ def _broker_flushed(stack: RunningStack, start: Callable[[], None]) -> None:
 
 
 BREAKS = (
-    Break("worker", "mid-run", _kill("celery", "worker")),
-    Break("worker-between-tasks", "between tasks", _kill("celery", "worker")),
+    Break("worker", "mid-run", _kill(WORKER)),
+    Break("worker-between-tasks", "between tasks", _kill(WORKER)),
     Break("broker-flushed", "before the run", _broker_flushed),
     Break("redis-restarted", "mid-run", _redis_restarted),
-    Break("scheduler", "mid-run", _kill("scheduler")),
-    Break("api-server-a", "mid-run", _kill("api-server", server="PORT")),
-    Break("api-server-b", "mid-run", _kill("api-server", server="SECOND_PORT")),
-    Break("dag-processor", "mid-run", _kill("dag-processor")),
-    Break("triggerer", "mid-run", _kill("triggerer")),
+    Break("scheduler", "mid-run", _kill(r"airflow scheduler")),
+    Break("api-server-a", "mid-run", _kill(SERVER, server="PORT")),
+    Break("api-server-b", "mid-run", _kill(SERVER, server="SECOND_PORT")),
+    Break("dag-processor", "mid-run", _kill(r"airflow dag.processor")),
+    Break("triggerer", "mid-run", _kill(r"airflow triggerer")),
     Break("postgres-away", "mid-run", _postgres_away),
 )
