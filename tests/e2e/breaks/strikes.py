@@ -77,11 +77,11 @@ def _matches(process: psutil.Process, pattern: str) -> bool:
 @contextmanager
 def _launcher_stopped(stack: RunningStack) -> Iterator[None]:
     """Keep the launcher from starting again what is broken."""
-    os.kill(stack.process.pid, signal.SIGSTOP)
+    os.kill(stack.process.main_pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        os.kill(stack.process.pid, signal.SIGCONT)
+        os.kill(stack.process.main_pid, signal.SIGCONT)
 
 
 def _kill(pattern: str, *, server: str = "") -> Callable[..., None]:
