@@ -22,7 +22,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     AIRFLOW_HOME=/opt/airflow \
     AIRFLOW__CORE__DAGS_FOLDER=/opt/convergence/dags \
     AIRFLOW__CORE__PLUGINS_FOLDER=/opt/convergence/plugins \
-    CONVERGENCE_VAR_DIR=/opt/convergence-var
+    CONVERGENCE_VAR_DIR=/opt/convergence-var \
+    CONVERGENCE_PRELOAD=all
 RUN python -m compileall -q /opt/convergence
 WORKDIR /opt/convergence
 USER airflow

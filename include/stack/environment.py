@@ -63,6 +63,8 @@ def convergence_environment(settings: StackSettings) -> dict[str, str]:
         "AWS_PLATFORM_SECRET_ACCESS_KEY": secret_of(PLATFORM),
         "CONVERGENCE_VAR_DIR": str(settings.var_dir),
         **{name: os.environ[name] for name in _LIMITS if name in os.environ},
+        # A task starts with the code in memory; a file that is edited meanwhile is noticed.
+        "CONVERGENCE_PRELOAD": "all",
     }
 
 

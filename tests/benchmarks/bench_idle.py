@@ -32,7 +32,7 @@ def main() -> int:
         stack = start_stack(Path(folder) / "var")
         try:
             time.sleep(SETTLE_SECONDS)
-            launcher = psutil.Process(stack.process.pid)
+            launcher = psutil.Process(stack.process.main_pid)
             components = _components(launcher)
             before, total = seconds_by_name(components), family_seconds(launcher)
             time.sleep(MEASURED_MINUTES * 60)

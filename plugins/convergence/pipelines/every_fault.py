@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
+from convergence.file_versions import file_versions
+from convergence.pipelines.check_cache import CheckCache
 from convergence.pipelines.faults import ConfigFault, PipelineFilesError
 from convergence.pipelines.loader import load_all
 from convergence.pipelines.settings_files import settings_faults
 from convergence.settings import get_settings
+
+_CODE = Path(__file__).resolve().parents[1]
+_KEPT = Path("cache", "config_check.json")
 
 
 def every_fault(root: Path) -> tuple[ConfigFault, ...]:
@@ -19,9 +25,20 @@ def every_fault(root: Path) -> tuple[ConfigFault, ...]:
 def raise_faults(root: Path | None = None) -> None:
     """Raise one error that lists every fault of every file, if there is any.
 
+    Without a `root` the configured folder is checked, and only when a file of it or of the code
+    has changed since the last check; what was found then is kept below `CONVERGENCE_VAR_DIR`.
+
     Raises:
         PipelineFilesError: its message is the list.
     """
-    faults = every_fault(root or get_settings().configs_dir)
+    faults = every_fault(root) if root else _unless_unchanged()
     if faults:
         raise PipelineFilesError(faults)
+
+
+def _unless_unchanged() -> tuple[ConfigFault, ...]:
+    settings = get_settings()
+    root = settings.configs_dir
+    versions = file_versions(root) | file_versions(_CODE, suffix=".py")
+    cache = CheckCache(settings.var_dir / _KEPT, now_ns=time.time_ns)
+    return cache.get(versions, lambda: every_fault(root))

@@ -39,7 +39,7 @@ def test_every_make_target_has_a_line_of_help() -> None:
 def test_every_variable_that_the_readme_names_is_read_somewhere() -> None:
     named = set(re.findall(r"`([A-Z][A-Z_]{3,})`", README))
     known = _variables(Settings) | _variables(StackSettings) | _variables(CeleryStackSettings)
-    known |= {"CONFORMANCE_BIGQUERY_PROJECT", "SECRETS_DIR"}
+    known |= {"CONFORMANCE_BIGQUERY_PROJECT", "CONVERGENCE_PRELOAD", "SECRETS_DIR"}
     assert named - known == set()
 
 
