@@ -227,3 +227,27 @@ def test_running_again_publishes_nothing(generation: str, request: pytest.Fixtur
     ]
     assert [result.facts["days_published"] for result in again] == [0, 0, 0]
     assert seed_prices(one.context("seed"), SEED).rows_processed == 0
+
+
+def test_anthropics_cost_follows_prices_there_and_back(world: World) -> None:
+    with recorded(PAGES) as url:
+        org = world.new_org().served_by(anthropic_base_url=url)
+        org.world.keys[org.slug] = "sk-ant-admin-recorded"
+
+        def context(run_id: str, *, attempt: int = 1) -> Any:
+            return org.context(DAYS, run_id=run_id, attempt=attempt, pipeline=FACTS)
+
+        seed_prices(context("run_0"), SEED)
+        extract_usage(context("run_0"), UsageConfig.parse({"api": "legacy"}))
+        told: list[tuple[int, str]] = []
+        for factor in (1, 2, "0.5"):
+            org.world.ask(
+                f"UPDATE {org.table('anthropic_model_pricing')} SET"
+                f" output_per_million = output_per_million * {factor} WHERE TRUE"
+            )
+            result = price_usage(context("run_1", attempt=len(told) + 1), COST)
+            told.append((result.facts["days_published"], result.facts["effective_cost"]["USD"]))
+        again = price_usage(context("run_1", attempt=4), COST)
+    assert [published for published, _ in told] == [2, 2, 2]
+    assert told[0][1] == told[2][1] != told[1][1]
+    assert (again.facts["days_published"], again.facts["days_unchanged"]) == (0, 2)

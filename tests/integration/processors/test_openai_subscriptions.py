@@ -14,6 +14,7 @@ from convergence.processors.context import PipelineFacts, StepResult
 from convergence.processors.generic.config import SeedCsvConfig
 from convergence.processors.generic.seed_csv import SeedCsv
 from convergence.processors.openai.config import SubscriptionsConfig
+from convergence.processors.openai.seat_months import snapshot_months
 from convergence.processors.openai.subscriptions import Subscriptions
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
@@ -157,3 +158,57 @@ def test_a_month_in_another_currency_is_told_apart(org: OrgWorld) -> None:
     result = snapshot(org, [OCTOBER])
     assert result.facts["effective_cost"] == {"EUR": "250.000000000"}
     assert replace(result, facts={}).rows_processed == 1
+
+
+class Seats:
+    """An org with plans of its own."""
+
+    def __init__(self, org: OrgWorld) -> None:
+        self.org = org
+
+    def put(self, seats: int) -> None:
+        table = self.org.table("openai_subscriptions")
+        self.org.world.ask(f"DELETE FROM {table} WHERE TRUE")
+        self.org.world.ask(
+            f"INSERT INTO {table} (plan_name, billing_period, currency,"
+            " is_override, seats, price_per_seat, effective_from, effective_basis, price_version,"
+            f" updated_at) VALUES ('team', 'monthly', 'USD', TRUE, {seats}, NUMERIC '25',"
+            " DATE '2026-10-01', 'announced', 'own', TIMESTAMP '2026-01-01')"
+        )
+
+    def snapshot(self, org: OrgWorld | None = None, *, attempt: int = 1) -> dict[str, Any]:
+        context = (org or self.org).context([], run_id="run_1", attempt=attempt, pipeline=FACTS)
+        return dict(snapshot_months(context, CONFIG).facts)
+
+    @property
+    def seats(self) -> list[int]:
+        return [row["seats"] for row in self.org.rows("openai_subscriptions_monthly")]
+
+
+def test_months_follow_plans_there_and_back(org: OrgWorld) -> None:
+    plans = Seats(org)
+    for attempt, seats in enumerate((10, 20, 10), start=1):
+        plans.put(seats)
+        assert plans.snapshot(attempt=attempt)["days_published"] == 2
+        assert plans.seats == [seats, seats]
+    again = plans.snapshot(attempt=4)
+    assert (again["days_published"], again["days_unchanged"]) == (0, 2)
+
+
+def test_the_higher_attempt_has_the_newer_plans(org: OrgWorld) -> None:
+    plans = Seats(org)
+    plans.put(10)
+    services = org.world.services
+
+    class Interrupted(type(services.publisher)):  # type: ignore[misc]  # a class at run time
+        """Another run publishes newer plans before this one takes its attempts."""
+
+        def begin(self, keys: Any) -> Any:
+            plans.put(20)
+            plans.snapshot()
+            return super().begin(keys)
+
+    publisher = Interrupted(services.warehouse, services.store, services.ledger)
+    late = replace(org.world, services=replace(services, publisher=publisher))
+    plans.snapshot(OrgWorld(late, org.slug))
+    assert plans.seats == [20, 20]

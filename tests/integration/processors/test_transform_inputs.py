@@ -13,8 +13,8 @@ from convergence.errors import InputChangedError, InputNotAsRecordedError
 from convergence.processors.generic.config import LocalBqTransformerConfig
 from convergence.processors.generic.transform import transform
 from convergence.processors.generic.whole_table import ALL_DAYS
-from convergence.runs.ledger import Action, LedgerRow
-from convergence.runs.slices import SliceKey
+from convergence.runs.ledger import Action, LedgerRow, SliceEnd
+from convergence.runs.slices import Finality, SliceKey
 from convergence.warehouse.fill import query_table
 from cost_books import DAY, USAGE, Books, new_run, usage
 from own_configs import make
@@ -65,6 +65,10 @@ class Transformed:
         self.org = org.served_by(configs_dir=make(folder / "configs", FILES))
 
     def daily(self, *, run_id: str | None = None, attempt: int = 1) -> Action:
+        self.run_daily(run_id=run_id, attempt=attempt)
+        return self.row(DAILY).action
+
+    def run_daily(self, *, run_id: str | None = None, attempt: int = 1) -> None:
         self._run(
             LocalBqTransformerConfig.parse(
                 {
@@ -76,7 +80,6 @@ class Transformed:
             run_id,
             attempt,
         )
-        return self.row(DAILY).action
 
     def whole(self, *, run_id: str | None = None, attempt: int = 1, sql: str = "whole") -> Action:
         self._run(
@@ -211,3 +214,27 @@ def test_a_whole_table_whose_input_changes_while_it_is_read_is_read_again(
         assert run() is Action.PUBLISHED
         assert transformed.total == "2"
         assert run() is Action.UNCHANGED
+
+
+def test_a_day_that_its_provider_does_not_show_any_more_is_not_made(
+    transformed: Transformed,
+) -> None:
+    services = transformed.org.world.services
+    services.ledger.record(
+        [
+            SliceEnd(
+                key=SliceKey(transformed.org.slug, FACTS.pipeline_id, USAGE, DAY),
+                action=Action.NOT_OBSERVABLE,
+                attempt=0,
+                run_id=new_run(),
+                finality=Finality.FINAL,
+                checked_at=services.now(),
+            )
+        ]
+    )
+    transformed.run_daily()
+    assert transformed.org.rows(DAILY) == []
+    ends = services.ledger.ends(
+        {Action.NOT_OBSERVABLE}, orgs=[transformed.org.slug], pipeline_id=FACTS.pipeline_id
+    )
+    assert {key.table for key in ends} == {USAGE, DAILY}

@@ -96,17 +96,25 @@ class CostDays:
             )
         }
 
-    def make(self, attempts: Mapping[date, Attempt], round_: int) -> Iterator[tuple[date, Publish]]:
+    def make(
+        self, attempts: Mapping[date, Attempt], round_: int
+    ) -> Iterator[tuple[date, Publish | None]]:
         """The cost of the days whose attempts are given, newest first."""
         del round_  # nothing is kept between rounds: the ledger is read again
         if not attempts:
             return
         now = self._org.now()
-        raw = Inputs(self._org, daily={self._config.raw_table}).read(sorted(attempts))
+        raw = self._inputs.read(sorted(attempts))
         for day in sorted(raw.days, reverse=True):
             yield day, partial(self._publish, attempts[day], self._summed(raw.days[day]), now)
+        self._inputs.end_not_observable(raw.not_observable, attempts)
+        yield from ((day, None) for day in raw.not_observable)
         if raw.error is not None:
             raise raw.error
+
+    @property
+    def _inputs(self) -> Inputs:
+        return Inputs(self._org, daily={self._config.raw_table})
 
     def _publish(self, attempt: Attempt, query: PricedDay, now: datetime) -> LedgerRow:
         return self._org.publisher.publish_query(

@@ -14,9 +14,11 @@ from typing import Final
 
 from convergence.errors import InputNotAsRecordedError
 from convergence.processors.context import OrgContext
-from convergence.runs.ledger import LedgerRow
+from convergence.runs.ledger import LedgerRow, SliceEnd
+from convergence.runs.publisher import Attempt
 from convergence.runs.recovery import recover
-from convergence.runs.slices import SliceKey
+from convergence.runs.slice_states import Action
+from convergence.runs.slices import Finality, SliceKey
 from convergence.warehouse.jobs import JobOutcome
 from convergence.warehouse.names import TableName
 from convergence.warehouse.publish import is_intact
@@ -75,11 +77,13 @@ class DaysInputs:
 
     Attributes:
         days: inputs by day.
-        error: of the days that are not among them; raise it when the others are published.
+        not_observable: days of which the provider says nothing and no content was published.
+        error: of the other days; raise it when these are done.
     """
 
     days: Mapping[date, DayInputs]
-    error: InputNotAsRecordedError | None
+    not_observable: tuple[date, ...] = ()
+    error: InputNotAsRecordedError | None = None
 
 
 @dataclass(frozen=True)
@@ -104,21 +108,41 @@ class Inputs:
         pipeline extracts it again.
         """
         writes, rows = self._read(days)
-        if wrong := self._not_as_recorded(days, writes, rows):
-            for key in wrong:
-                self._recover(key, writes, rows)
-            writes, rows = self._read(days)
-        if self._not_as_recorded(days, writes, rows):
+        if not self._not_as_recorded(days, writes, rows):
+            return DaysInputs(self._of_days(days, writes, rows))
+        unknown = self._not_observable(days, rows)
+        known = [day for day in days if day not in unknown]
+        for key in self._not_as_recorded(known, writes, rows):
+            self._recover(key, writes, rows)
+        writes, rows = self._read(known)
+        if self._not_as_recorded(known, writes, rows):
             self.org.warehouse.patience.sleep(_ROW_DELAY)
-            writes, rows = self._read(days)
-        wrong = self._not_as_recorded(days, writes, rows)
+            writes, rows = self._read(known)
+        wrong = self._not_as_recorded(known, writes, rows)
+        right = sorted(set(known) - {key.day for key in wrong})
         return DaysInputs(
-            {
-                day: self._of_day(day, writes, rows)
-                for day in sorted(set(days) - {key.day for key in wrong})
-            },
-            self._refusal(wrong, rows) if wrong else None,
+            self._of_days(right, writes, rows),
+            not_observable=tuple(sorted(unknown)),
+            error=self._refusal(wrong, rows) if wrong else None,
         )
+
+    def _not_observable(
+        self, days: Sequence[date], rows: Mapping[SliceKey, LedgerRow]
+    ) -> set[date]:
+        """Days on which an input has no content, and the provider says nothing any more."""
+        ends = self.org.ledger.ends(
+            {Action.NOT_OBSERVABLE},
+            orgs=[self.org.org_slug],
+            pipeline_id=self.org.pipeline.pipeline_id,
+            since=min(days),
+        )
+        keys = {self._key(table, day) for table in self.daily for day in days}
+        return {key.day for key in keys if key in ends and key not in rows}
+
+    def _of_days(
+        self, days: Sequence[date], writes: InputWrites, rows: Mapping[SliceKey, LedgerRow]
+    ) -> dict[date, DayInputs]:
+        return {day: self._of_day(day, writes, rows) for day in days}
 
     def _of_day(
         self, day: date, writes: InputWrites, rows: Mapping[SliceKey, LedgerRow]
@@ -172,6 +196,22 @@ class Inputs:
             "Days of an input are missing or not as the ledger says; extract them again",
             tables=sorted({key.table for key in wrong}),
             days=sorted({key.day.isoformat() for key in wrong}),
+        )
+
+    def end_not_observable(self, days: Collection[date], attempts: Mapping[date, Attempt]) -> None:
+        """Record that derived days have no content since their inputs have none."""
+        self.org.ledger.record(
+            [
+                SliceEnd(
+                    key=attempts[day].key,
+                    action=Action.NOT_OBSERVABLE,
+                    attempt=attempts[day].number,
+                    run_id=self.org.run_id,
+                    finality=Finality.FINAL,
+                    checked_at=self.org.now(),
+                )
+                for day in days
+            ]
         )
 
     def _key(self, table: str, day: date) -> SliceKey:

@@ -87,7 +87,9 @@ class Pricing:
             "cost_table": self._config.table,
         }
 
-    def make(self, attempts: Mapping[date, Attempt], round_: int) -> Iterator[tuple[date, Publish]]:
+    def make(
+        self, attempts: Mapping[date, Attempt], round_: int
+    ) -> Iterator[tuple[date, Publish | None]]:
         """The cost of the days whose attempts are given, newest first."""
         del round_  # nothing is kept between rounds: usage and prices are read again
         if not attempts:
@@ -99,6 +101,8 @@ class Pricing:
         for day in sorted(usage.days, reverse=True):
             query = self._priced(usage.days[day], [row for row in prices if _in_force(row, day)])
             yield day, partial(self._publish, attempts[day], query, now)
+        self._inputs.end_not_observable(usage.not_observable, attempts)
+        yield from ((day, None) for day in usage.not_observable)
         if usage.error is not None:
             raise usage.error
 

@@ -20,8 +20,11 @@ MOST_TOLD = 50
 """Restated days in a step's answer; the ledger has them all."""
 
 Publish = Callable[[], LedgerRow]
-Make = Callable[[Mapping[date, Attempt], int], Iterable[tuple[date, Publish]]]
-"""(attempts by day, round) → each day, newest first, with what publishes it."""
+Make = Callable[[Mapping[date, Attempt], int], Iterable[tuple[date, Publish | None]]]
+"""(attempts by day, round) → each day, newest first, with what publishes it.
+
+None for a day that has no content yet and needs none, such as the present day.
+"""
 
 
 @dataclass
@@ -94,6 +97,8 @@ def publish_days(org: OrgContext, days: Sequence[date], *, table: str, make: Mak
         for day, publish in make(attempts(org, todo, table=table), round_):
             if org.stop.is_set():
                 raise RetryableError("The task was stopped", next_day=day.isoformat())
+            if publish is None:
+                continue
             try:
                 published.rows[day] = publish()
             except SupersededError as error:

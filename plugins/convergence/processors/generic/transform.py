@@ -74,7 +74,9 @@ class Transform:
             rows_processed=published.row_count, destination_table=str(self.table), facts=facts
         )
 
-    def make(self, attempts: Mapping[date, Attempt], round_: int) -> Iterator[tuple[date, Publish]]:
+    def make(
+        self, attempts: Mapping[date, Attempt], round_: int
+    ) -> Iterator[tuple[date, Publish | None]]:
         """The days whose attempts are given, newest first, each with what publishes it."""
         del round_  # nothing is kept between rounds: the inputs are looked at again
         if not attempts:
@@ -84,6 +86,8 @@ class Transform:
         for day in sorted(inputs.days, reverse=True):
             query = self._query(inputs.days[day], now=now)
             yield day, partial(self._publish, attempts[day], query, now)
+        self._inputs.end_not_observable(inputs.not_observable, attempts)
+        yield from ((day, None) for day in inputs.not_observable)
         if inputs.error is not None:
             raise inputs.error
 

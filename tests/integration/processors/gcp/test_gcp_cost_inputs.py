@@ -1,0 +1,102 @@
+"""Google Cloud's daily cost follows the copied rows: equal rows are done, earlier ones are not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from convergence.errors import InputNotAsRecordedError
+from convergence.processors.gcp import billing_export
+from convergence.processors.gcp.cost_days import sum_costs
+from convergence.processors.generic.extraction import publish_sealed
+from convergence.runs.ledger import Action, LedgerRow
+from convergence.runs.slices import SliceKey
+from convergence.warehouse.sealed import SealedDay
+from gcp_customer import Customer, golden_rows
+from gcp_steps import BILLING, COST, DAYS, run
+from processors_world import OrgWorld
+
+
+class Bill:
+    """One day of an org's bill, and what was copied of it."""
+
+    def __init__(self, org: OrgWorld, customer: Customer) -> None:
+        self.org = org
+        self._customer = customer
+        self.copies: list[tuple[SealedDay, dict[str, Any]]] = []
+
+    def copy(self, row: dict[str, Any]) -> None:
+        self._customer.export([row])
+        run(self.org, run_id=f"run_{len(self.copies)}")
+
+    def copy_again(self, number: int) -> None:
+        """Publish what an earlier copy had."""
+        sealed, how = self.copies[number]
+        context = self.org.context(DAYS, run_id="run_again", pipeline=BILLING)
+        (attempt,) = context.publisher.begin([self.key("gcp_billing_daily_raw")]).values()
+        publish_sealed(context, attempt, sealed, **how)
+
+    def sum(self, *, run_id: str, attempt: int = 1) -> None:
+        context = self.org.context(
+            [self.day], run_id=run_id, step="transform_cost", attempt=attempt, pipeline=BILLING
+        )
+        sum_costs(replace(context, params={"date": str(self.day)}), COST)
+
+    @property
+    def day(self) -> date:
+        return date.fromisoformat(golden_rows()[0]["usage_start_time"][:10])
+
+    def key(self, table: str) -> SliceKey:
+        return SliceKey(self.org.slug, BILLING.pipeline_id, table, self.day)
+
+    @property
+    def ledger(self) -> LedgerRow:
+        latest = self.org.world.services.ledger.latest(
+            orgs=[self.org.slug], pipeline_id=BILLING.pipeline_id
+        )
+        return latest[self.key("billing_cost_daily")]
+
+    @property
+    def cost(self) -> Decimal:
+        rows = self.org.rows("billing_cost_daily", f"WHERE usage_date = '{self.day}'")
+        return sum((row["cost"] for row in rows), Decimal(0))
+
+
+@pytest.fixture
+def bill(account: OrgWorld, customer: Customer, monkeypatch: pytest.MonkeyPatch) -> Bill:
+    made = Bill(account, customer)
+
+    def kept(org: Any, attempt: Any, sealed: SealedDay, **how: Any) -> LedgerRow:
+        if attempt.key.day == made.day:
+            made.copies.append((sealed, how))
+        return publish_sealed(org, attempt, sealed, **how)
+
+    monkeypatch.setattr(billing_export, "publish_sealed", kept)
+    return made
+
+
+def test_equal_rows_are_done_and_earlier_ones_are_summed_again(bill: Bill) -> None:
+    row = golden_rows()[0]
+    bill.copy(row)
+    once = bill.cost
+    bill.copy(row)
+    assert bill.cost == 2 * once != 0
+    bill.copy_again(0)
+    bill.sum(run_id="run_1", attempt=2)
+    assert (bill.cost, bill.ledger.action) == (once, Action.PUBLISHED)
+    bill.sum(run_id="run_1", attempt=3)
+    assert bill.ledger.action is Action.UNCHANGED
+
+
+def test_rows_that_are_not_as_recorded_are_not_summed(bill: Bill) -> None:
+    bill.copy(golden_rows()[0])
+    once = bill.cost
+    raw = bill.org.table("gcp_billing_daily_raw")
+    bill.org.world.ask(f"UPDATE {raw} SET cost = cost + 1 WHERE usage_date = '{bill.day}'")
+    with pytest.raises(InputNotAsRecordedError):
+        bill.sum(run_id="run_x")
+    assert bill.cost == once
