@@ -156,7 +156,11 @@ def free_ports(number: int) -> list[int]:
 
 
 def start_stack(
-    var_dir: Path, *, ports: dict[str, int] | None = None, celery: bool = False
+    var_dir: Path,
+    *,
+    ports: dict[str, int] | None = None,
+    celery: bool = False,
+    extra: dict[str, str] | None = None,
 ) -> RunningStack:
     """Run `make up`'s command, or `make up-celery`'s, and wait for its ready line."""
     names = CELERY_PORT_VARIABLES if celery else PORT_VARIABLES
@@ -167,6 +171,7 @@ def start_stack(
     output = var_dir.parent / f"{var_dir.name}-up.log"
     env = os.environ | {name: str(port) for name, port in ports.items()}
     env |= {"CONVERGENCE_VAR_DIR": str(var_dir), "PYTHONPATH": "plugins:include"}
+    env |= extra or {}
     with output.open("w") as file:
         process = guarded.GuardedProcess(
             command,

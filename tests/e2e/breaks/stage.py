@@ -52,7 +52,7 @@ class Outcome:
 
 
 @dataclass
-class _Followed:
+class Followed:
     """A run of one customer."""
 
     customer: Customer
@@ -91,7 +91,7 @@ class Stage:
         """
         self._wait_until_calm()
         days = self._next_days()
-        broken: list[_Followed] = []
+        broken: list[Followed] = []
 
         def start() -> None:
             broken.append(self._trigger(self.victim, days))
@@ -121,19 +121,27 @@ class Stage:
             said="; ".join(_said(each.seen) for each in followed if _said(each.seen)),
         )
 
+    def start(self) -> Followed:
+        """Start a run of the first customer, of days that no run has done."""
+        return self._trigger(self.victim, self._next_days())
+
+    def follow(self, *runs: Followed) -> None:
+        """Follow runs to their end."""
+        self._follow(list(runs))
+
     def _next_days(self) -> tuple[date, date]:
         """Days that no run of this stage has done."""
         last = YESTERDAY - timedelta(days=DAYS_PER_BREAK * self._used)
         self._used += 1
         return last - timedelta(days=DAYS_PER_BREAK - 1), last
 
-    def _trigger(self, customer: Customer, days: tuple[date, date]) -> _Followed:
+    def _trigger(self, customer: Customer, days: tuple[date, date]) -> Followed:
         headers = {"X-API-Key": customer.key, "Idempotency-Key": secrets.token_hex(8)}
         path = f"/pipelines/run/{customer.slug}/{PIPELINE}"
         accepted = self._ask("POST", path, headers=headers, json=range_body(*days))
-        return _Followed(customer, accepted["run_id"])
+        return Followed(customer, accepted["run_id"])
 
-    def _wait_for_moment(self, run: _Followed, one: Break) -> None:
+    def _wait_for_moment(self, run: Followed, one: Break) -> None:
         deadline = time.monotonic() + ACCEPTED_WITHIN
         wanted = "RUNNING" if one.moment == "mid-run" else "SUCCESS"
         while True:
@@ -145,7 +153,7 @@ class Stage:
             assert time.monotonic() < deadline, f"{one.name}: {FIRST_STEP} did not begin"
             time.sleep(0.1)
 
-    def _follow(self, runs: list[_Followed]) -> None:
+    def _follow(self, runs: list[Followed]) -> None:
         deadline = time.monotonic() + ENDS_WITHIN
         while any(run.ended is None for run in runs):
             for run in runs:
@@ -154,7 +162,7 @@ class Stage:
             assert time.monotonic() < deadline, [run.seen for run in runs]
             time.sleep(0.5)
 
-    def _look(self, run: _Followed) -> None:
+    def _look(self, run: Followed) -> None:
         path = f"/pipelines/runs/{run.customer.slug}/{run.run_id}"
         run.seen = self._ask("GET", path, headers={"X-API-Key": run.customer.key})
         now = time.monotonic()

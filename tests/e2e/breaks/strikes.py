@@ -75,7 +75,7 @@ def _matches(process: psutil.Process, pattern: str) -> bool:
 
 
 @contextmanager
-def _launcher_stopped(stack: RunningStack) -> Iterator[None]:
+def launcher_stopped(stack: RunningStack) -> Iterator[None]:
     """Keep the launcher from starting again what is broken."""
     os.kill(stack.process.main_pid, signal.SIGSTOP)
     try:
@@ -93,7 +93,7 @@ def _kill(pattern: str, *, server: str = "") -> Callable[..., None]:
 
 
 def _postgres_away(stack: RunningStack, _start: Callable[[], None]) -> None:
-    with _launcher_stopped(stack):
+    with launcher_stopped(stack):
         component(stack, POSTGRES).send_signal(
             signal.SIGINT
         )  # the fast shutdown: clients are cut off
@@ -106,7 +106,7 @@ def _redis_restarted(stack: RunningStack, _start: Callable[[], None]) -> None:
 
 def _broker_flushed(stack: RunningStack, start: Callable[[], None]) -> None:
     """Flush the broker while the run's first task waits in it, for no worker is there."""
-    with _launcher_stopped(stack):
+    with launcher_stopped(stack):
         kill_tree(component(stack, WORKER))
         start()
         client = redis.Redis(
