@@ -84,5 +84,5 @@ def _wait_for_check(stage: Stage, status: str) -> dict[str, dict[str, str | None
 
 
 def _stall_messages(url: str) -> list[str]:
-    text = httpx.get(url, timeout=30, trust_env=False).json()
-    return [str(each) for each in text["messages"] if "No task began" in str(each)]
+    posted = httpx.get(url, timeout=30, trust_env=False).json()
+    return [str(each) for each in posted if "No task began" in str(each)]
