@@ -19,8 +19,10 @@ from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.providers.celery.executors.celery_executor import CeleryExecutor
 from airflow.providers.celery.executors.celery_executor_utils import ExceptionWithTraceback
 from airflow.sdk.exceptions import AirflowTaskTimeout
+from airflow.sdk.execution_time.timeout import timeout
 from airflow.utils.session import create_session
 from airflow.utils.state import TaskInstanceState
+from kombu import Connection
 from kombu.exceptions import OperationalError
 from sqlalchemy import select, update
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 CHECK_SECONDS = 5.0
 WORKERS_ANSWER_SECONDS = 1.5
+BROKER_SECONDS = 5.0
 TOKEN_SECONDS = 900.0
 """How long a queued task's token is valid. Airflow ties it to `task_queued_timeout`: a worker that
 takes a message in the moment of the time-out would be refused, and the task would fail."""
@@ -113,26 +116,33 @@ class WatchedCeleryExecutor(CeleryExecutor):  # type: ignore[misc]  # Celery is 
         self.event_buffer.pop(key, None)
 
     def _find_messages(self, message_ids: Collection[str]) -> set[str] | None:
-        # The broker first: a message that moves to a worker in between is found there.
-        waiting = self._waiting_messages()
-        if waiting is None:
+        # A scheduler that waits for the broker schedules nothing meanwhile.
+        options = {"max_retries": 1, "interval_start": 0}
+        try:
+            with (
+                timeout(seconds=BROKER_SECONDS),
+                self.celery_app.connection_for_read(transport_options=options) as connection,
+            ):
+                return self._look_for(message_ids, connection)
+        except (AirflowTaskTimeout, Exception) as error:  # noqa: BLE001 - whatever it is, it is unknown
+            self.log.warning("The broker does not respond; no message counts as lost: %r", error)
             return None
+
+    def _look_for(self, message_ids: Collection[str], connection: Connection) -> set[str] | None:
+        """Look in Redis first: a message that a worker takes meanwhile is found in one or both."""
+        if connection.transport.driver_type != "redis":
+            return None
+        queue = self.conf.get_mandatory_value("operators", "default_queue")
+        texts = connection.default_channel.client.lrange(queue, 0, -1)
+        waiting = {str(json.loads(text)["headers"]["id"]) for text in texts}
         missing = [each for each in message_ids if each not in waiting]
         if not missing:
-            return set(message_ids)
-        inspect = self.celery_app.control.inspect(timeout=WORKERS_ANSWER_SECONDS)
+            return waiting
+        inspect = self.celery_app.control.inspect(
+            timeout=WORKERS_ANSWER_SECONDS, connection=connection
+        )
         answers = inspect.query_task(*missing) or {}
         return waiting.union(*(answers.values()))
-
-    def _waiting_messages(self) -> set[str] | None:
-        """Return the ids of the messages that wait in Redis; None with another broker."""
-        with self.celery_app.connection_for_read() as connection:
-            if connection.transport.driver_type != "redis":
-                return None
-            client = connection.default_channel.client
-            queues = {self.conf.get_mandatory_value("operators", "default_queue")}
-            texts = [text for queue in queues for text in client.lrange(queue, 0, -1)]
-        return {str(json.loads(text)["headers"]["id"]) for text in texts}
 
 
 class _PatientTokens:

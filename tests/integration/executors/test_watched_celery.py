@@ -82,15 +82,6 @@ def test_a_task_waits_while_the_broker_is_away(tmp_path: Path) -> None:
     run(tmp_path, script, broker_port=free_ports(1)[0])
 
 
-def test_nothing_is_concluded_while_the_broker_is_away(tmp_path: Path) -> None:
-    script = """
-        executor.running.add(work.key)
-        executor.sync()  # neither the database nor the broker is there
-        assert work.key in executor.running
-    """
-    run(tmp_path, script, broker_port=free_ports(1)[0])
-
-
 def test_a_token_outlives_the_timeout_of_the_queue(tmp_path: Path) -> None:
     """A worker may take a message in the moment of the timeout, and must not be refused."""
     script = """
@@ -166,6 +157,28 @@ RUN_OF_FIVE_TASKS = """
     executor.running = {ti.key for ti in tasks().values()}
     slot_watch.ENDED_GRACE = timedelta(0)
 """
+
+
+def test_nothing_is_concluded_while_the_broker_is_away(tmp_path: Path) -> None:
+    script = """
+        began = time.monotonic()
+        executor.sync()
+        assert time.monotonic() - began < 15, "the scheduler waited for the broker"
+        left = {key.task_id for key in executor.running}
+        assert left == {"runs", "waiting", "lost", "dead"}, left
+        assert executor.event_buffer == {}
+    """
+    (tmp_path / "d.py").write_text(DAG_FILE)
+    run(tmp_path, script, broker_port=free_ports(1)[0], prepare=RUN_OF_FIVE_TASKS)
+
+
+def test_a_scheduler_goes_on_while_its_database_is_away(tmp_path: Path) -> None:
+    script = """
+        executor.running.add(work.key)
+        executor.sync()  # there are no tables
+        assert work.key in executor.running
+    """
+    run(tmp_path, script, broker_port=free_ports(1)[0])
 
 
 def test_slots_come_back_and_those_of_live_tasks_stay(tmp_path: Path) -> None:
