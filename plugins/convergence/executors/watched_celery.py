@@ -120,7 +120,7 @@ class WatchedCeleryExecutor(CeleryExecutor):  # type: ignore[misc]  # Celery is 
         options = {"max_retries": 1, "interval_start": 0}
         try:
             with (
-                timeout(seconds=BROKER_SECONDS),
+                timeout(seconds=BROKER_SECONDS),  # type: ignore[no-untyped-call]
                 self.celery_app.connection_for_read(transport_options=options) as connection,
             ):
                 return self._look_for(message_ids, connection)
