@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from convergence import processors
+from convergence.pipelines import document, loader, settings_files, suites
 from convergence.pipelines.loader import load
 from convergence.pipelines.spec import PipelineSpec
 from convergence.processors import registry
@@ -80,3 +82,16 @@ def changed(**changes: Any) -> str:
     for key, value in changes.items():
         values[key] = value
     return yaml.safe_dump(values, sort_keys=False)
+
+
+def record_files_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the YAML files that are read from now on, as they are read."""
+    opened: list[str] = []
+
+    def text_of(path: Path, report: document.Report) -> str | None:
+        opened.append(path.name)
+        return document.text_of(path, report)
+
+    for module in (loader, settings_files, suites):
+        monkeypatch.setattr(module, "text_of", text_of)
+    return opened

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -65,13 +66,18 @@ def postgres_service(settings: CeleryStackSettings, secrets: LocalSecrets) -> Se
     )
 
 
-def redis_service(settings: CeleryStackSettings, secrets: LocalSecrets) -> Service:
+def redis_service(
+    settings: CeleryStackSettings,
+    secrets: LocalSecrets,
+    *,
+    find: Callable[[str], str | None] = shutil.which,
+) -> Service:
     """Redis with its password in a file, not on its command line.
 
     Raises:
         StackError: there is no Redis here.
     """
-    binary = shutil.which("redis-server")
+    binary = find("redis-server")
     if binary is None:
         raise StackError("redis-server is missing; on Debian: apt-get install redis-server")
     home = settings.var_dir / "redis"

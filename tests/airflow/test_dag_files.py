@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from convergence.settings import PROJECT_ROOT
-from sample_pipelines import PREPARE, USAGE_COST
+from sample_pipelines import PREPARE, USAGE_COST, record_files_read
 from stack import guarded
 
 pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("default")]
@@ -66,16 +66,9 @@ def test_both_files_pass_airflows_safe_mode() -> None:
 def test_a_task_opens_only_its_own_file(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     write("sample/cost/usage_cost.yml", USAGE_COST)
     write("a/other.yml", PREPARE)
-    opened: list[str] = []
-    real = Path.open
-
-    def counting(self: Path, *arguments: Any, **named: Any) -> Any:
-        opened.append(self.name)
-        return real(self, *arguments, **named)
-
+    opened = record_files_read(monkeypatch)
     from convergence.pipelines.factory import register
 
-    monkeypatch.setattr(Path, "open", counting)
     monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "sample.cost.usage_cost")
     namespace: dict[str, Any] = {}
     register(namespace)

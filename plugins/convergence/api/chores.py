@@ -112,11 +112,17 @@ async def _aside(work: Callable[[], object]) -> None:
     await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
-async def _repeat(name: str, chore: Callable[[], Awaitable[None]], *, every: float) -> None:
+async def _repeat(
+    name: str,
+    chore: Callable[[], Awaitable[None]],
+    *,
+    every: float,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
     """Do a chore for ever; when it fails, less and less often until it succeeds again."""
     pause = every
     while True:
-        await asyncio.sleep(pause)
+        await sleep(pause)
         try:
             await chore()
             pause = every

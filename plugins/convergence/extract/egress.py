@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
@@ -21,6 +21,7 @@ from convergence.extract.clock import Deadline
 from convergence.extract.origin import Origin
 
 Address = IPv4Address | IPv6Address
+Resolve = Callable[..., Sequence[tuple[Any, ...]]]
 
 _NAT64 = ip_network("64:ff9b::/96")
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -108,9 +109,16 @@ class CheckedBackend(httpcore.NetworkBackend):
     One request at a time: `deadline` is set by the client before each.
     """
 
-    def __init__(self, egress: Egress) -> None:
+    def __init__(
+        self,
+        egress: Egress,
+        *,
+        resolve: Resolve = socket.getaddrinfo,
+        sockets: httpcore.NetworkBackend | None = None,
+    ) -> None:
         self._egress = egress
-        self._sockets = httpcore.SyncBackend()
+        self._resolve = resolve
+        self._sockets = sockets or httpcore.SyncBackend()
         self.deadline: Deadline | None = None
 
     def connect_tcp(
@@ -150,7 +158,7 @@ class CheckedBackend(httpcore.NetworkBackend):
 
     def _addresses(self, host: str, port: int) -> list[Address]:
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = self._resolve(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from None
         addresses = [ip_address(str(row[4][0]).partition("%")[0]) for row in found]

@@ -72,6 +72,7 @@ class OriginClient:
         params: Params = (),
         egress: Egress = Egress.PUBLIC,
         limits: HttpLimits | None = None,
+        backend: CheckedBackend | None = None,
     ) -> None:
         """Bind to a base URL; `headers` and `params` (the credential) go with every request.
 
@@ -83,7 +84,7 @@ class OriginClient:
         check_origin(self.origin, egress=egress)
         self._params = tuple(params)
         self._limits = limits or HttpLimits()
-        self._backend = CheckedBackend(egress)
+        self._backend = backend or CheckedBackend(egress)
         self._client = httpx.Client(
             transport=_Transport(self._backend, tls=self.origin.scheme == "https"),
             headers={**_HEADERS, **_checked(headers or {})},

@@ -13,7 +13,7 @@ import pytest
 
 from convergence.errors import ConfigurationError, ProviderRefusedError, ProviderUnavailableError
 from convergence.extract.clock import Deadline
-from convergence.extract.egress import CheckedBackend, Egress, is_public
+from convergence.extract.egress import CheckedBackend, Egress, Resolve, is_public
 from convergence.extract.http import HttpLimits, OriginClient
 from convergence.extract.origin import Origin
 from convergence.settings import Environment, Settings
@@ -37,45 +37,59 @@ def test_a_public_address_is_public(address: str) -> None:
     assert is_public(ip_address(address))
 
 
-def resolving_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+def resolving_to(*addresses: str) -> Resolve:
     def resolve(*_: object, **__: object) -> list[tuple[object, ...]]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, 443)) for each in addresses]
 
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    return resolve
 
 
-def test_one_private_address_among_public_ones_refuses_the_name(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    resolving_to(monkeypatch, "104.18.6.192", "169.254.169.254")
-    client = OriginClient("https://api.vendor.test/v1")
-    with pytest.raises(ConfigurationError, match="may not be reached"):
-        client.get("users")
+class NoNetwork(httpcore.NetworkBackend):
+    """Notes whom it should connect to, and refuses."""
 
+    def __init__(self) -> None:
+        self.reached: list[str] = []
 
-def test_the_checked_address_is_the_one_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolving_to(monkeypatch, "104.18.6.192")
-    reached: list[str] = []
-
-    def connect(_: object, host: str, *__: object, **___: object) -> httpcore.NetworkStream:
-        reached.append(host)
+    def connect_tcp(self, host: str, *_: object, **__: object) -> httpcore.NetworkStream:
+        self.reached.append(host)
         raise httpcore.ConnectError("no network here")
 
-    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", connect)
-    with pytest.raises(ProviderUnavailableError):
-        OriginClient("https://api.vendor.test/v1").get("users")
-    assert reached == ["104.18.6.192"]
+
+def public_client(resolve: Resolve, network: NoNetwork) -> OriginClient:
+    backend = CheckedBackend(Egress.PUBLIC, resolve=resolve, sockets=network)
+    return OriginClient("https://api.vendor.test/v1", backend=backend)
 
 
-def test_an_unknown_name_is_a_provider_that_does_not_answer(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    "addresses", [("104.18.6.192", "169.254.169.254"), ("127.0.0.1",), ("::ffff:10.0.0.1",)]
+)
+def test_one_private_address_refuses_the_name_before_anything_is_connected(
+    addresses: tuple[str, ...],
 ) -> None:
-    def fail(*_: object, **__: object) -> None:
+    network = NoNetwork()
+    client = public_client(resolving_to(*addresses), network)
+    with client, pytest.raises(ConfigurationError, match="may not be reached"):
+        client.get("users")
+    assert network.reached == []
+
+
+def test_the_checked_address_is_the_one_connected_to() -> None:
+    network = NoNetwork()
+    client = public_client(resolving_to("104.18.6.192"), network)
+    with client, pytest.raises(ProviderUnavailableError):
+        client.get("users")
+    assert network.reached == ["104.18.6.192"]
+
+
+def test_an_unknown_name_is_a_provider_that_does_not_answer() -> None:
+    def fail(*_: object, **__: object) -> list[tuple[object, ...]]:
         raise socket.gaierror("Name or service not known")
 
-    monkeypatch.setattr(socket, "getaddrinfo", fail)
-    with pytest.raises(ProviderUnavailableError, match="broke"):
-        OriginClient("https://api.vendor.test/v1").get("users")
+    with (
+        public_client(fail, NoNetwork()) as client,
+        pytest.raises(ProviderUnavailableError, match="broke"),
+    ):
+        client.get("users")
 
 
 @pytest.mark.parametrize(
@@ -123,13 +137,12 @@ def test_proxy_variables_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     resolved: list[object] = []
 
-    def resolve(host: str, *_: object, **__: object) -> None:
+    def resolve(host: str, *_: object, **__: object) -> list[tuple[object, ...]]:
         resolved.append(host)
         raise socket.gaierror
 
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    with pytest.raises(ProviderUnavailableError):
-        OriginClient("https://api.vendor.test").get("users")
+    with public_client(resolve, NoNetwork()) as client, pytest.raises(ProviderUnavailableError):
+        client.get("users")
     assert resolved == ["api.vendor.test"]
 
 

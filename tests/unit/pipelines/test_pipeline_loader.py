@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from convergence.pipelines.loader import load_dag
 from convergence.pipelines.spec import PipelineSpec
 from convergence.settings import PROJECT_ROOT
-from sample_pipelines import PATH, PREPARE, USAGE_COST, changed, loaded, told, write
+from sample_pipelines import (
+    PATH,
+    PREPARE,
+    USAGE_COST,
+    changed,
+    loaded,
+    record_files_read,
+    told,
+    write,
+)
 
 
 def test_the_path_is_the_identity(tmp_path: Path) -> None:
@@ -61,14 +69,7 @@ def test_params_become_one_json_schema_without_further_keys(tmp_path: Path) -> N
 def test_one_dag_opens_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, PATH, USAGE_COST)
     write(tmp_path, "a/other.yml", PREPARE)
-    opened: list[str] = []
-    real = Path.open
-
-    def counting(self: Path, *arguments: Any, **named: Any) -> Any:
-        opened.append(self.name)
-        return real(self, *arguments, **named)
-
-    monkeypatch.setattr(Path, "open", counting)
+    opened = record_files_read(monkeypatch)
     assert isinstance(load_dag("sample.cost.usage_cost", tmp_path), PipelineSpec)
     assert opened == ["usage_cost.yml"]
     assert load_dag("no.such", tmp_path) is None

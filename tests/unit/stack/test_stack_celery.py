@@ -57,12 +57,11 @@ def test_no_secret_is_on_a_command_line(stack: CeleryStack) -> None:
     assert not any(value in said for value in stack.secrets.__dict__.values())
 
 
-def test_a_missing_redis_is_named(monkeypatch: pytest.MonkeyPatch, stack: CeleryStack) -> None:
+def test_a_missing_redis_is_named(stack: CeleryStack) -> None:
     from stack import databases
 
-    monkeypatch.setattr("stack.databases.shutil.which", lambda _name: None)
     with pytest.raises(StackError, match="redis-server is missing"):
-        databases.redis_service(stack.settings, stack.secrets)
+        databases.redis_service(stack.settings, stack.secrets, find=lambda _name: None)
 
 
 def test_a_database_outlives_its_clients(tmp_path: Path) -> None:
