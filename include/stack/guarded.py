@@ -16,6 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
+from multiprocessing.process import parent_process
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -165,12 +166,13 @@ def die_with_parent(*, look_seconds: float = 0.5) -> None:
     """Kill this process when its parent has died; for what no guardian could start.
 
     Workers of `multiprocessing` and of xdist are such. A thread looks at the parent's process id:
-    the kernel's own signal follows the parent's thread, not the parent.
+    the kernel's own signal follows the parent's thread, not the parent. A worker of a fork server
+    looks at the process that asked for it: the fork server lives as long as its workers.
     """
-    parent = os.getppid()
+    parent, owner = os.getppid(), parent_process()
 
     def look() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent and (owner is None or owner.is_alive()):
             time.sleep(look_seconds)
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 DIRECTORY_MODE = 0o700
@@ -13,6 +13,9 @@ FILE_MODE = 0o600
 
 class Disk:
     """Plain calls to the operating system; a test puts one that dies in its place."""
+
+    def __init__(self, *, fsync: Callable[[int], None] = os.fsync) -> None:
+        self._fsync = fsync
 
     def create(self, path: Path) -> int:
         """Open a new or emptied file for writing; answers its descriptor."""
@@ -26,7 +29,7 @@ class Disk:
 
     def sync(self, descriptor: int) -> None:
         """Put a file's content on the medium."""
-        os.fsync(descriptor)
+        self._fsync(descriptor)
 
     def close(self, descriptor: int) -> None:
         """Close a descriptor."""
@@ -40,7 +43,7 @@ class Disk:
         """Put a directory's names on the medium."""
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            self._fsync(descriptor)
         finally:
             os.close(descriptor)
 

@@ -41,7 +41,7 @@ class PageGuard:
         self._seen.update(record.marks)
 
     def note(
-        self, *, query: int, rows: Sequence[bytes], raw_bytes: int, next_token: str | None
+        self, *, query: int, rows: Sequence[bytes], raw_bytes: int, next_page: str | None
     ) -> list[str]:
         """Count a page in, and give the marks by which it is known again.
 
@@ -49,7 +49,7 @@ class PageGuard:
             query: position of the list that the page belongs to.
             rows: as they will be written.
             raw_bytes: size of the answer.
-            next_token: of the page that follows, unique to its list.
+            next_page: the provider's name of the page that follows; None at the list's end.
 
         Raises:
             ProviderProtocolError: a token or a page's content came again, or a limit is passed.
@@ -58,8 +58,8 @@ class PageGuard:
         self.rows += len(rows)
         self.raw_bytes += raw_bytes
         marks: list[str] = []
-        if next_token is not None:
-            marks.append(self._once("token", next_token.encode()))
+        if next_page is not None:
+            marks.append(self._once("token", f"{query}\n{next_page}".encode()))
         if rows:
             marks.append(self._once("page", b"\n".join((str(query).encode(), *rows))))
         self._check_limits()

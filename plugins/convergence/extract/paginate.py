@@ -41,10 +41,18 @@ class PageAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows of one page, and the token of the next one: None when this was the last."""
+    """Rows of one page, and the token of the next one: None when this was the last.
+
+    Attributes:
+        rows: of the page.
+        next_token: all that the paginator must remember, such as the rows counted so far.
+        next_position: the provider's own name of the next page, where the token has more in it;
+            a provider that names a page twice goes in circles.
+    """
 
     rows: list[Row]
     next_token: str | None
+    next_position: str | None = None
 
 
 class Paginator(Protocol):
@@ -115,7 +123,15 @@ class ListSource:
             raise ProviderProtocolError("The page does not say how many rows there are")
         return told
 
-    def close_page(self, body: Json, *, rows: list[Row], seen: int, following: str | None) -> Page:
+    def close_page(
+        self,
+        body: Json,
+        *,
+        rows: list[Row],
+        seen: int,
+        following: str | None,
+        position: str | None = None,
+    ) -> Page:
         """A page that is followed by another or proves that nothing does."""
         more, total = self.more(body), self.total(body)
         if more is True and following is None:
@@ -128,7 +144,8 @@ class ListSource:
             raise ProviderProtocolError(
                 "The rows do not add up to the provider's total", rows=seen, total=total
             )
-        return Page(rows, following)
+        position = following if following is None else position
+        return Page(rows, following, position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +169,11 @@ class CursorPages:
         cursor = find(answer.body, self.cursor_path)
         if isinstance(cursor, bool) or not isinstance(cursor, str | int | None):
             raise ProviderProtocolError("The cursor is neither text nor number")
-        following = None if cursor in {None, ""} else _packed(str(cursor), seen)
-        return self.source.close_page(answer.body, rows=rows, seen=seen, following=following)
+        position = None if cursor in {None, ""} else str(cursor)
+        following = None if position is None else _packed(position, seen)
+        return self.source.close_page(
+            answer.body, rows=rows, seen=seen, following=following, position=position
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,12 +255,15 @@ class LinkPages:
         rows = self.source.rows(answer.body)
         seen = len(rows) + (_unpacked(token)[1] if token else 0)
         link = self._link(answer)
-        following = None
+        following = position = None
         if link is not None:
             path, params = self.origin.follow(link, current=answer.url)
             shown = [pair for pair in params if pair[0] not in self.hidden_params]
-            following = _packed(self.origin.url(path, shown), seen)
-        return self.source.close_page(answer.body, rows=rows, seen=seen, following=following)
+            position = self.origin.url(path, shown)
+            following = _packed(position, seen)
+        return self.source.close_page(
+            answer.body, rows=rows, seen=seen, following=following, position=position
+        )
 
     def _link(self, answer: PageAnswer) -> str | None:
         if self.link_path is None:

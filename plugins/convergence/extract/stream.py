@@ -209,7 +209,10 @@ class _Stream:
             lines = [canonical.line(row) for row in rows]
             following = self._following(index, page.next_token)
             marks = self._guard.note(
-                query=index, rows=lines, raw_bytes=len(reply.body), next_token=following
+                query=index,
+                rows=lines,
+                raw_bytes=len(reply.body),
+                next_page=page.next_position or page.next_token,
             )
         held.add(lines, marks=marks, body=reply.body, token=following)
         count(Resource.PROVIDER, Use(pages=1))

@@ -39,6 +39,7 @@ class DyingDisk(Disk):
     """
 
     def __init__(self, at: int, *, dice: random.Random) -> None:
+        super().__init__()
         self.calls = 0
         self._at = at
         self._dice = dice

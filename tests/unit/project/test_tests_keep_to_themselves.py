@@ -17,8 +17,11 @@ STARTING = {
     ("os", "posix_spawn"), ("asyncio", "create_subprocess_exec"),
     ("asyncio", "create_subprocess_shell"),
 }  # fmt: skip
-# What a guardian is tested against is started without one.
-STARTS_PLAINLY = {"tests/unit/stack/test_stack_guarded.py"}
+# What a shell would start is started without a guardian there.
+STARTS_PLAINLY = {
+    "tests/unit/stack/test_stack_guarded.py",
+    "tests/unit/stack/test_stack_pytest_killed.py",
+}
 
 
 def sources(*folders: str) -> list[Path]:
