@@ -18,18 +18,19 @@ DAY = date(2026, 11, 20)
 class PowerCutDisk(Disk):
     """Notes each call, and can forget what was not synced, in the worst way that is allowed."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path) -> None:
         super().__init__()
+        self._root = root
+        self._durable = {path.stat().st_ino for path in root.rglob("*")}
         self.calls: list[tuple[str, str]] = []
         self._open: dict[int, Path] = {}
-        self._unsynced_files: set[int] = set()
         self._unsynced_names: list[tuple[Path, Callable[[], None]]] = []
 
     def create(self, path: Path) -> int:
         descriptor = super().create(path)
         self.calls.append(("create", path.name))
         self._open[descriptor] = path
-        self._unsynced_files.add(os.fstat(descriptor).st_ino)
+        self._durable.discard(os.fstat(descriptor).st_ino)
         self._unsynced_names.append((path.parent, lambda: path.unlink(missing_ok=True)))
         return descriptor
 
@@ -40,7 +41,7 @@ class PowerCutDisk(Disk):
     def sync(self, descriptor: int) -> None:
         super().sync(descriptor)
         self.calls.append(("sync", self._open[descriptor].name))
-        self._unsynced_files.discard(os.fstat(descriptor).st_ino)
+        self._durable.add(os.fstat(descriptor).st_ino)
 
     def close(self, descriptor: int) -> None:
         super().close(descriptor)
@@ -64,19 +65,19 @@ class PowerCutDisk(Disk):
         self.calls.append(("sync_directory", path.name))
         self._unsynced_names = [each for each in self._unsynced_names if each[0] != path]
 
-    def cut(self, root: Path) -> None:
-        """Lose every name and every byte that was not synced."""
+    def cut(self) -> None:
+        """Lose every name and every byte that was not synced, whoever wrote it."""
         for _directory, undo in reversed(self._unsynced_names):
             undo()
-        for path in root.rglob("*"):
-            if path.is_file() and path.stat().st_ino in self._unsynced_files:
+        for path in self._root.rglob("*"):
+            if path.is_file() and path.stat().st_ino not in self._durable:
                 path.write_bytes(b"")
 
 
 def test_a_file_is_synced_before_it_has_its_name_and_its_name_before_it_counts(
     tmp_path: Path,
 ) -> None:
-    disk = PowerCutDisk()
+    disk = PowerCutDisk(tmp_path)
     write_durably(disk, tmp_path / "page", [b"one", b"two"])
     assert disk.calls == [
         ("create", "page.new"),
@@ -91,11 +92,11 @@ def test_a_file_is_synced_before_it_has_its_name_and_its_name_before_it_counts(
 
 @pytest.mark.parametrize("pages", [1, 2, 5])
 def test_every_acknowledged_page_survives_a_power_cut(tmp_path: Path, pages: int) -> None:
-    disk = PowerCutDisk()
+    disk = PowerCutDisk(tmp_path)
     spool = Spool.open(tmp_path, fingerprint="f", disk=disk)
     for number in range(pages):
         spool.write_page([{"usage_date": DAY, "n": number}], next_token=str(number + 1))
-    disk.cut(tmp_path)
+    disk.cut()
     point = Spool.open(tmp_path, fingerprint="f").resume_point
     assert point is not None
     assert (point.page, point.token) == (pages, str(pages))
@@ -103,22 +104,22 @@ def test_every_acknowledged_page_survives_a_power_cut(tmp_path: Path, pages: int
 
 def test_pages_survive_a_power_cut_after_a_later_attempt_took_them_over(tmp_path: Path) -> None:
     Spool.open(tmp_path, fingerprint="f").write_page([{"usage_date": DAY}], next_token="2")
-    disk = PowerCutDisk()
+    disk = PowerCutDisk(tmp_path)
     later = Spool.open(tmp_path, fingerprint="f", disk=disk)
     later.write_page([{"usage_date": DAY}], next_token="3")
-    disk.cut(tmp_path)
+    disk.cut()
     point = Spool.open(tmp_path, fingerprint="f").resume_point
     assert point is not None
     assert point.page == 2
 
 
 def test_a_sealed_day_survives_a_power_cut(tmp_path: Path) -> None:
-    disk = PowerCutDisk()
+    disk = PowerCutDisk(tmp_path)
     spool = Spool.open(tmp_path, fingerprint="f", disk=disk)
     spool.write_page([{"usage_date": DAY, "n": 1}], next_token=None)
     sealed = spool.seal(day_in("usage_date"), [DAY])[DAY]
     whole = sealed.path.read_bytes()
-    disk.cut(tmp_path)
+    disk.cut()
     assert sealed.path.read_bytes() == whole
 
 
