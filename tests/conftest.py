@@ -7,12 +7,17 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
 
 from convergence.settings import PROJECT_ROOT, Settings, get_settings
 
+pytest_plugins = ["leftovers"]
+
+# The slowest folders first, so that the workers end together; within one, any order.
+_FOLDERS = ("e2e", "airflow", "integration", "unit")
 _FOREIGN_PREFIXES = ("AIRFLOW", "GOOGLE_", "CLOUDSDK_", "AWS_", "AZURE_", "SANDBOX_", "STACK_")
 _FOREIGN = {
     "HTTP_PROXY",
@@ -23,6 +28,7 @@ _FOREIGN = {
     "CA_ROOT_API_KEY",
     "PORT",
 }
+_TESTS = Path(__file__).parent
 _OWN = {name.upper() for name in Settings.model_fields}
 
 
@@ -57,3 +63,28 @@ def _fresh_settings() -> Iterator[None]:
     get_settings.cache_clear()
     yield
     get_settings.cache_clear()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Shuffle the tests, not what they draw: names that must differ would come twice."""
+    if hasattr(config.option, "randomly_reset_seed"):
+        config.option.randomly_reset_seed = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the slow folders in front of what pytest-randomly has shuffled."""
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    folder = item.path.relative_to(_TESTS).parts[0]
+    return _FOLDERS.index(folder) if folder in _FOLDERS else len(_FOLDERS)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say how to repeat this run's order."""
+    seed = config.getoption("randomly_seed", None)
+    if isinstance(seed, int):
+        terminalreporter.write_line(f"random order; repeat it with --randomly-seed={seed}")

@@ -10,6 +10,7 @@ import yaml
 
 from convergence import processors
 from convergence.pipelines import document, loader, settings_files, suites
+from convergence.pipelines.faults import Report
 from convergence.pipelines.loader import load
 from convergence.pipelines.spec import PipelineSpec
 from convergence.processors import registry
@@ -88,7 +89,7 @@ def record_files_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the YAML files that are read from now on, as they are read."""
     opened: list[str] = []
 
-    def text_of(path: Path, report: document.Report) -> str | None:
+    def text_of(path: Path, report: Report) -> str | None:
         opened.append(path.name)
         return document.text_of(path, report)
 

@@ -35,8 +35,9 @@ CONNECTION = {
 KMS_KEY = "projects/local-dev-project/locations/global/keyRings/convergence/cryptoKeys/credentials"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    """One for each test: a run of the fleet finds the organizations of every test."""
     process = SandboxProcess(tmp_path_factory.mktemp("sandbox"))
     process.start()
     yield process
