@@ -29,6 +29,7 @@ from convergence.errors import (
     OrchestratorUnavailableError,
     PipelineUnavailableError,
 )
+from convergence.runs.readiness import DagState
 from convergence.settings import Settings
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -39,16 +40,6 @@ _ENDED = frozenset({"success", "failed"})
 _MOST_TRIES = 4
 _TRIES_BEGIN_WITHIN = 8.0
 _LONGEST_SECONDS = 25.0
-
-
-@dataclass(frozen=True)
-class DagState:
-    """What stands between a DAG and a run of it."""
-
-    dag_id: str
-    is_paused: bool
-    is_stale: bool
-    has_import_errors: bool
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,7 @@ class Imports:
                 requested_by=self.by.id,
                 request_id=self.by.request_id,
                 debited=part.debited,
+                priority=queue.BACKGROUND,
                 enqueued_at=now,
             )
             for part in parts

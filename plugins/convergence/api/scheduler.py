@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from convergence.api.problems import InvalidFieldsError, fault
 from convergence.api.scheduler_models import PipelineConfigRequest
 from convergence.api.services import Services
-from convergence.errors import LimitError, NotFoundError
+from convergence.errors import LimitError, NotFoundError, PipelineUnavailableError
 from convergence.pipelines.spec import PipelineSpec
 from convergence.processors import conf
 from convergence.runs.dispatch import Dispatched, Dispatcher, next_time
@@ -32,12 +32,20 @@ class ClientOrchestrator:
     """Airflow as a thread of the API reaches it: through the pooled client of its event loop."""
 
     def __init__(self, services: Services) -> None:
-        self._airflow = services.airflow
+        self._services = services
+
+    def not_ready(self, dag_id: str) -> PipelineUnavailableError | None:
+        """Why a run of the DAG would not start now; None when it would."""
+        return anyio.from_thread.run(self._services.not_ready, dag_id)
 
     def trigger(self, dag_id: str, *, dag_run_id: str, conf: Mapping[str, Any]) -> None:
         """Start a run, unless the one of this id exists."""
-        start = partial(self._airflow.trigger, dag_id, dag_run_id=dag_run_id, conf=conf)
-        anyio.from_thread.run(start)
+        start = partial(self._services.airflow.trigger, dag_id, dag_run_id=dag_run_id, conf=conf)
+        try:
+            anyio.from_thread.run(start)
+        except PipelineUnavailableError:
+            self._services.forget_dag(dag_id)
+            raise
 
 
 async def process(services: Services, org_slug: str, *, now: datetime) -> Dispatched:

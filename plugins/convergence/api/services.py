@@ -11,14 +11,16 @@ from cachetools import TTLCache
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from convergence.api.airflow import AirflowClient, DagState
+from convergence.api.airflow import AirflowClient
 from convergence.api.catalog import Catalog
 from convergence.api.limits import RateLimiter
 from convergence.api.once import Once
 from convergence.api.operations import Operations
 from convergence.api.refusals import Refusals
 from convergence.api.stalls import StallWatch
-from convergence.errors import ConvergenceError
+from convergence.errors import ConvergenceError, PipelineUnavailableError
+from convergence.runs import readiness
+from convergence.runs.readiness import DagState
 from convergence.runs.records import RunRecords
 from convergence.settings import Settings
 from convergence.state.epochs import Epochs
@@ -156,6 +158,17 @@ class Services:
         if known is None:
             known = self._dag_states[dag_id] = await self.airflow.dag(dag_id)
         return known
+
+    async def not_ready(self, dag_id: str) -> PipelineUnavailableError | None:
+        """Why a run of the DAG would not start now, by a state at most two seconds old.
+
+        Raises:
+            OrchestratorUnavailableError: Airflow does not answer.
+        """
+        try:
+            return readiness.not_ready(await self.dag_state(dag_id))
+        except PipelineUnavailableError as error:
+            return error
 
     def forget_dag(self, dag_id: str) -> None:
         """Ask Airflow again before the next trigger."""

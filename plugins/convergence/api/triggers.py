@@ -21,11 +21,7 @@ from convergence.api.handover import admit, hand_over
 from convergence.api.once import SAME_TRIGGER, Answer, Write
 from convergence.api.run_models import RunAccepted, RunRequest
 from convergence.api.services import Services
-from convergence.errors import (
-    ConvergenceError,
-    PipelineDisabledError,
-    PipelineUnavailableError,
-)
+from convergence.errors import ConvergenceError, PipelineDisabledError
 from convergence.pipelines.asked import DATE, END, START, asked_days
 from convergence.pipelines.spec import PipelineSpec
 from convergence.processors import conf
@@ -206,16 +202,9 @@ def _refuse(_conn: Connection, *, error: ConvergenceError) -> None:
 async def _dag_fault(dag_id: str, services: Services) -> ConvergenceError | None:
     """Why Airflow would not run the pipeline just now."""
     try:
-        state = await services.dag_state(dag_id)
+        return await services.not_ready(dag_id)
     except ConvergenceError as error:
         return error
-    if state.is_paused:
-        return PipelineUnavailableError("The pipeline is paused by its operator.", reason="paused")
-    if state.is_stale or state.has_import_errors:
-        return PipelineUnavailableError(
-            "The pipeline is not loaded just now; its file may be broken or new.", reason="stale"
-        )
-    return None
 
 
 def _new_run(trigger: Trigger, days: tuple[date, ...], params: Mapping[str, Any]) -> OrgRun:

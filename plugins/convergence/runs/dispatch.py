@@ -13,7 +13,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
-from convergence.errors import ConvergenceError, RequestError, RetryableError
+from convergence.errors import (
+    ConvergenceError,
+    PipelineUnavailableError,
+    RequestError,
+    RetryableError,
+)
 from convergence.runs import records
 from convergence.runs.gate import Standing
 from convergence.runs.records import RunRecords
@@ -22,12 +27,14 @@ from convergence.state.leases import held
 from convergence.state.org_runs import OrgRun, RunError, RunStatus, org_run_id
 from convergence.state.pipeline_configs import PipelineConfig
 from convergence.state.queue import Entry, QueueStatus
-from convergence.state.slots import Refused
+from convergence.state.slots import Refused, RunLimits
 from convergence.state.store import StateStore
 
 LEASE = "dispatch"
 # A start that was cut short between admission and hand-over is taken up again for so long.
 _UNFINISHED = timedelta(minutes=10)
+# Airflow shows a task no broken or stale DAG before its trigger is refused: not each minute then.
+_REFUSED_FOR = timedelta(minutes=5)
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +42,19 @@ log = logging.getLogger(__name__)
 class Orchestrator(Protocol):
     """Airflow, as this room needs it."""
 
+    def not_ready(self, dag_id: str) -> PipelineUnavailableError | None:
+        """Why a run of the DAG would not start now (`runs.readiness`); None when it would.
+
+        Raises:
+            RetryableError: it does not say.
+        """
+
     def trigger(self, dag_id: str, *, dag_run_id: str, conf: Mapping[str, Any]) -> None:
         """Start a run, unless the one of this id exists.
 
         Raises:
             RetryableError: it can't be told whether it was taken.
+            PipelineUnavailableError: the DAG can't run now; no run was started.
             ConvergenceError: it was refused.
         """
 
@@ -116,16 +131,26 @@ class Dispatcher:
             entries = queue.started_since(conn, now - _UNFINISHED)
             runs = {entry.run_id: org_runs.get(conn, entry.run_id or "") for entry in entries}
         for run in runs.values():
-            if run is not None and run.status is RunStatus.PENDING:
-                self._hand_over(run)
+            if run is None or run.status is not RunStatus.PENDING:
+                continue
+            try:
+                error = self.orchestrator.not_ready(run.dag_id)
+            except RetryableError as away:
+                log.warning("%s is handed over by a later pass: %s", run.run_id, away.message)
+                return
+            if error is None:
+                self._hand_over(run, now)
+            else:
+                self._put_back(run, error, now)
 
     def _start_waiting(self, now: datetime, *, org_slug: str | None, due: int) -> Dispatched:
+        ready = self._ready_dags(org_slug)
         with self.store.read() as conn:
-            entries = queue.waiting(conn, org_slug=org_slug)
-        full: set[str] = set()
+            entries = queue.waiting(conn, org_slug=org_slug, dag_ids=ready, now=now)
+        full: set[tuple[str, bool]] = set()
         started = failed = 0
         for entry in entries:
-            if entry.debited and entry.org_slug in full:
+            if entry.debited and (entry.org_slug, entry.in_background) in full:
                 continue
             outcome = self._after_its_turn(entry, now)
             if outcome is QueueStatus.QUEUED:
@@ -133,9 +158,33 @@ class Dispatcher:
             outcome = outcome or self._start(entry, now)
             started += outcome is QueueStatus.STARTED
             failed += outcome is QueueStatus.FAILED
-            if outcome is QueueStatus.QUEUED:
-                full.add(entry.org_slug)
-        return Dispatched(due, started, len(entries) - started - failed, failed)
+            if outcome is QueueStatus.QUEUED and entry.debited:
+                full |= {(entry.org_slug, entry.in_background), (entry.org_slug, True)}
+        with self.store.read() as conn:
+            left = queue.count_waiting(conn, org_slug)
+        return Dispatched(due, started, left, failed)
+
+    def _ready_dags(self, org_slug: str | None) -> list[str]:
+        """The DAGs whose entries may start; entries of the others wait with the reason.
+
+        Asked once for each DAG, before any entry: however many entries of a paused pipeline wait,
+        they take no place of those that can start.
+        """
+        with self.store.read() as conn:
+            dag_ids = queue.waiting_dags(conn, org_slug=org_slug)
+        ready = []
+        for dag_id in dag_ids:
+            try:
+                error = self.orchestrator.not_ready(dag_id)
+            except RetryableError as away:
+                log.warning("what waits is started by a later pass: %s", away.message)
+                break
+            if error is None:
+                ready.append(dag_id)
+                continue
+            with self.store.begin() as conn:
+                queue.hold_back(conn, dag_id, reason=error.message, org_slug=org_slug)
+        return ready
 
     def _after_its_turn(self, entry: Entry, now: datetime) -> QueueStatus | None:
         """QUEUED until the run that the entry follows succeeded, FAILED if it did not."""
@@ -153,7 +202,8 @@ class Dispatcher:
             entry, status, now, reason=f"the run before it, {before.pipeline_id}, {verb}"
         )
 
-    def _start(self, entry: Entry, now: datetime) -> QueueStatus:
+    def _start(self, entry: Entry, now: datetime) -> QueueStatus | None:
+        """STARTED, FAILED with a reason, QUEUED for want of a slot; None when it waits again."""
         try:
             standing = self.gate.require(entry.org_slug, provider=entry.provider, now=now)
         except RetryableError:
@@ -167,29 +217,50 @@ class Dispatcher:
             return self._settle(entry, QueueStatus.FAILED, now, reason=told)
         run = _run_of(entry, now, settings=config.params if config else {})
         assert standing.limits is not None  # noqa: S101 - the gate refuses an org without limits
+        limits = _left_to_imports(standing.limits) if entry.in_background else standing.limits
         with self.store.begin() as conn:
-            outcome = records.admit(conn, run, limits=standing.limits, now=now)
+            outcome = records.admit(conn, run, limits=limits, now=now)
             if isinstance(outcome, Refused):
                 told = f"{outcome.use} of {outcome.maximum} {outcome.limit} are used"
+                if outcome.maximum < getattr(standing.limits, outcome.limit):
+                    told += "; the others are left to the organization's own runs"
                 queue.settle(conn, entry.queue_id, QueueStatus.QUEUED, now=now, reason=told)
                 return QueueStatus.QUEUED
             queue.settle(conn, entry.queue_id, QueueStatus.STARTED, now=now, run_id=run.run_id)
-        self._hand_over(run)
-        return QueueStatus.STARTED
+        return QueueStatus.STARTED if self._hand_over(run, now) else None
 
-    def _hand_over(self, run: OrgRun) -> None:
-        """Give a run to the orchestrator; what it refuses ends, the uncertain comes again."""
+    def _hand_over(self, run: OrgRun, now: datetime) -> bool:
+        """Give a run to the orchestrator; False when its entry waits again.
+
+        What it refuses for good ends; what is uncertain comes again.
+        """
         book = RunRecords(self.store)
         try:
             conf = {"org_run_id": run.run_id}
             self.orchestrator.trigger(run.dag_id, dag_run_id=run.dag_run_id, conf=conf)
         except RetryableError as error:
             log.warning("%s is handed over by a later pass: %s", run.run_id, error.message)
+        except PipelineUnavailableError as error:
+            self._put_back(run, error, now)
+            return False
         except ConvergenceError as error:
             reason = RunError(error.code, error.message)
             book.not_triggered(run.run_id, now=datetime.now(UTC), error=reason)
         else:
             book.queued(run.run_id, now=datetime.now(UTC))
+        return True
+
+    def _put_back(self, run: OrgRun, error: PipelineUnavailableError, now: datetime) -> None:
+        """Free the slot and the debit of a run that did not begin; its entry waits again."""
+        with self.store.begin() as conn:
+            if records.withdraw(conn, run, now=now, reason=RunError(error.code, error.message)):
+                queue.put_back(
+                    conn,
+                    run.dag_run_id,
+                    reason=error.message,
+                    now=now,
+                    not_before=now + _REFUSED_FOR,
+                )
 
     def _settle(
         self, entry: Entry, status: QueueStatus, now: datetime, *, reason: str
@@ -197,6 +268,23 @@ class Dispatcher:
         with self.store.begin() as conn:
             queue.settle(conn, entry.queue_id, status, now=now, reason=reason)
         return status
+
+
+def _left_to_imports(limits: RunLimits) -> RunLimits:
+    """What runs in the background may use of an org's limits.
+
+    One slot at once, and a quarter of the day's and the month's runs, stay free for runs that
+    somebody or a schedule asks for.
+    """
+    return RunLimits(
+        runs_per_day=_three_quarters(limits.runs_per_day),
+        runs_per_month=_three_quarters(limits.runs_per_month),
+        concurrent_runs=min(limits.concurrent_runs, max(1, limits.concurrent_runs - 1)),
+    )
+
+
+def _three_quarters(runs: int) -> int:
+    return min(runs, max(1, runs * 3 // 4))
 
 
 def next_time(schedule: str, timezone: str | None, *, after: datetime) -> datetime:

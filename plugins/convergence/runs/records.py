@@ -24,7 +24,16 @@ from convergence.state.org_steps import OrgStep, StepStatus
 from convergence.state.slots import Admitted, Refused, RunLimits
 from convergence.state.store import StateStore
 
-__all__ = ["GRACE", "NEVER_ENDED", "DagRunState", "RunRecords", "admit", "move", "record_name"]
+__all__ = [
+    "GRACE",
+    "NEVER_ENDED",
+    "DagRunState",
+    "RunRecords",
+    "admit",
+    "move",
+    "record_name",
+    "withdraw",
+]
 
 # Airflow takes a trigger within seconds; a run still unknown to it by then never will be known.
 GRACE = timedelta(minutes=15)
@@ -60,6 +69,20 @@ def move(
     if moved is not None:
         _log_run(conn, moved, now)
     return moved is not None
+
+
+def withdraw(conn: Connection, run: OrgRun, *, now: datetime, reason: RunError) -> bool:
+    """Take back a run that Airflow refused before it began; False when it has begun or ended.
+
+    Its slot and its debit are free again. The warehouse's log keeps that it was tried.
+    """
+    withdrawn = org_runs.delete_pending(conn, run.run_id)
+    if withdrawn:
+        taken_back = replace(
+            run, status=RunStatus.CANCELLED, ended_at=now, debited=False, error=reason
+        )
+        _log_run(conn, taken_back, now)
+    return withdrawn
 
 
 class RunRecords:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Select,
     Update,
     bindparam,
+    delete,
     func,
     select,
     tuple_,
@@ -243,6 +244,12 @@ def set_days(conn: Connection, run_id: str, days: Sequence[date]) -> None:
 def refund(conn: Connection, run_id: str) -> None:
     """Stop counting a run against the org's quota, since it could not be handed to Airflow."""
     conn.execute(_update(run_id, {"debited": False}))
+
+
+def delete_pending(conn: Connection, run_id: str) -> bool:
+    """Delete a run that has not been handed over; False when there is no such run."""
+    pending = org_runs.c.status == RunStatus.PENDING
+    return conn.execute(delete(org_runs).where(org_runs.c.run_id == run_id, pending)).rowcount == 1
 
 
 def counts(conn: Connection, org_slug: str, *, since: Since) -> Use:

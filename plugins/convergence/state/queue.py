@@ -13,12 +13,16 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select, update
+from sqlalchemy import Connection, Row, Select, func, or_, select, update
 
 from convergence.state import queue_log
 from convergence.state.org_runs import Trigger
 from convergence.state.tables import added
 from convergence.state.tables import execution_queue as table
+
+# Below every priority that a customer can choose.
+BACKGROUND = -100
+_RUN_PREFIX = "queue__"
 
 
 class QueueStatus(StrEnum):
@@ -42,6 +46,7 @@ class Entry:
         follows: the entry whose run must have succeeded before this one starts.
         due_at: when the org's own schedule made it due; None when somebody asked for it.
         schedule: that schedule.
+        not_before: when it is tried again, after Airflow refused its run.
     """
 
     org_slug: str
@@ -63,12 +68,18 @@ class Entry:
     follows: str | None = None
     schedule: str | None = None
     due_at: datetime | None = None
+    not_before: datetime | None = None
     queue_id: str = field(default_factory=lambda: f"que_{uuid.uuid4().hex[:24]}")
 
     @property
     def dag_run_id(self) -> str:
         """Airflow's id of its run: the same however often it is started."""
-        return f"queue__{self.queue_id}"
+        return f"{_RUN_PREFIX}{self.queue_id}"
+
+    @property
+    def in_background(self) -> bool:
+        """Whether nobody waits for its run, so that it leaves slots to the others."""
+        return self.priority <= BACKGROUND
 
 
 def add(conn: Connection, entry: Entry) -> None:
@@ -91,10 +102,60 @@ def get(conn: Connection, queue_id: str) -> Entry | None:
     return _entry(row) if row else None
 
 
-def waiting(conn: Connection, *, org_slug: str | None = None, limit: int = 500) -> list[Entry]:
-    """Entries that wait, the most urgent and then the oldest first."""
+def waiting(
+    conn: Connection,
+    *,
+    org_slug: str | None = None,
+    dag_ids: Sequence[str] | None = None,
+    now: datetime | None = None,
+    limit: int = 500,
+) -> list[Entry]:
+    """Entries that wait, the most urgent and then the oldest first.
+
+    Args:
+        conn: of the state store.
+        org_slug: whose; None for every org's.
+        dag_ids: of which DAGs; None for every one.
+        now: leaves out entries that are tried again only later.
+        limit: at most so many.
+    """
     query = select(table).where(table.c.status == QueueStatus.QUEUED)
+    if dag_ids is not None:
+        query = query.where(table.c.dag_id.in_(dag_ids))
+    if now is not None:
+        query = query.where(or_(table.c.not_before.is_(None), table.c.not_before <= now))
     return _fetch(conn, _of(query, org_slug), limit=limit)
+
+
+def waiting_dags(conn: Connection, *, org_slug: str | None = None) -> list[str]:
+    """The DAGs that entries wait for, by name."""
+    query = select(table.c.dag_id).distinct().where(table.c.status == QueueStatus.QUEUED)
+    return sorted(conn.execute(_of(query, org_slug)).scalars())
+
+
+def hold_back(conn: Connection, dag_id: str, *, reason: str, org_slug: str | None = None) -> None:
+    """Note why the waiting entries of a DAG do not start."""
+    mine = (table.c.dag_id == dag_id) & (table.c.status == QueueStatus.QUEUED)
+    changed = or_(table.c.reason.is_(None), table.c.reason != reason)
+    statement = update(table).where(mine, changed).values(reason=reason)
+    if org_slug is not None:
+        statement = statement.where(table.c.org_slug == org_slug)
+    conn.execute(statement)
+
+
+def put_back(
+    conn: Connection, dag_run_id: str, *, reason: str, now: datetime, not_before: datetime
+) -> bool:
+    """Let a started entry wait again, since its run did not begin; False when there is none."""
+    queue_id = dag_run_id.removeprefix(_RUN_PREFIX)
+    values = {"status": QueueStatus.QUEUED, "reason": reason, "not_before": not_before}
+    values |= {"run_id": None, "ended_at": None}
+    mine = (table.c.queue_id == queue_id) & (table.c.status == QueueStatus.STARTED)
+    moved = conn.execute(update(table).where(mine).values(**values)).rowcount == 1
+    entry = get(conn, queue_id) if moved else None
+    if entry is not None:
+        queue_log.write(conn, entry, now=now)
+    return moved
 
 
 def started_since(conn: Connection, instant: datetime) -> list[Entry]:
@@ -114,8 +175,8 @@ def list_for_org(
     return [_entry(row) for row in conn.execute(query)]
 
 
-def count_waiting(conn: Connection, org_slug: str, *, pipeline_id: str | None = None) -> int:
-    """How many of the org's entries wait."""
+def count_waiting(conn: Connection, org_slug: str | None, *, pipeline_id: str | None = None) -> int:
+    """How many of the org's entries wait, or of all orgs'."""
     query = select(func.count()).select_from(table).where(table.c.status == QueueStatus.QUEUED)
     if pipeline_id is not None:
         query = query.where(table.c.pipeline_id == pipeline_id)
@@ -133,6 +194,7 @@ def settle(
 ) -> bool:
     """Move a waiting entry on; False when it no longer waits. QUEUED only notes the reason."""
     values: dict[str, Any] = {"status": status, "reason": reason, "run_id": run_id}
+    values["not_before"] = None
     if status is not QueueStatus.QUEUED:
         values["ended_at"] = now
     mine = (table.c.queue_id == queue_id) & (table.c.status == QueueStatus.QUEUED)

@@ -215,6 +215,7 @@ execution_queue = Table(
     Column("due_at", UtcDateTime),
     Column("enqueued_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
+    Column("not_before", UtcDateTime),
     Index("execution_queue_of_org", "org_slug", "enqueued_at"),
     Index("execution_queue_waiting", "status", "enqueued_at"),
     Index("execution_queue_ended", "ended_at"),
@@ -235,6 +236,17 @@ notifications = Table(
     Column("expires_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
     Column("error", Text),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_hash", String(64), primary_key=True),
+    Column("key_id", String(64), nullable=False),
+    Column("org_slug", String(64), nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("not_after", UtcDateTime),
+    Index("api_keys_of_org", "org_slug", "key_id"),
 )
 
 left_open = Table(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, cast
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from convergence.pipelines.params import ParamSpec
-from convergence.state import org_runs, outbox, pipeline_configs
+from convergence.state import org_runs, outbox, pipeline_configs, slots
 from convergence.state.slots import RunLimits
 from unit.api.world import ACME, GLOBEX, USAGE_COST, EdgeServices, World
 
@@ -20,6 +22,12 @@ RUN = f"/pipelines/run/{ACME}/openai/cost/usage_cost"
 def queue_one(client: TestClient, world: World, day: str, **more: Any) -> Any:
     body = {"pipeline": "openai/cost/usage_cost", "date": day, **more}
     return client.post("/scheduler/trigger", json=body, headers=world.headers["acme"])
+
+
+def services_of(client: TestClient) -> EdgeServices:
+    found = cast("FastAPI", client.app).state.services
+    assert isinstance(found, EdgeServices)
+    return found
 
 
 @pytest.fixture
@@ -56,6 +64,41 @@ def test_without_one_it_waits_and_starts_once_there_is(client: TestClient, world
     assert [one["status"] for one in listed] == ["STARTED", "STARTED"]
     waiting = client.get("/scheduler/queue", params={"status": "QUEUED"}, headers=key)
     assert waiting.json() == {"entries": []}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"is_paused": True}, "The pipeline is paused by its operator."),
+        ({"is_stale": True}, "The pipeline is not loaded just now; its file may be broken or new."),
+        (
+            {"has_import_errors": True},
+            "The pipeline is not loaded just now; its file may be broken or new.",
+        ),
+        (None, "The pipeline can't be started just now."),
+    ],
+)
+def test_what_can_not_run_waits_without_a_slot_and_starts_when_it_can(
+    client: TestClient, world: World, change: dict[str, bool] | None, reason: str
+) -> None:
+    world.standing(ACME, limits=RunLimits(20, 300, 3))
+    if change is None:
+        del world.airflow.dags[USAGE_COST]
+    else:
+        world.airflow.add_dag(USAGE_COST, **change)
+    waiting = [queue_one(client, world, f"2025-11-2{day}").json() for day in range(3)]
+    assert [(one["status"], one["reason"]) for one in waiting] == [("QUEUED", reason)] * 3
+    key = world.headers["acme"]
+    with services_of(client).store.read() as conn:
+        assert slots.usage(conn, ACME, now=datetime.now(UTC)) == (0, 0, 0)
+    seed = client.post(f"/pipelines/run/{ACME}/openai/seed_csv", json={}, headers=key)
+    assert seed.status_code == 202, seed.text
+    assert world.airflow.triggered(USAGE_COST) == []
+
+    world.airflow.add_dag(USAGE_COST)
+    services_of(client).forget_dag(USAGE_COST)
+    done = client.post("/scheduler/queue/process", headers=key).json()
+    assert (done["started"], done["waiting"]) == (2, 1)
 
 
 @pytest.mark.usefixtures("narrow")

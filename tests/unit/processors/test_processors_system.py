@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import task_runner
-from airflow.sdk.execution_time.comms import DagRunResult, ErrorResponse, OKResponse
+from airflow.sdk.execution_time.comms import (
+    DagResult,
+    DagRunResult,
+    ErrorResponse,
+    GetDag,
+    OKResponse,
+)
 
 from convergence.errors import OrchestratorUnavailableError, PipelineUnavailableError
 from convergence.processors.system.airflow_runs import TaskOrchestrator
@@ -55,7 +61,8 @@ def test_a_run_is_started_or_was(monkeypatch: pytest.MonkeyPatch, answer: Any) -
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(404, PipelineUnavailableError), (500, OrchestratorUnavailableError),
+    [(404, PipelineUnavailableError), (400, PipelineUnavailableError),
+     (500, OrchestratorUnavailableError),
      (None, OrchestratorUnavailableError)],
 )  # fmt: skip
 def test_what_airflow_refuses_is_told_from_what_is_uncertain(
@@ -66,6 +73,37 @@ def test_what_airflow_refuses_is_told_from_what_is_uncertain(
         supervised(monkeypatch, answer)
         with pytest.raises(kind):
             trigger()
+
+
+def dag_of(*, is_paused: bool) -> DagResult:
+    return DagResult(
+        dag_id="a.dag",
+        is_paused=is_paused,
+        bundle_name=None,
+        bundle_version=None,
+        relative_fileloc=None,
+        owners=None,
+        tags=[],
+        next_dagrun=None,
+    )
+
+
+def test_whether_a_dag_can_run_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    airflow = TaskOrchestrator()
+    supervisor = supervised(monkeypatch, dag_of(is_paused=False))
+    assert airflow.not_ready("a.dag") is None
+    assert supervisor.sent == [GetDag(dag_id="a.dag")]
+    supervised(monkeypatch, dag_of(is_paused=True))
+    paused = airflow.not_ready("a.dag")
+    assert paused is not None
+    assert paused.facts["reason"] == "paused"
+    supervised(monkeypatch, AirflowRuntimeError(failed(ErrorType.API_SERVER_ERROR, 404)))
+    missing = airflow.not_ready("a.dag")
+    assert missing is not None
+    assert missing.facts["reason"] == "unknown"
+    supervised(monkeypatch, failed(ErrorType.API_SERVER_ERROR, 500))
+    with pytest.raises(OrchestratorUnavailableError):
+        airflow.not_ready("a.dag")
 
 
 def test_the_state_of_a_run_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from convergence.errors import (
+    ConfigurationError,
     OrchestratorUnavailableError,
     PipelineUnavailableError,
     RequestInFlightError,
@@ -19,6 +20,7 @@ from convergence.errors import (
 )
 from convergence.runs.dispatch import LEASE, Dispatched, Dispatcher, next_time
 from convergence.runs.gate import Standing
+from convergence.runs.readiness import DagState, not_ready
 from convergence.runs.records import RunRecords
 from convergence.state import org_runs, outbox, pipeline_configs, queue, slots
 from convergence.state.leases import held
@@ -30,18 +32,19 @@ from convergence.state.store import StateStore
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ACME, GLOBEX = "acme_corp", "globex_inc"
-DAG = "openai.cost.usage_cost"
+DAG, OTHER_DAG = "openai.cost.usage_cost", "anthropic.usage_cost"
 LIMITS = RunLimits(runs_per_day=50, runs_per_month=500, concurrent_runs=2)
 
 
 @dataclass
 class FakeGate:
     suspended: set[str] = field(default_factory=set)
+    limits: RunLimits = LIMITS
 
     def require(self, org_slug: str, *, provider: str | None, now: datetime) -> Standing:
         if org_slug in self.suspended:
             raise SubscriptionInactiveError("The subscription is SUSPENDED")
-        return Standing(org_slug=org_slug, org_status="ACTIVE", limits=LIMITS)
+        return Standing(org_slug=org_slug, org_status="ACTIVE", limits=self.limits)
 
 
 @dataclass
@@ -49,9 +52,18 @@ class FakeAirflow:
     runs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     error: BaseException | None = None
     asked: int = 0
+    unready: dict[str, PipelineUnavailableError | OrchestratorUnavailableError] = field(
+        default_factory=dict
+    )
+
+    def not_ready(self, dag_id: str) -> PipelineUnavailableError | None:
+        found = self.unready.get(dag_id)
+        if isinstance(found, OrchestratorUnavailableError):
+            raise found
+        return found
 
     def trigger(self, dag_id: str, *, dag_run_id: str, conf: Mapping[str, Any]) -> None:
-        assert dag_id == DAG
+        assert dag_id in {DAG, OTHER_DAG}
         self.asked += 1
         if self.error is not None:
             raise self.error
@@ -78,7 +90,8 @@ def dispatcher(store: StateStore, airflow: FakeAirflow) -> Dispatcher:
 def add(store: StateStore, org: str = ACME, *, minute: int = 0, **changes: Any) -> Entry:
     at = NOW - timedelta(hours=1) + timedelta(minutes=minute)
     given: dict[str, Any] = {"provider": "OPENAI", "requested_by": "key_1", "enqueued_at": at}
-    entry = Entry(org, "openai-usage-cost", DAG, **{**given, **changes})
+    given |= {"pipeline_id": "openai-usage-cost", "dag_id": DAG}
+    entry = Entry(org, **{**given, **changes})
     with store.begin() as conn:
         queue.add(conn, entry)
     return entry
@@ -217,12 +230,144 @@ def test_a_run_that_airflow_refuses_ends_and_gives_its_slot_back(
     store: StateStore, dispatcher: Dispatcher, airflow: FakeAirflow
 ) -> None:
     entry = add(store)
-    airflow.error = PipelineUnavailableError("The pipeline is not loaded.", reason="unknown")
+    airflow.error = ConfigurationError("The pipeline can't run as it is configured.")
     dispatcher.run(now=NOW)
     run = run_of(store, entry)
     assert run.status is RunStatus.FAILED
     with store.read() as conn:
         assert slots.usage(conn, ACME, now=NOW).today == 0
+
+
+UNREADY = {
+    "paused": DagState(DAG, is_paused=True),
+    "stale": DagState(DAG, is_paused=False, is_stale=True),
+    "broken": DagState(DAG, is_paused=False, has_import_errors=True),
+    "missing": None,
+}
+
+
+@pytest.mark.parametrize("state", UNREADY)
+def test_entries_of_a_pipeline_that_is_not_ready_wait_without_slot_and_debit(
+    store: StateStore, dispatcher: Dispatcher, airflow: FakeAirflow, state: str
+) -> None:
+    error = not_ready(UNREADY[state])
+    assert error is not None
+    airflow.unready[DAG] = error
+    entries = [add(store, minute=minute) for minute in range(3)]
+    other = add(store, minute=9, pipeline_id="anthropic-usage-cost", dag_id=OTHER_DAG)
+    for _ in range(2):
+        dispatcher.run(now=NOW)
+    assert [entry_of(store, one).status for one in entries] == ["QUEUED"] * 3
+    assert {entry_of(store, one).reason for one in entries} == {error.message}
+    assert entry_of(store, other).status == "STARTED"
+    with store.read() as conn:
+        assert slots.usage(conn, ACME, now=NOW) == (1, 1, 1)
+    airflow.unready.clear()
+    assert dispatcher.run(now=NOW) == Dispatched(started=1, waiting=2)
+    assert entry_of(store, entries[0]).reason is None
+
+
+def test_more_waiting_entries_than_a_pass_takes_do_not_hide_those_that_can_start(
+    store: StateStore, dispatcher: Dispatcher, airflow: FakeAirflow
+) -> None:
+    error = not_ready(UNREADY["paused"])
+    assert error is not None
+    airflow.unready[DAG] = error
+    for number in range(501):
+        add(store, f"org_{number}")
+    other = add(store, GLOBEX, minute=9, dag_id=OTHER_DAG)
+    assert dispatcher.run(now=NOW) == Dispatched(started=1, waiting=501)
+    assert entry_of(store, other).status == "STARTED"
+
+
+def test_an_own_schedule_of_a_paused_pipeline_waits_and_starts_once(
+    store: StateStore, dispatcher: Dispatcher, airflow: FakeAirflow
+) -> None:
+    error = not_ready(UNREADY["paused"])
+    assert error is not None
+    airflow.unready[DAG] = error
+    configure(store, due_at=NOW - timedelta(days=1))
+    assert dispatcher.run(now=NOW) == Dispatched(due=1, waiting=1)
+    later = NOW + timedelta(days=3)
+    assert dispatcher.run(now=later) == Dispatched(waiting=1)
+    airflow.unready.clear()
+    assert dispatcher.run(now=later) == Dispatched(started=1)
+    with store.read() as conn:
+        assert slots.usage(conn, ACME, now=later).today == 1
+
+
+def test_a_run_that_airflow_finds_not_loaded_is_taken_back_and_waits(
+    store: StateStore, dispatcher: Dispatcher, airflow: FakeAirflow
+) -> None:
+    entry = add(store)
+    airflow.error = PipelineUnavailableError("The pipeline is not loaded.", reason="unknown")
+    assert dispatcher.run(now=NOW) == Dispatched(waiting=1)
+    found = entry_of(store, entry)
+    assert (found.status, found.reason) == ("QUEUED", "The pipeline is not loaded.")
+    assert found.run_id is None
+    with store.read() as conn:
+        assert slots.usage(conn, ACME, now=NOW) == (0, 0, 0)
+        assert org_runs.list_for_org(conn, ACME, limit=9) == []
+    airflow.error = None
+    assert dispatcher.run(now=NOW + timedelta(minutes=1)) == Dispatched(waiting=1)
+    assert dispatcher.run(now=NOW + timedelta(minutes=5)) == Dispatched(started=1)
+    assert run_of(store, entry).debited
+    with store.read() as conn:
+        queued = outbox.rows_waiting(conn, "org_pipeline_execution_queue")
+        runs = outbox.rows_waiting(conn, "org_meta_pipeline_runs")
+    assert [row["status"] for row in queued] == ["QUEUED", "STARTED", "QUEUED", "STARTED"]
+    assert [row["status"] for row in runs] == ["PENDING", "CANCELLED", "PENDING", "QUEUED"]
+
+
+def test_a_start_that_was_cut_short_waits_when_its_pipeline_is_paused_meanwhile(
+    store: StateStore, dispatcher: Dispatcher, airflow: FakeAirflow
+) -> None:
+    entry = add(store)
+    airflow.error = KeyboardInterrupt()
+    with suppress(KeyboardInterrupt):
+        dispatcher.run(now=NOW)
+    airflow.error, error = None, not_ready(UNREADY["paused"])
+    assert error is not None
+    airflow.unready[DAG] = error
+    assert dispatcher.run(now=NOW + timedelta(minutes=1)) == Dispatched(waiting=1)
+    assert entry_of(store, entry).status == "QUEUED"
+    with store.read() as conn:
+        assert slots.usage(conn, ACME, now=NOW).active == 0
+
+
+def test_while_airflow_does_not_answer_nothing_takes_a_slot(
+    store: StateStore, dispatcher: Dispatcher, airflow: FakeAirflow
+) -> None:
+    airflow.unready[DAG] = OrchestratorUnavailableError("Airflow can't be reached")
+    entry = add(store)
+    assert dispatcher.run(now=NOW) == Dispatched(waiting=1)
+    assert entry_of(store, entry).run_id is None
+    airflow.unready.clear()
+    assert dispatcher.run(now=NOW).started == 1
+
+
+def test_runs_in_the_background_leave_a_slot_and_a_quarter_of_the_quota(
+    store: StateStore, dispatcher: Dispatcher
+) -> None:
+    for minute in range(3):
+        add(store, minute=minute, priority=queue.BACKGROUND)
+    assert dispatcher.run(now=NOW) == Dispatched(started=1, waiting=2)
+    own = add(store, minute=30)
+    assert dispatcher.run(now=NOW) == Dispatched(started=1, waiting=2)
+    assert entry_of(store, own).status == "STARTED"
+
+
+def test_runs_in_the_background_do_not_use_up_the_day(store: StateStore) -> None:
+    airflow = FakeAirflow()
+    gate = FakeGate(limits=RunLimits(runs_per_day=4, runs_per_month=500, concurrent_runs=9))
+    dispatcher = Dispatcher(store, gate, airflow)
+    imports = [add(store, minute=minute, priority=queue.BACKGROUND) for minute in range(5)]
+    assert dispatcher.run(now=NOW).started == 3
+    assert entry_of(store, imports[3]).reason == (
+        "3 of 3 runs_per_day are used; the others are left to the organization's own runs"
+    )
+    add(store, minute=30)
+    assert dispatcher.run(now=NOW).started == 1
 
 
 @pytest.mark.parametrize("error", [OrchestratorUnavailableError("down"), KeyboardInterrupt()])

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from convergence.errors import OrchestratorUnavailableError, PipelineUnavailableError
+from convergence.runs.readiness import DagState, not_ready
 
 if TYPE_CHECKING:
     from airflow.sdk.execution_time.comms import CommsDecoder, ToSupervisor, ToTask
@@ -23,7 +24,7 @@ class TaskOrchestrator:
         """Start a run, unless the one of this id exists.
 
         Raises:
-            PipelineUnavailableError: Airflow does not know the DAG.
+            PipelineUnavailableError: Airflow does not know the DAG, or its file is broken.
             OrchestratorUnavailableError: it can't be told whether it was taken.
         """
         from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
@@ -38,11 +39,33 @@ class TaskOrchestrator:
             return
         if answer.error is ErrorType.DAGRUN_ALREADY_EXISTS:
             return
-        if (answer.detail or {}).get("status_code") == 404:
+        if (answer.detail or {}).get("status_code") in {400, 404}:
+            # Unknown, stale or with import errors; whether it is paused was asked before.
             raise PipelineUnavailableError("The pipeline is not loaded.", reason="unknown")
         raise OrchestratorUnavailableError(
             "Airflow did not take the run", answer=answer.error.value
         )
+
+    def not_ready(self, dag_id: str) -> PipelineUnavailableError | None:
+        """Why a run of the DAG would not start now; None when it would.
+
+        A task is not shown whether a DAG is stale or its file broken: triggering it says so.
+
+        Raises:
+            OrchestratorUnavailableError: Airflow did not say.
+        """
+        from airflow.sdk.exceptions import AirflowRuntimeError
+        from airflow.sdk.execution_time.comms import DagResult, ErrorResponse, GetDag
+
+        try:
+            answer = _supervisor().send(GetDag(dag_id=dag_id))
+        except AirflowRuntimeError as error:
+            answer = error.error
+        if isinstance(answer, DagResult):
+            return not_ready(DagState(dag_id, answer.is_paused))
+        if isinstance(answer, ErrorResponse) and (answer.detail or {}).get("status_code") == 404:
+            return not_ready(None)
+        raise OrchestratorUnavailableError("Airflow did not say whether the pipeline is paused")
 
     def state_of(self, dag_id: str, dag_run_id: str) -> str | None:
         """Airflow's state of a run; None when it knows no such run.

@@ -1,0 +1,43 @@
+"""Whether Airflow would start a run of a pipeline now: one rule for all that starts runs.
+
+The API asks before it admits a trigger; the queue, with own schedules and the imports after
+connecting in it, asks before an entry takes a slot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from convergence.errors import PipelineUnavailableError
+
+
+@dataclass(frozen=True)
+class DagState:
+    """What stands between a DAG and a run of it.
+
+    Attributes:
+        is_stale: its file has not been seen by the last parsing.
+        has_import_errors: its file can't be imported.
+    """
+
+    dag_id: str
+    is_paused: bool
+    is_stale: bool = False
+    has_import_errors: bool = False
+
+
+def not_ready(state: DagState | None) -> PipelineUnavailableError | None:
+    """Return why a run would not start now; None when it would.
+
+    Args:
+        state: of the DAG; None when Airflow knows no such DAG.
+    """
+    if state is None:
+        return PipelineUnavailableError("The pipeline can't be started just now.", reason="unknown")
+    if state.is_paused:
+        return PipelineUnavailableError("The pipeline is paused by its operator.", reason="paused")
+    if state.is_stale or state.has_import_errors:
+        return PipelineUnavailableError(
+            "The pipeline is not loaded just now; its file may be broken or new.", reason="stale"
+        )
+    return None
