@@ -12,7 +12,7 @@ from pathlib import Path
 
 from e2e.breaks.stage import Outcome, Stage
 from e2e.breaks.strikes import BREAKS
-from e2e.harness import start_stack
+from e2e.harness import only_loopback, start_stack
 
 RUN_LIMIT_SECONDS = 90.0
 START_LIMIT_SECONDS = 30.0
@@ -37,6 +37,7 @@ def main(wanted: list[str]) -> int:
     stage = Stage(stack)
     good = True
     try:
+        only_loopback(stack)
         stage.prepare()
         _print(_HEAD)
         for one in BREAKS:
