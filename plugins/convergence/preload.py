@@ -24,8 +24,9 @@ from convergence.file_versions import FileVersions, changed_files, file_versions
 _ROOT = Path(__file__).resolve().parent
 _PACKAGE = __name__.partition(".")[0]
 _LEFT_OUT = (
-    # No task needs them: the HTTP API, and the revisions of the state store's schema.
+    # No task needs them: the HTTP API, Airflow's executors, the revisions of the state store.
     f"{_PACKAGE}.api",
+    f"{_PACKAGE}.executors",
     f"{_PACKAGE}.state.migrations",
     # Polars starts threads when it is imported, and no thread survives a fork.
     *(f"{_PACKAGE}.processors.aws.{name}" for name in ("facts", "loading", "normalise", "period")),
@@ -38,8 +39,23 @@ def preload() -> None:
     """Import every module that a task may need, and check the code before each fork."""
     guard = CodeGuard(_ROOT, drop=drop_modules)
     for name in module_names():
-        import_module(name)
+        _import(name)
+    _check_before_forks(guard)
+
+
+def _check_before_forks(guard: CodeGuard) -> None:
     os.register_at_fork(before=guard.check)
+
+
+def _import(name: str) -> None:
+    try:
+        import_module(name)
+    except Exception as error:  # noqa: BLE001  # the component starts whatever a module raises
+        log.warning(
+            "%s can't be imported before the fork (%s); each task that needs it tries anew",
+            name,
+            error,
+        )
 
 
 def module_names() -> Iterator[str]:

@@ -101,3 +101,14 @@ def test_every_module_of_a_task_is_named_and_none_of_the_api() -> None:
         "convergence.settings",
     } <= set(names)
     assert not [name for name in names if name.startswith(preload._LEFT_OUT)]
+
+
+def test_a_module_that_can_not_be_imported_keeps_no_component_from_starting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(preload, "module_names", lambda: iter(["convergence.absent"]))
+    monkeypatch.setattr(preload, "_check_before_forks", lambda _guard: None)
+    with caplog.at_level(logging.WARNING):
+        preload.preload()
+    (record,) = caplog.records
+    assert "convergence.absent can't be imported before the fork" in record.getMessage()
