@@ -2,7 +2,7 @@
 
 Not Airflow's data interval: a run does every complete UTC day that is not final and was not
 looked at today, so a second run of the same day finds nothing to do, and a missed one loses none.
-A day with a slice that was found wrong is due at once.
+A day with a slice that was found wrong, or that is older than its input, is due at once.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Protocol
+
+from convergence.runs.slices import SliceInput
 
 _INVALIDATED = "INVALIDATED"
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -29,6 +31,14 @@ class CheckedSlice(Protocol):
     @property
     def checked_at(self) -> datetime:
         """When the provider was last asked about the day."""
+
+    @property
+    def content_hash(self) -> str:
+        """The slice's content; empty where the row says nothing of it."""
+
+    @property
+    def inputs(self) -> Sequence[SliceInput]:
+        """What a derived slice was computed from."""
 
 
 def first_day(connected_on: date, *, history_days: int) -> date:
@@ -61,7 +71,7 @@ def due_days(
         day: when
         for day in _days(first_day, today)
         if (when := _oldest_check(ledger.get(day, {}), tables, day, settle_days)) is not None
-        and (when < midnight or _has_invalid(ledger.get(day, {}), tables))
+        and (when < midnight or _to_be_made_again(ledger.get(day, {}), tables))
     }
     chosen = sorted(looked_at, key=lambda day: (looked_at[day], -day.toordinal()))[:max_days]
     return sorted(chosen, reverse=True)
@@ -71,27 +81,40 @@ def _days(first: date, today: date) -> list[date]:
     return [first + timedelta(days=count) for count in range((today - first).days)]
 
 
-def _has_invalid(rows: Mapping[str, CheckedSlice], tables: Sequence[str]) -> bool:
-    """Whether a slice must be made again at once, however recently it was checked."""
-    return any(rows[table].action == _INVALIDATED for table in tables if table in rows)
+def _to_be_made_again(rows: Mapping[str, CheckedSlice], tables: Sequence[str]) -> frozenset[str]:
+    """Tables whose slice was found wrong, or was computed from what its input is no longer."""
+    return frozenset(
+        table
+        for table in tables
+        if table in rows
+        and (rows[table].action == _INVALIDATED or _has_newer_input(rows[table], rows))
+    )
+
+
+def _has_newer_input(row: CheckedSlice, rows: Mapping[str, CheckedSlice]) -> bool:
+    """Whether the run that published newer input ended before it computed the slice from it."""
+    return any(
+        rows[one.table].content_hash not in {"", one.content_hash}
+        for one in row.inputs
+        if one.table in rows
+    )
 
 
 def _oldest_check(
     rows: Mapping[str, CheckedSlice], tables: Sequence[str], day: date, settle_days: int
 ) -> datetime | None:
     """When the least recently checked of the day's open slices was; None when all are final."""
-    found = [rows.get(table) for table in tables]
+    again = _to_be_made_again(rows, tables)
+    found = [(table, rows.get(table)) for table in tables]
     checks = [
         row.checked_at if row else _NEVER
-        for row in found
-        if row is None or not _is_final(row, day, settle_days)
+        for table, row in found
+        if row is None or table in again or not _is_final(row, day, settle_days)
     ]
     return min(checks, default=None)
 
 
 def _is_final(row: CheckedSlice, day: date, settle_days: int) -> bool:
-    if row.action == _INVALIDATED:
-        return False
     if row.finality == "RESTATED":
         return row.checked_at.astimezone(UTC).date() > day + timedelta(days=settle_days)
     return row.finality == "FINAL"

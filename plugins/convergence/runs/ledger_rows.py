@@ -78,7 +78,7 @@ class LedgerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceEnd:
-    """How an attempt at a slice ended, in any state; it says nothing of the slice's content.
+    """How an attempt at a slice ended, in any state; it says nothing of the slice's amounts.
 
     Attributes:
         key: the slice.
@@ -87,6 +87,8 @@ class SliceEnd:
         run_id: the org run.
         finality: how settled the day is.
         checked_at: when the run looked, UTC.
+        content_hash: of the slice's content; empty in a state without.
+        inputs: what a derived slice was computed from.
     """
 
     key: SliceKey
@@ -95,6 +97,8 @@ class SliceEnd:
     run_id: str
     finality: Finality
     checked_at: datetime
+    content_hash: str = ""
+    inputs: tuple[SliceInput, ...] = ()
 
 
 def row_id(row: LedgerRow | SliceEnd) -> str:
@@ -179,9 +183,7 @@ def content_of(row: Row) -> LedgerRow:
         checked_at=row["checked_at"],
         job_ended_at=row["job_ended_at"],
         replaced=_from_replaced(row),
-        inputs=tuple(
-            SliceInput(one["table_name"], one["content_hash"]) for one in row["inputs"] or ()
-        ),
+        inputs=_inputs(row),
     )
 
 
@@ -194,6 +196,8 @@ def end_of(row: Row) -> SliceEnd:
         run_id=row["run_id"],
         finality=Finality(row["finality"]),
         checked_at=row["checked_at"],
+        content_hash=row["content_hash"],
+        inputs=_inputs(row),
     )
 
 
@@ -204,6 +208,10 @@ def _key(row: Row) -> SliceKey:
         table=row["table_name"],
         day=row["slice_day"],
     )
+
+
+def _inputs(row: Row) -> tuple[SliceInput, ...]:
+    return tuple(SliceInput(one["table_name"], one["content_hash"]) for one in row["inputs"] or ())
 
 
 def _from_sums(totals: Sequence[Row] | None) -> tuple[Money, ...]:

@@ -19,6 +19,7 @@ from convergence.processors.quality.ties import confirm_ties
 from convergence.runs.days import due_days
 from convergence.runs.ledger import Action, LedgerRow
 from convergence.runs.publisher import PricedDay, Publisher
+from convergence.runs.slice_states import CHECKED
 from convergence.state import outbox
 from cost_books import COST, DAY, USAGE, Books, money, usage
 from processors_world import NOW, USAGE_COST, OrgWorld
@@ -101,8 +102,9 @@ def test_a_newer_run_that_prices_between_measuring_and_looking_is_measured_again
 def test_a_day_whose_newer_run_died_before_pricing_is_due_again(books: Books) -> None:
     books.extract(usage(A))
     books.price()
-    books.extract(usage(B))
     assert due(books) == []
+    books.extract(usage(B))
+    assert due(books) == [DAY]
     with pytest.raises(SupersededError):
         check(books)
     assert due(books) == [DAY]
@@ -135,8 +137,11 @@ def test_a_cost_that_does_not_tie_is_computed_again_from_equal_inputs(
 
 def due(books: Books) -> list[Any]:
     """Days that a run of the pipeline would do at this time."""
+    ends = books.org.world.services.ledger.ends(
+        CHECKED, orgs=[books.org.slug], pipeline_id=USAGE_COST.pipeline_id, since=DAY
+    )
     return due_days(
-        {DAY: {table: books.row(table) for table in (USAGE, COST)}},
+        {DAY: {key.table: end for key, end in ends.items()}},
         first_day=DAY,
         today=min(NOW.date(), DAY.replace(day=DAY.day + 1)),
         settle_days=0,

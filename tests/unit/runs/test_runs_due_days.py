@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convergence.runs.days import due_days, first_day
+from convergence.runs.slices import SliceInput
 
 TODAY = date(2026, 11, 21)
 TABLES = ("usage", "cost")
@@ -19,6 +20,8 @@ class Checked:
     finality: str
     checked_at: datetime
     action: str = "PUBLISHED"
+    content_hash: str = "a"
+    inputs: tuple[SliceInput, ...] = ()
 
 
 Ledger = dict[date, dict[str, Checked]]
@@ -179,3 +182,21 @@ def test_a_final_day_with_an_invalidated_slice_is_due_at_once_and_waits_its_turn
     (newer,) = days_ago(1)
     del ledger[newer]["usage"]
     assert due(ledger, settle_days=0, max_days=1) == [newer]
+
+
+def test_a_final_day_whose_cost_is_older_than_its_usage_is_due_at_once() -> None:
+    ledger: Ledger = {}
+    look(ledger, days_ago(1, 2, 3, 4, 5), today=TODAY, settle_days=0)
+    (day,) = days_ago(4)
+
+    def cost_from(content: str, *, usage: str = "a") -> None:
+        made_from = (SliceInput("usage", content), SliceInput("prices", "p"))
+        ledger[day]["cost"] = Checked("FINAL", at(TODAY), inputs=made_from)
+        ledger[day]["usage"] = Checked("FINAL", at(TODAY), content_hash=usage)
+
+    cost_from("a")
+    assert due(ledger, settle_days=0) == []
+    cost_from("a", usage="b")
+    assert due(ledger, settle_days=0) == [day]
+    cost_from("a", usage="")
+    assert due(ledger, settle_days=0) == []

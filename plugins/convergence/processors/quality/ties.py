@@ -42,8 +42,8 @@ def confirm_ties(
 
     Raises:
         SupersededError: of a tie that stops the run, where a slice's input is newer than the
-            slice, or a table keeps changing. A slice older than its input is invalidated: should
-            the newer run die, the next one computes it again.
+            slice, or a table keeps changing. Such a day is due: should the newer run die, the
+            next one computes the slice again.
     """
     confirmed = list(verdicts)
     for tie in inspector.suite.expectations:
@@ -104,12 +104,13 @@ class _Tie:
 
     def _stop_if_superseded(self, state: _State) -> None:
         """Raise where a table is being published, or a slice's input is newer than the slice."""
-        rows = self._of_tie(state)
-        older = [row for row in rows if not _is_current(row, state)]
-        superseded = older + [row for row in rows if not _is_as_recorded(row, state.writes)]
+        superseded = {
+            row.key.day
+            for row in self._of_tie(state)
+            if not _is_current(row, state) or not _is_as_recorded(row, state.writes)
+        }
         if superseded:
-            self.org.ledger.invalidate(older, run_id=self.org.run_id, now=self.org.now())
-            raise self._superseded(sorted({row.key.day for row in superseded}))
+            raise self._superseded(sorted(superseded))
 
     def _of_tie(self, state: _State) -> list[LedgerRow]:
         tables = {self.tie.left.table, self.tie.right.table}
