@@ -95,6 +95,13 @@ def test_an_older_attempt_that_ends_late_is_not_priced(books: Books) -> None:
     books.end_late(older, usage(A))
     with pytest.raises(InputNotAsRecordedError):
         books.price()
+    world = books.org.world
+    rows = world.ask(
+        f"SELECT attempt FROM `{world.warehouse.project}.organizations.org_meta_slices`"
+        f" WHERE checked_at >= '2020-01-01' AND org_slug = '{books.org.slug}'"
+        f" AND table_name = '{USAGE}'"
+    )
+    assert {row["attempt"] for row in rows} == {2}
     books.extract(usage(B))
     books.price()
     assert books.cost == money(B, "1")
