@@ -126,6 +126,7 @@ class OrgWorld:
             params={},
             attempt=attempt,
             previous=None,
+            resumes=attempt > 1,
             services=self.world.services,
             log=logging.getLogger("test"),
             stop=threading.Event(),

@@ -155,6 +155,8 @@ class OrgProcessor(Processor[ConfigT]):
                 pipeline=self.pipeline,
                 services=services,
                 attempt=ti.try_number,
+                max_tries=ti.max_tries,
+                timeout=self.execution_timeout,
                 work=lambda org: self.run(org, config),
                 stop=self.stop,
                 log=_log_of(self),

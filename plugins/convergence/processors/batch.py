@@ -3,24 +3,30 @@
 The rules of a retry live here. One org alone: its failure fails the task. Several: every org is
 tried; while tries remain and a failure is worth another, the task fails and its next try does
 only what is not recorded as done; on the last try failures are recorded and the others go on.
+
+An automatic retry continues the work of the try before it. A task that a person cleared begins
+its work anew: for all orgs if all had succeeded, otherwise for those that had not (`tries`).
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 from typing import Any, NamedTuple, Self
 
 from convergence.errors import ConvergenceError, ReportedError, RetryableError
 from convergence.metering import Used, metered
 from convergence.processors import conf
 from convergence.processors.context import OrgContext, PipelineFacts, Services, StepResult
+from convergence.processors.tries import begun, keep_done, was_cleared
 from convergence.security.redaction import redact
 from convergence.state.org_runs import RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
@@ -90,6 +96,8 @@ class StepRun:
     Attributes:
         work: the processor's work for one org.
         attempt: the task's try number.
+        max_tries: of the task, as Airflow has it now.
+        timeout: the longest that a try may take; None for no limit.
         stop: set when the task is being killed.
     """
 
@@ -98,12 +106,16 @@ class StepRun:
     pipeline: PipelineFacts
     services: Services
     attempt: int
+    max_tries: int
     work: Callable[[OrgContext], StepResult]
     stop: threading.Event
     log: logging.Logger
+    timeout: timedelta | None = None
+    _began: float = field(default_factory=time.monotonic)
 
     def run(self, batch: Batch) -> list[Outcome]:
         """Try every org of the batch; the outcomes are in the batch's order."""
+        keep_done(self.services.steps, batch, step=self.step, max_tries=self.max_tries)
         if len(batch.runs) == 1:
             return [self._one(batch.runs[0])]
         pool = ThreadPoolExecutor(min(MAX_ORGS_AT_ONCE, len(batch.runs)), self.step)
@@ -129,23 +141,39 @@ class StepRun:
         log = _OrgLog(self.log, {"org": org.org_slug})
         steps = self.services.steps.steps(org.run_id)
         previous = steps.get(self.step)
-        if previous is not None and previous.status is StepStatus.SUCCESS:
+        cleared = was_cleared(previous, max_tries=self.max_tries)
+        if previous is not None and previous.status is StepStatus.SUCCESS and not cleared:
             log.info("done by try %d already", previous.attempt)
             return Outcome(org.org_slug, _recorded(previous))
-        record = OrgStep(
-            run_id=org.run_id,
-            step=self.step,
-            org_slug=org.org_slug,
-            processor=self.processor,
-            attempt=self.attempt,
-            started_at=self.services.now(),
+        record = begun(
+            OrgStep(
+                run_id=org.run_id,
+                step=self.step,
+                org_slug=org.org_slug,
+                processor=self.processor,
+                attempt=self.attempt,
+                started_at=self.services.now(),
+                max_tries=self.max_tries,
+            ),
+            previous,
+            cleared=cleared,
         )
         if not self.services.steps.started(record):
-            return _failure(org.org_slug, INTERRUPTED, "a newer try of this task has begun")
+            return self._overtaken(org)
+        if cleared and self.services.steps.reopen_run(org.run_id, now=self.services.now()):
+            log.info("the task was cleared: its run is taken up again")
+        context = self._context(org, record, previous, log)
         with metered(self._labels(org)) as meter:
-            outcome = self._refusal(org, steps) or self._attempt(org, previous, log)
-        self._record(record, outcome, used=meter.used)
+            outcome = self._refusal(org, steps) or self._attempt(context, log)
+        if not self._record(record, outcome, used=meter.used):
+            return self._overtaken(org)
+        if not outcome.failed:
+            shutil.rmtree(context.spool_root, ignore_errors=True)
         return outcome
+
+    def _overtaken(self, org: OrgSlice) -> Outcome:
+        """The outcome of a try whose record belongs to a newer one."""
+        return _failure(org.org_slug, INTERRUPTED, "a newer try of this task has begun", retry=True)
 
     def _labels(self, org: OrgSlice) -> dict[str, str]:
         """Of the step's queries; those that publish have the same and more."""
@@ -164,17 +192,17 @@ class StepRun:
                 return _skipped(org.org_slug, BLOCKED, f"{name} did not succeed")
         return None
 
-    def _attempt(self, org: OrgSlice, previous: OrgStep | None, log: _OrgLog) -> Outcome:
-        context = self._context(org, previous, log)
+    def _attempt(self, context: OrgContext, log: _OrgLog) -> Outcome:
         try:
             result = self.work(context)
         except Exception as error:  # noqa: BLE001  # one org's failure is its own, whatever it is
-            return self._explained(org.org_slug, error, log)
-        shutil.rmtree(context.spool_dir, ignore_errors=True)
+            return self._explained(context.org_slug, error, log)
         log.info("%s", result.status)
-        return Outcome(org.org_slug, result)
+        return Outcome(context.org_slug, result)
 
-    def _context(self, org: OrgSlice, previous: OrgStep | None, log: _OrgLog) -> OrgContext:
+    def _context(
+        self, org: OrgSlice, record: OrgStep, previous: OrgStep | None, log: _OrgLog
+    ) -> OrgContext:
         run = self.services.steps.run(org.run_id)
         return OrgContext(
             org_slug=org.org_slug,
@@ -185,10 +213,18 @@ class StepRun:
             params=conf.with_defaults(run.params if run else {}, pipeline=self.pipeline),
             attempt=self.attempt,
             previous=previous,
+            began_at=record.began_at,
+            resumes=record.began_at != record.started_at,
+            cleared=record.cleared,
+            deadline=self._deadline,
             services=self.services,
             log=log,
             stop=self.stop,
         )
+
+    @property
+    def _deadline(self) -> float:
+        return math.inf if self.timeout is None else self._began + self.timeout.total_seconds()
 
     def _explained(self, org_slug: str, error: Exception, log: _OrgLog) -> Outcome:
         failure = explain(error)
@@ -198,8 +234,8 @@ class StepRun:
         result = StepResult(status="FAILED", facts=report)
         return Outcome(org_slug, result, failure, worth_retrying(error))
 
-    def _record(self, record: OrgStep, outcome: Outcome, *, used: Used) -> None:
-        self.services.steps.finished(
+    def _record(self, record: OrgStep, outcome: Outcome, *, used: Used) -> bool:
+        return self.services.steps.finished(
             record,
             status=StepStatus(outcome.result.status),
             now=self.services.now(),

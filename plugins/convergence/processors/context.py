@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -151,6 +152,12 @@ class OrgContext(StepContext):
         days: complete UTC days to do, newest first; empty where the pipeline has no day tables.
         params: what the run was asked for, checked against the pipeline's params.
         previous: what an earlier try recorded for this step of this org run.
+        began_at: when the first try of this work began. Automatic retries continue the work; a
+            task that a person cleared begins it anew.
+        resumes: whether this try continues the work of an earlier one.
+        cleared: whether this work began because a person cleared the task: the provider is asked
+            again, whatever earlier tries were told.
+        deadline: when this try's time is over, by `time.monotonic`.
     """
 
     org_slug: str
@@ -158,6 +165,10 @@ class OrgContext(StepContext):
     days: Sequence[date]
     params: Mapping[str, Any]
     previous: OrgStep | None
+    began_at: datetime | None = None
+    resumes: bool = False
+    cleared: bool = False
+    deadline: float = math.inf
 
     @property
     def ledger(self) -> Ledger:
@@ -176,7 +187,14 @@ class OrgContext(StepContext):
 
     @property
     def spool_dir(self) -> Path:
-        """Where this step may keep pages; the same for every try, removed after success."""
+        """Where this step may keep pages: the same for every try that continues this work."""
+        if self.began_at is None:
+            return self.spool_root
+        return self.spool_root / f"{self.began_at.astimezone(UTC):%Y%m%dT%H%M%S%f}"
+
+    @property
+    def spool_root(self) -> Path:
+        """The folder of all pages of this step and org run; removed after success."""
         parts = (self.pipeline.dag_id, self.org_slug, self.run_id, self.step)
         return self.settings.var_dir.joinpath("spool", *parts)
 

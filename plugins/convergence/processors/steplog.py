@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +24,15 @@ class StepLog(Protocol):
 
     def steps(self, run_id: str) -> dict[str, OrgStep]:
         """The newest attempt at each step of the org run that has begun, by step name."""
+
+    def of_step(self, step: str, *, run_ids: Collection[str]) -> dict[str, OrgStep]:
+        """The newest attempts at one step, by org run."""
+
+    def keep(self, step: str, *, run_ids: Collection[str], max_tries: int) -> None:
+        """Let recorded attempts count for a task that a person has cleared since."""
+
+    def reopen_run(self, run_id: str, *, now: datetime) -> bool:
+        """Take up an org run that ended, since a person cleared one of its tasks."""
 
     def started(self, step: OrgStep) -> bool:
         """Record the start of an attempt; False when a newer one has begun."""
@@ -59,6 +68,20 @@ class StoredStepLog:
         """The newest attempt at each step of the org run that has begun, by step name."""
         with self._store.read() as conn:
             return {step.step: step for step in org_steps.list_for_run(conn, run_id)}
+
+    def of_step(self, step: str, *, run_ids: Collection[str]) -> dict[str, OrgStep]:
+        """The newest attempts at one step, by org run."""
+        with self._store.read() as conn:
+            return org_steps.list_for_step(conn, step, run_ids=run_ids)
+
+    def keep(self, step: str, *, run_ids: Collection[str], max_tries: int) -> None:
+        """Let recorded attempts count for a task that a person has cleared since."""
+        with self._store.begin() as conn:
+            org_steps.keep(conn, step, run_ids=run_ids, max_tries=max_tries)
+
+    def reopen_run(self, run_id: str, *, now: datetime) -> bool:
+        """Take up an org run that ended, since a person cleared one of its tasks."""
+        return self._records.reopen_run(run_id, now=now)
 
     def started(self, step: OrgStep) -> bool:
         """Record the start of an attempt; False when a newer one has begun."""

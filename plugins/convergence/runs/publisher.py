@@ -8,8 +8,9 @@ What is where when a process dies:
 3. after the row: done.
 
 And when two attempts at one slice overlap, the one with the higher number has the newer content.
-The lower one stops before it publishes; where it published after all, it sees the higher number
-afterwards and has the content made again under a number higher still.
+The lower one stops before it publishes, or learns afterwards that it was overtaken. Either way it
+leaves the slice to the newer one only once that one's row is in the ledger and the partition is as
+the row says; else the content is made again under a number higher still.
 """
 
 from __future__ import annotations
@@ -17,13 +18,21 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 
 from convergence.errors import InputChangedError, SupersededError
+from convergence.runs.heartbeat import heartbeat
 from convergence.runs.ledger import Ledger, LedgerRow, SliceHistory
 from convergence.runs.publication import Attempt, PricedDay, Publication
 from convergence.runs.slices import SliceKey
-from convergence.state.attempts import newest_attempt, next_attempt
+from convergence.state.attempts import (
+    Holder,
+    NewestAttempt,
+    newest_attempt,
+    newest_attempts,
+    next_attempt,
+)
 from convergence.state.store import StateStore
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.fill import query_partition
@@ -52,15 +61,41 @@ class Publisher:
         self._store = store
         self._ledger = ledger
 
-    def begin(self, keys: Sequence[SliceKey]) -> dict[SliceKey, Attempt]:
-        """Take an attempt at each slice. Call it before the content is extracted or priced."""
+    def holding(self, run_id: str) -> AbstractContextManager[Holder]:
+        """Have a heartbeat for the attempts taken with the holder, while the block runs."""
+        return heartbeat(self._store, run_id)
+
+    def newest(self, keys: Sequence[SliceKey]) -> dict[SliceKey, NewestAttempt]:
+        """The newest attempt at each slice that has one, and whether its process works on it."""
+        with self._store.read() as conn:
+            found = newest_attempts(conn, [key.id for key in keys])
+        return {key: found[key.id] for key in keys if key.id in found}
+
+    def is_as_recorded(self, row: LedgerRow, table: TableName) -> bool:
+        """Whether the slice's partition is as the job of the ledger's row left it."""
+        write = partition_writes(self._warehouse, table, [row.key.day]).get(row.key.day)
+        return _is_intact(row, write)
+
+    def begin(
+        self, keys: Sequence[SliceKey], *, holder: Holder | None = None
+    ) -> dict[SliceKey, Attempt]:
+        """Take an attempt at each slice. Call it before the content is extracted or priced.
+
+        Args:
+            keys: the slices.
+            holder: whose heartbeat the attempts have; None for attempts without one, which no
+                other attempt waits for.
+        """
         known = self._known(keys)
         with self._store.begin() as conn:
             return {
                 key: Attempt(
                     key=key,
                     number=next_attempt(
-                        conn, key.id, at_least=known[key].attempt if key in known else 0
+                        conn,
+                        key.id,
+                        at_least=known[key].attempt if key in known else 0,
+                        holder=holder,
                     ),
                     previous=known[key].content if key in known else None,
                 )

@@ -115,6 +115,20 @@ class RunRecords:
             _log_run(conn, _known(conn, run_id), now)
             return reopened
 
+    def reopen_run(self, run_id: str, *, now: datetime) -> bool:
+        """Take up a run that ended, since a person cleared one of its tasks; never a cancelled one.
+
+        Returns:
+            Whether it had ended.
+        """
+        with self._store.begin() as conn:
+            run = org_runs.get(conn, run_id)
+            if run is None or run.status not in {RunStatus.SUCCESS, RunStatus.FAILED}:
+                return False
+            reopened = org_runs.reopen(conn, run_id)
+            _log_run(conn, _known(conn, run_id), now)
+            return reopened
+
     def queued(self, run_id: str, *, now: datetime) -> bool:
         """Record that Airflow has the run."""
         with self._store.begin() as conn:

@@ -224,14 +224,14 @@ def _moving(status: RunStatus, *, told: bool) -> ReturningUpdate[Any]:
 
 
 def reopen(conn: Connection, run_id: str) -> bool:
-    """Take an unsuccessful run up again, as when its cleared Airflow run starts anew."""
+    """Take an ended run up again, as when its cleared Airflow run or task starts anew."""
     values = {
         "status": RunStatus.RUNNING,
         "ended_at": None,
         "error_code": None,
         "error_message": None,
     }
-    where = org_runs.c.status.in_((RunStatus.FAILED, RunStatus.CANCELLED))
+    where = org_runs.c.status.in_(ENDED)
     return conn.execute(_update(run_id, values).where(where)).rowcount == 1
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -32,6 +32,10 @@ class OrgStep:
     Attributes:
         result: small, JSON, and without secrets.
         used: what all its attempts that ended have taken; a newer attempt does not reset it.
+        max_tries: of the task, as Airflow had it when the attempt began. Airflow changes it when
+            a person clears the task, and only then. None in rows of earlier releases.
+        began_at: when the first attempt of this work began; automatic retries continue the work.
+        cleared: whether this work began because a person cleared the task.
     """
 
     run_id: str
@@ -47,6 +51,9 @@ class OrgStep:
     error: RunError | None = None
     result: Mapping[str, Any] | None = None
     used: Used = field(default_factory=dict)
+    max_tries: int | None = None
+    began_at: datetime | None = None
+    cleared: bool = False
 
 
 def start(conn: Connection, step: OrgStep) -> bool:
@@ -117,6 +124,18 @@ def list_for_run(conn: Connection, run_id: str) -> list[OrgStep]:
     return [_from_row(row) for row in rows]
 
 
+def list_for_step(conn: Connection, step: str, *, run_ids: Collection[str]) -> dict[str, OrgStep]:
+    """The newest attempts at one step of several org runs, by run."""
+    query = select(org_steps).where(org_steps.c.step == step, org_steps.c.run_id.in_(run_ids))
+    return {row.run_id: _from_row(row) for row in conn.execute(query)}
+
+
+def keep(conn: Connection, step: str, *, run_ids: Collection[str], max_tries: int) -> None:
+    """Let recorded attempts count for a task that a person has cleared since."""
+    these = (org_steps.c.step == step) & org_steps.c.run_id.in_(run_ids)
+    conn.execute(update(org_steps).where(these).values(max_tries=max_tries))
+
+
 def total_rows(conn: Connection, run_id: str) -> int:
     """The rows that the run's steps processed together."""
     query = select(func.coalesce(func.sum(org_steps.c.rows_processed), 0))
@@ -138,6 +157,9 @@ def _to_row(step: OrgStep) -> dict[str, Any]:
         "error_code": step.error.code if step.error else None,
         "error_message": step.error.message if step.error else None,
         "result": dict(step.result) if step.result is not None else None,
+        "max_tries": step.max_tries,
+        "began_at": step.began_at,
+        "cleared": step.cleared,
     }
 
 
@@ -157,4 +179,7 @@ def _from_row(row: Row[Any]) -> OrgStep:
         error=error,
         result=row.result,
         used=metering.load(row.used),
+        max_tries=row.max_tries,
+        began_at=row.began_at,
+        cleared=bool(row.cleared),
     )

@@ -68,7 +68,11 @@ slice_attempts = Table(
     Column("slice_id", String(400), primary_key=True),
     Column("attempt", BigInteger, nullable=False),
     Column("taken_at", UtcDateTime),
+    Column("holder", String(32)),
+    Column("run_id", String(64)),
+    Column("heartbeat_at", UtcDateTime),
     Index("slice_attempts_taken", "taken_at"),
+    Index("slice_attempts_holder", "holder"),
 )
 
 org_runs = Table(
@@ -114,6 +118,9 @@ org_steps = Table(
     Column("error_message", Text),
     Column("result", JSON),
     Column("used", JSON),
+    Column("max_tries", Integer),
+    Column("began_at", UtcDateTime),
+    Column("cleared", Boolean),
 )
 
 idempotency_keys = Table(

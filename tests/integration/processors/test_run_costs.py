@@ -73,6 +73,7 @@ class Fleet:
             pipeline=FACTS,
             services=replace(self.world.services, steps=self.log),
             attempt=attempt,
+            max_tries=3,
             work=_extract,
             stop=threading.Event(),
             log=logging.getLogger("test"),

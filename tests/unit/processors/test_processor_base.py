@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -38,6 +38,7 @@ FACTS = PipelineFacts(
 class FakeStepLog:
     runs: dict[str, OrgRun] = field(default_factory=dict)
     recorded: dict[tuple[str, str], OrgStep] = field(default_factory=dict)
+    reopened: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, run_id: str) -> OrgRun | None:
@@ -46,6 +47,23 @@ class FakeStepLog:
     def steps(self, run_id: str) -> dict[str, OrgStep]:
         with self.lock:
             return {step: one for (run, step), one in self.recorded.items() if run == run_id}
+
+    def of_step(self, step: str, *, run_ids: Collection[str]) -> dict[str, OrgStep]:
+        with self.lock:
+            return {
+                run: one
+                for (run, name), one in self.recorded.items()
+                if name == step and run in run_ids
+            }
+
+    def keep(self, step: str, *, run_ids: Collection[str], max_tries: int) -> None:
+        with self.lock:
+            for run in run_ids:
+                self.recorded[run, step] = replace(self.recorded[run, step], max_tries=max_tries)
+
+    def reopen_run(self, run_id: str, *, now: datetime) -> bool:
+        self.reopened.append(run_id)
+        return True
 
     def started(self, step: OrgStep) -> bool:
         with self.lock:
@@ -68,6 +86,9 @@ class FakeStepLog:
         used: Used | None = None,
     ) -> bool:
         with self.lock:
+            known = self.recorded[step.run_id, step.step]
+            if known.attempt != step.attempt or known.status is not StepStatus.RUNNING:
+                return False
             self.recorded[step.run_id, step.step] = replace(
                 step,
                 status=status,
@@ -111,6 +132,7 @@ def step_run(
     *,
     step: str = "extract_usage",
     attempt: int = 1,
+    max_tries: int = 3,
     stop: threading.Event | None = None,
 ) -> StepRun:
     return StepRun(
@@ -119,6 +141,7 @@ def step_run(
         pipeline=FACTS,
         services=services,
         attempt=attempt,
+        max_tries=max_tries,
         work=work,
         stop=stop or threading.Event(),
         log=logging.getLogger("tests.steps"),

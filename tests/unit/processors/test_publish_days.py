@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -13,12 +15,22 @@ from typing import Any, cast
 
 import pytest
 
-from convergence.errors import RetryableError, SupersededError
+from convergence.errors import FatalError, RetryableError, SupersededError
 from convergence.processors.context import OrgContext, PipelineFacts
-from convergence.processors.generic.slices import MOST_ROUNDS, Publish, Published, publish_days
-from convergence.runs.ledger import Action, LedgerRow, Replaced
+from convergence.processors.generic import overtaken as overtaken_days
+from convergence.processors.generic.slices import (
+    MOST_ROUNDS,
+    Publish,
+    Published,
+    not_observable,
+    publish_days,
+)
+from convergence.runs.ledger import Action, LedgerRow, Replaced, SliceEnd
 from convergence.runs.publisher import Attempt
 from convergence.runs.slices import Finality, SliceKey
+from convergence.settings import Settings
+from convergence.state.attempts import HEARTBEAT_STALE, Holder, NewestAttempt
+from convergence.warehouse.names import TableName
 from convergence.warehouse.sealed import Money
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -31,37 +43,88 @@ class Publisher:
 
     outcomes: dict[date, list[Any]] = field(default_factory=dict)
     begun: list[list[date]] = field(default_factory=list)
+    working: dict[date, NewestAttempt] = field(default_factory=dict)
+    """The newest attempts of others."""
+    torn: set[date] = field(default_factory=set)
+    """Days whose partition is not as the ledger's row says, until they are published again."""
+    at_each_look: Callable[[], None] = lambda: None
 
-    def begin(self, keys: Sequence[SliceKey]) -> dict[SliceKey, Attempt]:
+    @contextmanager
+    def holding(self, run_id: str) -> Iterator[Holder]:
+        yield Holder("holder", run_id)
+
+    def begin(
+        self, keys: Sequence[SliceKey], *, holder: Holder | None = None
+    ) -> dict[SliceKey, Attempt]:
+        assert holder is not None
         self.begun.append([key.day for key in keys])
-        return {key: Attempt(key, len(self.begun), None) for key in keys}
+        return {key: Attempt(key, 10 * len(self.begun), None) for key in keys}
+
+    def newest(self, keys: Sequence[SliceKey]) -> dict[SliceKey, NewestAttempt]:
+        self.at_each_look()
+        return {key: self.working[key.day] for key in keys if key.day in self.working}
+
+    def is_as_recorded(self, row: LedgerRow, table: TableName) -> bool:
+        assert table.table == row.key.table
+        return row.key.day not in self.torn
 
     def publish(self, attempt: Attempt) -> LedgerRow:
         waiting = self.outcomes.get(attempt.key.day) or [Action.PUBLISHED]
         outcome = waiting.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
-        return LedgerRow(
-            key=attempt.key,
-            action=outcome,
-            attempt=attempt.number,
-            run_id="run_1",
-            job_id="job",
-            content_hash="hash",
-            row_count=10,
-            finality=Finality.FINAL,
-            checked_at=NOW,
-            job_ended_at=NOW,
-        )
+        return published_row(attempt.key.day, attempt=attempt.number, action=outcome)
+
+
+@dataclass
+class Ledger:
+    """The rows of all attempts, newest last."""
+
+    rows: list[LedgerRow | SliceEnd] = field(default_factory=list)
+
+    def ends(self, actions: Collection[Action], **_: Any) -> dict[SliceKey, SliceEnd]:
+        return {row.key: cast("SliceEnd", row) for row in self.rows if row.action in actions}
+
+    def latest(self, **_: Any) -> dict[SliceKey, LedgerRow]:
+        return {row.key: row for row in self.rows if isinstance(row, LedgerRow)}
+
+    def record(self, rows: Sequence[LedgerRow | SliceEnd]) -> None:
+        self.rows.extend(rows)
 
 
 @dataclass
 class Services:
     publisher: Publisher
+    ledger: Ledger = field(default_factory=Ledger)
+    settings: Settings = field(default_factory=Settings)
+    now: Callable[[], datetime] = lambda: NOW
 
 
-def context(publisher: Publisher) -> OrgContext:
-    return OrgContext(
+def published_row(day: date, *, attempt: int, action: Action = Action.PUBLISHED) -> LedgerRow:
+    return LedgerRow(
+        key=SliceKey("acme", "p", "t", day),
+        action=action,
+        attempt=attempt,
+        run_id="run_1",
+        job_id="job",
+        content_hash="hash",
+        row_count=10,
+        finality=Finality.FINAL,
+        checked_at=NOW,
+        job_ended_at=NOW,
+    )
+
+
+def another(
+    number: int, *, run_id: str = "run_2", silent: timedelta = timedelta(0)
+) -> NewestAttempt:
+    """A newer attempt, whose process said that it works that long ago."""
+    now = datetime.now(UTC)
+    return NewestAttempt(number=number, taken_at=now, run_id=run_id, heartbeat_at=now - silent)
+
+
+def context(publisher: Publisher, ledger: Ledger | None = None, **changes: Any) -> OrgContext:
+    org = OrgContext(
         org_slug="acme",
         run_id="run_1",
         pipeline=PipelineFacts(pipeline_id="p", dag_id="p"),
@@ -70,10 +133,11 @@ def context(publisher: Publisher) -> OrgContext:
         params={},
         attempt=1,
         previous=None,
-        services=cast("Any", Services(publisher)),
+        services=cast("Any", Services(publisher, ledger or Ledger())),
         log=logging.getLogger("test"),
         stop=threading.Event(),
     )
+    return replace(org, **changes)
 
 
 def making(publisher: Publisher, made: list[list[date]]) -> Any:
@@ -99,22 +163,135 @@ def test_days_are_published_under_attempts_taken_before_their_content_is_made() 
     assert published.facts() == {"days_published": 2, "days_unchanged": 1, "days_superseded": 0}
 
 
-def test_a_day_overtaken_before_its_job_is_left_to_the_newer_attempt() -> None:
-    publisher = Publisher(outcomes={DAYS[0]: [overtaken(after=False)]})
+@pytest.mark.parametrize("after", [False, True])
+def test_a_day_is_left_to_a_newer_attempt_that_has_published_it(after: bool) -> None:
+    publisher = Publisher(outcomes={DAYS[0]: [overtaken(after=after)]})
+    ledger = Ledger([published_row(DAYS[0], attempt=11)])
     made: list[list[date]] = []
-    published = publish_days(context(publisher), DAYS, table="t", make=making(publisher, made))
+    org = context(publisher, ledger)
+    published = publish_days(org, DAYS, table="t", make=making(publisher, made))
     assert made == [DAYS]
     assert published.superseded == [DAYS[0]]
     assert sorted(published.rows, reverse=True) == DAYS[1:]
+    ended = ledger.rows[-1]
+    assert (ended.action, ended.attempt, ended.run_id) == (Action.SUPERSEDED, 10, "run_1")
 
 
-def test_a_day_overtaken_after_its_job_is_made_anew_under_a_higher_number() -> None:
-    publisher = Publisher(outcomes={DAYS[1]: [overtaken(after=True)]})
+def test_a_day_whose_newer_attempt_died_without_a_row_is_made_again() -> None:
+    dead = another(11, silent=HEARTBEAT_STALE + timedelta(seconds=1))
+    publisher = Publisher({DAYS[0]: [overtaken(after=False)]}, working={DAYS[0]: dead})
     made: list[list[date]] = []
     published = publish_days(context(publisher), DAYS, table="t", make=making(publisher, made))
+    assert made == [DAYS, [DAYS[0]]]
+    assert published.rows[DAYS[0]].attempt == 20
+    assert published.superseded == []
+
+
+def test_a_row_of_an_older_attempt_ends_nothing() -> None:
+    publisher = Publisher({DAYS[0]: [overtaken(after=False)]})
+    ledger = Ledger([published_row(DAYS[0], attempt=9)])
+    made: list[list[date]] = []
+    publish_days(context(publisher, ledger), DAYS, table="t", make=making(publisher, made))
+    assert made == [DAYS, [DAYS[0]]]
+
+
+def test_a_day_that_this_attempt_has_overwritten_is_made_again() -> None:
+    publisher = Publisher({DAYS[1]: [overtaken(after=True)]}, torn={DAYS[1]})
+    ledger = Ledger([published_row(DAYS[1], attempt=11)])
+    made: list[list[date]] = []
+    org = context(publisher, ledger)
+    published = publish_days(org, DAYS, table="t", make=making(publisher, made))
     assert made == [DAYS, [DAYS[1]]]
-    assert published.rows[DAYS[1]].attempt == 2
+    assert published.rows[DAYS[1]].attempt == 20
     assert set(published.rows) == set(DAYS)
+
+
+def test_a_slow_newer_attempt_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overtaken_days, "POLL_SECONDS", 0.001)
+    ledger = Ledger()
+    looks: list[None] = []
+
+    def look() -> None:
+        looks.append(None)
+        if len(looks) == 5:
+            ledger.rows.append(published_row(DAYS[0], attempt=11))
+            publisher.working.clear()
+
+    publisher = Publisher(
+        {DAYS[0]: [overtaken(after=False)]}, working={DAYS[0]: another(11)}, at_each_look=look
+    )
+    made: list[list[date]] = []
+    org = context(publisher, ledger)
+    published = publish_days(org, DAYS, table="t", make=making(publisher, made))
+    assert made == [DAYS]
+    assert published.superseded == [DAYS[0]]
+
+
+def test_a_retry_takes_no_number_where_a_newer_attempt_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(overtaken_days, "POLL_SECONDS", 0.001)
+    ledger = Ledger()
+
+    def look() -> None:
+        if publisher.begun:
+            ledger.rows.append(published_row(DAYS[0], attempt=11))
+
+    publisher = Publisher(working={DAYS[0]: another(11)}, at_each_look=look)
+    monkeypatch.setattr(overtaken_days, "LEDGER_SECONDS", 0.0)
+    made: list[list[date]] = []
+    org = context(publisher, ledger, attempt=2, resumes=True)
+    published = publish_days(org, DAYS, table="t", make=making(publisher, made))
+    assert publisher.begun == [DAYS[1:]]
+    assert published.superseded == [DAYS[0]]
+    assert {row.action for row in ledger.rows} == {Action.PUBLISHED, Action.SUPERSEDED}
+
+
+@pytest.mark.parametrize(
+    "newest",
+    [
+        another(11, silent=HEARTBEAT_STALE),
+        another(11, run_id="run_1"),
+        NewestAttempt(number=11, taken_at=None, run_id=None, heartbeat_at=None),
+    ],
+    ids=["dead", "its own run's", "an older release's"],
+)
+def test_a_retry_takes_a_number_where_no_other_run_works(newest: NewestAttempt) -> None:
+    publisher = Publisher(working=dict.fromkeys(DAYS, newest))
+    org = context(publisher, attempt=2, resumes=True)
+    publish_days(org, DAYS, table="t", make=making(publisher, []))
+    assert publisher.begun == [DAYS]
+
+
+def test_a_first_try_overtakes_whoever_works() -> None:
+    publisher = Publisher(working=dict.fromkeys(DAYS, another(11)))
+    publish_days(context(publisher), DAYS, table="t", make=making(publisher, []))
+    assert publisher.begun == [DAYS]
+
+
+def test_waiting_ends_with_the_steps_time_and_is_worth_a_retry() -> None:
+    publisher = Publisher({DAYS[0]: [overtaken(after=False)]}, working={DAYS[0]: another(11)})
+    org = context(publisher, deadline=time.monotonic() + overtaken_days.MARGIN_SECONDS)
+    with pytest.raises(SupersededError, match="still working"):
+        publish_days(org, DAYS, table="t", make=making(publisher, []))
+
+
+def test_an_older_try_of_the_same_run_stops_at_once() -> None:
+    newer_try = another(11, run_id="run_1")
+    publisher = Publisher({DAYS[0]: [overtaken(after=False)]}, working={DAYS[0]: newer_try})
+    with pytest.raises(SupersededError, match="newer try of this run"):
+        publish_days(context(publisher), DAYS, table="t", make=making(publisher, []))
+
+
+def test_a_step_that_passes_over_a_day_does_not_succeed() -> None:
+    def make(attempts: Mapping[date, Attempt], _: int) -> Iterator[tuple[date, Publish | None]]:
+        yield DAYS[0], partial(publisher.publish, attempts[DAYS[0]])
+        yield DAYS[1], None
+
+    publisher = Publisher()
+    with pytest.raises(FatalError, match="passed over") as caught:
+        publish_days(context(publisher), DAYS, table="t", make=make)
+    assert DAYS[2].isoformat() in str(caught.value)
 
 
 def test_a_step_that_is_always_overtaken_gives_up_and_names_the_day() -> None:
@@ -125,6 +302,17 @@ def test_a_step_that_is_always_overtaken_gives_up_and_names_the_day() -> None:
         publish_days(context(publisher), DAYS, table="t", make=making(publisher, made))
     assert len(made) == MOST_ROUNDS
     assert caught.value.facts["days"] == [DAYS[2].isoformat()]
+
+
+def test_days_that_cannot_be_observed_are_recorded_without_taking_a_number() -> None:
+    publisher = Publisher(working={DAYS[0]: another(11)})
+    ledger = Ledger()
+    not_observable(context(publisher, ledger), DAYS[:2], table="t")
+    assert publisher.begun == []
+    assert [(row.action, row.attempt, row.finality) for row in ledger.rows] == [
+        (Action.NOT_OBSERVABLE, 11, Finality.FINAL),
+        (Action.NOT_OBSERVABLE, 0, Finality.FINAL),
+    ]
 
 
 def test_any_other_failure_ends_the_step() -> None:

@@ -17,6 +17,7 @@ def test_what_a_failed_step_has_to_tell_is_kept_with_its_failure() -> None:
         pipeline=PipelineFacts(pipeline_id="p", dag_id="a.p"),
         services=cast("Any", None),
         attempt=1,
+        max_tries=3,
         work=cast("Any", None),
         stop=threading.Event(),
         log=logging.getLogger("test"),

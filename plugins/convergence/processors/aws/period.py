@@ -103,7 +103,9 @@ class PeriodLoader:
         files_attempt = attempts(self._org, [self._first], table=self._config.files_table)
         days = _days(self._month)
 
-        def make(given: Mapping[date, Attempt], round_: int) -> Iterator[tuple[date, Publish]]:
+        def make(
+            given: Mapping[date, Attempt], round_: int
+        ) -> Iterator[tuple[date, Publish | None]]:
             # Listed after the attempts were taken: a higher attempt has the newer files.
             self._period = self._listed()
             return self._made(self._period, given, round_)
@@ -155,7 +157,7 @@ class PeriodLoader:
 
     def _made(
         self, period: Period, given: Mapping[date, Attempt], round_: int
-    ) -> Iterator[tuple[date, Publish]]:
+    ) -> Iterator[tuple[date, Publish | None]]:
         sums = self._added_up(self._delivered(period))
         self._sums = sums
         sealed = self._sealed(sums, round_)
@@ -168,6 +170,8 @@ class PeriodLoader:
                 yield day, partial(same.__getitem__, day)
             elif day < self._today or sealed[day].row_count or day in self._published:
                 yield day, partial(self._publish, given[day], sealed[day], settle_days=settle_days)
+            else:
+                yield day, None
 
     def _added_up(self, files: tuple[File, ...]) -> Sums:
         sums = Sums(self._export.kind, self._month)

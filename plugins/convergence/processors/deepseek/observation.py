@@ -1,8 +1,8 @@
 """The balance of today as the closing balance of yesterday, and what was spent since the last one.
 
 A balance can't be asked for in retrospect. So a day is observed once, by the first run after it;
-an observation is never made again, and a day that nobody observed is published empty, its spend
-being in the next observed one, whose period says so.
+an observation is made again only where a person clears the task. A day that nobody observed is
+NOT_OBSERVABLE in the ledger, its spend being in the next observed one, whose period says so.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from convergence.processors.generic.cost_face import show_in_cost_daily
 from convergence.processors.generic.extraction import allowance, provider_client, publish_sealed
 from convergence.processors.generic.fields import amount, day_of
 from convergence.processors.generic.kept_answers import quarantine, raw_pages
-from convergence.processors.generic.slices import Publish, ledger_rows, publish_days
+from convergence.processors.generic.observed import observed_days
+from convergence.processors.generic.slices import Publish, publish_days
 from convergence.runs.publisher import Attempt
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
@@ -63,7 +64,7 @@ class BalancePage:
 
 
 def observe(org: OrgContext, config: BalanceConfig) -> StepResult:
-    """Observe the account for yesterday, if nobody has; publish the days that nobody observed.
+    """Observe the account for yesterday, if nobody has; no other day can be observed.
 
     Raises:
         ProviderUnavailableError: DeepSeek does not answer.
@@ -76,15 +77,10 @@ def observe(org: OrgContext, config: BalanceConfig) -> StepResult:
     schema = TableSchema.load(org.settings.configs_dir / config.schema_file)
     ensure_table(org.warehouse, table, schema)
     show_in_cost_daily(org, config.source_view)
-    kept = {row.key.day for row in ledger_rows(org, org.days, table=config.table)}
-    todo = sorted(set(org.days) - kept, reverse=True)
     account = Account(org, config, schema)
-    published = publish_days(org, todo, table=config.table, make=account.make)
-    facts: dict[str, Any] = {
-        **published.facts(),
-        "days_kept": len(kept),
-        "days_not_observed": [str(day) for day in sorted(todo) if day != account.yesterday],
-    }
+    days = observed_days(org, table=config.table, observable=account.yesterday, once=True)
+    published = publish_days(org, days.todo, table=config.table, make=account.make)
+    facts: dict[str, Any] = {**published.facts(), **days.details()}
     if account.unknown:
         facts["unknown_fields"] = dict(sorted(account.unknown.items()))
     return StepResult(rows_processed=published.row_count, destination_table=str(table), facts=facts)
@@ -108,7 +104,7 @@ class Account:
     def make(self, attempts: Mapping[date, Attempt], round_: int) -> Iterator[tuple[date, Publish]]:
         """The content of the days whose attempts are given, newest first."""
         for day in sorted(attempts, reverse=True):
-            found = self._rows(day) if day == self.yesterday else []
+            found = self._rows(day)
             spool = Spool.open(self._folder(f"{day}_{round_}"), fingerprint=fingerprint_of(found))
             if not spool.complete:
                 spool.write_page(found, next_token=None)

@@ -147,11 +147,6 @@ class Copy:
         touched = self._touched() - due if self._looks() else set()
         before = done_before(org, table=config.table)
         late = publish_days(org, _newest(touched), table=config.table, make=self.make)
-        if late.superseded:
-            raise RetryableError(
-                "Another run is at work on days that this one found touched",
-                days=[str(day) for day in late.superseded],
-            )
         published = publish_days(org, _newest(due - before), table=config.table, make=self.make)
         return self._result(late, published, touched=touched, before=before)
 

@@ -1,7 +1,8 @@
 """A list as it is now, as the closing state of yesterday.
 
 What a list held on a day can't be asked for in retrospect: a day is observed once, by the first
-run after it. An observation is never made again, and a day that nobody observed is published empty.
+run after it. An observation is made again only where a person clears the task, and a day that
+nobody observed is NOT_OBSERVABLE in the ledger.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from convergence.processors.gcp.access import fetch_token, service_account
 from convergence.processors.gcp.config import ApiExtractorConfig
 from convergence.processors.generic.extraction import allowance, columns_of, publish_sealed
 from convergence.processors.generic.fields import FieldReader
-from convergence.processors.generic.slices import Publish, ledger_rows, publish_days
+from convergence.processors.generic.observed import observed_days
+from convergence.processors.generic.slices import Publish, publish_days
 from convergence.providers.google import PROVIDER
 from convergence.providers.registry import registry
 from convergence.runs.publisher import Attempt
@@ -82,17 +84,12 @@ def take_snapshot(org: OrgContext, config: ApiExtractorConfig) -> StepResult:
         return StepResult(status="SKIPPED", destination_table=str(table))
     snapshot = Snapshot(org, config)
     ensure_table(org.warehouse, table, snapshot.schema)
-    kept = {row.key.day for row in ledger_rows(org, org.days, table=config.table)}
-    todo = sorted(set(org.days) - kept, reverse=True)
-    published = publish_days(org, todo, table=config.table, make=snapshot.make)
+    days = observed_days(org, table=config.table, observable=snapshot.yesterday, once=True)
+    published = publish_days(org, days.todo, table=config.table, make=snapshot.make)
     return StepResult(
         rows_processed=published.row_count,
         destination_table=str(table),
-        facts={
-            **published.facts(),
-            "days_kept": len(kept),
-            "days_not_observed": [str(day) for day in sorted(todo) if day != snapshot.yesterday],
-        },
+        facts={**published.facts(), **days.details()},
     )
 
 
@@ -115,10 +112,7 @@ class Snapshot:
             folder = self._org.spool_dir / f"{day}_{round_}"
             # A page of an earlier try is older, and another page may have changed since.
             spool = Spool.open(folder, fingerprint=fingerprint_of(uuid4().hex))
-            if day == self.yesterday:
-                self._observe(spool, observed_at=now.isoformat())
-            else:
-                spool.write_page((), next_token=None)
+            self._observe(spool, observed_at=now.isoformat())
             sealed = spool.seal(day_in(DAY), [day], unique_by=self._told)[day]
             yield (
                 day,

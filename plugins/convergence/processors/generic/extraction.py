@@ -26,12 +26,8 @@ from convergence.processors.generic.cost_face import show_in_cost_daily
 from convergence.processors.generic.day_ranges import DayRange, contiguous
 from convergence.processors.generic.fields import DAY_COLUMN
 from convergence.processors.generic.kept_answers import quarantine, raw_pages
-from convergence.processors.generic.slices import (
-    Publish,
-    done_before,
-    ledger_rows,
-    publish_days,
-)
+from convergence.processors.generic.observed import observed_days
+from convergence.processors.generic.slices import Publish, done_before, publish_days
 from convergence.providers.authorization import authorize
 from convergence.providers.registry import registry
 from convergence.runs.ledger import LedgerRow
@@ -65,7 +61,7 @@ class DailySource:
         day_column: that holds a row's day.
         batch_rows: as `stream.extract` takes it.
         observed_on: where the provider tells only the present, the one day that it can be asked
-            about; other days stay as they were published, or are published empty.
+            about; other days stay as they were published, and are NOT_OBSERVABLE in the ledger.
         unknown: how often each field without a column was seen; read when all rows have come.
         raw_days: for how many days answers are kept as they came; 0 for not at all.
     """
@@ -116,26 +112,20 @@ def extract_days(org: OrgContext, source: DailySource) -> StepResult:
     ensure_table(org.warehouse, table, source.schema)
     show_in_cost_daily(org, source.source_view)
     before = done_before(org, table=source.table)
-    kept = _kept(org, source) - before
-    todo = sorted(set(org.days) - before - kept, reverse=True)
+    observed = None
+    if source.observed_on is not None:
+        observed = observed_days(org, table=source.table, observable=source.observed_on)
+    days = org.days if observed is None else observed.todo
+    todo = sorted(set(days) - before, reverse=True)
     with _connected(org, source) as client:
         extraction = Extraction(org, source, client)
         published = publish_days(org, todo, table=source.table, make=extraction.make)
     facts: dict[str, Any] = {**published.facts(), "days_done_before": len(before)}
-    if source.observed_on is not None:
-        missed = [day.isoformat() for day in sorted(todo) if day != source.observed_on]
-        facts |= {"days_kept": len(kept), "days_not_observed": missed}
+    if observed is not None:
+        facts |= observed.details()
     if source.unknown:
         facts["unknown_fields"] = dict(sorted(source.unknown.items()))
     return StepResult(rows_processed=published.row_count, destination_table=str(table), facts=facts)
-
-
-def _kept(org: OrgContext, source: DailySource) -> set[date]:
-    """Days that are published and can't be asked about again."""
-    if source.observed_on is None:
-        return set()
-    published = {row.key.day for row in ledger_rows(org, org.days, table=source.table)}
-    return published - {source.observed_on}
 
 
 def _connected(org: OrgContext, source: DailySource) -> OriginClient:
@@ -191,9 +181,6 @@ class Extraction:
         """All that the provider says of the days, durable."""
         source = self._source
         queries = source.queries(days)
-        if not queries and not spool.complete:
-            spool.write_page((), next_token=None)
-            return
         report = extract(
             self._client,
             queries,

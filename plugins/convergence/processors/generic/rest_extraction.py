@@ -44,8 +44,6 @@ def extract_api(org: OrgContext, config: RestConfig) -> StepResult:
     yesterday = org.now().astimezone(UTC).date() - timedelta(days=1)
 
     def queries(days: DayRange) -> list[Query]:
-        if snapshot and days.last != yesterday:
-            return []
         rows = rows_of(shape, days, named=config.names_days, snapshot=snapshot)
         return [Query(config.destination.table, api.paginator(days), rows)]
 

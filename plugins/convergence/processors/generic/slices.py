@@ -1,4 +1,4 @@
-"""Publish one table's days for one org, each fenced, until none of them was overtaken midway."""
+"""Publish one table's days for one org, each fenced, until each has ended in a ledger state."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from convergence.errors import InputChangedError, RetryableError, SupersededError
+from convergence.errors import (
+    FatalError,
+    InputChangedError,
+    RetryableError,
+    SupersededError,
+)
 from convergence.processors.context import OrgContext
-from convergence.runs.ledger import Action, LedgerRow, Replaced
+from convergence.processors.generic.overtaken import Leaving, Overtaken, taken_over
+from convergence.runs.ledger import Action, LedgerRow, Replaced, SliceEnd
 from convergence.runs.publisher import Attempt
 from convergence.runs.slices import Finality, SliceKey
+from convergence.state.attempts import Holder
 from convergence.warehouse.sealed import Money
 
 MOST_ROUNDS = 3
@@ -33,7 +40,7 @@ class Published:
 
     Attributes:
         rows: the ledger's row of each day that was published or found unchanged.
-        superseded: days that a newer attempt took over before this one published.
+        superseded: days that a newer attempt ended; its row is in the ledger.
     """
 
     rows: dict[date, LedgerRow] = field(default_factory=dict)
@@ -81,52 +88,123 @@ def _sums(totals: Iterable[Money]) -> list[dict[str, str]]:
 
 
 def publish_days(org: OrgContext, days: Sequence[date], *, table: str, make: Make) -> Published:
-    """Make and publish the content of each day.
+    """Make and publish the content of each day, until each has ended in a state of the ledger.
 
     Attempts are taken before the content is made, so a higher one has newer content. A day that
-    was overtaken after it was published is made and published again.
+    was overtaken is left to the newer attempt once that one has ended it, and made again where
+    it has not.
 
     Raises:
-        SupersededError: others keep overtaking.
+        SupersededError: others keep overtaking, or work on a day until this step's time is over.
         RetryableError: the task is being stopped.
+        FatalError: `make` passed over a day.
     """
     published = Published()
-    todo = list(days)
+    keys = {day: _key(org, day, table) for day in days}
+    left = taken_over(org, keys)
+    todo = [day for day in days if day not in left]
     for round_ in range(MOST_ROUNDS):
-        overtaken: list[date] = []
-        for day, publish in make(attempts(org, todo, table=table), round_):
-            if org.stop.is_set():
-                raise RetryableError("The task was stopped", next_day=day.isoformat())
-            if publish is None:
-                continue
-            try:
-                published.rows[day] = publish()
-            except SupersededError as error:
-                again = bool(error.facts.get("after"))
-                (overtaken if again else published.superseded).append(day)
-            except InputChangedError:
-                overtaken.append(day)
-        if not overtaken:
+        again: list[date] = []
+        if todo:
+            overtaken, again = _publish_round(org, todo, round_, published, table=table, make=make)
+            left |= overtaken
+        if left:
+            org.log.info("overtaken by newer attempts: %s", _told(sorted(left)))
+            settled = Leaving(org, keys).settle(left)
+            org.ledger.record(list(settled.superseded.values()))
+            published.superseded.extend(sorted(settled.superseded))
+            again += settled.again
+        todo, left = sorted(again, reverse=True), {}
+        if not todo:
             return published
-        org.log.info("overtaken while publishing, once more: %s", _told(overtaken))
-        todo = overtaken
     raise SupersededError(
         "Newer attempts keep overtaking this one", table=table, days=[str(day) for day in todo]
     )
 
 
-def attempts(org: OrgContext, days: Sequence[date], *, table: str) -> dict[date, Attempt]:
-    """A new attempt at each day."""
-    keys = [SliceKey(org.org_slug, org.pipeline.pipeline_id, table, day) for day in days]
-    return {key.day: attempt for key, attempt in org.publisher.begin(keys).items()}
+def _publish_round(
+    org: OrgContext,
+    days: Sequence[date],
+    round_: int,
+    published: Published,
+    *,
+    table: str,
+    make: Make,
+) -> tuple[dict[date, Overtaken], list[date]]:
+    """Take an attempt at each day and publish it.
+
+    Returns:
+        The days that newer attempts overtook, and those whose inputs changed meanwhile.
+    """
+    overtaken: dict[date, Overtaken] = {}
+    again: list[date] = []
+    remaining = set(days)
+    with org.publisher.holding(org.run_id) as holder:
+        given = attempts(org, days, table=table, holder=holder)
+        for day, publish in make(given, round_):
+            if org.stop.is_set():
+                raise RetryableError("The task was stopped", next_day=day.isoformat())
+            remaining.discard(day)
+            if publish is None:
+                continue
+            try:
+                published.rows[day] = publish()
+            except SupersededError as error:
+                after = bool(error.facts.get("after"))
+                overtaken[day] = Overtaken(given[day].number, published=after)
+            except InputChangedError:
+                again.append(day)
+    if remaining:
+        raise FatalError("The step passed over days", table=table, days=_told(sorted(remaining)))
+    return overtaken, again
+
+
+def attempts(
+    org: OrgContext, days: Sequence[date], *, table: str, holder: Holder | None = None
+) -> dict[date, Attempt]:
+    """A new attempt at each day, with the holder's heartbeat."""
+    keys = [_key(org, day, table) for day in days]
+    given = org.publisher.begin(keys, holder=holder)
+    return {key.day: attempt for key, attempt in given.items()}
+
+
+def not_observable(org: OrgContext, days: Sequence[date], *, table: str) -> None:
+    """Record that the provider says nothing about the days any more; no job, no new attempt.
+
+    A number of its own would overtake a run that observed the day while it still could.
+    """
+    keys = [_key(org, day, table) for day in days]
+    newest = org.publisher.newest(keys) if keys else {}
+    org.ledger.record(
+        [
+            SliceEnd(
+                key=key,
+                action=Action.NOT_OBSERVABLE,
+                attempt=newest[key].number if key in newest else 0,
+                run_id=org.run_id,
+                finality=Finality.FINAL,
+                checked_at=org.now(),
+            )
+            for key in keys
+        ]
+    )
+
+
+def _key(org: OrgContext, day: date, table: str) -> SliceKey:
+    return SliceKey(org.org_slug, org.pipeline.pipeline_id, table, day)
 
 
 def done_before(org: OrgContext, *, table: str) -> set[date]:
-    """Days that an earlier try of this very run has published; a first try has none."""
-    if org.attempt == 1 or not org.days:
+    """Days that an earlier try of this work has published.
+
+    A first try has none, and neither has the first try of a task that a person cleared.
+    """
+    if not org.resumes or not org.days:
         return set()
     return {
-        row.key.day for row in ledger_rows(org, org.days, table=table) if row.run_id == org.run_id
+        row.key.day
+        for row in ledger_rows(org, org.days, table=table)
+        if row.run_id == org.run_id and (org.began_at is None or row.checked_at >= org.began_at)
     }
 
 

@@ -1,0 +1,67 @@
+"""The heartbeat of a process that works on slices: a thread renews it until the work ends.
+
+A process that is killed or frozen renews nothing, and `HEARTBEAT_STALE` later no other attempt
+waits for it any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from sqlalchemy import Connection
+
+from convergence.errors import ConvergenceError
+from convergence.state import attempts
+from convergence.state.attempts import HEARTBEAT_EVERY, Holder
+from convergence.state.store import StateStore
+
+LONGEST_RENEWAL: Final = 5.0
+"""Seconds that leaving waits for a renewal under way."""
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def heartbeat(
+    store: StateStore, run_id: str, *, every: float = HEARTBEAT_EVERY.total_seconds()
+) -> Iterator[Holder]:
+    """Renew the heartbeat of all attempts taken with the holder, as long as the block runs.
+
+    Args:
+        store: where attempts are.
+        run_id: the org run that works.
+        every: seconds between two renewals.
+    """
+    holder = Holder(uuid.uuid4().hex, run_id)
+    ended = threading.Event()
+    thread = threading.Thread(
+        target=_renew, args=(store, holder, ended, every), name="attempt-heartbeat", daemon=True
+    )
+    thread.start()
+    try:
+        yield holder
+    finally:
+        ended.set()
+        thread.join(LONGEST_RENEWAL)
+        _in_store(store, holder, "released", attempts.release)
+
+
+def _renew(store: StateStore, holder: Holder, ended: threading.Event, every: float) -> None:
+    while not ended.wait(every):
+        _in_store(store, holder, "renewed", attempts.renew)
+
+
+def _in_store(
+    store: StateStore, holder: Holder, verb: str, change: Callable[[Connection, str], None]
+) -> None:
+    try:
+        with store.begin() as conn:
+            change(conn, holder.holder_id)
+    except ConvergenceError as error:
+        # The work goes on without it; at worst another attempt takes a number of its own.
+        log.warning("the heartbeat of %s was not %s: %s", holder.run_id, verb, error)
