@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from convergence.metering import Resource
 from convergence.processors import connect
 from convergence.processors.context import Services
 from convergence.security.kms import connect_kms
@@ -60,15 +61,47 @@ def environment(sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.Mon
 
 def run(dag_id: str, conf: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Run a DAG of the project in this process; its state and its closing task's answer."""
+    dag_run = dag_of(dag_id).test(run_conf=conf)
+    (closing,) = (ti for ti in dag_run.get_task_instances() if ti.task_id == "close_run")
+    return str(dag_run.state), closing.xcom_pull(task_ids="close_run")
+
+
+def dag_of(dag_id: str) -> Any:
+    """A DAG of the project, as Airflow parses it."""
     from convergence.pipelines.factory import register
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", dag_id)
         namespace: dict[str, Any] = {}
         register(namespace)
-    dag_run = namespace[dag_id].test(run_conf=conf)
-    (closing,) = (ti for ti in dag_run.get_task_instances() if ti.task_id == "close_run")
-    return str(dag_run.state), closing.xcom_pull(task_ids="close_run")
+    return namespace[dag_id]
+
+
+def clear_and_run(dag: Any, run_id: str) -> str:
+    """Clear every step and the closing task of a run, as a person does; the run's state then."""
+    from airflow.models import DagRun
+    from airflow.models.taskinstance import clear_task_instances
+    from airflow.sdk.definitions.dag import _run_task
+    from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState, TaskInstanceState
+
+    with create_session() as session:
+        dag_run = session.query(DagRun).filter_by(dag_id=dag.dag_id, run_id=run_id).one()
+        cleared = [ti for ti in dag_run.task_instances if ti.task_id != "select_orgs"]
+        clear_task_instances(cleared, session, dag_run_state=DagRunState.RUNNING)
+        session.commit()
+        for _ in range(20):
+            session.expire_all()
+            ready, _ = dag_run.update_state(session=session)
+            if dag_run.state != DagRunState.RUNNING:
+                break
+            for ti in ready:
+                ti.try_number += 1
+                ti.state = TaskInstanceState.SCHEDULED
+            session.commit()
+            for ti in ready:
+                _run_task(ti=ti, task=dag.task_dict[ti.task_id])
+        return str(dag_run.state)
 
 
 def connect_openai(services: Services, org_slug: str = ORG) -> None:
@@ -168,3 +201,30 @@ def test_plans_become_months_and_an_edition_that_an_org_has_changes_nothing() ->
     assert (len(found), sum(found)) == (28, 12 * 25)
     _, again = run("platform.price_book_rollout", {})
     assert {step["orgs_changed"] for step in again["steps"].values()} == {0}
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_cleared_run_asks_the_provider_again_and_closes_again() -> None:
+    org = "umbrella"
+    assert run("setup.initial.onetime_bootstrap", {})[0] == "success"
+    company = {"org_slug": org, "company_name": "Umbrella", "admin_email": "cfo@umbrella.example"}
+    assert run("setup.organizations.onboarding", company)[0] == "success"
+    with connect.services() as services:
+        connect_openai(services, org)
+    day = (datetime.now(UTC).date() - timedelta(days=2)).isoformat()
+    dag = dag_of(USAGE_COST)
+    dag_run = dag.test(run_conf={"org_slug": org, "start_date": day, "end_date": day})
+    assert str(dag_run.state) == "success"
+    run_id = org_runs.org_run_id(USAGE_COST, dag_run.run_id, org)
+
+    def requests() -> tuple[int, str]:
+        with connect.services() as services:
+            step = services.steps.steps(run_id)["extract_usage"]
+            ended = services.steps.run(run_id)
+            assert ended is not None
+            return step.used[Resource.PROVIDER].calls, ended.status
+
+    (first, status) = requests()
+    assert (first > 0, status) == (True, "SUCCESS")
+    assert clear_and_run(dag, dag_run.run_id) == "success"
+    assert requests() == (2 * first, "SUCCESS")

@@ -78,6 +78,9 @@ class Admissions(Protocol):
     def configs(self, pipeline_id: str) -> Mapping[str, PipelineConfig]:
         """Each org's own configuration of the pipeline, by org."""
 
+    def of_dag_run(self, dag_id: str, dag_run_id: str) -> Sequence[OrgRun]:
+        """The org runs that the Airflow run carries."""
+
     def admit(self, run: OrgRun, *, limits: RunLimits, now: datetime) -> Admitted | Refused:
         """Admit a run within its org's limits."""
 
@@ -164,7 +167,8 @@ class Selector:
         if config is not None and not config.enabled:
             raise PipelineDisabledError(f"{org_slug} has switched this pipeline off")
         params = self._params(given, config)
-        days = asked if asked is not None else self._due([standing])[org_slug]
+        recorded = self._recorded_days().get(org_slug)
+        days = asked if asked is not None else recorded or self._due([standing])[org_slug]
         slice_ = self._admitted(standing, params, days)
         if isinstance(slice_, RunError):
             raise LimitError(f"{org_slug}: {slice_.message}")
@@ -176,7 +180,7 @@ class Selector:
             log.info("%s is left out: %s", org_slug, reason.message)
         configs = self.runs.configs(self.pipeline.pipeline_id)
         eligible = [one for one in selection.eligible if self._is_meant(configs.get(one.org_slug))]
-        due = self._due(eligible) if asked is None else {}
+        due = {**self._due(eligible), **self._recorded_days()} if asked is None else {}
         chosen: list[OrgSlice] = []
         for standing in sorted(eligible, key=lambda one: one.org_slug):
             days = asked if asked is not None else due[standing.org_slug]
@@ -211,6 +215,11 @@ class Selector:
         for _, reason in selection.refused:
             raise _REFUSALS.get(reason.code, RequestError)(f"{org_slug}: {reason.message}")
         raise NotFoundError(f"{ORG_SLUG}: there is no organization {org_slug!r}")
+
+    def _recorded_days(self) -> dict[str, tuple[date, ...]]:
+        """The days of orgs that this Airflow run has begun: the same when it is cleared."""
+        runs = self.runs.of_dag_run(self.pipeline.dag_id, self.dag_run_id)
+        return {run.org_slug: run.days for run in runs if run.days}
 
     def _due(self, standings: Sequence[Standing]) -> dict[str, tuple[date, ...]]:
         """Each org's due days, from one question to the ledger."""

@@ -121,6 +121,9 @@ class FakeRuns:
     def get(self, run_id: str) -> OrgRun | None:
         return self.known.get(run_id)
 
+    def of_dag_run(self, dag_id: str, dag_run_id: str) -> Sequence[OrgRun]:
+        return list(self.known.values())
+
     def admit(self, run: OrgRun, *, limits: RunLimits, now: datetime) -> Admitted | Refused:
         if run.org_slug in self.full:
             return Refused("runs_per_day", limits.runs_per_day, 6, None)
@@ -361,3 +364,14 @@ def test_dealing_keeps_every_org_once_in_order_and_the_shares_even(count: int, m
 def test_a_batch_survives_its_way_through_xcom() -> None:
     batch = Batch("acme", (OrgSlice("acme", "run_1", (TODAY, date(2026, 1, 2))),))
     assert Batch.load(batch.dump()) == batch
+
+
+def test_a_cleared_run_does_the_days_that_it_did_before() -> None:
+    runs, ledger = FakeRuns(), FakeLedger()
+    before = selector(FakeGate(["acme"]), runs=runs, ledger=ledger).select({})
+    ledger.done = {
+        ("acme", table, TODAY - timedelta(days=back)) for table in FACTS.tables for back in range(9)
+    }
+    again = selector(FakeGate(["acme"]), runs=runs, ledger=ledger).select({})
+    assert again == before
+    assert again[0].runs[0].days
