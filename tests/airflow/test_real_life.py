@@ -82,6 +82,7 @@ def clear_and_run(dag: Any, run_id: str) -> str:
     from airflow.models import DagRun
     from airflow.models.taskinstance import clear_task_instances
     from airflow.sdk.definitions.dag import _run_task
+    from airflow.serialization.serialized_objects import DagSerialization
     from airflow.utils.session import create_session
     from airflow.utils.state import DagRunState, TaskInstanceState
 
@@ -90,6 +91,7 @@ def clear_and_run(dag: Any, run_id: str) -> str:
         cleared = [ti for ti in dag_run.task_instances if ti.task_id != "select_orgs"]
         clear_task_instances(cleared, session, dag_run_state=DagRunState.RUNNING)
         session.commit()
+        dag_run.dag = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
         for _ in range(20):
             session.expire_all()
             ready, _ = dag_run.update_state(session=session)
