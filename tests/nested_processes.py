@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 import time
+from contextlib import suppress
 
 import psutil
 
@@ -51,6 +52,21 @@ def wait_for_marked(marker: str, number: int, *, seconds: float = 15) -> list[ps
     while len(found := marked(marker)) != number and time.monotonic() < deadline:
         time.sleep(0.05)
     return found
+
+
+def end_marked(marker: str) -> None:
+    """Kill what still carries the marker."""
+    for process in marked(marker):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def is_running(process: psutil.Process) -> bool:
+    """Whether a process has not ended; one that waits to be reaped has."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _is_guardian(line: list[str]) -> bool:

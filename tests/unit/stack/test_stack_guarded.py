@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nested_processes import TREE_PROCESSES, marked, tree_command, wait_for_marked
+from nested_processes import TREE_PROCESSES, end_marked, marked, tree_command, wait_for_marked
 from stack.guarded import GuardedProcess, run
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -31,8 +31,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the p
 def marker() -> Iterator[str]:
     name = f"marker-{uuid.uuid4().hex}"
     yield name
-    for process in marked(name):
-        process.kill()
+    end_marked(name)
 
 
 @contextmanager
@@ -40,7 +39,7 @@ def starter(marker: str, *, then: str = "time.sleep(300)") -> Iterator[subproces
     """A process that starts the tree the project's way and then sleeps."""
     script = f"""
         import os, time
-        from nested_processes import tree_command
+        from nested_processes import end_marked, tree_command
         from stack.guarded import GuardedProcess, die_with_parent
         die_with_parent()
         process = GuardedProcess(tree_command({marker!r}), grace_seconds=0.5)

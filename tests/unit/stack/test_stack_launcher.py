@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from e2e.harness import PORT_VARIABLES, free_ports
-from nested_processes import TREE_PROCESSES, marked, wait_for_marked
+from nested_processes import TREE_PROCESSES, end_marked, is_running, wait_for_marked
 from stack.guarded import GuardedProcess
 from stack.guardian import descendants
 from stack.processes import RecentRestarts
@@ -34,7 +34,7 @@ LAUNCHER = """
     import os, sys, types
     import stack.__main__ as launcher
     import stack.stack as module
-    from nested_processes import tree_command
+    from nested_processes import end_marked, tree_command
     from stack.service import Service
 
     class TreeStack(module.Stack):
@@ -56,8 +56,7 @@ LAUNCHER = """
 def marker() -> Iterator[str]:
     name = f"marker-{uuid.uuid4().hex}"
     yield name
-    for process in marked(name):
-        process.kill()
+    end_marked(name)
 
 
 @contextmanager
@@ -103,7 +102,7 @@ def test_however_the_launcher_ends_nothing_stays(
         _gone, alive = psutil.wait_procs(guardians, timeout=FEW_SECONDS)
         os.kill(process.pid, signal.SIGCONT)
         assert [one for one in left if one.pid != process.main_pid] == []
-        assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
+        assert [one for one in alive if is_running(one)] == []
 
 
 @pytest.mark.parametrize("victim", ["component", "guardian"])

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nested_processes import TREE_PROCESSES, marked, wait_for_marked
+from nested_processes import TREE_PROCESSES, end_marked, is_running, wait_for_marked
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PATHS = os.pathsep.join(str(REPOSITORY / name) for name in ("plugins", "include", "tests"))
@@ -33,7 +33,7 @@ TESTS = """
     import multiprocessing, os, sys, time
     from pathlib import Path
     import pytest
-    from nested_processes import tree_command
+    from nested_processes import end_marked, tree_command
     from sandbox_process import SandboxProcess
     from stack.guarded import GuardedProcess, die_with_parent
 
@@ -60,8 +60,7 @@ TESTS = """
 def marker() -> Iterator[str]:
     name = f"marker-{uuid.uuid4().hex}"
     yield name
-    for process in marked(name):
-        process.kill()
+    end_marked(name)
 
 
 @contextmanager
@@ -132,7 +131,7 @@ def started(folder: Path) -> list[psutil.Process]:
 def still_running(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Those that have not ended within a few seconds."""
     _gone, alive = psutil.wait_procs(processes, timeout=FEW_SECONDS)
-    return [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+    return [one for one in alive if is_running(one)]
 
 
 def _wait_for_files(folder: Path, number: int) -> None:
