@@ -12,6 +12,7 @@ import os
 from datetime import timedelta
 from enum import StrEnum
 from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -60,6 +61,9 @@ class Settings(BaseSettings):
     rate_limit_requests_per_minute: int = Field(default=100, ge=1)
     rate_limit_global_requests_per_minute: int = Field(default=10_000, ge=1)
 
+    # Networks of reverse proxies whose X-Forwarded-For counts, as CIDRs with commas between.
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+
     bigquery_emulator_host: str | None = None
     bigquery_storage_emulator_host: str | None = None
     kms_emulator_host: str | None = None
@@ -98,6 +102,14 @@ class Settings(BaseSettings):
     def _split_origins(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(origin.strip() for origin in value.split(",") if origin.strip())
+        return value
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split_networks(cls, value: object) -> object:
+        if isinstance(value, str):
+            parts = [part.strip() for part in value.split(",") if part.strip()]
+            return tuple(ip_network(part) for part in parts)
         return value
 
     @field_validator("provider_base_urls", mode="before")
@@ -175,6 +187,11 @@ class Settings(BaseSettings):
             (
                 any("*" in origin for origin in self.cors_origins),
                 "CORS_ORIGINS: a wildcard; name each origin",
+            ),
+            *(
+                (True, f"TRUSTED_PROXIES: {network} trusts every address; name the proxies' own")
+                for network in self.trusted_proxies
+                if network.prefixlen == 0
             ),
             *(
                 (True, f"{name}: set to {value}; production talks to the real service only")

@@ -65,5 +65,5 @@ def actor(request: Request) -> Actor:
         kind="root" if context.caller.kind is CallerKind.ROOT else "org_key",
         id=context.caller.key_id,
         request_id=context.request_id,
-        address=request.client.host if request.client else None,
+        address=context.address,
     )

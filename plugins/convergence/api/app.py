@@ -116,7 +116,11 @@ def _wrap(app: FastAPI, settings: Settings) -> None:
             expose_headers=list(_TOLD_HEADERS),
             max_age=600,
         )  # fmt: skip
-    app.add_middleware(RequestContextMiddleware, auth_disabled=settings.disable_auth)
+    app.add_middleware(
+        RequestContextMiddleware,
+        auth_disabled=settings.disable_auth,
+        trusted_proxies=settings.trusted_proxies,
+    )
     if settings.disable_auth:
         log.warning("auth=disabled: every request from this machine is trusted")
 

@@ -25,7 +25,7 @@ from convergence.errors import RequestInFlightError
 from convergence.runs.dispatch import Dispatcher
 from convergence.security.redaction import redact
 from convergence.state import retention
-from convergence.tenants import keys, shipping
+from convergence.tenants import key_digests, keys, shipping
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,8 @@ RECONCILE_SECONDS = 60.0
 USES_SECONDS = 120.0
 REFUSALS_SECONDS = 60.0
 FORGET_SECONDS = 600.0
+# A key revoked in the warehouse by hand must be dead within a minute.
+KEYS_SECONDS = 25.0
 _SLOWEST_SECONDS = 120.0
 
 
@@ -50,6 +52,7 @@ def all_of(services: Services) -> list[Coroutine[Any, Any, None]]:
         _repeat(
             "count the refusals", lambda: _aside(services.refusals.flush), every=REFUSALS_SECONDS
         ),
+        _repeat("refresh the API keys", lambda: refresh_keys(services), every=KEYS_SECONDS),
         _repeat("forget what is old", lambda: forget(services), every=FORGET_SECONDS),
     ]
 
@@ -86,6 +89,12 @@ async def record_uses(services: Services) -> None:
     """Write down when keys were last used: one statement for all of them."""
     if uses := services.authenticator.take_used():
         await _aside(lambda: keys.record_uses(services.warehouse, uses))
+
+
+async def refresh_keys(services: Services) -> None:
+    """Compare the state store's API keys with the warehouse; one process at a time does."""
+    with suppress(RequestInFlightError):
+        await _aside(lambda: key_digests.refresh(services.store, services.warehouse))
 
 
 async def forget(services: Services) -> None:

@@ -47,6 +47,7 @@ class RequestContext:
     caller: Caller = field(default_factory=Caller)
     auth_disabled: bool = False
     headers: dict[str, str] = field(default_factory=dict)
+    address: str | None = None
 
 
 current_request: ContextVar[RequestContext | None] = ContextVar("current_request", default=None)

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from convergence.api.client_address import counted_as
 from convergence.api.context import Caller, CallerKind, context_of
 from convergence.api.scopes import Scope, org_scopes
 from convergence.api.services import Services, services_of
@@ -67,13 +68,14 @@ async def _authenticate(request: Request, services: Services) -> Caller:
     if name == ORG_HEADER and (principal := services.authenticator.remembered(key)):
         return _caller_of(principal)
     claimed = key.rpartition("_api_")[0][:50] if name == ORG_HEADER else "root"
-    address = request.client.host if request.client else "unknown"
-    await services.limiter.check_failures(address, claimed)
+    address = counted_as(context_of(request.scope).address)
     try:
+        # A good key is served whatever failed before it: behind one address may be many callers.
         if name == ORG_HEADER:
             return await _org_caller(key, services)
         return _root_caller(key, services)
     except NotAuthenticatedError:
+        await services.limiter.check_failures(address, claimed)
         await services.limiter.count_failure(address, claimed)
         raise
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from convergence.api.client_address import Network, client_address
 from convergence.api.context import RequestContext, accepted_request_id, attach, current_request
 from convergence.api.problems import unexpected
 
@@ -27,8 +29,11 @@ _SECURITY_HEADERS = {
 class RequestContextMiddleware:
     """Gives every request an id, a context and an access line; turns a crash into a 500 problem."""
 
-    def __init__(self, app: ASGIApp, *, auth_disabled: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, *, auth_disabled: bool, trusted_proxies: Sequence[Network] = ()
+    ) -> None:
         self._app = app
+        self._trusted_proxies = trusted_proxies
         self._auth_disabled = auth_disabled
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,6 +43,12 @@ class RequestContextMiddleware:
             return
         offered = Headers(scope=scope).get("x-request-id")
         context = RequestContext(accepted_request_id(offered), auth_disabled=self._auth_disabled)
+        peer = scope.get("client")
+        context.address = client_address(
+            peer[0] if peer else None,
+            Headers(scope=scope).getlist("x-forwarded-for"),
+            self._trusted_proxies,
+        )
         attach(scope, context)
         token = current_request.set(context)
         answer = _Answer(context, send)

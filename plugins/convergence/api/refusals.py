@@ -113,7 +113,7 @@ class Refusals:
             kind.actor_type,  # type: ignore[arg-type]  # one of its literals
             kind.actor,
             request_id=context.request_id,
-            address=request.client.host if request.client else None,
+            address=context_of(request.scope).address,
         )
         act = Act(kind.org_slug, by, kind.action, redact(request.url.path[:_TARGET_CHARS]))
         try:

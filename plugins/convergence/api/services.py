@@ -131,8 +131,10 @@ class Services:
     def authenticator(self) -> Authenticator:
         """From a key to its org."""
         from convergence.tenants.authentication import Authenticator
+        from convergence.tenants.key_digests import KeyDigests
 
-        return Authenticator(self.warehouse, epochs=self.epochs)
+        digests = KeyDigests(self.store, self.warehouse)
+        return Authenticator(self.warehouse, digests=digests, epochs=self.epochs)
 
     @cached_property
     def credentials(self) -> Credentials:

@@ -13,6 +13,7 @@ from cachetools import TTLCache
 from convergence.errors import NotAuthenticatedError
 from convergence.security.keys import digest, same_digest, split_org_key
 from convergence.state.epochs import Epochs
+from convergence.tenants.key_digests import KeyDigests
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.query import run_file
 
@@ -55,6 +56,7 @@ class Authenticator:
 
     Args:
         warehouse: where keys are stored.
+        digests: the state store's copy of them; without it the warehouse is asked.
         epochs: tells within seconds that an org's keys have changed; without it only time does.
         cache_seconds: how long what was found is believed.
         now: the clock.
@@ -64,11 +66,13 @@ class Authenticator:
         self,
         warehouse: Warehouse,
         *,
+        digests: KeyDigests | None = None,
         epochs: Epochs | None = None,
         cache_seconds: float = CACHE_SECONDS,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._warehouse = warehouse
+        self._digests = digests
         self._epochs = epochs
         self._now = now
         self._lock = threading.Lock()
@@ -154,6 +158,12 @@ class Authenticator:
         answer.set_result(stored)
 
     def _fetch(self, fingerprint: str) -> _StoredKey:
+        if self._digests is not None:
+            key = self._digests.find(fingerprint)
+            if key is None:
+                return _UNKNOWN
+            known = Principal(key.org_slug, key.key_id, frozenset(key.scopes))
+            return _StoredKey(key.key_hash, known, key.not_after)
         rows = run_file(
             self._warehouse,
             self._warehouse.sql("tenants/key_find.sql"),

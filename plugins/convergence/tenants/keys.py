@@ -17,8 +17,9 @@ from convergence.security.keys import digest, last_four, new_org_key
 from convergence.security.kms import KeyManager, api_key_aad
 from convergence.state.leases import held
 from convergence.state.store import StateStore
-from convergence.tenants import kms_register
+from convergence.tenants import key_digests, kms_register
 from convergence.tenants.audit import Act, Actor, Change, audited
+from convergence.tenants.key_digests import KeyDigest
 from convergence.tenants.kms_register import Subject
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.params import Param, typed
@@ -151,6 +152,9 @@ def rotate_key(
         act = Act(org_slug, by, "api_key.rotate", old.key_id)
         with audited(store, act, now=now, details=details) as change:
             params = new.params(kms, by=by, change=change)
+            change.record(
+                partial(key_digests.end, org_slug=org_slug, key_id=old.key_id, not_after=ends)
+            )
             params |= {"old_key_id": old.key_id, "old_not_after": ends}
             run_file(warehouse, warehouse.sql("tenants/key_rotate.sql"), params=params)
     return Rotation(new.issued, old.key_id, ends)
@@ -180,6 +184,7 @@ def revoke_key(
             params={"org_slug": org_slug, "key_id": key_id, "now": now},
         )
         change.record(partial(kms_register.retire, subjects=ciphertexts(known), now=now))
+        change.record(partial(key_digests.remove, org_slug=org_slug, key_id=key_id))
 
 
 def ciphertexts(keys: Sequence[KnownKey]) -> dict[Subject, str | None]:
@@ -257,6 +262,7 @@ class _NewKey:
                 now=key.created_at,
             )
         )
+        change.record(partial(key_digests.put, key=self._digest()))
         return {
             "org_slug": key.org_slug,
             "key_id": key.key_id,
@@ -269,6 +275,10 @@ class _NewKey:
             "now": key.created_at,
             "not_after": typed(key.not_after, "TIMESTAMP"),
         }
+
+    def _digest(self) -> KeyDigest:
+        key = self.issued
+        return KeyDigest(digest(key.secret), key.key_id, key.org_slug, key.scopes, key.not_after)
 
 
 def _keys_of(store: StateStore, org_slug: str) -> AbstractContextManager[None]:

@@ -11,7 +11,7 @@ from convergence.state import org_runs, pipeline_configs
 from convergence.state.leases import held
 from convergence.state.org_runs import RunError
 from convergence.state.store import StateStore
-from convergence.tenants import keys, kms_register, orgs
+from convergence.tenants import key_digests, keys, kms_register, orgs
 from convergence.tenants.audit import Act, Actor, audited
 from convergence.tenants.datasets import OWNER_LABEL
 from convergence.tenants.kms_register import Subject
@@ -79,6 +79,7 @@ def remove(
             for row in found
         }
         change.record(partial(kms_register.retire, subjects=gone, now=now))
+        change.record(partial(key_digests.remove, org_slug=org_slug))
         change.record(partial(pipeline_configs.switch_off, org_slug=org_slug, now=now, by=by.id))
     with store.read() as conn:
         live = org_runs.list_for_org(conn, org_slug, limit=1000, statuses=org_runs.LIVE)

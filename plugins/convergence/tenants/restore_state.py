@@ -25,6 +25,7 @@ from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.pipeline_configs import PipelineConfig
 from convergence.state.queue import Entry
 from convergence.state.store import StateStore
+from convergence.tenants import key_digests
 from convergence.tenants.audit_joining import Joined, join
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.query import Row, run_file, stream_file
@@ -42,6 +43,7 @@ class Restored:
     configs: tuple[PipelineConfig, ...]
     queued: tuple[Entry, ...]
     runs: int
+    keys: int = 0
 
 
 def restore(store: StateStore, warehouse: Warehouse, *, now: datetime) -> Restored:
@@ -59,12 +61,14 @@ def restore(store: StateStore, warehouse: Warehouse, *, now: datetime) -> Restor
     path, since = warehouse.sql("tenants/queue_waiting.sql"), now - RESTORED
     entries = map(_entry, run_file(warehouse, path, params={"since": since}))
     runs = _restore_runs(store, warehouse, since=since)
+    keys = key_digests.refresh(store, warehouse)
     with store.begin() as conn:
         return Restored(
             tuple(joined),
             tuple(config for config in configs if pipeline_configs.restore(conn, config)),
             tuple(entry for entry in entries if queue.restore(conn, entry)),
             runs,
+            keys,
         )
 
 
@@ -86,8 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for entry in done.queued:
         sys.stdout.write(f"{entry.org_slug}: {entry.queue_id} waits for {entry.pipeline_id}\n")
     sys.stdout.write(
-        f"{len(done.chains)} chains, {len(done.configs)} settings, {len(done.queued)} queued runs "
-        f"and {done.runs} others were restored\n"
+        f"{done.keys} API keys, {len(done.chains)} chains, {len(done.configs)} settings, "
+        f"{len(done.queued)} queued runs and {done.runs} others were restored\n"
     )
     return 0
 

@@ -1,0 +1,67 @@
+"""The address of a request's client, behind the reverse proxies that are trusted.
+
+A proxy appends the address of its own peer to `X-Forwarded-For`. Read from the right, the first
+address that is no trusted proxy's is the client's: what stands left of it is the client's own
+word. Without a trusted peer the header counts for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_IPV6_CLIENT_BITS = 64  # one customer's line has a /64 and any address in it
+
+
+def client_address(
+    peer: str | None, forwarded: Sequence[str], trusted: Sequence[Network]
+) -> str | None:
+    """Return the client's address; the peer's name where it has no address.
+
+    Args:
+        peer: of the connection.
+        forwarded: the values of `X-Forwarded-For`, in the order of the headers.
+        trusted: the networks of proxies whose word counts.
+    """
+    found = _address(peer or "")
+    if found is None:
+        return peer
+    hops = [hop for value in forwarded for hop in value.split(",")]
+    while _is_trusted(found, trusted) and hops:
+        hop = _address(hops.pop())
+        if hop is None:
+            break
+        found = hop
+    return str(found)
+
+
+def counted_as(address: str | None) -> str:
+    """Return what failures of an address are counted under: IPv4 itself, IPv6 its /64."""
+    found = _address(address or "")
+    if found is None:
+        return address or "unknown"
+    if isinstance(found, IPv6Address):
+        return str(ip_network((found, _IPV6_CLIENT_BITS), strict=False))
+    return str(found)
+
+
+def _is_trusted(address: Address, trusted: Sequence[Network]) -> bool:
+    return any(address.version == one.version and address in one for one in trusted)
+
+
+def _address(text: str) -> Address | None:
+    """An address, also with a port; an IPv4 address that is mapped into IPv6 as IPv4."""
+    bare = text.strip().strip('"')
+    if bare.startswith("["):
+        bare = bare[1:].partition("]")[0]
+    elif bare.count(":") == 1:
+        bare = bare.partition(":")[0]
+    try:
+        found = ip_address(bare.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return mapped or found
