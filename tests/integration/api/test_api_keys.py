@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from convergence.api import chores
 from convergence.api.app import create_app
 from convergence.state import epochs as epochs_room
+from convergence.tenants import key_digests
 from convergence.tenants.shipping import ship
 from integration.api.conftest import ROOT, SandboxServices
 from integration.api.test_api_life import ACME, GLOBEX, OPENAI_KEY, RUN, connect_openai, onboard
@@ -70,6 +71,7 @@ def test_both_keys_are_good_until_the_overlap_ends(
         "UPDATE organizations.org_api_keys SET not_after = TIMESTAMP '2026-01-01' "
         f"WHERE key_id = '{body['replaced_key_id']}'"
     )
+    assert key_digests.refresh(worker.services.store, worker.warehouse) == 1
     with TestClient(create_app(services=_fresh(worker)), raise_server_exceptions=False) as later:
         assert (status(later, acme), status(later, fresh)) == (401, 200)
 
