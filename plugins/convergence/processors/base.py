@@ -128,6 +128,9 @@ class OrgProcessor(Processor[ConfigT]):
     """
 
     template_fields: Collection[str] = ("config", "batch")
+    derived: ClassVar[bool] = False
+    """Whether the step computes from other tables: only equal inputs make it done, so a cleared
+    task looks at every org again, also at those that had succeeded."""
 
     def __init__(self, *, batch: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(map_index_template="{{ task.batch['label'] }}", **kwargs)
@@ -157,6 +160,7 @@ class OrgProcessor(Processor[ConfigT]):
                 attempt=ti.try_number,
                 max_tries=ti.max_tries,
                 timeout=self.execution_timeout,
+                derived=self.derived,
                 work=lambda org: self.run(org, config),
                 stop=self.stop,
                 log=_log_of(self),

@@ -98,6 +98,7 @@ class StepRun:
         attempt: the task's try number.
         max_tries: of the task, as Airflow has it now.
         timeout: the longest that a try may take; None for no limit.
+        derived: whether a cleared task looks at the inputs of every org again.
         stop: set when the task is being killed.
     """
 
@@ -111,11 +112,13 @@ class StepRun:
     stop: threading.Event
     log: logging.Logger
     timeout: timedelta | None = None
+    derived: bool = False
     _began: float = field(default_factory=time.monotonic)
 
     def run(self, batch: Batch) -> list[Outcome]:
         """Try every org of the batch; the outcomes are in the batch's order."""
-        keep_done(self.services.steps, batch, step=self.step, max_tries=self.max_tries)
+        if not self.derived:
+            keep_done(self.services.steps, batch, step=self.step, max_tries=self.max_tries)
         if len(batch.runs) == 1:
             return [self._one(batch.runs[0])]
         pool = ThreadPoolExecutor(min(MAX_ORGS_AT_ONCE, len(batch.runs)), self.step)

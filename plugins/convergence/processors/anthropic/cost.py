@@ -11,6 +11,7 @@ class Cost(OrgProcessor[CostConfig]):
     """Price each day's usage; usage without a price is listed with the reason, never zero."""
 
     Config = CostConfig
+    derived = True
 
     def run(self, org: OrgContext, config: CostConfig) -> StepResult:
         """Answer with rows, table, and days, totals by currency, and what has no price.

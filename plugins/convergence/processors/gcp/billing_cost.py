@@ -11,6 +11,7 @@ class BillingCost(OrgProcessor[BillingCostConfig]):
     """Sum every day whose rows changed, however long ago it was."""
 
     Config = BillingCostConfig
+    derived = True
 
     def run(self, org: OrgContext, config: BillingCostConfig) -> StepResult:
         """Answer with rows, table, days, and the net cost of those days by currency.

@@ -11,6 +11,7 @@ class LocalBqTransformer(OrgProcessor[LocalBqTransformerConfig]):
     """Estimate the query, hold it to its cap, and publish its rows by day or as a whole."""
 
     Config = LocalBqTransformerConfig
+    derived = True
 
     def run(self, org: OrgContext, config: LocalBqTransformerConfig) -> StepResult:
         """Answer with rows, table, days, and the bytes that the queries were estimated to read.

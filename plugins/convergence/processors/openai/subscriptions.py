@@ -11,6 +11,7 @@ class Subscriptions(OrgProcessor[SubscriptionsConfig]):
     """Snapshot the seats that the org maintains, a month as one partition."""
 
     Config = SubscriptionsConfig
+    derived = True
 
     def run(self, org: OrgContext, config: SubscriptionsConfig) -> StepResult:
         """Answer with rows, table, months, and their sums by currency."""
