@@ -13,7 +13,7 @@ PRODUCTION_VENV := .venv-production
 PRODUCTION := $(PRODUCTION_VENV)/.production
 
 .PHONY: help setup setup-dev setup-production up api up-celery demo demo-celery test lint type unit test-all bench breaks fuzz-api openapi docs schema lock format \
-        lint-configs generate-admin-key audit-verify rotate-kms reveal-key restore-state state-revision clean
+        lint-configs generate-admin-key audit-verify rotate-kms reveal-key restore-state state-revision old-release clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -119,6 +119,9 @@ restore-state: setup ## after the state store was lost: give it back what the wa
 
 state-revision: setup ## write the next revision of the state store's tables: make state-revision MESSAGE="rename left_open"
 	@$(RUN) -m convergence.state.migrations "$$MESSAGE"
+
+old-release: setup ## fill a data directory with an old release's code: make old-release [ARGS="--orgs 1 --days 5"]
+	@$(RUN) scripts/old_release.py $(ARGS)
 
 format: setup-dev ## rewrite the code in the house style
 	$(VENV)/bin/ruff check --fix .

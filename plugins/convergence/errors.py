@@ -65,6 +65,12 @@ class SchemaError(ConfigurationError):
     code = "schema_invalid"
 
 
+class ForeignTableError(ConfigurationError):
+    """Raised when a SQL file names a table that comes from no placeholder of its own org."""
+
+    code = "foreign_table"
+
+
 class PriceBookError(ConfigurationError):
     """Raised when a price book is wrong; `faults` lists each as `file:line: field: …`."""
 

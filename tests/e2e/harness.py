@@ -161,13 +161,19 @@ def start_stack(
     ports: dict[str, int] | None = None,
     celery: bool = False,
     extra: dict[str, str] | None = None,
+    schedule: bool = True,
 ) -> RunningStack:
-    """Run `make up`'s command, or `make up-celery`'s, and wait for its ready line."""
+    """Run `make up`'s command, or `make up-celery`'s, and wait for its ready line.
+
+    Without `schedule` Airflow starts no run by itself.
+    """
     names = CELERY_PORT_VARIABLES if celery else PORT_VARIABLES
     if ports is None:
         ports = dict(zip(names, free_ports(len(names)), strict=True))
     python = str(PRODUCTION_PYTHON) if celery else sys.executable
     command = [python, "-m", "stack", "up", *(["--celery"] if celery else [])]
+    if not schedule:
+        command = [python, str(Path(__file__).with_name("quiet_stack.py"))]
     output = var_dir.parent / f"{var_dir.name}-up.log"
     env = os.environ | {name: str(port) for name, port in ports.items()}
     env |= {"CONVERGENCE_VAR_DIR": str(var_dir), "PYTHONPATH": "plugins:include"}

@@ -17,6 +17,7 @@ from convergence.pipelines.faults import Report, closest, dotted, shown
 from convergence.pipelines.messages import tell
 from convergence.pipelines.quality_step import QUALITY_STEP
 from convergence.pipelines.spec import STEP_VERBS
+from convergence.pipelines.sql.files import SUFFIX, sql_file_faults
 from convergence.processors import registry
 from convergence.processors.conf import ORG_RUN_ID, ORG_SLUG
 from convergence.processors.config import StepConfig
@@ -226,6 +227,15 @@ class Checks:
         for index, config in self.parsed.items():
             for place, told in config.faults(root, provider=provider):
                 self._fault(("steps", index, "config", *place), told)
+            self._sql_of_step(index, config, root)
+
+    def _sql_of_step(self, index: int, config: StepConfig, root: FilePath) -> None:
+        """Break the pipeline whose SQL reaches beyond its org's dataset, and no other."""
+        for key in type(config).model_fields:
+            value = getattr(config, key)
+            if isinstance(value, str) and value.endswith(SUFFIX):
+                for fault in sql_file_faults(root / value, root):
+                    self._fault(("steps", index, "config", key), str(fault))
 
     def _processor_key(self, step: _Step) -> str:
         return "processor" if "processor" in self._node(step.path).parts else "ps_type"

@@ -1,4 +1,4 @@
-"""Every fault of the folder of configurations: pipelines, settings, message templates, suites."""
+"""Every fault of the folder of configurations: pipelines, settings, templates, suites, SQL."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from convergence.pipelines.check_cache import CheckCache
 from convergence.pipelines.faults import ConfigFault, PipelineFilesError
 from convergence.pipelines.loader import load_all
 from convergence.pipelines.settings_files import settings_faults
+from convergence.pipelines.sql.files import sql_faults
 from convergence.settings import get_settings
 
 _CODE = Path(__file__).resolve().parents[1]
@@ -18,7 +19,7 @@ _KEPT = Path("cache", "config_check.json")
 
 def every_fault(root: Path) -> tuple[ConfigFault, ...]:
     """Every fault of every file, by place."""
-    faults = [*load_all(root).faults, *settings_faults(root)]
+    faults = [*load_all(root).faults, *settings_faults(root), *sql_faults(root)]
     return tuple(sorted(faults, key=lambda fault: fault.place))
 
 

@@ -1,9 +1,9 @@
 """Check pipeline files without Airflow: `python -m convergence.pipelines.lint [PATH…]`.
 
-Settings, message templates and suites of expectations are checked beside them. Prints every fault
-of every file with two lines of context and exits 1; `--short` prints a line each, as editors and CI
-annotations read them. A PATH is a file or a folder under the folder of configurations (`--root`);
-without one, everything is checked.
+Settings, message templates, suites of expectations and SQL files are checked beside them. Prints
+every fault of every file with two lines of context and exits 1; `--short` prints a line each, as
+editors and CI annotations read them. A PATH is a file or a folder under the folder of
+configurations (`--root`); without one, everything is checked.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from convergence.pipelines.every_fault import every_fault
 from convergence.pipelines.faults import ConfigFault
 from convergence.pipelines.loader import discover
 from convergence.pipelines.settings_files import settings_files
+from convergence.pipelines.sql.files import sql_files
 from convergence.pipelines.suites import suite_files
 from convergence.settings import PROJECT_ROOT
 
@@ -32,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _refuse(f"{path} {fault}")
     chosen = [_told(path.resolve(), root) for path in options.paths]
     # All are read in any case: a name may be claimed by a file that was not asked about.
-    faults = [fault for fault in every_fault(root) if _is_chosen(fault.path, chosen)]
+    found = sorted([*every_fault(root), *_syntax(root)], key=lambda fault: fault.place)
+    faults = [fault for fault in found if _is_chosen(fault.path, chosen)]
     checked = [path for path in _files(root) if _is_chosen(_told(path, root), chosen)]
     _print(faults, short=options.short)
     files = len({fault.path for fault in faults})
@@ -48,18 +50,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _syntax(root: Path) -> list[ConfigFault]:
+    from convergence.pipelines.sql.syntax import sql_syntax_faults
+
+    return [fault for path in sql_files(root) for fault in sql_syntax_faults(path, root)]
+
+
 def _wrong_path(path: Path, root: Path) -> str | None:
     if not path.exists():
         return "does not exist"
     if not path.resolve().is_relative_to(root):
         return f"is not under {root}"
     if path.is_file() and path.resolve() not in _files(root):
-        return "is neither a pipeline nor settings"
+        return "is neither a pipeline nor settings nor SQL"
     return None
 
 
 def _files(root: Path) -> list[Path]:
-    return [*discover(root), *settings_files(root), *suite_files(root)]
+    return [*discover(root), *settings_files(root), *suite_files(root), *sql_files(root)]
 
 
 def _is_chosen(path: str, chosen: Sequence[str]) -> bool:

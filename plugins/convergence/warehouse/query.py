@@ -13,13 +13,19 @@ from google.cloud import bigquery
 from google.cloud.bigquery.table import RowIterator, _EmptyRowIterator
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from convergence.errors import ConfigurationError, ConvergenceError, WarehouseUnavailableError
+from convergence.errors import (
+    ConfigurationError,
+    ConvergenceError,
+    ForeignTableError,
+    WarehouseUnavailableError,
+)
 from convergence.metering import labels_now
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.counting import count_job
 from convergence.warehouse.faults import SLOW_REASONS, translated
 from convergence.warehouse.names import CENTRAL, check_identifier, check_project, labels
 from convergence.warehouse.params import Param, query_parameters
+from convergence.warehouse.sql_tables import TableRule, place_of, violations
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +40,9 @@ _Rows: TypeAlias = RowIterator | _EmptyRowIterator
 TRIES: Final = 4
 """Runs of one statement. A job that failed changed nothing, so another run is always safe."""
 
-_jinja = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
+ENVIRONMENT: Final = ImmutableSandboxedEnvironment(
+    undefined=jinja2.StrictUndefined, autoescape=False
+)
 
 
 def render(w: Warehouse, path: Path, identifiers: Identifiers | None = None) -> str:
@@ -43,6 +51,7 @@ def render(w: Warehouse, path: Path, identifiers: Identifiers | None = None) -> 
     Raises:
         ConfigurationError: the file is missing or broken, names an identifier that is not given,
             or an identifier is none.
+        ForeignTableError: the file names a table that no placeholder stands for.
     """
     names = {"project": w.project, "central": CENTRAL, **(identifiers or {})}
     checked = {name: _checked(name, value) for name, value in names.items()}
@@ -54,7 +63,19 @@ def render(w: Warehouse, path: Path, identifiers: Identifiers | None = None) -> 
         raise ConfigurationError(
             "SQL file can't be rendered", file=str(path), why=str(error)
         ) from None
+    _check_tables(str(text), path, TableRule.of(names))
     return str(text)
+
+
+def _check_tables(sql: str, path: Path, rule: TableRule) -> None:
+    # At every run, not only when the DAG is made: the file may have changed since.
+    found = violations(sql, rule)
+    if found:
+        first = found[0]
+        line, column = place_of(path.read_text(encoding="utf-8"), first.needles)
+        raise ForeignTableError(
+            f"{path.name}:{line}:{column}: {first.message}", file=str(path), line=line
+        )
 
 
 def _checked(name: str, value: str | Sequence[str]) -> str | list[str]:
@@ -65,7 +86,7 @@ def _checked(name: str, value: str | Sequence[str]) -> str | list[str]:
 
 @lru_cache(maxsize=256)
 def _template(path: Path, _modified: int) -> jinja2.Template:
-    return _jinja.from_string(path.read_text(encoding="utf-8"))
+    return ENVIRONMENT.from_string(path.read_text(encoding="utf-8"))
 
 
 def run_file(

@@ -121,8 +121,8 @@ def test_descriptions_labels_and_views_are_brought_up_to_date(w: Warehouse, tmp_
     sql.write_text("SELECT 2 AS n")
     assert ensure_view(w, view, sql, description="A view") is Outcome.WIDENED
     read = tmp_path / "read.sql"
-    read.write_text("SELECT n FROM `{{ project }}.acme_dev.v`")
-    assert run_file(w, read) == [{"n": 2}]
+    read.write_text("SELECT n FROM `{{ project }}.{{ dataset }}.v`")
+    assert run_file(w, read, identifiers={"dataset": "acme_dev"}) == [{"n": 2}]
     ensure_table(w, TableName("acme_dev", "usage"), SCHEMA)
     with pytest.raises(SchemaError):
         ensure_view(w, TableName("acme_dev", "usage"), sql)
@@ -166,7 +166,7 @@ def test_a_log_is_never_read_whole(w: Warehouse, tmp_path: Path) -> None:
 
 def test_wrong_sql_is_an_error_with_its_reason_and_job(w: Warehouse, tmp_path: Path) -> None:
     sql = tmp_path / "x.sql"
-    sql.write_text("SELEC 1")
+    sql.write_text("SELECT 1 +")
     with pytest.raises(WarehouseError) as caught:
         run_file(w, sql)
     assert caught.value.facts["reason"] == "invalidQuery"

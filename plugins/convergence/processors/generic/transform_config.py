@@ -17,6 +17,7 @@ from convergence.processors.generic.files import SchemaFile, SqlFile, TableId
 from convergence.processors.generic.rest_options import Options
 from convergence.warehouse.params import Param, query_parameters, typed
 from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.sql_tables import DATASETS, PROJECTS
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,99}$")]
 OWN_NAMES = ("project", "central", "dataset", "destination")
@@ -113,7 +114,9 @@ class TransformConfig(StepConfig):
 
     @model_validator(mode="after")
     def _names_are_free(self) -> Self:
-        for names, own in ((self.reads, OWN_NAMES), (self.params, OWN_PARAMS)):
+        # A name that stands for a dataset would let a table's name pass as one.
+        taken_names = {*OWN_NAMES, *PROJECTS, *DATASETS}
+        for names, own in ((self.reads, taken_names), (self.params, OWN_PARAMS)):
             if taken := sorted(set(names) & set(own)):
                 raise refusal(f"{taken[0]} is a name that every query has already")
         if self.destination.table in self.reads.values():

@@ -1,0 +1,48 @@
+"""The whole stack on the data directory that an old release left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from e2e.harness import RunningStack, start_stack
+from old_release import recorded, unpack
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
+
+RUN_SECONDS = 400
+
+
+@pytest.fixture(scope="module")
+def key_and_stack(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[str, RunningStack]]:
+    var_dir = tmp_path_factory.mktemp("old") / "var"
+    key = unpack(var_dir)
+    stack = start_stack(var_dir, schedule=False)
+    yield key, stack
+    stack.stop(within=90)
+
+
+def requests_served(stack: RunningStack) -> list[Any]:
+    url = f"{stack.providers_url}/_sandbox/requests"
+    served: list[Any] = httpx.get(url, timeout=20, trust_env=False).json()
+    return served
+
+
+def test_an_upgrade_keeps_figures_and_asks_no_provider(
+    key_and_stack: tuple[str, RunningStack],
+) -> None:
+    """Also when cost is computed again: from the usage and prices that are there."""
+    key, stack = key_and_stack
+    expected, org = recorded(), recorded()["org_slug"]
+    with stack.org(key) as client:
+        assert client.get(f"/costs/{org}", **expected["query"]) == expected["costs"]
+        started = client.post(expected["repeated"]["path"], expected["days"])
+        (run,) = client.wait_for_runs(org, [started["run_id"]], seconds=RUN_SECONDS)
+        assert run["status"] == "SUCCESS", run
+        assert client.get(f"/costs/{org}", **expected["query"]) == expected["costs"]
+    assert requests_served(stack) == []

@@ -1,0 +1,29 @@
+"""The data directory that an old release left, made by `scripts/old_release.py`."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "data" / "old_release"
+GROUPING = "day,provider,service,model"
+
+
+@cache
+def recorded() -> dict[str, Any]:
+    """What the old release's API said of the one organization, and for which days."""
+    document = json.loads((FOLDER / "recorded.json").read_text())
+    (org,) = document["organizations"]
+    days = {"start_date": document["start_date"], "end_date": document["end_date"]}
+    return {**org, "query": {**days, "group_by": GROUPING}, "days": days}
+
+
+def unpack(var_dir: Path) -> str:
+    """Unpack the directory into `var_dir` and return the organization's API key."""
+    with tarfile.open(FOLDER / "data.tar.xz") as packed:
+        packed.extractall(var_dir, filter="data")
+    keys: dict[str, str] = json.loads((var_dir / "secrets" / "demo_keys.json").read_text())
+    return keys[recorded()["org_slug"]]
