@@ -14,11 +14,12 @@ from convergence.api import chores
 from convergence.settings import Settings
 from convergence.state.schema import HEAD_REVISION, VERSION_TABLE
 from convergence.state.store import StateStore
-from integration.api.conftest import KMS_KEY, ROOT_KEY, SandboxServices
+from integration.api.conftest import KMS_KEY, SandboxServices
 from old_release import recorded, unpack
 from sandbox_process import SandboxProcess
 from unit.api.airflow_double import AirflowDouble
 from unit.api.apps import lent
+from unit.api.world import ROOT_KEY
 
 PROJECT = "local-dev-project"
 
