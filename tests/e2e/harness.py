@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -141,9 +142,16 @@ def only_loopback(stack: RunningStack) -> None:
     open_to_all = {
         name: where
         for name, where in found.items()
-        if not all(each.startswith(("127.0.0.1:", "::1:")) for each in where)
+        if not all(_is_loopback(each.rpartition(":")[0]) for each in where)
     }
-    assert open_to_all == {}
+    assert open_to_all == {}, f"open to other machines: {open_to_all}"
+
+
+def _is_loopback(address: str) -> bool:
+    """Whether an address is this machine's alone; gRPC listens on `::ffff:127.0.0.1`."""
+    parsed = ipaddress.ip_address(address)
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return (mapped or parsed).is_loopback
 
 
 def free_ports(number: int) -> list[int]:

@@ -13,13 +13,14 @@ from typing import Any
 import httpx
 
 from e2e import oracle
-from e2e.breaks.strikes import Break
+from e2e.breaks.strikes import DAG, Break
 from e2e.customers import YESTERDAY, Customer, onboard, range_body
 from e2e.harness import RunningStack
 
-PIPELINE = "openai/cost/usage_cost"
+PIPELINE = DAG.replace(".", "/")
 FIRST_STEP = "extract_usage"
 DAYS_PER_BREAK = 2
+POLL_SECONDS = 0.8  # a key may send 100 requests a minute
 ACCEPTED_WITHIN = 120.0
 ENDS_WITHIN = 300.0
 CALM_WITHIN = 180.0
@@ -151,7 +152,7 @@ class Stage:
                 return
             assert run.ended is None, f"{one.name}: the run ended before the break: {run.seen}"
             assert time.monotonic() < deadline, f"{one.name}: {FIRST_STEP} did not begin"
-            time.sleep(0.1)
+            time.sleep(POLL_SECONDS)
 
     def _follow(self, runs: list[Followed]) -> None:
         deadline = time.monotonic() + ENDS_WITHIN
@@ -160,7 +161,7 @@ class Stage:
                 if run.ended is None:
                     self._look(run)
             assert time.monotonic() < deadline, [run.seen for run in runs]
-            time.sleep(0.5)
+            time.sleep(POLL_SECONDS)
 
     def _look(self, run: Followed) -> None:
         path = f"/pipelines/runs/{run.customer.slug}/{run.run_id}"

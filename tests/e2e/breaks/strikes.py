@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
 import signal
@@ -19,6 +21,7 @@ from e2e.harness import RunningStack
 AWAY_SECONDS = 10.0
 _FIND_SECONDS = 60.0
 _QUEUE = "default"
+DAG = "openai.cost.usage_cost"
 
 # As the processes call themselves once they have started.
 WORKER = r"celery worker"
@@ -114,11 +117,16 @@ def _broker_flushed(stack: RunningStack, start: Callable[[], None]) -> None:
         )
         with client:
             deadline = time.monotonic() + _FIND_SECONDS
-            while client.llen(_QUEUE) == 0:
+            while not any(_is_of_run(each) for each in client.lrange(_QUEUE, 0, -1)):
                 if time.monotonic() > deadline:
                     raise TimeoutError("no task waits in the broker")
                 time.sleep(0.2)
             client.flushall()
+
+
+def _is_of_run(message: bytes) -> bool:
+    """Whether a message is a task of the run, and not of the minute task."""
+    return DAG.encode() in base64.b64decode(json.loads(message)["body"])
 
 
 BREAKS = (
