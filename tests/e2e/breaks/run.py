@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from e2e.breaks.stage import Outcome, Stage
-from e2e.breaks.strikes import BREAKS
+from e2e.breaks.strikes import BREAKS, Break
 from e2e.harness import only_loopback, start_stack
 
 RUN_LIMIT_SECONDS = 90.0
@@ -25,9 +25,10 @@ _HEAD = (
 
 def main(wanted: list[str]) -> int:
     """Run the breaks, all or those named; 1 when one missed a limit."""
-    unknown = sorted(set(wanted) - {one.name for one in BREAKS})
+    by_name = {one.name: one for one in BREAKS}
+    unknown = sorted(set(wanted) - set(by_name))
     if unknown:
-        names = ", ".join(one.name for one in BREAKS)
+        names = ", ".join(by_name)
         sys.stderr.write(f"no break {', '.join(unknown)}; there are {names}\n")
         return 2
     # PostgreSQL runs as a user of its own, which must be able to enter.
@@ -40,9 +41,8 @@ def main(wanted: list[str]) -> int:
         only_loopback(stack)
         stage.prepare()
         _print(_HEAD)
-        for one in BREAKS:
-            if not wanted or one.name in wanted:
-                good &= _perform(stage, one.name)
+        for one in [by_name[name] for name in wanted] or BREAKS:
+            good &= _perform(stage, one)
     finally:
         stage.close()
         stack.stop(within=STOPS_WITHIN_SECONDS)
@@ -53,12 +53,11 @@ def main(wanted: list[str]) -> int:
     return int(not good)
 
 
-def _perform(stage: Stage, name: str) -> bool:
-    one = next(each for each in BREAKS if each.name == name)
+def _perform(stage: Stage, one: Break) -> bool:
     try:
         outcome = stage.perform(one)
     except (AssertionError, LookupError, TimeoutError) as error:
-        _print(f"{name:<22}{one.moment:<16}{str(error)[:400]}")
+        _print(f"{one.name:<22}{one.moment:<16}{str(error)[:400]}")
         return False
     _print(_row(outcome))
     return is_good(outcome)
