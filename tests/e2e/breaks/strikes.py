@@ -124,7 +124,7 @@ def _broker_flushed(stack: RunningStack, start: Callable[[], None]) -> None:
             client.flushall()
 
 
-def _is_of_run(message: bytes) -> bool:
+def _is_of_run(message: bytes | str) -> bool:
     """Whether a message is a task of the run, and not of the minute task."""
     return DAG.encode() in base64.b64decode(json.loads(message)["body"])
 
