@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
 import sys
 import threading
 import time
@@ -55,14 +56,14 @@ class Running:
     def without_shared(self) -> Running:
         """Leave out the descriptors that are nobody's to close.
 
-        Pools of shared clients keep connections to servers that still run; a server that should
-        have ended is found itself. Libraries in C wait for events without a loop of asyncio.
+        Pools of shared clients keep connections; a server that should have ended is found itself.
+        Libraries in C wait for events without a loop of asyncio.
         """
         ports, loops = _served_ports(), _open_loops()
         kept = {}
         for (fd, link), text in self.descriptors.items():
             is_open_loop = link == EVENT_LOOP and fd in loops
-            is_open_socket = link != EVENT_LOOP and text.rpartition(":")[2] not in ports
+            is_open_socket = link != EVENT_LOOP and _is_own(text, ports=ports)
             if is_open_loop or is_open_socket:
                 kept[fd, link] = text
         return Running(self.threads, self.processes, kept)
@@ -182,6 +183,15 @@ def _addresses() -> dict[int, str]:
         one.fd: f"{one.status} {':'.join(map(str, one.laddr))} to {':'.join(map(str, one.raddr))}"
         for one in psutil.Process().net_connections(kind="inet")
     }
+
+
+def _is_own(text: str, *, ports: set[str]) -> bool:
+    """Whether a socket listens, or joins two ends neither of which serves or has closed."""
+    if " LISTEN " in text:
+        return True
+    # A pool notices that the server has closed only when it uses the connection again.
+    ends = set(re.findall(r":(\d+)(?= |$)", text))
+    return psutil.CONN_CLOSE_WAIT not in text and not ends & ports
 
 
 def _served_ports() -> set[str]:
