@@ -25,8 +25,8 @@ import pytest
 from stack.guarded import die_with_parent
 
 GRACE_SECONDS = 20.0
-# Threads that live as long as the process, by the start of their names.
-LASTING_THREADS = ("die-with-parent",)
+# Threads that live as long as the process, by the start of their names; the second is Airflow's.
+LASTING_THREADS = ("die-with-parent", "InProcessExecutionAPI-loop")
 # Of multiprocessing: one for all of a process's uses, ended by the kernel's pipe.
 LASTING_PROCESSES = ("multiprocessing.forkserver", "multiprocessing.resource_tracker")
 EVENT_LOOP = "anon_inode:[eventpoll]"
@@ -209,10 +209,15 @@ def _served_ports() -> set[str]:
 
 
 def _open_loops() -> set[int]:
-    """The descriptors by which the event loops wait that nobody has closed."""
+    """The descriptors by which the event loops wait that nobody has closed.
+
+    One that runs has a thread, which is found itself.
+    """
     found = set()
     for each in gc.get_objects():
-        if isinstance(each, asyncio.SelectorEventLoop) and not each.is_closed():
+        if isinstance(each, asyncio.SelectorEventLoop) and not (
+            each.is_closed() or each.is_running()
+        ):
             selector = each._selector  # type: ignore[attr-defined]
             found.add(selector.fileno())
     return found

@@ -58,8 +58,7 @@ class BucketPages:
         for bucket in buckets:
             rows.extend(self._rows(bucket, expected))
             expected += self.width
-        following = self._next(body, more=more, held=len(buckets), expected=expected)
-        return Page(rows, following, None if following is None else body["next_page"])
+        return Page(rows, self._next(body, more=more, held=len(buckets), expected=expected))
 
     def _rows(self, bucket: Json, expected: int) -> list[Row]:
         """The results of the bucket that must come now."""

@@ -11,11 +11,10 @@ from urllib.parse import urlencode
 import pytest
 
 from convergence.errors import ProviderProtocolError
-from convergence.extract.buckets import BucketPages
 from convergence.extract.guard import PageGuard, StreamLimits
 from convergence.extract.http import OriginClient, Reply
 from convergence.extract.origin import Origin
-from convergence.extract.paginate import CursorPages, LinkPages, ListSource, PageAnswer, Paginator
+from convergence.extract.paginate import CursorPages, LinkPages, ListSource, Paginator
 from convergence.extract.spool import Spool
 from convergence.extract.stream import Query, extract
 
@@ -101,10 +100,3 @@ def test_every_limit_ends_an_extraction_that_does_not_end_itself(limit: str, val
     with pytest.raises(ProviderProtocolError, match="more than any slice") as caught:
         guard.note(query=0, rows=[b"3", b"4"], raw_bytes=6, next_page="b")
     assert f"{limit}={value}" in str(caught.value.facts)
-
-
-def test_buckets_name_the_next_page_as_the_provider_does() -> None:
-    pages = BucketPages("buckets", params=(), start=0, end=172_800, width=86_400)
-    bucket = {"start_time": 0, "end_time": 86_400, "results": []}
-    body: dict[str, Any] = {"data": [bucket], "has_more": True, "next_page": "p2"}
-    assert pages.read(PageAnswer(body), token=None).next_position == "p2"
