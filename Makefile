@@ -12,7 +12,7 @@ DEV := $(VENV)/.dev-$(shell cat requirements.lock requirements-dev.lock | cksum 
 PRODUCTION_VENV := .venv-production
 PRODUCTION := $(PRODUCTION_VENV)/.production
 
-.PHONY: help setup setup-dev setup-production up api up-celery demo demo-celery test lint type unit test-all bench breaks fuzz-api openapi docs schema lock format \
+.PHONY: help setup setup-dev setup-production up api up-celery demo demo-celery test lint type unit test-all bench breaks crash fuzz-api openapi docs schema lock format \
         lint-configs generate-admin-key audit-verify rotate-kms reveal-key restore-state state-revision old-release clean
 
 help: ## print this list
@@ -88,6 +88,9 @@ bench: setup-dev ## print every figure that the project holds itself to
 
 breaks: setup-dev setup-production ## break each part of the Celery stack in turn: make breaks [ARGS="worker scheduler …"]
 	@PYTHONPATH=plugins:include:tests $(RUN) tests/e2e/breaks/run.py $(ARGS)
+
+crash: setup-dev ## kill, freeze and overlap runs at named points and random moments: make crash SEEDS=n [FROM=…] [SEED=…] [ARGS=--naive]
+	@PYTHONPATH=plugins:include:tests $(RUN) -m crash --seeds "$${SEEDS:-20}" --from "$${FROM:-1}" $${SEED:+--seed "$$SEED"} $(ARGS)
 
 fuzz-api: setup-dev ## ask every operation of the API with every check of schemathesis, for ten minutes
 	@PYTHONPATH=plugins:include:tests $(RUN) tests/integration/api/fuzz.py --seconds 600

@@ -1,0 +1,18 @@
+"""Import once, before the forks, what tasks, readers and servers need."""
+
+from __future__ import annotations
+
+
+def preload() -> None:
+    """Import it; nothing here may start a thread, or forks from this process would be unsafe."""
+    import importlib
+
+    for name in (
+        *("sandbox.__main__", "sandbox.kms", "sandbox.mail", "sandbox.aws.server"),
+        *("sandbox.bigquery.rest.app", "sandbox.providers.app", "uvicorn"),
+        *("convergence.processors.generic.extraction", "convergence.processors.generic.pricing"),
+        *("convergence.processors.openai.extraction", "convergence.processors.openai.cost"),
+        *("convergence.processors.openai.usage", "convergence.processors.quality.expectations"),
+        *("convergence.runs.publisher", "convergence.pipelines.loader"),
+    ):
+        importlib.import_module(name)
