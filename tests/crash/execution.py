@@ -18,8 +18,8 @@ from crash.scenario import Action, Fault, Inputs, Run, Scenario, Stage, Wake
 from crash.task import HEARTBEAT_LIMIT, Try
 from crash.tries import Sleeper, Trying, is_warehouse
 
-TRIES = 4
-"""Of a task, those that a fault ended not counted: `retries: 3`."""
+RETRIES = 3
+"""Of a task, as the pipeline's file says; and one more for each fault that is to strike the run."""
 RETRY_SECONDS = 0.05
 STAGE_SECONDS = 240.0
 LOOK_SECONDS = 0.004
@@ -175,11 +175,12 @@ class Execution:
     def _step(
         self, step: str, run: Run, one: Driven, stage: list[Driven], pending: list[Fault]
     ) -> Iterator[None]:
-        left = TRIES
+        # Airflow changes it when a task is cleared, and at no other time.
+        max_tries = one.tries[step] + RETRIES + len(run.faults)
         before: Trying | None = None
         while True:
             fault = next((fault for fault in pending if fault.step == step), None)
-            trying = self._try(step, one, fault, last=one.tries[step] + left)
+            trying = self._try(step, one, fault, max_tries=max_tries)
             if before is not None:
                 before.successor = trying
             yield from self._until_over(trying, one, stage)
@@ -189,8 +190,7 @@ class Execution:
             if trying.succeeded:
                 self._keep(trying, one)
                 return
-            left = _tries_left(left, trying, run)
-            if not left:
+            if run.abandoned or trying.ended == "failed" or one.tries[step] > max_tries:
                 one.failed = f"{step}: {trying.why or f'status {trying.child.status}'}"
                 return
             before = trying
@@ -201,14 +201,14 @@ class Execution:
         if not trying.struck:
             self.platform.usual[trying.job.step] = trying.child.age
 
-    def _try(self, step: str, one: Driven, fault: Fault | None, *, last: int) -> Trying:
+    def _try(self, step: str, one: Driven, fault: Fault | None, *, max_tries: int) -> Trying:
         one.tries[step] += 1
         job = Try(
             org=self.org,
             run_id=one.run_id,
             step=step,
             number=one.tries[step],
-            last=last,
+            max_tries=max_tries,
             day_count=self.scenario.days,
             fault=fault,
             naive=self.scenario.naive,
@@ -268,14 +268,6 @@ class Execution:
             match = {"method": "POST", "path_regex": posts}
             sandbox.admin("POST", "faults", {"action": action, "match": match})
         trying.child.wake()
-
-
-def _tries_left(left: int, trying: Trying, run: Run) -> int:
-    """How often a step may be tried after a try that did not succeed."""
-    if run.abandoned or trying.ended == "failed":
-        return 0
-    # What a fault of ours ended is not counted: Airflow's operator would clear it.
-    return left if trying.struck else left - 1
 
 
 def _pause(seconds: float) -> Iterator[None]:

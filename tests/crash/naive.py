@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from crash.points import Points
     from crash.task import Try
 
+BATCH_ROWS = 12
+"""Rows of one load: a page of a day needs two or three, as a large page does in life."""
 GROUPS = ("project_id", "user_id", "api_key_id", "model", "batch", "service_tier", "api_source")
 
 
@@ -54,12 +56,14 @@ def load(job: Try, platform: Platform, points: Points) -> None:
             for bucket in page["data"]
             for result in bucket["results"]
         ]
-        points.reach("before_submit")
-        config = LoadJobConfig(schema=client.get_table(table).schema)
-        loading = client.load_table_from_json(rows, table, job_config=config)
-        points.reach("job_sent")
-        loading.result()
-        points.reach("job_done")
+        for first_row in range(0, len(rows), BATCH_ROWS):
+            points.reach("before_submit")
+            batch = rows[first_row : first_row + BATCH_ROWS]
+            config = LoadJobConfig(schema=client.get_table(table).schema)
+            loading = client.load_table_from_json(batch, table, job_config=config)
+            points.reach("job_sent")
+            loading.result()
+            points.reach("job_done")
         token = page["next_page"] or "done"
         _note(note, token)
 

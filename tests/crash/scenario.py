@@ -6,7 +6,7 @@ Nothing here touches a process: the same seed gives an equal scenario, on every 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 USAGE, COST, QUALITY = "extract_usage", "transform_cost", "validate_quality"
@@ -43,6 +43,18 @@ POINTS: dict[str, dict[str, int]] = {
     QUALITY: {"step_started": 1, "before_step_recorded": 1},
 }
 """Step → named point → how often a run of three days and three pages passes it."""
+
+NAIVE_POINTS = {
+    "attempt_taken": 1,
+    "before_submit": 6,
+    "job_sent": 6,
+    "job_done": 6,
+    "before_fsync": 4,
+    "after_fsync": 4,
+    "before_rename": 4,
+    "after_rename": 4,
+}
+"""The same for the naive loader."""
 
 VERSIONS_OF_USAGE = ("a", "b")
 VERSIONS_OF_PRICES = ("p", "q")
@@ -168,10 +180,27 @@ class Scenario:
 
 
 def scenario(seed: int, *, naive: bool = False) -> Scenario:
-    """The scenario of a seed."""
+    """The scenario of a seed; for the naive loader, which has one step, all strikes that one."""
     from crash.kinds import KINDS
 
     rng = random.Random(f"crash/{seed}")
     name = rng.choice([name for name, kind in KINDS.items() for _ in range(kind.weight)])
     stages = KINDS[name].make(rng)
+    if naive:
+        stages = tuple(
+            replace(stage, runs=tuple(_in_one_step(run, rng) for run in stage.runs))
+            for stage in stages
+        )
     return Scenario(seed=seed, name=name, stages=stages, naive=naive)
+
+
+def _in_one_step(run: Run, rng: random.Random) -> Run:
+    faults = []
+    for fault in run.faults:
+        place = fault.point, fault.hit
+        if fault.point and (fault.step != USAGE or fault.point not in NAIVE_POINTS):
+            point = rng.choice(sorted(NAIVE_POINTS))
+            place = point, rng.randint(1, NAIVE_POINTS[point])
+        faults.append(replace(fault, step=USAGE, point=place[0], hit=place[1]))
+    starts_at = run.starts_at and rng.choice(sorted(NAIVE_POINTS))
+    return replace(run, first_step=USAGE, faults=tuple(faults), starts_at=starts_at, starts_hit=1)

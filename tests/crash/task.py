@@ -39,7 +39,7 @@ class Try:
     Attributes:
         run_id: of the org run.
         number: Airflow's number of the try.
-        last: the number of the last try that Airflow would make.
+        max_tries: Airflow's; a try with a higher number is the last.
         fault: that strikes it.
         naive: whether the naive loader does the step.
     """
@@ -48,7 +48,7 @@ class Try:
     run_id: str
     step: str
     number: int
-    last: int
+    max_tries: int
     day_count: int
     fault: Fault | None
     naive: bool
@@ -112,7 +112,7 @@ def _operate(job: Try, platform: Platform) -> None:
     signal.signal(signal.SIGTERM, on_term)
     ti = SimpleNamespace(
         try_number=job.number,
-        max_tries=job.last - 1,
+        max_tries=job.max_tries,
         task_id=step.step,
         dag_id=spec.dag_id,
         run_id=job.run_id,
