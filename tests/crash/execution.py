@@ -20,7 +20,8 @@ from crash.tries import Sleeper, Trying, is_warehouse
 
 RETRIES = 3
 """Of a task, as the pipeline's file says; and one more for each fault that is to strike the run."""
-RETRY_SECONDS = 0.05
+RETRY_SECONDS = HEARTBEAT_LIMIT / 2
+"""Before the second try; twice that before the third and so on."""
 STAGE_SECONDS = 240.0
 LOOK_SECONDS = 0.004
 _LIMITS = RunLimits(runs_per_day=10_000, runs_per_month=100_000, concurrent_runs=1_000)
@@ -178,6 +179,7 @@ class Execution:
         # Airflow changes it when a task is cleared, and at no other time.
         max_tries = one.tries[step] + RETRIES + len(run.faults)
         before: Trying | None = None
+        failures = 0
         while True:
             fault = next((fault for fault in pending if fault.step == step), None)
             trying = self._try(step, one, fault, max_tries=max_tries)
@@ -194,7 +196,9 @@ class Execution:
                 one.failed = f"{step}: {trying.why or f'status {trying.child.status}'}"
                 return
             before = trying
-            yield from _pause(RETRY_SECONDS)
+            if not trying.struck:
+                yield from _pause(RETRY_SECONDS * 2**failures)
+                failures += 1
 
     def _keep(self, trying: Trying, one: Driven) -> None:
         one.last[trying.job.step] = trying

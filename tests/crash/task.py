@@ -28,7 +28,7 @@ from crash.points import Points, install
 from crash.processes import Pipe
 from crash.scenario import STEPS, USAGE, Fault
 
-HEARTBEAT_LIMIT = 0.0
+HEARTBEAT_LIMIT = 2.0
 """Seconds after which a process whose heart does not beat counts as dead."""
 
 

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 
 from crash.processes import Child, Message
 from crash.scenario import WAREHOUSE_ACTIONS, Action, Fault
-from crash.task import Try
+from crash.task import HEARTBEAT_LIMIT, Try
 
-LONGEST_PAUSE = 60.0
-"""Seconds after which a stopped process goes on whatever it waits for."""
+LONGEST_STOP = 60.0
+"""Seconds after which a frozen process goes on whatever it waits for."""
+LONGEST_PAUSE = 1.5 * HEARTBEAT_LIMIT
+"""The same for one that counts as living: its run has retries enough to outlast that."""
 LONGEST_ZOMBIE = 60.0
 
 
@@ -128,7 +130,8 @@ class Sleeper:
         if self.trying.over or fault is None:
             return
         if self.trying.woken_at is None:
-            if self.ready_at is None and (self.ready() or now - self.stopped_at > LONGEST_PAUSE):
+            longest = LONGEST_PAUSE if fault.action is Action.PAUSE else LONGEST_STOP
+            if self.ready_at is None and (self.ready() or now - self.stopped_at > longest):
                 self.ready_at = now
             if self.ready_at is not None and now - self.ready_at >= fault.wake_ms / 1000:
                 self.trying.wake()
