@@ -86,7 +86,8 @@ def warehouse(rng: Rng) -> Fault:
     points = ("before_submit", "job_sent", "before_ledger_row", "before_attempt", "job_done")
     at_commit = ("before_submit", "before_ledger_row")
     point = rng.choice(points if action is Action.WAREHOUSE_KILL else at_commit)
-    return Fault(step, action, point, rng.randint(1, 3), down_ms=rng.choice((0, 200, 600)))
+    hit = rng.randint(1, POINTS[step][point])
+    return Fault(step, action, point, hit, down_ms=rng.choice((0, 200, 600)))
 
 
 def _inputs(rng: Rng) -> Inputs:
@@ -94,12 +95,11 @@ def _inputs(rng: Rng) -> Inputs:
 
 
 def _other(rng: Rng, inputs: Inputs) -> Inputs:
-    """Inputs of which at least one differs."""
+    """Inputs of which at least one differs; mostly the usage, which both steps follow from."""
     usage = "b" if inputs.usage == "a" else "a"
     prices = "q" if inputs.prices == "p" else "p"
-    return rng.choice(
-        (Inputs(usage, inputs.prices), Inputs(inputs.usage, prices), Inputs(usage, prices))
-    )
+    both, usage_only = Inputs(usage, prices), Inputs(usage, inputs.prices)
+    return rng.choice((both, usage_only, usage_only, Inputs(inputs.usage, prices)))
 
 
 def _history(rng: Rng, *, always: bool = False) -> tuple[tuple[Stage, ...], Inputs]:
