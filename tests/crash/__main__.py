@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         preload()
         _carry_out(todo, progress, folder, options)
     found = [progress.done[seed] for seed in seeds if seed in progress.done]
-    print(summary(found))
+    print(summary(found, naive=options.naive))
     if todo:
         print(f"CPU per seed         {_cpu() / len(todo):.1f} s")
     complete = len(found) == len(seeds)

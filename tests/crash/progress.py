@@ -71,7 +71,7 @@ def line_of(findings: Findings) -> str:
     )
 
 
-def summary(found: Sequence[Findings]) -> str:
+def summary(found: Sequence[Findings], *, naive: bool = False) -> str:
     """The closing table."""
     struck: Counter[str] = Counter()
     wrong: Counter[str] = Counter()
@@ -88,5 +88,6 @@ def summary(found: Sequence[Findings]) -> str:
     ]
     failing = [one.seed for one in found if one.wrong]
     if failing:
-        lines.append(f"replay: {'; '.join(f'make crash SEED={seed}' for seed in failing)}")
+        more = " ARGS=--naive" if naive else ""
+        lines.append(f"replay: make crash SEED={','.join(map(str, failing))}{more}")
     return "\n".join(lines)
