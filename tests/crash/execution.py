@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from convergence.state.org_runs import OrgRun, org_run_id
+from convergence.state.org_runs import OrgRun, RunStatus, org_run_id
 from convergence.state.slots import RunLimits
 from crash import task
 from crash.platform import Platform, days
@@ -19,7 +19,9 @@ from crash.task import HEARTBEAT_LIMIT, Try
 from crash.tries import Sleeper, Trying, is_warehouse
 
 RETRIES = 3
-"""Of a task, as the pipeline's file says; and one more for each fault that is to strike the run."""
+"""Of a task, as the pipeline's file says."""
+MOST_FAULTS = 4
+"""Tries more: those that faults of ours end leave the task its own retries."""
 RETRY_SECONDS = HEARTBEAT_LIMIT / 2
 """Before the second try; twice that before the third and so on."""
 STAGE_SECONDS = 240.0
@@ -171,13 +173,16 @@ class Execution:
             yield from self._step(step, run, one, stage, pending)
             if one.failed:
                 break
+        status = RunStatus.FAILED if one.failed else RunStatus.SUCCESS
+        records = task.records_of(self.platform)
+        records.finish_run(one.run_id, status, now=datetime.now(UTC))
         one.ended = True
 
     def _step(
         self, step: str, run: Run, one: Driven, stage: list[Driven], pending: list[Fault]
     ) -> Iterator[None]:
         # Airflow changes it when a task is cleared, and at no other time.
-        max_tries = one.tries[step] + RETRIES + len(run.faults)
+        max_tries = one.tries[step] + RETRIES + MOST_FAULTS
         before: Trying | None = None
         failures = 0
         while True:
@@ -192,7 +197,8 @@ class Execution:
             if trying.succeeded:
                 self._keep(trying, one)
                 return
-            if run.abandoned or trying.ended == "failed" or one.tries[step] > max_tries:
+            spent = failures == RETRIES and not trying.struck
+            if run.abandoned or trying.ended == "failed" or spent:
                 one.failed = f"{step}: {trying.why or f'status {trying.child.status}'}"
                 return
             before = trying
