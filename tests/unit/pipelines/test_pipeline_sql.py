@@ -77,6 +77,13 @@ def test_the_linter_refuses_a_literal_table_at_its_place(
     assert lines[-1].endswith("2 faults in 2")
 
 
+def test_the_linter_reports_a_syntax_error(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = root / SQL
+    path.write_text("SELECT 1\nWHERE (")
+    assert main(["--root", str(root), "--short", str(path)]) == 1
+    assert f"{SQL}:2:" in capsys.readouterr().out
+
+
 def test_a_dag_is_not_built_from_it_and_every_other_is(spoiled: Path) -> None:
     sound = load_all(SHIPPED)
     found = load_all(spoiled)
