@@ -25,8 +25,8 @@ ACCEPTED_WITHIN = 120.0
 ENDS_WITHIN = 300.0
 CALM_WITHIN = 180.0
 _ENDED = ("SUCCESS", "FAILED", "CANCELLED")
-# A response of the provider's first page, held back so that the run is surely under way.
-_DRIP = {"kind": "drip", "count": 1, "options": {"rate": 2000}}
+# The first page comes slowly, for about 15 s, so that the run is surely under way.
+_DRIP = {"kind": "drip", "count": 1, "options": {"rate": 15_000}}
 
 
 @dataclass
