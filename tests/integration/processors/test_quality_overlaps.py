@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ import pytest
 
 from convergence.errors import ExpectationsNotMetError, SupersededError
 from convergence.processors.context import StepResult
+from convergence.processors.generic.overtaken import MARGIN_SECONDS
+from convergence.processors.quality import ties
 from convergence.processors.quality.config import ExpectationsConfig
 from convergence.processors.quality.expectations import Expectations
 from convergence.processors.quality.measure import Inspector
@@ -20,8 +24,9 @@ from convergence.runs.days import due_days
 from convergence.runs.ledger import Action, LedgerRow
 from convergence.runs.publisher import PricedDay, Publisher
 from convergence.runs.slice_states import CHECKED
-from convergence.state import outbox
-from cost_books import COST, DAY, USAGE, Books, money, usage
+from convergence.state import org_runs, outbox
+from convergence.state.org_runs import OrgRun, RunStatus
+from cost_books import COST, DAY, USAGE, Books, money, new_run, usage
 from processors_world import NOW, USAGE_COST, OrgWorld
 
 SUITE = "data_quality/expectations/openai_cost_suite.json"
@@ -148,3 +153,53 @@ def due(books: Books) -> list[Any]:
         max_days=5,
         tables=(USAGE, COST),
     )
+
+
+def start_run(books: Books, run_id: str) -> None:
+    """Record a run of the org as running."""
+    run = OrgRun(
+        run_id=run_id,
+        org_slug=books.org.slug,
+        pipeline_id=USAGE_COST.pipeline_id,
+        dag_id=USAGE_COST.dag_id,
+        dag_run_id=f"manual__{run_id}",
+        trigger="api",
+        requested_by="key",
+        created_at=NOW,
+        status=RunStatus.RUNNING,
+    )
+    with books.org.world.services.store.begin() as conn:
+        org_runs.insert(conn, run)
+
+
+def test_a_slow_newer_run_is_waited_for(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has published its usage and computes its cost only after the older run's check began."""
+    monkeypatch.setattr(ties, "POLL_SECONDS", 0.1)
+    books.extract(usage(A))
+    books.price()
+    newer = new_run()
+    start_run(books, newer)
+    books.extract(usage(B), run_id=newer)
+    pricing = threading.Timer(1.0, books.price, kwargs={"run_id": newer})
+    pricing.start()
+    try:
+        assert check(books).facts["quality"]["not_met"] == 0
+    finally:
+        pricing.join(timeout=60)
+    assert books.cost == money(B, "1")
+
+
+def test_a_newer_run_that_works_longer_than_the_step_may_is_retryable(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ties, "POLL_SECONDS", 0.1)
+    books.extract(usage(A))
+    books.price()
+    newer = new_run()
+    start_run(books, newer)
+    books.extract(usage(B), run_id=newer)
+    step = Expectations(task_id="check", config={}, pipeline=USAGE_COST, batch={"runs": []})
+    context = books.org.context([DAY])
+    limited = replace(context, deadline=time.monotonic() + MARGIN_SECONDS + 1)
+    with pytest.raises(SupersededError):
+        step.run(limited, ExpectationsConfig(suite=SUITE))

@@ -8,23 +8,28 @@ ledger says and each derived slice is made from the present input.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Final
 
-from convergence.errors import SupersededError
+from convergence.errors import RetryableError, SupersededError
 from convergence.processors.context import OrgContext
+from convergence.processors.generic.overtaken import MARGIN_SECONDS
 from convergence.processors.quality.judge import Verdict
 from convergence.processors.quality.measure import Inspector
 from convergence.processors.quality.suite import SumsTie
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.slices import SliceKey
+from convergence.state import org_runs
 from convergence.warehouse.publish import is_intact
 from convergence.warehouse.writers import InputWrites, input_writes
 
 MOST_ROUNDS: Final = 3
 """How often a tie is measured again because a table changed meanwhile."""
+POLL_SECONDS = 10.0
+"""Between two looks at a day that another run is publishing; each look is four queries."""
 
 
 def confirm_ties(
@@ -42,8 +47,9 @@ def confirm_ties(
 
     Raises:
         SupersededError: of a tie that stops the run, where a slice's input is newer than the
-            slice, or a table keeps changing. Such a day is due: should the newer run die, the
-            next one computes the slice again.
+            slice and no other run works on it, or the step's time is over while one does. Such a
+            day is due: where the newer run died, the next one computes the slice again.
+        RetryableError: the task is being stopped.
     """
     confirmed = list(verdicts)
     for tie in inspector.suite.expectations:
@@ -80,7 +86,21 @@ class _Tie:
     tie: SumsTie
 
     def measure(self, days: Sequence[date]) -> list[Verdict]:
-        """The days' verdicts, measured while nothing changed."""
+        """Return the days' verdicts, measured while nothing changed.
+
+        Where another run has published newer input, its derived slice is waited for.
+        """
+        while True:
+            # Before the look at the tables: a run that has ended has published before.
+            working = self._is_another_run_working(days)
+            try:
+                return self._measure_unchanged(days)
+            except SupersededError as error:
+                if not working and not self._is_another_run_working(days):
+                    raise
+                self._pause(error)
+
+    def _measure_unchanged(self, days: Sequence[date]) -> list[Verdict]:
         state = self._state(days)
         for _ in range(MOST_ROUNDS):
             self._stop_if_superseded(state)
@@ -90,6 +110,34 @@ class _Tie:
                 self._invalidate(state, [one.day for one in verdicts if not one.passed])
                 return verdicts
         raise self._superseded(days)
+
+    def _is_another_run_working(self, days: Sequence[date]) -> bool:
+        """Whether a run that published, or is publishing, a table of these days has not ended."""
+        org = self.org
+        rows = org.ledger.latest(
+            orgs=[org.org_slug], pipeline_id=org.pipeline.pipeline_id, since=min(days)
+        )
+        keys = [key for key in rows if key.day in set(days)]
+        if any(self._is_live(run_id) for run_id in {rows[key].run_id for key in keys}):
+            return True
+        now = datetime.now(UTC)
+        attempts = org.publisher.newest(keys).values()
+        return any(one.is_alive(now) and one.run_id != org.run_id for one in attempts)
+
+    def _is_live(self, run_id: str) -> bool:
+        if run_id == self.org.run_id:
+            return False
+        with self.org.store.read() as conn:
+            run = org_runs.get(conn, run_id)
+        return run is not None and run.live
+
+    def _pause(self, error: SupersededError) -> None:
+        remaining = self.org.deadline - MARGIN_SECONDS - time.monotonic()
+        if remaining <= 0:
+            raise error
+        self.org.log.info("%s", error)
+        if self.org.stop.wait(min(POLL_SECONDS, remaining)):
+            raise RetryableError("The task was stopped", **error.facts)
 
     def _state(self, days: Sequence[date]) -> _State:
         """The writes first: what is written after them is seen by the next look."""
@@ -123,7 +171,7 @@ class _Tie:
 
     def _superseded(self, days: Sequence[date]) -> SupersededError:
         return SupersededError(
-            "Another run is publishing newer content; check again when it has ended",
+            "Another run has published newer input; check again when its derived day is published",
             expectation=self.tie.id,
             days=[day.isoformat() for day in days],
         )
