@@ -69,6 +69,29 @@ def test_a_required_param_has_no_value_in_the_trigger_form(write: Write) -> None
         dag.params.validate()
 
 
+def test_building_and_storing_a_dag_validates_no_param_again(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk import Param
+
+    validated: list[Any] = []
+    resolve = Param.resolve
+
+    def count(param: Any, *args: Any, **kwargs: Any) -> Any:
+        validated.append(param.schema)
+        return resolve(param, *args, **kwargs)
+
+    monkeypatch.setattr(Param, "resolve", count)
+    write("sample/cost/usage_cost.yml", USAGE_COST)
+    dag = built(DAG_ID)
+    assert dag.timetable.can_be_scheduled
+    stored(dag)
+    assert validated == []
+    # What Airflow would have found on assignment, it still finds valid.
+    assert list(dag.params.validate()) == ["org_slug", "start_date", "end_date"]
+    assert len(validated) == 3
+
+
 @pytest.mark.usefixtures("airflow_db")
 def test_a_running_task_sees_the_defaults_and_what_its_run_was_given(
     write: Write, world: World

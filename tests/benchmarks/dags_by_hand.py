@@ -50,7 +50,6 @@ def dag_id_of(n: int) -> str:
 def by_hand(n: int) -> Any:
     """Pipeline number n, written down in Python."""
     from airflow.sdk import DAG, Param, TriggerRule, task_group
-    from airflow.sdk.definitions.param import ParamsDict
 
     from convergence.pipelines.lifecycle import CloseRun, SelectOrgs
     from convergence.processors.context import PipelineFacts
@@ -144,8 +143,8 @@ def by_hand(n: int) -> Any:
         close = CloseRun(task_id="close_run", trigger_rule=TriggerRule.ALL_DONE, **lifecycle)
         select >> close
         mapped >> close
-    # After the tasks, as the factory does and says why.
-    dag.params = ParamsDict(
+    # After the tasks and in place, as the factory does and says why.
+    dag.params.update(
         {
             "org_slug": Param(
                 None, "Run for this org only; empty for every eligible org.", schema=slug

@@ -79,7 +79,9 @@ def build_dag(spec: PipelineSpec) -> DAG:
             _once(spec)
     # Only now: a task that is made in a DAG with params takes a copy of them, which Airflow then
     # validates for each task whenever the DAG is serialized. A running task reads the DAG's own.
-    dag.params = _params(spec)
+    # Filled and not assigned: on assignment Airflow validates each default and its schema once
+    # more, a third of building a DAG. `ParamSpec` and `Checks` have refused what is not valid.
+    dag.params.update(_params(spec))
     return dag
 
 
