@@ -112,8 +112,10 @@ def airflow_environment(settings: StackSettings, secrets: LocalSecrets) -> dict[
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": (f"{ADMIN_USER}:admin,{SERVICE_USER}:op"),
             "AIRFLOW__DAG_PROCESSOR__DAG_VERSION_INFLATION_CHECK_LEVEL": "error",
-            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "15",
-            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "15",
+            # Each reading of the DAG files builds every DAG again, changed or not: at 15 s this was
+            # half of what an idle stack costs. docs/pipelines.md promises half a minute.
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         }
     )

@@ -239,6 +239,18 @@ def test_the_containers_and_the_local_stacks_share_one_file_of_airflow_options(
         assert shared.items() <= service.env.items(), service.name
 
 
+def test_a_new_pipeline_is_seen_as_soon_as_the_documentation_says(tmp_path: Path) -> None:
+    """`make up` and `make up-celery` within half a minute, the containers within a minute."""
+    text = " ".join((REPOSITORY / "docs/pipelines.md").read_text().split())
+    local = "within half a minute under `make up` and `make up-celery`"
+    assert f"{local}, within a minute in the containers" in text
+    interval = "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL"
+    for service in AIRFLOW.values():
+        assert service["environment"][interval] == "60"
+    for native in (*_celery_stack(tmp_path).services(), *_local_stack(tmp_path).services()):
+        assert native.env[interval] == "30", native.name
+
+
 def test_the_containers_and_up_celery_have_the_same_executor(tmp_path: Path) -> None:
     native = _celery_stack(tmp_path).services()[0].env["AIRFLOW__CORE__EXECUTOR"]
     for service in AIRFLOW.values():
