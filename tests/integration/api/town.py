@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from convergence.api import chores
 from convergence.api.app import create_app
 from convergence.api.routing import GuardedRoute
+from convergence.tenants import key_digests
 from integration.api.cases import CASES
 from integration.api.conftest import ROOT
 from integration.api.inhabited import Asks, Resident, inhabit, services_on
@@ -85,4 +86,5 @@ def _ended_key(client: Asks, world: World, acme: Resident, kind: str) -> dict[st
     else:
         past = "not_after = TIMESTAMP '2026-01-01'"
         world.ask(f"UPDATE organizations.org_api_keys SET {past} WHERE key_id = '{key_id}'")
+        key_digests.refresh(world.services.store, world.warehouse)
     return {"X-API-Key": told["api_key"]}

@@ -23,7 +23,14 @@ NOW = datetime.now(UTC)
 LATE = NOW + RUNS_KEPT + timedelta(days=1)
 # One row per org, or per org and pipeline, however long the platform lives; and runs that the next
 # minute tells of.
-BOUNDED = {"state_meta", "org_epochs", "audit_heads", "pipeline_configs", "left_open_runs"}
+BOUNDED = {
+    "state_meta",
+    "api_keys",
+    "org_epochs",
+    "audit_heads",
+    "pipeline_configs",
+    "left_open_runs",
+}
 
 
 def run(run_id: str, **changes: object) -> OrgRun:
