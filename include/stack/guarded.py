@@ -51,10 +51,10 @@ class GuardedProcess(subprocess.Popen[str]):
         stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
         """Start the command; what outlives `stop_signal` by `grace_seconds` is killed."""
-        lease, held = os.pipe()
+        lease, lease_writer = os.pipe()
         self._report, report = os.pipe()
         self._main_pid: int | None = None
-        self._close = weakref.finalize(self, _close, held, self._report)
+        self._close = weakref.finalize(self, _close, lease_writer, self._report)
         guardian = [sys.executable, "-I", "-S", str(GUARDIAN), str(lease), str(report)]
         try:
             super().__init__(
@@ -167,7 +167,7 @@ def die_with_parent(*, look_seconds: float = 0.5) -> None:
 
     Workers of `multiprocessing` and of xdist are such. A thread looks at the parent's process id:
     the kernel's own signal follows the parent's thread, not the parent. A worker of a fork server
-    looks at the process that asked for it: the fork server lives as long as its workers.
+    looks at the process that requested it: the fork server lives as long as its workers.
     """
     parent, owner = os.getppid(), parent_process()
 

@@ -1,4 +1,4 @@
-"""Run one command and end its whole tree when the command, or whoever started it, dies.
+"""Run one command and end its whole tree when the command, or its starter, dies.
 
     python -I -S guardian.py LEASE REPORT GRACE_SECONDS STOP_SIGNAL COMMAND…
 
