@@ -22,6 +22,10 @@ its own key (`X-API-Key`); neither stands in for the other.
 **Errors** are problem documents (RFC 9457) with a stable `code` and the `request_id`. Another
 organization's object and a missing one get the same 404.
 
+**Suspended organizations.** Without an active subscription an organization's reading routes work
+as before. Every route that changes something responds 403 with the code `subscription_inactive`,
+except cancelling a run and disconnecting a provider.
+
 **Repeating a request.** Send an `Idempotency-Key` with a POST and the same request has one effect
 and one answer for 24 hours. A key told in the first answer is left out of the repeated one.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
@@ -48,6 +49,18 @@ async def admit(request: Request, scope: Scope) -> None:
         context.caller = await _authenticate(request, services)
         _authorize(context.caller, scope, org)
     await services.limiter.count(context)
+
+
+async def require_subscription(request: Request) -> None:
+    """Refuse an org whose subscription is not active; pass the root key.
+
+    Raises:
+        SubscriptionInactiveError: neither ACTIVE nor in an unexpired TRIAL.
+    """
+    org = context_of(request.scope).caller.org_slug
+    if org is not None:
+        gate = services_of(request).gate
+        await run_in_threadpool(gate.require_subscription, org, now=datetime.now(UTC))
 
 
 def _authorize(caller: Caller, scope: Scope, org: str | None) -> None:

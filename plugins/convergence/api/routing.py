@@ -15,10 +15,10 @@ from starlette.routing import BaseRoute
 
 from convergence.api import body
 from convergence.api.answers import idempotency_key
-from convergence.api.guard import admit
+from convergence.api.guard import admit, require_subscription
 from convergence.api.models import ONE_LINE
 from convergence.api.problems import InvalidFieldsError, Problem, fault
-from convergence.api.scopes import Scope, scope_of
+from convergence.api.scopes import Scope, WhenSuspended, scope_of, when_suspended
 from convergence.api.services import services_of
 from convergence.errors import ConfigurationError, ConvergenceError, NotFoundError
 
@@ -44,6 +44,7 @@ class GuardedRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         self.scope = scope_of(endpoint)
+        self.when_suspended = when_suspended(endpoint)
         options["openapi_extra"] = {
             **(options.get("openapi_extra") or {}),
             "security": _SECURITY.get(self.scope, _ORG_SECURITY),
@@ -71,6 +72,8 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             await admit(request, self.scope)
+            if self.when_suspended is WhenSuspended.REFUSED:
+                await require_subscription(request)
             if request.method == "POST":
                 idempotency_key(request)
             _check_path(request)

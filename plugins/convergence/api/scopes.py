@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from convergence.errors import ConfigurationError
 
 _ATTRIBUTE = "convergence_scope"
+_SUSPENDED = "convergence_when_suspended"
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
@@ -28,15 +29,46 @@ class Scope(StrEnum):
         """Whether an org key opens it."""
         return self not in {Scope.PUBLIC, Scope.ADMIN}
 
+    @property
+    def writes(self) -> bool:
+        """Whether an org changes something through it."""
+        return self in {Scope.PIPELINES_RUN, Scope.INTEGRATIONS_WRITE}
 
-def needs(scope: Scope) -> Callable[[Endpoint], Endpoint]:
-    """Declare a route's scope; goes below the router's decorator."""
+
+class WhenSuspended(StrEnum):
+    """How a route serves an org without an active subscription.
+
+    REFUSED: the guard refuses it. REFUSED_BY_GATE: the endpoint requires the gate, which checks the
+    provider's integration in the same query. SERVED: the route serves it as any other org.
+    """
+
+    REFUSED = "refused"
+    REFUSED_BY_GATE = "refused_by_gate"
+    SERVED = "served"
+
+
+def needs(
+    scope: Scope, *, when_suspended: WhenSuspended | None = None
+) -> Callable[[Endpoint], Endpoint]:
+    """Declare a route's scope; goes below the router's decorator.
+
+    Args:
+        scope: that the caller's key must have.
+        when_suspended: by default a writing scope refuses a suspended org and others serve it.
+    """
+    default = WhenSuspended.REFUSED if scope.writes else WhenSuspended.SERVED
 
     def declare(endpoint: Endpoint) -> Endpoint:
         setattr(endpoint, _ATTRIBUTE, scope)
+        setattr(endpoint, _SUSPENDED, when_suspended or default)
         return endpoint
 
     return declare
+
+
+def when_suspended(endpoint: Callable[..., Any]) -> WhenSuspended:
+    """Return how the route of this endpoint serves a suspended org."""
+    return WhenSuspended(getattr(endpoint, _SUSPENDED, WhenSuspended.REFUSED))
 
 
 def scope_of(endpoint: Callable[..., Any]) -> Scope:

@@ -159,6 +159,18 @@ class Gate:
         kinds = {kind.code: kind for kind in (SubscriptionInactiveError, IntegrationInvalidError)}
         raise kinds.get(reason.code, ConflictError)(_sentence(reason.message), reason=reason.code)
 
+    def require_subscription(self, org_slug: str, *, now: datetime) -> None:
+        """Refuse an org whose subscription is not active, whatever its integrations.
+
+        Raises:
+            SubscriptionInactiveError: neither ACTIVE nor in an unexpired TRIAL.
+        """
+        standing = self._standing(org_slug, None, now)
+        if standing is not None and (reason := _subscription_fault(standing, now)):
+            raise SubscriptionInactiveError(
+                _sentence(reason), reason=SubscriptionInactiveError.code
+            )
+
     def _standing(self, org_slug: str, provider: str | None, now: datetime) -> Standing | None:
         key = (org_slug, provider)
         # Read before the org is: what a later change leaves behind is then asked once more.

@@ -12,7 +12,7 @@ from convergence.api.integrations import Integrations
 from convergence.api.models import IntegrationAnswer, IntegrationList, IntegrationRequest
 from convergence.api.once import Answer
 from convergence.api.routing import guarded_router
-from convergence.api.scopes import Scope, needs
+from convergence.api.scopes import Scope, WhenSuspended, needs
 from convergence.api.services import services_of
 
 router = guarded_router(prefix="/integrations", tag="integrations")
@@ -103,7 +103,7 @@ async def integration(request: Request, org: str, provider: str) -> IntegrationA
 @router.delete(
     "/{org}/{provider}", summary="Disconnect a provider", response_model_exclude_none=True
 )
-@needs(Scope.INTEGRATIONS_WRITE)
+@needs(Scope.INTEGRATIONS_WRITE, when_suspended=WhenSuspended.SERVED)
 async def disconnect(request: Request, org: str, provider: str) -> IntegrationAnswer:
     """Drop the stored credential; pipelines that need it refuse to run from now on."""
     return await _integrations(request, org).disconnect(provider)

@@ -13,7 +13,7 @@ from convergence.api.answers import actor, idempotency_key, respond, url
 from convergence.api.context import context_of
 from convergence.api.routing import guarded_router
 from convergence.api.run_models import PipelineInfo, PipelineList, RunAccepted, RunRequest, StepInfo
-from convergence.api.scopes import Scope, needs
+from convergence.api.scopes import Scope, WhenSuspended, needs
 from convergence.api.services import services_of
 from convergence.api.triggers import read_trigger, start
 from convergence.pipelines.spec import PipelineSpec
@@ -37,7 +37,7 @@ async def pipelines(request: Request) -> PipelineList:
 
 
 @router.post("/run/{org}/{provider}/{domain}/{pipeline}", **_RUN)
-@needs(Scope.PIPELINES_RUN)
+@needs(Scope.PIPELINES_RUN, when_suspended=WhenSuspended.REFUSED_BY_GATE)
 async def run_in_domain(
     request: Request,
     *,
@@ -57,7 +57,7 @@ async def run_in_domain(
 
 
 @router.post("/run/{org}/{provider}/{pipeline}", **_RUN)
-@needs(Scope.PIPELINES_RUN)
+@needs(Scope.PIPELINES_RUN, when_suspended=WhenSuspended.REFUSED_BY_GATE)
 async def run(
     request: Request, *, org: str, provider: str, pipeline: str, body: RunRequest | None = None
 ) -> JSONResponse:

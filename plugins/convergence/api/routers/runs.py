@@ -12,7 +12,7 @@ from convergence.api.once import Answer
 from convergence.api.routing import guarded_router
 from convergence.api.run_models import RunDetail, RunPage
 from convergence.api.runs import Runs
-from convergence.api.scopes import Scope, needs
+from convergence.api.scopes import Scope, WhenSuspended, needs
 from convergence.api.services import services_of
 from convergence.state.org_runs import RunStatus
 
@@ -55,7 +55,7 @@ async def one_run(request: Request, org: str, run_id: str) -> RunDetail:
 
 
 @router.post("/{org}/{run_id}/cancel", summary="Cancel a run", response_model=RunDetail)
-@needs(Scope.PIPELINES_RUN)
+@needs(Scope.PIPELINES_RUN, when_suspended=WhenSuspended.SERVED)
 async def cancel(request: Request, org: str, run_id: str) -> JSONResponse:
     """End the organization's run; of a scheduled run only its own part."""
 

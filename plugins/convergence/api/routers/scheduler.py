@@ -22,7 +22,7 @@ from convergence.api.scheduler_models import (
     QueueProcessed,
     QueueRequest,
 )
-from convergence.api.scopes import Scope, needs
+from convergence.api.scopes import Scope, WhenSuspended, needs
 from convergence.api.services import Services, services_of
 from convergence.api.triggers import Trigger, merged_params, read_trigger
 from convergence.errors import NotAuthenticatedError, RequestInFlightError
@@ -38,7 +38,7 @@ router = guarded_router(prefix="/scheduler", tag="scheduler")
     response_model=QueueEntry,
     response_description="The run starts now, or when the plan has a free slot.",
 )
-@needs(Scope.PIPELINES_RUN)
+@needs(Scope.PIPELINES_RUN, when_suspended=WhenSuspended.REFUSED_BY_GATE)
 async def trigger(request: Request, body: QueueRequest) -> JSONResponse:
     """Run a pipeline as soon as the plan's limits leave room; until then the run waits.
 
