@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -24,6 +25,7 @@ from convergence.errors import SettingsError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 MIN_ROOT_KEY_CHARS = 32
+_UVICORN_TRUSTS = "127.0.0.1,::1"
 
 
 class Environment(StrEnum):
@@ -63,6 +65,8 @@ class Settings(BaseSettings):
 
     # Networks of reverse proxies whose X-Forwarded-For counts, as CIDRs with commas between.
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    # uvicorn's own variable: where `--proxy-headers` is on, it reads X-Forwarded-For of these peers.
+    forwarded_allow_ips: str | None = None
 
     bigquery_emulator_host: str | None = None
     bigquery_storage_emulator_host: str | None = None
@@ -135,6 +139,20 @@ class Settings(BaseSettings):
         return f"sqlite:///{self.var_dir / 'state' / 'state.db'}"
 
     @property
+    def server_trusted_proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks of `FORWARDED_ALLOW_IPS`, or uvicorn's default; names are left out."""
+        networks: list[IPv4Network | IPv6Network] = []
+        for part in (self.forwarded_allow_ips or _UVICORN_TRUSTS).split(","):
+            with suppress(ValueError):
+                networks.append(ip_network(part.strip(), strict=False))
+        return tuple(networks)
+
+    @property
+    def _server_trusts_everyone(self) -> bool:
+        parts = [part.strip() for part in (self.forwarded_allow_ips or "").split(",")]
+        return "*" in parts or any(one.prefixlen == 0 for one in self.server_trusted_proxies)
+
+    @property
     def emulators(self) -> dict[str, str]:
         """The variables that point at a stand-in instead of the real service, as set."""
         names = (
@@ -187,6 +205,11 @@ class Settings(BaseSettings):
             (
                 any("*" in origin for origin in self.cors_origins),
                 "CORS_ORIGINS: a wildcard; name each origin",
+            ),
+            (
+                serves_api and self._server_trusts_everyone,
+                f"FORWARDED_ALLOW_IPS: {self.forwarded_allow_ips} trusts every address; remove it "
+                "and name the reverse proxies in TRUSTED_PROXIES",
             ),
             *(
                 (True, f"TRUSTED_PROXIES: {network} trusts every address; name the proxies' own")

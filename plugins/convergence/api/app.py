@@ -120,6 +120,7 @@ def _wrap(app: FastAPI, settings: Settings) -> None:
         RequestContextMiddleware,
         auth_disabled=settings.disable_auth,
         trusted_proxies=settings.trusted_proxies,
+        server_trusted=settings.server_trusted_proxies,
     )
     if settings.disable_auth:
         log.warning("auth=disabled: every request from this machine is trusted")

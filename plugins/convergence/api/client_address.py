@@ -3,6 +3,9 @@
 A proxy appends the address of its own peer to `X-Forwarded-For`. Read from the right, the first
 address that is no trusted proxy's is the client's: what stands left of it is the client's own
 word. Without a trusted peer the header counts for nothing.
+
+uvicorn may have read the header before (`airflow api-server --proxy-headers`): it then replaces the
+address of a peer in `FORWARDED_ALLOW_IPS` by the last hop that is not in it.
 """
 
 from __future__ import annotations
@@ -17,7 +20,11 @@ _IPV6_CLIENT_BITS = 64  # one customer's line has a /64 and any address in it
 
 
 def client_address(
-    peer: str | None, forwarded: Sequence[str], trusted: Sequence[Network]
+    peer: str | None,
+    forwarded: Sequence[str],
+    trusted: Sequence[Network],
+    *,
+    server_trusted: Sequence[Network] = (),
 ) -> str | None:
     """Return the client's address; the peer's name where it has no address.
 
@@ -25,17 +32,32 @@ def client_address(
         peer: of the connection.
         forwarded: the values of `X-Forwarded-For`, in the order of the headers.
         trusted: the networks of proxies whose word counts.
+        server_trusted: the networks for which uvicorn may have replaced the peer by a hop.
     """
     found = _address(peer or "")
     if found is None:
         return peer
     hops = [hop for value in forwarded for hop in value.split(",")]
+    hops = _hops_before(found, hops, server_trusted)
     while _is_trusted(found, trusted) and hops:
         hop = _address(hops.pop())
         if hop is None:
             break
         found = hop
     return str(found)
+
+
+def _hops_before(peer: Address, hops: list[str], server_trusted: Sequence[Network]) -> list[str]:
+    """Return the hops left of the peer if uvicorn took the peer from them, otherwise all hops.
+
+    uvicorn takes the last hop that it does not trust. A client can't pretend that it did: the last
+    hop is the client's real address, which is neither the peer's nor a trusted one.
+    """
+    for index in range(len(hops) - 1, -1, -1):
+        hop = _address(hops[index])
+        if hop is None or not _is_trusted(hop, server_trusted):
+            return hops[:index] if hop == peer else hops
+    return hops
 
 
 def counted_as(address: str | None) -> str:

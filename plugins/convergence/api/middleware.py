@@ -30,10 +30,16 @@ class RequestContextMiddleware:
     """Gives every request an id, a context and an access line; turns a crash into a 500 problem."""
 
     def __init__(
-        self, app: ASGIApp, *, auth_disabled: bool, trusted_proxies: Sequence[Network] = ()
+        self,
+        app: ASGIApp,
+        *,
+        auth_disabled: bool,
+        trusted_proxies: Sequence[Network] = (),
+        server_trusted: Sequence[Network] = (),
     ) -> None:
         self._app = app
         self._trusted_proxies = trusted_proxies
+        self._server_trusted = server_trusted
         self._auth_disabled = auth_disabled
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,6 +54,7 @@ class RequestContextMiddleware:
             peer[0] if peer else None,
             Headers(scope=scope).getlist("x-forwarded-for"),
             self._trusted_proxies,
+            server_trusted=self._server_trusted,
         )
         attach(scope, context)
         token = current_request.set(context)

@@ -83,8 +83,8 @@ def api_process(world: World, airflow: str, tmp_path: Path) -> Iterator[str]:
             process.wait(timeout=20)
 
 
-def wait_for(url: str) -> None:
-    give_up = time.monotonic() + READY_SECONDS
+def wait_for(url: str, *, seconds: float = READY_SECONDS) -> None:
+    give_up = time.monotonic() + seconds
     while time.monotonic() < give_up:
         with suppress(httpx.HTTPError):
             if httpx.get(url, timeout=1.0).status_code == 200:

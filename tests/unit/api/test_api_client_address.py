@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from fastapi.testclient import TestClient
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from convergence.api import limits
 from convergence.api.app import create_app
@@ -42,6 +45,52 @@ def test_the_last_hop_that_is_no_trusted_proxy_is_the_client(
     peer: str | None, forwarded: list[str], expected: str | None
 ) -> None:
     assert client_address(peer, forwarded, PROXIES) == expected
+
+
+SERVER_TRUSTS = [ip_network("127.0.0.1/32"), ip_network("::1/128"), ip_network("192.0.2.0/24")]
+CHAINS = [
+    (["127.0.0.1"], "198.51.100.1"),
+    (["127.0.0.1"], "1.2.3.4, 198.51.100.1"),
+    (["127.0.0.1"], "198.51.100.1, 10.0.0.2"),
+    (["127.0.0.1"], "1.2.3.4, 198.51.100.1, 10.0.0.3, 10.0.0.2"),
+    (["127.0.0.1"], "1.2.3.4, 198.51.100.1, 10.0.0.2, 127.0.0.1"),
+    (["192.0.2.7"], "10.0.0.9, 198.51.100.1, 10.0.0.2, 192.0.2.8"),
+    (["10.0.0.1"], "10.0.0.1, 198.51.100.1"),
+    (["10.0.0.1"], "127.0.0.1, 198.51.100.1"),
+    (["::1"], "1.2.3.4, 198.51.100.1, fd00::2"),
+    (["198.51.100.1"], "10.0.0.1, 127.0.0.1"),
+    (["198.51.100.1"], "198.51.100.1"),
+]
+
+
+@pytest.mark.parametrize("rewrites", [True, False])
+@pytest.mark.parametrize(("peer", "forwarded"), CHAINS)
+def test_the_client_is_the_same_whether_uvicorn_has_read_the_header_or_not(
+    peer: list[str], forwarded: str, *, rewrites: bool
+) -> None:
+    trusted = [*PROXIES, *SERVER_TRUSTS]
+    seen = as_uvicorn_sees(peer[0], forwarded) if rewrites else peer[0]
+    found = client_address(seen, [forwarded], trusted, server_trusted=SERVER_TRUSTS)
+    assert found == "198.51.100.1"
+    # With uvicorn's help a proxy that it alone trusts needs no second mention.
+    if rewrites:
+        found = client_address(seen, [forwarded], PROXIES, server_trusted=SERVER_TRUSTS)
+        assert found == "198.51.100.1"
+
+
+def as_uvicorn_sees(peer: str, forwarded: str) -> str:
+    """Return the peer that uvicorn's own middleware leaves in the scope."""
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        del receive, send
+        seen.append(scope["client"][0])
+
+    headers = [(b"x-forwarded-for", forwarded.encode())]
+    scope: Any = {"type": "http", "client": (peer, 4711), "headers": headers}
+    wrapped = ProxyHeadersMiddleware(app, [str(network) for network in SERVER_TRUSTS])
+    asyncio.run(wrapped(scope, cast("Any", None), cast("Any", None)))
+    return seen[0]
 
 
 def test_failures_are_counted_by_ipv4_address_and_ipv6_line() -> None:
@@ -114,3 +163,21 @@ def test_production_refuses_to_trust_every_address(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TRUSTED_PROXIES", "10.0.0.0/33")
     with pytest.raises(SettingsError, match="TRUSTED_PROXIES"):
         read_settings()
+
+
+@pytest.mark.parametrize("value", ["*", "127.0.0.1, *", "0.0.0.0/0", "::1,::/0"])
+def test_production_refuses_a_server_that_believes_every_client(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", value)
+    with pytest.raises(SettingsError) as caught:
+        read_settings()
+    assert f"FORWARDED_ALLOW_IPS: {value} trusts every address" in str(caught.value)
+    with pytest.raises(SettingsError) as caught:
+        read_settings(serves_api=False)
+    assert "FORWARDED_ALLOW_IPS" not in str(caught.value)
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "127.0.0.1,10.0.0.0/8,proxy.internal")
+    with pytest.raises(SettingsError) as caught:
+        read_settings()
+    assert "FORWARDED_ALLOW_IPS" not in str(caught.value)
