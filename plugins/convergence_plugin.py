@@ -6,6 +6,7 @@ imported here: the API is built when the API server asks for it.
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +34,12 @@ def _app() -> FastAPI:
     from airflow.configuration import conf
 
     from convergence.api.app import create_app
+    from convergence.api.server_proxies import check_server
     from convergence.settings import read_settings
 
     settings = read_settings()
+    server_type = conf.get("api", "server_type", fallback="uvicorn")
+    check_server(settings, server_type=server_type, arguments=sys.argv)
     if settings.airflow_api_url is None:
         own = f"http://127.0.0.1:{conf.getint('api', 'port')}"
         settings = settings.model_copy(update={"airflow_api_url": own})

@@ -65,7 +65,7 @@ class Settings(BaseSettings):
 
     # Networks of reverse proxies whose X-Forwarded-For counts, as CIDRs with commas between.
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
-    # uvicorn's own variable: where `--proxy-headers` is on, it reads X-Forwarded-For of these peers.
+    # uvicorn's own variable: with `--proxy-headers` it reads X-Forwarded-For of these peers.
     forwarded_allow_ips: str | None = None
 
     bigquery_emulator_host: str | None = None
@@ -208,8 +208,7 @@ class Settings(BaseSettings):
             ),
             (
                 serves_api and self._server_trusts_everyone,
-                f"FORWARDED_ALLOW_IPS: {self.forwarded_allow_ips} trusts every address; remove it "
-                "and name the reverse proxies in TRUSTED_PROXIES",
+                f"FORWARDED_ALLOW_IPS: {self.forwarded_allow_ips} trusts every address; name proxies",
             ),
             *(
                 (True, f"TRUSTED_PROXIES: {network} trusts every address; name the proxies' own")

@@ -84,3 +84,30 @@ def test_the_api_server_mounts_the_app_and_runs_its_lifespan(tmp_path: Path) -> 
 def test_the_api_server_does_not_start_with_a_wrong_production(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="CA_ROOT_API_KEY"):
         run(MOUNT, tmp_path, ENVIRONMENT="production")
+
+
+PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "BIGQUERY_EMULATOR_HOST": "",
+    "CA_ROOT_API_KEY": "root_0123456789abcdefghijklmnopqrstuvwxyz",
+    "KMS_KEY_NAME": "projects/p/locations/l/keyRings/r/cryptoKeys/k",
+    "AIRFLOW__API__SERVER_TYPE": "gunicorn",
+}
+BUILD = """
+import json, sys
+sys.argv = ["airflow", "api-server", *sys.argv[1:], {option!r}]
+import convergence_plugin
+convergence_plugin.ConvergencePlugin().fastapi_apps
+print(json.dumps("built"))
+"""
+
+
+def test_production_does_not_start_where_gunicorn_believes_every_client(tmp_path: Path) -> None:
+    with_flag = BUILD.format(option="--proxy-headers")
+    with pytest.raises(AssertionError, match="FORWARDED_ALLOW_IPS: missing"):
+        run(with_flag, tmp_path, **PRODUCTION)
+    assert run(BUILD.format(option="--apps=all"), tmp_path, **PRODUCTION) == "built"
+    named = PRODUCTION | {"FORWARDED_ALLOW_IPS": "10.0.0.0/8"}
+    assert run(with_flag, tmp_path, **named) == "built"
+    with pytest.raises(AssertionError, match="FORWARDED_ALLOW_IPS: \\* trusts every address"):
+        run(with_flag, tmp_path, **named | {"FORWARDED_ALLOW_IPS": "*"})

@@ -159,13 +159,15 @@ def test_a_refused_key_imports_nothing(client: TestClient, acme: dict[str, str])
     assert entries(client, acme) == {}
 
 
-def test_a_suspended_organization_connects_and_imports_nothing(
+def test_a_suspended_organization_connects_nothing_and_imports_nothing(
     client: TestClient, acme: dict[str, str]
 ) -> None:
     path = f"/organizations/{ACME}/subscription"
     client.put(path, json={"status": "SUSPENDED"}, headers=ROOT)
     made = connect_openai(client, ACME, acme, OPENAI_KEY)
-    assert (made.status_code, made.json()["import_runs"]) == (200, [])
+    assert (made.status_code, made.json()["code"]) == (403, "subscription_inactive")
+    assert client.get(f"/integrations/{ACME}", headers=acme).json()["integrations"] == []
+    assert entries(client, acme) == {}
 
 
 def test_a_pipeline_that_the_organization_switched_off_is_left_out(
