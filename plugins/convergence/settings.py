@@ -184,6 +184,7 @@ class Settings(BaseSettings):
         open_to_all = f"DISABLE_AUTH: true; authentication can't be off in {where}"
         if self.environment is not Environment.PRODUCTION:
             return [open_to_all] if self.disable_auth else []
+        everyone = "trusts every address; name the networks of the reverse proxies"
         key = self.root_api_key.get_secret_value() if self.root_api_key else ""
         faults = [
             (serves_api and not key, "CA_ROOT_API_KEY: missing; production needs a root key"),
@@ -208,10 +209,10 @@ class Settings(BaseSettings):
             ),
             (
                 serves_api and self._server_trusts_everyone,
-                f"FORWARDED_ALLOW_IPS: {self.forwarded_allow_ips} trusts every address; name proxies",
+                f"FORWARDED_ALLOW_IPS: {self.forwarded_allow_ips} {everyone}",
             ),
             *(
-                (True, f"TRUSTED_PROXIES: {network} trusts every address; name the proxies' own")
+                (True, f"TRUSTED_PROXIES: {network} {everyone}")
                 for network in self.trusted_proxies
                 if network.prefixlen == 0
             ),
