@@ -24,8 +24,10 @@ _FORKING = {"celery", "dag-processor", "scheduler"}
 _PACKAGES = (
     "google.cloud.bigquery",
     "google.cloud.kms",
+    "jinja2.ext",
     "limits",
     "pydantic_settings",
+    "airflow.dag_processing.bundles.local",
     "airflow.dag_processing.dagbag",
     "airflow.providers.google.cloud.hooks.bigquery",
     "airflow.providers.standard.decorators.python",
