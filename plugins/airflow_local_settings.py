@@ -6,7 +6,7 @@ has them, a task takes a third of the CPU time.
 
 `CONVERGENCE_PRELOAD` says how much is imported (docs/preload.md):
 
-- `packages`, the default: others' packages only. Our own code is imported by each task anew, so
+- `packages`, the default: others' packages only. Our own code is imported by each task itself, so
   that one version of it runs a task from its first line to its last.
 - `all`: our own code too. Set where the code stays the same while a component runs.
 """

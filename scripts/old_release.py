@@ -22,7 +22,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RELEASE = "550b00536d3b"
-ROOM = REPOSITORY / "var" / "old-release"
+FOLDER = REPOSITORY / "var" / "old-release"
 LEFT_OUT = (
     "log",
     "airflow/airflow.cfg",
@@ -41,16 +41,18 @@ def main() -> int:
     parser.add_argument("--release", default=RELEASE, help="commit of the old release")
     parser.add_argument("--orgs", type=int, default=2, choices=(1, 2))
     parser.add_argument("--days", type=int, default=30)
-    parser.add_argument("--room", type=Path, default=ROOM, help="where the release is checked out")
+    parser.add_argument(
+        "--folder", type=Path, default=FOLDER, help="where the release is checked out"
+    )
     parser.add_argument("--pack", type=Path, help="folder for data.tar.xz and recorded.json")
-    wanted = parser.parse_args()
-    tree = check_out(wanted.release, wanted.room.resolve() / "tree")
-    data = wanted.room.resolve() / f"data-{wanted.orgs}-orgs-{wanted.days}-days"
+    arguments = parser.parse_args()
+    tree = check_out(arguments.release, arguments.folder.resolve() / "tree")
+    data = arguments.folder.resolve() / f"data-{arguments.orgs}-orgs-{arguments.days}-days"
     shutil.rmtree(data, ignore_errors=True)
-    drive(tree, data, orgs=wanted.orgs, days=wanted.days)
+    drive(tree, data, orgs=arguments.orgs, days=arguments.days)
     print(f"==> {data}")
-    if wanted.pack:
-        print(f"==> {pack(data, wanted.pack)}")
+    if arguments.pack:
+        print(f"==> {pack(data, arguments.pack)}")
     return 0
 
 

@@ -30,11 +30,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--orgs", type=int, required=True)
     parser.add_argument("--days", type=int, required=True)
-    wanted = parser.parse_args()
-    demo.ORGS = customers.ORGS[: wanted.orgs]
+    arguments = parser.parse_args()
+    demo.ORGS = customers.ORGS[: arguments.orgs]
     demo.RUN_SECONDS = RUN_SECONDS
-    demo.DAYS = wanted.days
-    customers.EXPORTED_DAYS = max(wanted.days, customers.EXPORTED_DAYS)
+    demo.DAYS = arguments.days
+    customers.EXPORTED_DAYS = max(arguments.days, customers.EXPORTED_DAYS)
     settings = StackSettings()
     with Stack(settings, say=say, on_schedule=False) as stack:
         walk = demo.Demo(stack, say=say)

@@ -25,7 +25,7 @@ from stack.settings import LOOPBACK, REPOSITORY, StackSettings
 MAX_RESTARTS = 3
 RESTART_WINDOW_SECONDS = 600
 SINGLE = ("scheduler", "dag-processor", "triggerer")
-# Airflow's log server listens on every address and can't be told otherwise. The API servers of a
+# Airflow's log server listens on every address and has no option for it. The API servers of a
 # local stack read the log files themselves.
 SKIP_LOG_SERVER = "--skip-serve-logs"
 _SERVES_LOGS = ("scheduler", "triggerer")

@@ -75,7 +75,7 @@ def read_config(path: Path, model: type[Model]) -> Model:
 def read_entries(path: Path, *, under: str, model: type[Model]) -> Entries[Model]:
     """Read a file whose mapping `under` holds entries; an error in one leaves the others sound.
 
-    Nothing is raised: whoever uses an entry decides what its errors mean.
+    Nothing is raised: the user of an entry decides what its errors mean.
     """
     raw: bytes = b""
     places: dict[KeyPath, Place] = {(): (1, 1)}

@@ -52,7 +52,7 @@ def _import(name: str) -> None:
         import_module(name)
     except Exception as error:  # noqa: BLE001  # the component starts whatever a module raises
         log.warning(
-            "%s can't be imported before the fork (%s); each task that needs it tries anew",
+            "%s can't be imported before the fork (%s); each task that needs it tries again",
             name,
             error,
         )
@@ -64,7 +64,7 @@ def module_names() -> Iterator[str]:
 
 
 def drop_modules() -> None:
-    """Forget our modules, so that whoever needs them imports them anew."""
+    """Forget our modules, so that their next user imports them again."""
     for name in [name for name in sys.modules if name.partition(".")[0] == _PACKAGE]:
         del sys.modules[name]
 
@@ -89,7 +89,7 @@ class CodeGuard:
         self._drop()
         log.warning(
             "The code changed after this component had imported it (%s). From now on each task"
-            " imports it anew, which takes it longer; restart the component, or unset"
+            " imports it again, which takes it longer; restart the component, or unset"
             " CONVERGENCE_PRELOAD while you work on the code.",
             ", ".join(changed[:3]) + (", …" if len(changed) > 3 else ""),
         )

@@ -97,8 +97,8 @@ def test_a_run_of_the_broken_provider_ends_with_file_entry_and_field(  # noqa: P
     assert ended.error.code == "configuration_invalid"
     for part in ("system/providers.yml:", "The provider openai", field):
         assert part in ended.error.message
-    told = "select_orgs did not succeed: configuration_invalid: The provider openai"
-    assert told in capsys.readouterr().out
+    message = "select_orgs did not succeed: configuration_invalid: The provider openai"
+    assert message in capsys.readouterr().out
 
 
 def test_a_run_of_another_provider_runs(

@@ -125,7 +125,7 @@ def _differences(execution: Execution, versions: Versions) -> list[str]:
 def _again(execution: Execution, versions: Versions) -> list[str]:
     """Another run of the same inputs succeeds and publishes nothing."""
     if execution.window:
-        # A process that died between its job and its look at newer attempts: the next run mends it.
+        # A process died between its job and its look at newer attempts: the next run repairs it.
         execution.run_stage(Stage(execution.inputs, (Run("repair"),)))
         execution.window = False
     stage = Stage(execution.inputs, (Run("again"),))

@@ -41,11 +41,11 @@ def load(job: Try, platform: Platform, points: Points) -> None:
     shape = UsageShape("completions", columns=columns_of(schema))
     note = services.settings.var_dir / "naive" / f"{job.run_id}.json"
     note.parent.mkdir(parents=True, exist_ok=True)
-    asked = days(job.day_count)
+    requested = days(job.day_count)
     token, first = _noted(note)
     if first:
         client.query_and_wait(
-            f"DELETE FROM `{table}` WHERE usage_date BETWEEN '{asked[0]}' AND '{asked[-1]}'"
+            f"DELETE FROM `{table}` WHERE usage_date BETWEEN '{requested[0]}' AND '{requested[-1]}'"
         )
         points.reach("attempt_taken")
         _note(note, token)
@@ -69,9 +69,9 @@ def load(job: Try, platform: Platform, points: Points) -> None:
 
 
 def _page(platform: Platform, job: Try, token: str) -> Any:  # JSON
-    asked = days(job.day_count)
-    start = datetime.combine(asked[0], datetime.min.time(), UTC)
-    end = datetime.combine(asked[-1] + timedelta(days=1), datetime.min.time(), UTC)
+    requested = days(job.day_count)
+    start = datetime.combine(requested[0], datetime.min.time(), UTC)
+    end = datetime.combine(requested[-1] + timedelta(days=1), datetime.min.time(), UTC)
     params: dict[str, str | list[str]] = {
         "start_time": str(int(start.timestamp())),
         "end_time": str(int(end.timestamp())),

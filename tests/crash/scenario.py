@@ -174,9 +174,11 @@ class Scenario:
     @property
     def inputs(self) -> frozenset[Inputs]:
         """Every pair of usage and prices that may be seen, the crosses included."""
-        told = [stage.inputs for stage in self.stages]
-        told += [run.inputs for stage in self.stages for run in stage.runs if run.inputs]
-        return frozenset(Inputs(usage.usage, prices.prices) for usage in told for prices in told)
+        versions = [stage.inputs for stage in self.stages]
+        versions += [run.inputs for stage in self.stages for run in stage.runs if run.inputs]
+        return frozenset(
+            Inputs(usage.usage, prices.prices) for usage in versions for prices in versions
+        )
 
 
 def scenario(seed: int, *, naive: bool = False) -> Scenario:

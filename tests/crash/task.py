@@ -115,8 +115,8 @@ def _operate(job: Try, platform: Platform) -> None:
     spec = platform.spec
     step = next(one for one in spec.steps if one.step == job.step)
     kind = cast("type[OrgProcessor[Any]]", find(step.ps_type))
-    wanted = tuple(sorted(days(job.day_count), reverse=True))
-    batch = Batch(job.org, (OrgSlice(job.org, job.run_id, wanted),))
+    requested = tuple(sorted(days(job.day_count), reverse=True))
+    batch = Batch(job.org, (OrgSlice(job.org, job.run_id, requested),))
     operator = kind(
         task_id=step.step,
         config=step.config,

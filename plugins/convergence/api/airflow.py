@@ -220,8 +220,8 @@ class AirflowClient:
 
     async def _task_instances(self, query: httpx.QueryParams) -> list[Mapping[str, Any]]:
         params = query.set("limit", "1")
-        answer = await self._send("GET", f"/api/v2/dags/~/dagRuns/~/taskInstances?{params}")
-        found: list[Mapping[str, Any]] = _document(answer)["task_instances"]
+        response = await self._send("GET", f"/api/v2/dags/~/dagRuns/~/taskInstances?{params}")
+        found: list[Mapping[str, Any]] = _document(response)["task_instances"]
         return found
 
     async def unhealthy(self) -> list[str]:

@@ -128,11 +128,11 @@ def report(stall: Stall, notifier: Notifier, *, seconds: float) -> None:
     from convergence.state.notifications import NotificationKey
 
     log.error("no task began since %s, although tasks wait", stall.last_start)
-    told = message(stall, seconds=seconds)
+    notice = message(stall, seconds=seconds)
     for channel in CHANNELS:
         to = recipients_for(notifier.channel(channel), "platform", PLATFORM)
         if to:
-            notifier.send(NotificationKey(stall.incident, PLATFORM, channel, _EVENT), told, to=to)
+            notifier.send(NotificationKey(stall.incident, PLATFORM, channel, _EVENT), notice, to=to)
 
 
 async def refuse_stall(watch: StallWatch) -> None:

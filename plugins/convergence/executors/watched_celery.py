@@ -110,8 +110,8 @@ class WatchedCeleryExecutor(CeleryExecutor):  # type: ignore[misc]  # Celery is 
         if done.rowcount != 1:  # type: ignore[attr-defined]  # a CursorResult
             return
         self.log.warning("Slot given back: the message of %s was lost; it is sent again", key)
-        told = "Neither the broker nor a live worker has the task's message; it is sent again."
-        session.add(Log(event=LOST, task_instance=key, extra=told))
+        reason = "Neither the broker nor a live worker has the task's message; it is sent again."
+        session.add(Log(event=LOST, task_instance=key, extra=reason))
         self.revoke_task(ti=task)
         self.event_buffer.pop(key, None)
 
@@ -141,8 +141,8 @@ class WatchedCeleryExecutor(CeleryExecutor):  # type: ignore[misc]  # Celery is 
         inspect = self.celery_app.control.inspect(
             timeout=WORKERS_ANSWER_SECONDS, connection=connection
         )
-        answers = inspect.query_task(*missing) or {}
-        return waiting.union(*(answers.values()))
+        responses = inspect.query_task(*missing) or {}
+        return waiting.union(*(responses.values()))
 
 
 class _PatientTokens:
@@ -174,9 +174,9 @@ def _tasks(
     session: Session, keys: Sequence[TaskInstanceKey]
 ) -> dict[TaskInstanceKey, TaskInstance]:
     by_primary = {key.primary: key for key in keys}
-    wanted = TaskInstance.filter_for_tis(keys)
-    assert wanted is not None  # noqa: S101 - there are keys
-    found = session.scalars(select(TaskInstance).where(wanted))
+    chosen = TaskInstance.filter_for_tis(keys)
+    assert chosen is not None  # noqa: S101 - there are keys
+    found = session.scalars(select(TaskInstance).where(chosen))
     return {by_primary[task.key.primary]: task for task in found}
 
 

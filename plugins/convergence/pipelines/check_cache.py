@@ -68,7 +68,7 @@ class CheckCache:
     def _write(self, key: str, result: Result) -> None:
         document = {"key": key, "result": [asdict(one) for one in result]}
         written = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        # Without a place to write, each check is made anew.
+        # Without a place to write, each check runs again.
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             written.write_text(json.dumps(document), encoding="utf-8")

@@ -5,7 +5,7 @@ tried; while tries remain and a failure is worth another, the task fails and its
 only what is not recorded as done; on the last try failures are recorded and the others go on.
 
 An automatic retry continues the work of the try before it. A task that a person cleared begins
-its work anew: for all orgs if all had succeeded, otherwise for those that had not (`tries`).
+its work again: for all orgs if all had succeeded, otherwise for those that had not (`tries`).
 """
 
 from __future__ import annotations

@@ -153,10 +153,10 @@ class OrgContext(StepContext):
         params: what the run was asked for, checked against the pipeline's params.
         previous: what an earlier try recorded for this step of this org run.
         began_at: when the first try of this work began. Automatic retries continue the work; a
-            task that a person cleared begins it anew.
+            task that a person cleared begins it again.
         resumes: whether this try continues the work of an earlier one.
-        cleared: whether this work began because a person cleared the task: the provider is asked
-            again, whatever earlier tries were told.
+        cleared: whether this work began because a person cleared the task: the provider is
+            called again, whatever earlier tries received.
         deadline: when this try's time is over, by `time.monotonic`.
     """
 

@@ -30,7 +30,7 @@ class Replaced:
 
     @classmethod
     def of(cls, row: LedgerRow) -> Replaced:
-        """What a row of the ledger told."""
+        """What a row of the ledger says."""
         return cls(row.run_id, row.row_count, row.totals)
 
 

@@ -1,7 +1,7 @@
 """Fences: a number per slice that only rises, one for each attempt at publishing it.
 
-Whoever takes a number renews a heartbeat while it works on the slice. So another attempt can tell
-a newer one that works from one whose process was killed or frozen.
+The process that takes a number renews a heartbeat while it works on the slice. So another attempt
+can distinguish a newer one that works from one whose process was killed or frozen.
 """
 
 from __future__ import annotations

@@ -224,7 +224,7 @@ def _moving(status: RunStatus, *, told: bool) -> ReturningUpdate[Any]:
 
 
 def reopen(conn: Connection, run_id: str) -> bool:
-    """Take an ended run up again, as when its cleared Airflow run or task starts anew."""
+    """Take an ended run up again, as when its cleared Airflow run or task starts again."""
     values = {
         "status": RunStatus.RUNNING,
         "ended_at": None,

@@ -56,7 +56,7 @@ class Authenticator:
 
     Args:
         warehouse: where keys are stored.
-        digests: the state store's copy of them; without it the warehouse is asked.
+        digests: the state store's copy of them; without it each lookup is a query.
         epochs: tells within seconds that an org's keys have changed; without it only time does.
         cache_seconds: how long what was found is believed.
         now: the clock.

@@ -97,16 +97,16 @@ def refresh(store: StateStore, warehouse: Warehouse) -> int:
         with store.read() as conn:
             before = _epochs(conn)
         rows = run_file(warehouse, warehouse.sql("tenants/keys_active.sql"), params={})
-        wanted = {row["key_hash"]: _digest_of(row) for row in rows}
+        current = {row["key_hash"]: _digest_of(row) for row in rows}
         with store.begin() as conn:
-            return _apply(conn, wanted, before)
+            return _apply(conn, current, before)
 
 
-def _apply(conn: Connection, wanted: Mapping[str, KeyDigest], before: Mapping[str, int]) -> int:
+def _apply(conn: Connection, current: Mapping[str, KeyDigest], before: Mapping[str, int]) -> int:
     moved = {org for org, epoch in _epochs(conn).items() if before.get(org) != epoch}
     known = {row["key_hash"]: _digest_of(row) for row in conn.execute(select(api_keys)).mappings()}
-    new = [key for name, key in wanted.items() if known.get(name) != key]
-    gone = [key for name, key in known.items() if name not in wanted]
+    new = [key for name, key in current.items() if known.get(name) != key]
+    gone = [key for name, key in known.items() if name not in current]
     new, gone = ([key for key in keys if key.org_slug not in moved] for keys in (new, gone))
     for key in new:
         put(conn, key)
@@ -123,7 +123,7 @@ def _apply(conn: Connection, wanted: Mapping[str, KeyDigest], before: Mapping[st
 
 
 class KeyDigests:
-    """Looks keys up for one process; fills an empty store once, whoever asks."""
+    """Looks keys up for one process; fills an empty store once."""
 
     def __init__(self, store: StateStore, warehouse: Warehouse) -> None:
         self._store = store

@@ -141,8 +141,8 @@ class _Scan:
 
     def _statement(self, token: Token) -> Iterator[Violation]:
         if token.text.upper() not in STATEMENTS:
-            told = token.text.upper()[:_LONGEST_SHOWN]
-            yield Violation(token.position, f"a SQL file may not hold a statement {told} …")
+            keyword = token.text.upper()[:_LONGEST_SHOWN]
+            yield Violation(token.position, f"a SQL file may not hold a statement {keyword} …")
 
     def _begins_next(self, at: int) -> bool:
         word = self._word(at)

@@ -23,10 +23,10 @@ _HEAD = (
 )
 
 
-def main(wanted: list[str]) -> int:
+def main(chosen: list[str]) -> int:
     """Run the breaks, all or those named; 1 when one missed a limit."""
     by_name = {one.name: one for one in BREAKS}
-    unknown = sorted(set(wanted) - set(by_name))
+    unknown = sorted(set(chosen) - set(by_name))
     if unknown:
         names = ", ".join(by_name)
         sys.stderr.write(f"no break {', '.join(unknown)}; there are {names}\n")
@@ -41,7 +41,7 @@ def main(wanted: list[str]) -> int:
         only_loopback(stack)
         stage.prepare()
         _print(_HEAD)
-        for one in [by_name[name] for name in wanted] or BREAKS:
+        for one in [by_name[name] for name in chosen] or BREAKS:
             good &= _perform(stage, one)
     finally:
         stage.close()

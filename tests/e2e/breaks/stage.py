@@ -144,11 +144,11 @@ class Stage:
 
     def _wait_for_moment(self, run: Followed, one: Break) -> None:
         deadline = time.monotonic() + ACCEPTED_WITHIN
-        wanted = "RUNNING" if one.moment == "mid-run" else "SUCCESS"
+        expected = "RUNNING" if one.moment == "mid-run" else "SUCCESS"
         while True:
             self._look(run)
             steps = {step["step"]: step["status"] for step in run.seen.get("steps", [])}
-            if steps.get(FIRST_STEP) == wanted:
+            if steps.get(FIRST_STEP) == expected:
                 return
             assert run.ended is None, f"{one.name}: the run ended before the break: {run.seen}"
             assert time.monotonic() < deadline, f"{one.name}: {FIRST_STEP} did not begin"
@@ -179,15 +179,15 @@ class Stage:
         while time.monotonic() < deadline:
             for url in self.stack.api_urls:
                 try:
-                    answer = self._http.request(method, f"{url}{path}", **sent)
+                    response = self._http.request(method, f"{url}{path}", **sent)
                 except httpx.HTTPError as error:
                     last = repr(error)
                     continue
-                if answer.is_success:
-                    document: dict[str, Any] = answer.json()
+                if response.is_success:
+                    document: dict[str, Any] = response.json()
                     return document
-                last = f"{answer.status_code} {answer.text[:300]}"
-                assert answer.status_code in (409, 429) or answer.status_code >= 500, last
+                last = f"{response.status_code} {response.text[:300]}"
+                assert response.status_code in (409, 429) or response.status_code >= 500, last
             time.sleep(0.3)
         raise AssertionError(f"{method} {path} was not served: {last}")
 
@@ -202,10 +202,10 @@ class Stage:
             expected[row["day"].isoformat(), row["model"]] += oracle.price(row)
         query = {**range_body(*days), "group_by": "day,model"}
         path = f"/costs/{customer.slug}"
-        told = self._ask("GET", path, headers={"X-API-Key": customer.key}, params=query)
+        costs = self._ask("GET", path, headers={"X-API-Key": customer.key}, params=query)
         priced = {
             (row["day"], row["model"]): Decimal(row["cost"])
-            for row in told["rows"]
+            for row in costs["rows"]
             if row["cost"] is not None
         }
         return bool(priced) and priced == expected

@@ -66,20 +66,20 @@ def test_the_broken_provider_refuses_by_name_and_the_others_serve(
 ) -> None:
     before = len(runs_of(client, acme))
     edit(registry_file, *change)
-    for answer in (
+    for response in (
         client.post(USAGE, json=BODY, headers=acme),
         connect_openai(client, ACME, acme, OPENAI_KEY),
     ):
-        assert (answer.status_code, answer.json()["code"]) == (409, "configuration_invalid")
-        assert "The provider openai can't be used until system/providers.yml" in answer.text
-        assert "providers.openai" in answer.json()["detail"]
-        assert str(registry_file.parent) not in answer.text
+        assert (response.status_code, response.json()["code"]) == (409, "configuration_invalid")
+        assert "The provider openai can't be used until system/providers.yml" in response.text
+        assert "providers.openai" in response.json()["detail"]
+        assert str(registry_file.parent) not in response.text
     assert len(runs_of(client, acme)) == before
 
     made = connect_anthropic(client, acme)
     assert (made.status_code, made.json()["validation_status"]) == (200, "VALID"), made.text
-    answer = client.post(f"{RUNS}/anthropic/usage_cost", json=BODY, headers=acme)
-    assert answer.status_code == 202, answer.text
+    response = client.post(f"{RUNS}/anthropic/usage_cost", json=BODY, headers=acme)
+    assert response.status_code == 202, response.text
 
     known = client.get(f"/integrations/{ACME}", headers=acme)
     assert known.status_code == 200, known.text
@@ -107,12 +107,12 @@ def test_a_registry_that_is_no_yaml_refuses_providers_and_serves_the_rest(
     client: TestClient, acme: dict[str, str], registry_file: Path
 ) -> None:
     registry_file.write_text("providers: [", encoding="utf-8")
-    for answer in (
+    for response in (
         client.post(USAGE, json=BODY, headers=acme),
         connect_openai(client, ACME, acme, OPENAI_KEY),
         connect_anthropic(client, acme),
     ):
-        assert (answer.status_code, answer.json()["code"]) == (409, "configuration_invalid")
-        assert "system/providers.yml:2:1" in answer.json()["detail"]
+        assert (response.status_code, response.json()["code"]) == (409, "configuration_invalid")
+        assert "system/providers.yml:2:1" in response.json()["detail"]
     assert client.get("/pipelines", headers=acme).status_code == 200
     assert client.get(f"/pipelines/runs/{ACME}", headers=acme).status_code == 200

@@ -51,8 +51,8 @@ def _check(specimen: Specimen, report: Report) -> None:
     for statement in statements:
         for path in _foreign(statement) if statement is not None else ():
             at = max(specimen.sql.find(path.partition(".")[0]), 0)
-            told = f"the table {as_written(path)} does not come from a placeholder"
-            report.add(specimen.place(at), told)
+            reason = f"the table {as_written(path)} does not come from a placeholder"
+            report.add(specimen.place(at), reason)
 
 
 def _foreign(statement: exp.Expr) -> Iterator[str]:

@@ -68,12 +68,12 @@ def _is_to_repeat(org: OrgContext, *, table: str) -> bool:
 
 def _unless_intact(org: OrgContext, days: Sequence[date], *, table: str) -> list[date]:
     """Record the days as UNCHANGED; the days whose partitions are not as they were published."""
-    given = attempts(org, days, table=table)
+    taken = attempts(org, days, table=table)
     confirmed = org.publisher.confirm(
-        list(given.values()),
+        list(taken.values()),
         table=TableName(org.dataset, table),
         run_id=org.run_id,
         now=org.now(),
         settle_days=org.pipeline.settle_days,
     )
-    return [day for day, attempt in given.items() if attempt.key not in confirmed]
+    return [day for day, attempt in taken.items() if attempt.key not in confirmed]

@@ -93,7 +93,7 @@ class Leaving:
             self._stop_for_own_run(waiting, alive)
             now = time.monotonic()
             if len(alive) < len(waiting) or now - read_at >= LEDGER_SECONDS:
-                # After the heartbeats: whoever has ended has written its row before.
+                # After the heartbeats: an attempt writes its row before its heartbeat ends.
                 self._look(waiting, alive, left)
                 read_at = now
             if waiting:

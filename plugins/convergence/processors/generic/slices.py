@@ -140,8 +140,8 @@ def _publish_round(
     again: list[date] = []
     remaining = set(days)
     with org.publisher.holding(org.run_id) as holder:
-        given = attempts(org, days, table=table, holder=holder)
-        for day, publish in make(given, round_):
+        taken = attempts(org, days, table=table, holder=holder)
+        for day, publish in make(taken, round_):
             if org.stop.is_set():
                 raise RetryableError("The task was stopped", next_day=day.isoformat())
             remaining.discard(day)
@@ -151,7 +151,7 @@ def _publish_round(
                 published.rows[day] = publish()
             except SupersededError as error:
                 after = bool(error.facts.get("after"))
-                overtaken[day] = Overtaken(given[day].number, published=after)
+                overtaken[day] = Overtaken(taken[day].number, published=after)
             except InputChangedError:
                 again.append(day)
     if remaining:
@@ -164,8 +164,8 @@ def attempts(
 ) -> dict[date, Attempt]:
     """A new attempt at each day, with the holder's heartbeat."""
     keys = [_key(org, day, table) for day in days]
-    given = org.publisher.begin(keys, holder=holder)
-    return {key.day: attempt for key, attempt in given.items()}
+    taken = org.publisher.begin(keys, holder=holder)
+    return {key.day: attempt for key, attempt in taken.items()}
 
 
 def not_observable(org: OrgContext, days: Sequence[date], *, table: str) -> None:

@@ -107,7 +107,7 @@ class Transform:
         reads = set(self._config.reads.values())
         inputs = Inputs(self._org, daily=(), whole=reads).read_whole()
         followed = _changed_at(inputs.writes, reads)
-        # What depends on the present is made anew by every run.
+        # What depends on the present is made again by every run.
         run = {"run_id": self._org.run_id} if "now" in self._named else {}
         return PricedDay(
             sql_path=self._path,

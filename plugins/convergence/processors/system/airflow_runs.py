@@ -32,18 +32,18 @@ class TaskOrchestrator:
 
         message = TriggerDagRun(dag_id=dag_id, run_id=dag_run_id, conf=dict(conf))
         try:
-            answer = _supervisor().send(message)
+            response = _supervisor().send(message)
         except AirflowRuntimeError as error:
-            answer = error.error
-        if not isinstance(answer, ErrorResponse):
+            response = error.error
+        if not isinstance(response, ErrorResponse):
             return
-        if answer.error is ErrorType.DAGRUN_ALREADY_EXISTS:
+        if response.error is ErrorType.DAGRUN_ALREADY_EXISTS:
             return
-        if (answer.detail or {}).get("status_code") in {400, 404}:
+        if (response.detail or {}).get("status_code") in {400, 404}:
             # Unknown, stale or with import errors; whether it is paused was asked before.
             raise PipelineUnavailableError("The pipeline is not loaded.", reason="unknown")
         raise OrchestratorUnavailableError(
-            "Airflow did not take the run", answer=answer.error.value
+            "Airflow did not take the run", answer=response.error.value
         )
 
     def not_ready(self, dag_id: str) -> PipelineUnavailableError | None:
@@ -58,12 +58,15 @@ class TaskOrchestrator:
         from airflow.sdk.execution_time.comms import DagResult, ErrorResponse, GetDag
 
         try:
-            answer = _supervisor().send(GetDag(dag_id=dag_id))
+            response = _supervisor().send(GetDag(dag_id=dag_id))
         except AirflowRuntimeError as error:
-            answer = error.error
-        if isinstance(answer, DagResult):
-            return not_ready(DagState(dag_id, answer.is_paused))
-        if isinstance(answer, ErrorResponse) and (answer.detail or {}).get("status_code") == 404:
+            response = error.error
+        if isinstance(response, DagResult):
+            return not_ready(DagState(dag_id, response.is_paused))
+        if (
+            isinstance(response, ErrorResponse)
+            and (response.detail or {}).get("status_code") == 404
+        ):
             return not_ready(None)
         raise OrchestratorUnavailableError("Airflow did not say whether the pipeline is paused")
 
@@ -81,12 +84,15 @@ class TaskOrchestrator:
         )
 
         try:
-            answer = _supervisor().send(GetDagRun(dag_id=dag_id, run_id=dag_run_id))
+            response = _supervisor().send(GetDagRun(dag_id=dag_id, run_id=dag_run_id))
         except AirflowRuntimeError as error:
-            answer = error.error
-        if isinstance(answer, DagRunResult):
-            return answer.state.value
-        if isinstance(answer, ErrorResponse) and (answer.detail or {}).get("status_code") == 404:
+            response = error.error
+        if isinstance(response, DagRunResult):
+            return response.state.value
+        if (
+            isinstance(response, ErrorResponse)
+            and (response.detail or {}).get("status_code") == 404
+        ):
             return None
         raise OrchestratorUnavailableError("Airflow did not tell how the run stands")
 
