@@ -105,7 +105,7 @@ def environment(configs: Path, *, home: str) -> dict[str, str]:
 
 def component(configs: Path) -> dict[str, float]:
     """Become what the DAG processor is when it forks, and measure each kind of work in forks."""
-    sys.argv = ["airflow", "dag-processor"]
+    sys.argv[:] = ["airflow", "dag-processor"]
     settings = importlib.import_module("airflow.settings")
     settings.initialize()
     for name in _COMPONENT_IMPORTS:

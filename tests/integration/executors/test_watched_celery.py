@@ -11,6 +11,7 @@ import pytest
 
 from convergence.settings import PROJECT_ROOT
 from e2e.harness import PRODUCTION_PYTHON, free_ports
+from stack import guarded
 from stack.guarded import GuardedProcess
 
 pytestmark = [pytest.mark.airflow, pytest.mark.slow]
@@ -57,14 +58,7 @@ def run(folder: Path, script: str, *, broker_port: int, prepare: str = PREPARE) 
         "PYTHONPATH": str(PROJECT_ROOT / "plugins"),
     }
     code = textwrap.dedent(prepare) + textwrap.dedent(script)
-    done = subprocess.run(
-        [str(PRODUCTION_PYTHON), "-c", code],
-        env=kept | options,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    done = guarded.run([PRODUCTION_PYTHON, "-c", code], env=kept | options, timeout=110)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

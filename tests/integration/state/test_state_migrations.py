@@ -35,6 +35,7 @@ from sqlalchemy import (
 )
 
 from convergence.errors import StateStoreVersionError
+from convergence.settings import PROJECT_ROOT
 from convergence.state import attempts, org_runs, schema
 from convergence.state.migrations import upgrade
 from convergence.state.migrations.__main__ import write_revision
@@ -347,8 +348,9 @@ def test_neither_a_new_nor_a_current_store_imports_alembic(tmp_path: Path) -> No
         "sys.exit(any(name.partition('.')[0] == 'alembic' for name in sys.modules))"
     )
     url = f"sqlite:///{tmp_path}/state.db"
-    done = guarded.run([sys.executable, "-c", code, url], timeout=60)
-    assert done.returncode == 0
+    environment = os.environ | {"PYTHONPATH": str(PROJECT_ROOT / "plugins")}
+    done = guarded.run([sys.executable, "-c", code, url], env=environment, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 # --- writing revisions --------------------------------------------------------------------------

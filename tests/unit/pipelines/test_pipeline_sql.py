@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from convergence.pipelines.sql.syntax import sql_syntax_faults
 from convergence.settings import PROJECT_ROOT
 from convergence.warehouse.query import run_file
 from fakes.bigquery import FakeBigQuery, warehouse
+from stack.guarded import run
 
 SHIPPED = PROJECT_ROOT / "include" / "configs"
 SQL = "example/finance/sql/subscription_costs.sql"
@@ -208,5 +209,6 @@ def test_only_the_linter_imports_the_parser() -> None:
         "assert every_fault(PROJECT_ROOT / 'include' / 'configs') == ()\n"
         "sys.exit('sqlglot' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], timeout=100, check=False)
+    environment = os.environ | {"PYTHONPATH": str(PROJECT_ROOT / "plugins")}
+    done = run([sys.executable, "-c", code], env=environment, timeout=100)
     assert done.returncode == 0

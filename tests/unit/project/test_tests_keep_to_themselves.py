@@ -19,6 +19,7 @@ STARTING = {
 }  # fmt: skip
 # What a shell would start is started without a guardian there.
 STARTS_PLAINLY = {
+    "tests/crash/test_crash_seeds.py",
     "tests/unit/stack/test_stack_guarded.py",
     "tests/unit/stack/test_stack_pytest_killed.py",
 }

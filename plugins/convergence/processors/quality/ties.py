@@ -151,11 +151,15 @@ class _Tie:
         return _State({key: row for key, row in latest.items() if key.day in set(days)}, writes)
 
     def _stop_if_superseded(self, state: _State) -> None:
-        """Raise where a table is being published, or a slice's input is newer than the slice."""
+        """Raise where an input is being published, or is newer than the slice made from it.
+
+        A derived slice that something else wrote, from inputs that stand, is an error in the
+        figures: nothing newer explains it.
+        """
         superseded = {
             row.key.day
             for row in self._of_tie(state)
-            if not _is_current(row, state) or not _is_as_recorded(row, state.writes)
+            if not _is_current(row, state) or not (row.inputs or _is_as_recorded(row, state.writes))
         }
         if superseded:
             raise self._superseded(sorted(superseded))
