@@ -6,6 +6,6 @@ it. `config_errors.py` beside it raises the faults instead.
 
 from __future__ import annotations
 
-from convergence.pipelines.factory import register
+from convergence.pipelines.dags.factory import register
 
 register(globals())

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from convergence.pipelines.loader import load
-from convergence.pipelines.spec import PipelineSpec
+from convergence.pipelines.files.loader import load
+from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors.base import OrgProcessor
 from convergence.processors.context import StepResult
 from convergence.processors.registry import find

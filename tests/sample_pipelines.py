@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from convergence import processors
-from convergence.pipelines import document, loader, settings_files, suites
-from convergence.pipelines.faults import Report
-from convergence.pipelines.loader import load
-from convergence.pipelines.spec import PipelineSpec
+from convergence.pipelines.files import document, loader, settings_files, suites
+from convergence.pipelines.files.loader import load
+from convergence.pipelines.files.spec import PipelineSpec
+from convergence.pipelines.files.violations import Report
 from convergence.processors import registry
 
 PATH = "sample/cost/usage_cost.yml"

@@ -10,7 +10,7 @@ import pytest
 
 import sample_pipelines
 from airflow_world import World
-from convergence.pipelines.rooms import RunRooms
+from convergence.pipelines.running.run_services import RunRooms
 from convergence.processors import connect
 from convergence.settings import PROJECT_ROOT, get_settings
 from convergence.state.store import StateStore

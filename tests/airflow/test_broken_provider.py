@@ -64,7 +64,7 @@ def carried_out(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Org
     """Airflow's run of one org run, and the org run as it ended."""
     from airflow.models.dagrun import DagRun
 
-    from convergence.pipelines.factory import register
+    from convergence.pipelines.dags.factory import register
 
     dag_run_id = f"api__{uuid.uuid4().hex}"
     monkeypatch.setattr(DagRun, "generate_run_id", lambda **_: dag_run_id)

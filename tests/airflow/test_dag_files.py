@@ -67,7 +67,7 @@ def test_a_task_opens_only_its_own_file(write: Write, monkeypatch: pytest.Monkey
     write("sample/cost/usage_cost.yml", USAGE_COST)
     write("a/other.yml", PREPARE)
     opened = record_files_read(monkeypatch)
-    from convergence.pipelines.factory import register
+    from convergence.pipelines.dags.factory import register
 
     monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "sample.cost.usage_cost")
     namespace: dict[str, Any] = {}
@@ -81,7 +81,7 @@ def test_a_dag_without_a_file_falls_back_to_reading_all(
 ) -> None:
     write("sample/cost/usage_cost.yml", USAGE_COST)
     monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "some.other")
-    from convergence.pipelines.factory import register
+    from convergence.pipelines.dags.factory import register
 
     namespace: dict[str, Any] = {}
     register(namespace)
@@ -93,7 +93,7 @@ import json, sys
 import sample_pipelines
 sample_pipelines.install_processors()
 from airflow.serialization.serialized_objects import DagSerialization
-from convergence.pipelines.factory import register
+from convergence.pipelines.dags.factory import register
 namespace = {}
 register(namespace)
 wanted = namespace["sample.cost.usage_cost"]

@@ -20,7 +20,7 @@ Write = Callable[[str, str], Path]
 
 
 def built(dag_id: str) -> Any:
-    from convergence.pipelines.factory import register
+    from convergence.pipelines.dags.factory import register
 
     namespace: dict[str, Any] = {}
     register(namespace)

@@ -55,7 +55,7 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox
 
 def run(dag_id: str, conf: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Run a DAG of the project in this process; its state and its closing task's answer."""
-    from convergence.pipelines.factory import register
+    from convergence.pipelines.dags.factory import register
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", dag_id)

@@ -50,7 +50,7 @@ def fetch() -> Iterator[Any]:
 
 def run(dag_id: str = DAG_ID, **conf: Any) -> tuple[Any, dict[str, Any]]:
     """The ended run, and what its closing task answered."""
-    from convergence.pipelines.factory import register
+    from convergence.pipelines.dags.factory import register
 
     namespace: dict[str, Any] = {}
     register(namespace)

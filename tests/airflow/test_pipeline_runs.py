@@ -36,7 +36,7 @@ def fetch() -> Iterator[Any]:
 
 def run(dag_id: str, conf: dict[str, Any] | None = None) -> Any:
     """Run the DAG in this process and give its DAG run back."""
-    from convergence.pipelines.factory import register
+    from convergence.pipelines.dags.factory import register
 
     namespace: dict[str, Any] = {}
     register(namespace)

@@ -103,7 +103,7 @@ def test_a_command_that_forks_nothing_is_not_kept_waiting() -> None:
 
 def test_our_code_is_imported_before_the_fork_where_the_setting_says_so() -> None:
     found = component("scheduler", preload="all")
-    assert {"convergence.pipelines.factory", "convergence.processors.aws.s3_data_loader"} <= {
+    assert {"convergence.pipelines.dags.factory", "convergence.processors.aws.s3_data_loader"} <= {
         *found.ours
     }
     assert not [name for name in found.ours if name.startswith("convergence.api")]

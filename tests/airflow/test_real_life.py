@@ -68,7 +68,7 @@ def run(dag_id: str, conf: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def dag_of(dag_id: str) -> Any:
     """A DAG of the project, as Airflow parses it."""
-    from convergence.pipelines.factory import register
+    from convergence.pipelines.dags.factory import register
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", dag_id)

@@ -154,7 +154,7 @@ def registered(dag_id: str = "") -> Mapping[str, Any]:
     from sample_pipelines import install_processors
 
     install_processors()
-    from convergence.pipelines.factory import register
+    from convergence.pipelines.dags.factory import register
 
     os.environ["_AIRFLOW_PARSING_CONTEXT_DAG_ID"] = dag_id
     namespace: dict[str, Any] = {}
@@ -184,7 +184,7 @@ def only_loaded(configs: Path) -> int:
     from sample_pipelines import install_processors
 
     install_processors()
-    from convergence.pipelines.loader import load_all
+    from convergence.pipelines.files.loader import load_all
 
     return len(load_all(configs).specs)
 
@@ -248,9 +248,9 @@ def serialize(way: str, configs: Path) -> str:
     from airflow.serialization.serialized_objects import DagSerialization
 
     import sample_pipelines
-    from convergence.pipelines.factory import build_dag
-    from convergence.pipelines.loader import load_dag
-    from convergence.pipelines.spec import PipelineSpec
+    from convergence.pipelines.dags.factory import build_dag
+    from convergence.pipelines.files.loader import load_dag
+    from convergence.pipelines.files.spec import PipelineSpec
 
     sample_pipelines.install_processors()
     spec = load_dag(dag_id_of(7), configs)

@@ -51,7 +51,7 @@ def by_hand(n: int) -> Any:
     """Pipeline number n, written down in Python."""
     from airflow.sdk import DAG, Param, TriggerRule, task_group
 
-    from convergence.pipelines.lifecycle import CloseRun, SelectOrgs
+    from convergence.pipelines.dags.lifecycle import CloseRun, SelectOrgs
     from convergence.processors.context import PipelineFacts
 
     # Written by this benchmark, so unknown to a type checker.

@@ -17,8 +17,8 @@ import yaml
 from google.api_core.exceptions import GoogleAPIError
 from google.cloud.bigquery import LoadJobConfig
 
-from convergence.pipelines.loader import load
-from convergence.pipelines.spec import PipelineSpec
+from convergence.pipelines.files.loader import load
+from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors.context import Services
 from convergence.processors.steplog import StoredStepLog
 from convergence.runs.records import RunRecords

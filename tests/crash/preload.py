@@ -13,6 +13,6 @@ def preload() -> None:
         *("convergence.processors.generic.extraction", "convergence.processors.generic.pricing"),
         *("convergence.processors.openai.extraction", "convergence.processors.openai.cost"),
         *("convergence.processors.openai.usage", "convergence.processors.quality.expectations"),
-        *("convergence.runs.publisher", "convergence.pipelines.loader"),
+        *("convergence.runs.publisher", "convergence.pipelines.files.loader"),
     ):
         importlib.import_module(name)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from convergence.pipelines.loader import load_all
+from convergence.pipelines.files.loader import load_all
 from convergence.settings import get_settings
 from e2e.customers import Customer, range_body
 from e2e.harness import RunningStack

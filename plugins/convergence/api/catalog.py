@@ -8,8 +8,8 @@ import time
 from pathlib import Path, PurePosixPath
 
 from convergence.errors import ConfigurationError, NotFoundError
-from convergence.pipelines.loader import Catalogue, discover, load_all
-from convergence.pipelines.spec import PipelineSpec
+from convergence.pipelines.files.loader import Catalogue, discover, load_all
+from convergence.pipelines.files.spec import PipelineSpec
 from convergence.providers.broken import FILE
 
 _URL_PATH = re.compile(r"[a-z][a-z0-9_]{0,99}(/[a-z][a-z0-9_]{0,99}){1,2}")

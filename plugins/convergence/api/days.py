@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
-from convergence.pipelines.asked import FIRST_DAY, LAST_DAY, read_day
+from convergence.pipelines.running.requested_days import FIRST_DAY, LAST_DAY, read_day
 
 _ISO_INSTANT = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]|[+-]\d{2}:\d{2})?", re.ASCII

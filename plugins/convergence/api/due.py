@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from convergence.api.services import Services
-from convergence.pipelines.spec import PipelineSpec
+from convergence.pipelines.files.spec import PipelineSpec
 from convergence.runs.days import due_days, first_day
 from convergence.runs.gate import Standing
 from convergence.runs.slice_states import CHECKED

@@ -18,7 +18,7 @@ from convergence.api.models import ImportRun
 from convergence.api.scheduler import MOST_WAITING
 from convergence.api.services import Services
 from convergence.errors import ConvergenceError, RequestError, RequestInFlightError
-from convergence.pipelines.spec import PipelineSpec
+from convergence.pipelines.files.spec import PipelineSpec
 from convergence.providers.registry import Provider
 from convergence.runs.gate import Standing
 from convergence.state import org_runs, pipeline_configs, queue

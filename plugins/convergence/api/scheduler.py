@@ -15,7 +15,7 @@ from convergence.api.problems import InvalidFieldsError, fault
 from convergence.api.scheduler_models import PipelineConfigRequest
 from convergence.api.services import Services
 from convergence.errors import LimitError, NotFoundError, PipelineUnavailableError
-from convergence.pipelines.spec import PipelineSpec
+from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors import conf
 from convergence.runs.dispatch import Dispatched, Dispatcher, next_time
 from convergence.state import pipeline_configs, queue

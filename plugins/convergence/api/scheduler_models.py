@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 
 from convergence.api.days import Day
 from convergence.api.models import Answer, Body, Line, Whole
-from convergence.pipelines.schedule import Schedule
+from convergence.pipelines.files.schedule import Schedule
 
 
 class QueueRequest(Body):

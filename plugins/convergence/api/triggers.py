@@ -22,8 +22,8 @@ from convergence.api.once import SAME_TRIGGER, Answer, Write
 from convergence.api.run_models import RunAccepted, RunRequest
 from convergence.api.services import Services
 from convergence.errors import ConvergenceError, PipelineDisabledError
-from convergence.pipelines.asked import DATE, END, START, asked_days
-from convergence.pipelines.spec import PipelineSpec
+from convergence.pipelines.files.spec import PipelineSpec
+from convergence.pipelines.running.requested_days import DATE, END, START, asked_days
 from convergence.processors import conf
 from convergence.runs.gate import Standing
 from convergence.runs.records import move, record_name

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from convergence.errors import ConfigurationError
-from convergence.pipelines.loader import load_all
-from convergence.pipelines.schedule import cadence
-from convergence.pipelines.spec import PipelineSpec, StepSpec
+from convergence.pipelines.files.loader import load_all
+from convergence.pipelines.files.schedule import cadence
+from convergence.pipelines.files.spec import PipelineSpec, StepSpec
 from convergence.processors import registry
 from convergence.settings import PROJECT_ROOT
 

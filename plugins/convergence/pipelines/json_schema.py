@@ -16,8 +16,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from convergence.pipelines.field_docs import DescribedJsonSchema
-from convergence.pipelines.spec import STEP_VERBS, PipelineSpec
+from convergence.pipelines.files.field_docs import DescribedJsonSchema
+from convergence.pipelines.files.spec import STEP_VERBS, PipelineSpec
 from convergence.processors import registry
 from convergence.settings import PROJECT_ROOT
 

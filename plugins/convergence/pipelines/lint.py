@@ -13,12 +13,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from convergence.pipelines.every_fault import every_fault
-from convergence.pipelines.faults import ConfigFault
-from convergence.pipelines.loader import discover
-from convergence.pipelines.settings_files import settings_files
-from convergence.pipelines.sql.files import sql_files
-from convergence.pipelines.suites import suite_files
+from convergence.pipelines.files.all_violations import every_fault
+from convergence.pipelines.files.loader import discover
+from convergence.pipelines.files.settings_files import settings_files
+from convergence.pipelines.files.sql.files import sql_files
+from convergence.pipelines.files.suites import suite_files
+from convergence.pipelines.files.violations import ConfigFault
 from convergence.settings import PROJECT_ROOT
 
 
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _syntax(root: Path) -> list[ConfigFault]:
-    from convergence.pipelines.sql.syntax import sql_syntax_faults
+    from convergence.pipelines.files.sql.syntax import sql_syntax_faults
 
     return [fault for path in sql_files(root) for fault in sql_syntax_faults(path, root)]
 

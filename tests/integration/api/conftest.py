@@ -21,8 +21,8 @@ from fastapi.testclient import TestClient
 from convergence.api import chores
 from convergence.api.airflow import AirflowClient
 from convergence.api.services import Services
-from convergence.pipelines.loader import load_dag
-from convergence.pipelines.spec import PipelineSpec
+from convergence.pipelines.files.loader import load_dag
+from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors.base import PlatformProcessor
 from convergence.processors.conf import check
 from convergence.processors.context import PlatformContext

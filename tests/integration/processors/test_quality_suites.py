@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 
 from convergence.errors import ExpectationsNotMetError
-from convergence.pipelines.loader import load
-from convergence.pipelines.spec import PipelineSpec
+from convergence.pipelines.files.loader import load
+from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors.base import OrgProcessor
 from convergence.processors.context import OrgContext, PipelineFacts, StepResult
 from convergence.processors.gcp.billing_export import copy_export

@@ -9,7 +9,7 @@ import pytest
 from convergence.api.catalog import Catalog
 from convergence.api.imports import Imports
 from convergence.errors import NotFoundError
-from convergence.pipelines.spec import PipelineSpec
+from convergence.pipelines.files.spec import PipelineSpec
 from convergence.providers.registry import Provider, Registry
 from convergence.settings import PROJECT_ROOT
 from convergence.state import pipeline_configs, queue

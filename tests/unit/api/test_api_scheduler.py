@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from convergence.pipelines.params import ParamSpec
+from convergence.pipelines.files.params import ParamSpec
 from convergence.state import org_runs, outbox, pipeline_configs, slots
 from convergence.state.slots import RunLimits
 from unit.api.world import ACME, GLOBEX, USAGE_COST, EdgeServices, World

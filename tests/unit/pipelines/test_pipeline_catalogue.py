@@ -9,7 +9,7 @@ import pytest
 
 from convergence.errors import ConfigurationError
 from convergence.pipelines import catalogue
-from convergence.pipelines.loader import load_all
+from convergence.pipelines.files.loader import load_all
 from convergence.settings import PROJECT_ROOT
 from sample_pipelines import USAGE_COST, write
 from stack import guarded

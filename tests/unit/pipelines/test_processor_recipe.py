@@ -15,9 +15,9 @@ from jsonschema import Draft202012Validator
 
 from convergence import processors
 from convergence.pipelines import catalogue, json_schema
-from convergence.pipelines.docs import docs_md
-from convergence.pipelines.loader import load, load_all
-from convergence.pipelines.spec import PipelineSpec
+from convergence.pipelines.dags.docs import docs_md
+from convergence.pipelines.files.loader import load, load_all
+from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors import registry
 from convergence.settings import PROJECT_ROOT
 from sample_pipelines import write
@@ -74,7 +74,7 @@ def test_it_is_in_the_json_schema(spec: PipelineSpec) -> None:
 @pytest.mark.airflow
 @pytest.mark.filterwarnings("default")
 def test_it_is_in_the_factory(spec: PipelineSpec) -> None:
-    from convergence.pipelines.factory import build_dag
+    from convergence.pipelines.dags.factory import build_dag
 
     dag = build_dag(spec)
     (task,) = [task for task in dag.tasks if task.task_id.endswith("extract_rates")]

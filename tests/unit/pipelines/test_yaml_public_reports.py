@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from convergence.pipelines.loader import load
+from convergence.pipelines.files.loader import load
 from convergence.settings import PROJECT_ROOT
 
 HEAD = "pipeline_id: x-y\ndescription: d\nprovider: openai\n"

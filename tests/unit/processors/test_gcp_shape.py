@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from convergence.errors import ConfigurationError, IntegrationInvalidError, ProviderProtocolError
 from convergence.extract.paginate import PageAnswer
-from convergence.pipelines.loader import load
-from convergence.pipelines.spec import PipelineSpec
+from convergence.pipelines.files.loader import load
+from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors.gcp.config import ApiExtractorConfig, BqEtlConfig
 from convergence.processors.gcp.exports import ExportTable, Place, Wanted, choose
 from convergence.processors.gcp.shape import ExportShape, net, numeric

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from convergence.pipelines.loader import load
-from convergence.pipelines.spec import PipelineSpec
+from convergence.pipelines.files.loader import load
+from convergence.pipelines.files.spec import PipelineSpec
 from convergence.settings import PROJECT_ROOT
 from convergence.warehouse.bootstrap import Layout
 from convergence.warehouse.schemas import TableSchema

@@ -93,7 +93,7 @@ def test_every_module_of_a_task_is_named_and_none_of_the_api() -> None:
     names = list(preload.module_names())
     assert len(names) == len(set(names))
     assert {
-        "convergence.pipelines.factory",
+        "convergence.pipelines.dags.factory",
         "convergence.processors.openai.usage",
         "convergence.processors.aws.s3_data_loader",
         "convergence.runs.ledger",

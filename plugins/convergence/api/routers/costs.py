@@ -16,7 +16,7 @@ from convergence.api.problems import InvalidFieldsError, fault
 from convergence.api.routing import guarded_router
 from convergence.api.scopes import Scope, needs
 from convergence.api.services import services_of
-from convergence.pipelines.asked import asked_days
+from convergence.pipelines.running.requested_days import asked_days
 
 router = guarded_router(prefix="/costs", tag="costs")
 

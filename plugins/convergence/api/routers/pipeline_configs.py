@@ -14,7 +14,7 @@ from convergence.api.routing import guarded_router
 from convergence.api.scheduler_models import PipelineConfigAnswer, PipelineConfigRequest
 from convergence.api.scopes import Scope, needs
 from convergence.api.services import services_of
-from convergence.pipelines.spec import PipelineSpec
+from convergence.pipelines.files.spec import PipelineSpec
 from convergence.state.pipeline_configs import PipelineConfig
 
 router = guarded_router(prefix="/pipelines/config", tag="pipelines")

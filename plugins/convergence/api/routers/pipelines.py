@@ -16,7 +16,7 @@ from convergence.api.run_models import PipelineInfo, PipelineList, RunAccepted, 
 from convergence.api.scopes import Scope, WhenSuspended, needs
 from convergence.api.services import services_of
 from convergence.api.triggers import read_trigger, start
-from convergence.pipelines.spec import PipelineSpec
+from convergence.pipelines.files.spec import PipelineSpec
 
 router = guarded_router(prefix="/pipelines", tag="pipelines")
 

@@ -1,0 +1,70 @@
+"""What Airflow's UI shows of a pipeline: what it does, its steps, tables, params and source."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from convergence.pipelines.files.schedule import cadence
+from convergence.pipelines.files.spec import PipelineSpec
+from convergence.processors.registry import find_config
+
+
+def docs_md(spec: PipelineSpec) -> str:
+    """The documentation of a pipeline in Markdown."""
+    return "\n".join([*_summary(spec), *_steps(spec), *_params(spec), *_source(spec)])
+
+
+def tags(spec: PipelineSpec) -> list[str]:
+    """Provider, scope and cadence, then what the file adds; sorted."""
+    return sorted({*filter(None, [spec.provider]), spec.scope, cadence(spec.schedule), *spec.tags})
+
+
+def _summary(spec: PipelineSpec) -> Iterator[str]:
+    scope = "every eligible org" if spec.scope == "org" else "the platform, once"
+    when = f"`{spec.schedule}` (UTC)" if spec.schedule else "manual"
+    yield f"### {_cell(spec.description)}"
+    yield ""
+    yield f"- **Pipeline**: `{spec.pipeline_id}`, for {scope}"
+    yield f"- **Schedule**: {when}"
+    if spec.provider:
+        yield f"- **Provider**: {spec.provider}"
+    if spec.tables:
+        yield f"- **Tables**: {', '.join(f'`{table}`' for table in spec.tables)}"
+    yield f"- **File**: `{spec.path}`"
+
+
+def _steps(spec: PipelineSpec) -> Iterator[str]:
+    yield ""
+    yield "| step | processor | does | after | tables |"
+    yield "|---|---|---|---|---|"
+    for step in spec.steps:
+        after = ", ".join(f"`{name}`" for name in spec.upstream[step.step])
+        tables = ", ".join(f"`{table}`" for table in step.parsed.tables())
+        does = _cell(find_config(step.ps_type).summary())
+        yield f"| `{step.step}` | `{step.ps_type}` | {does} | {after} | {tables} |"
+
+
+def _params(spec: PipelineSpec) -> Iterator[str]:
+    if not spec.params:
+        return
+    yield ""
+    yield "| param | type | | |"
+    yield "|---|---|---|---|"
+    for name, param in spec.params.items():
+        kind = f"{param.type}, {param.format}" if param.format else param.type
+        need = "required" if param.required else ""
+        yield f"| `{name}` | {kind} | {need} | {_cell(param.description or '')} |"
+
+
+def _source(spec: PipelineSpec) -> Iterator[str]:
+    longest = max((len(run) for run in re.findall(r"`{3,}", spec.source)), default=2)
+    fence = "`" * (longest + 1)
+    yield ""
+    yield f"{fence}yaml"
+    yield spec.source.rstrip()
+    yield fence
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

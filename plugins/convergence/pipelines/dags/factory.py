@@ -1,0 +1,182 @@
+"""Turn a pipeline's file into an Airflow DAG.
+
+The same file gives the same DAG, byte for byte, in whichever process it is built.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, MutableMapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, BaseOperator, Param, TriggerRule, get_parsing_context, task_group
+from airflow.sdk.definitions.param import ParamsDict
+
+from convergence.pipelines.dags.docs import docs_md, tags
+from convergence.pipelines.dags.lifecycle import CLOSE_RUN, SELECT_ORGS, CloseRun, SelectOrgs
+from convergence.pipelines.files.loader import load_all, load_dag
+from convergence.pipelines.files.params import ParamSpec
+from convergence.pipelines.files.spec import PipelineSpec, StepSpec
+from convergence.processors.conf import ORG_SLUG
+from convergence.processors.context import PipelineFacts
+from convergence.processors.registry import find
+from convergence.settings import get_settings
+
+ORG_GROUP = "orgs"
+
+# A fixed past: with `catchup` off the first run is the next tick after the DAG appears.
+_START = datetime(2025, 1, 1, tzinfo=UTC)
+_LIFECYCLE_TIMEOUT = timedelta(minutes=15)
+_LONGEST_RETRY_DELAY = timedelta(minutes=10)
+
+# Absolute weights: an administrator's DAG goes first, and the short tasks that begin and end a
+# run are not kept waiting by the bulk of another's.
+_WEIGHT_PLATFORM, _WEIGHT_LIFECYCLE, _WEIGHT_STEP = 100, 10, 1
+
+_SLUG_HELP = "Run for this org only; empty for every eligible org."
+_SLUG_SCHEMA = {
+    "type": ["null", "string"],
+    "title": "Organization",
+    "pattern": "^[a-z0-9][a-z0-9_]{1,48}[a-z0-9]$",
+}
+
+log = logging.getLogger(__name__)
+
+
+def register(namespace: MutableMapping[str, Any], *, root: Path | None = None) -> None:
+    """Put DAGs into a DAG file's namespace: every sound pipeline's, sorted.
+
+    In a task's process, where Airflow says which DAG is wanted, only that one's file is opened.
+    Broken files are passed over; `config_errors` tells of them.
+    """
+    configs = root or get_settings().configs_dir
+    for spec in _wanted(configs, dag_id=get_parsing_context().dag_id):
+        namespace[spec.dag_id] = build_dag(spec)
+
+
+def build_dag(spec: PipelineSpec) -> DAG:
+    """Build the pipeline's DAG."""
+    dag = DAG(
+        spec.dag_id,
+        description=spec.description,
+        schedule=spec.schedule,
+        start_date=_START,
+        catchup=False,
+        is_paused_upon_creation=False,
+        max_active_runs=spec.max_active_runs,
+        max_active_tasks=spec.max_active_tasks,
+        tags=tags(spec),
+        doc_md=docs_md(spec),
+        default_args=_task_defaults(spec),
+        render_template_as_native_obj=False,
+    )
+    with dag:
+        if spec.scope == "org":
+            _for_each_org(spec)
+        else:
+            _once(spec)
+    # Only now: a task that is made in a DAG with params takes a copy of them, which Airflow then
+    # validates for each task whenever the DAG is serialized. A running task reads the DAG's own.
+    # Filled and not assigned: on assignment Airflow validates each default and its schema once
+    # more, a third of building a DAG. `ParamSpec` and `Checks` have refused what is not valid.
+    dag.params.update(_params(spec))
+    return dag
+
+
+def _wanted(root: Path, *, dag_id: str | None) -> Iterator[PipelineSpec]:
+    if dag_id is not None:
+        loaded = load_dag(dag_id, root)
+        if isinstance(loaded, PipelineSpec):
+            yield loaded
+            return
+        for fault in loaded or ():
+            log.error("%s", fault)
+    specs = load_all(root).specs
+    yield from specs.values() if dag_id not in specs else [specs[dag_id]]
+
+
+def _for_each_org(spec: PipelineSpec) -> None:
+    facts = spec.facts()
+    select = SelectOrgs(task_id=SELECT_ORGS, pipeline=facts, **_lifecycle(spec))
+
+    @task_group(group_id=ORG_GROUP)
+    def orgs(batch: Mapping[str, Any]) -> None:
+        _chain(spec, facts_of={"pipeline": facts, "batch": batch})
+
+    mapped = orgs.expand(batch=select.output)
+    close = _close(spec, facts)
+    select >> close
+    mapped >> close
+
+
+def _once(spec: PipelineSpec) -> None:
+    facts = spec.facts()
+    close = _close(spec, facts)
+    for step in _chain(spec, facts_of={"pipeline": facts}).values():
+        step >> close
+
+
+def _close(spec: PipelineSpec, facts: PipelineFacts) -> CloseRun:
+    rule = TriggerRule.ALL_DONE
+    return CloseRun(
+        task_id=CLOSE_RUN,
+        pipeline=facts,
+        notify=spec.notify.channels(),
+        trigger_rule=rule,
+        **_lifecycle(spec),
+    )
+
+
+def _chain(spec: PipelineSpec, *, facts_of: Mapping[str, Any]) -> dict[str, BaseOperator]:
+    steps = {step.step: _operator(step, facts_of) for step in spec.steps}
+    for name, upstream in spec.upstream.items():
+        for before in upstream:
+            steps[before] >> steps[name]
+    return steps
+
+
+def _operator(step: StepSpec, facts_of: Mapping[str, Any]) -> BaseOperator:
+    own: dict[str, Any] = {}
+    if step.retries is not None:
+        own["retries"] = step.retries
+    if step.timeout_minutes is not None:
+        own["execution_timeout"] = timedelta(minutes=step.timeout_minutes)
+    return find(step.ps_type)(task_id=step.step, config=step.config, **facts_of, **own)
+
+
+def _params(spec: PipelineSpec) -> ParamsDict:
+    own = {name: _param(param) for name, param in spec.params.items()}
+    if spec.scope == "platform":
+        return ParamsDict(own)
+    return ParamsDict({ORG_SLUG: Param(None, _SLUG_HELP, schema=_SLUG_SCHEMA)} | own)
+
+
+def _param(param: ParamSpec) -> Param:
+    schema = param.json_schema()
+    help_text = schema.pop("description", None)
+    if param.required:
+        return Param(description=help_text, schema=schema)
+    if "enum" in schema:
+        schema["enum"] = [*schema["enum"], None]
+    default = schema.pop("default", None)
+    return Param(default, help_text, schema=schema | {"type": ["null", param.type]})
+
+
+def _task_defaults(spec: PipelineSpec) -> dict[str, Any]:
+    return {
+        "owner": "convergence",
+        "retries": spec.retries,
+        "retry_delay": timedelta(seconds=spec.retry_delay_seconds),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": _LONGEST_RETRY_DELAY,
+        "execution_timeout": timedelta(minutes=spec.timeout_minutes),
+        "priority_weight": _WEIGHT_PLATFORM if spec.scope == "platform" else _WEIGHT_STEP,
+        "weight_rule": "absolute",
+    }
+
+
+def _lifecycle(spec: PipelineSpec) -> dict[str, Any]:
+    weight = _WEIGHT_PLATFORM if spec.scope == "platform" else _WEIGHT_LIFECYCLE
+    return {"execution_timeout": _LIFECYCLE_TIMEOUT, "priority_weight": weight}

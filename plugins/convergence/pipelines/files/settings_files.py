@@ -1,0 +1,108 @@
+"""Check the settings beside the pipelines, with faults of the same kind.
+
+Which file has which model is listed here; a file under `system/` or `notify_systems/`, or a
+`config.yml`, that nobody listed is still read as strictly as a pipeline's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ValidationError
+
+from convergence.errors import ConfigurationError
+from convergence.pipelines.files.document import read, text_of
+from convergence.pipelines.files.loader import SETTINGS_FILES, SETTINGS_FOLDERS, SUFFIXES
+from convergence.pipelines.files.messages import tell
+from convergence.pipelines.files.suites import suite_faults, suite_files
+from convergence.pipelines.files.violations import ConfigFault, Report
+from convergence.processors.notify_systems.channels import (
+    CHANNELS,
+    FOLDER,
+    Audience,
+    Channel,
+    Words,
+    folder_of,
+)
+from convergence.processors.notify_systems.messages import render, specimen
+from convergence.providers.registry import ProvidersFile
+from convergence.runs.own_cost import Rates
+from convergence.tenants.datasets import DatasetTypesFile
+from convergence.tenants.quotas import PlansFile
+from convergence.warehouse.bootstrap import LayoutConfig
+
+MODELS: Final[dict[str, type[BaseModel]]] = {
+    "system/providers.yml": ProvidersFile,
+    "system/dataset_types.yml": DatasetTypesFile,
+    "system/plans.yml": PlansFile,
+    "system/run_costs.yml": Rates,
+    "setup/bootstrap/config.yml": LayoutConfig,
+    "setup/organizations/onboarding/config.yml": LayoutConfig,
+    f"{FOLDER}/config.yml": Words,
+    **{f"{FOLDER}/{name}_notification/config.yml": model for name, model in CHANNELS.items()},
+}
+
+
+def settings_files(root: Path) -> list[Path]:
+    """Every settings file under the folder of configurations, sorted."""
+    found = {path for folder in SETTINGS_FOLDERS for path in (root / folder).rglob("*.*")}
+    found |= {path for name in SETTINGS_FILES for path in root.rglob(name)}
+    return sorted(path for path in found if path.suffix in SUFFIXES)
+
+
+def settings_faults(root: Path) -> tuple[ConfigFault, ...]:
+    """Every fault of every settings file, message template and suite, by place."""
+    faults = [fault for path in settings_files(root) for fault in _file_faults(path, root)]
+    faults += [fault for path in suite_files(root) for fault in suite_faults(path, root)]
+    return tuple(sorted(faults, key=lambda fault: fault.place))
+
+
+def _file_faults(path: Path, root: Path) -> Iterator[ConfigFault]:
+    told = path.relative_to(root).as_posix()
+    report = Report(told)
+    text = text_of(path, report)
+    if text is not None:
+        report = Report(told, text)
+        document = read(text, report)
+        model = MODELS.get(told)
+        if document is not None and model is not None:
+            try:
+                parsed = model.model_validate_json(json.dumps(document.value))
+            except ValidationError as error:
+                tell(error, model=model, document=document, report=report)
+            else:
+                yield from _template_faults(parsed, root)
+    yield from report.sorted()
+
+
+def _template_faults(settings: BaseModel, root: Path) -> Iterator[ConfigFault]:
+    """Faults of a channel's templates, tried on reports of every kind."""
+    for name, kind in CHANNELS.items():
+        if isinstance(settings, kind):
+            folder = folder_of(root, name)
+            found = {
+                fault
+                for audience in settings.templates
+                for fault in _tried(settings, audience, folder, root)
+            }
+            yield from sorted(found, key=lambda fault: fault.place)
+
+
+def _tried(
+    settings: Channel, audience: Audience, folder: Path, root: Path
+) -> Iterator[ConfigFault]:
+    for report in specimen(audience):
+        try:
+            render(settings, audience, report, folder=folder)
+        except ConfigurationError as error:
+            path = folder / "templates" / str(error.facts["file"])
+            text = path.read_text(encoding="utf-8") if path.is_file() else ""
+            line = error.facts.get("line", 1)
+            told = Report(path.relative_to(root).as_posix(), text)
+            why = error.facts.get("why")
+            message = f"{error.message}: {why}" if why else error.message
+            told.add((line if isinstance(line, int) else 1, 1), message)
+            yield from told.sorted()

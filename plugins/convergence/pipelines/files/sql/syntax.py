@@ -1,0 +1,80 @@
+"""Parse SQL files with sqlglot: syntax errors at their line, and tables by a second reading.
+
+For `make lint-configs` alone: sqlglot takes longer to import than a task may take to start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import ParseError, TokenError
+
+from convergence.pipelines.files.sql.files import add_violations, sql_file_faults
+from convergence.pipelines.files.sql.specimen import (
+    RULE,
+    Specimen,
+    TemplateFormError,
+    as_written,
+    specimens,
+)
+from convergence.pipelines.files.violations import ConfigFault, Report
+
+_DIALECT = "bigquery"
+
+
+def sql_syntax_faults(path: Path, root: Path) -> tuple[ConfigFault, ...]:
+    """Return the syntax errors and foreign tables of one file that has no other errors."""
+    if sql_file_faults(path, root):
+        return ()
+    source = path.read_text(encoding="utf-8")
+    report = Report(path.relative_to(root).as_posix(), source)
+    try:
+        for specimen in specimens(source):
+            _check(specimen, report)
+    except TemplateFormError as error:
+        report.add((error.line, 1), error.message)
+    return report.sorted()
+
+
+def _check(specimen: Specimen, report: Report) -> None:
+    add_violations(specimen, report)
+    if report.faults:
+        return
+    try:
+        statements = sqlglot.parse(specimen.sql, dialect=_DIALECT)
+    except (ParseError, TokenError) as error:
+        report.add(specimen.place(_position(error, specimen.sql)), _reason(error))
+        return
+    for statement in statements:
+        for path in _foreign(statement) if statement is not None else ():
+            at = max(specimen.sql.find(path.partition(".")[0]), 0)
+            reason = f"the table {as_written(path)} does not come from a placeholder"
+            report.add(specimen.place(at), reason)
+
+
+def _foreign(statement: exp.Expr) -> Iterator[str]:
+    for table in statement.find_all(exp.Table):
+        parts = [part.name for part in table.parts]
+        path = ".".join(parts)
+        if len(parts) > 1 and not RULE.allows(path):
+            yield path
+
+
+def _position(error: ParseError | TokenError, sql: str) -> int:
+    details = error.errors[0] if isinstance(error, ParseError) and error.errors else {}
+    line, column = details.get("line"), details.get("col")
+    if not line:
+        return 0
+    highlighted = len(str(details.get("highlight") or " "))
+    starts = [0, *(at + 1 for at, char in enumerate(sql) if char == "\n")]
+    return max(starts[int(line) - 1] + int(column or 1) - highlighted, 0)
+
+
+def _reason(error: ParseError | TokenError) -> str:
+    details = error.errors[0] if isinstance(error, ParseError) and error.errors else {}
+    text = details.get("description") or str(error).splitlines()[0]
+    near = details.get("highlight")
+    return f"not SQL: {text.rstrip('.')}" + (f" at {near!r}" if near else "")

@@ -1,0 +1,184 @@
+"""Check suites of expectations: their form, and what they name in the tables' schemas."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path as FilePath
+
+from pydantic import ValidationError
+
+from convergence.errors import ConfigurationError, SchemaError
+from convergence.pipelines.files.document import Document, Path, read, text_of
+from convergence.pipelines.files.messages import tell
+from convergence.pipelines.files.violations import ConfigFault, Report, closest, dotted, shown
+from convergence.processors.quality.measure import day_column
+from convergence.processors.quality.suite import (
+    AcceptedValues,
+    Expectation,
+    NotNull,
+    Range,
+    RowCount,
+    Side,
+    Suite,
+    SumsTie,
+    Unique,
+    load_schema,
+)
+from convergence.warehouse.schemas import FieldSpec, TableSchema
+
+FOLDER = "data_quality/expectations"
+_NUMBERS = frozenset({"INT64", "NUMERIC", "BIGNUMERIC"})
+_TEXTS = frozenset({"STRING"})
+_PLAIN = frozenset({"STRING", "INT64", "BOOL", "DATE"})
+_COMPARABLE = _NUMBERS | _PLAIN | {"TIMESTAMP", "DATETIME", "TIME", "BYTES"}
+
+
+def suite_files(root: FilePath) -> list[FilePath]:
+    """Every suite under the folder of configurations, sorted."""
+    return sorted((root / FOLDER).glob("*.json"))
+
+
+def suite_faults(path: FilePath, root: FilePath) -> tuple[ConfigFault, ...]:
+    """Every fault of a suite's file."""
+    told = path.relative_to(root).as_posix()
+    report = Report(told)
+    text = text_of(path, report)
+    if text is None:
+        return report.sorted()
+    report = Report(told, text)
+    document = read(text, report)
+    if document is None or not _is_json(text, report):
+        return report.sorted()
+    try:
+        suite = Suite.model_validate_json(json.dumps(document.value))
+    except ValidationError as error:
+        tell(error, model=Suite, document=document, report=report)
+    else:
+        _Names(suite, document, report, root).check()
+    return report.sorted()
+
+
+def _is_json(text: str, report: Report) -> bool:
+    """Whether the file is JSON too, which is a part of what was read so far."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        report.add((error.lineno, error.colno), f"not JSON: {error.msg}")
+        return False
+    return True
+
+
+class _Names:
+    """Whether the tables and columns that a suite names are there, and of the right type."""
+
+    def __init__(self, suite: Suite, document: Document, report: Report, root: FilePath) -> None:
+        self._suite = suite
+        self._document = document
+        self._report = report
+        self._schemas = dict(self._read_schemas(root))
+
+    def check(self) -> None:
+        first: dict[str, int] = {}
+        for index, expectation in enumerate(self._suite.expectations):
+            here: Path = ("expectations", index)
+            if expectation.id in first:
+                line = first[expectation.id]
+                self._fault((*here, "id"), f"{expectation.id} is also the one in line {line}")
+            first.setdefault(expectation.id, self._line((*here, "id")))
+            for place, side in _sides(here, expectation):
+                self._check_side(place, side, wanted=_WANTED[type(expectation)])
+
+    def _read_schemas(self, root: FilePath) -> Iterator[tuple[str, TableSchema]]:
+        for table, file in self._suite.tables.items():
+            here: Path = ("tables", table)
+            try:
+                schema = load_schema(root, table, file)
+                day_column(schema)
+            except (SchemaError, ConfigurationError) as error:
+                self._fault(here, f"{error.message}: {file}")
+                continue
+            if schema.table != table:
+                self._fault(here, f"{file} is the schema of {schema.table}")
+            yield table, schema
+
+    def _check_side(self, place: Path, side: Side, *, wanted: frozenset[str] | None) -> None:
+        if side.table not in self._suite.tables:
+            self._unknown((*place, "table"), "table", side.table, tuple(self._suite.tables))
+            return
+        if (schema := self._schemas.get(side.table)) is None:
+            return
+        columns = {field.name: field for field in schema.fields}
+        for key, names, types in (
+            ("columns", side.columns, wanted),
+            ("by", side.by, _PLAIN),
+            ("where", tuple(side.where), _PLAIN),
+        ):
+            for index, name in enumerate(names):
+                at = (*place, key, name if key == "where" else index)
+                self._check_column(at, name, columns, types=types, table=side.table)
+
+    def _check_column(
+        self,
+        place: Path,
+        name: str,
+        columns: Mapping[str, FieldSpec],
+        *,
+        types: frozenset[str] | None,
+        table: str,
+    ) -> None:
+        if (column := columns.get(name)) is None:
+            self._unknown(place, f"column of {table}", name, tuple(columns))
+        elif types is not None and (column.type not in types or column.mode == "REPEATED"):
+            kind = f"{column.mode} {column.type}" if column.mode == "REPEATED" else column.type
+            self._fault(place, f"{name} is {kind}", accepted=sorted(types))
+
+    def _unknown(self, place: Path, kind: str, name: str, known: Sequence[str]) -> None:
+        told = f"no {kind} is named {shown(name)}"
+        self._fault(place, told, suggestion=closest(name, known), accepted=sorted(known))
+
+    def _line(self, place: Path) -> int:
+        node = self._document.node
+        for part in place:
+            node = node.parts[part]
+        return node.place[0]
+
+    def _fault(
+        self,
+        path: Path,
+        message: str,
+        *,
+        suggestion: str | None = None,
+        accepted: Sequence[str] = (),
+    ) -> None:
+        node = self._document.node
+        for part in path:
+            node = node.parts[part]
+        self._report.add(
+            node.place, message, key=dotted(path), suggestion=suggestion, accepted=accepted
+        )
+
+
+def _sides(here: Path, expectation: Expectation) -> Iterator[tuple[Path, Side]]:
+    """What an expectation reads, and where in the file it says so."""
+    if isinstance(expectation, SumsTie):
+        yield (*here, "left"), expectation.left
+        yield (*here, "right"), expectation.right
+        return
+    columns = () if isinstance(expectation, RowCount) else expectation.columns
+    yield (
+        here,
+        Side.model_construct(
+            table=expectation.table, columns=columns, by=(), where=expectation.where
+        ),
+    )
+
+
+_WANTED: Mapping[Callable[..., Expectation], frozenset[str] | None] = {
+    NotNull: None,
+    Unique: _COMPARABLE,
+    Range: _NUMBERS,
+    AcceptedValues: _TEXTS,
+    RowCount: None,
+    SumsTie: _NUMBERS | {"FLOAT64"},
+}

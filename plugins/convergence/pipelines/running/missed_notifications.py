@@ -1,0 +1,64 @@
+"""Tell of the runs whose own last task never ran: their DAG run was failed by hand, or lost."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from convergence.pipelines.files.loader import load_dag
+from convergence.pipelines.files.spec import PipelineSpec
+from convergence.pipelines.running.announcements import Announcer
+from convergence.state import left_open
+from convergence.state.left_open import DagRunKey
+from convergence.state.org_runs import OrgRun, RunStatus
+from convergence.state.store import StateStore
+
+MOST_AT_ONCE = 5
+"""Runs told of by one call: each may wait for a slow mail server."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateNews:
+    """Announces what was ended by others than its own last task.
+
+    Attributes:
+        configs: the folder of configurations.
+        runs_of: the org runs of an Airflow run.
+        announcer: makes the announcer of a pipeline.
+    """
+
+    store: StateStore
+    configs: Path
+    runs_of: Callable[[str, str], Sequence[OrgRun]]
+    announcer: Callable[[PipelineSpec], Announcer]
+
+    def tell(self) -> int:
+        """Announce some of what waits; how many runs that were.
+
+        A run is forgotten only after it was told of. Who hears of it twice is seen to by the
+        claims on the messages.
+        """
+        with self.store.read() as conn:
+            waiting = left_open.untold(conn, limit=MOST_AT_ONCE)
+        for key in waiting:
+            self._announce(key)
+            with self.store.begin() as conn:
+                left_open.told(conn, key)
+        return len(waiting)
+
+    def _announce(self, key: DagRunKey) -> None:
+        spec = load_dag(key.dag_id, self.configs)
+        if not isinstance(spec, PipelineSpec):
+            log.error("%s can't be told of: its pipeline has no sound file", key)
+            return
+        runs = self.runs_of(*key)
+        failed = {
+            run.org_slug: run.error.message if run.error else run.status.value
+            for run in runs
+            if run.status is RunStatus.FAILED
+        }
+        self.announcer(spec).announce(dag_run_id=key.dag_run_id, runs=runs, failed=failed)

@@ -1,0 +1,306 @@
+"""Choose the orgs and days of one Airflow run; the work of every org pipeline's first task.
+
+Whoever triggered the run, the gate is asked here again: Airflow's UI and schedule know nothing
+of subscriptions, integrations and quotas. The answer's order is fixed, so that a mapped index
+keeps its org when the task is tried again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from convergence.errors import (
+    ConvergenceError,
+    IntegrationInvalidError,
+    LimitError,
+    NotFoundError,
+    PipelineDisabledError,
+    PipelineUnavailableError,
+    RequestError,
+    RetryableError,
+    SubscriptionInactiveError,
+)
+from convergence.pipelines.running.requested_days import asked_days
+from convergence.processors.batch import Batch, OrgSlice, explain
+from convergence.processors.conf import (
+    ORG_RUN_ID,
+    ORG_SLUG,
+    check_org_conf,
+    check_part,
+    merged,
+)
+from convergence.processors.context import PipelineFacts
+from convergence.runs.days import due_days, first_day
+from convergence.runs.gate import Selection, Standing
+from convergence.runs.slice_states import CHECKED, Action
+from convergence.state.org_runs import OrgRun, RunError, RunStatus, Trigger, org_run_id
+from convergence.state.slots import Admitted, Refused, RunLimits
+
+if TYPE_CHECKING:
+    from convergence.runs.ledger import SliceEnd
+    from convergence.runs.slices import SliceKey
+    from convergence.state.pipeline_configs import PipelineConfig
+
+MAX_INDEXES = 50
+
+log = logging.getLogger(__name__)
+
+
+class GateKeeper(Protocol):
+    """Who may run: `runs.gate.Gate`."""
+
+    def select(
+        self, *, provider: str | None, now: datetime, org_slugs: Sequence[str] | None = None
+    ) -> Selection:
+        """The eligible orgs of all, or of those named."""
+
+
+class LedgerReader(Protocol):
+    """How slices ended: `runs.ledger.Ledger`."""
+
+    def ends(
+        self, actions: Collection[Action], *, orgs: Sequence[str], pipeline_id: str, since: date
+    ) -> Mapping[SliceKey, SliceEnd]:
+        """How the newest attempt at each slice ended, of those in the given states."""
+
+
+class Admissions(Protocol):
+    """The run records: `runs.records.RunRecords`, with the runs' live state."""
+
+    def get(self, run_id: str) -> OrgRun | None:
+        """The run, if it is known."""
+
+    def configs(self, pipeline_id: str) -> Mapping[str, PipelineConfig]:
+        """Each org's own configuration of the pipeline, by org."""
+
+    def of_dag_run(self, dag_id: str, dag_run_id: str) -> Sequence[OrgRun]:
+        """The org runs that the Airflow run carries."""
+
+    def admit(self, run: OrgRun, *, limits: RunLimits, now: datetime) -> Admitted | Refused:
+        """Admit a run within its org's limits."""
+
+    def begin_run(self, run_id: str, *, now: datetime, days: Sequence[date] | None = None) -> bool:
+        """Move a run to RUNNING, with the days it found due."""
+
+    def finish_run(
+        self, run_id: str, status: RunStatus, *, now: datetime, error: RunError | None = None
+    ) -> bool:
+        """End a run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selector:
+    """Selects for one Airflow run.
+
+    Attributes:
+        provider: whose integration is needed, as tables name it (OPENAI); None for none.
+        dag_run_id: Airflow's id of the run.
+        scheduled: whether the schedule started it.
+        now: the present.
+    """
+
+    pipeline: PipelineFacts
+    provider: str | None
+    gate: GateKeeper
+    ledger: LedgerReader
+    runs: Admissions
+    dag_run_id: str
+    scheduled: bool
+    now: datetime
+
+    def select(self, conf: Mapping[str, Any]) -> list[Batch]:
+        """The batches to map over; none when nothing is due.
+
+        Args:
+            conf: what the run was given: `org_run_id` by the API, or `org_slug` and params.
+
+        Raises:
+            RequestError: a key of the conf is wrong, or names an org that may not run.
+        """
+        given = check_org_conf(conf, pipeline=self.pipeline)
+        run_id = conf.get(ORG_RUN_ID)
+        if run_id is not None:
+            return deal(self._triggered(str(run_id), conf))
+        days = asked_days(given, today=self._today)
+        org_slug = conf.get(ORG_SLUG)
+        if org_slug is not None:
+            return deal(self._one_org(str(org_slug), given, days))
+        return deal(self._fleet(given, days))
+
+    @property
+    def _today(self) -> date:
+        return self.now.astimezone(UTC).date()
+
+    def _triggered(self, run_id: str, conf: Mapping[str, Any]) -> list[OrgSlice]:
+        extra = sorted(
+            key for key, value in conf.items() if value is not None and key != ORG_RUN_ID
+        )
+        if extra:
+            raise RequestError(f"{extra[0]} can't be given beside {ORG_RUN_ID}")
+        run = self.runs.get(run_id)
+        if run is None or (run.dag_id, run.dag_run_id) != (self.pipeline.dag_id, self.dag_run_id):
+            raise RequestError(f"{ORG_RUN_ID}: this run of the pipeline carries no such org run")
+        if run.status is RunStatus.CANCELLED:
+            log.info("%s was cancelled before it began", run_id)
+            return []
+        try:
+            check_part(run.params, pipeline=self.pipeline)
+            standing = self._standing(run.org_slug)
+            days = run.days or self._due([standing])[run.org_slug]
+        except ConvergenceError as error:
+            if not isinstance(error, RetryableError):
+                self.runs.finish_run(run_id, RunStatus.FAILED, now=self.now, error=explain(error))
+            raise
+        self.runs.begin_run(run_id, now=self.now, days=days)
+        return self._unless_idle([OrgSlice(run.org_slug, run_id, tuple(days))])
+
+    def _one_org(
+        self, org_slug: str, given: Mapping[str, Any], asked: Sequence[date] | None
+    ) -> list[OrgSlice]:
+        standing = self._standing(org_slug)
+        config = self.runs.configs(self.pipeline.pipeline_id).get(org_slug)
+        if config is not None and not config.enabled:
+            raise PipelineDisabledError(f"{org_slug} has switched this pipeline off")
+        params = self._params(given, config)
+        recorded = self._recorded_days().get(org_slug)
+        days = asked if asked is not None else recorded or self._due([standing])[org_slug]
+        slice_ = self._admitted(standing, params, days)
+        if isinstance(slice_, RunError):
+            raise LimitError(f"{org_slug}: {slice_.message}")
+        return self._unless_idle([slice_])
+
+    def _fleet(self, given: Mapping[str, Any], asked: Sequence[date] | None) -> list[OrgSlice]:
+        selection = self.gate.select(provider=self.provider, now=self.now)
+        for org_slug, reason in selection.refused:
+            log.info("%s is left out: %s", org_slug, reason.message)
+        configs = self.runs.configs(self.pipeline.pipeline_id)
+        eligible = [one for one in selection.eligible if self._is_meant(configs.get(one.org_slug))]
+        due = {**self._due(eligible), **self._recorded_days()} if asked is None else {}
+        chosen: list[OrgSlice] = []
+        for standing in sorted(eligible, key=lambda one: one.org_slug):
+            days = asked if asked is not None else due[standing.org_slug]
+            if self.pipeline.tables and not days:
+                continue
+            try:
+                params = self._params(given, configs.get(standing.org_slug))
+            except PipelineUnavailableError as error:
+                log.warning("%s is left out: %s", standing.org_slug, error.message)
+                continue
+            admitted = self._admitted(standing, params, days)
+            if isinstance(admitted, RunError):
+                log.warning("%s is left out: %s", standing.org_slug, admitted.message)
+            else:
+                chosen.append(admitted)
+        log.info("%d of %d eligible orgs have work", len(chosen), len(selection.eligible))
+        return chosen
+
+    def _is_meant(self, config: PipelineConfig | None) -> bool:
+        """Whether a run of the fleet is an org's too: switched on, and without its own schedule."""
+        if config is None:
+            return True
+        return config.enabled and not (self.scheduled and config.schedule is not None)
+
+    def _params(self, given: Mapping[str, Any], config: PipelineConfig | None) -> dict[str, Any]:
+        return merged(given, config.params if config else {}, pipeline=self.pipeline)
+
+    def _standing(self, org_slug: str) -> Standing:
+        selection = self.gate.select(provider=self.provider, now=self.now, org_slugs=[org_slug])
+        for standing in selection.eligible:
+            return standing
+        for _, reason in selection.refused:
+            raise _REFUSALS.get(reason.code, RequestError)(f"{org_slug}: {reason.message}")
+        raise NotFoundError(f"{ORG_SLUG}: there is no organization {org_slug!r}")
+
+    def _recorded_days(self) -> dict[str, tuple[date, ...]]:
+        """The days of orgs that this Airflow run has begun: the same when it is cleared."""
+        runs = self.runs.of_dag_run(self.pipeline.dag_id, self.dag_run_id)
+        return {run.org_slug: run.days for run in runs if run.days}
+
+    def _due(self, standings: Sequence[Standing]) -> dict[str, tuple[date, ...]]:
+        """Each org's due days, from one question to the ledger."""
+        if not self.pipeline.tables or not standings:
+            return {standing.org_slug: () for standing in standings}
+        first = {one.org_slug: self._first_day(one) for one in standings}
+        rows = self.ledger.ends(
+            CHECKED,
+            orgs=sorted(first),
+            pipeline_id=self.pipeline.pipeline_id,
+            since=min(first.values()),
+        )
+        told: dict[str, dict[date, dict[str, SliceEnd]]] = defaultdict(lambda: defaultdict(dict))
+        for key, row in rows.items():
+            told[key.org_slug][key.day][key.table] = row
+        return {
+            org_slug: tuple(
+                due_days(
+                    told[org_slug],
+                    first_day=day,
+                    today=self._today,
+                    settle_days=self.pipeline.settle_days,
+                    max_days=self.pipeline.max_days,
+                    tables=self.pipeline.tables,
+                )
+            )
+            for org_slug, day in first.items()
+        }
+
+    def _first_day(self, standing: Standing) -> date:
+        connected_on = standing.connected_on or self._today
+        return first_day(connected_on, history_days=self.pipeline.history_days)
+
+    def _admitted(
+        self, standing: Standing, params: Mapping[str, Any], days: Sequence[date]
+    ) -> OrgSlice | RunError:
+        run = self._new_run(standing.org_slug, params, days)
+        if standing.limits is None:
+            return RunError("quota_missing", "the organization has no quota")
+        outcome = self.runs.admit(run, limits=standing.limits, now=self.now)
+        if isinstance(outcome, Refused):
+            used = f"{outcome.use} of {outcome.maximum} {outcome.limit}"
+            return RunError(LimitError.code, f"the plan's limit is reached: {used}")
+        self.runs.begin_run(run.run_id, now=self.now, days=days)
+        return OrgSlice(standing.org_slug, run.run_id, tuple(days))
+
+    def _new_run(self, org_slug: str, params: Mapping[str, Any], days: Sequence[date]) -> OrgRun:
+        trigger: Trigger = "schedule" if self.scheduled else "ui"
+        return OrgRun(
+            run_id=org_run_id(self.pipeline.dag_id, self.dag_run_id, org_slug),
+            org_slug=org_slug,
+            pipeline_id=self.pipeline.pipeline_id,
+            dag_id=self.pipeline.dag_id,
+            dag_run_id=self.dag_run_id,
+            trigger=trigger,
+            requested_by="scheduler" if self.scheduled else "admin",
+            created_at=self.now,
+            days=tuple(days),
+            params=params,
+        )
+
+    def _unless_idle(self, slices: list[OrgSlice]) -> list[OrgSlice]:
+        return [one for one in slices if one.days or not self.pipeline.tables]
+
+
+_REFUSALS = {
+    kind.code: kind for kind in (SubscriptionInactiveError, IntegrationInvalidError, LimitError)
+}
+
+
+def deal(orgs: Sequence[OrgSlice], *, indexes: int = MAX_INDEXES) -> list[Batch]:
+    """Deal orgs into batches: one org each while they fit, else equal shares in their order."""
+    if len(orgs) <= indexes:
+        return [Batch(org.org_slug, (org,)) for org in orgs]
+    small, larger = divmod(len(orgs), indexes)
+    batches: list[Batch] = []
+    start = 0
+    for index in range(indexes):
+        end = start + small + (index < larger)
+        share = tuple(orgs[start:end])
+        label = f"{share[0].org_slug} … {share[-1].org_slug} ({len(share)} orgs)"
+        batches.append(Batch(label, share))
+        start = end
+    return batches

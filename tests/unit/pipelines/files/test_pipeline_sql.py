@@ -1,0 +1,214 @@
+"""A SQL file reads its own org only: the linter, the DAG build and the run each refuse others."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from convergence.errors import ForeignTableError
+from convergence.pipelines.files.all_violations import every_fault
+from convergence.pipelines.files.loader import load_all
+from convergence.pipelines.files.sql.files import sql_file_faults, sql_files
+from convergence.pipelines.files.sql.syntax import sql_syntax_faults
+from convergence.pipelines.lint import main
+from convergence.settings import PROJECT_ROOT
+from convergence.warehouse.query import run_file
+from fakes.bigquery import FakeBigQuery, warehouse
+from stack.guarded import run
+
+SHIPPED = PROJECT_ROOT / "include" / "configs"
+SQL = "example/finance/sql/subscription_costs.sql"
+PIPELINE = "example/finance/subscription_costs_transform.yml"
+DAG = "example.finance.subscription_costs_transform"
+OWN = "`{{ project }}.{{ dataset }}.{{ subscriptions }}`"
+READS = "{subscriptions: openai_subscriptions}"
+FOREIGN = "acme_corp_dev.openai_cost_daily"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The shipped configurations, with one file that names another org's table."""
+    folder = tmp_path / "configs"
+    shutil.copytree(SHIPPED, folder)
+    return folder
+
+
+@pytest.fixture
+def spoiled(root: Path) -> Path:
+    path = root / SQL
+    text = path.read_text()
+    assert OWN in text
+    path.write_text(text.replace(OWN, FOREIGN))
+    return root
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "a.sql"
+    path.write_text(text)
+    return path
+
+
+def errors(folder: Path, text: str) -> list[str]:
+    path = write(folder, text)
+    found = sql_file_faults(path, folder) or sql_syntax_faults(path, folder)
+    return [str(fault) for fault in found]
+
+
+# --- the three gates ----------------------------------------------------------------------------
+
+
+def test_the_linter_refuses_a_literal_table_at_its_place(
+    spoiled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--root", str(spoiled), "--short"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    line = next(
+        number
+        for number, text in enumerate((spoiled / SQL).read_text().splitlines(), start=1)
+        if FOREIGN in text
+    )
+    at = (spoiled / SQL).read_text().splitlines()[line - 1].index(FOREIGN) + 1
+    told = f"{SQL}:{line}:{at}: the table {FOREIGN} does not come from a placeholder; write "
+    assert [text for text in lines if text.startswith(told)]
+    assert [text for text in lines if text.startswith(PIPELINE) and "sql_file: " in text]
+    assert lines[-1].endswith("2 faults in 2")
+
+
+def test_the_linter_reports_a_syntax_error(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = root / SQL
+    path.write_text("SELECT 1\nWHERE (")
+    assert main(["--root", str(root), "--short", str(path)]) == 1
+    assert f"{SQL}:2:" in capsys.readouterr().out
+
+
+def test_a_dag_is_not_built_from_it_and_every_other_is(spoiled: Path) -> None:
+    sound = load_all(SHIPPED)
+    found = load_all(spoiled)
+    assert set(sound.specs) - set(found.specs) == {DAG}
+    assert [fault.path for fault in found.faults] == [PIPELINE]
+    assert [fault.key for fault in found.faults] == ["steps[0].config.sql_file"]
+    assert {fault.path for fault in every_fault(spoiled)} == {PIPELINE, SQL}
+
+
+def test_a_file_that_changed_since_is_not_run(root: Path) -> None:
+    """The DAG was built from a sound file; the task finds another."""
+    fake = FakeBigQuery()
+    path = root / SQL
+    path.write_text(path.read_text().replace(OWN, FOREIGN))
+    with pytest.raises(ForeignTableError, match=r"subscription_costs\.sql:\d+:\d+: the table acme"):
+        run_file(
+            warehouse(fake),
+            path,
+            identifiers={"dataset": "globex_dev", "subscriptions": "t", "destination": "d"},
+        )
+    assert not fake.jobs
+
+
+def test_a_file_that_decides_by_the_org_is_not_run_for_it(root: Path) -> None:
+    path = root / SQL
+    chosen = "{% if dataset.startswith('globex') %}acme_corp_dev{% else %}{{ dataset }}{% endif %}"
+    path.write_text(f"SELECT * FROM `{{{{ project }}}}.{chosen}.openai_cost_daily`")
+    with pytest.raises(ForeignTableError, match="acme_corp_dev"):
+        run_file(warehouse(FakeBigQuery()), path, identifiers={"dataset": "globex_dev"})
+
+
+# --- forms --------------------------------------------------------------------------------------
+
+
+def test_every_shipped_file_passes_both_readings() -> None:
+    files = sql_files(SHIPPED)
+    assert len(files) > 80
+    for path in files:
+        assert sql_file_faults(path, SHIPPED) == ()
+        assert sql_syntax_faults(path, SHIPPED) == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT * FROM `{{ project }}.{{ org_slug }}_prod.openai_cost_daily`",
+        "SELECT * FROM `{{ project }}.{{ destination }}.openai_cost_daily`",
+        "SELECT * FROM `other-project.{{ dataset }}.openai_cost_daily`",
+        "SELECT * FROM `{{ project }}.acme_corp_dev.{{ destination }}`",
+        "SELECT * FROM {{ 'acme_corp_dev' }}.t",
+        "SELECT * FROM `{{ project }}.{{ 'acme' ~ '_corp_dev' }}.t`",
+        "{% set dataset = 'acme_corp_dev' %}SELECT * FROM `{{ project }}.{{ dataset }}.t`",
+        "SELECT * FROM {% if destination %}acme_corp_dev.t{% else %}{{ dataset }}.t{% endif %}",
+        "SELECT * FROM {% if destination %}{{ dataset }}.t{% else %}acme_corp_dev.t{% endif %}",
+        "SELECT * FROM {% for s in sources %}acme_corp_dev.{{ s }}{% endfor %}",
+        "SELECT 1 {% if destination == 'x' %}+ 1{% endif %}",
+        "SELECT * FROM {{ dataset }}.t {% set x %}, acme_corp_dev.t {% endset %} {{ x }}",
+    ],
+)
+def test_a_template_can_not_hide_a_foreign_table(text: str, tmp_path: Path) -> None:
+    assert errors(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT * FROM `{{ project }}.{{ dataset }}.openai_cost_daily`",
+        "SELECT * FROM {% for s in sources %}{{ dataset }}.{{ s }}, {% endfor %}{{ dataset }}.t",
+        "{# FROM acme_corp_dev.t #}SELECT 1 -- FROM acme_corp_dev.t",
+        "SELECT {{ destination }}.x FROM {{ dataset }}.t AS {{ destination }}",
+        "SELECT 1 {% if window_columns %}, x{% endif %}",
+    ],
+)
+def test_placeholders_loops_and_comments_pass(text: str, tmp_path: Path) -> None:
+    assert errors(tmp_path, text) == []
+
+
+def test_a_misspelt_placeholder_is_named(tmp_path: Path) -> None:
+    (error,) = errors(tmp_path, "SELECT *\nFROM `{{ project }}.{{ datset }}.t`")
+    assert error.startswith("a.sql:2:6: the table {{ project }}.{{ datset }}.t does not come from")
+    assert error.endswith("did you mean {{ dataset }}")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("SELECT 1,\n  x y z\nFROM t", "a.sql:2:7"),
+        ("{% if a %}\nSELECT (1\n{% endif %}", "a.sql:"),
+        ("SELECT *\nFROM `{{ project }}.{{ dataset }}.t`\nWHERE day == = 3", "a.sql:3:"),
+        ("SELECT {{ unclosed", "a.sql:1:1: not a template"),
+    ],
+)
+def test_a_syntax_error_has_its_line(text: str, place: str, tmp_path: Path) -> None:
+    (error,) = errors(tmp_path, text)[:1]
+    assert error.startswith(place), error
+
+
+@pytest.mark.parametrize("name", ["dataset", "central", "project", "export_dataset"])
+def test_reads_can_not_pass_a_table_as_a_dataset(name: str, root: Path) -> None:
+    change_reads(root, f"{{subscriptions: openai_subscriptions, {name}: acme_corp_dev}}")
+    faults = [fault for fault in load_all(root).faults if fault.path == PIPELINE]
+    assert [fault.message for fault in faults] == [f"{name} is a name that every query has already"]
+
+
+def test_reads_can_not_name_another_dataset(root: Path) -> None:
+    change_reads(root, '{subscriptions: "acme_corp_dev.openai_subscriptions"}')
+    faults = [fault for fault in load_all(root).faults if fault.path == PIPELINE]
+    assert [fault.key for fault in faults] == ["steps[0].config.reads.subscriptions"]
+
+
+def change_reads(root: Path, reads: str) -> None:
+    text = (root / PIPELINE).read_text()
+    assert READS in text
+    (root / PIPELINE).write_text(text.replace(READS, reads))
+
+
+def test_only_the_linter_imports_the_parser() -> None:
+    code = (
+        "import sys; from convergence.pipelines.files.all_violations import every_fault\n"
+        "from convergence.settings import PROJECT_ROOT\n"
+        "import convergence.warehouse.query\n"
+        "assert every_fault(PROJECT_ROOT / 'include' / 'configs') == ()\n"
+        "sys.exit('sqlglot' in sys.modules)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(PROJECT_ROOT / "plugins")}
+    done = run([sys.executable, "-c", code], env=environment, timeout=100)
+    assert done.returncode == 0
