@@ -13,8 +13,8 @@ from typing import Any
 
 from convergence.extract.spool import Spool
 from convergence.processors.context import StepResult
-from convergence.processors.generic.fields import day_of
-from convergence.processors.generic.pricing import price_usage
+from convergence.processors.lib.daily.fields import day_of
+from convergence.processors.lib.pricing.pricing import price_usage
 from convergence.processors.openai.config import CostConfig
 from convergence.runs.ledger import Ledger, LedgerRow
 from convergence.runs.publication import Publication

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from convergence.processors.context import StepResult
-from convergence.processors.generic.price_seed import seed_prices
+from convergence.processors.lib.pricing.price_seed import seed_prices
 from convergence.processors.openai.config import SeedCsvConfig as OpenAISeed
 from pipeline_steps import run_steps
 from processors_world import OrgWorld, World

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from convergence.extract.spool import Spool
 from convergence.processors.context import OrgContext, PipelineFacts, PlatformContext, Services
-from convergence.processors.generic.fields import day_of
+from convergence.processors.lib.daily.fields import day_of
 from convergence.processors.setup.organizations.config import OnboardingConfig
 from convergence.processors.setup.organizations.dataset import DatasetPlan, lay_out
 from convergence.processors.steplog import StepLog

@@ -25,13 +25,13 @@ from benchmarks.report import Report
 from convergence.metering import Resource, Use, Used, metered
 from convergence.processors.anthropic import extraction as anthropic
 from convergence.processors.anthropic.config import BilledConfig, CostConfig, UsageConfig
-from convergence.processors.config import StepConfig
 from convergence.processors.context import OrgContext, PipelineFacts, StepResult
 from convergence.processors.generic.config import SeedCsvConfig
-from convergence.processors.generic.price_seed import seed_prices
-from convergence.processors.generic.pricing import price_usage
+from convergence.processors.lib.pricing.price_seed import seed_prices
+from convergence.processors.lib.pricing.pricing import price_usage
 from convergence.processors.openai import config as openai_config
 from convergence.processors.openai import extraction as openai
+from convergence.processors.step_config import StepConfig
 from convergence.settings import PROJECT_ROOT
 from processors_world import NOW, OrgWorld, World
 from sandbox_process import SandboxProcess

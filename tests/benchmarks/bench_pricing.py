@@ -22,7 +22,7 @@ from google.cloud import bigquery
 
 import processors_world
 from benchmarks.report import Report, Stopwatch, stopwatch
-from convergence.processors.generic.price_seed import seed_prices
+from convergence.processors.lib.pricing.price_seed import seed_prices
 from convergence.processors.openai.config import CostConfig, SeedCsvConfig
 from convergence.settings import PROJECT_ROOT
 from convergence.warehouse.fill import query_partition

@@ -16,7 +16,7 @@ from google.cloud.bigquery import LoadJobConfig
 
 from convergence.extract import canonical
 from convergence.extract.disk import Disk, write_durably
-from convergence.processors.generic.extraction import columns_of
+from convergence.processors.lib.daily.extraction import columns_of
 from convergence.processors.openai.shape import UsageShape
 from convergence.warehouse.schemas import TableSchema
 from crash.platform import USAGE_TABLE, Platform, days

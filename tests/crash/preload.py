@@ -10,7 +10,10 @@ def preload() -> None:
     for name in (
         *("sandbox.__main__", "sandbox.kms", "sandbox.mail", "sandbox.aws.server"),
         *("sandbox.bigquery.rest.app", "sandbox.providers.app", "uvicorn"),
-        *("convergence.processors.generic.extraction", "convergence.processors.generic.pricing"),
+        *(
+            "convergence.processors.lib.daily.extraction",
+            "convergence.processors.lib.pricing.pricing",
+        ),
         *("convergence.processors.openai.extraction", "convergence.processors.openai.cost"),
         *("convergence.processors.openai.usage", "convergence.processors.quality.expectations"),
         *("convergence.runs.publisher", "convergence.pipelines.files.loader"),

@@ -22,7 +22,7 @@ from convergence.processors import connect
 from convergence.processors.base import OrgProcessor
 from convergence.processors.batch import Batch, OrgSlice
 from convergence.processors.context import Services
-from convergence.processors.generic import overtaken
+from convergence.processors.lib.daily import overtaken
 from convergence.processors.registry import find
 from convergence.runs import publisher
 from convergence.runs.heartbeat import heartbeat

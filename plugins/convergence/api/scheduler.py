@@ -16,7 +16,7 @@ from convergence.api.scheduler_models import PipelineConfigRequest
 from convergence.api.services import Services
 from convergence.errors import LimitError, NotFoundError, PipelineUnavailableError
 from convergence.pipelines.files.spec import PipelineSpec
-from convergence.processors import conf
+from convergence.processors import run_conf
 from convergence.runs.dispatch import Dispatched, Dispatcher, next_time
 from convergence.state import pipeline_configs, queue
 from convergence.state.pipeline_configs import PipelineConfig
@@ -151,7 +151,7 @@ def _checked_params(spec: PipelineSpec, given: Mapping[str, Any]) -> dict[str, A
     if named := [name for name in _DAY_PARAMS if name in given]:
         told = "days are asked for run by run; a schedule does those that are due"
         raise InvalidFieldsError([fault(f"body.params.{name}", told) for name in named])
-    return conf.check_part(given, pipeline=spec.facts())
+    return run_conf.check_part(given, pipeline=spec.facts())
 
 
 def _check_zone(name: str | None) -> None:

@@ -24,7 +24,7 @@ from convergence.api.services import Services
 from convergence.errors import ConvergenceError, PipelineDisabledError
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.pipelines.running.requested_days import DATE, END, START, asked_days
-from convergence.processors import conf
+from convergence.processors import run_conf
 from convergence.runs.gate import Standing
 from convergence.runs.records import move, record_name
 from convergence.state import org_runs, pipeline_configs
@@ -92,7 +92,7 @@ def read_trigger(
     facts = pipeline.facts()
     values = {**(request.model_extra or {})}
     values |= {name: day for name, day in asked.items() if name in facts.params["properties"]}
-    given = conf.check_part(values, pipeline=facts)
+    given = run_conf.check_part(values, pipeline=facts)
     return Trigger(org_slug, pipeline, days, given, context, by, runs_url, now)
 
 
@@ -110,7 +110,9 @@ def merged_params(conn: Connection, trigger: Trigger) -> dict[str, Any]:
             "The organization has switched this pipeline off.", reason="disabled"
         )
     settings = config.params if config else {}
-    return _without_days(conf.merged(trigger.given, settings, pipeline=trigger.pipeline.facts()))
+    return _without_days(
+        run_conf.merged(trigger.given, settings, pipeline=trigger.pipeline.facts())
+    )
 
 
 def _without_days(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from pydantic import ValidationError
 
 from convergence.errors import ConfigurationError
-from convergence.processors import conf, connect
+from convergence.processors import connect, run_conf
 from convergence.processors.batch import (
     Batch,
     Outcome,
@@ -26,7 +26,6 @@ from convergence.processors.batch import (
     log_unforeseen,
     worth_retrying,
 )
-from convergence.processors.config import StepConfig
 from convergence.processors.context import (
     OrgContext,
     PipelineFacts,
@@ -34,6 +33,7 @@ from convergence.processors.context import (
     Services,
     StepResult,
 )
+from convergence.processors.step_config import StepConfig
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -191,7 +191,7 @@ class PlatformProcessor(Processor[ConfigT]):
     def work(self, context: Context) -> dict[str, Any]:
         """Check what the run was asked for, then run the step once."""
         dag_run = context["dag_run"]
-        params = conf.check(dag_run.conf or {}, pipeline=self.pipeline)
+        params = run_conf.check(dag_run.conf or {}, pipeline=self.pipeline)
         with self.connected() as services:
             platform = PlatformContext(
                 pipeline=self.pipeline,

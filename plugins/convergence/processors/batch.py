@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, Self
 
 from convergence.errors import ConvergenceError, ReportedError, RetryableError
 from convergence.metering import Used, metered
-from convergence.processors import conf
+from convergence.processors import run_conf
 from convergence.processors.context import OrgContext, PipelineFacts, Services, StepResult
 from convergence.processors.tries import begun, keep_done, was_cleared
 from convergence.security.redaction import redact
@@ -213,7 +213,7 @@ class StepRun:
             pipeline=self.pipeline,
             step=self.step,
             days=org.days,
-            params=conf.with_defaults(run.params if run else {}, pipeline=self.pipeline),
+            params=run_conf.with_defaults(run.params if run else {}, pipeline=self.pipeline),
             attempt=self.attempt,
             previous=previous,
             began_at=record.began_at,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from convergence.errors import IntegrationInvalidError
-from convergence.processors.config import Scope
+from convergence.processors.step_config import Scope
 from convergence.settings import Settings
 
 if TYPE_CHECKING:

@@ -3,6 +3,9 @@
 `openai.usage` is the operator in `processors/openai/usage.py`, and its configuration model is in
 `processors/openai/config.py`. Looking up a configuration never imports an operator, so it works
 where Airflow is not installed or too slow to import.
+
+A folder of `processors` with a `config.py` holds ps_types. `processors/lib` has none: it is the
+library that they share, and no ps_type lies below it.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from convergence import processors
 from convergence.errors import ConfigurationError
-from convergence.processors.config import StepConfig
+from convergence.processors.step_config import StepConfig
 
 if TYPE_CHECKING:
     from convergence.processors.base import Processor

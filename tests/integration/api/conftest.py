@@ -24,9 +24,9 @@ from convergence.api.services import Services
 from convergence.pipelines.files.loader import load_dag
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors.base import PlatformProcessor
-from convergence.processors.conf import check
 from convergence.processors.context import PlatformContext
 from convergence.processors.registry import find
+from convergence.processors.run_conf import check
 from convergence.settings import Settings
 from processors_world import World, connect
 from sandbox_process import SandboxProcess

@@ -17,8 +17,8 @@ from convergence.processors.anthropic.config import BilledConfig, CostConfig, Us
 from convergence.processors.anthropic.extraction import extract_billed, extract_usage
 from convergence.processors.context import PipelineFacts, StepResult
 from convergence.processors.generic.config import SeedCsvConfig
-from convergence.processors.generic.price_seed import seed_prices
-from convergence.processors.generic.pricing import price_usage
+from convergence.processors.lib.pricing.price_seed import seed_prices
+from convergence.processors.lib.pricing.pricing import price_usage
 from processors_world import OrgWorld
 from sandbox_process import SandboxProcess
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from convergence.errors import InputNotAsRecordedError
-from convergence.processors.generic.pricing import price_usage
+from convergence.processors.lib.pricing.pricing import price_usage
 from convergence.processors.openai.config import CostConfig
 from convergence.runs.ledger import Action
 from convergence.runs.slices import SliceInput

@@ -11,8 +11,8 @@ import pytest
 
 from convergence.errors import ProviderProtocolError
 from convergence.processors.context import PipelineFacts
-from convergence.processors.generic.price_seed import seed_prices
-from convergence.processors.generic.pricing import price_usage
+from convergence.processors.lib.pricing.price_seed import seed_prices
+from convergence.processors.lib.pricing.pricing import price_usage
 from convergence.processors.openai.config import (
     GROUPABLE,
     BilledConfig,

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from convergence.processors.generic.price_seed import seed_prices
-from convergence.processors.generic.pricing import price_usage
+from convergence.processors.lib.pricing.price_seed import seed_prices
+from convergence.processors.lib.pricing.pricing import price_usage
 from convergence.processors.openai.config import CostConfig, SeedCsvConfig
 from convergence.processors.openai.shape import UsageShape
 from convergence.settings import PROJECT_ROOT

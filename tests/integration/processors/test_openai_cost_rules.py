@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from convergence.errors import RetryableError
-from convergence.processors.generic.pricing import price_usage
+from convergence.processors.lib.pricing.pricing import price_usage
 from convergence.processors.openai.config import CostConfig
 from processors_world import OrgWorld, World
 

@@ -13,9 +13,9 @@ import pytest
 
 from convergence.errors import ProviderProtocolError, ProviderRefusedError
 from convergence.extract import stream
-from convergence.processors.generic import extraction
-from convergence.processors.generic.price_seed import seed_prices
-from convergence.processors.generic.pricing import price_usage
+from convergence.processors.lib.daily import extraction
+from convergence.processors.lib.pricing.price_seed import seed_prices
+from convergence.processors.lib.pricing.pricing import price_usage
 from convergence.processors.openai.config import (
     GROUPABLE,
     CostConfig,
@@ -156,7 +156,7 @@ def test_pages_older_than_what_another_run_published_are_not_used(
 
 
 def _only_extract(org: Any, days: Any, *, table: str, make: Any) -> Any:
-    from convergence.processors.generic.slices import Published, attempts
+    from convergence.processors.lib.daily.slices import Published, attempts
 
     list(make(attempts(org, days, table=table), 0))
     return Published()

@@ -14,7 +14,7 @@ import pytest
 from convergence.errors import SupersededError
 from convergence.extract import pages
 from convergence.processors.context import StepResult
-from convergence.processors.generic import overtaken
+from convergence.processors.lib.daily import overtaken
 from convergence.processors.openai.config import GROUPABLE, UsageConfig
 from convergence.processors.openai.extraction import extract_usage
 from convergence.runs.heartbeat import heartbeat

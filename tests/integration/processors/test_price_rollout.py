@@ -16,8 +16,8 @@ from convergence.errors import ConvergenceError, PriceBookError
 from convergence.processors.context import PipelineFacts, StepResult
 from convergence.processors.generic.config import PriceRolloutConfig
 from convergence.processors.generic.price_rollout import PriceRollout
-from convergence.processors.generic.price_seed import seed_prices
-from convergence.processors.generic.pricing import price_usage
+from convergence.processors.lib.pricing.price_seed import seed_prices
+from convergence.processors.lib.pricing.pricing import price_usage
 from convergence.processors.openai.config import CostConfig, SeedCsvConfig
 from convergence.runs.gate import Gate, Selection, Standing
 from convergence.state import outbox

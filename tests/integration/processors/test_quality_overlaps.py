@@ -12,7 +12,7 @@ import pytest
 
 from convergence.errors import ExpectationsNotMetError, SupersededError
 from convergence.processors.context import StepResult
-from convergence.processors.generic.overtaken import MARGIN_SECONDS
+from convergence.processors.lib.daily.overtaken import MARGIN_SECONDS
 from convergence.processors.quality import ties
 from convergence.processors.quality.config import ExpectationsConfig
 from convergence.processors.quality.expectations import Expectations

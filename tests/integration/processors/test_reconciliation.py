@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from google.cloud import bigquery
 
-from convergence.processors.generic.reconciliation import MOST_DAYS, reconciliation
+from convergence.processors.lib.daily.reconciliation import MOST_DAYS, reconciliation
 from convergence.warehouse.query import Row, run_file
 from processors_world import World
 

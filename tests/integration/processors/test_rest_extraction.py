@@ -23,7 +23,7 @@ from convergence.errors import (
 )
 from convergence.processors.context import PipelineFacts, StepResult
 from convergence.processors.generic.config import ApiExtractorConfig
-from convergence.processors.generic.rest_extraction import extract_api
+from convergence.processors.lib.rest.rest_extraction import extract_api
 from processors_world import NOW, OrgWorld
 from sandbox.providers.vendor import usage, users
 from sandbox_process import SandboxProcess

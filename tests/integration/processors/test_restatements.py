@@ -11,8 +11,8 @@ from convergence.processors.anthropic.config import BilledConfig, CostConfig, Us
 from convergence.processors.anthropic.extraction import extract_billed, extract_usage
 from convergence.processors.context import PipelineFacts, StepResult
 from convergence.processors.generic.config import SeedCsvConfig
-from convergence.processors.generic.price_seed import seed_prices
-from convergence.processors.generic.pricing import price_usage
+from convergence.processors.lib.pricing.price_seed import seed_prices
+from convergence.processors.lib.pricing.pricing import price_usage
 from convergence.runs.ledger import Action, SliceEnd
 from convergence.runs.slice_states import CONTENT
 from convergence.runs.slices import Finality

@@ -12,7 +12,7 @@ import yaml
 from convergence.errors import ConfigurationError
 from convergence.processors.context import PipelineFacts, StepResult
 from convergence.processors.generic.config import LocalBqTransformerConfig
-from convergence.processors.generic.transform import transform
+from convergence.processors.lib.transform.transform import transform
 from convergence.settings import PROJECT_ROOT
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName

@@ -11,8 +11,8 @@ import pytest
 
 from convergence.errors import InputChangedError, InputNotAsRecordedError
 from convergence.processors.generic.config import LocalBqTransformerConfig
-from convergence.processors.generic.transform import transform
-from convergence.processors.generic.whole_table import ALL_DAYS
+from convergence.processors.lib.transform.transform import transform
+from convergence.processors.lib.transform.whole_table import ALL_DAYS
 from convergence.runs.ledger import Action, LedgerRow, SliceEnd
 from convergence.runs.slices import Finality, SliceKey
 from convergence.warehouse.fill import query_table
@@ -205,7 +205,7 @@ def test_a_whole_table_whose_input_changes_while_it_is_read_is_read_again(
             transformed.books.put_price(str(left[0] + 2))
         return query_table(*args, **kwargs)
 
-    monkeypatch.setattr("convergence.processors.generic.whole_table.query_table", changing)
+    monkeypatch.setattr("convergence.processors.lib.transform.whole_table.query_table", changing)
     run: Callable[[], Action] = transformed.whole
     if times > 1:
         with pytest.raises(InputChangedError):

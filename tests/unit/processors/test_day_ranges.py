@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convergence.processors.generic.day_ranges import contiguous
+from convergence.processors.lib.daily.day_ranges import contiguous
 
 DAYS = st.sets(st.integers(0, 60).map(lambda n: date(2026, 2, 1) + timedelta(days=n)))
 

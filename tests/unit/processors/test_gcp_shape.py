@@ -21,7 +21,7 @@ from convergence.processors.gcp.config import ApiExtractorConfig, BqEtlConfig
 from convergence.processors.gcp.exports import ExportTable, Place, Wanted, choose
 from convergence.processors.gcp.shape import ExportShape, net, numeric
 from convergence.processors.gcp.snapshot import TokenPages, snake_cased
-from convergence.processors.gcp.templates import load_template
+from convergence.processors.lib.schema_templates import load_template
 from convergence.settings import PROJECT_ROOT
 from convergence.warehouse.schemas import TableSchema
 from sandbox.providers.google.billing import schema as export_schema

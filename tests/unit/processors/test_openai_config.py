@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from convergence.processors.generic.pricing import MOST_REASONS, summarize
+from convergence.processors.lib.pricing.pricing import MOST_REASONS, summarize
 from convergence.processors.openai.config import GROUPABLE, PRICED_BY, UsageConfig
 
 COMPLETIONS = {"endpoint": "completions", "group_by": list(GROUPABLE["completions"])}

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 from genai_prices import Usage, calc_price
 
-from convergence.processors.generic.price_book import Price, PriceBook
+from convergence.processors.lib.pricing.price_book import Price, PriceBook
 from convergence.settings import PROJECT_ROOT
 
 SEED = PROJECT_ROOT / "include/configs/openai/seed"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from convergence.errors import ProviderProtocolError
-from convergence.processors.generic.fields import BUCKET_COLUMNS, day_of
+from convergence.processors.lib.daily.fields import BUCKET_COLUMNS, day_of
 from convergence.processors.openai.shape import BUCKET_FIELDS, UsageShape
 from convergence.settings import PROJECT_ROOT
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convergence.errors import PriceBookError
-from convergence.processors.generic.price_book import PriceBook, digest
+from convergence.processors.lib.pricing.price_book import PriceBook, digest
 
 COLUMNS = {
     "model_id": "STRING",

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convergence.processors.generic.price_changes import Change, changes
+from convergence.processors.lib.pricing.price_changes import Change, changes
 
 FIRST = date(2026, 1, 1)
 SKU = (("model_id", "gpt-5"), ("service_tier", "standard"))

@@ -6,8 +6,8 @@ import pytest
 
 import sample_pipelines
 from convergence.processors import registry
-from convergence.processors.config import StepConfig
 from convergence.processors.registry import UnknownProcessorError, find_config
+from convergence.processors.step_config import StepConfig
 from convergence.settings import PROJECT_ROOT
 from stack import guarded
 

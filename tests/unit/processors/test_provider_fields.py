@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convergence.errors import ProviderProtocolError
-from convergence.processors.generic.fields import FieldReader, amount, moment, money, numeric
+from convergence.processors.lib.daily.fields import FieldReader, amount, moment, money, numeric
 
 COLUMNS = {
     "usage_date": "DATE",

@@ -17,8 +17,8 @@ import pytest
 
 from convergence.errors import FatalError, RetryableError, SupersededError
 from convergence.processors.context import OrgContext, PipelineFacts
-from convergence.processors.generic import overtaken as overtaken_days
-from convergence.processors.generic.slices import (
+from convergence.processors.lib.daily import overtaken as overtaken_days
+from convergence.processors.lib.daily.slices import (
     MOST_ROUNDS,
     Publish,
     Published,

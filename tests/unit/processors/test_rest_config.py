@@ -12,9 +12,9 @@ import yaml
 import own_configs
 from convergence.extract.ratelimit import Rate
 from convergence.processors.generic.config import ApiExtractorConfig
-from convergence.processors.generic.day_ranges import DayRange
-from convergence.processors.generic.rest_days import WORDS, day_words, filled
-from convergence.processors.generic.rest_options import RateOptions
+from convergence.processors.lib.daily.day_ranges import DayRange
+from convergence.processors.lib.rest.rest_days import WORDS, day_words, filled
+from convergence.processors.lib.rest.rest_options import RateOptions
 from sample_pipelines import loaded, told
 
 PATH = "seats_vendor/seats.yml"

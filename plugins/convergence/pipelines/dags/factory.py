@@ -19,9 +19,9 @@ from convergence.pipelines.dags.lifecycle import CLOSE_RUN, SELECT_ORGS, CloseRu
 from convergence.pipelines.files.loader import load_all, load_dag
 from convergence.pipelines.files.params import ParamSpec
 from convergence.pipelines.files.spec import PipelineSpec, StepSpec
-from convergence.processors.conf import ORG_SLUG
 from convergence.processors.context import PipelineFacts
 from convergence.processors.registry import find
+from convergence.processors.run_conf import ORG_SLUG
 from convergence.settings import get_settings
 
 ORG_GROUP = "orgs"

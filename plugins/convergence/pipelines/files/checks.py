@@ -19,9 +19,9 @@ from convergence.pipelines.files.spec import STEP_VERBS
 from convergence.pipelines.files.sql.files import SUFFIX, sql_file_faults
 from convergence.pipelines.files.violations import Report, closest, dotted, shown
 from convergence.processors import registry
-from convergence.processors.conf import ORG_RUN_ID, ORG_SLUG
-from convergence.processors.config import StepConfig
 from convergence.processors.registry import UnknownProcessorError
+from convergence.processors.run_conf import ORG_RUN_ID, ORG_SLUG
+from convergence.processors.step_config import StepConfig
 from convergence.providers.registry import registry_at
 
 _RESERVED_PARAMS = (ORG_RUN_ID, ORG_SLUG)

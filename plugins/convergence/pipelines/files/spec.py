@@ -14,9 +14,9 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, Priv
 
 from convergence.pipelines.files.params import ParamSpec
 from convergence.pipelines.files.schedule import Schedule
-from convergence.processors.config import Scope, StepConfig
 from convergence.processors.context import PipelineFacts
 from convergence.processors.notify_systems.channels import Trigger
+from convergence.processors.step_config import Scope, StepConfig
 
 SNAKE = r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$"
 KEBAB = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"

@@ -27,14 +27,14 @@ from convergence.errors import (
 )
 from convergence.pipelines.running.requested_days import asked_days
 from convergence.processors.batch import Batch, OrgSlice, explain
-from convergence.processors.conf import (
+from convergence.processors.context import PipelineFacts
+from convergence.processors.run_conf import (
     ORG_RUN_ID,
     ORG_SLUG,
     check_org_conf,
     check_part,
     merged,
 )
-from convergence.processors.context import PipelineFacts
 from convergence.runs.days import due_days, first_day
 from convergence.runs.gate import Selection, Standing
 from convergence.runs.slice_states import CHECKED, Action

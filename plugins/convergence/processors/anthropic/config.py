@@ -6,10 +6,10 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from convergence.processors.config import check_groups, refusal
-from convergence.processors.generic.config import PricingConfig
-from convergence.processors.generic.extraction_config import ExtractionConfig
-from convergence.processors.generic.files import SchemaFile, SqlFile, TableId
+from convergence.processors.lib.daily.extraction_config import ExtractionConfig
+from convergence.processors.lib.field_types import SchemaFile, SqlFile, TableId
+from convergence.processors.lib.pricing.pricing_config import PricingConfig
+from convergence.processors.step_config import check_groups, refusal
 
 Api = Literal["analytics", "legacy"]
 

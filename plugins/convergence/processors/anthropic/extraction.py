@@ -18,14 +18,14 @@ from convergence.processors.anthropic.config import (
 )
 from convergence.processors.anthropic.shape import BilledShape, UsageShape
 from convergence.processors.context import OrgContext, StepResult
-from convergence.processors.generic.day_ranges import DayRange
-from convergence.processors.generic.extraction import (
+from convergence.processors.lib.daily.day_ranges import DayRange
+from convergence.processors.lib.daily.extraction import (
     DailySource,
     billed,
     columns_of,
     extract_days,
 )
-from convergence.processors.generic.reconciliation import reconciled
+from convergence.processors.lib.daily.reconciliation import reconciled
 from convergence.warehouse.schemas import TableSchema
 
 PROVIDER = "anthropic"

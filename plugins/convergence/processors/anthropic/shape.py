@@ -14,7 +14,7 @@ from typing import Any
 
 from convergence.errors import ProviderProtocolError
 from convergence.processors.anthropic.config import Api
-from convergence.processors.generic.fields import FieldReader, amount, money, text
+from convergence.processors.lib.daily.fields import FieldReader, amount, money, text
 
 BUCKET_FIELDS = ("starting_at", "ending_at")
 # Nested field → column; what else is nested is kept in `extra`.

@@ -21,8 +21,8 @@ from convergence.processors.aws.export import Export, Found, Period
 from convergence.processors.aws.period import Loaded, PeriodLoader
 from convergence.processors.aws.plan import Plan, plan_periods
 from convergence.processors.context import OrgContext, StepResult
-from convergence.processors.generic.cost_face import show_in_cost_daily
-from convergence.processors.generic.slices import attempts
+from convergence.processors.lib.daily.cost_view import show_in_cost_daily
+from convergence.processors.lib.daily.slices import attempts
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.publisher import Attempt
 from convergence.runs.slices import Finality, SliceKey

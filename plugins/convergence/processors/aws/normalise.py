@@ -20,7 +20,7 @@ from convergence.errors import ProviderProtocolError
 from convergence.processors.aws.columns import DOCUMENTED, REQUIRED, Kind
 from convergence.processors.aws.csv_pieces import pieces
 from convergence.processors.aws.facts import AMOUNTS, LINE_TYPES, NOTHING, QUANTITY, Lines, facts
-from convergence.processors.generic.fields import money
+from convergence.processors.lib.daily.fields import money
 
 KEYS: Final = (
     *("usage_date", "line_type", "charge_category", "charge_class", "charge_frequency"),

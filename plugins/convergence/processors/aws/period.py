@@ -20,9 +20,9 @@ from convergence.processors.aws.config import S3DataLoaderConfig
 from convergence.processors.aws.export import Export, File, Period
 from convergence.processors.aws.normalise import KEYS, Month, Sums
 from convergence.processors.context import OrgContext
-from convergence.processors.generic.extraction import billed
-from convergence.processors.generic.fields import day_of
-from convergence.processors.generic.slices import Publish, attempts, publish_days
+from convergence.processors.lib.daily.extraction import billed
+from convergence.processors.lib.daily.fields import day_of
+from convergence.processors.lib.daily.slices import Publish, attempts, publish_days
 from convergence.runs.ledger import Action, LedgerRow
 from convergence.runs.publisher import Attempt
 from convergence.warehouse.names import TableName

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from convergence.processors.generic.extraction_config import ExtractionConfig
-from convergence.processors.generic.files import SchemaFile, SqlFile, TableId
+from convergence.processors.lib.daily.extraction_config import ExtractionConfig
+from convergence.processors.lib.field_types import SchemaFile, SqlFile, TableId
 
 
 class BalanceConfig(ExtractionConfig):

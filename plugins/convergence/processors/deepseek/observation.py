@@ -26,12 +26,12 @@ from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.deepseek import spend
 from convergence.processors.deepseek.config import BalanceConfig
 from convergence.processors.deepseek.spend import Balance, Observation
-from convergence.processors.generic.cost_face import show_in_cost_daily
-from convergence.processors.generic.extraction import allowance, provider_client, publish_sealed
-from convergence.processors.generic.fields import amount, day_of
-from convergence.processors.generic.kept_answers import quarantine, raw_pages
-from convergence.processors.generic.observed import observed_days
-from convergence.processors.generic.slices import Publish, publish_days
+from convergence.processors.lib.daily.cost_view import show_in_cost_daily
+from convergence.processors.lib.daily.extraction import allowance, provider_client, publish_sealed
+from convergence.processors.lib.daily.fields import amount, day_of
+from convergence.processors.lib.daily.kept_responses import quarantine, raw_pages
+from convergence.processors.lib.daily.observed import observed_days
+from convergence.processors.lib.daily.slices import Publish, publish_days
 from convergence.runs.publisher import Attempt
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName

@@ -32,10 +32,10 @@ from convergence.processors.gcp.access import (
 from convergence.processors.gcp.config import BqEtlConfig
 from convergence.processors.gcp.exports import ExportTable, Wanted, find_exports
 from convergence.processors.gcp.shape import ExportShape, net
-from convergence.processors.gcp.templates import load_template
-from convergence.processors.generic.extraction import publish_sealed
-from convergence.processors.generic.fields import day_of
-from convergence.processors.generic.slices import Publish, Published, done_before, publish_days
+from convergence.processors.lib.daily.extraction import publish_sealed
+from convergence.processors.lib.daily.fields import day_of
+from convergence.processors.lib.daily.slices import Publish, Published, done_before, publish_days
+from convergence.processors.lib.schema_templates import load_template
 from convergence.providers.google import ServiceAccount
 from convergence.runs.publisher import Attempt
 from convergence.warehouse.client import Warehouse

@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from convergence.processors.config import StepConfig
-from convergence.processors.generic.files import SchemaFile, SqlFile, TableId
+from convergence.processors.lib.field_types import SchemaFile, SqlFile, TableId
+from convergence.processors.step_config import StepConfig
 
 GIB = 1024**3
 TemplateName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]

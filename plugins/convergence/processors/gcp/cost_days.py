@@ -15,10 +15,10 @@ from convergence.errors import RetryableError
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.gcp.billing_export import ASKED
 from convergence.processors.gcp.config import BillingCostConfig
-from convergence.processors.gcp.templates import load_template
-from convergence.processors.generic.cost_face import show_in_cost_daily
-from convergence.processors.generic.inputs import DayInputs, Inputs
-from convergence.processors.generic.slices import Publish, done_before, publish_days
+from convergence.processors.lib.daily.cost_view import show_in_cost_daily
+from convergence.processors.lib.daily.inputs import DayInputs, Inputs
+from convergence.processors.lib.daily.slices import Publish, done_before, publish_days
+from convergence.processors.lib.schema_templates import load_template
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.publisher import Attempt, PricedDay
 from convergence.runs.slices import SliceInput

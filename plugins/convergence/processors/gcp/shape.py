@@ -15,7 +15,7 @@ from typing import Any, Final
 from google.cloud import bigquery
 
 from convergence.errors import ProviderProtocolError
-from convergence.processors.generic.fields import NUMERIC_STEP
+from convergence.processors.lib.daily.fields import NUMERIC_STEP
 from convergence.warehouse.schemas import FieldSpec, TableSchema, canonical_type
 from convergence.warehouse.sealed import Money
 

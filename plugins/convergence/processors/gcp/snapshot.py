@@ -25,10 +25,10 @@ from convergence.extract.stream import Query, extract
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.gcp.access import fetch_token, service_account
 from convergence.processors.gcp.config import ApiExtractorConfig
-from convergence.processors.generic.extraction import allowance, columns_of, publish_sealed
-from convergence.processors.generic.fields import FieldReader
-from convergence.processors.generic.observed import observed_days
-from convergence.processors.generic.slices import Publish, publish_days
+from convergence.processors.lib.daily.extraction import allowance, columns_of, publish_sealed
+from convergence.processors.lib.daily.fields import FieldReader
+from convergence.processors.lib.daily.observed import observed_days
+from convergence.processors.lib.daily.slices import Publish, publish_days
 from convergence.providers.google import PROVIDER
 from convergence.providers.registry import registry
 from convergence.runs.publisher import Attempt

@@ -21,6 +21,6 @@ class ApiExtractor(OrgProcessor[ApiExtractorConfig]):
             ProviderProtocolError: an answer breaks the table's types or the declared paging.
             ConfigurationError: the URL lies where the credential may not go.
         """
-        from convergence.processors.generic.rest_extraction import extract_api
+        from convergence.processors.lib.rest.rest_extraction import extract_api
 
         return extract_api(org, config)

@@ -20,6 +20,6 @@ class LocalBqTransformer(OrgProcessor[LocalBqTransformerConfig]):
             ConfigurationError: a query would read more than it may.
             RetryableError: a day of a table that it reads is not in the ledger.
         """
-        from convergence.processors.generic.transform import transform
+        from convergence.processors.lib.transform.transform import transform
 
         return transform(org, config)

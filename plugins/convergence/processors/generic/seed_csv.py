@@ -18,6 +18,6 @@ class SeedCsv(OrgProcessor[SeedCsvConfig]):
         Raises:
             PriceBookError: the book is wrong; every fault is named with line and field.
         """
-        from convergence.processors.generic.price_seed import seed_prices
+        from convergence.processors.lib.pricing.price_seed import seed_prices
 
         return seed_prices(org, config)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from convergence.processors.config import PlatformConfig, StepConfig
+from convergence.processors.step_config import PlatformConfig, StepConfig
 
 ProviderId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,29}$")]
 

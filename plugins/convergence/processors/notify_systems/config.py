@@ -6,13 +6,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from convergence.processors.config import StepConfig
 from convergence.processors.notify_systems.channels import (
     Audience,
     ConnectionId,
     Recipient,
     Trigger,
 )
+from convergence.processors.step_config import StepConfig
 
 
 class _NotificationConfig(StepConfig):

@@ -6,10 +6,10 @@ from typing import ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from convergence.processors.config import StepConfig, check_groups, refusal
-from convergence.processors.generic.config import PriceSeedConfig, PricingConfig
-from convergence.processors.generic.extraction_config import ExtractionConfig
-from convergence.processors.generic.files import CsvFile, SchemaFile, SqlFile, TableId
+from convergence.processors.lib.daily.extraction_config import ExtractionConfig
+from convergence.processors.lib.field_types import CsvFile, SchemaFile, SqlFile, TableId
+from convergence.processors.lib.pricing.pricing_config import PriceSeedConfig, PricingConfig
+from convergence.processors.step_config import StepConfig, check_groups, refusal
 
 _WHO = ("project_id", "user_id", "api_key_id")
 _MODEL = (*_WHO, "model")

@@ -19,6 +19,6 @@ class Cost(OrgProcessor[CostConfig]):
         Raises:
             RetryableError: the usage of a day is not in the ledger.
         """
-        from convergence.processors.generic.pricing import price_usage
+        from convergence.processors.lib.pricing.pricing import price_usage
 
         return price_usage(org, config)

@@ -7,14 +7,14 @@ from collections import Counter
 from convergence.extract.buckets import BucketPages
 from convergence.extract.stream import Query
 from convergence.processors.context import OrgContext, StepResult
-from convergence.processors.generic.day_ranges import DayRange
-from convergence.processors.generic.extraction import (
+from convergence.processors.lib.daily.day_ranges import DayRange
+from convergence.processors.lib.daily.extraction import (
     DailySource,
     billed,
     columns_of,
     extract_days,
 )
-from convergence.processors.generic.reconciliation import reconciled
+from convergence.processors.lib.daily.reconciliation import reconciled
 from convergence.processors.openai.config import BilledConfig, UsageConfig, UsageEndpoint
 from convergence.processors.openai.shape import BilledShape, UsageShape
 from convergence.warehouse.schemas import TableSchema

@@ -11,9 +11,9 @@ from typing import Any
 
 from convergence.extract.spool import Spool, fingerprint_of
 from convergence.processors.context import OrgContext, StepResult
-from convergence.processors.generic.cost_face import show_in_cost_daily
-from convergence.processors.generic.extraction import publish_sealed
-from convergence.processors.generic.slices import Publish, ledger_rows, publish_days
+from convergence.processors.lib.daily.cost_view import show_in_cost_daily
+from convergence.processors.lib.daily.extraction import publish_sealed
+from convergence.processors.lib.daily.slices import Publish, ledger_rows, publish_days
 from convergence.processors.openai.config import SubscriptionsConfig
 from convergence.processors.openai.proration import Plan, month_rows, next_month, plan_of
 from convergence.runs.publisher import Attempt

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from convergence.errors import ProviderProtocolError
-from convergence.processors.generic.fields import FieldReader, amount, money, text
+from convergence.processors.lib.daily.fields import FieldReader, amount, money, text
 
 LEGACY_SHAPE = 1
 """2024 to 2025: cached audio inside the audio count, no uncached and no cache-write count."""

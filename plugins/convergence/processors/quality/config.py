@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from convergence.processors.config import StepConfig
+from convergence.processors.step_config import StepConfig
 
 SuiteFile = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)*\.json$")]
 """A suite of expectations, such as `data_quality/expectations/billing_cost_suite.json`."""

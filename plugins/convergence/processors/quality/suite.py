@@ -14,8 +14,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from convergence.config_files import Strict
 from convergence.errors import ConfigurationError
-from convergence.processors.gcp.templates import load_template
-from convergence.processors.generic.files import TableId
+from convergence.processors.lib.field_types import TableId
+from convergence.processors.lib.schema_templates import load_template
 from convergence.warehouse.names import IDENTIFIER
 from convergence.warehouse.schemas import TableSchema
 

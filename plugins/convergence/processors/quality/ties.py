@@ -16,7 +16,7 @@ from typing import Final
 
 from convergence.errors import RetryableError, SupersededError
 from convergence.processors.context import OrgContext
-from convergence.processors.generic.overtaken import MARGIN_SECONDS
+from convergence.processors.lib.daily.overtaken import MARGIN_SECONDS
 from convergence.processors.quality.judge import Verdict
 from convergence.processors.quality.measure import Inspector
 from convergence.processors.quality.suite import SumsTie

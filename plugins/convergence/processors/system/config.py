@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from convergence.processors.config import PlatformConfig
+from convergence.processors.step_config import PlatformConfig
 
 
 class TickConfig(PlatformConfig):

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from convergence.processors.config import PlatformConfig, StepConfig
+from convergence.processors.step_config import PlatformConfig, StepConfig
 
 
 class Window(BaseModel):

@@ -21,7 +21,7 @@ from convergence.errors import (
 from convergence.processors.gcp.access import AccountCredentials
 from convergence.processors.gcp.channel import bearing_channel
 from convergence.processors.gcp.config import BqEtlConfig
-from convergence.processors.generic.extraction import publish_sealed
+from convergence.processors.lib.daily.extraction import publish_sealed
 from convergence.providers.google import BIGQUERY, ServiceAccount
 from convergence.runs.slices import Finality
 from convergence.warehouse import reading

@@ -12,7 +12,7 @@ import pytest
 from convergence.errors import InputNotAsRecordedError
 from convergence.processors.gcp import billing_export
 from convergence.processors.gcp.cost_days import sum_costs
-from convergence.processors.generic.extraction import publish_sealed
+from convergence.processors.lib.daily.extraction import publish_sealed
 from convergence.runs.ledger import Action, LedgerRow
 from convergence.runs.slices import SliceKey
 from convergence.warehouse.sealed import SealedDay

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from convergence.processors.config import PlatformConfig
-from convergence.processors.generic.files import Folder
+from convergence.processors.lib.field_types import Folder
+from convergence.processors.step_config import PlatformConfig
 
 
 class OnetimeBootstrapConfig(PlatformConfig):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from convergence.processors.config import PlatformConfig
-from convergence.processors.generic.files import Folder, SchemaFile, SqlFile
+from convergence.processors.lib.field_types import ORG_LAYOUT, Folder, SchemaFile, SqlFile
+from convergence.processors.step_config import PlatformConfig
 
 
 class DryrunConfig(PlatformConfig):
@@ -22,7 +22,7 @@ class OnboardingConfig(PlatformConfig):
 
     ps_type: ClassVar[str] = "setup.organizations.onboarding"
 
-    layout: Folder = "setup/organizations/onboarding"
+    layout: Folder = ORG_LAYOUT
     """Folder of what every org's dataset holds: config.yml, schemas/, views/."""
 
     provider_tables: tuple[SchemaFile, ...] = ()

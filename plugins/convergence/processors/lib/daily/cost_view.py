@@ -8,7 +8,7 @@ is completed by the next.
 from __future__ import annotations
 
 from convergence.processors.context import OrgContext
-from convergence.processors.setup.organizations.config import OnboardingConfig
+from convergence.processors.lib.field_types import ORG_LAYOUT
 from convergence.warehouse.bootstrap import Layout
 from convergence.warehouse.datasets import Outcome, list_tables
 from convergence.warehouse.evolve import ensure_view
@@ -32,7 +32,7 @@ def show_in_cost_daily(org: OrgContext, source_view: str | None) -> None:
     part = TableName(org.dataset, path.stem)
     if ensure_view(w, part, path, description="Part of cost_daily") is Outcome.CREATED:
         org.log.info("%s is new in %s", path.stem, VIEW)
-    layout = Layout.load(org.settings.configs_dir / OnboardingConfig().layout)
+    layout = Layout.load(org.settings.configs_dir / ORG_LAYOUT)
     (spec,) = [view for view in layout.config.views if view.name == VIEW]
     names = list_tables(w, org.dataset)
     ensure_view(

@@ -12,9 +12,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from convergence.errors import ConfigurationError
-from convergence.processors.config import Fault, StepConfig, refusal
-from convergence.processors.generic.files import SchemaFile, SqlFile, TableId
-from convergence.processors.generic.rest_options import Options
+from convergence.processors.lib.field_types import SchemaFile, SqlFile, TableId
+from convergence.processors.lib.rest.rest_options import Options
+from convergence.processors.step_config import Fault, StepConfig, refusal
 from convergence.warehouse.params import Param, query_parameters, typed
 from convergence.warehouse.schemas import TableSchema
 from convergence.warehouse.sql_tables import DATASETS, PROJECTS

@@ -12,11 +12,11 @@ from typing import Any
 
 from convergence.errors import ConfigurationError
 from convergence.processors.context import OrgContext, StepResult
-from convergence.processors.generic.cost_face import show_in_cost_daily
-from convergence.processors.generic.inputs import DayInputs, Inputs
-from convergence.processors.generic.slices import Publish, done_before, publish_days
-from convergence.processors.generic.transform_config import TransformConfig, params_of
-from convergence.processors.generic.whole_table import WholeTable
+from convergence.processors.lib.daily.cost_view import show_in_cost_daily
+from convergence.processors.lib.daily.inputs import DayInputs, Inputs
+from convergence.processors.lib.daily.slices import Publish, done_before, publish_days
+from convergence.processors.lib.transform.transform_config import TransformConfig, params_of
+from convergence.processors.lib.transform.whole_table import WholeTable
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.publisher import Attempt, PricedDay
 from convergence.runs.slices import SliceInput

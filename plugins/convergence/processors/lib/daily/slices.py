@@ -14,7 +14,7 @@ from convergence.errors import (
     SupersededError,
 )
 from convergence.processors.context import OrgContext
-from convergence.processors.generic.overtaken import Leaving, Overtaken, taken_over
+from convergence.processors.lib.daily.overtaken import Leaving, Overtaken, taken_over
 from convergence.runs.ledger import Action, LedgerRow, Replaced, SliceEnd
 from convergence.runs.publisher import Attempt
 from convergence.runs.slices import Finality, SliceKey

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from convergence.processors.context import OrgContext
-from convergence.processors.generic.slices import attempts, ledger_rows, not_observable
+from convergence.processors.lib.daily.slices import attempts, ledger_rows, not_observable
 from convergence.warehouse.names import TableName
 
 

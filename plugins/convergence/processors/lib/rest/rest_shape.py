@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from convergence.errors import ProviderProtocolError, SchemaError, ShapeChangedError
 from convergence.extract.paginate import Row, find
-from convergence.processors.generic.fields import READABLE, day, reader_of
+from convergence.processors.lib.daily.fields import READABLE, day, reader_of
 from convergence.warehouse.schemas import FieldSpec, TableSchema
 
 EXTRA = "extra"

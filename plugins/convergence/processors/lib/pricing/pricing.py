@@ -13,17 +13,17 @@ from functools import partial
 from typing import Any
 
 from convergence.processors.context import OrgContext, StepResult
-from convergence.processors.generic.config import PricingConfig
-from convergence.processors.generic.cost_face import show_in_cost_daily
-from convergence.processors.generic.inputs import DayInputs, Inputs
-from convergence.processors.generic.price_book import digest
-from convergence.processors.generic.reconciliation import reconciled
-from convergence.processors.generic.slices import (
+from convergence.processors.lib.daily.cost_view import show_in_cost_daily
+from convergence.processors.lib.daily.inputs import DayInputs, Inputs
+from convergence.processors.lib.daily.reconciliation import reconciled
+from convergence.processors.lib.daily.slices import (
     Publish,
     done_before,
     ledger_rows,
     publish_days,
 )
+from convergence.processors.lib.pricing.price_book import digest
+from convergence.processors.lib.pricing.pricing_config import PricingConfig
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.publisher import Attempt, PricedDay
 from convergence.runs.slices import SliceInput

@@ -22,12 +22,12 @@ from convergence.extract.retry import Retrier, RetryPolicy
 from convergence.extract.spool import Spool, day_in, fingerprint_of
 from convergence.extract.stream import Query, extract
 from convergence.processors.context import OrgContext, StepResult
-from convergence.processors.generic.cost_face import show_in_cost_daily
-from convergence.processors.generic.day_ranges import DayRange, contiguous
-from convergence.processors.generic.fields import DAY_COLUMN
-from convergence.processors.generic.kept_answers import quarantine, raw_pages
-from convergence.processors.generic.observed import observed_days
-from convergence.processors.generic.slices import Publish, done_before, publish_days
+from convergence.processors.lib.daily.cost_view import show_in_cost_daily
+from convergence.processors.lib.daily.day_ranges import DayRange, contiguous
+from convergence.processors.lib.daily.fields import DAY_COLUMN
+from convergence.processors.lib.daily.kept_responses import quarantine, raw_pages
+from convergence.processors.lib.daily.observed import observed_days
+from convergence.processors.lib.daily.slices import Publish, done_before, publish_days
 from convergence.providers.authorization import authorize
 from convergence.providers.registry import registry
 from convergence.runs.ledger import LedgerRow

@@ -14,11 +14,11 @@ from datetime import date, timedelta
 from convergence.errors import FatalError, RetryableError
 from convergence.processors.batch import MAX_ORGS_AT_ONCE, explain, log_unforeseen, worth_retrying
 from convergence.processors.context import PlatformContext, StepResult
-from convergence.processors.generic.config import PriceRolloutConfig
-from convergence.processors.generic.day_ranges import contiguous
-from convergence.processors.generic.price_book import digest
-from convergence.processors.generic.price_changes import Change, changes
-from convergence.processors.generic.price_seed import Shelf, merge
+from convergence.processors.lib.daily.day_ranges import contiguous
+from convergence.processors.lib.pricing.price_book import digest
+from convergence.processors.lib.pricing.price_changes import Change, changes
+from convergence.processors.lib.pricing.price_seed import Shelf, merge
+from convergence.processors.lib.pricing.pricing_config import RolloutConfig
 from convergence.providers.registry import registry
 from convergence.runs.gate import Gate
 from convergence.tenants.audit import Act, Actor, audited
@@ -49,7 +49,7 @@ class RolledOut:
     error: Exception | None = None
 
 
-def roll_out(platform: PlatformContext, config: PriceRolloutConfig) -> StepResult:
+def roll_out(platform: PlatformContext, config: RolloutConfig) -> StepResult:
     """Bring every eligible org's defaults up to the book, each on its own.
 
     Raises:
@@ -81,7 +81,7 @@ def roll_out(platform: PlatformContext, config: PriceRolloutConfig) -> StepResul
 class Edition:
     """One edition of one provider's book, on its way to the orgs; threads share it."""
 
-    def __init__(self, platform: PlatformContext, config: PriceRolloutConfig) -> None:
+    def __init__(self, platform: PlatformContext, config: RolloutConfig) -> None:
         self._platform = platform
         self._config = config
         self._folder = platform.settings.configs_dir

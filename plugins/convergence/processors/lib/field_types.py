@@ -1,8 +1,8 @@
-"""Files under the folder of configurations, named in a step's configuration."""
+"""Types of configuration fields: files below the folder of configurations, tables, pipelines."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -22,3 +22,15 @@ Folder = Annotated[str, Field(pattern=_FOLDERS + "$")]
 
 TableId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,200}$")]
 """A table of the org's dataset."""
+
+ColumnName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,100}$")]
+"""A column of a table."""
+
+PipelineId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=100)]
+"""A pipeline, such as `openai-usage-cost`."""
+
+ProviderName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,29}$")]
+"""A provider's id, such as `openai`."""
+
+ORG_LAYOUT: Final = "setup/organizations/onboarding"
+"""The folder that describes every org's dataset: config.yml, schemas/, views/."""

@@ -10,11 +10,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from convergence.errors import ConfigurationError, NotFoundError
-from convergence.processors.config import Fault, refusal
-from convergence.processors.generic.extraction_config import ExtractionConfig
-from convergence.processors.generic.files import SqlFile
-from convergence.processors.generic.rest_days import WORDS, words_in
-from convergence.processors.generic.rest_options import (
+from convergence.processors.lib.daily.extraction_config import ExtractionConfig
+from convergence.processors.lib.field_types import SqlFile
+from convergence.processors.lib.rest.rest_days import WORDS, words_in
+from convergence.processors.lib.rest.rest_options import (
     AuthOptions,
     DestinationOptions,
     Dotted,
@@ -23,7 +22,8 @@ from convergence.processors.generic.rest_options import (
     RateOptions,
     RetryOptions,
 )
-from convergence.processors.generic.rest_shape import shape_faults
+from convergence.processors.lib.rest.rest_shape import shape_faults
+from convergence.processors.step_config import Fault, refusal
 from convergence.providers.registry import HeaderName, ParamName, Provider, registry_at
 from convergence.warehouse.schemas import TableSchema
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from convergence.errors import PriceBookError
-from convergence.processors.generic.price_rules import (
+from convergence.processors.lib.pricing.price_rules import (
     SKU_COLUMNS,
     Value,
     day_of,

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Self
 
 from convergence.processors.context import OrgContext, StepResult
-from convergence.processors.generic.config import BookFiles, PriceSeedConfig
-from convergence.processors.generic.price_book import FILLED_BY_SEED, Price, PriceBook
-from convergence.processors.generic.price_rules import SKU_COLUMNS
+from convergence.processors.lib.pricing.price_book import FILLED_BY_SEED, Price, PriceBook
+from convergence.processors.lib.pricing.price_rules import SKU_COLUMNS
+from convergence.processors.lib.pricing.pricing_config import BookFiles, PriceSeedConfig
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from convergence.processors.config import StepConfig
+from convergence.processors.step_config import StepConfig
 
 
 class RawRetention(BaseModel):

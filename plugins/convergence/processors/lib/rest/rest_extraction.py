@@ -15,12 +15,12 @@ from convergence.extract.origin import Origin
 from convergence.extract.paginate import ListSource, Page, PageAnswer, PageRequest, Paginator, Row
 from convergence.extract.stream import Query
 from convergence.processors.context import OrgContext, StepResult
-from convergence.processors.generic.day_ranges import DayRange
-from convergence.processors.generic.extraction import DailySource, extract_days
-from convergence.processors.generic.rest_config import RestConfig, below, query_params
-from convergence.processors.generic.rest_days import day_words, filled
-from convergence.processors.generic.rest_options import MoneyOptions
-from convergence.processors.generic.rest_shape import RestShape
+from convergence.processors.lib.daily.day_ranges import DayRange
+from convergence.processors.lib.daily.extraction import DailySource, extract_days
+from convergence.processors.lib.rest.rest_config import RestConfig, below, query_params
+from convergence.processors.lib.rest.rest_days import day_words, filled
+from convergence.processors.lib.rest.rest_options import MoneyOptions
+from convergence.processors.lib.rest.rest_shape import RestShape
 from convergence.providers.authorization import Authorization, authorize
 from convergence.providers.registry import Provider, registry
 from convergence.warehouse.schemas import TableSchema

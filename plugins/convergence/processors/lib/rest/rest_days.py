@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
-from convergence.processors.generic.day_ranges import DayRange
+from convergence.processors.lib.daily.day_ranges import DayRange
 
 WORDS = {
     "first_day": "the first day, as 2026-11-20",

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
 
-from convergence.processors.generic.price_rules import SKU_COLUMNS, is_rate
+from convergence.processors.lib.pricing.price_rules import SKU_COLUMNS, is_rate
 
 Terms = Mapping[str, Any]
 """A row of prices, by column."""

@@ -18,8 +18,8 @@ from convergence.extract.paginate import (
 )
 from convergence.extract.ratelimit import Rate
 from convergence.extract.retry import RetryPolicy
-from convergence.processors.config import refusal
-from convergence.processors.generic.files import SchemaFile, TableId
+from convergence.processors.lib.field_types import SchemaFile, TableId
+from convergence.processors.step_config import refusal
 from convergence.providers.registry import Auth, HeaderName, ParamName
 
 Dotted = Annotated[str, Field(pattern=r"^[^.\s]+(\.[^.\s]+)*$", max_length=300)]

@@ -1,0 +1,1 @@
+"""Daily slices: fetching days in ranges, inputs, attempts, publication and the ledger."""

@@ -1,0 +1,1 @@
+"""Price books, their editions, and the pricing of usage in the warehouse."""

@@ -1,0 +1,1 @@
+"""Extraction of any REST API by configuration."""

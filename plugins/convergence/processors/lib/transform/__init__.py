@@ -1,0 +1,1 @@
+"""Tables that a SQL file fills from the org's other tables."""
