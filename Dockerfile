@@ -15,9 +15,11 @@ RUN groupadd --gid 50000 airflow \
 COPY --from=build /opt/venv /opt/venv
 COPY dags /opt/convergence/dags
 COPY plugins /opt/convergence/plugins
-COPY include /opt/convergence/include
+COPY include/configs /opt/convergence/include/configs
+COPY sandbox/src /opt/convergence/sandbox/src
+COPY tools /opt/convergence/tools
 ENV PATH=/opt/venv/bin:$PATH \
-    PYTHONPATH=/opt/convergence/plugins:/opt/convergence/include \
+    PYTHONPATH=/opt/convergence/plugins:/opt/convergence/tools:/opt/convergence/sandbox/src \
     PYTHONUNBUFFERED=1 \
     AIRFLOW_HOME=/opt/airflow \
     AIRFLOW__CORE__DAGS_FOLDER=/opt/convergence/dags \

@@ -5,7 +5,7 @@ PYTHON ?= python3
 UV_VERSION := 0.13.8
 VENV := .venv
 RUN := $(VENV)/bin/python
-export PYTHONPATH := plugins:include
+export PYTHONPATH := plugins:tools:sandbox/src
 
 RUNTIME := $(VENV)/.runtime-$(shell cksum < requirements.lock | cut -d' ' -f1)
 DEV := $(VENV)/.dev-$(shell cat requirements.lock requirements-dev.lock | cksum | cut -d' ' -f1)
@@ -72,13 +72,16 @@ lint: setup-dev ## style, layers, pipeline files
 type: setup-dev ## mypy, strict, on the code and the tests
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy tests
+	$(VENV)/bin/mypy sandbox/tests
 
 unit: setup-dev ## the tests alone
 	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow" sandbox/tests
 
 test-all: setup-dev lint type ## every test, the slow ones too
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not e2e"
 	$(RUN) -m pytest -m e2e
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder sandbox/tests
 
 lint-configs: setup ## check pipeline files: make lint-configs [ARGS="path…"]
 	@$(RUN) -m convergence.pipelines.lint $(ARGS)
@@ -87,13 +90,13 @@ bench: setup-dev ## print every figure that the project holds itself to
 	@$(RUN) tests/benchmarks/run.py $(ARGS)
 
 breaks: setup-dev setup-production ## break each part of the Celery stack in turn: make breaks [ARGS="worker scheduler …"]
-	@PYTHONPATH=plugins:include:tests $(RUN) tests/e2e/breaks/run.py $(ARGS)
+	@PYTHONPATH=plugins:tools:sandbox/src:tests $(RUN) tests/e2e/breaks/run.py $(ARGS)
 
 crash: setup-dev ## kill, freeze and overlap runs at named points and random moments: make crash SEEDS=n [FROM=…] [SEED=…] [ARGS=--naive]
-	@PYTHONPATH=plugins:include:tests $(RUN) -m crash --seeds "$${SEEDS:-20}" --from "$${FROM:-1}" $${SEED:+--seed "$$SEED"} $(ARGS)
+	@PYTHONPATH=plugins:tools:sandbox/src:tests $(RUN) -m crash --seeds "$${SEEDS:-20}" --from "$${FROM:-1}" $${SEED:+--seed "$$SEED"} $(ARGS)
 
 fuzz-api: setup-dev ## ask every operation of the API with every check of schemathesis, for ten minutes
-	@PYTHONPATH=plugins:include:tests $(RUN) tests/integration/api/fuzz.py --seconds 600
+	@PYTHONPATH=plugins:tools:sandbox/src:tests $(RUN) tests/integration/api/fuzz.py --seconds 600
 
 openapi: setup ## print the OpenAPI document
 	@$(RUN) -m convergence.api.openapi

@@ -15,9 +15,9 @@ from convergence.processors.aws.config import S3DataLoaderConfig
 from convergence.processors.aws.loading import load_exports
 from convergence.processors.context import PipelineFacts, StepResult
 from convergence.providers.aws_session import AccessKey, AwsSession
+from convergence_sandbox.aws import exports, keys
+from convergence_sandbox.aws.lines import Line, lines
 from processors_world import OrgWorld
-from sandbox.aws import exports, keys
-from sandbox.aws.lines import Line, lines
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -13,10 +13,10 @@ from datetime import date, timedelta
 from typing import Any
 
 from convergence.processors.context import StepResult
+from convergence_sandbox.providers.google.accounts import service_account
 from pipeline_steps import Job, endpoints, run_steps
 from processors_world import NOW, OrgWorld
 from providers_server import client
-from sandbox.providers.google.accounts import service_account
 from sandbox_process import SandboxProcess
 
 YESTERDAY = NOW.date() - timedelta(days=1)

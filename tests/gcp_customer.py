@@ -14,8 +14,8 @@ from google.api_core.client_options import ClientOptions
 from google.cloud import bigquery
 from google.oauth2.credentials import Credentials
 
+from convergence_sandbox.providers.google.accounts import make_token, project_of, service_account
 from processors_world import OrgWorld
-from sandbox.providers.google.accounts import make_token, project_of, service_account
 from sandbox_process import SandboxProcess
 
 DATA = Path(__file__).parent / "data" / "gcp"

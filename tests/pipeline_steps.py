@@ -80,7 +80,9 @@ class Job:
 
     def start(self) -> guarded.GuardedProcess:
         """Begin the process; it prints each step's result as JSON."""
-        rooms = ":".join(str(PROJECT_ROOT / name) for name in ("plugins", "include", "tests"))
+        rooms = ":".join(
+            str(PROJECT_ROOT / name) for name in ("plugins", "tools", "sandbox/src", "tests")
+        )
         return guarded.GuardedProcess(
             [sys.executable, __file__, json.dumps(asdict(self))],
             env={"PYTHONPATH": rooms, **self.environment},

@@ -30,8 +30,8 @@ from convergence.warehouse.client import Warehouse
 from convergence.warehouse.names import TableName
 from convergence.warehouse.query import Row
 from convergence.warehouse.schemas import TableSchema
-from sandbox.aws.keys import PLATFORM as AWS_PLATFORM
-from sandbox.aws.keys import secret_of
+from convergence_sandbox.aws.keys import PLATFORM as AWS_PLATFORM
+from convergence_sandbox.aws.keys import secret_of
 from sandbox_process import SandboxProcess
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import uvicorn
 
-from sandbox.providers import create_app
+from convergence_sandbox.providers import create_app
 
 
 @dataclass(frozen=True)

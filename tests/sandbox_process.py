@@ -16,12 +16,12 @@ import httpx
 
 from stack import guarded
 
-INCLUDE = Path(__file__).resolve().parents[1] / "include"
+SOURCES = Path(__file__).resolve().parents[1] / "sandbox" / "src"
 START_SECONDS = 30.0
 
 
 class SandboxProcess:
-    """One `python -m sandbox` on a data directory; may be started again on the same one.
+    """One sandbox on a data directory; may be started again on the same one.
 
     Attributes:
         bigquery: URL of the BigQuery stand-in, once started.
@@ -51,7 +51,7 @@ class SandboxProcess:
         began = time.monotonic()
         with self.log.open("ab") as log:
             self._process = guarded.GuardedProcess(
-                [sys.executable, "-m", "sandbox"],
+                [sys.executable, "-m", "convergence_sandbox"],
                 env=self._variables(),
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -111,7 +111,7 @@ class SandboxProcess:
 
     def _variables(self) -> dict[str, str]:
         ports = {f"SANDBOX_{name}_PORT": port for name, port in self._ports.items()}
-        own = {"PYTHONPATH": str(INCLUDE), "SANDBOX_DATA_DIR": str(self._data_dir)}
+        own = {"PYTHONPATH": str(SOURCES), "SANDBOX_DATA_DIR": str(self._data_dir)}
         return {**os.environ, **own, **ports, **self._environment}
 
 

@@ -16,8 +16,8 @@ from convergence.security.kms import connect_kms
 from convergence.settings import get_settings
 from convergence.tenants.audit import Actor
 from convergence.tenants.credentials import Credentials
-from sandbox.aws import exports, keys
-from sandbox.aws.lines import lines
+from convergence_sandbox.aws import exports, keys
+from convergence_sandbox.aws.lines import lines
 from sandbox_process import SandboxProcess
 
 pytestmark = [

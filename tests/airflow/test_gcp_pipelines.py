@@ -17,8 +17,8 @@ from convergence.security.kms import connect_kms
 from convergence.settings import get_settings
 from convergence.tenants.audit import Actor
 from convergence.tenants.credentials import Credentials
+from convergence_sandbox.providers.google.billing import exported
 from gcp_customer import Customer
-from sandbox.providers.google.billing import exported
 from sandbox_process import SandboxProcess
 
 pytestmark = [

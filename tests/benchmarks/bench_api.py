@@ -1,6 +1,6 @@
 """What the API itself costs: a request's authentication, and a key's lookup among many.
 
-PYTHONPATH=plugins:include:tests python tests/benchmarks/bench_api.py
+PYTHONPATH=plugins:tools:sandbox/src:tests python tests/benchmarks/bench_api.py
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ of ours, with `all` our code too. So the imports that every such process repeats
 The kernel's accounting of the ended child is what counts. dag-factory runs beside them when it is
 installed, with a plain chain of four Bash tasks: less than ours build.
 
-PYTHONPATH=plugins:include:tests python tests/benchmarks/bench_factory.py
+PYTHONPATH=plugins:tools:sandbox/src:tests python tests/benchmarks/bench_factory.py
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Counted by the kernel for every process that the launcher has started, ended ones too
 (`family_cpu.py`); parsing DAG files and the tick's tasks are in it.
 
-PYTHONPATH=plugins:include:tests python tests/benchmarks/bench_idle.py
+PYTHONPATH=plugins:tools:sandbox/src:tests python tests/benchmarks/bench_idle.py
 """
 
 from __future__ import annotations

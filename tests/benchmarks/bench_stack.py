@@ -1,6 +1,6 @@
 """The whole local stack: how long until it is ready, what it holds in memory, and the demo.
 
-PYTHONPATH=plugins:include:tests python tests/benchmarks/bench_stack.py
+PYTHONPATH=plugins:tools:sandbox/src:tests python tests/benchmarks/bench_stack.py
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def demo(var_dir: Path, report: Report) -> None:
     """Run the demo twice: on nothing, and on what the first left."""
     ports = dict(zip(PORT_VARIABLES, free_ports(len(PORT_VARIABLES)), strict=True))
     env = os.environ | {name: str(port) for name, port in ports.items()}
-    env |= {"CONVERGENCE_VAR_DIR": str(var_dir), "PYTHONPATH": "plugins:include"}
+    env |= {"CONVERGENCE_VAR_DIR": str(var_dir), "PYTHONPATH": "plugins:tools:sandbox/src"}
     for name in ("demo, fresh", "demo, again"):
         used = _children_cpu_seconds()
         with stopwatch() as watch:

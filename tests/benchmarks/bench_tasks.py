@@ -4,7 +4,7 @@ The scheduler's executor forks workers, and each worker forks a process per task
 Just before the stack stops, /proc says what the workers used themselves and what the tasks used
 that they waited for (`family_cpu.py`); Airflow's database says how many tasks ran.
 
-PYTHONPATH=plugins:include:tests python tests/benchmarks/bench_tasks.py
+PYTHONPATH=plugins:tools:sandbox/src:tests python tests/benchmarks/bench_tasks.py
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 On `make up`, and on `make up-celery` where `make setup-production` was run. On SQLite several
 clients are measured by ours alone: Airflow's own trigger locks itself out there for seconds.
 
-PYTHONPATH=plugins:include:tests python tests/benchmarks/bench_trigger.py
+PYTHONPATH=plugins:tools:sandbox/src:tests python tests/benchmarks/bench_trigger.py
 """
 
 from __future__ import annotations

@@ -22,7 +22,9 @@ def main(wanted: list[str]) -> int:
     if unknown:
         sys.stderr.write(f"no benchmark {', '.join(unknown)}; there are {', '.join(found)}\n")
         return 2
-    paths = os.pathsep.join(str(ROOT / name) for name in ("plugins", "include", "tests"))
+    paths = os.pathsep.join(
+        str(ROOT / name) for name in ("plugins", "tools", "sandbox/src", "tests")
+    )
     environment = {**os.environ, "PYTHONPATH": paths}
     outcomes = [
         guarded.run(

@@ -23,13 +23,13 @@ from convergence.processors.context import Services
 from convergence.processors.steplog import StoredStepLog
 from convergence.runs.records import RunRecords
 from convergence.settings import PROJECT_ROOT
+from convergence_sandbox.providers.openai.prices import COMPLETIONS
 from crash import content
 from crash.content import Content
 from crash.provider import KEY_PREFIX
 from crash.scenario import STEPS, Inputs
 from crash.servers import Provider, Sandbox
 from processors_world import World, connect
-from sandbox.providers.openai.prices import COMPLETIONS
 
 SHIPPED = PROJECT_ROOT / "include" / "configs"
 PIPELINE = "openai/cost/usage_cost.yml"

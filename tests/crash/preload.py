@@ -8,8 +8,13 @@ def preload() -> None:
     import importlib
 
     for name in (
-        *("sandbox.__main__", "sandbox.kms", "sandbox.mail", "sandbox.aws.server"),
-        *("sandbox.bigquery.rest.app", "sandbox.providers.app", "uvicorn"),
+        *(
+            "convergence_sandbox.__main__",
+            "convergence_sandbox.kms",
+            "convergence_sandbox.mail",
+            "convergence_sandbox.aws.server",
+        ),
+        *("convergence_sandbox.bigquery.rest.app", "convergence_sandbox.providers.app", "uvicorn"),
         *(
             "convergence.processors.lib.daily.extraction",
             "convergence.processors.lib.pricing.pricing",

@@ -13,7 +13,12 @@ from convergence.settings import PROJECT_ROOT
 from crash.checks import Findings
 
 KEPT = Path(__file__).with_name("kept_seeds.txt")
-_DECIDES = ("plugins/convergence", "include/configs", "include/sandbox", "tests/crash")
+_DECIDES = (
+    "plugins/convergence",
+    "include/configs",
+    "sandbox/src/convergence_sandbox",
+    "tests/crash",
+)
 KINDS = (
     *("lost", "doubled", "mixed", "stale", "false failure", "no row", "published again"),
     *("stuck", "harness"),

@@ -46,7 +46,7 @@ class Switched:
 
 def serve(data_dir: Path) -> None:
     """Serve on a free port until the process ends."""
-    from sandbox.providers.app import create_app
+    from convergence_sandbox.providers.app import create_app
 
     line = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     line.bind(("127.0.0.1", 0))

@@ -64,7 +64,7 @@ class ServerProcess:
 
 
 class Sandbox(ServerProcess):
-    """`python -m sandbox`, forked from what has imported it already: a restart takes no second."""
+    """The sandbox, forked from a process that has imported it: a restart takes no second."""
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
@@ -81,7 +81,7 @@ class Sandbox(ServerProcess):
         httpx.request(method, url, json=body, timeout=10).raise_for_status()
 
     def _main(self) -> None:
-        from sandbox.__main__ import main
+        from convergence_sandbox.__main__ import main
 
         # Started again on the ports that it had.
         known = {

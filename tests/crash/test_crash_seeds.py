@@ -18,7 +18,7 @@ from convergence.settings import PROJECT_ROOT
 from stack import guarded
 
 pytestmark = pytest.mark.slow
-PATHS = ":".join(str(PROJECT_ROOT / name) for name in ("plugins", "include", "tests"))
+PATHS = ":".join(str(PROJECT_ROOT / name) for name in ("plugins", "tools", "sandbox/src", "tests"))
 
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": PATHS}

@@ -184,7 +184,7 @@ def start_stack(
         command = [python, str(Path(__file__).with_name("quiet_stack.py"))]
     output = var_dir.parent / f"{var_dir.name}-up.log"
     env = os.environ | {name: str(port) for name, port in ports.items()}
-    env |= {"CONVERGENCE_VAR_DIR": str(var_dir), "PYTHONPATH": "plugins:include"}
+    env |= {"CONVERGENCE_VAR_DIR": str(var_dir), "PYTHONPATH": "plugins:tools:sandbox/src"}
     env |= extra or {}
     with output.open("w") as file:
         process = guarded.GuardedProcess(

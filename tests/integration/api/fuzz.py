@@ -1,6 +1,6 @@
 """schemathesis against the app: every check, over real HTTP, with keys that open it.
 
-PYTHONPATH=plugins:include:tests python tests/integration/api/fuzz.py --seconds 600
+PYTHONPATH=plugins:tools:sandbox/src:tests python tests/integration/api/fuzz.py --seconds 600
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ from convergence.extract.ratelimit import Allowance, Rate
 from convergence.extract.retry import Retrier, RetryPolicy
 from convergence.extract.spool import Spool
 from convergence.extract.stream import Query, StreamReport, extract
+from convergence_sandbox.providers.vendor import users
 from providers_server import ProvidersServer
-from sandbox.providers.vendor import users
 
 SEED = "acme"
 KEY = f"vendor-sandbox-{SEED}"

@@ -34,8 +34,8 @@ from convergence.extract.spool import Spool, day_in
 from convergence.extract.stream import Query, extract
 from convergence.processors.openai.shape import UsageShape
 from convergence.settings import PROJECT_ROOT
+from convergence_sandbox.providers.faults import KINDS
 from providers_server import ProvidersServer, client
-from sandbox.providers.faults import KINDS
 
 FIRST = date(2026, 11, 14)
 DAYS = [FIRST + timedelta(days=index) for index in range(4)]

@@ -15,9 +15,9 @@ from convergence.processors.context import PipelineFacts, StepResult
 from convergence.processors.deepseek.config import BalanceConfig
 from convergence.processors.deepseek.observation import observe
 from convergence.settings import PROJECT_ROOT
+from convergence_sandbox.providers.deepseek.account import currencies, spent, topped_up
 from processors_world import OrgWorld
 from recorded_api import recorded
-from sandbox.providers.deepseek.account import currencies, spent, topped_up
 from sandbox_process import SandboxProcess
 
 DATA = PROJECT_ROOT / "tests" / "data" / "deepseek"

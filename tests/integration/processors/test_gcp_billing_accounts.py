@@ -16,9 +16,9 @@ from convergence.processors.gcp.config import ApiExtractorConfig
 from convergence.processors.gcp.snapshot import take_snapshot
 from convergence.providers.registry import registry
 from convergence.providers.validation import validate
+from convergence_sandbox.providers.google.api import accounts_of
 from gcp_customer import Customer
 from processors_world import OrgWorld
-from sandbox.providers.google.api import accounts_of
 from sandbox_process import SandboxProcess
 
 ACCOUNTS = PipelineFacts(

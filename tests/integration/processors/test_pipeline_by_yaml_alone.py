@@ -15,9 +15,9 @@ import pytest
 
 import own_configs
 from convergence.errors import ExpectationsNotMetError
+from convergence_sandbox.providers.vendor import users
 from pipeline_steps import Job, endpoints, run_steps
 from processors_world import NOW, OrgWorld
-from sandbox.providers.vendor import users
 from sandbox_process import SandboxProcess
 
 YESTERDAY = NOW.date() - timedelta(days=1)
@@ -211,7 +211,7 @@ def test_a_check_that_is_not_met_stops_the_run(author: Author) -> None:
 def test_the_shipped_example_prices_every_row_or_says_why_not(
     org: OrgWorld, sandbox: SandboxProcess
 ) -> None:
-    from sandbox.providers.vendor import usage
+    from convergence_sandbox.providers.vendor import usage
 
     org.world.keys[org.slug] = f"vendor-sandbox-{org.slug}"
     days = [date(2026, 11, 18), date(2026, 11, 19)]

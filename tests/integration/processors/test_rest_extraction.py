@@ -24,8 +24,8 @@ from convergence.errors import (
 from convergence.processors.context import PipelineFacts, StepResult
 from convergence.processors.generic.config import ApiExtractorConfig
 from convergence.processors.lib.rest.rest_extraction import extract_api
+from convergence_sandbox.providers.vendor import usage, users
 from processors_world import NOW, OrgWorld
-from sandbox.providers.vendor import usage, users
 from sandbox_process import SandboxProcess
 
 DAYS = [date(2026, 11, day) for day in (17, 18, 19)]

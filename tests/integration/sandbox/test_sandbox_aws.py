@@ -27,10 +27,10 @@ from convergence.providers.aws_session import (
 from convergence.providers.registry import registry
 from convergence.providers.validation import Validation, validate
 from convergence.settings import Settings
-from sandbox.aws import exports, keys
-from sandbox.aws.lines import lines
-from sandbox.aws.server import AwsServer
-from sandbox.providers.clock import Clock
+from convergence_sandbox.aws import exports, keys
+from convergence_sandbox.aws.lines import lines
+from convergence_sandbox.aws.server import AwsServer
+from convergence_sandbox.providers.clock import Clock
 
 NOW = datetime(2026, 11, 8, 12, tzinfo=UTC)
 ACME = AccessKey(keys.key_id("acme_corp"), keys.secret_of(keys.key_id("acme_corp")))

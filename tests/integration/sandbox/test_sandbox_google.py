@@ -12,8 +12,13 @@ import httpx
 import pytest
 
 from convergence.providers.google import BIGQUERY, ServiceAccount
-from sandbox.providers.google.accounts import make_token, project_of, read_token, service_account
-from sandbox.providers.google.billing import rows_of
+from convergence_sandbox.providers.google.accounts import (
+    make_token,
+    project_of,
+    read_token,
+    service_account,
+)
+from convergence_sandbox.providers.google.billing import rows_of
 from sandbox_process import SandboxProcess
 
 HOUR = timedelta(hours=1)

@@ -12,7 +12,7 @@ from convergence.errors import ConfigurationError, DecryptionError, KeyServiceUn
 from convergence.security import kms as kms_room
 from convergence.security.kms import KeyManager, api_key_aad, connect_kms, credential_aad
 from convergence.settings import Settings
-from sandbox.kms import CREDENTIALS_KEY, serve
+from convergence_sandbox.kms import CREDENTIALS_KEY, serve
 
 ORGS = ("acme_corp", "acme", "globex_2", "acme_corp_api")
 PROVIDERS = ("OPENAI", "ANTHROPIC", "DEEPSEEK", "GCP_SA", "AWS", "AZURE")

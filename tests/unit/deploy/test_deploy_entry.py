@@ -11,7 +11,7 @@ import pytest
 from deploy.entry import run_beside_forwards
 from stack import guarded
 
-INCLUDE = Path(__file__).resolve().parents[3] / "include"
+TOOLS = Path(__file__).resolve().parents[3] / "tools"
 ASKS = "import socket; s = socket.create_connection(('127.0.0.1', {port})); s.sendall(b'ping'); \
 s.shutdown(1); assert s.recv(99) == b'PING'"
 
@@ -46,5 +46,5 @@ def test_without_a_sandbox_the_container_is_the_command() -> None:
     code = "import os, sys; print(os.getpid() == int(sys.argv[1]), sys.argv[2:])"
     script = f"""exec {sys.executable} -m deploy.entry {sys.executable} -c '{code}' $$ a "b c" """
     env = {name: value for name, value in os.environ.items() if name != "SANDBOX_FORWARD"}
-    told = guarded.run(["sh", "-c", script], env=env | {"PYTHONPATH": str(INCLUDE)}, timeout=110)
+    told = guarded.run(["sh", "-c", script], env=env | {"PYTHONPATH": str(TOOLS)}, timeout=110)
     assert told.stdout.strip() == "True ['a', 'b c']", told.stderr

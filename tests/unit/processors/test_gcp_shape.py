@@ -24,7 +24,7 @@ from convergence.processors.gcp.snapshot import TokenPages, snake_cased
 from convergence.processors.lib.schema_templates import load_template
 from convergence.settings import PROJECT_ROOT
 from convergence.warehouse.schemas import TableSchema
-from sandbox.providers.google.billing import schema as export_schema
+from convergence_sandbox.providers.google.billing import schema as export_schema
 
 CONFIGS = PROJECT_ROOT / "include" / "configs"
 DATA = Path(__file__).parents[2] / "data" / "gcp"

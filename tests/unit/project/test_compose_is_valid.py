@@ -15,9 +15,9 @@ import yaml
 from jsonschema.validators import validator_for
 
 from convergence.settings import Settings
+from convergence_sandbox.settings import SandboxSettings
 from deploy.secrets import make_secrets
 from deploy.settings import AccountSettings, EntrySettings
-from sandbox.settings import SandboxSettings
 from stack.celery import CeleryStack
 from stack.environment import SHARED_OPTIONS, shared_airflow_options
 from stack.secrets import LocalSecrets
@@ -30,7 +30,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "CONVERGENCE" in service["image"]}
 AIRFLOW = {name: service for name, service in OURS.items() if name != "sandbox"}
-SHARED = "include/deploy/airflow.env"
+SHARED = "tools/deploy/airflow.env"
 DEV_ENV = (REPOSITORY / "compose.dev.env").read_text()
 
 # Of provider packages that the development environment does not install: from their documentation.

@@ -12,7 +12,7 @@ import pytest
 from stack import guarded
 
 ROOT = Path(__file__).resolve().parents[3]
-PATHS = os.pathsep.join(str(ROOT / name) for name in ("plugins", "include", "tests"))
+PATHS = os.pathsep.join(str(ROOT / name) for name in ("plugins", "tools", "sandbox/src", "tests"))
 START = """
     import asyncio, socket, sys, threading, time
     import pytest

@@ -45,6 +45,6 @@ def test_every_variable_that_the_readme_names_is_read_somewhere() -> None:
 
 def test_every_path_that_the_readme_names_exists() -> None:
     linked = re.findall(r"\]\((?!http)([^)]+)\)", README)
-    quoted = re.findall(r"`((?:dags|plugins|include|tests|docs)/[^`{}…]*)`", README)
+    quoted = re.findall(r"`((?:dags|plugins|include|sandbox|tools|tests|docs)/[^`{}…]*)`", README)
     missing = [path for path in {*linked, *quoted} if not (REPOSITORY / path).exists()]
     assert missing == []

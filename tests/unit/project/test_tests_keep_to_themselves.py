@@ -99,15 +99,15 @@ def _is_standard(name: str) -> bool:
     return top in sys.stdlib_module_names - AMBIGUOUS
 
 
-@pytest.mark.parametrize("path", sources("tests"), ids=relative)
+@pytest.mark.parametrize("path", sources("tests", "sandbox/tests"), ids=relative)
 def test_no_test_replaces_a_function_of_the_standard_library(path: Path) -> None:
     found = [f"{relative(path)}:{line}: {name}" for line, name in replacements(path.read_text())]
     assert found == [], "inject the clock, the sleep or the function instead"
 
 
-@pytest.mark.parametrize("path", sources("tests", "include/stack"), ids=relative)
+@pytest.mark.parametrize("path", sources("tests", "sandbox/tests", "tools/stack"), ids=relative)
 def test_every_process_is_started_under_a_guardian(path: Path) -> None:
-    if relative(path) in {*STARTS_PLAINLY, "include/stack/guardian.py"}:
+    if relative(path) in {*STARTS_PLAINLY, "tools/stack/guardian.py"}:
         pytest.skip("what a guardian is made of")
     found = [f"{relative(path)}:{line}: {name}" for line, name in starts(path.read_text())]
     assert found == [], "start it with stack.guarded"

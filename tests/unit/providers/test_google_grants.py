@@ -25,7 +25,7 @@ from convergence.providers.google import (
 )
 from convergence.providers.registry import registry
 from convergence.settings import Settings
-from sandbox.providers.google.accounts import service_account
+from convergence_sandbox.providers.google.accounts import service_account
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 

@@ -14,7 +14,7 @@ from stack.errors import StackError
 from stack.secrets import LocalSecrets
 from stack.settings import CeleryStackSettings, StackSettings
 
-INCLUDE = Path(__file__).resolve().parents[3] / "include"
+TOOLS = Path(__file__).resolve().parents[3] / "tools"
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_database_outlives_its_clients(tmp_path: Path) -> None:
     """)
     told = guarded.run(
         [sys.executable, "-c", launcher, str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": str(INCLUDE)},
+        env=os.environ | {"PYTHONPATH": str(TOOLS)},
         timeout=30,
     )
     assert told.stdout.split() == ["[]", ".", ".", "client", "database"], told.stderr

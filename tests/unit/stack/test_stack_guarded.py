@@ -21,7 +21,9 @@ from stack.guarded import GuardedProcess, run
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 FEW_SECONDS = 8
-PATHS = os.pathsep.join(str(REPOSITORY / name) for name in ("plugins", "include", "tests"))
+PATHS = os.pathsep.join(
+    str(REPOSITORY / name) for name in ("plugins", "tools", "sandbox/src", "tests")
+)
 ENVIRONMENT = {**os.environ, "PYTHONPATH": PATHS}
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the promise is weaker")

@@ -23,7 +23,9 @@ from stack.guardian import descendants
 from stack.processes import RecentRestarts
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-PATHS = os.pathsep.join(str(REPOSITORY / name) for name in ("plugins", "include", "tests"))
+PATHS = os.pathsep.join(
+    str(REPOSITORY / name) for name in ("plugins", "tools", "sandbox/src", "tests")
+)
 START_SECONDS = 30.0
 FEW_SECONDS = 10.0
 COMPONENTS = 2

@@ -12,7 +12,7 @@ import pytest
 
 from stack import guarded
 
-INCLUDE = Path(__file__).resolve().parents[3] / "include"
+TOOLS = Path(__file__).resolve().parents[3] / "tools"
 
 # A component whose child leaves its process group and ignores SIGTERM, as Airflow's tasks may.
 STUBBORN = """
@@ -48,7 +48,7 @@ LAUNCHER = """
 @pytest.mark.parametrize("mode", ["healthy", "crash"])
 def test_a_grandchild_that_ignores_sigterm_is_killed(tmp_path: Path, mode: str) -> None:
     pid_file = tmp_path / "pid"
-    env = os.environ | {"PYTHONPATH": str(INCLUDE), "PID_FILE": str(pid_file)}
+    env = os.environ | {"PYTHONPATH": str(TOOLS), "PID_FILE": str(pid_file)}
     told = guarded.run(
         [
             sys.executable,
@@ -78,7 +78,7 @@ def test_a_component_dies_with_a_launcher_that_is_killed(tmp_path: Path) -> None
     """)
     with guarded.GuardedProcess(
         [sys.executable, "-c", launcher, str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": str(INCLUDE)},
+        env=os.environ | {"PYTHONPATH": str(TOOLS)},
         stdout=subprocess.PIPE,
     ) as process:
         assert process.stdout
@@ -104,7 +104,7 @@ def test_stopping_is_quick_when_everything_listens(tmp_path: Path) -> None:
     """)
     told = guarded.run(
         [sys.executable, "-c", launcher, str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": str(INCLUDE)},
+        env=os.environ | {"PYTHONPATH": str(TOOLS)},
         timeout=30,
     )
     assert told.stdout.split() == ["[]", "True", str(-signal.SIGTERM)], told.stderr

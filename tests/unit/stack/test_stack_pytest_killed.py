@@ -19,7 +19,9 @@ import pytest
 from nested_processes import TREE_PROCESSES, end_marked, is_running, wait_for_marked
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-PATHS = os.pathsep.join(str(REPOSITORY / name) for name in ("plugins", "include", "tests"))
+PATHS = os.pathsep.join(
+    str(REPOSITORY / name) for name in ("plugins", "tools", "sandbox/src", "tests")
+)
 START_SECONDS = 120.0
 FEW_SECONDS = 10.0
 

@@ -19,7 +19,7 @@ from stack.ports import refuse_busy
 from stack.report import DemoReport, OrgReport, render
 from stack.secrets import LocalSecrets
 
-INCLUDE = Path(__file__).resolve().parents[3] / "include"
+TOOLS = Path(__file__).resolve().parents[3] / "tools"
 
 
 def test_every_busy_port_is_named_with_its_variable() -> None:
@@ -50,7 +50,7 @@ def test_a_second_stack_on_the_same_state_says_who_holds_it(tmp_path: Path) -> N
     with StateLock(tmp_path):
         told = guarded.run(
             [sys.executable, "-c", code, str(tmp_path)],
-            env=os.environ | {"PYTHONPATH": str(INCLUDE)},
+            env=os.environ | {"PYTHONPATH": str(TOOLS)},
             timeout=110,
         )
     assert told.returncode != 0

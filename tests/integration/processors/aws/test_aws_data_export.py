@@ -11,9 +11,9 @@ import pytest
 
 from aws_customer import BOTH, DUE, NANO, NOVEMBER, OCTOBER, TABLE, TODAY, Customer, by_day, sums
 from convergence.runs.slices import Finality
+from convergence_sandbox.aws import exports, keys
+from convergence_sandbox.aws.lines import lines
 from processors_world import OrgWorld
-from sandbox.aws import exports, keys
-from sandbox.aws.lines import lines
 
 
 @pytest.mark.parametrize("export", list(exports.EXPORTS))

@@ -14,8 +14,8 @@ import pytest
 from aws_customer import BOTH, DUE, NANO, NOVEMBER, TODAY, Customer
 from convergence.errors import ConvergenceError
 from convergence.processors.aws import period
-from sandbox.aws import exports
-from sandbox.aws.lines import lines
+from convergence_sandbox.aws import exports
+from convergence_sandbox.aws.lines import lines
 
 
 def billed_cost(customer: Customer) -> Decimal:

@@ -25,8 +25,8 @@ from convergence.errors import (
 from convergence.processors.aws import period
 from convergence.processors.aws.bucket import Bucket
 from convergence.runs.publisher import Publisher
-from sandbox.aws import exports, keys
-from sandbox.aws.lines import lines
+from convergence_sandbox.aws import exports, keys
+from convergence_sandbox.aws.lines import lines
 
 if TYPE_CHECKING:
     from convergence.runs.ledger import LedgerRow

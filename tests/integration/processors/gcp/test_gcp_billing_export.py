@@ -25,11 +25,11 @@ from convergence.processors.lib.daily.extraction import publish_sealed
 from convergence.providers.google import BIGQUERY, ServiceAccount
 from convergence.runs.slices import Finality
 from convergence.warehouse import reading
+from convergence_sandbox.providers.google.accounts import service_account
+from convergence_sandbox.providers.google.billing import exported
 from gcp_customer import Customer, golden_rows, golden_totals
 from gcp_steps import BILLING, DAYS, FAR_BACK, decimals, hashes, loads, run, sums
 from processors_world import OrgWorld
-from sandbox.providers.google.accounts import service_account
-from sandbox.providers.google.billing import exported
 from sandbox_process import SandboxProcess
 
 

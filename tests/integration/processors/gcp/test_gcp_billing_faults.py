@@ -15,10 +15,10 @@ from convergence.errors import (
     WarehouseError,
 )
 from convergence.processors.gcp.config import BqEtlConfig
+from convergence_sandbox.providers.google.accounts import service_account
 from gcp_customer import Customer, golden_rows
 from gcp_steps import FAR_BACK, run
 from processors_world import OrgWorld
-from sandbox.providers.google.accounts import service_account
 from sandbox_process import SandboxProcess
 
 

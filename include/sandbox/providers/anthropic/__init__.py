@@ -1,7 +1,0 @@
-"""Anthropic's organization usage and cost reports, old and new, and its model list."""
-
-from __future__ import annotations
-
-from sandbox.providers.anthropic.api import PROVIDERS
-
-__all__ = ["PROVIDERS"]

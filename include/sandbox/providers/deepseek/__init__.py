@@ -1,7 +1,0 @@
-"""DeepSeek's balance and its model list: it has no usage API."""
-
-from __future__ import annotations
-
-from sandbox.providers.deepseek.api import PROVIDER
-
-__all__ = ["PROVIDER"]

@@ -1,7 +1,0 @@
-"""OpenAI's organization usage and costs API, and its model list."""
-
-from __future__ import annotations
-
-from sandbox.providers.openai.api import PROVIDER
-
-__all__ = ["PROVIDER"]

@@ -1,0 +1,137 @@
+"""Python values as DuckDB literals, and literals read from text.
+
+Values by type: int, float, Decimal (NUMERIC and BIGNUMERIC), bool, str, bytes, date, time,
+datetime without zone, int microseconds (TIMESTAMP), normalized text (JSON), list (ARRAY and
+STRUCT, in field order).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from convergence_sandbox.bigquery.errors import invalid_query, not_implemented
+from convergence_sandbox.bigquery.sql.expr import Expr
+from convergence_sandbox.bigquery.sql.types import SqlType, quote, stored_names, text
+from convergence_sandbox.bigquery.values import (
+    EPOCH,
+    parse_bool,
+    parse_date,
+    parse_datetime,
+    parse_decimal,
+    parse_float64,
+    parse_int64,
+    parse_json,
+    parse_time,
+    parse_timestamp,
+    to_bignumeric,
+    to_numeric,
+)
+
+Value = Any
+
+
+def literal(value: Value, kind: SqlType, *, is_parameter: bool = False) -> Expr:
+    """A literal expression of that type."""
+    return Expr(literal_sql(value, kind), kind, literal=value, is_parameter=is_parameter)
+
+
+def literal_sql(value: Value, kind: SqlType) -> str:
+    """The DuckDB literal of a value; None gives a typed NULL."""
+    if value is None:
+        return f"CAST(NULL AS {kind.duck})"
+    if kind.element is not None:
+        inner = ", ".join(literal_sql(one, kind.element) for one in value)
+        return f"CAST([{inner}] AS {kind.duck})"
+    if kind.kind == "STRUCT":
+        parts = ", ".join(
+            f"{quote(name)} := {literal_sql(one, one_kind)}"
+            for name, (_, one_kind), one in zip(stored_names(kind), kind.fields, value, strict=True)
+        )
+        return f"struct_pack({parts})"
+    return _SCALARS[kind.kind](value)
+
+
+def _float(value: float) -> str:
+    if math.isnan(value) or math.isinf(value):
+        return f"CAST('{value}' AS DOUBLE)"
+    return f"CAST('{value!r}' AS DOUBLE)"
+
+
+def _moment(value: dt.datetime) -> str:
+    return value.isoformat(sep=" ", timespec="microseconds")
+
+
+def _timestamp(micros: int) -> str:
+    moment = EPOCH + dt.timedelta(microseconds=micros)
+    return f"TIMESTAMPTZ '{_moment(moment)}'"
+
+
+_SCALARS: dict[str, Callable[[Value], str]] = {
+    "INT64": lambda value: f"CAST({value} AS BIGINT)",
+    "FLOAT64": _float,
+    "NUMERIC": lambda value: f"CAST('{value:f}' AS DECIMAL(38,9))",
+    "BIGNUMERIC": lambda value: f"CAST('{to_bignumeric(value)}' AS BIGNUM)",
+    "BOOL": lambda value: "TRUE" if value else "FALSE",
+    "STRING": text,
+    "BYTES": lambda value: f"unhex('{value.hex()}')",
+    "DATE": lambda value: f"DATE '{value.isoformat()}'",
+    "TIME": lambda value: f"TIME '{value.isoformat()}'",
+    "DATETIME": lambda value: f"TIMESTAMP '{_moment(value)}'",
+    "TIMESTAMP": _timestamp,
+    "JSON": lambda value: f"CAST({text(value)} AS JSON)",
+}
+_PARSERS: dict[str, Callable[[str], Value]] = {
+    "INT64": parse_int64,
+    "FLOAT64": parse_float64,
+    "NUMERIC": lambda given: to_numeric(parse_decimal(given)),
+    "BIGNUMERIC": parse_decimal,
+    "BOOL": parse_bool,
+    "STRING": str,
+    "BYTES": lambda given: given.encode(),
+    "DATE": parse_date,
+    "TIME": parse_time,
+    "DATETIME": parse_datetime,
+    "TIMESTAMP": parse_timestamp,
+    "JSON": parse_json,
+}
+
+
+def parse_text(given: str, kind: SqlType) -> Value:
+    """The value that text denotes in a type, as CAST from STRING reads it.
+
+    Raises:
+        BigQueryError: the text denotes none.
+    """
+    parse = _PARSERS.get(kind.kind)
+    if parse is None:
+        raise not_implemented(f"text as a value of type {kind}")
+    try:
+        value = parse(given)
+        if kind.kind == "BIGNUMERIC":
+            to_bignumeric(value)
+    except ValueError as error:
+        raise invalid_query(str(error)) from None
+    return value
+
+
+def convert_literal(value: Value, old: SqlType, new: SqlType) -> Value:
+    """A literal's value in a type it coerces to (numbers widen, text denotes a time)."""
+    if value is None or old == new:
+        return value
+    if old.kind == "STRING":
+        return parse_text(value, new)
+    if new.kind == "FLOAT64":
+        return float(value)
+    if new.kind in {"NUMERIC", "BIGNUMERIC"}:
+        made = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+        try:
+            return to_numeric(made) if new.kind == "NUMERIC" else made
+        except ValueError as error:
+            raise invalid_query(str(error)) from None
+    if new.kind == "DATETIME" and old.kind == "DATE":
+        return dt.datetime.combine(value, dt.time())
+    raise not_implemented(f"a literal of type {old} as {new}")

@@ -1,0 +1,7 @@
+"""Anthropic's organization usage and cost reports, old and new, and its model list."""
+
+from __future__ import annotations
+
+from convergence_sandbox.providers.anthropic.api import PROVIDERS
+
+__all__ = ["PROVIDERS"]

@@ -1,0 +1,179 @@
+"""The app: the providers under their prefixes, and `/_sandbox` to lay faults and see requests.
+
+    POST   /_sandbox/faults    one fault, or a list of them (`faults.Fault`)
+    GET    /_sandbox/faults    those in wait and how often each struck
+    DELETE /_sandbox/faults
+    GET    /_sandbox/requests  every request served, oldest first; `?path=` is a regular expression
+    DELETE /_sandbox/requests
+    POST   /_sandbox/clock     `{"now": "2026-11-21T00:10:00Z"}`: what time balances are as of
+    DELETE /_sandbox/clock     the machine's time again
+    GET    /_sandbox/google/service_accounts/{seed}   a customer's JSON key
+    GET    /_sandbox/mail      every email that the mail server took, oldest first
+    DELETE /_sandbox/mail
+    GET    /_sandbox/slack     every message that was posted to a webhook, oldest first
+    DELETE /_sandbox/slack
+
+A further provider is a module with a `PROVIDER` or several, added to `PROVIDERS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from json import JSONDecodeError
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import Message, Receive, Scope, Send
+
+from convergence_sandbox import slack
+from convergence_sandbox.kept import Kept
+from convergence_sandbox.providers import acts, anthropic, deepseek, google, openai, vendor
+from convergence_sandbox.providers.acts import Answer, Exchange
+from convergence_sandbox.providers.clock import Clock
+from convergence_sandbox.providers.faults import Fault, FaultBook, InvalidFaultError
+from convergence_sandbox.providers.provider import Provider
+from convergence_sandbox.providers.traffic import Served, Traffic, find_credential
+
+PROVIDERS: tuple[Provider, ...] = (
+    openai.PROVIDER,
+    *anthropic.PROVIDERS,
+    deepseek.PROVIDER,
+    google.PROVIDER,
+    *vendor.PROVIDERS,
+    slack.PROVIDER,
+)
+
+
+class ProvidersApp(Starlette):
+    """Starlette with the fault layer around it: outside, to reach the connection itself."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.faults = FaultBook(data_dir / "provider_faults.json")
+        self.traffic = Traffic()
+        mounts: list[BaseRoute] = [
+            Mount(provider.prefix, routes=list(provider.routes)) for provider in PROVIDERS
+        ]
+        super().__init__(routes=[*self._admin_routes(), *mounts])
+        self.state.clock = Clock(data_dir / "provider_clock")
+        self.state.mail = Kept(data_dir / "mail.ndjson")
+        self.state.slack = Kept(data_dir / "slack.ndjson")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or let a fault answer, and note the request."""
+        if scope["type"] != "http" or scope["path"].startswith("/_sandbox/"):
+            await super().__call__(scope, receive, send)
+            return
+        served = self.traffic.begin(scope)
+        provider = _provider(scope)
+        if provider is None:
+            await super().__call__(scope, receive, _noting(send, served))
+            return
+        fault = self.faults.strike(scope["path"], credential=find_credential(scope)[1])
+        token = _token(scope, provider)
+        answer = Answer()
+        exchange = Exchange(
+            scope, receive, send, fault or Fault("none"), answer, provider.dialect, token
+        )
+        if acts.asks_for_end_page(exchange):
+            served.status = await acts.answer_end_page(exchange)
+        elif fault is None:
+            await super().__call__(scope, receive, _noting(send, served))
+        else:
+            await super().__call__(scope, receive, answer.collect)
+            served.fault = fault.choose()
+            served.status = await acts.act(served.fault, exchange)
+
+    def _admin_routes(self) -> list[BaseRoute]:
+        return [
+            Route("/_sandbox/faults", self._add_faults, methods=["POST"]),
+            Route("/_sandbox/faults", self._list_faults, methods=["GET"]),
+            Route("/_sandbox/faults", self._clear_faults, methods=["DELETE"]),
+            Route("/_sandbox/requests", self._list_requests, methods=["GET"]),
+            Route("/_sandbox/requests", self._clear_requests, methods=["DELETE"]),
+            Route("/_sandbox/clock", self._set_clock, methods=["POST"]),
+            Route("/_sandbox/clock", self._free_clock, methods=["DELETE"]),
+            Route("/_sandbox/{kept:str}", self._list_kept, methods=["GET"]),
+            Route("/_sandbox/{kept:str}", self._clear_kept, methods=["DELETE"]),
+            Route("/_sandbox/google/service_accounts/{seed}", google.show_account, methods=["GET"]),
+        ]
+
+    async def _add_faults(self, request: Request) -> Response:
+        try:
+            told = await request.json()
+            rows = told if isinstance(told, list) else [told]
+            added = self.faults.add([Fault.from_json(row) for row in rows])
+        except (InvalidFaultError, JSONDecodeError, AttributeError, TypeError) as error:
+            return JSONResponse({"error": str(error)}, status_code=422)
+        return JSONResponse({"ids": [fault.identity for fault in added]}, status_code=201)
+
+    async def _list_faults(self, _request: Request) -> Response:
+        return JSONResponse([asdict(fault) for fault in self.faults.all()])
+
+    async def _clear_faults(self, _request: Request) -> Response:
+        self.faults.clear()
+        return Response(status_code=204)
+
+    async def _list_requests(self, request: Request) -> Response:
+        return JSONResponse(self.traffic.matching(request.query_params.get("path", "")))
+
+    async def _clear_requests(self, _request: Request) -> Response:
+        self.traffic.clear()
+        return Response(status_code=204)
+
+    async def _set_clock(self, request: Request) -> Response:
+        try:
+            self.state.clock.set(datetime.fromisoformat((await request.json())["now"]))
+        except (JSONDecodeError, LookupError, TypeError, ValueError) as error:
+            return JSONResponse({"error": f"a time with zone is wanted: {error}"}, status_code=422)
+        return Response(status_code=204)
+
+    async def _list_kept(self, request: Request) -> Response:
+        kept = self._kept(request)
+        return JSONResponse(kept.all()) if kept else Response(status_code=404)
+
+    async def _clear_kept(self, request: Request) -> Response:
+        kept = self._kept(request)
+        if kept is None:
+            return Response(status_code=404)
+        kept.clear()
+        return Response(status_code=204)
+
+    def _kept(self, request: Request) -> Kept | None:
+        return {"mail": self.state.mail, "slack": self.state.slack}.get(request.path_params["kept"])
+
+    async def _free_clock(self, _request: Request) -> Response:
+        self.state.clock.free()
+        return Response(status_code=204)
+
+
+def create_app(data_dir: Path) -> Starlette:
+    """The providers' sandbox as an ASGI app for uvicorn; faults in wait are kept in `data_dir`."""
+    return ProvidersApp(data_dir)
+
+
+def _provider(scope: Scope) -> Provider | None:
+    for provider in PROVIDERS:
+        if scope["path"].startswith(provider.prefix + "/"):
+            return provider
+    return None
+
+
+def _token(scope: Scope, provider: Provider) -> str | None:
+    """The page token that a request carries."""
+    told: dict[str, list[str]] = parse_qs(scope["query_string"].decode("latin-1"))
+    values = told.get(provider.dialect.page_param)
+    return values[0] if values else None
+
+
+def _noting(send: Send, served: Served) -> Send:
+    async def note(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            served.status = message["status"]
+        await send(message)
+
+    return note

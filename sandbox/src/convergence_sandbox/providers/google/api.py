@@ -1,0 +1,185 @@
+"""Routes, authentication and errors of the Google stand-in, mounted at `/google`.
+
+    POST /google/token                             a signed grant for an access token
+    GET  /google/v1/billingAccounts                pages by `pageSize` and `pageToken`
+    GET  /google/v1/projects/{project}/billingInfo
+
+The accounts are those of `accounts.service_account`; a seed that ends in `-empty` has no billing
+account, which Google tells by `{}`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from convergence_sandbox.providers.derive import word
+from convergence_sandbox.providers.google.accounts import (
+    TOKEN_SECONDS,
+    Bearer,
+    GrantRefusedError,
+    make_token,
+    project_that_signed,
+    read_token,
+    service_account,
+)
+from convergence_sandbox.providers.provider import PageDialect, Provider, json_answer
+
+MOST = 100
+_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_STATUS = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED"}
+
+
+class RefusedError(Exception):
+    """Raised when a request is refused with a status and a message."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+async def token(request: Request) -> Response:
+    """`POST /token`, as https://developers.google.com/identity/protocols/oauth2 has it."""
+    form = parse_qs((await request.body()).decode("latin-1"))
+    if form.get("grant_type") != [_GRANT]:
+        return _no_token("unsupported_grant_type", "Invalid grant_type")
+    try:
+        project = project_that_signed(form.get("assertion", [""])[0])
+    except GrantRefusedError as refusal:
+        return _no_token("invalid_grant", str(refusal))
+    told = make_token(project, now=time.time())
+    return json_answer(
+        {"access_token": told, "expires_in": TOKEN_SECONDS - 1, "token_type": "Bearer"}
+    )
+
+
+async def billing_accounts(request: Request) -> Response:
+    """`GET /v1/billingAccounts`."""
+    try:
+        bearer = _bearer(request)
+        rows = accounts_of(bearer.project)
+        size, start = _page(request)
+    except RefusedError as refusal:
+        return _error(str(refusal), status=refusal.status)
+    page: dict[str, object] = {}
+    if shown := rows[start : start + size]:
+        page["billingAccounts"] = shown
+    if start + size < len(rows):
+        page["nextPageToken"] = base64.urlsafe_b64encode(f"at:{start + size}".encode()).decode()
+    return json_answer(page)
+
+
+async def billing_info(request: Request) -> Response:
+    """`GET /v1/projects/{project}/billingInfo`."""
+    project = request.path_params["project"]
+    try:
+        _bearer(request, project=project)
+    except RefusedError as refusal:
+        return _error(str(refusal), status=refusal.status)
+    account = billing_account_id(project)
+    return json_answer(
+        {
+            "name": f"projects/{project}/billingInfo",
+            "projectId": project,
+            "billingAccountName": f"billingAccounts/{account}",
+            "billingEnabled": True,
+        }
+    )
+
+
+async def show_account(request: Request) -> Response:
+    """The JSON key of a seed's service account."""
+    return json_answer(service_account(request.path_params["seed"]))
+
+
+async def unknown(_request: Request) -> Response:
+    """What Google answers for a path it does not have."""
+    return _error("Method not found.", status=404)
+
+
+def billing_account_id(project: str, index: int = 0) -> str:
+    """An id of Google's form, `01A2B3-C4D5E6-F7A8B9`."""
+    digits = word(project, "billing account", index, length=18).upper()
+    return f"{digits[:6]}-{digits[6:12]}-{digits[12:]}"
+
+
+def accounts_of(project: str) -> list[dict[str, object]]:
+    """A customer's billing accounts: one in use, one closed, one below the first."""
+    if project.endswith("-empty"):
+        return []
+    main = f"billingAccounts/{billing_account_id(project)}"
+    told = (("Main", True, "", "USD"), ("Closed", False, "", "USD"), ("Sub", True, main, "EUR"))
+    return [
+        {
+            "name": f"billingAccounts/{billing_account_id(project, index)}",
+            "open": is_open,
+            "displayName": f"{project} {name}",
+            "masterBillingAccount": master,
+            "parent": f"organizations/{int(word(project, 'org', length=9), 16)}",
+            "currencyCode": currency,
+        }
+        for index, (name, is_open, master, currency) in enumerate(told)
+    ]
+
+
+def _bearer(request: Request, *, project: str | None = None) -> Bearer:
+    """Who asks, with rights in the project; in the account's own unless one is given."""
+    told = request.headers.get("authorization", "").removeprefix("Bearer ")
+    bearer = read_token(told, now=time.time())
+    if bearer is None or bearer.expired:
+        raise RefusedError(
+            "Request had invalid authentication credentials. Expected OAuth 2 access token.",
+            status=401,
+        )
+    if not bearer.may_use(project or bearer.project):
+        raise RefusedError("The caller does not have permission", status=403)
+    return bearer
+
+
+def _page(request: Request) -> tuple[int, int]:
+    size = request.query_params.get("pageSize", str(MOST))
+    if not (size.isascii() and size.isdigit()):
+        raise RefusedError("pageSize is no number", status=400)
+    return min(int(size) or MOST, MOST), _start(request.query_params.get("pageToken"))
+
+
+def _start(page_token: str | None) -> int:
+    if page_token is None:
+        return 0
+    try:
+        mark, _, start = base64.urlsafe_b64decode(page_token).decode().partition(":")
+        if mark == "at":
+            return int(start)
+    except (binascii.Error, ValueError):
+        pass
+    raise RefusedError("Request contains an invalid argument.", status=400)
+
+
+def _no_token(kind: str, message: str) -> Response:
+    return json_answer({"error": kind, "error_description": message}, status=400)
+
+
+def _error(message: str, *, status: int) -> Response:
+    told = {"code": status, "message": message, "status": _STATUS.get(status, "NOT_FOUND")}
+    return json_answer({"error": told}, status=status)
+
+
+PROVIDER = Provider(
+    name="google",
+    prefix="/google",
+    routes=(
+        Route("/token", token, methods=["POST"]),
+        Route("/v1/billingAccounts", billing_accounts),
+        Route("/v1/projects/{project}/billingInfo", billing_info),
+        Route("/{path:path}", unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
+    ),
+    dialect=PageDialect(
+        items="billingAccounts", token=("nextPageToken",), more=None, page_param="pageToken"
+    ),
+)
