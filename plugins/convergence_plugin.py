@@ -34,7 +34,7 @@ def _app() -> FastAPI:
     from airflow.configuration import conf
 
     from convergence.api.app import create_app
-    from convergence.api.server_proxies import check_server
+    from convergence.api.http.server_proxies import check_server
     from convergence.settings import read_settings
 
     settings = read_settings()

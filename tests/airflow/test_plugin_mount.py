@@ -37,12 +37,12 @@ app = FastAPI(lifespan=lifespan)
 init_plugins(app)
 with TestClient(app) as client:
     live, closed = client.get("/api/v1/health"), client.get("/api/v1/pipelines")
-    chores = client.portal.call(tasks)
+    background_tasks = client.portal.call(tasks)
 print(json.dumps({
     "live": [live.status_code, live.json()],
     "closed": [closed.status_code, closed.json()["code"]],
     "reserved": [p for p in RESERVED_URL_PREFIXES if convergence_plugin.PREFIX.startswith(p)],
-    "chores": chores,
+    "background_tasks": background_tasks,
 }))
 """
 
@@ -78,7 +78,7 @@ def test_the_api_server_mounts_the_app_and_runs_its_lifespan(tmp_path: Path) -> 
     assert seen["live"][1]["status"] == "ok"
     assert seen["closed"] == [401, "not_authenticated"]
     assert seen["reserved"] == []
-    assert seen["chores"].count("_repeat") >= 2
+    assert seen["background_tasks"].count("_repeat") >= 2
 
 
 def test_the_api_server_does_not_start_with_a_wrong_production(tmp_path: Path) -> None:

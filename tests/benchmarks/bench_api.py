@@ -22,8 +22,8 @@ from google.cloud import bigquery
 
 from benchmarks.report import Report, cpu_seconds, stopwatch
 from convergence.api.app import create_app
-from convergence.api.routing import guarded_router
-from convergence.api.scopes import Scope, needs, org_scopes
+from convergence.api.http.routing import guarded_router
+from convergence.api.http.scopes import Scope, needs, org_scopes
 from convergence.security.keys import digest
 from convergence.tenants.authentication import Authenticator
 from processors_world import World as Platform

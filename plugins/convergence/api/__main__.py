@@ -8,7 +8,7 @@ import sys
 
 import uvicorn
 
-from convergence.api.alone import create_alone
+from convergence.api.standalone import create_alone
 from convergence.errors import SettingsError
 from convergence.security.redaction import RedactingFilter
 

@@ -10,30 +10,23 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from convergence.api import chores, document, problems
-from convergence.api.guard import ORG_HEADER, ROOT_HEADERS
-from convergence.api.middleware import RequestContextMiddleware
-from convergence.api.once import HEADER as IDEMPOTENCY_HEADER
-from convergence.api.readiness import Readiness
-from convergence.api.routers import (
-    admin,
-    costs,
-    directory,
-    docs,
-    health,
-    integrations,
-    keys,
-    organizations,
-    pipeline_configs,
-    pipelines,
-    prices,
-    quota,
-    runs,
-    scheduler,
-    subscriptions,
-)
-from convergence.api.routing import check_every_route_is_guarded
-from convergence.api.services import Services
+from convergence.api.costs import routes as cost_routes
+from convergence.api.http import document, problems
+from convergence.api.http.guard import ORG_HEADER, ROOT_HEADERS
+from convergence.api.http.idempotency import HEADER as IDEMPOTENCY_HEADER
+from convergence.api.http.middleware import RequestContextMiddleware
+from convergence.api.http.routing import check_every_route_is_guarded
+from convergence.api.http.services import Services
+from convergence.api.integrations import routes as integration_routes
+from convergence.api.organizations import key_routes, onboarding_routes, quota_routes
+from convergence.api.organizations import routes as organization_routes
+from convergence.api.platform import admin_routes, background_tasks, docs_routes, health_routes
+from convergence.api.platform.readiness import Readiness
+from convergence.api.rates import price_routes, subscription_routes
+from convergence.api.runs import pipeline_routes
+from convergence.api.runs import routes as run_routes
+from convergence.api.schedules import config_routes
+from convergence.api.schedules import routes as schedule_routes
 from convergence.errors import SettingsError
 from convergence.settings import Environment, Settings, read_settings
 
@@ -79,24 +72,24 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.state.readiness = Readiness(services)
     # Literal paths before those with parameters in the same place.
     for router in (
-        health,
-        admin,
-        organizations,
-        keys,
-        directory,
-        integrations,
-        prices,
-        subscriptions,
-        pipelines,
-        pipeline_configs,
-        runs,
-        scheduler,
-        quota,
-        costs,
+        health_routes,
+        admin_routes,
+        onboarding_routes,
+        key_routes,
+        organization_routes,
+        integration_routes,
+        price_routes,
+        subscription_routes,
+        pipeline_routes,
+        config_routes,
+        run_routes,
+        schedule_routes,
+        quota_routes,
+        cost_routes,
     ):
         app.include_router(router.router)
     if settings.enable_api_docs:
-        app.include_router(docs.router)
+        app.include_router(docs_routes.router)
     problems.install(app)
     _wrap(app, settings)
     document.install(app)
@@ -129,7 +122,7 @@ def _wrap(app: FastAPI, settings: Settings) -> None:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
-    tasks = [asyncio.create_task(chore) for chore in chores.all_of(services)]
+    tasks = [asyncio.create_task(chore) for chore in background_tasks.all_of(services)]
     try:
         yield
     finally:

@@ -18,9 +18,9 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from convergence.api import chores
-from convergence.api.airflow import AirflowClient
-from convergence.api.services import Services
+from convergence.api.airflow.client import AirflowClient
+from convergence.api.http.services import Services
+from convergence.api.platform import background_tasks
 from convergence.pipelines.files.loader import load_dag
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors.base import PlatformProcessor
@@ -112,7 +112,7 @@ def services(worker: World, double: AirflowDouble) -> SandboxServices:
 
 @pytest.fixture
 def client(services: SandboxServices, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
-    monkeypatch.setattr(chores, "all_of", lambda _services: [])
+    monkeypatch.setattr(background_tasks, "all_of", lambda _services: [])
     with lent(services) as app, TestClient(app, raise_server_exceptions=False) as client:
         yield client
 

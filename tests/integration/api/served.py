@@ -14,8 +14,8 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
-from convergence.api.alone import create_alone
 from convergence.api.app import PREFIX
+from convergence.api.standalone import create_alone
 from integration.api.inhabited import Resident, inhabit, services_on
 from sandbox_process import SandboxProcess
 

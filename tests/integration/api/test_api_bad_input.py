@@ -16,9 +16,9 @@ from urllib.parse import quote
 import pytest
 
 from convergence.api.app import create_app
-from convergence.api.body import MAX_BYTES
-from convergence.api.models import ONE_LINE
-from convergence.api.scopes import Scope
+from convergence.api.http.body import MAX_BYTES
+from convergence.api.http.models import ONE_LINE
+from convergence.api.http.scopes import Scope
 from convergence.settings import Settings
 from integration.api.cases import CASES
 from integration.api.town import Town

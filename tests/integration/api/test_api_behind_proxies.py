@@ -18,9 +18,9 @@ import pytest
 import yaml
 from fastapi.testclient import TestClient
 
-from convergence.api import chores
 from convergence.api.app import create_app
-from convergence.api.limits import FAILED_KEYS_PER_MINUTE
+from convergence.api.http.limits import FAILED_KEYS_PER_MINUTE
+from convergence.api.platform import background_tasks
 from integration.api.conftest import KMS_KEY, ROOT
 from integration.api.inhabited import services_on
 from integration.api.test_api_life import ACME, onboard
@@ -60,7 +60,7 @@ def platform(
     folder = tmp_path_factory.mktemp("proxies")
     world, services = services_on(sandbox, folder, project="behind-proxies")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chores, "all_of", lambda _services: [])
+        patch.setattr(background_tasks, "all_of", lambda _services: [])
         with TestClient(create_app(services=services)) as client:
             assert client.post("/admin/bootstrap", json={}, headers=ROOT).status_code == 200
             key = onboard(client, ACME)

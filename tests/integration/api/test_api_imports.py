@@ -213,7 +213,7 @@ def test_a_key_that_turns_out_to_be_valid_later_imports_then(
         return Validation("PENDING", "OpenAI does not answer")
 
     with monkeypatch.context() as patched:
-        patched.setattr("convergence.api.integrations.ask", silent)
+        patched.setattr("convergence.api.integrations.connections.ask", silent)
         made = connect_openai(client, ACME, acme, OPENAI_KEY).json()
     assert made["validation_status"] == "PENDING"
     assert "import_runs" not in made

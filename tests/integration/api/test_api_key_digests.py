@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import delete, select
 
-from convergence.api.services import Services
+from convergence.api.http.services import Services
 from convergence.errors import WarehouseUnavailableError
 from convergence.state.tables import api_keys, state_meta
 from convergence.tenants import authentication, key_digests

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from convergence.api import chores
 from convergence.api.app import create_app
+from convergence.api.platform import background_tasks
 from convergence.state import epochs as epochs_room
 from convergence.tenants import key_digests
 from convergence.tenants.shipping import ship
@@ -156,7 +156,7 @@ def test_the_last_use_is_written_now_and_then(
     assert "last_used_at" not in key
     for _ in range(5):
         status(platform, acme)
-    asyncio.run(chores.record_uses(services))
+    asyncio.run(background_tasks.record_uses(services))
     [key] = platform.get(KEYS, headers=ROOT).json()["api_keys"]
     used = datetime.fromisoformat(key["last_used_at"])
     assert datetime.now(UTC) - used < timedelta(minutes=1)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from convergence.api.routing import GuardedRoute
-from convergence.api.scopes import Scope
+from convergence.api.http.routing import GuardedRoute
+from convergence.api.http.scopes import Scope
 from integration.api.cases import CASES, MISSING, Case
 from integration.api.town import Town, settled
 from sandbox_process import SandboxProcess

@@ -11,7 +11,7 @@ import pytest
 import requests
 from sqlalchemy import Engine, event
 
-from convergence.api.scopes import Scope
+from convergence.api.http.scopes import Scope
 from integration.api.cases import CASES, MISSING
 from integration.api.town import Town
 from unit.api.test_api_access import ROUTES, name

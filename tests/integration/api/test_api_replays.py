@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from convergence.api.scopes import Scope
+from convergence.api.http.scopes import Scope
 from integration.api.cases import CASES
 from integration.api.town import Town
 from unit.api.test_api_access import ROUTES, name

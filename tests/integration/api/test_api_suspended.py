@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from convergence.api.routing import GuardedRoute
+from convergence.api.http.routing import GuardedRoute
 from integration.api.cases import CASES
 from integration.api.conftest import ROOT
 from integration.api.test_api_matrix import BY_NAME, is_refusal, portrait

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from convergence.api import chores
+from convergence.api.platform import background_tasks
 from convergence.settings import Settings
 from convergence.state.schema import HEAD_REVISION, VERSION_TABLE
 from convergence.state.store import StateStore
@@ -65,7 +65,7 @@ def client(
         openai_base_url=f"{old_sandbox.providers}/openai/v1",
         var_dir=var_dir,
     )
-    monkeypatch.setattr(chores, "all_of", lambda _services: [])
+    monkeypatch.setattr(background_tasks, "all_of", lambda _services: [])
     services = SandboxServices(settings, AirflowDouble())
     with lent(services) as app, TestClient(app, raise_server_exceptions=False) as client:
         yield client

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from convergence.api import chores
 from convergence.api.app import create_app
-from convergence.api.routing import GuardedRoute
+from convergence.api.http.routing import GuardedRoute
+from convergence.api.platform import background_tasks
 from convergence.tenants import key_digests
 from integration.api.cases import CASES
 from integration.api.conftest import ROOT
@@ -52,7 +52,7 @@ def settled(sandbox: SandboxProcess, folder: Path) -> Iterator[Town]:
     """The platform on a project of its own, with both residents in it."""
     world, services = services_on(sandbox, folder, project=f"town-{folder.name.replace('_', '-')}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chores, "all_of", lambda _services: [])
+        patch.setattr(background_tasks, "all_of", lambda _services: [])
         app = create_app(services=services)
         with TestClient(app, raise_server_exceptions=False) as client:
             acme, globex = inhabit(client, world)

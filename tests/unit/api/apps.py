@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from fastapi import FastAPI
 
 from convergence.api.app import create_app
-from convergence.api.readiness import Readiness
-from convergence.api.services import Services
+from convergence.api.http.services import Services
+from convergence.api.platform.readiness import Readiness
 
 _BUILT: dict[tuple[object, ...], FastAPI] = {}
 

@@ -9,8 +9,8 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from convergence.api import chores
-from convergence.api.scopes import org_scopes
+from convergence.api.http.scopes import org_scopes
+from convergence.api.platform import background_tasks
 from convergence.settings import Settings
 from unit.api.airflow_double import AirflowDouble
 from unit.api.apps import lent
@@ -30,7 +30,7 @@ from unit.api.world import (
 
 @pytest.fixture(autouse=True)
 def _no_chores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chores, "all_of", lambda _services: [])
+    monkeypatch.setattr(background_tasks, "all_of", lambda _services: [])
 
 
 @pytest.fixture

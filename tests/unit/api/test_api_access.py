@@ -14,8 +14,8 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from convergence.api.app import create_app
-from convergence.api.routing import GuardedRoute, check_every_route_is_guarded, guarded_router
-from convergence.api.scopes import Scope, needs, org_scopes
+from convergence.api.http.routing import GuardedRoute, check_every_route_is_guarded, guarded_router
+from convergence.api.http.scopes import Scope, needs, org_scopes
 from convergence.errors import ConfigurationError, SettingsError
 from unit.api.world import (
     ACME,

@@ -13,7 +13,7 @@ import pytest
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from convergence.api.airflow import AirflowClient
+from convergence.api.airflow.client import AirflowClient
 from convergence.errors import (
     ConfigurationError,
     OrchestratorUnavailableError,

@@ -11,9 +11,9 @@ import pytest
 from fastapi.testclient import TestClient
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from convergence.api import limits
 from convergence.api.app import create_app
-from convergence.api.client_address import client_address, counted_as
+from convergence.api.http import limits
+from convergence.api.http.client_address import client_address, counted_as
 from convergence.errors import SettingsError
 from convergence.settings import read_settings
 from unit.api.world import ACME, EdgeServices, World, settings_of

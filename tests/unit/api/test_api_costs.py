@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from convergence.api import costs
+from convergence.api.costs import reading
 from unit.api.world import ACME, World
 
 ROWS: list[dict[str, Any]] = [
@@ -41,7 +41,7 @@ def asked(
         seen.append((identifiers["dataset"], params))
         return ROWS if path.endswith("cost_rows.sql") else [NO_PRICE]
 
-    monkeypatch.setattr(costs, "run_file", run_file)
+    monkeypatch.setattr(reading, "run_file", run_file)
     vars(services)["warehouse"] = Warehouse()
     monkeypatch.setattr(services, "close", _nothing)
     return seen

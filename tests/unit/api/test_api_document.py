@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from convergence.api import document, openapi
-from convergence.api.once import HEADER
+from convergence.api import openapi
+from convergence.api.http import document
+from convergence.api.http.idempotency import HEADER
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMITTED = ROOT / "docs" / "openapi.json"

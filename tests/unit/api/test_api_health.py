@@ -11,9 +11,9 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.responses import JSONResponse
 
-from convergence.api import readiness
-from convergence.api.alone import create_alone
-from convergence.api.stalls import CONFIRM_SECONDS, StallWatch
+from convergence.api.airflow.stalls import CONFIRM_SECONDS, StallWatch
+from convergence.api.platform import readiness
+from convergence.api.standalone import create_alone
 from unit.api.world import ACME, EdgeServices, World
 
 

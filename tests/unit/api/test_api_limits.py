@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from convergence.api import limits
 from convergence.api.app import create_app
+from convergence.api.http import limits
 from unit.api.world import ACME, GLOBEX, EdgeServices, World, settings_of
 
 

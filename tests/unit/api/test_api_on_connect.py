@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from convergence.api.catalog import Catalog
-from convergence.api.imports import Imports
+from convergence.api.airflow.catalog import Catalog
+from convergence.api.integrations.imports import Imports
 from convergence.errors import NotFoundError
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.providers.registry import Provider, Registry
@@ -102,7 +102,7 @@ def test_balances_are_observed_on_connecting(services: EdgeServices) -> None:
 def test_no_more_waits_than_a_queue_may_hold(
     services: EdgeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convergence.api.imports.MOST_WAITING", 2)
+    monkeypatch.setattr("convergence.api.integrations.imports.MOST_WAITING", 2)
     assert imported(services, REGISTRY.get("openai")) == []
     with services.store.read() as conn:
         assert queue.count_waiting(conn, ACME) == 0

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from convergence.api.once import PLATFORM, Answer, Once
+from convergence.api.http.idempotency import PLATFORM, Answer, Once
 from convergence.errors import ConflictError, IdempotencyKeyReusedError, RequestInFlightError
 from unit.api.world import ACME, EdgeServices
 

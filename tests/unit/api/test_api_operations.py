@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from convergence.api.operations import Operation
+from convergence.api.airflow.operations import Operation
 from unit.api.world import EdgeServices, World
 
 BOOTSTRAP, DRYRUN = "setup.initial.onetime_bootstrap", "setup.organizations.dryrun"

@@ -13,11 +13,11 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from convergence.api import body
 from convergence.api.app import create_app
-from convergence.api.context import accepted_request_id
-from convergence.api.routing import guarded_router
-from convergence.api.scopes import Scope, needs
+from convergence.api.http import body
+from convergence.api.http.context import accepted_request_id
+from convergence.api.http.routing import guarded_router
+from convergence.api.http.scopes import Scope, needs
 from convergence.errors import RetryableError, SettingsError, WarehouseError
 from convergence.settings import Settings
 from unit.api.world import ACME, EdgeServices, World, settings_of

@@ -6,7 +6,7 @@ neither appear nor change its scope unnoticed.
 
 from __future__ import annotations
 
-from convergence.api.scopes import Scope
+from convergence.api.http.scopes import Scope
 from unit.api.test_api_access import ROUTES, VALUES
 
 CASES = {

@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from starlette.responses import JSONResponse
 
-from convergence.api import chores, stalls
-from convergence.api.stalls import CONFIRM_SECONDS, Stall, StallWatch
+from convergence.api.airflow import stalls
+from convergence.api.airflow.stalls import CONFIRM_SECONDS, Stall, StallWatch
+from convergence.api.platform import background_tasks
 from convergence.processors.notify_systems.channels import Channel
 from convergence.processors.notify_systems.messages import Message
 from convergence.processors.notify_systems.notifier import Notifier
@@ -163,7 +164,7 @@ def test_a_process_starts_what_waits_without_any_task(services: EdgeServices, wo
         queue.add(conn, entry)
 
     async def dispatch() -> None:
-        await chores.dispatch(services)
+        await background_tasks.dispatch(services)
 
     asyncio.run(dispatch())
     assert len(world.airflow.triggered(SEED)) == 1

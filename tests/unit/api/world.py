@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 
-from convergence.api.airflow import AirflowClient
-from convergence.api.services import Services
+from convergence.api.airflow.client import AirflowClient
+from convergence.api.http.services import Services
 from convergence.runs.gate import Standing
 from convergence.settings import Settings
 from convergence.state.slots import RunLimits

@@ -121,7 +121,7 @@ def test_every_process_is_started_under_a_guardian(path: Path) -> None:
         "from pathlib import Path\nmonkeypatch.setattr(Path, 'open', x)",
         "monkeypatch.setattr('time.sleep', x)",
         "monkeypatch.setattr('stack.databases.shutil.which', x)",
-        "from convergence.api import chores\nmonkeypatch.setattr(chores.asyncio, 'sleep', x)",
+        "from convergence.api import app\nmonkeypatch.setattr(app.asyncio, 'sleep', x)",
         "from unittest import mock\nmock.patch('socket.getaddrinfo')",
         "import os\nmock.patch.object(os, 'fsync')",
         "import random\nrandom.random = x",
@@ -134,7 +134,7 @@ def test_a_replacement_is_found_however_it_is_written(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "from convergence.api import chores\nmonkeypatch.setattr(chores, '_repeat', x)",
+        "from convergence.api import app\nmonkeypatch.setattr(app, '_wrap', x)",
         "monkeypatch.setattr('convergence.runs.own_cost.get_settings', x)",
         "import os\nmonkeypatch.setenv('A', 'b')",
         "setattr(thing, 'name', x)",
