@@ -6,6 +6,6 @@ YAML files are raised here and the DAGs are built in `pipelines.py`.
 
 from __future__ import annotations
 
-from convergence.pipelines.files.all_violations import raise_faults
+from convergence.pipelines.files.all_violations import raise_violations
 
-raise_faults()
+raise_violations()

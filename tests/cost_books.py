@@ -20,11 +20,11 @@ from convergence.runs.ledger import Ledger, LedgerRow
 from convergence.runs.publication import Publication
 from convergence.runs.publisher import Attempt, PricedDay, Publisher
 from convergence.runs.slices import SliceKey
+from convergence.warehouse.day_file import DayFile
 from convergence.warehouse.jobs import JobOutcome
 from convergence.warehouse.names import TableName
 from convergence.warehouse.publish import load_partition
 from convergence.warehouse.schemas import TableSchema
-from convergence.warehouse.sealed import SealedDay
 from processors_world import USAGE_COST, USAGE_SCHEMA, OrgWorld
 
 DAY = date(2026, 11, 17)
@@ -151,7 +151,7 @@ class Books:
             job_labels=work.job_labels,
         )
 
-    def seal(self, rows: list[dict[str, Any]]) -> SealedDay:
+    def seal(self, rows: list[dict[str, Any]]) -> DayFile:
         spool = Spool.open(self.folder / uuid.uuid4().hex, fingerprint="test")
         spool.write_page(rows, next_token=None)
         return spool.seal(day_of, [DAY])[DAY]

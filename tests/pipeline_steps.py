@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from convergence.pipelines.files.loader import load
+from convergence.pipelines.files.loader import load_pipeline
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors.base import OrgProcessor
 from convergence.processors.context import StepResult
@@ -37,7 +37,7 @@ def run_steps(
 ) -> dict[str, StepResult]:
     """Run the steps of a pipeline file for one org, in the file's order."""
     configs = org.world.settings.configs_dir
-    spec = load(configs / path, configs)
+    spec = load_pipeline(configs / path, configs)
     assert isinstance(spec, PipelineSpec), [str(fault) for fault in spec]
     results: dict[str, StepResult] = {}
     for step in spec.steps:

@@ -25,7 +25,7 @@ from convergence.runs.slices import SliceKey
 from convergence.settings import Settings
 from convergence.state.store import StateStore
 from convergence.tenants.datasets import central_dataset, org_dataset
-from convergence.warehouse.bootstrap import build, central_layout
+from convergence.warehouse.bootstrap import build_layout, central_layout
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.names import TableName
 from convergence.warehouse.query import Row
@@ -81,7 +81,7 @@ class World:
     def bootstrap(self) -> None:
         kind = central_dataset(self.settings)
         layout = central_layout(self.settings.configs_dir)
-        build(
+        build_layout(
             self.warehouse,
             layout,
             dataset=kind.name,

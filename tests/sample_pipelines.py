@@ -10,9 +10,9 @@ import yaml
 
 from convergence import processors
 from convergence.pipelines.files import document, loader, settings_files, suites
-from convergence.pipelines.files.loader import load
+from convergence.pipelines.files.loader import load_pipeline
 from convergence.pipelines.files.spec import PipelineSpec
-from convergence.pipelines.files.violations import Report
+from convergence.pipelines.files.violations import ViolationReport
 from convergence.processors import registry
 
 PATH = "sample/cost/usage_cost.yml"
@@ -65,14 +65,14 @@ def write(root: Path, path: str, text: str) -> Path:
 
 def told(root: Path, text: str, path: str = PATH) -> list[str]:
     """Every fault of a pipeline file, which has some."""
-    found = load(write(root, path, text), root)
+    found = load_pipeline(write(root, path, text), root)
     assert isinstance(found, tuple), found
     return [str(fault) for fault in found]
 
 
 def loaded(root: Path, text: str = USAGE_COST, path: str = PATH) -> PipelineSpec:
     """A pipeline file, which is sound."""
-    spec = load(write(root, path, text), root)
+    spec = load_pipeline(write(root, path, text), root)
     assert isinstance(spec, PipelineSpec), spec
     return spec
 
@@ -89,9 +89,9 @@ def record_files_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the YAML files that are read from now on, as they are read."""
     opened: list[str] = []
 
-    def text_of(path: Path, report: Report) -> str | None:
+    def text_of(path: Path, report: ViolationReport) -> str | None:
         opened.append(path.name)
-        return document.text_of(path, report)
+        return document.read_source(path, report)
 
     for module in (loader, settings_files, suites):
         monkeypatch.setattr(module, "text_of", text_of)

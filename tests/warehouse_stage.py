@@ -19,14 +19,14 @@ from convergence.runs.publisher import Attempt, Publisher
 from convergence.runs.slices import SliceKey
 from convergence.settings import PROJECT_ROOT, Settings
 from convergence.state.store import StateStore
-from convergence.warehouse.bootstrap import LayoutReport, build, central_layout
-from convergence.warehouse.client import Patience, Warehouse
+from convergence.warehouse.bootstrap import LayoutReport, build_layout, central_layout
+from convergence.warehouse.client import Warehouse, WarehouseTimeouts
 from convergence.warehouse.datasets import ensure_dataset
+from convergence.warehouse.day_file import DayFile, Money
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import CENTRAL, TableName
 from convergence.warehouse.query import run_file
 from convergence.warehouse.schemas import TableSchema
-from convergence.warehouse.sealed import Money, SealedDay
 from sandbox_process import SandboxProcess
 
 CONFIGS = PROJECT_ROOT / "include" / "configs"
@@ -53,7 +53,7 @@ def _nap(seconds: float) -> None:
     time.sleep(min(seconds, 0.1))
 
 
-PATIENCE = Patience(call=10, retry=10, job=60, poll=0.5, sleep=_nap)
+PATIENCE = WarehouseTimeouts(call=10, retry=10, job=60, poll=0.5, sleep=_nap)
 
 
 def connect(sandbox: SandboxProcess, *, project: str | None = None) -> Warehouse:
@@ -62,12 +62,12 @@ def connect(sandbox: SandboxProcess, *, project: str | None = None) -> Warehouse
         gcp_project_id=project or f"warehouse-{uuid.uuid4().hex[:12]}",
         bigquery_emulator_host=sandbox.bigquery,
     )
-    return Warehouse.connect(settings, patience=PATIENCE)
+    return Warehouse.connect(settings, timeouts=PATIENCE)
 
 
 def bootstrap(w: Warehouse) -> LayoutReport:
     """The central dataset as the setup pipeline makes it."""
-    return build(
+    return build_layout(
         w,
         central_layout(CONFIGS),
         dataset=CENTRAL,
@@ -92,7 +92,7 @@ class Stage:
     def publisher(self) -> Publisher:
         return Publisher(self.warehouse, self.store, self.ledger)
 
-    def seal(self, costs: Sequence[str], *, day: date = DAY) -> SealedDay:
+    def seal(self, costs: Sequence[str], *, day: date = DAY) -> DayFile:
         rows = [
             {"usage_date": day.isoformat(), "model": f"m{number}", "cost": cost}
             for number, cost in enumerate(costs)
@@ -102,7 +102,7 @@ class Stage:
         path = self.folder / f"{digest}.ndjson.gz"
         path.write_bytes(gzip.compress(text.encode()))
         total = Money("USD", "computed", sum(map(Decimal, costs), Decimal(0)))
-        return SealedDay(path, len(rows), digest, (total,), source_pages=1)
+        return DayFile(path, len(rows), digest, (total,), source_pages=1)
 
     def publish(
         self,

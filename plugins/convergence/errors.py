@@ -187,7 +187,7 @@ class RetryableError(ConvergenceError):
 
 
 class ProviderUnavailableError(RetryableError):
-    """Raised when a provider times out, resets, throttles or answers 5xx beyond our patience."""
+    """Raised when a provider times out, resets, throttles or answers 5xx after every retry."""
 
     code = "provider_unavailable"
 

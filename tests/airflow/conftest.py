@@ -10,7 +10,7 @@ import pytest
 
 import sample_pipelines
 from airflow_world import World
-from convergence.pipelines.running.run_services import RunRooms
+from convergence.pipelines.running.run_services import RunServices
 from convergence.processors import connect
 from convergence.settings import PROJECT_ROOT, get_settings
 from convergence.state.store import StateStore
@@ -37,8 +37,8 @@ def world(configs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     store = StateStore.connect(f"sqlite:///{tmp_path / 'state.db'}")
     made = World(store, settings, ["acme_corp", "beta_labs"], {})
     monkeypatch.setattr(connect, "services", made.services)
-    monkeypatch.setattr(RunRooms, "gate", made)
-    monkeypatch.setattr(RunRooms, "ship", lambda _: made.ship())
+    monkeypatch.setattr(RunServices, "gate", made)
+    monkeypatch.setattr(RunServices, "ship", lambda _: made.ship())
     yield made
     store.close()
 

@@ -124,7 +124,7 @@ def _ours(url: str) -> Measured:
     from convergence.extract.http import OriginClient
     from convergence.extract.paginate import ListSource, OffsetPages
     from convergence.extract.spool import Spool
-    from convergence.extract.stream import Query, extract
+    from convergence.extract.stream import Query, extract_pages
 
     base = _peak_mib()
     with (
@@ -134,7 +134,7 @@ def _ours(url: str) -> Measured:
         spool = Spool.open(Path(directory), fingerprint="bench")
         pages = OffsetPages(ListSource("rows", total_path="total"), limit=PAGE_ROWS)
         began = time.process_time()
-        report = extract(client, [Query("rows", pages)], spool)
+        report = extract_pages(client, [Query("rows", pages)], spool)
         fetched = time.process_time()
         sealed = spool.seal(lambda _: DAY, [DAY])[DAY]
         ended = time.process_time()

@@ -17,7 +17,7 @@ import yaml
 from google.api_core.exceptions import GoogleAPIError
 from google.cloud.bigquery import LoadJobConfig
 
-from convergence.pipelines.files.loader import load
+from convergence.pipelines.files.loader import load_pipeline
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors.context import Services
 from convergence.processors.steplog import StoredStepLog
@@ -85,7 +85,7 @@ class Platform:
             open_credential=lambda org, _provider: f"{KEY_PREFIX}{org}",
             now=lambda: datetime.now(UTC),
         )
-        spec = load(configs / PIPELINE, configs)
+        spec = load_pipeline(configs / PIPELINE, configs)
         assert isinstance(spec, PipelineSpec), [str(error) for error in spec]
         world = World(settings, services)
         return cls(folder, sandbox, provider, world, spec)

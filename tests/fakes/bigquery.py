@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 from google.api_core import exceptions as google_errors
 from google.cloud import bigquery
 
-from convergence.warehouse.client import Patience, Warehouse
+from convergence.warehouse.client import Warehouse, WarehouseTimeouts
 
 START = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
 
@@ -299,5 +299,5 @@ def warehouse(fake: FakeBigQuery) -> Warehouse:
     def sleep(seconds: float) -> None:
         waited[0] += seconds
 
-    patience = Patience(retry=0.0, job=600.0, clock=lambda: waited[0], sleep=sleep)
-    return Warehouse(fake, location="US", patience=patience)  # type: ignore[arg-type]
+    timeouts = WarehouseTimeouts(retry=0.0, job=600.0, clock=lambda: waited[0], sleep=sleep)
+    return Warehouse(fake, location="US", timeouts=timeouts)  # type: ignore[arg-type]

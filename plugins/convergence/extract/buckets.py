@@ -10,7 +10,7 @@ from typing import Any
 
 from convergence.errors import ProviderProtocolError
 from convergence.extract.origin import Params
-from convergence.extract.paginate import Page, PageAnswer, PageRequest, Row, find
+from convergence.extract.paginate import Page, PageRequest, PageResponse, Row, find_at_path
 from convergence.extract.strict_json import Json
 
 
@@ -47,10 +47,10 @@ class BucketPages:
             return PageRequest(self.path, tuple(self.params))
         return PageRequest(self.path, (*self.params, (self.page_param, json.loads(token)[0])))
 
-    def read(self, answer: PageAnswer, *, token: str | None) -> Page:
+    def read_page(self, response: PageResponse, *, token: str | None) -> Page:
         """See `Paginator`."""
-        body = answer.body
-        buckets, more = find(body, "data"), find(body, "has_more")
+        body = response.body
+        buckets, more = find_at_path(body, "data"), find_at_path(body, "has_more")
         if not isinstance(buckets, list) or not isinstance(more, bool):
             raise ProviderProtocolError("The page is no page of buckets")
         expected: int = self.start if token is None else json.loads(token)[1]

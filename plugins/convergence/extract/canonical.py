@@ -14,7 +14,7 @@ from convergence.extract.strict_json import MAX_EXPONENT
 _MODULUS = 1 << 256
 
 
-def line(row: Mapping[str, object]) -> bytes:
+def encode_row(row: Mapping[str, object]) -> bytes:
     r"""A row as one line of JSON, without its newline.
 
     Keys are sorted; decimals are strings without trailing zeros, which BigQuery reads exactly and
@@ -33,7 +33,7 @@ def line(row: Mapping[str, object]) -> bytes:
         ) from None
 
 
-def plain(number: Decimal) -> str:
+def format_decimal(number: Decimal) -> str:
     """A decimal without exponent and without trailing zeros."""
     if not number.is_finite() or abs(number.adjusted()) > MAX_EXPONENT:
         raise ProviderProtocolError("A number is out of range")
@@ -71,7 +71,7 @@ class ContentHash:
 
 def _written(value: object) -> str:
     if isinstance(value, Decimal):
-        return plain(value)
+        return format_decimal(value)
     if isinstance(value, date | datetime):
         return value.isoformat()
     raise TypeError(f"{type(value).__name__} is not JSON")

@@ -66,7 +66,7 @@ def _embedded(address: Address) -> list[Address]:
     return [inner for inner in found if inner is not None]
 
 
-class PatientStream(httpcore.NetworkStream):
+class DeadlineStream(httpcore.NetworkStream):
     """A stream none of whose reads and writes outlasts the deadline of its backend."""
 
     def __init__(self, inner: httpcore.NetworkStream, backend: CheckedBackend) -> None:
@@ -75,12 +75,12 @@ class PatientStream(httpcore.NetworkStream):
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Read; raises httpcore.ReadTimeout."""
-        left = self._backend.patience(timeout, error=httpcore.ReadTimeout)
+        left = self._backend.remaining_seconds(timeout, error=httpcore.ReadTimeout)
         return self._inner.read(max_bytes, timeout=left)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Write; raises httpcore.WriteTimeout."""
-        left = self._backend.patience(timeout, error=httpcore.WriteTimeout)
+        left = self._backend.remaining_seconds(timeout, error=httpcore.WriteTimeout)
         self._inner.write(buffer, timeout=left)
 
     def close(self) -> None:
@@ -94,9 +94,9 @@ class PatientStream(httpcore.NetworkStream):
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
         """Shake hands under the name that was asked for, not the address connected to."""
-        left = self._backend.patience(timeout, error=httpcore.ConnectTimeout)
+        left = self._backend.remaining_seconds(timeout, error=httpcore.ConnectTimeout)
         inner = self._inner.start_tls(ssl_context, server_hostname, left)
-        return PatientStream(inner, self._backend)
+        return DeadlineStream(inner, self._backend)
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's signature
         """As the inner stream."""
@@ -136,7 +136,7 @@ class CheckedBackend(httpcore.NetworkBackend):
         """
         failure: Exception = httpcore.ConnectError("the name has no address")
         for address in self._addresses(host, port):
-            left = self.patience(timeout, error=httpcore.ConnectTimeout)
+            left = self.remaining_seconds(timeout, error=httpcore.ConnectTimeout)
             try:
                 stream = self._sockets.connect_tcp(
                     str(address), port, left, local_address, socket_options
@@ -144,10 +144,10 @@ class CheckedBackend(httpcore.NetworkBackend):
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
             else:
-                return PatientStream(stream, self)
+                return DeadlineStream(stream, self)
         raise failure
 
-    def patience(self, timeout: float | None, *, error: type[Exception]) -> float | None:
+    def remaining_seconds(self, timeout: float | None, *, error: type[Exception]) -> float | None:
         """Seconds a call may take; raises `error` when the deadline has passed."""
         if self.deadline is None:
             return timeout

@@ -48,7 +48,7 @@ class HttpLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ProviderResponse:
     """A 2xx answer, whole and decoded. Header names are lowercase; `url` is without credential."""
 
     status: int
@@ -109,7 +109,9 @@ class OriginClient:
         egress = Egress.LOOPBACK if local else Egress.PUBLIC
         return cls(base_url, headers=headers, params=params, egress=egress, limits=limits)
 
-    def get(self, path: str, params: Params = (), *, deadline: Deadline | None = None) -> Reply:
+    def get(
+        self, path: str, params: Params = (), *, deadline: Deadline | None = None
+    ) -> ProviderResponse:
         """GET a path below the prefix, within `request_seconds` and `deadline`.
 
         Raises:
@@ -126,14 +128,16 @@ class OriginClient:
         *,
         body: Mapping[str, Any],
         deadline: Deadline | None = None,
-    ) -> Reply:
+    ) -> ProviderResponse:
         """POST a JSON object, for APIs that list so; else as `get`."""
         content = json.dumps(body).encode()
         return self._send(
             "POST", path, params, content=content, kind="application/json", deadline=deadline
         )
 
-    def post_form(self, path: str, form: Params, *, deadline: Deadline | None = None) -> Reply:
+    def post_form(
+        self, path: str, form: Params, *, deadline: Deadline | None = None
+    ) -> ProviderResponse:
         """POST fields as a web form does, such as a grant to a token endpoint; else as `get`."""
         content = urlencode(form).encode()
         return self._send("POST", path, (), content=content, kind=_FORM, deadline=deadline)
@@ -147,7 +151,7 @@ class OriginClient:
         content: bytes | None = None,
         kind: str = "",
         deadline: Deadline | None,
-    ) -> Reply:
+    ) -> ProviderResponse:
         seconds = self._limits.request_seconds
         self._backend.deadline = deadline.within(seconds) if deadline else Deadline.after(seconds)
         url = self.origin.url(path, params)
@@ -162,7 +166,7 @@ class OriginClient:
                 _check_status(response, facts)
                 body = b"".join(_decoded(response, cap=self._limits.body_bytes, facts=facts))
                 count(Resource.PROVIDER, Use(bytes_received=len(body)))
-                return Reply(response.status_code, dict(response.headers), body, url)
+                return ProviderResponse(response.status_code, dict(response.headers), body, url)
         except httpcore.TimeoutException:
             raise ProviderUnavailableError("The provider did not answer in time", **facts) from None
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:

@@ -44,7 +44,7 @@ class PageRecord:
     marks: tuple[str, ...] = ()
 
 
-def save(
+def save_page(
     disk: Disk,
     directory: Path,
     *,

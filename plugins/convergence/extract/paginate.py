@@ -31,7 +31,7 @@ class PageRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class PageAnswer:
+class PageResponse:
     """What came back. Header names are lowercase; `url` is where it came from."""
 
     body: Json
@@ -61,7 +61,7 @@ class Paginator(Protocol):
     def request(self, token: str | None) -> PageRequest:
         """The request of the page that a token names; None names the first."""
 
-    def read(self, answer: PageAnswer, *, token: str | None) -> Page:
+    def read_page(self, response: PageResponse, *, token: str | None) -> Page:
         """The page that `request(token)` was answered with; raises ProviderProtocolError."""
 
 
@@ -98,7 +98,7 @@ class ListSource:
 
     def rows(self, body: Json) -> list[Row]:
         """The rows of a body."""
-        found = find(body, self.data_path)
+        found = find_at_path(body, self.data_path)
         if not isinstance(found, list):
             raise ProviderProtocolError("The page has no list of rows", data_path=self.data_path)
         if not all(isinstance(row, dict) for row in found):
@@ -109,7 +109,7 @@ class ListSource:
         """What the provider says about a next page; None when it does not say."""
         if self.more_path is None:
             return None
-        told = find(body, self.more_path)
+        told = find_at_path(body, self.more_path)
         if not isinstance(told, bool):
             raise ProviderProtocolError("The page does not say whether another follows")
         return told
@@ -118,7 +118,7 @@ class ListSource:
         """How many rows there are in all; None when that is not told."""
         if self.total_path is None:
             return None
-        told = find(body, self.total_path)
+        told = find_at_path(body, self.total_path)
         if not isinstance(told, int) or isinstance(told, bool) or told < 0:
             raise ProviderProtocolError("The page does not say how many rows there are")
         return told
@@ -162,17 +162,17 @@ class CursorPages:
             return self.source.request()
         return self.source.request((self.param, _unpacked(token)[0]))
 
-    def read(self, answer: PageAnswer, *, token: str | None) -> Page:
+    def read_page(self, response: PageResponse, *, token: str | None) -> Page:
         """See `Paginator`."""
-        rows = self.source.rows(answer.body)
+        rows = self.source.rows(response.body)
         seen = len(rows) + (_unpacked(token)[1] if token else 0)
-        cursor = find(answer.body, self.cursor_path)
+        cursor = find_at_path(response.body, self.cursor_path)
         if isinstance(cursor, bool) or not isinstance(cursor, str | int | None):
             raise ProviderProtocolError("The cursor is neither text nor number")
         position = None if cursor in {None, ""} else str(cursor)
         following = None if position is None else _packed(position, seen)
         return self.source.close_page(
-            answer.body, rows=rows, seen=seen, following=following, position=position
+            response.body, rows=rows, seen=seen, following=following, position=position
         )
 
 
@@ -193,12 +193,12 @@ class OffsetPages:
         offset = (self.offset_param, int(token or 0))
         return self.source.request(offset, (self.limit_param, self.limit))
 
-    def read(self, answer: PageAnswer, *, token: str | None) -> Page:
+    def read_page(self, response: PageResponse, *, token: str | None) -> Page:
         """See `Paginator`."""
-        rows = self.source.rows(answer.body)
+        rows = self.source.rows(response.body)
         seen = int(token or 0) + len(rows)
-        following = str(seen) if _goes_on(self.source, answer.body, rows, seen) else None
-        return self.source.close_page(answer.body, rows=rows, seen=seen, following=following)
+        following = str(seen) if _goes_on(self.source, response.body, rows, seen) else None
+        return self.source.close_page(response.body, rows=rows, seen=seen, following=following)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,14 +217,14 @@ class NumberedPages:
         limit = () if self.limit is None else ((self.limit_param, self.limit),)
         return self.source.request((self.page_param, number), *limit)
 
-    def read(self, answer: PageAnswer, *, token: str | None) -> Page:
+    def read_page(self, response: PageResponse, *, token: str | None) -> Page:
         """See `Paginator`."""
         number, before = (str(self.first), 0) if token is None else _unpacked(token)
-        rows = self.source.rows(answer.body)
+        rows = self.source.rows(response.body)
         seen = before + len(rows)
-        goes_on = _goes_on(self.source, answer.body, rows, seen)
+        goes_on = _goes_on(self.source, response.body, rows, seen)
         following = _packed(str(int(number) + 1), seen) if goes_on else None
-        return self.source.close_page(answer.body, rows=rows, seen=seen, following=following)
+        return self.source.close_page(response.body, rows=rows, seen=seen, following=following)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,32 +250,32 @@ class LinkPages:
         link = _unpacked(token)[0]
         return PageRequest(*self.origin.follow(link, current=link), self.source.body)
 
-    def read(self, answer: PageAnswer, *, token: str | None) -> Page:
+    def read_page(self, response: PageResponse, *, token: str | None) -> Page:
         """See `Paginator`."""
-        rows = self.source.rows(answer.body)
+        rows = self.source.rows(response.body)
         seen = len(rows) + (_unpacked(token)[1] if token else 0)
-        link = self._link(answer)
+        link = self._link(response)
         following = position = None
         if link is not None:
-            path, params = self.origin.follow(link, current=answer.url)
+            path, params = self.origin.follow(link, current=response.url)
             shown = [pair for pair in params if pair[0] not in self.hidden_params]
             position = self.origin.url(path, shown)
             following = _packed(position, seen)
         return self.source.close_page(
-            answer.body, rows=rows, seen=seen, following=following, position=position
+            response.body, rows=rows, seen=seen, following=following, position=position
         )
 
-    def _link(self, answer: PageAnswer) -> str | None:
+    def _link(self, response: PageResponse) -> str | None:
         if self.link_path is None:
-            links = httpx.Response(200, headers={"link": answer.headers.get("link", "")}).links
+            links = httpx.Response(200, headers={"link": response.headers.get("link", "")}).links
             return links.get("next", {}).get("url")
-        link = find(answer.body, self.link_path)
+        link = find_at_path(response.body, self.link_path)
         if not isinstance(link, str | None):
             raise ProviderProtocolError("The next link is not text")
         return link or None
 
 
-def find(body: Json, path: str) -> Json:
+def find_at_path(body: Json, path: str) -> Json:
     """What is at dotted keys of a body; None when nothing is. An empty path is the body."""
     for key in path.split(".") if path else ():
         if not isinstance(body, dict):

@@ -23,7 +23,7 @@ _LONGEST_NAP = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class RequestRate:
     """At most `requests` in any `seconds`."""
 
     requests: int
@@ -35,7 +35,7 @@ class Allowance:
 
     def __init__(
         self,
-        rate: Rate,
+        rate: RequestRate,
         *,
         org_slug: str,
         provider: str,

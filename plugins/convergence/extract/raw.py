@@ -41,7 +41,7 @@ class RawPages:
             ) from None
 
 
-def prune(folders: Path, *, since: datetime, disk: Disk | None = None) -> int:
+def prune_folders(folders: Path, *, since: datetime, disk: Disk | None = None) -> int:
     """Remove each folder in a folder whose newest file is older; how many went.
 
     Args:

@@ -21,10 +21,10 @@ from typing import Any
 
 from convergence.errors import ProviderProtocolError, SpoolError, SupersededError
 from convergence.extract import canonical, pages
+from convergence.extract.day_files import DayFileWriter
 from convergence.extract.disk import Disk, write_durably
 from convergence.extract.pages import PageRecord
-from convergence.extract.seal import Sealer
-from convergence.warehouse.sealed import Money, SealedDay
+from convergence.warehouse.day_file import DayFile, Money
 
 VERSION = 2
 _MANIFEST = "manifest.json"
@@ -107,7 +107,7 @@ class Spool:
             SpoolError: the disk refuses; nothing of the page counts.
             SupersededError: a newer attempt has taken this spool over.
         """
-        lines = [canonical.line(row) for row in rows]
+        lines = [canonical.encode_row(row) for row in rows]
         return self.write_lines(
             lines, next_token=next_token, raw_hash=raw_hash, raw_bytes=raw_bytes
         )
@@ -126,7 +126,7 @@ class Spool:
         if self.complete:
             raise SpoolError("The last page has come; no other can follow it")
         with self._guarded():
-            record = pages.save(
+            record = pages.save_page(
                 self._disk,
                 self._work,
                 page=len(self._records) + 1,
@@ -147,7 +147,7 @@ class Spool:
         *,
         money_of: Callable[[Row], Money | None] | None = None,
         unique_by: Sequence[str] = (),
-    ) -> dict[date, SealedDay]:
+    ) -> dict[date, DayFile]:
         """Deal the rows into one file per asked day; an empty day has a file too.
 
         The same pages give the same bytes. Rows come back from disk as JSON: amounts and days are
@@ -167,7 +167,7 @@ class Spool:
         """
         if not self.complete:
             raise SpoolError("The pages are not complete; nothing can be sealed")
-        sealer = Sealer(
+        sealer = DayFileWriter(
             self._work, days=days, disk=self._disk, money_of=money_of, unique_by=unique_by
         )
         try:
@@ -204,7 +204,7 @@ def fingerprint_of(*parts: object) -> str:
     return sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def day_in(field: str) -> Callable[[Row], date]:
+def day_from_field(field: str) -> Callable[[Row], date]:
     """A `day_of` for `seal`: the ISO day in one field of the row."""
     return lambda row: date.fromisoformat(row[field])
 

@@ -17,14 +17,14 @@ from convergence.errors import (
 from convergence.extract import canonical
 from convergence.extract.clock import Deadline
 from convergence.extract.guard import PageGuard, StreamLimits
-from convergence.extract.http import OriginClient, Reply
-from convergence.extract.paginate import PageAnswer, Paginator, Row
+from convergence.extract.http import OriginClient, ProviderResponse
+from convergence.extract.paginate import PageResponse, Paginator, Row
 from convergence.extract.quarantine import Quarantine
 from convergence.extract.ratelimit import Allowance
 from convergence.extract.raw import RawPages
 from convergence.extract.retry import Retrier
 from convergence.extract.spool import Spool
-from convergence.extract.strict_json import Json, parse
+from convergence.extract.strict_json import Json, parse_json
 from convergence.metering import Resource, Use, count
 
 
@@ -54,7 +54,7 @@ class StreamReport:
     resumed_after: int
 
 
-def extract(
+def extract_pages(
     client: OriginClient,
     queries: Sequence[Query],
     spool: Spool,
@@ -204,9 +204,11 @@ class _Stream:
         if self._raw is not None:
             self._raw.keep(reply.body, page=self._guard.pages + 1)
         with self._suspect(reply):
-            page = query.paginator.read(PageAnswer(body, reply.headers, reply.url), token=token)
+            page = query.paginator.read_page(
+                PageResponse(body, reply.headers, reply.url), token=token
+            )
             rows = [table_row for row in page.rows for table_row in query.to_rows(row)]
-            lines = [canonical.line(row) for row in rows]
+            lines = [canonical.encode_row(row) for row in rows]
             following = self._following(index, page.next_token)
             marks = self._guard.note(
                 query=index,
@@ -217,23 +219,25 @@ class _Stream:
         held.add(lines, marks=marks, body=reply.body, token=following)
         count(Resource.PROVIDER, Use(pages=1))
 
-    def _fetch(self, query: Query, token: str | None, *, deadline: Deadline) -> tuple[Reply, Json]:
+    def _fetch(
+        self, query: Query, token: str | None, *, deadline: Deadline
+    ) -> tuple[ProviderResponse, Json]:
         """One attempt at a page; an answer that can't be read fails here and is asked for again."""
         if self._allowance is not None:
             self._allowance.acquire(deadline=deadline)
         self._requests += 1
         reply = self._ask(query, token, deadline=deadline)
         with self._suspect(reply):
-            return reply, parse(reply.body)
+            return reply, parse_json(reply.body)
 
-    def _ask(self, query: Query, token: str | None, *, deadline: Deadline) -> Reply:
+    def _ask(self, query: Query, token: str | None, *, deadline: Deadline) -> ProviderResponse:
         request = query.paginator.request(token)
         if request.body is None:
             return self._client.get(request.path, request.params, deadline=deadline)
         return self._client.post(request.path, request.params, body=request.body, deadline=deadline)
 
     @contextmanager
-    def _suspect(self, reply: Reply) -> Iterator[None]:
+    def _suspect(self, reply: ProviderResponse) -> Iterator[None]:
         """Keep an answer aside that turns out to break the API's shape."""
         try:
             yield

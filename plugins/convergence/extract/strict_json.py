@@ -15,7 +15,7 @@ MAX_EXPONENT = 60
 MAX_DIGITS = 90
 
 
-def parse(body: bytes) -> Json:
+def parse_json(body: bytes) -> Json:
     """Read a body; amounts become `Decimal`, never float.
 
     Raises:
@@ -32,7 +32,7 @@ def parse(body: bytes) -> Json:
         ) from None
 
 
-def exact(value: object) -> Decimal:
+def parse_amount(value: object) -> Decimal:
     """An amount as the provider wrote it, number or string, without a way through float.
 
     Raises:
@@ -63,4 +63,6 @@ def _constant(name: str) -> NoReturn:
     raise ProviderProtocolError("The answer holds a number that JSON does not have", number=name)
 
 
-_DECODER = json.JSONDecoder(parse_float=exact, parse_constant=_constant, object_pairs_hook=_object)
+_DECODER = json.JSONDecoder(
+    parse_float=parse_amount, parse_constant=_constant, object_pairs_hook=_object
+)

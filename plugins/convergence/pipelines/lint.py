@@ -13,12 +13,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from convergence.pipelines.files.all_violations import every_fault
-from convergence.pipelines.files.loader import discover
-from convergence.pipelines.files.settings_files import settings_files
-from convergence.pipelines.files.sql.files import sql_files
-from convergence.pipelines.files.suites import suite_files
-from convergence.pipelines.files.violations import ConfigFault
+from convergence.pipelines.files.all_violations import find_violations
+from convergence.pipelines.files.loader import find_pipeline_files
+from convergence.pipelines.files.settings_files import find_settings_files
+from convergence.pipelines.files.sql.files import find_sql_files
+from convergence.pipelines.files.suites import find_suites
+from convergence.pipelines.files.violations import Violation
 from convergence.settings import PROJECT_ROOT
 
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _refuse(f"{path} {fault}")
     chosen = [_told(path.resolve(), root) for path in options.paths]
     # All are read in any case: a name may be claimed by a file that was not asked about.
-    found = sorted([*every_fault(root), *_syntax(root)], key=lambda fault: fault.place)
+    found = sorted([*find_violations(root), *_syntax(root)], key=lambda fault: fault.place)
     faults = [fault for fault in found if _is_chosen(fault.path, chosen)]
     checked = [path for path in _files(root) if _is_chosen(_told(path, root), chosen)]
     _print(faults, short=options.short)
@@ -50,10 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _syntax(root: Path) -> list[ConfigFault]:
-    from convergence.pipelines.files.sql.syntax import sql_syntax_faults
+def _syntax(root: Path) -> list[Violation]:
+    from convergence.pipelines.files.sql.syntax import check_sql_syntax
 
-    return [fault for path in sql_files(root) for fault in sql_syntax_faults(path, root)]
+    return [fault for path in find_sql_files(root) for fault in check_sql_syntax(path, root)]
 
 
 def _wrong_path(path: Path, root: Path) -> str | None:
@@ -67,7 +67,12 @@ def _wrong_path(path: Path, root: Path) -> str | None:
 
 
 def _files(root: Path) -> list[Path]:
-    return [*discover(root), *settings_files(root), *suite_files(root), *sql_files(root)]
+    return [
+        *find_pipeline_files(root),
+        *find_settings_files(root),
+        *find_suites(root),
+        *find_sql_files(root),
+    ]
 
 
 def _is_chosen(path: str, chosen: Sequence[str]) -> bool:
@@ -78,7 +83,7 @@ def _told(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _print(faults: Sequence[ConfigFault], *, short: bool) -> None:
+def _print(faults: Sequence[Violation], *, short: bool) -> None:
     for fault in faults:
         _say(str(fault) if short else f"{fault.long()}\n")
 

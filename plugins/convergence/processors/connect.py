@@ -66,13 +66,13 @@ def services() -> Iterator[Services]:
 
 def provider_id(credential: Credential) -> str:
     """The provider that a credential is for, as YAML names it."""
-    from convergence.providers.registry import registry
+    from convergence.providers.registry import load_registry
 
-    return registry(get_settings()).id_of_table(credential.provider)
+    return load_registry(get_settings()).id_of_table(credential.provider)
 
 
 def table_id(provider: str) -> str:
     """A provider as tables name it: `openai` is OPENAI, `gcp` is GCP_SA."""
-    from convergence.providers.registry import registry
+    from convergence.providers.registry import load_registry
 
-    return registry(get_settings()).get(provider).table_id
+    return load_registry(get_settings()).get(provider).table_id

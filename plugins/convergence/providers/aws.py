@@ -11,7 +11,7 @@ from convergence.errors import ConfigurationError
 from convergence.providers.aws_session import (
     AccessKey,
     AwsSession,
-    Patience,
+    AwsTimeouts,
     Role,
     parse_credential,
 )
@@ -24,7 +24,7 @@ Verdict = tuple[Literal["VALID", "INVALID", "PENDING"], str | None]
 """A status and, unless VALID, why."""
 
 SESSION_NAME = "convergence-validation"
-_PATIENCE = Patience(connect=4.0, read=8.0, attempts=1)
+_TIMEOUTS = AwsTimeouts(connect=4.0, read=8.0, attempts=1)
 
 # https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
 _UNKNOWN = frozenset(
@@ -34,7 +34,7 @@ _UNKNOWN = frozenset(
 _REFUSED = frozenset({"AccessDenied", "AccessDeniedException", "OptInRequired"})
 
 
-async def ask_aws(provider: Provider, text: str, *, settings: Settings) -> Verdict:
+async def validate_aws_credential(provider: Provider, text: str, *, settings: Settings) -> Verdict:
     """What AWS says of a credential whose form is right.
 
     A role that can't be assumed because of us (no key of our own, or one that AWS refuses) says
@@ -48,7 +48,7 @@ async def ask_aws(provider: Provider, text: str, *, settings: Settings) -> Verdi
 
 def _ask_key(provider: Provider, key: AccessKey, settings: Settings) -> Verdict:
     try:
-        AwsSession.with_key(key, settings=settings, patience=_PATIENCE).sts().get_caller_identity()
+        AwsSession.with_key(key, settings=settings, timeouts=_TIMEOUTS).sts().get_caller_identity()
     except ClientError as error:
         code = code_of(error)
         if code in _UNKNOWN:
@@ -63,7 +63,7 @@ def _ask_key(provider: Provider, key: AccessKey, settings: Settings) -> Verdict:
 
 def _ask_role(provider: Provider, role: Role, settings: Settings) -> Verdict:
     try:
-        AwsSession.with_role(role, settings=settings, session_name=SESSION_NAME, patience=_PATIENCE)
+        AwsSession.with_role(role, settings=settings, session_name=SESSION_NAME, timeouts=_TIMEOUTS)
     except ConfigurationError:
         return "PENDING", "This installation has no AWS key of its own to assume the role with"
     except ClientError as error:

@@ -111,7 +111,7 @@ def check_region(region: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class AwsTimeouts:
     """How long and how often a client tries; seconds."""
 
     connect: float = 5.0
@@ -128,11 +128,11 @@ class AwsSession:
         *,
         settings: Settings,
         region: str = HOME_REGION,
-        patience: Patience | None = None,
+        timeouts: AwsTimeouts | None = None,
     ) -> None:
         self._settings = settings
         self._region = region
-        self._patience = patience or Patience()
+        self._timeouts = timeouts or AwsTimeouts()
         self._session = boto3.Session(botocore_session=_isolated(credentials))
 
     @classmethod
@@ -142,11 +142,11 @@ class AwsSession:
         *,
         settings: Settings,
         region: str = HOME_REGION,
-        patience: Patience | None = None,
+        timeouts: AwsTimeouts | None = None,
     ) -> Self:
         """A session with a long-lived key."""
         credentials = Credentials(key.key_id, key.secret)
-        return cls(credentials, settings=settings, region=region, patience=patience)
+        return cls(credentials, settings=settings, region=region, timeouts=timeouts)
 
     @classmethod
     def with_role(
@@ -157,7 +157,7 @@ class AwsSession:
         session_name: str,
         region: str = HOME_REGION,
         policy: str | None = None,
-        patience: Patience | None = None,
+        timeouts: AwsTimeouts | None = None,
     ) -> Self:
         """A session with a customer's role, assumed now and again before it runs out.
 
@@ -167,14 +167,14 @@ class AwsSession:
             session_name: who we are in the customer's CloudTrail.
             region: of the regional STS and of the clients.
             policy: narrows the role further (IAM JSON).
-            patience: of every client.
+            timeouts: of every client.
 
         Raises:
             ConfigurationError: the installation has no key.
             botocore.exceptions.ClientError: STS refuses.
         """
         own = cls.with_key(
-            platform_key(settings), settings=settings, region=region, patience=patience
+            platform_key(settings), settings=settings, region=region, timeouts=timeouts
         )
         asked: dict[str, Any] = {
             "RoleArn": role.arn,
@@ -202,7 +202,7 @@ class AwsSession:
             advisory_timeout=_ADVISORY_SECONDS,
             mandatory_timeout=_MANDATORY_SECONDS,
         )
-        return cls(credentials, settings=settings, region=region, patience=patience)
+        return cls(credentials, settings=settings, region=region, timeouts=timeouts)
 
     def s3(self) -> S3Client:
         """A client of S3 in the session's region."""
@@ -227,9 +227,9 @@ class AwsSession:
     def _options(self, *, path_style: bool) -> dict[str, Any]:
         told: dict[str, Any] = {
             "region_name": self._region,
-            "connect_timeout": self._patience.connect,
-            "read_timeout": self._patience.read,
-            "retries": {"mode": "standard", "total_max_attempts": self._patience.attempts},
+            "connect_timeout": self._timeouts.connect,
+            "read_timeout": self._timeouts.read,
+            "retries": {"mode": "standard", "total_max_attempts": self._timeouts.attempts},
             # An empty mapping, not None: None asks the environment.
             "proxies": {},
             "ignore_configured_endpoint_urls": True,

@@ -32,10 +32,10 @@ class BrokenEntry:
 
     def error(self) -> ConfigurationError:
         """What using the entry raises: it names the file, the entry and the field."""
-        return misconfigured(f"The provider {self.name}", self.errors, provider=self.name)
+        return misconfigured_error(f"The provider {self.name}", self.errors, provider=self.name)
 
 
-def misconfigured(what: str, errors: tuple[str, ...], **facts: object) -> ConfigurationError:
+def misconfigured_error(what: str, errors: tuple[str, ...], **facts: object) -> ConfigurationError:
     """What using a wrong entry, or a wrong file, raises."""
     shown = "; ".join(_from_folder(error) for error in errors[:_MOST_SHOWN])
     more = len(errors) - _MOST_SHOWN
@@ -51,7 +51,7 @@ def _from_folder(error: str) -> str:
     return f"{name}{after}" if name else before
 
 
-def located(path: Path, name: str, message: str, read: Entries[Any]) -> str:
+def format_entry_error(path: Path, name: str, message: str, read: Entries[Any]) -> str:
     """An error of an entry as a line, at the entry's place."""
     line, column = read.places[name]
     return f"{path}:{line}:{column}: providers.{name}: {message}"
@@ -73,7 +73,7 @@ def _texts(values: Sequence[object]) -> tuple[str, ...]:
     return tuple(value for value in values if isinstance(value, str))
 
 
-def conflicts(read: Entries[Any]) -> Iterator[tuple[str, str]]:
+def find_conflicts(read: Entries[Any]) -> Iterator[tuple[str, str]]:
     """Entries whose names are another's too.
 
     Two entries with one table id are both wrong: rows and credentials under it would be taken

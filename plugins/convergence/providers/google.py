@@ -113,7 +113,7 @@ def token_origin(provider: Provider, settings: Settings) -> str:
     return stand_in.rstrip("/") if stand_in else TOKEN_ORIGIN
 
 
-def is_refusal(status: int, body: bytes | None) -> bool:
+def is_key_rejected(status: int, body: bytes | None) -> bool:
     """Whether the token endpoint's answer says that the key or its account is not good.
 
     RFC 6749, 5.2: a 400 may also say that our request is wrong, which says nothing of the key.

@@ -24,7 +24,13 @@ from pydantic import (
 
 from convergence.config_files import Strict, read_entries
 from convergence.errors import NotFoundError
-from convergence.providers.broken import FILE, BrokenEntry, conflicts, located, misconfigured
+from convergence.providers.broken import (
+    FILE,
+    BrokenEntry,
+    find_conflicts,
+    format_entry_error,
+    misconfigured_error,
+)
 from convergence.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -177,7 +183,7 @@ class ProvidersFile(Strict):
         return self
 
 
-class Registry:
+class ProviderRegistry:
     """The providers by id, alias or table id; a wrong entry keeps its own provider out only.
 
     Attributes:
@@ -209,10 +215,10 @@ class Registry:
         """Read the file; what is wrong in it is among `errors` and raised where it is used."""
         read = read_entries(path, under="providers", model=_Entry)
         broken = {name: BrokenEntry.of(name, errors, read) for name, errors in read.broken.items()}
-        for name, message in conflicts(read):
+        for name, message in find_conflicts(read):
             errors = (
                 *(broken[name].errors if name in broken else ()),
-                located(path, name, message, read),
+                format_entry_error(path, name, message, read),
             )
             broken[name] = BrokenEntry.of(name, errors, read)
         sound: dict[str, Provider] = {}
@@ -222,7 +228,9 @@ class Registry:
             try:
                 sound[name] = Provider(id=name, **dict(entry))
             except ValidationError as error:
-                wrong = tuple(located(path, name, one["msg"], read) for one in error.errors())
+                wrong = tuple(
+                    format_entry_error(path, name, one["msg"], read) for one in error.errors()
+                )
                 broken[name] = BrokenEntry.of(name, wrong, read)
         return cls(sound, broken=broken, file_errors=read.errors, edition=read.edition)
 
@@ -298,15 +306,15 @@ class Registry:
     def _refuse_unreadable(self) -> None:
         """Raise the errors of a file without any entry: which providers it names is unknown."""
         if not self._providers and not self._broken:
-            raise misconfigured("The providers", self._file_errors)
+            raise misconfigured_error("The providers", self._file_errors)
 
 
-def registry(settings: Settings) -> Registry:
+def load_registry(settings: Settings) -> ProviderRegistry:
     """The registry of this process' configuration, read again once the file has changed."""
-    return registry_at(settings.configs_dir)
+    return load_registry_at(settings.configs_dir)
 
 
-def registry_at(configs_dir: Path) -> Registry:
+def load_registry_at(configs_dir: Path) -> ProviderRegistry:
     """The registry of a folder of configurations, read again once the file has changed."""
     path = configs_dir / FILE
     return _load(path, _stamp(path))
@@ -322,8 +330,8 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 @lru_cache(maxsize=4)
-def _load(path: Path, stamp: tuple[int, int, int] | None) -> Registry:
-    loaded = Registry.load(path)
+def _load(path: Path, stamp: tuple[int, int, int] | None) -> ProviderRegistry:
+    loaded = ProviderRegistry.load(path)
     log.info("%s: edition %s, %d providers", FILE, loaded.edition, len(list(loaded)))
     for error in loaded.errors if stamp else ():
         log.error("%s", error)

@@ -35,7 +35,7 @@ class Validation:
     error: str | None = None
 
 
-def validate(
+def validate_credential(
     provider: Provider,
     secret: str,
     *,
@@ -44,10 +44,12 @@ def validate(
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> Validation:
     """Check a credential's form and ask its provider; for a thread without an event loop."""
-    return asyncio.run(ask(provider, secret, settings=settings, now=now, transport=transport))
+    return asyncio.run(
+        validate_credential_async(provider, secret, settings=settings, now=now, transport=transport)
+    )
 
 
-async def ask(
+async def validate_credential_async(
     provider: Provider,
     secret: str,
     *,
@@ -108,9 +110,9 @@ async def _asked(
 
 
 async def _ask_aws(provider: Provider, secret: str, *, settings: Settings) -> Validation:
-    from convergence.providers.aws import ask_aws
+    from convergence.providers.aws import validate_aws_credential
 
-    return Validation(*await ask_aws(provider, secret, settings=settings))
+    return Validation(*await validate_aws_credential(provider, secret, settings=settings))
 
 
 async def _google_token(
@@ -135,7 +137,7 @@ async def _google_token(
         client.stream("POST", url, data=dict(grant), headers=_OWN_HEADERS) as response,
     ):
         status, body = response.status_code, await _body(response)
-    if google.is_refusal(status, body):
+    if google.is_key_rejected(status, body):
         return Validation("INVALID", provider.validation.refusals["401"])
     verdict = _verdict(provider, status, body)
     if verdict.status != "VALID" or body is None:

@@ -28,9 +28,9 @@ from convergence.runs.ledger_rows import (
 from convergence.runs.slice_states import CONTENT, Action
 from convergence.runs.slices import SliceKey
 from convergence.warehouse.client import Warehouse
-from convergence.warehouse.names import central
+from convergence.warehouse.names import central_table
 from convergence.warehouse.query import Row, run_file
-from convergence.warehouse.stream import append
+from convergence.warehouse.stream import append_rows
 
 __all__ = [
     "Action",
@@ -41,7 +41,7 @@ __all__ = [
     "SliceHistory",
 ]
 
-TABLE: Final = central("org_meta_slices")
+TABLE: Final = central_table("org_meta_slices")
 _EVER: Final = date(1970, 1, 1)
 
 
@@ -135,7 +135,7 @@ class Ledger:
                     key=row.key.id,
                     action=row.action.value,
                 )
-        append(self._warehouse, TABLE, [(row_id(row), to_row(row)) for row in rows])
+        append_rows(self._warehouse, TABLE, [(row_id(row), to_row(row)) for row in rows])
 
     def invalidate(self, rows: Sequence[LedgerRow], *, run_id: str, now: datetime) -> None:
         """Record that slices must be made again, even from equal inputs.

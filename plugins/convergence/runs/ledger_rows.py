@@ -10,8 +10,8 @@ from typing import Any
 
 from convergence.runs.slice_states import Action
 from convergence.runs.slices import Finality, SliceInput, SliceKey
+from convergence.warehouse.day_file import Money
 from convergence.warehouse.query import Row
-from convergence.warehouse.sealed import Money
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from convergence.metering import Resource, Use, Used
 from convergence.runs.log_rows import record_name
 from convergence.settings import get_settings
 from convergence.state.org_runs import OrgRun
-from convergence.warehouse.sealed import Money
+from convergence.warehouse.day_file import Money
 
 COST_LOG: Final = "org_cost_tracking"
 _STEP: Final = Decimal("1e-9")

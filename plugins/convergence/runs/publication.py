@@ -10,10 +10,10 @@ from pathlib import Path
 from convergence.runs.ledger import Action, LedgerRow, Replaced
 from convergence.runs.recovery import content_labels
 from convergence.runs.slices import Finality, SliceInput, SliceKey, finality, next_finality
+from convergence.warehouse.day_file import Money
 from convergence.warehouse.jobs import JobOutcome
 from convergence.warehouse.names import TableName, job_base, partition_id
 from convergence.warehouse.params import Param
-from convergence.warehouse.sealed import Money
 
 
 @dataclass(frozen=True, slots=True)

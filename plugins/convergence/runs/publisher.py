@@ -35,6 +35,7 @@ from convergence.state.attempts import (
 )
 from convergence.state.store import StateStore
 from convergence.warehouse.client import Warehouse
+from convergence.warehouse.day_file import DayFile, Money
 from convergence.warehouse.fill import query_partition
 from convergence.warehouse.jobs import JobOutcome
 from convergence.warehouse.names import TableName
@@ -46,7 +47,6 @@ from convergence.warehouse.publish import (
 )
 from convergence.warehouse.query import run_file
 from convergence.warehouse.schemas import TableSchema
-from convergence.warehouse.sealed import Money, SealedDay
 
 __all__ = ["Attempt", "PricedDay", "Publisher"]
 
@@ -105,7 +105,7 @@ class Publisher:
     def publish_rows(
         self,
         slice_: SliceKey | Attempt,
-        sealed: SealedDay,
+        sealed: DayFile,
         *,
         table: TableName,
         schema: TableSchema,

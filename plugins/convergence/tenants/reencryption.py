@@ -20,7 +20,7 @@ from convergence.tenants import kms_register
 from convergence.tenants.audit import Act, Actor, Change, audited
 from convergence.tenants.kms_register import Kind, Subject
 from convergence.warehouse.client import Warehouse
-from convergence.warehouse.query import Row, changed_rows, run_file
+from convergence.warehouse.query import Row, run_dml, run_file
 
 # BigQuery queues the changes of one table and refuses them beyond about twenty.
 ORGS_AT_ONCE = 4
@@ -160,7 +160,7 @@ class Reencryption:
             return 0
         path = self.warehouse.sql(_STATEMENTS[kind])
         params = {"org_slug": org_slug, "fresh": list(fresh)}
-        return changed_rows(self.warehouse, path, params=params)
+        return run_dml(self.warehouse, path, params=params)
 
     def _register(
         self,

@@ -6,8 +6,8 @@ from convergence.state import outbox
 from convergence.state.store import StateStore
 from convergence.tenants.audit_joining import join_once
 from convergence.warehouse.client import Warehouse
-from convergence.warehouse.names import central
-from convergence.warehouse.stream import append
+from convergence.warehouse.names import central_table
+from convergence.warehouse.stream import append_rows
 
 
 def ship(store: StateStore, warehouse: Warehouse) -> int:
@@ -19,7 +19,7 @@ def ship(store: StateStore, warehouse: Warehouse) -> int:
     """
 
     def sink(table: str, rows: outbox.Batch) -> None:
-        append(warehouse, central(table), rows)
+        append_rows(warehouse, central_table(table), rows)
 
     # A store that was lost must know where the audit log ends before it adds to it.
     join_once(store, warehouse)

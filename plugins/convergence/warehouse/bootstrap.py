@@ -15,7 +15,7 @@ from pydantic import Field
 from convergence.config_files import Strict, read_config
 from convergence.errors import ConfigurationError
 from convergence.warehouse.client import Warehouse
-from convergence.warehouse.datasets import Outcome, ensure_dataset
+from convergence.warehouse.datasets import EnsureOutcome, ensure_dataset
 from convergence.warehouse.evolve import ensure_table, ensure_view
 from convergence.warehouse.names import IDENTIFIER, TableName
 from convergence.warehouse.query import Identifiers
@@ -78,34 +78,34 @@ class Layout:
 
 @dataclass(slots=True)
 class LayoutReport:
-    """What `build` did, by name, in order."""
+    """What `build_layout` did, by name, in order."""
 
     dataset: str
-    dataset_outcome: Outcome = Outcome.UNCHANGED
-    tables: dict[str, Outcome] = field(default_factory=dict)
-    views: dict[str, Outcome] = field(default_factory=dict)
+    dataset_outcome: EnsureOutcome = EnsureOutcome.UNCHANGED
+    tables: dict[str, EnsureOutcome] = field(default_factory=dict)
+    views: dict[str, EnsureOutcome] = field(default_factory=dict)
 
-    def named(self, outcome: Outcome) -> list[str]:
+    def named(self, outcome: EnsureOutcome) -> list[str]:
         """Tables and views that ended so."""
         return [name for name, had in {**self.tables, **self.views}.items() if had is outcome]
 
     @property
     def created(self) -> list[str]:
         """Tables and views that were missing."""
-        return self.named(Outcome.CREATED)
+        return self.named(EnsureOutcome.CREATED)
 
     @property
     def widened(self) -> list[str]:
         """Tables and views that were behind their files."""
-        return self.named(Outcome.WIDENED)
+        return self.named(EnsureOutcome.WIDENED)
 
     @property
     def unchanged(self) -> list[str]:
         """Tables and views that were as their files say."""
-        return self.named(Outcome.UNCHANGED)
+        return self.named(EnsureOutcome.UNCHANGED)
 
 
-def build(
+def build_layout(
     w: Warehouse,
     layout: Layout,
     *,

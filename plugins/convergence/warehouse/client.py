@@ -1,4 +1,4 @@
-"""The way to BigQuery: one client, its patience, its price limit, and the jobs under way."""
+"""The way to BigQuery: one client, its timeouts, its price limit, and the jobs under way."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from convergence.settings import PROJECT_ROOT, Settings
-from convergence.warehouse.faults import EDGE_ERRORS, is_worth_a_call
+from convergence.warehouse.bigquery_errors import EDGE_ERRORS, is_worth_a_call
 from convergence.warehouse.names import TableName, check_project
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ SQL_ROOT: Final = PROJECT_ROOT / "include" / "configs" / "system" / "sql"
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class WarehouseTimeouts:
     """How long to wait, in seconds. The client's own defaults go on for ten minutes.
 
     Attributes:
@@ -65,20 +65,20 @@ class Warehouse:
         *,
         location: str,
         max_bytes_billed: int = DEFAULT_MAX_BYTES,
-        patience: Patience | None = None,
+        timeouts: WarehouseTimeouts | None = None,
         sql_root: Path = SQL_ROOT,
     ) -> None:
         self.client = client
         self.project = check_project(client.project)
         self.location = location
         self.max_bytes_billed = max_bytes_billed
-        self.patience = patience or Patience()
+        self.timeouts = timeouts or WarehouseTimeouts()
         self._sql_root = sql_root
         self._jobs: set[Job] = set()
         self._jobs_lock = threading.Lock()
 
     @classmethod
-    def connect(cls, settings: Settings, *, patience: Patience | None = None) -> Self:
+    def connect(cls, settings: Settings, *, timeouts: WarehouseTimeouts | None = None) -> Self:
         """The warehouse that the environment names, or the stand-in it points at."""
         options: dict[str, Any] = {}
         if settings.bigquery_emulator_host:
@@ -90,7 +90,7 @@ class Warehouse:
         return cls(
             client,
             location=settings.bigquery_location,
-            patience=patience,
+            timeouts=timeouts,
             sql_root=settings.configs_dir / "system" / "sql",
         )
 
@@ -118,13 +118,13 @@ class Warehouse:
             initial=0.2,
             maximum=8.0,
             multiplier=2.0,
-            timeout=self.patience.retry,
+            timeout=self.timeouts.retry,
         )
 
     @property
     def call(self) -> dict[str, Any]:
         """`retry` and `timeout` for any call of the client."""
-        return {"retry": self.retry, "timeout": self.patience.call}
+        return {"retry": self.retry, "timeout": self.timeouts.call}
 
     @contextmanager
     def under_way(self, job: Job) -> Iterator[None]:
@@ -152,6 +152,6 @@ class Warehouse:
     def cancel(self, job: Job) -> None:
         """Ask BigQuery to stop one job."""
         try:
-            job.cancel(retry=self.retry.with_timeout(self.patience.call), timeout=10.0)
+            job.cancel(retry=self.retry.with_timeout(self.timeouts.call), timeout=10.0)
         except EDGE_ERRORS as error:
             log.warning("Job %s could not be cancelled: %s", job.job_id, error)

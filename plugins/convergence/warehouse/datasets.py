@@ -9,12 +9,12 @@ from google.api_core import exceptions as google_errors
 from google.cloud import bigquery
 
 from convergence.errors import SchemaError
+from convergence.warehouse.bigquery_errors import translated_errors
 from convergence.warehouse.client import Warehouse
-from convergence.warehouse.faults import translated
 from convergence.warehouse.names import check_identifier
 
 
-class Outcome(StrEnum):
+class EnsureOutcome(StrEnum):
     """What had to be done. `WIDENED`: columns, descriptions, labels or SQL brought up to date."""
 
     CREATED = "created"
@@ -24,7 +24,7 @@ class Outcome(StrEnum):
 
 def ensure_dataset(
     w: Warehouse, name: str, *, description: str = "", labels: Mapping[str, str] | None = None
-) -> Outcome:
+) -> EnsureOutcome:
     """Create the dataset in our location, or bring its description and labels up to date.
 
     Raises:
@@ -32,7 +32,7 @@ def ensure_dataset(
         WarehouseError, WarehouseUnavailableError: as every call here.
     """
     reference = bigquery.DatasetReference(w.project, check_identifier(name))
-    with translated("creating a dataset", dataset=name):
+    with translated_errors("creating a dataset", dataset=name):
         try:
             dataset = w.client.get_dataset(reference, **w.call)
         except google_errors.NotFound:
@@ -45,13 +45,13 @@ def ensure_dataset(
             except google_errors.Conflict:  # another process was faster
                 dataset = w.client.get_dataset(reference, **w.call)
             else:
-                return Outcome.CREATED
+                return EnsureOutcome.CREATED
         return _update_dataset(w, dataset, description=description, labels=labels or {})
 
 
 def _update_dataset(
     w: Warehouse, dataset: bigquery.Dataset, *, description: str, labels: Mapping[str, str]
-) -> Outcome:
+) -> EnsureOutcome:
     if (dataset.location or "").upper() != w.location.upper():
         raise SchemaError(
             "The dataset is in another location; BIGQUERY_LOCATION must be its own",
@@ -67,15 +67,15 @@ def _update_dataset(
         dataset.labels = merged
         changed.append("labels")
     if not changed:
-        return Outcome.UNCHANGED
+        return EnsureOutcome.UNCHANGED
     w.client.update_dataset(dataset, changed, **w.call)
-    return Outcome.WIDENED
+    return EnsureOutcome.WIDENED
 
 
 def drop_dataset(w: Warehouse, name: str) -> bool:
     """Delete a dataset and all it holds; False when there was none. Whoever calls this asked."""
     reference = bigquery.DatasetReference(w.project, check_identifier(name))
-    with translated("deleting a dataset", dataset=name):
+    with translated_errors("deleting a dataset", dataset=name):
         try:
             w.client.delete_dataset(reference, delete_contents=True, **w.call)
         except google_errors.NotFound:
@@ -86,7 +86,7 @@ def drop_dataset(w: Warehouse, name: str) -> bool:
 def dataset_exists(w: Warehouse, name: str) -> bool:
     """Whether the dataset is there."""
     reference = bigquery.DatasetReference(w.project, check_identifier(name))
-    with translated("looking for a dataset", dataset=name):
+    with translated_errors("looking for a dataset", dataset=name):
         try:
             w.client.get_dataset(reference, **w.call)
         except google_errors.NotFound:
@@ -97,7 +97,7 @@ def dataset_exists(w: Warehouse, name: str) -> bool:
 def dataset_labels(w: Warehouse, name: str) -> dict[str, str] | None:
     """The dataset's labels; None when there is no dataset."""
     reference = bigquery.DatasetReference(w.project, check_identifier(name))
-    with translated("looking for a dataset", dataset=name):
+    with translated_errors("looking for a dataset", dataset=name):
         try:
             return dict(w.client.get_dataset(reference, **w.call).labels)
         except google_errors.NotFound:
@@ -107,7 +107,7 @@ def dataset_labels(w: Warehouse, name: str) -> dict[str, str] | None:
 def list_tables(w: Warehouse, dataset: str) -> set[str]:
     """Names of the dataset's tables and views; empty when there is no dataset."""
     reference = bigquery.DatasetReference(w.project, check_identifier(dataset))
-    with translated("listing tables", dataset=dataset):
+    with translated_errors("listing tables", dataset=dataset):
         try:
             return {item.table_id for item in w.client.list_tables(reference, **w.call)}
         except google_errors.NotFound:

@@ -12,21 +12,21 @@ from google.api_core import exceptions as google_errors
 from google.cloud import bigquery
 
 from convergence.errors import SchemaError
+from convergence.warehouse.bigquery_errors import translated_errors
 from convergence.warehouse.client import Warehouse
-from convergence.warehouse.datasets import Outcome, new_labels
-from convergence.warehouse.faults import translated
+from convergence.warehouse.datasets import EnsureOutcome, new_labels
 from convergence.warehouse.names import TableName
 from convergence.warehouse.query import Identifiers, render
 from convergence.warehouse.schemas import FieldSpec, TableSchema, canonical_type
 
 
-def ensure_table(w: Warehouse, name: TableName, schema: TableSchema) -> Outcome:
+def ensure_table(w: Warehouse, name: TableName, schema: TableSchema) -> EnsureOutcome:
     """Create the table, or add what its file has more; columns only the table has stay.
 
     Raises:
         SchemaError: the table can't become what the file says; `faults` lists every reason.
     """
-    with translated("creating a table", table=str(name)):
+    with translated_errors("creating a table", table=str(name)):
         try:
             table = w.client.get_table(w.reference(name), **w.call)
         except google_errors.NotFound:
@@ -35,7 +35,7 @@ def ensure_table(w: Warehouse, name: TableName, schema: TableSchema) -> Outcome:
             except google_errors.Conflict:  # another process was faster
                 table = w.client.get_table(w.reference(name), **w.call)
             else:
-                return Outcome.CREATED
+                return EnsureOutcome.CREATED
         return _update_table(w, name, table, schema)
 
 
@@ -53,7 +53,7 @@ def _new_table(w: Warehouse, name: TableName, schema: TableSchema) -> bigquery.T
 
 def _update_table(
     w: Warehouse, name: TableName, table: bigquery.Table, schema: TableSchema
-) -> Outcome:
+) -> EnsureOutcome:
     faults = _partition_faults(table, schema)
     try:
         fields = merge_fields(table.schema, schema.fields)
@@ -79,9 +79,9 @@ def _update_table(
         table.require_partition_filter = required
         changed.append("require_partition_filter")
     if not changed:
-        return Outcome.UNCHANGED
+        return EnsureOutcome.UNCHANGED
     w.client.update_table(table, changed, **w.call)
-    return Outcome.WIDENED
+    return EnsureOutcome.WIDENED
 
 
 def merge_fields(
@@ -151,7 +151,7 @@ def ensure_view(
     identifiers: Identifiers | None = None,
     description: str = "",
     labels: Mapping[str, str] | None = None,
-) -> Outcome:
+) -> EnsureOutcome:
     """Create the view, or give it the file's present SQL.
 
     Raises:
@@ -163,7 +163,7 @@ def ensure_view(
     wanted.view_use_legacy_sql = False
     wanted.description = description
     wanted.labels = dict(labels or {})
-    with translated("creating a view", view=str(name)):
+    with translated_errors("creating a view", view=str(name)):
         try:
             view = w.client.get_table(w.reference(name), **w.call)
         except google_errors.NotFound:
@@ -172,13 +172,13 @@ def ensure_view(
             except google_errors.Conflict:  # another process was faster
                 view = w.client.get_table(w.reference(name), **w.call)
             else:
-                return Outcome.CREATED
+                return EnsureOutcome.CREATED
         if view.table_type != "VIEW":
             raise SchemaError("A table stands in the view's place", view=str(name))
         return _update_view(w, view, wanted)
 
 
-def _update_view(w: Warehouse, view: bigquery.Table, wanted: bigquery.Table) -> Outcome:
+def _update_view(w: Warehouse, view: bigquery.Table, wanted: bigquery.Table) -> EnsureOutcome:
     changed = []
     if (view.view_query or "").strip() != wanted.view_query:
         view.view_query = wanted.view_query
@@ -191,9 +191,9 @@ def _update_view(w: Warehouse, view: bigquery.Table, wanted: bigquery.Table) -> 
         view.labels = merged
         changed.append("labels")
     if not changed:
-        return Outcome.UNCHANGED
+        return EnsureOutcome.UNCHANGED
     w.client.update_table(view, changed, **w.call)
-    return Outcome.WIDENED
+    return EnsureOutcome.WIDENED
 
 
 def _listed(error: SchemaError) -> list[str]:

@@ -13,7 +13,7 @@ from google.cloud import bigquery
 
 from convergence.errors import SchemaError, WarehouseError
 from convergence.warehouse.client import Job, Warehouse
-from convergence.warehouse.jobs import JobOutcome, drive
+from convergence.warehouse.jobs import JobOutcome, run_job
 from convergence.warehouse.names import TableName, labels, partition_id
 from convergence.warehouse.params import Param, query_parameters
 from convergence.warehouse.publish import (
@@ -62,7 +62,7 @@ def query_partition(
         WarehouseError, WarehouseUnavailableError: as for `load_partition`.
     """
     check_daily(table, schema)
-    return drive(
+    return run_job(
         w,
         base=job_base,
         target=f"{table}${partition_id(day)}",
@@ -96,7 +96,7 @@ def query_table(
     """Replace a whole table that has no partitions with a query's rows; as `query_partition`."""
     if schema.partition is not None:
         raise SchemaError("A table with partitions is not replaced as a whole", table=str(table))
-    return drive(
+    return run_job(
         w,
         base=job_base,
         target=str(table),
@@ -197,5 +197,5 @@ def _query_into(
 def _queried_rows(w: Warehouse, job: Job) -> int:
     if not isinstance(job, bigquery.QueryJob):
         raise WarehouseError("The job under this id is no query", job_id=job.job_id)
-    result = job.result(page_size=1, retry=w.retry, timeout=w.patience.call, job_retry=None)
+    result = job.result(page_size=1, retry=w.retry, timeout=w.timeouts.call, job_retry=None)
     return int(result.total_rows or 0)

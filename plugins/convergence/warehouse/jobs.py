@@ -13,24 +13,24 @@ from google.api_core.retry import Retry
 from google.cloud import bigquery
 
 from convergence.errors import WarehouseError, WarehouseUnavailableError
-from convergence.warehouse.client import Job, Warehouse
-from convergence.warehouse.counting import count_job
-from convergence.warehouse.faults import (
+from convergence.warehouse.bigquery_errors import (
     EDGE_ERRORS,
     SLOW_REASONS,
     is_passing,
     is_passing_reason,
     is_worth_a_call,
-    translate,
-    translate_result,
-    translated,
+    translate_error,
+    translate_job_error,
+    translated_errors,
 )
+from convergence.warehouse.client import Job, Warehouse
+from convergence.warehouse.counting import count_job
 
 log = logging.getLogger(__name__)
 
-MOST_JOBS: Final = 20
+MAX_JOBS: Final = 20
 """Job ids tried for one content in one run, over all attempts at it."""
-MOST_FAILURES: Final = 3
+MAX_FAILURES: Final = 3
 """Jobs that one call starts and sees fail for a passing reason."""
 _SUBMITS: Final = 3
 _DETAILS: Final = 5
@@ -55,7 +55,7 @@ class JobOutcome:
     reused: bool
 
 
-def drive(
+def run_job(
     w: Warehouse,
     *,
     base: str,
@@ -79,10 +79,10 @@ def drive(
 
     Raises:
         WarehouseError: BigQuery refuses the job for good; facts hold reason and job id.
-        WarehouseUnavailableError: passing reasons, beyond our patience.
+        WarehouseUnavailableError: passing reasons, after every retry.
     """
     failures = 0
-    for number in range(MOST_JOBS):
+    for number in range(MAX_JOBS):
         job_id = f"{base}_{number}"
         job, reused = _start(w, job_id, submit)
         _wait(w, job)
@@ -113,17 +113,17 @@ def _start(w: Warehouse, job_id: str, submit: Callable[[str], Job]) -> tuple[Job
             return _existing(w, job_id), True
         except EDGE_ERRORS as error:
             if not is_passing(error) or attempt == _SUBMITS:
-                raise translate(error, doing="starting a job", job_id=job_id) from error
+                raise translate_error(error, doing="starting a job", job_id=job_id) from error
             # Whether it was started is unknown: the same id tells.
             log.info("Starting job %s again: %s", job_id, error)
-            w.patience.sleep(min(2.0**attempt, 8.0))
+            w.timeouts.sleep(min(2.0**attempt, 8.0))
     raise AssertionError  # the loop returns or raises
 
 
 def _existing(w: Warehouse, job_id: str) -> Job:
-    with translated("finding a job", job_id=job_id):
+    with translated_errors("finding a job", job_id=job_id):
         job = w.client.get_job(
-            job_id, location=w.location, retry=_patient(w), timeout=w.patience.call
+            job_id, location=w.location, retry=_patient(w), timeout=w.timeouts.call
         )
     if not isinstance(job, bigquery.LoadJob | bigquery.QueryJob):
         raise WarehouseError("The job under this id is of another kind", job_id=job_id)
@@ -136,29 +136,29 @@ def _patient(w: Warehouse) -> Retry:
         predicate=lambda error: isinstance(error, google_errors.NotFound) or is_worth_a_call(error),
         initial=0.2,
         maximum=5.0,
-        timeout=w.patience.retry,
+        timeout=w.timeouts.retry,
     )
 
 
 def _wait(w: Warehouse, job: Job) -> None:
     """Return when the job is done, well or not."""
-    began = reported = w.patience.clock()
+    began = reported = w.timeouts.clock()
     pause = 0.1
     with w.under_way(job):
         while job.state != "DONE":
-            w.patience.sleep(pause)
-            pause = min(pause * 1.6, w.patience.poll)
-            with translated("waiting for a job", job_id=job.job_id):
+            w.timeouts.sleep(pause)
+            pause = min(pause * 1.6, w.timeouts.poll)
+            with translated_errors("waiting for a job", job_id=job.job_id):
                 job.reload(**w.call)
-            now = w.patience.clock()
-            if job.state != "DONE" and now - began > w.patience.job:
+            now = w.timeouts.clock()
+            if job.state != "DONE" and now - began > w.timeouts.job:
                 w.cancel(job)
                 raise WarehouseUnavailableError(
                     "The job did not end in time and was stopped",
                     job_id=job.job_id,
                     seconds=round(now - began),
                 )
-            if now - reported >= w.patience.report:
+            if now - reported >= w.timeouts.report:
                 reported = now
                 log.info("Job %s is %s after %.0f s", job.job_id, job.state, now - began)
 
@@ -167,11 +167,11 @@ def _raise_unless_worth_another(w: Warehouse, job: Job, failures: int, *, target
     result = job.error_result or {}
     reason = result.get("reason", "")
     passing = is_passing_reason(reason, result.get("message", ""))
-    if passing and reason not in SLOW_REASONS and failures < MOST_FAILURES:
-        w.patience.sleep(min(2.0**failures, 8.0))
+    if passing and reason not in SLOW_REASONS and failures < MAX_FAILURES:
+        w.timeouts.sleep(min(2.0**failures, 8.0))
         return
     details = [entry.get("message", "") for entry in (job.errors or [])[:_DETAILS]]
-    raise translate_result(
+    raise translate_job_error(
         result,
         doing="running a job",
         target=target,
@@ -183,7 +183,7 @@ def _raise_unless_worth_another(w: Warehouse, job: Job, failures: int, *, target
 def _outcome(job: Job, rows_of: Callable[[Job], int], *, reused: bool) -> JobOutcome:
     if job.started is None or job.ended is None:
         raise WarehouseError("A finished job without times", job_id=job.job_id)
-    with translated("reading a job's result", job_id=job.job_id):
+    with translated_errors("reading a job's result", job_id=job.job_id):
         rows = rows_of(job)
     return JobOutcome(
         job_id=job.job_id,

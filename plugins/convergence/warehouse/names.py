@@ -56,7 +56,7 @@ class TableName:
         return f"{self.dataset}.{self.table}"
 
 
-def central(table: str) -> TableName:
+def central_table(table: str) -> TableName:
     """A table of the central dataset."""
     return TableName(CENTRAL, table)
 

@@ -16,7 +16,7 @@ from google.cloud import bigquery
 
 from convergence.errors import SchemaError, WarehouseError
 from convergence.warehouse.client import Job, Warehouse
-from convergence.warehouse.jobs import JobOutcome, drive
+from convergence.warehouse.jobs import JobOutcome, run_job
 from convergence.warehouse.names import TableName, labels, partition_id
 from convergence.warehouse.query import run_file
 from convergence.warehouse.schemas import TableSchema
@@ -69,7 +69,7 @@ def load_partition(
 
     Raises:
         WarehouseError: refused for good, with reason, job id and BigQuery's first details.
-        WarehouseUnavailableError: passing reasons, beyond our patience.
+        WarehouseUnavailableError: passing reasons, after every retry.
     """
     check_daily(table, schema)
     target = w.reference(table, partition=partition_id(day))
@@ -96,7 +96,7 @@ def load_partition(
                 timeout=_UPLOAD_TIMEOUT,
             )
 
-    outcome = drive(
+    outcome = run_job(
         w,
         base=job_base,
         target=f"{table}${partition_id(day)}",

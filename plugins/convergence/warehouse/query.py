@@ -20,12 +20,12 @@ from convergence.errors import (
     WarehouseUnavailableError,
 )
 from convergence.metering import labels_now
+from convergence.warehouse.bigquery_errors import SLOW_REASONS, translated_errors
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.counting import count_job
-from convergence.warehouse.faults import SLOW_REASONS, translated
 from convergence.warehouse.names import CENTRAL, check_identifier, check_project, labels
 from convergence.warehouse.params import Param, query_parameters
-from convergence.warehouse.sql_tables import TableRule, place_of, violations
+from convergence.warehouse.sql_tables import TableRule, find_sql_violations, locate_text
 
 log = logging.getLogger(__name__)
 
@@ -69,10 +69,10 @@ def render(w: Warehouse, path: Path, identifiers: Identifiers | None = None) -> 
 
 def _check_tables(sql: str, path: Path, rule: TableRule) -> None:
     # At every run, not only when the DAG is made: the file may have changed since.
-    found = violations(sql, rule)
+    found = find_sql_violations(sql, rule)
     if found:
         first = found[0]
-        line, column = place_of(path.read_text(encoding="utf-8"), first.needles)
+        line, column = locate_text(path.read_text(encoding="utf-8"), first.needles)
         raise ForeignTableError(
             f"{path.name}:{line}:{column}: {first.message}", file=str(path), line=line
         )
@@ -110,7 +110,7 @@ def run_file(
 
     Raises:
         NotBootstrappedError: a central table is missing.
-        WarehouseUnavailableError: no answer, or a passing reason, beyond our patience.
+        WarehouseUnavailableError: no answer, or a passing reason, after every retry.
         WarehouseError: BigQuery refuses the statement.
     """
     rows = _run(
@@ -121,7 +121,7 @@ def run_file(
         max_bytes=max_bytes,
         job_labels=job_labels,
     )
-    with translated("reading rows", sql=path.name):
+    with translated_errors("reading rows", sql=path.name):
         return [dict(row.items()) for row in rows]
 
 
@@ -143,12 +143,12 @@ def stream_file(
         max_bytes=max_bytes,
         job_labels=job_labels,
     )
-    with translated("reading rows", sql=path.name):
+    with translated_errors("reading rows", sql=path.name):
         for row in rows:
             yield dict(row.items())
 
 
-def changed_rows(
+def run_dml(
     w: Warehouse,
     path: Path,
     *,
@@ -182,16 +182,16 @@ def _run(
             if attempt == TRIES or not _again(error):
                 raise
             log.info("%s will be run again: %s", path.name, error)
-            w.patience.sleep(min(2.0 ** (attempt - 1), 8.0))
+            w.timeouts.sleep(min(2.0 ** (attempt - 1), 8.0))
     raise AssertionError  # the loop returns or raises
 
 
 def _once(w: Warehouse, sql: str, config: bigquery.QueryJobConfig, *, name: str) -> _Rows:
-    with translated("starting a query", sql=name):
+    with translated_errors("starting a query", sql=name):
         job = w.client.query(sql, job_config=config, location=w.location, job_retry=None, **w.call)
-    with w.under_way(job), translated("running a query", sql=name, job_id=job.job_id):
+    with w.under_way(job), translated_errors("running a query", sql=name, job_id=job.job_id):
         try:
-            return job.result(retry=w.retry, timeout=w.patience.query, job_retry=None)
+            return job.result(retry=w.retry, timeout=w.timeouts.query, job_retry=None)
         except TimeoutError:
             w.cancel(job)
             raise

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from convergence.warehouse.sql_tokens import SqlFormError, Token, tokens
+from convergence.warehouse.sql_tokens import SqlFormError, Token, tokenize_sql
 
 PROJECTS: Final = frozenset({"project", "export_project"})
 """Placeholders that stand for a project. A step's `reads` may not use these names."""
@@ -62,7 +62,7 @@ class TableRule(NamedTuple):
         return dataset in self.datasets and ("." not in table or view)
 
 
-class Violation(NamedTuple):
+class SqlViolation(NamedTuple):
     """What is wrong at a position of the statement; `path` is the name as written, if any."""
 
     position: int
@@ -83,12 +83,12 @@ def _texts(
 
 
 @lru_cache(maxsize=512)
-def violations(sql: str, rule: TableRule) -> tuple[Violation, ...]:
+def find_sql_violations(sql: str, rule: TableRule) -> tuple[SqlViolation, ...]:
     """Return everything in a statement or script that reaches beyond the rule's datasets."""
     try:
-        return tuple(_Scan(tokens(sql), rule).violations())
+        return tuple(_Scan(tokenize_sql(sql), rule).violations())
     except SqlFormError as error:
-        return (Violation(error.position, error.message),)
+        return (SqlViolation(error.position, error.message),)
 
 
 @dataclass
@@ -113,7 +113,7 @@ class _Scan:
     rule: TableRule
     frames: list[_Frame] = field(default_factory=lambda: [_Frame()])
 
-    def violations(self) -> Iterator[Violation]:
+    def violations(self) -> Iterator[SqlViolation]:
         at, begins = 0, True
         while at < len(self.words):
             token = self.words[at]
@@ -139,10 +139,10 @@ class _Scan:
     def _word(self, at: int) -> str:
         return self.words[at].text.upper() if 0 <= at < len(self.words) else ""
 
-    def _statement(self, token: Token) -> Iterator[Violation]:
+    def _statement(self, token: Token) -> Iterator[SqlViolation]:
         if token.text.upper() not in STATEMENTS:
             keyword = token.text.upper()[:_LONGEST_SHOWN]
-            yield Violation(token.position, f"a SQL file may not hold a statement {keyword} …")
+            yield SqlViolation(token.position, f"a SQL file may not hold a statement {keyword} …")
 
     def _begins_next(self, at: int) -> bool:
         word = self._word(at)
@@ -150,9 +150,9 @@ class _Scan:
             return True
         return word == ";"
 
-    def _variable(self, token: Token) -> Iterator[Violation]:
+    def _variable(self, token: Token) -> Iterator[SqlViolation]:
         if token.text.startswith("@@") and token.text.lower() not in _VARIABLES:
-            yield Violation(token.position, f"a SQL file may not use {token.text}")
+            yield SqlViolation(token.position, f"a SQL file may not use {token.text}")
 
     def _symbol(self, at: int) -> None:
         text = self.words[at].text
@@ -228,20 +228,20 @@ class _Scan:
         token = self.words[at]
         return token.text[1:-1] if token.kind == "quoted" else token.text
 
-    def _name(self, at: int, end: int, path: str) -> Iterator[Violation]:
+    def _name(self, at: int, end: int, path: str) -> Iterator[SqlViolation]:
         token, called = self.words[at], self._word(end) == "("
         in_table_place = self._now.table_next
         self._now.table_next = False
         word = path.upper()
         if called and word in _FOREIGN_FUNCTIONS:
-            yield Violation(token.position, f"a SQL file may not call {word}", path)
+            yield SqlViolation(token.position, f"a SQL file may not call {word}", path)
         elif word == "EXECUTE" and self._word(end) == "IMMEDIATE":
-            yield Violation(token.position, "a SQL file may not build statements (EXECUTE)")
+            yield SqlViolation(token.position, "a SQL file may not build statements (EXECUTE)")
         # A dotted name in another place is a column; quoted as one name, it never is.
         elif (in_table_place or called or "." in self._part(at)) and not self._is_fine(
             path, called=called
         ):
-            yield Violation(token.position, _message(path, called=called), path)
+            yield SqlViolation(token.position, _message(path, called=called), path)
 
     def _is_fine(self, path: str, *, called: bool) -> bool:
         if "." not in path or self.rule.allows(path):
@@ -259,7 +259,7 @@ def _message(path: str, *, called: bool) -> str:
     )
 
 
-def place_of(text: str, needles: Collection[str]) -> tuple[int, int]:
+def locate_text(text: str, needles: Collection[str]) -> tuple[int, int]:
     """Return the 1-based line and column of the first needle that a file has; else (1, 1)."""
     found = next((at for needle in needles if (at := text.find(needle)) >= 0), -1)
     if found < 0:

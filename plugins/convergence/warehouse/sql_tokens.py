@@ -47,7 +47,7 @@ _TOKEN: Final = re.compile(
 _OPENERS: Final = {"'": "text", '"': "text", "`": "a quoted name"}
 
 
-def tokens(sql: str) -> list[Token]:
+def tokenize_sql(sql: str) -> list[Token]:
     """Return the statement's words in order.
 
     Raises:

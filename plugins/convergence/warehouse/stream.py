@@ -13,8 +13,8 @@ from google.api_core import exceptions as google_errors
 
 from convergence.errors import ConfigurationError, WarehouseError, WarehouseUnavailableError
 from convergence.metering import Resource, Use, count
+from convergence.warehouse.bigquery_errors import translated_errors
 from convergence.warehouse.client import Warehouse
-from convergence.warehouse.faults import translated
 from convergence.warehouse.names import CENTRAL, TableName
 
 BATCH_ROWS: Final = 500  # Google's advice (cloud.google.com/bigquery/quotas#streaming_inserts)
@@ -25,7 +25,9 @@ ROW_BYTES: Final = (
 _FAULTS_SHOWN: Final = 5
 
 
-def append(w: Warehouse, table: TableName, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
+def append_rows(
+    w: Warehouse, table: TableName, rows: Iterable[tuple[str, Mapping[str, Any]]]
+) -> int:
     """Append rows, each with an id that BigQuery uses to drop a repeated one, as best it can.
 
     A batch goes in whole or not at all, but batches before a failing one are in: readers take
@@ -54,7 +56,7 @@ def append(w: Warehouse, table: TableName, rows: Iterable[tuple[str, Mapping[str
 
 
 def _send(w: Warehouse, table: TableName, batch: Sequence[tuple[str, dict[str, Any]]]) -> None:
-    with translated("appending rows", table=str(table)):
+    with translated_errors("appending rows", table=str(table)):
         try:
             faults = w.client.insert_rows_json(
                 w.path_of(table),
@@ -98,7 +100,7 @@ def _batches(
     batch: list[tuple[str, dict[str, Any]]] = []
     size = 0
     for row_id, row in rows:
-        values = {name: wire(value) for name, value in row.items() if value is not None}
+        values = {name: to_json_value(value) for name, value in row.items() if value is not None}
         weight = len(json.dumps(values))
         if batch and (len(batch) == BATCH_ROWS or size + weight > BATCH_BYTES):
             yield batch
@@ -109,14 +111,14 @@ def _batches(
         yield batch
 
 
-def wire(value: object) -> object:
+def to_json_value(value: object) -> object:
     """A value as BigQuery's JSON takes it, without loss: amounts and times as strings."""
     if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, Mapping):
-        return {name: wire(inner) for name, inner in value.items()}
+        return {name: to_json_value(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [wire(inner) for inner in value]
+        return [to_json_value(inner) for inner in value]
     return _text(value)
 
 

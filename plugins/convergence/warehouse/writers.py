@@ -9,8 +9,8 @@ from typing import Final
 
 from google.cloud import bigquery
 
+from convergence.warehouse.bigquery_errors import translated_errors
 from convergence.warehouse.client import Job, Warehouse
-from convergence.warehouse.faults import translated
 from convergence.warehouse.names import TableName, partition_id
 from convergence.warehouse.params import typed
 from convergence.warehouse.publish import TIME_GRAIN, PartitionWrite
@@ -104,7 +104,7 @@ def last_writer(w: Warehouse, table: TableName, day: date, write: PartitionWrite
         WarehouseUnavailableError, WarehouseError: as every call.
     """
     target = w.reference(table, partition=partition_id(day))
-    with translated("listing jobs", table=str(table)):
+    with translated_errors("listing jobs", table=str(table)):
         found = [
             job
             for job in w.client.list_jobs(

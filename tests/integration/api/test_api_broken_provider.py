@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from convergence.providers.registry import registry
+from convergence.providers.registry import load_registry
 from convergence.settings import PROJECT_ROOT
 from integration.api.conftest import ROOT, SandboxServices
 from integration.api.test_api_life import ACME, OPENAI_KEY, connect_openai, onboard
@@ -100,7 +100,7 @@ def test_a_corrected_file_is_used_without_a_restart(
     assert client.post(USAGE, json=BODY, headers=acme).status_code == 202
     assert sound != broken
     assert client.get("/health").json()["provider_registry"] == sound
-    assert registry(services.settings).edition == sound
+    assert load_registry(services.settings).edition == sound
 
 
 def test_a_registry_that_is_no_yaml_refuses_providers_and_serves_the_rest(

@@ -16,7 +16,7 @@ from convergence.errors import (
     ProviderRefusedError,
     ProviderUnavailableError,
 )
-from convergence.extract.canonical import ContentHash, line
+from convergence.extract.canonical import ContentHash, encode_row
 from convergence.extract.egress import Egress
 from convergence.extract.guard import StreamLimits
 from convergence.extract.http import HttpLimits, OriginClient
@@ -29,10 +29,10 @@ from convergence.extract.paginate import (
     OffsetPages,
     Paginator,
 )
-from convergence.extract.ratelimit import Allowance, Rate
+from convergence.extract.ratelimit import Allowance, RequestRate
 from convergence.extract.retry import Retrier, RetryPolicy
 from convergence.extract.spool import Spool
-from convergence.extract.stream import Query, StreamReport, extract
+from convergence.extract.stream import Query, StreamReport, extract_pages
 from convergence_sandbox.providers.vendor import users
 from providers_server import ProvidersServer
 
@@ -70,7 +70,7 @@ def read(
         egress=Egress.LOOPBACK,
         limits=HttpLimits(read_seconds=0.5, request_seconds=1),
     ) as client:
-        report = extract(
+        report = extract_pages(
             client,
             [Query("users", make(client.origin))],
             spool,
@@ -85,7 +85,7 @@ def read(
 def expected() -> str:
     content = ContentHash()
     for row in users(SEED):
-        content.add(line(row))
+        content.add(encode_row(row))
     return content.hexdigest()
 
 
@@ -244,7 +244,7 @@ def test_an_attempt_goes_on_where_the_last_one_stopped(
 def test_the_allowance_spaces_requests(providers: ProvidersServer, tmp_path: Path) -> None:
     naps: list[float] = []
     allowance = Allowance(
-        Rate(3),
+        RequestRate(3),
         org_slug=tmp_path.name,
         provider="vendor",
         host="127.0.0.1",

@@ -25,13 +25,13 @@ from convergence.errors import (
     ShapeChangedError,
 )
 from convergence.extract.buckets import BucketPages
-from convergence.extract.canonical import ContentHash, line
+from convergence.extract.canonical import ContentHash, encode_row
 from convergence.extract.egress import Egress
 from convergence.extract.guard import StreamLimits
 from convergence.extract.http import HttpLimits, OriginClient
 from convergence.extract.retry import Retrier, RetryPolicy
-from convergence.extract.spool import Spool, day_in
-from convergence.extract.stream import Query, extract
+from convergence.extract.spool import Spool, day_from_field
+from convergence.extract.stream import Query, extract_pages
 from convergence.processors.openai.shape import UsageShape
 from convergence.settings import PROJECT_ROOT
 from convergence_sandbox.providers.faults import KINDS
@@ -90,14 +90,14 @@ class Trial:
             egress=Egress.LOOPBACK,
             limits=HttpLimits(read_seconds=seconds / 2, request_seconds=seconds),
         ) as client:
-            extract(
+            extract_pages(
                 client,
                 [query],
                 spool,
                 limits=StreamLimits(run_seconds=run_seconds),
                 retrier=Retrier(RetryPolicy(base_seconds=0.01), rng=random.Random(1)),
             )
-        sealed = spool.seal(day_in("usage_date"), DAYS, unique_by=IDENTITY)
+        sealed = spool.seal(day_from_field("usage_date"), DAYS, unique_by=IDENTITY)
         return {day: read_back(found.path) for day, found in sealed.items()}
 
 
@@ -129,7 +129,7 @@ def exact(providers: ProvidersServer) -> Days:
         for row in bucket["results"]:
             window = {name: bucket[name] for name in ("start_time", "end_time")}
             table_row = to_row({**row, **window}, usage_shape())
-            days[date.fromisoformat(table_row["usage_date"])].add(line(table_row))
+            days[date.fromisoformat(table_row["usage_date"])].add(encode_row(table_row))
     providers.reset()
     assert sum(content.rows for content in days.values()) > 20
     return {day: content.hexdigest() for day, content in days.items()}

@@ -137,7 +137,7 @@ def task(
         world.keys[org.slug] = f"sk-admin-sandbox-{org.slug}"
         made.records.admit(_run(org), limits=RunLimits(10, 10, 10), now=NOW)
         made.records.begin_run(f"run_{org.slug}", now=NOW, days=DAYS)
-    save = pages.save
+    save = pages.save_page
 
     def save_or_fail(disk: Any, work: Path, *, page: int, **more: Any) -> Any:
         error = next((made.failing[one] for one in made.failing if one in work.parts), None)

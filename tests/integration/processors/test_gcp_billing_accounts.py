@@ -14,8 +14,8 @@ from convergence.errors import IntegrationInvalidError, ProviderProtocolError, P
 from convergence.processors.context import PipelineFacts, StepResult
 from convergence.processors.gcp.config import ApiExtractorConfig
 from convergence.processors.gcp.snapshot import take_snapshot
-from convergence.providers.registry import registry
-from convergence.providers.validation import validate
+from convergence.providers.registry import load_registry
+from convergence.providers.validation import validate_credential
 from convergence_sandbox.providers.google.api import accounts_of
 from gcp_customer import Customer
 from processors_world import OrgWorld
@@ -135,8 +135,8 @@ def test_set_up_asks_google_itself(org: OrgWorld, sandbox: SandboxProcess) -> No
 
 def verdict(org: OrgWorld, credential: str) -> str:
     settings = org.world.settings
-    found = validate(
-        registry(settings).get("gcp"), credential, settings=settings, now=datetime.now(UTC)
+    found = validate_credential(
+        load_registry(settings).get("gcp"), credential, settings=settings, now=datetime.now(UTC)
     )
     assert "PRIVATE" not in (found.error or "")
     return found.status

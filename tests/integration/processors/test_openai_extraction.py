@@ -148,7 +148,7 @@ def test_pages_older_than_what_another_run_published_are_not_used(
         opened.append(len(args[2].records))
         return original(*args, **kwargs)
 
-    original = stream.extract
+    original = stream.extract_pages
     monkeypatch.setattr(f"{extraction.__name__}.extract", seen)
     retry = connected.at(NOW + timedelta(minutes=10))
     extract_usage(retry.context(DAYS[1:], attempt=2), CONFIG)

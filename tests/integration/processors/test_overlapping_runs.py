@@ -44,7 +44,7 @@ class Slow:
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
     made = Slow("run_newer")
-    save = pages.save
+    save = pages.save_page
 
     def save_slowly(disk: Any, work: Path, **more: Any) -> Any:
         if made.run_id in work.parts:

@@ -16,8 +16,8 @@ from convergence.processors.quality.config import ExpectationsConfig
 from convergence.processors.quality.expectations import Expectations
 from convergence.processors.quality.record import RESULTS
 from convergence.state import outbox
-from convergence.warehouse.names import central
-from convergence.warehouse.stream import append
+from convergence.warehouse.names import central_table
+from convergence.warehouse.stream import append_rows
 from processors_world import NOW, USAGE_COST, OrgWorld
 
 DAY = date(2026, 11, 18)
@@ -250,7 +250,7 @@ def test_results_are_rows_of_the_central_table(checked: Checked) -> None:
     checked.run(expectation("not_null", columns=["model"]))
     (row,) = checked.results()
     world = checked.org.world
-    append(world.warehouse, central(RESULTS), [("one", row)])
+    append_rows(world.warehouse, central_table(RESULTS), [("one", row)])
     kept = world.ask(
         f"SELECT * FROM `{world.warehouse.project}.organizations.{RESULTS}` "
         f"WHERE recorded_at >= '2020-01-01' AND org_slug = '{checked.org.slug}'"

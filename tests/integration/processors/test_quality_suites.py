@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from convergence.errors import ExpectationsNotMetError
-from convergence.pipelines.files.loader import load
+from convergence.pipelines.files.loader import load_pipeline
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors.base import OrgProcessor
 from convergence.processors.context import OrgContext, PipelineFacts, StepResult
@@ -35,7 +35,7 @@ class Pipeline:
 
     def __init__(self, org: OrgWorld, path: str) -> None:
         self._org = org
-        spec = load(CONFIGS / path, CONFIGS)
+        spec = load_pipeline(CONFIGS / path, CONFIGS)
         assert isinstance(spec, PipelineSpec), spec
         self.spec = spec
         self._facts: PipelineFacts = spec.facts()

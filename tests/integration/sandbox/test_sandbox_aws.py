@@ -24,8 +24,8 @@ from convergence.providers.aws_session import (
     check_region,
     platform_key,
 )
-from convergence.providers.registry import registry
-from convergence.providers.validation import Validation, validate
+from convergence.providers.registry import load_registry
+from convergence.providers.validation import Validation, validate_credential
 from convergence.settings import Settings
 from convergence_sandbox.aws import exports, keys
 from convergence_sandbox.aws.lines import lines
@@ -54,8 +54,8 @@ class Aws:
 
     def validate(self, credential: dict[str, str], **more: Any) -> Validation:
         settings = self.settings(**more)
-        provider = registry(settings).get("aws")
-        return validate(provider, json.dumps(credential), settings=settings, now=NOW)
+        provider = load_registry(settings).get("aws")
+        return validate_credential(provider, json.dumps(credential), settings=settings, now=NOW)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from convergence.tenants import orgs, rotate_kms, subscriptions
 from convergence.tenants.credentials import Credentials
 from convergence.tenants.datasets import central_dataset
 from convergence.tenants.keys import issue_key
-from convergence.warehouse.bootstrap import build, central_layout
+from convergence.warehouse.bootstrap import build_layout, central_layout
 from convergence.warehouse.client import Warehouse
 from integration.tenants.owner import ANTHROPIC, BY, NOW, OPENAI, Owner, put
 from sandbox_process import SandboxProcess
@@ -44,7 +44,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 def warehouse(settings: Settings) -> Iterator[Warehouse]:
     warehouse = Warehouse.connect(settings)
     kind = central_dataset(settings)
-    build(
+    build_layout(
         warehouse,
         central_layout(settings.configs_dir),
         dataset=kind.name,

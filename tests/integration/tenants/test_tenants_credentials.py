@@ -7,8 +7,8 @@ from datetime import date, timedelta
 import pytest
 
 from convergence.errors import DecryptionError, IntegrationInvalidError, NotFoundError
-from convergence.providers.registry import registry
-from convergence.providers.validation import validate
+from convergence.providers.registry import load_registry
+from convergence.providers.validation import validate_credential
 from convergence.security.redaction import redact
 from convergence.settings import Settings
 from convergence.tenants.credentials import Credential, Credentials
@@ -164,5 +164,7 @@ def test_a_later_validation_is_recorded(credentials: Credentials, org: str) -> N
     ],
 )
 def test_openai_says_which_keys_it_takes(settings: Settings, secret: str, status: str) -> None:
-    found = validate(registry(settings).get("openai"), secret, settings=settings, now=NOW)
+    found = validate_credential(
+        load_registry(settings).get("openai"), secret, settings=settings, now=NOW
+    )
     assert found.status == status, found.error

@@ -17,20 +17,20 @@ from convergence.errors import (
     WarehouseUnavailableError,
 )
 from convergence.runs.ledger import Ledger
-from convergence.warehouse.bootstrap import LayoutReport, build, central_layout
-from convergence.warehouse.client import Patience, Warehouse
+from convergence.warehouse.bootstrap import LayoutReport, build_layout, central_layout
+from convergence.warehouse.client import Warehouse, WarehouseTimeouts
 from convergence.warehouse.datasets import (
-    Outcome,
+    EnsureOutcome,
     dataset_exists,
     drop_dataset,
     ensure_dataset,
     list_tables,
 )
 from convergence.warehouse.evolve import ensure_table, ensure_view
-from convergence.warehouse.names import CENTRAL, TableName, central
+from convergence.warehouse.names import CENTRAL, TableName, central_table
 from convergence.warehouse.query import run_file
 from convergence.warehouse.schemas import TableSchema
-from convergence.warehouse.stream import append
+from convergence.warehouse.stream import append_rows
 from sandbox_process import SandboxProcess
 from warehouse_stage import CONFIGS, NOW, SCHEMA, bootstrap, connect
 
@@ -39,20 +39,20 @@ VIEWS = {"org_consolidated_view", "pipeline_logs_view", "step_logs_view"}
 
 def test_bootstrap_creates_everything_once(w: Warehouse) -> None:
     report = bootstrap(w)
-    assert report.dataset_outcome is Outcome.CREATED
+    assert report.dataset_outcome is EnsureOutcome.CREATED
     assert len(report.tables) == 15
     assert set(report.views) == VIEWS
     assert len(report.created) == 18
     assert list_tables(w, CENTRAL) == set(report.tables) | VIEWS
     again = bootstrap(w)
-    assert again.dataset_outcome is Outcome.UNCHANGED
+    assert again.dataset_outcome is EnsureOutcome.UNCHANGED
     assert len(again.unchanged) == 18
 
 
 def test_every_table_is_as_its_file_says(w: Warehouse) -> None:
     bootstrap(w)
     for schema in central_layout(CONFIGS).schemas:
-        table = w.client.get_table(w.reference(central(schema.table)))
+        table = w.client.get_table(w.reference(central_table(schema.table)))
         assert table.description == schema.description
         assert list(table.clustering_fields or []) == list(schema.clustering)
         assert table.labels == schema.labels
@@ -82,13 +82,15 @@ def _with_column(schema: TableSchema, **column: Any) -> TableSchema:
 def test_a_newer_schema_adds_its_columns_and_keeps_the_rows(w: Warehouse) -> None:
     ensure_dataset(w, "acme_dev", description="An org's dataset")
     name = TableName("acme_dev", "usage")
-    assert ensure_table(w, name, SCHEMA) is Outcome.CREATED
+    assert ensure_table(w, name, SCHEMA) is EnsureOutcome.CREATED
     newer = _with_column(SCHEMA, name="region", type="STRING")
-    assert ensure_table(w, name, newer) is Outcome.WIDENED
-    assert ensure_table(w, name, newer) is Outcome.UNCHANGED
+    assert ensure_table(w, name, newer) is EnsureOutcome.WIDENED
+    assert ensure_table(w, name, newer) is EnsureOutcome.UNCHANGED
     table = w.client.get_table(w.reference(name))
     assert [field.name for field in table.schema] == ["usage_date", "model", "cost", "region"]
-    assert ensure_table(w, name, SCHEMA) is Outcome.UNCHANGED, "an older release takes nothing away"
+    assert ensure_table(w, name, SCHEMA) is EnsureOutcome.UNCHANGED, (
+        "an older release takes nothing away"
+    )
     assert len(w.client.get_table(w.reference(name)).schema) == 4
 
 
@@ -110,16 +112,17 @@ def test_descriptions_labels_and_views_are_brought_up_to_date(w: Warehouse, tmp_
     dataset.labels = {**dataset.labels, "theirs": "x"}
     w.client.update_dataset(dataset, ["labels"])
     assert (
-        ensure_dataset(w, "acme_dev", description="Another", labels={"a": "2"}) is Outcome.WIDENED
+        ensure_dataset(w, "acme_dev", description="Another", labels={"a": "2"})
+        is EnsureOutcome.WIDENED
     )
     assert w.client.get_dataset("acme_dev").labels == {"a": "2", "theirs": "x"}
     sql = tmp_path / "v.sql"
     view = TableName("acme_dev", "v")
     sql.write_text("SELECT 1 AS n")
-    assert ensure_view(w, view, sql, description="A view") is Outcome.CREATED
-    assert ensure_view(w, view, sql, description="A view") is Outcome.UNCHANGED
+    assert ensure_view(w, view, sql, description="A view") is EnsureOutcome.CREATED
+    assert ensure_view(w, view, sql, description="A view") is EnsureOutcome.UNCHANGED
     sql.write_text("SELECT 2 AS n")
-    assert ensure_view(w, view, sql, description="A view") is Outcome.WIDENED
+    assert ensure_view(w, view, sql, description="A view") is EnsureOutcome.WIDENED
     read = tmp_path / "read.sql"
     read.write_text("SELECT n FROM `{{ project }}.{{ dataset }}.v`")
     assert run_file(w, read, identifiers={"dataset": "acme_dev"}) == [{"n": 2}]
@@ -151,7 +154,7 @@ def test_before_bootstrap_every_way_in_says_so(w: Warehouse, tmp_path: Path) -> 
     with pytest.raises(NotBootstrappedError):
         run_file(w, sql)
     with pytest.raises(NotBootstrappedError):
-        append(w, central("org_audit_logs"), [("1", {"org_slug": "acme"})])
+        append_rows(w, central_table("org_audit_logs"), [("1", {"org_slug": "acme"})])
     with pytest.raises(NotBootstrappedError):
         Ledger(w).latest(orgs=["acme"], pipeline_id="p", since=NOW.date())
 
@@ -180,7 +183,7 @@ def test_a_warehouse_that_is_down_is_worth_a_retry(w: Warehouse) -> None:
     from convergence.settings import Settings
 
     settings = Settings(gcp_project_id="down-project", bigquery_emulator_host="http://127.0.0.1:9")
-    down = Warehouse.connect(settings, patience=Patience(call=1, retry=1))
+    down = Warehouse.connect(settings, timeouts=WarehouseTimeouts(call=1, retry=1))
     with pytest.raises(WarehouseUnavailableError):
         dataset_exists(down, "x")
 
@@ -202,7 +205,7 @@ def _log_run(w: Warehouse, run: str, status: str, minute: int, **more: object) -
         "days": ["2026-11-17", "2026-11-16"],
         **more,
     }
-    append(w, central("org_meta_pipeline_runs"), [(f"{run}{minute}{status}", row)])
+    append_rows(w, central_table("org_meta_pipeline_runs"), [(f"{run}{minute}{status}", row)])
 
 
 def test_the_views_show_what_is_now(w: Warehouse, tmp_path: Path) -> None:
@@ -221,9 +224,9 @@ def test_the_views_show_what_is_now(w: Warehouse, tmp_path: Path) -> None:
         "result": '{"rows": 3}',
         "recorded_at": start,
     }
-    append(
+    append_rows(
         w,
-        central("org_meta_step_logs"),
+        central_table("org_meta_step_logs"),
         [
             ("a", {**step, "attempt": 1, "status": "RUNNING"}),
             ("b", {**step, "attempt": 1, "status": "FAILED", "ended_at": start}),
@@ -289,14 +292,14 @@ def test_a_layout_that_fails_midway_goes_on(w: Warehouse, sandbox: SandboxProces
     }
     layout = central_layout(CONFIGS)
     ensure_dataset(w, CENTRAL, description="The central dataset of the tests")
-    ensure_table(w, central("org_profiles"), layout.schemas[0])
+    ensure_table(w, central_table("org_profiles"), layout.schemas[0])
     sandbox.admin("POST", "faults", rule)
     with pytest.raises(WarehouseError):
         bootstrap(w)
-    report: LayoutReport = build(
+    report: LayoutReport = build_layout(
         w, layout, dataset=CENTRAL, description="The central dataset of the tests", labels={}
     )
-    assert report.tables["org_profiles"] is Outcome.UNCHANGED
+    assert report.tables["org_profiles"] is EnsureOutcome.UNCHANGED
     assert len(report.created) == 17
 
 

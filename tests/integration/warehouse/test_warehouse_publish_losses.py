@@ -18,7 +18,7 @@ from convergence.errors import (
 )
 from convergence.runs.ledger import Action
 from convergence.warehouse.client import Warehouse
-from convergence.warehouse.sealed import SealedDay
+from convergence.warehouse.day_file import DayFile
 from sandbox_process import SandboxProcess
 from warehouse_stage import DAY, KEY, NOW, PATIENCE, SCHEMA, TABLE, Stage, connect, stage_on
 
@@ -44,7 +44,7 @@ def test_a_lost_answer_costs_no_second_job(
     assert len(stage.jobs()) == 1
 
 
-def _large(stage: Stage) -> SealedDay:
+def _large(stage: Stage) -> DayFile:
     """More than the client sends in one request (5 MiB), so that it uploads by chunks."""
     rows = [
         {"usage_date": DAY.isoformat(), "model": secrets.token_hex(3000), "cost": "1"}
@@ -54,7 +54,7 @@ def _large(stage: Stage) -> SealedDay:
     text = "".join(json.dumps(row) + "\n" for row in rows)
     path.write_bytes(gzip.compress(text.encode(), compresslevel=1))
     assert path.stat().st_size > 5 * 1024**2
-    return SealedDay(path, len(rows), "large")
+    return DayFile(path, len(rows), "large")
 
 
 def test_a_passing_failure_is_tried_under_the_next_id(
@@ -87,7 +87,7 @@ def test_a_killed_warehouse_that_had_committed_is_recovered_from(
         lost = stage_on(connect(own), stage.store, tmp_path)
         own.admin("POST", "faults", {"action": "kill_before_done", "match": {"job": "load"}})
         impatient = Warehouse(
-            lost.warehouse.client, location="US", patience=replace(PATIENCE, call=5, retry=1)
+            lost.warehouse.client, location="US", timeouts=replace(PATIENCE, call=5, retry=1)
         )
         broken = Stage(impatient, lost.store, tmp_path)
         with pytest.raises(WarehouseUnavailableError):

@@ -12,10 +12,10 @@ from convergence.errors import (
 from convergence.runs.ledger import Action
 from convergence.runs.publisher import PricedDay
 from convergence.runs.slices import SliceKey
+from convergence.warehouse.day_file import Money
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
-from convergence.warehouse.sealed import Money
 from warehouse_stage import DAY, KEY, NOW, SCHEMA, TABLE, Stage
 
 PRICED = TableSchema.model_validate(

@@ -22,9 +22,9 @@ from convergence.runs.publisher import Publisher
 from convergence.runs.slice_states import CHECKED, ENDING
 from convergence.runs.slices import Finality, SliceKey
 from convergence.state.store import StateStore
+from convergence.warehouse.day_file import Money
 from convergence.warehouse.names import TableName
 from convergence.warehouse.publish import load_partition, partition_writes
-from convergence.warehouse.sealed import Money
 from warehouse_stage import DAY, KEY, NOW, SCHEMA, TABLE, Stage
 
 OTHER_DAY = DAY + timedelta(days=1)

@@ -10,7 +10,7 @@ from convergence.api.airflow.catalog import Catalog
 from convergence.api.integrations.imports import Imports
 from convergence.errors import NotFoundError
 from convergence.pipelines.files.spec import PipelineSpec
-from convergence.providers.registry import Provider, Registry
+from convergence.providers.registry import Provider, ProviderRegistry
 from convergence.settings import PROJECT_ROOT
 from convergence.state import pipeline_configs, queue
 from convergence.state.pipeline_configs import PipelineConfig
@@ -18,7 +18,7 @@ from convergence.tenants.audit import Actor
 from unit.api.world import ACME, EdgeServices
 
 CONFIGS = PROJECT_ROOT / "include" / "configs"
-REGISTRY = Registry.load(CONFIGS / "system" / "providers.yml")
+REGISTRY = ProviderRegistry.load(CONFIGS / "system" / "providers.yml")
 NOW = datetime.now(UTC)
 RUNS = [(one, run) for one in REGISTRY for run in one.on_connect]
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from convergence.errors import ProviderProtocolError
 from convergence.extract.buckets import BucketPages, rfc3339_seconds
-from convergence.extract.paginate import Page, PageAnswer
-from convergence.extract.strict_json import parse
+from convergence.extract.paginate import Page, PageResponse
+from convergence.extract.strict_json import parse_json
 
 DAY = 86_400
 START = 1_794_873_600
@@ -52,7 +52,7 @@ def make_pages(days: int, size: int) -> list[dict[str, Any]]:
 def read_all(pages: list[dict[str, Any]], days: int) -> list[Any]:
     buckets, token, rows = paginator(days), None, []
     for body in pages:
-        page: Page = buckets.read(PageAnswer(body), token=token)
+        page: Page = buckets.read_page(PageResponse(body), token=token)
         rows.extend(page.rows)
         token = page.next_token
         if token is None:
@@ -129,18 +129,19 @@ def test_an_early_end_is_an_error(days: int, size: int) -> None:
 )
 def test_a_page_of_another_shape_is_an_error(change: dict[str, Any]) -> None:
     with pytest.raises(ProviderProtocolError):
-        paginator(3).read(PageAnswer(make_pages(3, 1)[0] | change), token=None)
+        paginator(3).read_page(PageResponse(make_pages(3, 1)[0] | change), token=None)
 
 
 @pytest.mark.parametrize("body", [None, [], "x", 7])
 def test_a_body_that_is_no_object_is_an_error(body: Any) -> None:
     with pytest.raises(ProviderProtocolError):
-        paginator(3).read(PageAnswer(body), token=None)
+        paginator(3).read_page(PageResponse(body), token=None)
 
 
 def test_recorded_pages_are_read_to_their_end() -> None:
     pages = [
-        parse((DATA / f"usage_completions_page{number}.json").read_bytes()) for number in (1, 2)
+        parse_json((DATA / f"usage_completions_page{number}.json").read_bytes())
+        for number in (1, 2)
     ]
     rows = read_all(pages, 3)
     assert [row["model"] for row in rows] == [
@@ -164,9 +165,9 @@ def test_times_in_rfc_3339_can_be_buckets_too() -> None:
         moment=rfc3339_seconds,
     )
     body = {"data": [{"starting_at": start, "ending_at": end, "results": [{}]}], "has_more": False}
-    assert pages.read(PageAnswer(body), token=None).rows == [
+    assert pages.read_page(PageResponse(body), token=None).rows == [
         {"starting_at": START, "ending_at": START + DAY}
     ]
     body = json.loads(json.dumps(body).replace("Z", ""))
     with pytest.raises(ProviderProtocolError, match="time can't be read"):
-        pages.read(PageAnswer(body), token=None)
+        pages.read_page(PageResponse(body), token=None)

@@ -12,11 +12,11 @@ import pytest
 
 from convergence.errors import ProviderProtocolError
 from convergence.extract.guard import PageGuard, StreamLimits
-from convergence.extract.http import OriginClient, Reply
+from convergence.extract.http import OriginClient, ProviderResponse
 from convergence.extract.origin import Origin
 from convergence.extract.paginate import CursorPages, LinkPages, ListSource, Paginator
 from convergence.extract.spool import Spool
-from convergence.extract.stream import Query, extract
+from convergence.extract.stream import Query, extract_pages
 
 ORIGIN = "https://api.vendor.test"
 
@@ -29,13 +29,13 @@ class Circling:
         self._body = body
         self._dies_at = dies_at
 
-    def get(self, path: str, params: Any = (), **_options: Any) -> Reply:
+    def get(self, path: str, params: Any = (), **_options: Any) -> ProviderResponse:
         self.requests += 1
         if self.requests == self._dies_at:
             raise KeyboardInterrupt
         named = "abc"[self.requests - 1] if self.requests <= 3 else "bc"[self.requests % 2]
         body = json.dumps(self._body(self.requests, named)).encode()
-        return Reply(200, {}, body, f"{ORIGIN}/{path}?{urlencode(params)}")
+        return ProviderResponse(200, {}, body, f"{ORIGIN}/{path}?{urlencode(params)}")
 
 
 def by_cursor(request: int, named: str) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def test_a_page_named_twice_ends_the_extraction_at_once(tmp_path: Path, way: str
     spool = Spool.open(tmp_path, fingerprint="f")
     client = cast("OriginClient", provider)
     with pytest.raises(ProviderProtocolError, match="repeats a page token"):
-        extract(client, [Query("list", pages)], spool, limits=StreamLimits(pages=50))
+        extract_pages(client, [Query("list", pages)], spool, limits=StreamLimits(pages=50))
     assert provider.requests == 4
     assert Spool.open(tmp_path, fingerprint="f").resume_point is None
 
@@ -70,11 +70,11 @@ def test_a_page_named_twice_is_noticed_by_a_later_attempt_too(tmp_path: Path, wa
     provider = Circling(body, dies_at=4)
     client = cast("OriginClient", provider)
     with pytest.raises(KeyboardInterrupt):
-        extract(client, [Query("list", pages)], Spool.open(tmp_path, fingerprint="f"))
+        extract_pages(client, [Query("list", pages)], Spool.open(tmp_path, fingerprint="f"))
     again = Spool.open(tmp_path, fingerprint="f")
     assert len(again.records) == 3
     with pytest.raises(ProviderProtocolError, match="repeats a page token"):
-        extract(client, [Query("list", pages)], again, limits=StreamLimits(pages=50))
+        extract_pages(client, [Query("list", pages)], again, limits=StreamLimits(pages=50))
     assert provider.requests == 5
 
 

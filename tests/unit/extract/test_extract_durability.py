@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from convergence.extract.disk import Disk, write_durably
-from convergence.extract.spool import Spool, day_in
+from convergence.extract.spool import Spool, day_from_field
 
 DAY = date(2026, 11, 20)
 
@@ -117,7 +117,7 @@ def test_a_sealed_day_survives_a_power_cut(tmp_path: Path) -> None:
     disk = PowerCutDisk(tmp_path)
     spool = Spool.open(tmp_path, fingerprint="f", disk=disk)
     spool.write_page([{"usage_date": DAY, "n": 1}], next_token=None)
-    sealed = spool.seal(day_in("usage_date"), [DAY])[DAY]
+    sealed = spool.seal(day_from_field("usage_date"), [DAY])[DAY]
     whole = sealed.path.read_bytes()
     disk.cut()
     assert sealed.path.read_bytes() == whole

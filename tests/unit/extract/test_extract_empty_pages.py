@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from convergence.extract.http import OriginClient, Reply
-from convergence.extract.paginate import Page, PageAnswer, PageRequest
+from convergence.extract.http import OriginClient, ProviderResponse
+from convergence.extract.paginate import Page, PageRequest, PageResponse
 from convergence.extract.spool import Spool
-from convergence.extract.stream import Query, extract
+from convergence.extract.stream import Query, extract_pages
 
 
 class TwoPages:
@@ -19,22 +19,22 @@ class TwoPages:
     def request(self, token: str | None) -> PageRequest:
         return PageRequest(token or "first")
 
-    def read(self, answer: PageAnswer, *, token: str | None) -> Page:
-        del answer
+    def read_page(self, response: PageResponse, *, token: str | None) -> Page:
+        del response
         return Page([], "second") if token is None else Page([{"n": 1}], None)
 
 
 class Dying:
     """Answers the first request; the process dies at the second."""
 
-    def get(self, path: str, *_args: Any, **_options: Any) -> Reply:
+    def get(self, path: str, *_args: Any, **_options: Any) -> ProviderResponse:
         if path == "second":
             raise KeyboardInterrupt
-        return Reply(200, {}, b"{}", "http://provider/first")
+        return ProviderResponse(200, {}, b"{}", "http://provider/first")
 
 
 def test_an_empty_page_is_durable_before_the_next_is_asked_for(tmp_path: Path) -> None:
     spool = Spool.open(tmp_path, fingerprint="one")
     with pytest.raises(KeyboardInterrupt):
-        extract(cast("OriginClient", Dying()), [Query("two", TwoPages())], spool)
+        extract_pages(cast("OriginClient", Dying()), [Query("two", TwoPages())], spool)
     assert len(Spool.open(tmp_path, fingerprint="one").records) == 1

@@ -18,13 +18,13 @@ from convergence.extract.paginate import (
     ListSource,
     NumberedPages,
     OffsetPages,
-    PageAnswer,
     PageRequest,
+    PageResponse,
     Paginator,
 )
 
 ORIGIN = Origin.parse("https://api.vendor.test/v1")
-Server = Callable[[PageRequest], PageAnswer]
+Server = Callable[[PageRequest], PageResponse]
 Rows = list[dict[str, int]]
 
 
@@ -33,7 +33,7 @@ def read_all(paginator: Paginator, server: Server, *, most: int = 200) -> Rows:
     token: str | None = None
     for _ in range(most):
         request = paginator.request(token)
-        page = paginator.read(server(request), token=token)
+        page = paginator.read_page(server(request), token=token)
         rows.extend(page.rows)
         token = page.next_token
         if token is None:
@@ -44,7 +44,7 @@ def read_all(paginator: Paginator, server: Server, *, most: int = 200) -> Rows:
 def served(data: Rows, *, size: int, style: str) -> Server:
     """A sound server of one style; positions are asked for by the parameter `at`."""
 
-    def serve(request: PageRequest) -> PageAnswer:
+    def serve(request: PageRequest) -> PageResponse:
         told = dict(request.params)
         at = int(told.get("at", 0))
         start = (at - 1) * size if style == "page" else at
@@ -57,7 +57,7 @@ def served(data: Rows, *, size: int, style: str) -> Server:
             body["next"] = str(end)
             body["links"] = {"next": link}
             headers = {"link": f'<{ORIGIN.url("x")}>; rel="prev", <{link}>; rel="next"'}
-        return PageAnswer(body, headers, url)
+        return PageResponse(body, headers, url)
 
     return serve
 
@@ -107,11 +107,11 @@ def test_an_empty_page_before_the_end_is_an_error(
     struck = at % pages
     seen = -1
 
-    def serve(request: PageRequest) -> PageAnswer:
+    def serve(request: PageRequest) -> PageResponse:
         nonlocal seen
         seen += 1
         answer = sound(request)
-        return PageAnswer({**answer.body, "data": []}) if seen == struck else answer
+        return PageResponse({**answer.body, "data": []}) if seen == struck else answer
 
     if struck == pages - 1 and "more" in name:
         return  # nothing but a total could tell
@@ -124,12 +124,12 @@ def test_an_empty_page_before_the_end_is_an_error(
 def test_a_page_without_its_list_is_an_error(name: str, body: Any) -> None:
     paginator = STYLES[name][1](5)
     with pytest.raises(ProviderProtocolError):
-        paginator.read(PageAnswer(body, {}, ORIGIN.url("users")), token=None)
+        paginator.read_page(PageResponse(body, {}, ORIGIN.url("users")), token=None)
 
 
 def test_a_body_that_is_the_list_itself_can_be_read() -> None:
     pages = LinkPages(ListSource("users", data_path=""), ORIGIN)
-    page = pages.read(PageAnswer([{"id": 1}], {}, ORIGIN.url("users")), token=None)
+    page = pages.read_page(PageResponse([{"id": 1}], {}, ORIGIN.url("users")), token=None)
     assert page.rows == [{"id": 1}]
     assert page.next_token is None
 
@@ -138,19 +138,19 @@ def test_a_body_that_is_the_list_itself_can_be_read() -> None:
 def test_a_cursor_of_an_odd_type_is_an_error(cursor: Any) -> None:
     pages = CursorPages(ListSource("users"), "at", "next")
     with pytest.raises(ProviderProtocolError, match="cursor"):
-        pages.read(PageAnswer({"data": [{"id": 1}], "next": cursor}), token=None)
+        pages.read_page(PageResponse({"data": [{"id": 1}], "next": cursor}), token=None)
 
 
 def test_more_without_a_cursor_is_an_error() -> None:
     pages = CursorPages(ListSource("users", more_path="more"), "at", "next")
     with pytest.raises(ProviderProtocolError, match="not where"):
-        pages.read(PageAnswer({"data": [{"id": 1}], "more": True}), token=None)
+        pages.read_page(PageResponse({"data": [{"id": 1}], "more": True}), token=None)
 
 
 def test_no_more_ends_even_when_a_cursor_is_there() -> None:
     pages = CursorPages(ListSource("users", more_path="more"), "at", "next")
-    answer = PageAnswer({"data": [{"id": 1}], "more": False, "next": "x"})
-    assert pages.read(answer, token=None).next_token is None
+    answer = PageResponse({"data": [{"id": 1}], "more": False, "next": "x"})
+    assert pages.read_page(answer, token=None).next_token is None
 
 
 @pytest.mark.parametrize("total", [0, 1, 3, -1, "2", None, True])
@@ -158,7 +158,7 @@ def test_rows_that_do_not_add_up_to_the_total_are_an_error(total: Any) -> None:
     pages = CursorPages(ListSource("users", total_path="total"), "at", "next")
     body = {"data": [{"id": 1}, {"id": 2}], "total": total}
     with pytest.raises(ProviderProtocolError):
-        pages.read(PageAnswer(body), token=None)
+        pages.read_page(PageResponse(body), token=None)
 
 
 def test_own_parameters_are_replaced_by_those_of_the_page() -> None:
@@ -194,9 +194,9 @@ FOREIGN = [
 @pytest.mark.parametrize("link", FOREIGN)
 def test_a_link_that_leaves_its_origin_is_an_error(link: str) -> None:
     pages = LinkPages(ListSource("users"), ORIGIN, "next")
-    answer = PageAnswer({"data": [{"id": 1}], "next": link}, {}, ORIGIN.url("users"))
+    answer = PageResponse({"data": [{"id": 1}], "next": link}, {}, ORIGIN.url("users"))
     with pytest.raises(ProviderProtocolError):
-        pages.read(answer, token=None)
+        pages.read_page(answer, token=None)
 
 
 @pytest.mark.parametrize(
@@ -204,6 +204,6 @@ def test_a_link_that_leaves_its_origin_is_an_error(link: str) -> None:
 )
 def test_a_link_within_its_origin_is_followed(link: str) -> None:
     pages = LinkPages(ListSource("users"), ORIGIN, "next")
-    answer = PageAnswer({"data": [{"id": 1}], "next": link}, {}, ORIGIN.url("users"))
-    request = pages.request(pages.read(answer, token=None).next_token)
+    answer = PageResponse({"data": [{"id": 1}], "next": link}, {}, ORIGIN.url("users"))
+    request = pages.request(pages.read_page(answer, token=None).next_token)
     assert ORIGIN.url(request.path, request.params) == "https://api.vendor.test/v1/users?at=2"

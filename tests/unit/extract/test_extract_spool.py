@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from convergence.errors import ProviderProtocolError, SpoolError, SupersededError
 from convergence.extract.disk import Disk
-from convergence.extract.spool import Spool, day_in, fingerprint_of
-from convergence.warehouse.sealed import Money, SealedDay
+from convergence.extract.spool import Spool, day_from_field, fingerprint_of
+from convergence.warehouse.day_file import DayFile, Money
 
 FIRST = date(2026, 11, 17)
 DAYS = [FIRST + timedelta(days=index) for index in range(3)]
@@ -110,7 +110,7 @@ def make_pages(count: int = 4) -> list[Page]:
 
 def attempt(
     directory: Path, source: list[Page], *, disk: Disk | None = None
-) -> dict[date, SealedDay]:
+) -> dict[date, DayFile]:
     """What a worker does: open, go on, seal."""
     spool = Spool.open(directory, fingerprint="f", disk=disk)
     while not spool.complete:
@@ -118,10 +118,10 @@ def attempt(
         number = int(point.token) if point else 0
         following = str(number + 1) if number + 1 < len(source) else None
         spool.write_page(source[number], next_token=following, raw_hash=str(number))
-    return spool.seal(day_in("usage_date"), DAYS, unique_by=["id"])
+    return spool.seal(day_from_field("usage_date"), DAYS, unique_by=["id"])
 
 
-def contents(sealed: dict[date, SealedDay]) -> dict[date, tuple[bytes, str, int, int]]:
+def contents(sealed: dict[date, DayFile]) -> dict[date, tuple[bytes, str, int, int]]:
     return {
         day: (found.path.read_bytes(), found.content_hash, found.row_count, found.source_pages)
         for day, found in sealed.items()
@@ -189,7 +189,7 @@ def test_an_attempt_that_was_overtaken_writes_nothing_more(tmp_path: Path) -> No
     with pytest.raises(SupersededError):
         frozen.write_page([{"usage_date": FIRST, "stale": True}], next_token=None)
     newer.write_page([{"usage_date": FIRST, "stale": False}], next_token=None)
-    sealed = newer.seal(day_in("usage_date"), [FIRST])[FIRST]
+    sealed = newer.seal(day_from_field("usage_date"), [FIRST])[FIRST]
     assert b"true" not in gzip.decompress(sealed.path.read_bytes())
     assert sealed.row_count == 2
 
@@ -214,7 +214,7 @@ def test_a_day_that_was_not_asked_for_is_an_error_and_the_pages_go(tmp_path: Pat
     spool = Spool.open(tmp_path, fingerprint="f")
     spool.write_page([{"usage_date": date(2026, 11, 30)}], next_token=None)
     with pytest.raises(ProviderProtocolError, match="not asked for"):
-        spool.seal(day_in("usage_date"), DAYS)
+        spool.seal(day_from_field("usage_date"), DAYS)
     assert Spool.open(tmp_path, fingerprint="f").resume_point is None
 
 
@@ -222,7 +222,7 @@ def test_nothing_is_sealed_before_the_last_page(tmp_path: Path) -> None:
     spool = Spool.open(tmp_path, fingerprint="f")
     spool.write_page([], next_token="more")
     with pytest.raises(SpoolError, match="not complete"):
-        spool.seal(day_in("usage_date"), DAYS)
+        spool.seal(day_from_field("usage_date"), DAYS)
 
 
 rows = st.lists(
@@ -249,13 +249,13 @@ def test_the_hash_ignores_order_and_paging_and_the_totals_are_exact(
     base = tmp_path_factory.mktemp("spool")
     shuffled = random.Random(seed).sample(found, len(found))
 
-    def seal(name: str, pages: list[Page]) -> dict[date, SealedDay]:
+    def seal(name: str, pages: list[Page]) -> dict[date, DayFile]:
         spool = Spool.open(base / name, fingerprint="f")
         for index, page in enumerate(pages):
             last = index == len(pages) - 1
             spool.write_page(page, next_token=None if last else str(index))
         return spool.seal(
-            day_in("usage_date"),
+            day_from_field("usage_date"),
             DAYS,
             money_of=lambda row: Money("USD", "billed", Decimal(row["amount"])),
         )
@@ -275,7 +275,7 @@ def test_a_row_more_or_twice_changes_the_hash(tmp_path: Path) -> None:
     def of(*tokens: int) -> str:
         spool = Spool.open(tmp_path / "-".join(map(str, tokens)), fingerprint="f")
         spool.write_page([{"usage_date": FIRST, "t": t} for t in tokens], next_token=None)
-        return spool.seal(day_in("usage_date"), [FIRST])[FIRST].content_hash
+        return spool.seal(day_from_field("usage_date"), [FIRST])[FIRST].content_hash
 
     one_two = of(1, 2)
     assert len({of(1), of(1, 1), of(2, 2), of(1, 1, 1), one_two, of(2)}) == 6

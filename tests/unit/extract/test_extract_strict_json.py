@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convergence.errors import MalformedAnswerError, ProviderProtocolError
-from convergence.extract.canonical import line, plain
-from convergence.extract.strict_json import exact, parse
+from convergence.extract.canonical import encode_row, format_decimal
+from convergence.extract.strict_json import parse_amount, parse_json
 
 amounts = st.decimals(
     min_value=-(10**30), max_value=10**30, allow_nan=False, allow_infinity=False, places=15
@@ -22,13 +22,13 @@ amounts = st.decimals(
 @given(amounts)
 def test_every_digit_of_an_amount_survives(amount: Decimal) -> None:
     text = f"{amount:f}"
-    assert parse(f'{{"a": {text}}}'.encode())["a"] == amount
-    assert exact(text) == amount
-    assert Decimal(plain(amount)) == amount
+    assert parse_json(f'{{"a": {text}}}'.encode())["a"] == amount
+    assert parse_amount(text) == amount
+    assert Decimal(format_decimal(amount)) == amount
 
 
 def test_no_number_is_ever_a_float() -> None:
-    found = parse(b'{"a": 12345678901234567890.12, "b": 1e-9, "c": -0.0, "d": 7}')
+    found = parse_json(b'{"a": 12345678901234567890.12, "b": 1e-9, "c": -0.0, "d": 7}')
     assert found["a"] == Decimal("12345678901234567890.12")
     assert [type(value) for value in found.values()] == [Decimal, Decimal, Decimal, int]
 
@@ -41,7 +41,7 @@ def test_no_number_is_ever_a_float() -> None:
 )  # fmt: skip
 def test_what_json_does_not_allow_is_a_protocol_error(body: bytes) -> None:
     with pytest.raises(ProviderProtocolError) as failure:
-        parse(body)
+        parse_json(body)
     assert not isinstance(failure.value, MalformedAnswerError)
 
 
@@ -53,7 +53,7 @@ def test_what_json_does_not_allow_is_a_protocol_error(body: bytes) -> None:
 )  # fmt: skip
 def test_what_can_not_be_read_is_malformed_and_its_text_stays_out_of_the_error(body: bytes) -> None:
     with pytest.raises(MalformedAnswerError) as failure:
-        parse(body)
+        parse_json(body)
     assert failure.value.__cause__ is None
     assert failure.value.__suppress_context__
     assert "html" not in str(failure.value)
@@ -62,7 +62,7 @@ def test_what_can_not_be_read_is_malformed_and_its_text_stays_out_of_the_error(b
 @given(st.binary(max_size=60))
 def test_any_bytes_are_json_or_a_named_error(body: bytes) -> None:
     try:
-        parse(body)
+        parse_json(body)
     except ProviderProtocolError:
         return
 
@@ -70,7 +70,7 @@ def test_any_bytes_are_json_or_a_named_error(body: bytes) -> None:
 @pytest.mark.parametrize("value", [None, True, 1.5, "x", "", "NaN", "Infinity", "1e99", [], "1_0x"])
 def test_an_amount_that_is_none_is_an_error(value: Any) -> None:
     with pytest.raises(ProviderProtocolError):
-        exact(value)
+        parse_amount(value)
 
 
 @pytest.mark.parametrize(
@@ -79,12 +79,12 @@ def test_an_amount_that_is_none_is_an_error(value: Any) -> None:
      ("6.225000000000000000", "6.225"), ("-1E-9", "-0.000000001")],
 )  # fmt: skip
 def test_equal_amounts_are_written_equally(amount: str, text: str) -> None:
-    assert plain(Decimal(amount)) == text
+    assert format_decimal(Decimal(amount)) == text
 
 
 def test_a_row_is_written_the_same_whatever_its_order() -> None:
-    one = line({"b": Decimal("1.10"), "a": {"y": 1, "x": None}, "c": "é"})
-    two = line({"c": "é", "a": {"x": None, "y": 1}, "b": Decimal("1.1")})
+    one = encode_row({"b": Decimal("1.10"), "a": {"y": 1, "x": None}, "c": "é"})
+    two = encode_row({"c": "é", "a": {"x": None, "y": 1}, "b": Decimal("1.1")})
     assert one == two == '{"a":{"x":null,"y":1},"b":"1.1","c":"é"}'.encode()
     assert json.loads(one)["b"] == "1.1"
 
@@ -103,4 +103,4 @@ def nested(depth: int) -> dict[str, Any]:
 )
 def test_a_row_that_can_not_be_written_is_a_protocol_error(row: dict[str, Any]) -> None:
     with pytest.raises(ProviderProtocolError):
-        line(row)
+        encode_row(row)

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from convergence import processors
 from convergence.pipelines import catalogue, json_schema
 from convergence.pipelines.dags.docs import docs_md
-from convergence.pipelines.files.loader import load, load_all
+from convergence.pipelines.files.loader import load_all, load_pipeline
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors import registry
 from convergence.settings import PROJECT_ROOT
@@ -42,7 +42,7 @@ def spec(tmp_path: Path) -> Iterator[PipelineSpec]:
     importlib.invalidate_caches()
     registry.forget()
     write(tmp_path / "configs", "fx/rates.yml", blocks("yaml")[0])
-    found = load(tmp_path / "configs" / "fx/rates.yml", tmp_path / "configs")
+    found = load_pipeline(tmp_path / "configs" / "fx/rates.yml", tmp_path / "configs")
     assert isinstance(found, PipelineSpec), found
     yield found
     processors.__path__.remove(str(folder))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from convergence.pipelines.files.loader import load
+from convergence.pipelines.files.loader import load_pipeline
 from convergence.settings import PROJECT_ROOT
 
 HEAD = "pipeline_id: x-y\ndescription: d\nprovider: openai\n"
@@ -30,7 +30,7 @@ def errors_of(configs: Path, text: str) -> list[str] | None:
     """What the loader says to a file; None where it accepts it."""
     path = configs / "openai" / "cost" / "reported.yml"
     path.write_text(text, encoding="utf-8")
-    loaded = load(path, configs)
+    loaded = load_pipeline(path, configs)
     return [str(error) for error in loaded] if isinstance(loaded, list | tuple) else None
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convergence.errors import ProviderProtocolError
-from convergence.extract.paginate import PageAnswer
+from convergence.extract.paginate import PageResponse
 from convergence.processors.deepseek.config import BalanceConfig
 from convergence.processors.deepseek.observation import BalancePage
 from convergence.processors.deepseek.spend import Balance, Observation, change, read, rows
@@ -129,7 +129,7 @@ GOOD = {
 )
 def test_an_answer_that_is_no_balance_is_refused(body: object) -> None:
     with pytest.raises(ProviderProtocolError):
-        BalancePage().read(PageAnswer(body), token=None)
+        BalancePage().read_page(PageResponse(body), token=None)
 
 
 @pytest.mark.parametrize("step", [0, -1, "10", 1.5])

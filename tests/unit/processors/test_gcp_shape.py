@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convergence.errors import ConfigurationError, IntegrationInvalidError, ProviderProtocolError
-from convergence.extract.paginate import PageAnswer
-from convergence.pipelines.files.loader import load
+from convergence.extract.paginate import PageResponse
+from convergence.pipelines.files.loader import load_pipeline
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors.gcp.config import ApiExtractorConfig, BqEtlConfig
 from convergence.processors.gcp.exports import ExportTable, Place, Wanted, choose
@@ -206,19 +206,19 @@ def test_partitions_that_can_hold_it_are_read(
 # --- pages -----------------------------------------------------------------------------------
 
 
-def answer(name: str) -> PageAnswer:
-    return PageAnswer(json.loads((DATA / f"{name}.json").read_text()))
+def answer(name: str) -> PageResponse:
+    return PageResponse(json.loads((DATA / f"{name}.json").read_text()))
 
 
 def test_pages_follow_their_token_to_the_page_that_has_none() -> None:
     pages = TokenPages("/v1/billingAccounts", "billingAccounts", (("pageSize", "2"),))
     assert pages.request(None).params == (("pageSize", "2"),)
-    first = pages.read(answer("billing_accounts_page1"), token=None)
+    first = pages.read_page(answer("billing_accounts_page1"), token=None)
     assert (len(first.rows), first.next_token) == (2, "CAIQAhgC")
     assert pages.request(first.next_token).params[-1] == ("pageToken", "CAIQAhgC")
-    last = pages.read(answer("billing_accounts_page2"), token=first.next_token)
+    last = pages.read_page(answer("billing_accounts_page2"), token=first.next_token)
     assert (len(last.rows), last.next_token) == (1, None)
-    assert pages.read(answer("billing_accounts_empty"), token=None).rows == []
+    assert pages.read_page(answer("billing_accounts_empty"), token=None).rows == []
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_pages_follow_their_token_to_the_page_that_has_none() -> None:
 )
 def test_a_page_of_another_shape_is_an_error(body: Any) -> None:
     with pytest.raises(ProviderProtocolError):
-        TokenPages("/v1/x", "billingAccounts").read(PageAnswer(body), token=None)
+        TokenPages("/v1/x", "billingAccounts").read_page(PageResponse(body), token=None)
 
 
 def test_fields_have_our_names() -> None:
@@ -243,7 +243,7 @@ def test_fields_have_our_names() -> None:
 
 
 def spec(path: str) -> PipelineSpec:
-    loaded = load(CONFIGS / path, CONFIGS)
+    loaded = load_pipeline(CONFIGS / path, CONFIGS)
     assert isinstance(loaded, PipelineSpec), loaded
     return loaded
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from convergence.pipelines.files.loader import load
+from convergence.pipelines.files.loader import load_pipeline
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.settings import PROJECT_ROOT
 from convergence.warehouse.bootstrap import Layout
@@ -35,7 +35,7 @@ FILE = re.compile(r"[a-z0-9_/]+\.(sql|json|csv)")
 
 
 def spec(path: str) -> PipelineSpec:
-    loaded = load(CONFIGS / path, CONFIGS)
+    loaded = load_pipeline(CONFIGS / path, CONFIGS)
     assert isinstance(loaded, PipelineSpec), loaded
     return loaded
 

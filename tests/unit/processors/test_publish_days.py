@@ -30,8 +30,8 @@ from convergence.runs.publisher import Attempt
 from convergence.runs.slices import Finality, SliceKey
 from convergence.settings import Settings
 from convergence.state.attempts import HEARTBEAT_STALE, Holder, NewestAttempt
+from convergence.warehouse.day_file import Money
 from convergence.warehouse.names import TableName
-from convergence.warehouse.sealed import Money
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 DAYS = [date(2026, 11, 17) - timedelta(days=back) for back in range(3)]

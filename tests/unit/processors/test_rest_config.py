@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import own_configs
-from convergence.extract.ratelimit import Rate
+from convergence.extract.ratelimit import RequestRate
 from convergence.processors.generic.config import ApiExtractorConfig
 from convergence.processors.lib.daily.day_ranges import DayRange
 from convergence.processors.lib.rest.rest_days import WORDS, day_words, filled
@@ -157,15 +157,20 @@ def test_the_keys_of_earlier_configurations_are_taken_as_they_are() -> None:
             """
         )
     )
-    assert config.rate_limit.rate() == Rate(10, 1)
+    assert config.rate_limit.rate() == RequestRate(10, 1)
     assert config.tables() == ("vendor_users_raw",)
 
 
 @pytest.mark.parametrize(
     ("told_rate", "rate"),
-    [(10, Rate(10, 1)), (0.5, Rate(1, 2)), (2.5, Rate(5, 2)), (0.0001, Rate(1, 3600))],
+    [
+        (10, RequestRate(10, 1)),
+        (0.5, RequestRate(1, 2)),
+        (2.5, RequestRate(5, 2)),
+        (0.0001, RequestRate(1, 3600)),
+    ],
 )
-def test_a_rate_is_whole_requests_in_whole_seconds(told_rate: float, rate: Rate) -> None:
+def test_a_rate_is_whole_requests_in_whole_seconds(told_rate: float, rate: RequestRate) -> None:
     assert RateOptions(requests_per_second=told_rate).rate() == rate
 
 

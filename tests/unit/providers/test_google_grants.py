@@ -20,10 +20,10 @@ from convergence.providers.google import (
     CLOUD_BILLING,
     ServiceAccount,
     Token,
-    is_refusal,
+    is_key_rejected,
     token_origin,
 )
-from convergence.providers.registry import registry
+from convergence.providers.registry import load_registry
 from convergence.settings import Settings
 from convergence_sandbox.providers.google.accounts import service_account
 
@@ -49,7 +49,7 @@ def test_urls_of_a_keys_file_are_not_used() -> None:
     account = ServiceAccount.parse(json.dumps(key))
     assert "evil" not in repr(account)
     assert "PRIVATE" not in repr(account)
-    google = registry(Settings()).get("gcp")
+    google = load_registry(Settings()).get("gcp")
     assert token_origin(google, Settings()) == "https://oauth2.googleapis.com"
     elsewhere = Settings(gcp_api_base_url="http://127.0.0.1:9070/google/")
     assert token_origin(google, elsewhere) == "http://127.0.0.1:9070/google"
@@ -114,4 +114,4 @@ def test_a_token_is_good_as_long_as_google_says_and_not_for_ever() -> None:
 def test_only_what_speaks_of_the_key_refuses_it(
     status: int, body: bytes | None, refused: bool
 ) -> None:
-    assert is_refusal(status, body) is refused
+    assert is_key_rejected(status, body) is refused

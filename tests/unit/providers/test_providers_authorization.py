@@ -12,8 +12,8 @@ import pytest
 
 from convergence.errors import SettingsError
 from convergence.providers.authorization import authorize
-from convergence.providers.registry import Auth, Provider, registry
-from convergence.providers.validation import ask
+from convergence.providers.registry import Auth, Provider, load_registry
+from convergence.providers.validation import validate_credential_async
 from convergence.settings import Environment, Settings, read_settings
 
 SECRET = "vendor-sandbox-acme"
@@ -42,7 +42,7 @@ def test_a_credential_goes_where_the_entry_says(
 
 
 def vendor(**auth: Any) -> Provider:
-    known = registry(Settings()).get("vendor_api")
+    known = load_registry(Settings()).get("vendor_api")
     return known.model_copy(update={"auth": Auth(**auth)} if auth else {})
 
 
@@ -54,7 +54,9 @@ def asked(provider: Provider) -> httpx.Request:
         return httpx.Response(200, json={})
 
     found = asyncio.run(
-        ask(provider, SECRET, settings=Settings(), now=NOW, transport=httpx.MockTransport(answer))
+        validate_credential_async(
+            provider, SECRET, settings=Settings(), now=NOW, transport=httpx.MockTransport(answer)
+        )
     )
     assert found.status == "VALID"
     return seen[0]
@@ -71,7 +73,7 @@ def test_any_provider_is_pointed_elsewhere_by_one_variable(monkeypatch: pytest.M
     monkeypatch.setenv("PROVIDER_BASE_URLS", '{"vendor_api": "http://127.0.0.1:9/vendor/"}')
     settings = read_settings()
     assert vendor().url(settings) == "http://127.0.0.1:9/vendor"
-    assert registry(settings).get("openai").url(settings) == "https://api.openai.com/v1"
+    assert load_registry(settings).get("openai").url(settings) == "https://api.openai.com/v1"
 
 
 def test_production_refuses_stand_ins_of_any_provider() -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from convergence.errors import ConfigurationError, NotFoundError
-from convergence.providers.registry import Registry, registry
+from convergence.providers.registry import ProviderRegistry, load_registry
 from convergence.settings import PROJECT_ROOT, Settings
 
 FILE = PROJECT_ROOT / "include" / "configs" / "system" / "providers.yml"
@@ -17,11 +17,11 @@ FILE = PROJECT_ROOT / "include" / "configs" / "system" / "providers.yml"
 
 def faults_of(path: Path) -> list[str]:
     """Every error of a file."""
-    return [error.replace(str(path), "FILE") for error in Registry.load(path).errors]
+    return [error.replace(str(path), "FILE") for error in ProviderRegistry.load(path).errors]
 
 
 def test_every_provider_of_the_contract_is_there_under_its_names() -> None:
-    known = registry(Settings())
+    known = load_registry(Settings())
     tables = {provider.id: provider.table_id for provider in known}
     assert tables == {
         "openai": "OPENAI",
@@ -39,7 +39,7 @@ def test_every_provider_of_the_contract_is_there_under_its_names() -> None:
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "deepseek", "gcp"])
 def test_a_setting_points_a_provider_elsewhere(provider: str) -> None:
-    entry = registry(Settings()).get(provider)
+    entry = load_registry(Settings()).get(provider)
     assert entry.url(Settings()) == entry.base_url
     assert entry.base_url_variable is not None
     moved = Settings.model_validate({entry.base_url_variable.lower(): "http://127.0.0.1:9/x/"})
@@ -48,7 +48,7 @@ def test_a_setting_points_a_provider_elsewhere(provider: str) -> None:
 
 def test_an_unknown_provider_is_told_with_what_was_likely_meant() -> None:
     with pytest.raises(NotFoundError) as caught:
-        registry(Settings()).get("opnai")
+        load_registry(Settings()).get("opnai")
     assert caught.value.facts["did_you_mean"] == "openai"
 
 
@@ -101,7 +101,7 @@ def test_what_contradicts_itself_is_refused(
     path = tmp_path / "providers.yml"
     path.write_text(text.replace(*change, 1), encoding="utf-8")
     if told is None:
-        assert Registry.load(path)
+        assert ProviderRegistry.load(path)
     else:
         assert any(told in fault for fault in faults_of(path))
 
@@ -125,16 +125,16 @@ def test_a_file_that_is_no_registry_is_a_named_error(tmp_path: Path, text: str, 
     assert any(told in fault for fault in faults_of(path))
     for name in ("openai", "a"):
         with pytest.raises((ConfigurationError, NotFoundError)):
-            Registry.load(path).get(name)
+            ProviderRegistry.load(path).get(name)
 
 
 def test_a_missing_file_is_a_named_error(tmp_path: Path) -> None:
     assert "can't be read" in faults_of(tmp_path / "providers.yml")[0]
     with pytest.raises(ConfigurationError, match="can't be read"):
-        Registry.load(tmp_path / "providers.yml").get("openai")
+        ProviderRegistry.load(tmp_path / "providers.yml").get("openai")
 
 
-def edited(root: Path, *changes: tuple[str, str]) -> Registry:
+def edited(root: Path, *changes: tuple[str, str]) -> ProviderRegistry:
     """The shipped registry with some changes, in a folder of configurations of its own."""
     text = FILE.read_text(encoding="utf-8")
     for before, after in changes:
@@ -143,7 +143,7 @@ def edited(root: Path, *changes: tuple[str, str]) -> Registry:
     path = root / "system" / "providers.yml"
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    return registry(Settings(configs_dir=root))
+    return load_registry(Settings(configs_dir=root))
 
 
 OPENAI_HOST = "base_url: https://api.openai.com/v1"
@@ -216,7 +216,7 @@ def test_a_broken_entry_is_still_named_where_only_its_name_is_needed(tmp_path: P
 
 def test_a_changed_file_is_another_edition_and_is_read_at_the_next_use(tmp_path: Path) -> None:
     before = edited(tmp_path)
-    assert registry(Settings(configs_dir=tmp_path)) is before
+    assert load_registry(Settings(configs_dir=tmp_path)) is before
     assert before.edition
     after = edited(tmp_path, ("name: OpenAI", "name: OpenAJ"))
     assert after.get("openai").name == "OpenAJ"
@@ -233,4 +233,4 @@ def test_a_further_provider_is_an_entry_and_no_code(tmp_path: Path) -> None:
     entries["providers"]["mistral"] = mistral
     path = tmp_path / "providers.yml"
     path.write_text(yaml.safe_dump(entries), encoding="utf-8")
-    assert Registry.load(path).get("mistral").url(Settings()) == "https://api.mistral.ai/v1"
+    assert ProviderRegistry.load(path).get("mistral").url(Settings()) == "https://api.mistral.ai/v1"

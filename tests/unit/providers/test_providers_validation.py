@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from convergence.errors import CredentialRefusedError
 from convergence.providers import validation
 from convergence.providers.forms import check_form
-from convergence.providers.registry import Provider, registry
-from convergence.providers.validation import Validation, validate
+from convergence.providers.registry import Provider, load_registry
+from convergence.providers.validation import Validation, validate_credential
 from convergence.settings import Settings
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -43,11 +43,11 @@ GOOGLE_ACCOUNT = {
 
 
 def provider(name: str = "openai") -> Provider:
-    return registry(Settings()).get(name)
+    return load_registry(Settings()).get(name)
 
 
 def ask(handler: Handler, *, name: str = "openai", secret: str = SECRET) -> Validation:
-    return validate(
+    return validate_credential(
         provider(name),
         secret,
         settings=Settings(),
@@ -214,7 +214,9 @@ def test_a_proxy_of_the_environment_is_not_used(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     settings = Settings.model_validate({"openai_base_url": loopback_url})
-    assert validate(provider(), SECRET, settings=settings, now=NOW) == Validation("VALID")
+    assert validate_credential(provider(), SECRET, settings=settings, now=NOW) == Validation(
+        "VALID"
+    )
 
 
 # --- forms --------------------------------------------------------------------------------------

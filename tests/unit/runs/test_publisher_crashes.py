@@ -16,9 +16,9 @@ from convergence.runs.ledger import Action, Ledger, LedgerRow
 from convergence.runs.publisher import Attempt, PricedDay, Publisher
 from convergence.runs.slices import Finality, SliceKey
 from convergence.state.store import StateStore
+from convergence.warehouse.day_file import DayFile, Money
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import FieldSpec, Partition, TableSchema
-from convergence.warehouse.sealed import Money, SealedDay
 from fakes.bigquery import CrashError, FakeBigQuery, warehouse
 
 DAY = date(2026, 11, 17)
@@ -49,14 +49,14 @@ class World:
         w = warehouse(self.fake)
         return Publisher(w, self.store, Ledger(w))
 
-    def seal(self, tokens: list[int]) -> SealedDay:
+    def seal(self, tokens: list[int]) -> DayFile:
         rows = [{"usage_date": DAY.isoformat(), "tokens": count} for count in tokens]
         text = "".join(json.dumps(row) + "\n" for row in rows)
         digest = hashlib.sha256(text.encode()).hexdigest()
         path = self.folder / f"{digest}.ndjson.gz"
         path.write_bytes(gzip.compress(text.encode()))
         totals = (Money("USD", "computed", Decimal(sum(tokens))),)
-        return SealedDay(path, len(rows), digest, totals, source_pages=2)
+        return DayFile(path, len(rows), digest, totals, source_pages=2)
 
     def publish(
         self,

@@ -20,10 +20,10 @@ from convergence.runs.ledger import Ledger
 from convergence.runs.publisher import Publisher
 from convergence.runs.slices import SliceKey
 from convergence.state.store import StateStore
+from convergence.warehouse.day_file import DayFile
 from convergence.warehouse.names import TableName
 from convergence.warehouse.publish import PartitionWrite, is_intact
 from convergence.warehouse.schemas import FieldSpec, Partition, TableSchema
-from convergence.warehouse.sealed import SealedDay
 from fakes.bigquery import CrashError, FakeBigQuery, warehouse
 
 DAY = date(2026, 11, 17)
@@ -174,12 +174,12 @@ class Race:
         write = PartitionWrite(partition.modified_at, len(partition.rows))
         assert is_intact(write, rows=row.row_count, written_by=row.job_ended_at)
 
-    def seal(self, version: int) -> SealedDay:
+    def seal(self, version: int) -> DayFile:
         # Every third version equals an earlier one: content may return to what it was.
         content = version % 3
         path = self.folder / f"{content}.ndjson.gz"
         path.write_bytes(gzip.compress((json.dumps({"version": content}) + "\n").encode()))
-        return SealedDay(path, 1, f"hash-{content}")
+        return DayFile(path, 1, f"hash-{content}")
 
 
 schedules = st.lists(st.integers(0, 2), max_size=60)

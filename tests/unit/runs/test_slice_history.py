@@ -19,9 +19,9 @@ from convergence.runs.ledger import Action, Ledger, LedgerRow, Replaced
 from convergence.runs.publisher import Publisher
 from convergence.runs.slices import Finality, SliceKey, finality
 from convergence.state.store import StateStore
+from convergence.warehouse.day_file import DayFile, Money
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
-from convergence.warehouse.sealed import Money, SealedDay
 from fakes.bigquery import FakeBigQuery, warehouse
 
 DAY = date(2026, 11, 17)
@@ -44,13 +44,13 @@ Look = tuple[int, int]
 looks = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 2)), min_size=1, max_size=8)
 
 
-def seal(folder: Path, cents: int) -> SealedDay:
+def seal(folder: Path, cents: int) -> DayFile:
     text = json.dumps({"usage_date": DAY.isoformat(), "cost": f"{cents}.25"}) + "\n"
     digest = hashlib.sha256(text.encode()).hexdigest()
     path = folder / f"{digest}.ndjson.gz"
     path.write_bytes(gzip.compress(text.encode()))
     total = Money("USD", "billed", Decimal(f"{cents}.25"))
-    return SealedDay(path, 1, digest, (total,), source_pages=1)
+    return DayFile(path, 1, digest, (total,), source_pages=1)
 
 
 def life(told: Sequence[Look]) -> list[LedgerRow]:

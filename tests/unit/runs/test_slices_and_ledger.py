@@ -12,7 +12,7 @@ from convergence.errors import ConfigurationError
 from convergence.runs.ledger import Action, Ledger, LedgerRow, SliceEnd
 from convergence.runs.slice_states import CHECKED, CONTENT, ENDING
 from convergence.runs.slices import Finality, SliceKey, finality, next_finality
-from convergence.warehouse.sealed import Money
+from convergence.warehouse.day_file import Money
 from fakes.bigquery import FakeBigQuery, warehouse
 
 DAY = date(2026, 11, 17)

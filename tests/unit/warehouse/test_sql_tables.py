@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from convergence.warehouse.sql_tables import TableRule, place_of, violations
+from convergence.warehouse.sql_tables import TableRule, find_sql_violations, locate_text
 
 RULE = TableRule.of(
     {
@@ -115,16 +115,16 @@ OWN = [
 
 @pytest.mark.parametrize("sql", FOREIGN)
 def test_a_table_of_another_dataset_is_found(sql: str) -> None:
-    assert violations(sql, RULE)
+    assert find_sql_violations(sql, RULE)
 
 
 @pytest.mark.parametrize("sql", OWN)
 def test_an_own_table_a_comment_and_a_text_are_no_violation(sql: str) -> None:
-    assert violations(sql, RULE) == ()
+    assert find_sql_violations(sql, RULE) == ()
 
 
 def test_a_violation_names_the_table_its_place_and_the_way_out() -> None:
-    (found,) = violations("SELECT 1,\n  x\nFROM acme_corp_dev.openai_cost_daily", RULE)
+    (found,) = find_sql_violations("SELECT 1,\n  x\nFROM acme_corp_dev.openai_cost_daily", RULE)
     assert found.position == 19
     assert found.message == (
         "the table acme_corp_dev.openai_cost_daily does not come from a placeholder; write "
@@ -134,11 +134,11 @@ def test_a_violation_names_the_table_its_place_and_the_way_out() -> None:
 
 def test_a_project_of_a_domain_is_one_name() -> None:
     rule = TableRule(frozenset({"example.com:ours"}), frozenset({"globex_dev"}))
-    assert violations("SELECT * FROM `example.com:ours.globex_dev.t`", rule) == ()
-    assert violations("SELECT * FROM `example.com:ours.acme_corp_dev.t`", rule)
+    assert find_sql_violations("SELECT * FROM `example.com:ours.globex_dev.t`", rule) == ()
+    assert find_sql_violations("SELECT * FROM `example.com:ours.acme_corp_dev.t`", rule)
 
 
 def test_the_place_in_a_file_is_that_of_the_longest_part_found() -> None:
     text = "-- a\nSELECT *\nFROM `{{ project }}.acme_corp_dev.t`"
-    assert place_of(text, ["p.acme_corp_dev.t", "acme_corp_dev"]) == (3, 21)
-    assert place_of(text, ["nowhere"]) == (1, 1)
+    assert locate_text(text, ["p.acme_corp_dev.t", "acme_corp_dev"]) == (3, 21)
+    assert locate_text(text, ["nowhere"]) == (1, 1)

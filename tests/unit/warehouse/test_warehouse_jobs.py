@@ -11,7 +11,7 @@ from google.cloud import bigquery
 
 from convergence.errors import SchemaError, WarehouseError, WarehouseUnavailableError
 from convergence.warehouse.fill import query_partition
-from convergence.warehouse.jobs import MOST_JOBS
+from convergence.warehouse.jobs import MAX_JOBS
 from convergence.warehouse.names import TableName
 from convergence.warehouse.publish import (
     PartitionWrite,
@@ -127,7 +127,7 @@ def test_another_number_of_rows_than_the_file_has_is_an_error(path: Path) -> Non
 def test_job_ids_run_out(path: Path) -> None:
     fake = FakeBigQuery()
     failed = {"reason": "invalid", "message": "bad"}
-    for number in range(MOST_JOBS):
+    for number in range(MAX_JOBS):
         fake.jobs[f"base_{number}"] = Job(
             "load", f"{TABLE}$20261117", [], {}, "DONE", ended_at=fake.tick(), error=failed
         )

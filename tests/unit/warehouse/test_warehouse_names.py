@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from convergence.errors import ConfigurationError
 from convergence.warehouse.names import (
     TableName,
-    central,
+    central_table,
     check_identifier,
     check_project,
     job_base,
@@ -67,5 +67,5 @@ def test_what_is_no_project_is_refused(name: str) -> None:
 
 def test_small_names() -> None:
     assert partition_id(date(2025, 1, 5)) == "20250105"
-    assert str(central("org_profiles")) == "organizations.org_profiles"
+    assert str(central_table("org_profiles")) == "organizations.org_profiles"
     assert str(TableName("3com_dev", "usage")) == "3com_dev.usage"

@@ -15,8 +15,8 @@ from convergence.errors import (
     WarehouseError,
     WarehouseUnavailableError,
 )
+from convergence.warehouse.bigquery_errors import is_passing, is_worth_a_call
 from convergence.warehouse.client import Warehouse
-from convergence.warehouse.faults import is_passing, is_worth_a_call
 from convergence.warehouse.query import TRIES, render, run_file
 from fakes.bigquery import FakeBigQuery, warehouse
 

@@ -12,11 +12,11 @@ from convergence.errors import (
     WarehouseError,
     WarehouseUnavailableError,
 )
-from convergence.warehouse.names import TableName, central
-from convergence.warehouse.stream import BATCH_BYTES, BATCH_ROWS, append, wire
+from convergence.warehouse.names import TableName, central_table
+from convergence.warehouse.stream import BATCH_BYTES, BATCH_ROWS, append_rows, to_json_value
 from fakes.bigquery import FakeBigQuery, warehouse
 
-LOG = central("org_audit_logs")
+LOG = central_table("org_audit_logs")
 
 
 class Recording(FakeBigQuery):
@@ -36,14 +36,14 @@ class Recording(FakeBigQuery):
 def test_rows_go_in_batches_with_their_ids() -> None:
     fake = Recording()
     rows = [(f"id{number}", {"org_slug": "acme", "n": number}) for number in range(1201)]
-    assert append(warehouse(fake), LOG, rows) == 1201
+    assert append_rows(warehouse(fake), LOG, rows) == 1201
     assert [len(batch) for batch, _ in fake.batches] == [BATCH_ROWS, BATCH_ROWS, 201]
     assert [row_id for _, ids in fake.batches for row_id in ids] == [row_id for row_id, _ in rows]
 
 
 def test_large_rows_make_smaller_batches() -> None:
     fake = Recording()
-    append(
+    append_rows(
         warehouse(fake), LOG, [(str(n), {"text": "x" * (BATCH_BYTES // 2 - 100)}) for n in range(5)]
     )
     assert [len(batch) for batch, _ in fake.batches] == [2, 2, 1]
@@ -51,13 +51,13 @@ def test_large_rows_make_smaller_batches() -> None:
 
 def test_nothing_is_no_call() -> None:
     fake = Recording()
-    assert append(warehouse(fake), LOG, []) == 0
+    assert append_rows(warehouse(fake), LOG, []) == 0
     assert not fake.batches
 
 
 def test_values_are_sent_without_loss() -> None:
     berlin = timezone(timedelta(hours=1))
-    assert wire(
+    assert to_json_value(
         {
             "amount": Decimal("0.000000001"),
             "at": datetime(2025, 11, 25, 1, tzinfo=berlin),
@@ -79,7 +79,7 @@ def test_values_are_sent_without_loss() -> None:
 @pytest.mark.parametrize("value", [1.5, datetime(2025, 1, 1, tzinfo=UTC).replace(tzinfo=None)])
 def test_lossy_values_are_refused(value: object) -> None:
     with pytest.raises(ConfigurationError):
-        wire(value)
+        to_json_value(value)
 
 
 def _refusal(index: int, reason: str, message: str) -> dict[str, Any]:
@@ -89,20 +89,20 @@ def _refusal(index: int, reason: str, message: str) -> dict[str, Any]:
 def test_a_bad_row_is_named_without_those_that_stopped_for_it() -> None:
     fake = Recording([_refusal(0, "stopped", ""), _refusal(1, "invalid", "Missing required field")])
     with pytest.raises(WarehouseError) as caught:
-        append(warehouse(fake), LOG, [("a", {"x": 1}), ("b", {})])
+        append_rows(warehouse(fake), LOG, [("a", {"x": 1}), ("b", {})])
     assert caught.value.facts["faults"] == ["row 1: x: Missing required field"]
 
 
 def test_a_column_that_is_not_known_everywhere_yet_is_worth_a_retry() -> None:
     fake = Recording([_refusal(0, "invalid", "no such field: x.")])
     with pytest.raises(WarehouseUnavailableError):
-        append(warehouse(fake), LOG, [("a", {"x": 1})])
+        append_rows(warehouse(fake), LOG, [("a", {"x": 1})])
 
 
 def test_a_missing_table() -> None:
     fake = Recording()
     fake.missing |= {str(LOG), "acme_dev.t"}
     with pytest.raises(NotBootstrappedError):
-        append(warehouse(fake), LOG, [("a", {"x": 1})])
+        append_rows(warehouse(fake), LOG, [("a", {"x": 1})])
     with pytest.raises(WarehouseUnavailableError):
-        append(warehouse(fake), TableName("acme_dev", "t"), [("a", {"x": 1})])
+        append_rows(warehouse(fake), TableName("acme_dev", "t"), [("a", {"x": 1})])

@@ -8,7 +8,7 @@ import time
 from pathlib import Path, PurePosixPath
 
 from convergence.errors import ConfigurationError, NotFoundError
-from convergence.pipelines.files.loader import Catalogue, discover, load_all
+from convergence.pipelines.files.loader import Catalogue, find_pipeline_files, load_all
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.providers.broken import FILE
 
@@ -75,7 +75,7 @@ class Catalog:
 
     def _stamp(self) -> Stamps:
         # A pipeline is checked against the registry of providers too.
-        files = [*discover(self._root), self._root / FILE]
+        files = [*find_pipeline_files(self._root), self._root / FILE]
         found = ((path, path.stat()) for path in files if path.exists())
         return tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in found)
 

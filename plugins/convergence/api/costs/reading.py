@@ -15,7 +15,7 @@ from typing import Any, Literal
 from convergence.api.costs.models import CostAnswer, CostRow, CostTotal, Unpriced
 from convergence.api.http.services import Services
 from convergence.errors import RequestError
-from convergence.providers.registry import registry
+from convergence.providers.registry import load_registry
 from convergence.warehouse.query import Row, run_file
 
 MAX_ROWS = 20_000
@@ -52,7 +52,7 @@ def costs(question: CostQuestion, *, services: Services) -> CostAnswer:
     Raises:
         RequestError: more rows than one answer holds.
     """
-    bases = [f"{one.id} {one.cost_sources.default}" for one in registry(services.settings)]
+    bases = [f"{one.id} {one.cost_sources.default}" for one in load_registry(services.settings)]
     rows = _run(
         services,
         "cost_rows",

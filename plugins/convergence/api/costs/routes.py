@@ -16,7 +16,7 @@ from convergence.api.http.problems import InvalidFieldsError, fault
 from convergence.api.http.routing import guarded_router
 from convergence.api.http.scopes import Scope, needs
 from convergence.api.http.services import services_of
-from convergence.pipelines.running.requested_days import asked_days
+from convergence.pipelines.running.requested_days import parse_requested_days
 
 router = guarded_router(prefix="/costs", tag="costs")
 
@@ -54,7 +54,7 @@ async def cost(
     today = datetime.now(UTC).date()
     ends = {"start_date": start_date, "end_date": end_date}
     named = {name: day.isoformat() for name, day in ends.items() if day is not None}
-    days = asked_days(named, today=today)
+    days = parse_requested_days(named, today=today)
     question = CostQuestion(
         org_slug=org,
         start=days[-1] if days else today - timedelta(days=USUAL_DAYS),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
-from convergence.pipelines.running.requested_days import FIRST_DAY, LAST_DAY, read_day
+from convergence.pipelines.running.requested_days import FIRST_DAY, LAST_DAY, parse_day
 
 _ISO_INSTANT = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]|[+-]\d{2}:\d{2})?", re.ASCII
@@ -17,7 +17,7 @@ _CENTURIES = "^2[0-9]{3}-"
 
 
 def _day(value: object) -> object:
-    return value if value is None or isinstance(value, date) else read_day(value)
+    return value if value is None or isinstance(value, date) else parse_day(value)
 
 
 def _instant(value: object) -> object:

@@ -100,11 +100,11 @@ class Services:
     @cached_property
     def warehouse(self) -> Warehouse:
         """BigQuery."""
-        from convergence.warehouse.client import Patience, Warehouse
+        from convergence.warehouse.client import Warehouse, WarehouseTimeouts
 
         # A caller waits for the answer: give up long before a task would.
-        patience = Patience(call=10.0, retry=15.0, query=45.0)
-        return Warehouse.connect(self.settings, patience=patience)
+        timeouts = WarehouseTimeouts(call=10.0, retry=15.0, query=45.0)
+        return Warehouse.connect(self.settings, timeouts=timeouts)
 
     @cached_property
     def kms(self) -> KeyManager:
@@ -145,9 +145,9 @@ class Services:
 
     def table_id(self, provider: str | None) -> str | None:
         """A pipeline's provider as tables name it; None where a pipeline needs none."""
-        from convergence.providers.registry import registry
+        from convergence.providers.registry import load_registry
 
-        return registry(self.settings).get(provider).table_id if provider else None
+        return load_registry(self.settings).get(provider).table_id if provider else None
 
     def warehouse_check(self) -> None:
         """Ask BigQuery the cheapest question there is."""

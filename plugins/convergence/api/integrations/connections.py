@@ -23,8 +23,8 @@ from convergence.errors import (
     NotFoundError,
 )
 from convergence.providers.forms import check_form
-from convergence.providers.registry import Provider, Registry, registry
-from convergence.providers.validation import ask, provider_hints
+from convergence.providers.registry import Provider, ProviderRegistry, load_registry
+from convergence.providers.validation import provider_hints, validate_credential_async
 from convergence.security.redaction import register_secret
 from convergence.state.leases import held
 from convergence.tenants import quotas
@@ -43,8 +43,8 @@ class Integrations:
         self._by = by
 
     @property
-    def _registry(self) -> Registry:
-        return registry(self._services.settings)
+    def _registry(self) -> ProviderRegistry:
+        return load_registry(self._services.settings)
 
     async def connect(
         self,
@@ -71,7 +71,9 @@ class Integrations:
         register_secret(secret)
         secret = check_form(provider, secret)
         await run_in_threadpool(self._check_plan, provider)
-        found = await ask(provider, secret, settings=self._services.settings, now=now)
+        found = await validate_credential_async(
+            provider, secret, settings=self._services.settings, now=now
+        )
         if found.status == "INVALID":
             raise CredentialRefusedError(
                 f"{provider.name} refuses the credential.",

@@ -11,7 +11,7 @@ from convergence.api.http.routing import guarded_router
 from convergence.api.http.scopes import Scope, needs
 from convergence.api.http.services import services_of
 from convergence.api.platform.readiness import Readiness
-from convergence.providers.registry import registry
+from convergence.providers.registry import load_registry
 
 router = guarded_router(tag="health")
 
@@ -20,7 +20,7 @@ router = guarded_router(tag="health")
 @needs(Scope.PUBLIC)
 async def live(request: Request) -> Live:
     """Answers as long as the process does; asks nothing else."""
-    edition = registry(services_of(request).settings).edition
+    edition = load_registry(services_of(request).settings).edition
     return Live(version=VERSION, provider_registry=edition)
 
 

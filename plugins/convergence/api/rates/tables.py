@@ -15,11 +15,11 @@ from typing import Any
 from convergence.api.http.problems import InvalidFieldsError, fault
 from convergence.api.http.services import Services
 from convergence.errors import NotFoundError
-from convergence.providers.registry import Provider, registry
+from convergence.providers.registry import Provider, load_registry
 from convergence.state.leases import held
 from convergence.tenants.audit import Act, Actor, audited
 from convergence.warehouse.params import typed
-from convergence.warehouse.query import Row, changed_rows, run_file
+from convergence.warehouse.query import Row, run_dml, run_file
 from convergence.warehouse.schemas import TableSchema
 
 MONEY_TOLD = "must be a number from 0 to a billion, with 9 decimals at most"
@@ -58,7 +58,7 @@ class Terms:
         self._services = services
         self._org = org_slug
         self._kind = kind
-        self.provider = registry(services.settings).get(provider)
+        self.provider = load_registry(services.settings).get(provider)
         schema = _schema(services, self.provider, kind.suffix)
         if schema is None:
             raise NotFoundError(kind.missing, provider=provider)
@@ -96,7 +96,7 @@ class Terms:
             self._refuse_overlap(told)
             details = {"effective_from": str(told["effective_from"])}
             with audited(self._services.store, act, now=now, details=details):
-                changed_rows(
+                run_dml(
                     self._services.warehouse,
                     self._services.warehouse.sql("terms/put_own.sql"),
                     identifiers={
@@ -158,7 +158,7 @@ def provider_of(services: Services, kind: Kind, name: str) -> tuple[Provider, bo
     Raises:
         NotFoundError: there is no such provider.
     """
-    provider = registry(services.settings).get(name)
+    provider = load_registry(services.settings).get(name)
     return provider, _schema(services, provider, kind.suffix) is not None
 
 

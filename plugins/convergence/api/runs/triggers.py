@@ -23,7 +23,7 @@ from convergence.api.runs.models import RunAccepted, RunRequest
 from convergence.api.runs.submit import admit, hand_over
 from convergence.errors import ConvergenceError, PipelineDisabledError
 from convergence.pipelines.files.spec import PipelineSpec
-from convergence.pipelines.running.requested_days import DATE, END, START, asked_days
+from convergence.pipelines.running.requested_days import DATE, END, START, parse_requested_days
 from convergence.processors import run_conf
 from convergence.runs.gate import Standing
 from convergence.runs.records import move, record_name
@@ -88,7 +88,7 @@ def read_trigger(
     """
     named = zip(_DAY_PARAMS, (request.day, request.start_date, request.end_date), strict=True)
     asked = {name: day.isoformat() for name, day in named if day is not None}
-    days = asked_days(asked, today=now.astimezone(UTC).date())
+    days = parse_requested_days(asked, today=now.astimezone(UTC).date())
     facts = pipeline.facts()
     values = {**(request.model_extra or {})}
     values |= {name: day for name, day in asked.items() if name in facts.params["properties"]}

@@ -13,8 +13,8 @@ from convergence.errors import PipelineFailedError
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.pipelines.running.announcements import Announcer, Notify
 from convergence.pipelines.running.closing import close_orgs
-from convergence.pipelines.running.missed_notifications import LateNews
-from convergence.pipelines.running.run_services import RunRooms
+from convergence.pipelines.running.missed_notifications import MissedNotifications
+from convergence.pipelines.running.run_services import RunServices
 from convergence.pipelines.running.selection import Selector
 from convergence.processors import connect
 from convergence.processors.base import failure_of
@@ -23,7 +23,7 @@ from convergence.processors.context import PipelineFacts, Services
 from convergence.processors.notify_systems.links import base_url
 from convergence.processors.notify_systems.notifier import Notifier
 from convergence.processors.notify_systems.recipients import admin_emails
-from convergence.providers.registry import registry
+from convergence.providers.registry import load_registry
 from convergence.security.redaction import redact
 from convergence.state.org_runs import RunStatus
 
@@ -61,8 +61,8 @@ class SelectOrgs(BaseOperator):
         raise failure
 
     def _select(self, context: Context, services: Services) -> list[dict[str, Any]]:
-        dag_run, rooms, provider = context["dag_run"], RunRooms(services), self.pipeline.provider
-        log.info("provider registry: edition %s", registry(services.settings).edition)
+        dag_run, rooms, provider = context["dag_run"], RunServices(services), self.pipeline.provider
+        log.info("provider registry: edition %s", load_registry(services.settings).edition)
         selector = Selector(
             pipeline=self.pipeline,
             provider=connect.table_id(provider) if provider else None,
@@ -80,7 +80,7 @@ class SelectOrgs(BaseOperator):
         ti, dag_run = context["ti"], context["dag_run"]
         if worth_retrying(error) and ti.try_number <= ti.max_tries:
             return
-        rooms = RunRooms(services)
+        rooms = RunServices(services)
         for run in rooms.of_dag_run(self.pipeline.dag_id, dag_run.run_id):
             if run.live:
                 rooms.finish_run(
@@ -104,7 +104,7 @@ class CloseRun(BaseOperator):
         """The run's summary; kept also when the run fails."""
         try:
             with connect.services() as services:
-                rooms = RunRooms(services)
+                rooms = RunServices(services)
                 if self.pipeline.scope == "org":
                     summary, error = self._close_orgs(context, rooms, services)
                 else:
@@ -123,7 +123,7 @@ class CloseRun(BaseOperator):
         raise failure
 
     def _close_orgs(
-        self, context: Context, rooms: RunRooms, services: Services
+        self, context: Context, rooms: RunServices, services: Services
     ) -> tuple[dict[str, Any], PipelineFailedError | None]:
         selected = context["ti"].xcom_pull(task_ids=SELECT_ORGS) is not None
         summary = close_orgs(
@@ -142,7 +142,7 @@ class CloseRun(BaseOperator):
     def _announce(
         self,
         context: Context,
-        rooms: RunRooms,
+        rooms: RunServices,
         services: Services,
         error: PipelineFailedError | None,
     ) -> dict[str, Any]:
@@ -153,13 +153,13 @@ class CloseRun(BaseOperator):
             failed=_failed(error, why=_cause_in(context)),
         )
 
-    def _tell_late(self, rooms: RunRooms, services: Services) -> None:
+    def _tell_late(self, rooms: RunServices, services: Services) -> None:
         """What no run's own last task could tell, each of the platform's does: one a minute."""
 
         def announcer(spec: PipelineSpec) -> Announcer:
             return _announcer(spec.facts(), spec.notify.channels(), rooms, services)
 
-        LateNews(
+        MissedNotifications(
             store=services.store,
             configs=services.settings.configs_dir,
             runs_of=rooms.of_dag_run,
@@ -183,7 +183,7 @@ class CloseRun(BaseOperator):
 
 
 def _announcer(
-    pipeline: PipelineFacts, notify: Notify, rooms: RunRooms, services: Services
+    pipeline: PipelineFacts, notify: Notify, rooms: RunServices, services: Services
 ) -> Announcer:
     return Announcer(
         pipeline=pipeline,

@@ -8,22 +8,22 @@ from pathlib import Path
 from convergence.file_versions import file_versions
 from convergence.pipelines.files.check_cache import CheckCache
 from convergence.pipelines.files.loader import load_all
-from convergence.pipelines.files.settings_files import settings_faults
-from convergence.pipelines.files.sql.files import sql_faults
-from convergence.pipelines.files.violations import ConfigFault, PipelineFilesError
+from convergence.pipelines.files.settings_files import check_settings_files
+from convergence.pipelines.files.sql.files import check_sql_files
+from convergence.pipelines.files.violations import PipelineFilesError, Violation
 from convergence.settings import get_settings
 
 _CODE = Path(__file__).resolve().parents[2]
 _KEPT = Path("cache", "config_check.json")
 
 
-def every_fault(root: Path) -> tuple[ConfigFault, ...]:
+def find_violations(root: Path) -> tuple[Violation, ...]:
     """Every fault of every file, by place."""
-    faults = [*load_all(root).faults, *settings_faults(root), *sql_faults(root)]
+    faults = [*load_all(root).faults, *check_settings_files(root), *check_sql_files(root)]
     return tuple(sorted(faults, key=lambda fault: fault.place))
 
 
-def raise_faults(root: Path | None = None) -> None:
+def raise_violations(root: Path | None = None) -> None:
     """Raise one error that lists every fault of every file, if there is any.
 
     Without a `root` the configured folder is checked, and only when a file of it or of the code
@@ -32,14 +32,14 @@ def raise_faults(root: Path | None = None) -> None:
     Raises:
         PipelineFilesError: its message is the list.
     """
-    faults = every_fault(root) if root else _unless_unchanged()
+    faults = find_violations(root) if root else _unless_unchanged()
     if faults:
         raise PipelineFilesError(faults)
 
 
-def _unless_unchanged() -> tuple[ConfigFault, ...]:
+def _unless_unchanged() -> tuple[Violation, ...]:
     settings = get_settings()
     root = settings.configs_dir
     versions = file_versions(root) | file_versions(_CODE, suffix=".py")
     cache = CheckCache(settings.var_dir / _KEPT, now_ns=time.time_ns)
-    return cache.get(versions, lambda: every_fault(root))
+    return cache.get(versions, lambda: find_violations(root))

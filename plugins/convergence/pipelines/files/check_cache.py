@@ -20,9 +20,9 @@ from typing import Any, TypeAlias
 import pydantic
 
 from convergence.file_versions import FileVersions, newest_change
-from convergence.pipelines.files.violations import ConfigFault
+from convergence.pipelines.files.violations import Violation
 
-Result: TypeAlias = tuple[ConfigFault, ...]
+Result: TypeAlias = tuple[Violation, ...]
 
 # A file that changes twice within one tick of the file system's clock looks unchanged.
 _SETTLED_NS = 2_000_000_000
@@ -80,6 +80,6 @@ def _key(versions: FileVersions) -> str:
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 
-def _restored(values: dict[str, Any]) -> ConfigFault:
+def _restored(values: dict[str, Any]) -> Violation:
     excerpt = tuple((int(number), str(text)) for number, text in values["excerpt"])
-    return ConfigFault(**{**values, "accepted": tuple(values["accepted"]), "excerpt": excerpt})
+    return Violation(**{**values, "accepted": tuple(values["accepted"]), "excerpt": excerpt})

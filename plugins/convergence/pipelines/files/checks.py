@@ -13,16 +13,21 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from convergence.pipelines.files.document import Document, Node, Path
-from convergence.pipelines.files.messages import tell
+from convergence.pipelines.files.messages import report_validation_errors
 from convergence.pipelines.files.quality_step import QUALITY_STEP
 from convergence.pipelines.files.spec import STEP_VERBS
-from convergence.pipelines.files.sql.files import SUFFIX, sql_file_faults
-from convergence.pipelines.files.violations import Report, closest, dotted, shown
+from convergence.pipelines.files.sql.files import SUFFIX, check_sql_file
+from convergence.pipelines.files.violations import (
+    ViolationReport,
+    closest_match,
+    format_key,
+    quote_value,
+)
 from convergence.processors import registry
 from convergence.processors.registry import UnknownProcessorError
 from convergence.processors.run_conf import ORG_RUN_ID, ORG_SLUG
 from convergence.processors.step_config import StepConfig
-from convergence.providers.registry import registry_at
+from convergence.providers.registry import load_registry_at
 
 _RESERVED_PARAMS = (ORG_RUN_ID, ORG_SLUG)
 _NOTIFY = "notify_systems"
@@ -40,7 +45,7 @@ class _Step(NamedTuple):
 class Checks:
     """The checks of one file."""
 
-    def __init__(self, document: Document, report: Report) -> None:
+    def __init__(self, document: Document, report: ViolationReport) -> None:
         self._document = document
         self._report = report
         self._values: Mapping[str, Any] = (
@@ -86,8 +91,8 @@ class Checks:
         if known and isinstance(provider, str) and provider not in known:
             self._fault(
                 ("provider",),
-                f"no provider is named {shown(provider)}",
-                suggestion=closest(provider, known),
+                f"no provider is named {quote_value(provider)}",
+                suggestion=closest_match(provider, known),
                 accepted=known,
             )
 
@@ -103,7 +108,7 @@ class Checks:
             if step.name.partition("_")[0] not in STEP_VERBS or "_" not in step.name:
                 self._fault(
                     where,
-                    f"{shown(step.name)} does not begin with a verb",
+                    f"{quote_value(step.name)} does not begin with a verb",
                     accepted=[f"{verb}_…" for verb in STEP_VERBS],
                 )
 
@@ -118,7 +123,7 @@ class Checks:
             except UnknownProcessorError:
                 self._fault(
                     where,
-                    f"no processor is named {shown(step.processor)}",
+                    f"no processor is named {quote_value(step.processor)}",
                     suggestion=registry.suggest(step.processor),
                     accepted=registry.available(),
                 )
@@ -139,7 +144,9 @@ class Checks:
         try:
             self.parsed[index] = model.parse(values)
         except ValidationError as error:
-            tell(error, model=model, document=self._document, report=self._report, under=under)
+            report_validation_errors(
+                error, model=model, document=self._document, report=self._report, under=under
+            )
 
     def _dependencies(self) -> None:
         names = [step.name for step in self._steps if step.name is not None]
@@ -151,8 +158,8 @@ class Checks:
                 elif name not in names:
                     self._fault(
                         where,
-                        f"no step is named {shown(name)}",
-                        suggestion=closest(name, names),
+                        f"no step is named {quote_value(name)}",
+                        suggestion=closest_match(name, names),
                         accepted=names,
                     )
                 elif name in (step.depends_on or ())[:position]:
@@ -212,15 +219,15 @@ class Checks:
                 if isinstance(channel, str) and channel not in known:
                     self._fault(
                         ("notify", event, index),
-                        f"no channel is named {shown(channel)}",
-                        suggestion=closest(channel, known),
+                        f"no channel is named {quote_value(channel)}",
+                        suggestion=closest_match(channel, known),
                         accepted=known,
                     )
 
     def _expectations(self, root: FilePath) -> None:
         quality = self._values.get("quality")
         if isinstance(quality, str) and not (root / quality).is_file():
-            self._fault(("quality",), f"there is no file {shown(quality)}")
+            self._fault(("quality",), f"there is no file {quote_value(quality)}")
 
     def _files_of_steps(self, root: FilePath) -> None:
         provider = _text(self._values.get("provider"))
@@ -234,7 +241,7 @@ class Checks:
         for key in type(config).model_fields:
             value = getattr(config, key)
             if isinstance(value, str) and value.endswith(SUFFIX):
-                for fault in sql_file_faults(root / value, root):
+                for fault in check_sql_file(root / value, root):
                     self._fault(("steps", index, "config", key), str(fault))
 
     def _processor_key(self, step: _Step) -> str:
@@ -259,7 +266,9 @@ class Checks:
         if node.faulty:
             return
         place = self._node(path[:-1]).keys[path[-1]] if at_key else node.place
-        self._report.add(place, message, key=dotted(path), suggestion=suggestion, accepted=accepted)
+        self._report.add(
+            place, message, key=format_key(path), suggestion=suggestion, accepted=accepted
+        )
 
 
 def known_providers(root: FilePath) -> tuple[str, ...]:
@@ -267,7 +276,7 @@ def known_providers(root: FilePath) -> tuple[str, ...]:
 
     A provider whose entry is wrong is known: its pipelines load, and their runs say what is wrong.
     """
-    return registry_at(root).ids
+    return load_registry_at(root).ids
 
 
 def find_cycles(upstream: Mapping[str, Sequence[str]]) -> list[list[str]]:

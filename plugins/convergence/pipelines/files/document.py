@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from convergence.pipelines.files.violations import Report, dotted, shown
+from convergence.pipelines.files.violations import ViolationReport, format_key, quote_value
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
@@ -73,7 +73,7 @@ class _UnreadableError(Exception):
     """Raised to stop reading; the fault is in the report."""
 
 
-def text_of(path: FilePath, report: Report) -> str | None:
+def read_source(path: FilePath, report: ViolationReport) -> str | None:
     """A file's text; None when it can't be had, which is a fault."""
     try:
         with path.open("rb") as file:
@@ -93,7 +93,7 @@ def text_of(path: FilePath, report: Report) -> str | None:
         return None
 
 
-def read(text: str, report: Report) -> Document | None:
+def read_document(text: str, report: ViolationReport) -> Document | None:
     """Read a document; None when it can't be read at all. Faults go into the report."""
     if (found := _UNPRINTABLE.search(text)) is not None:
         report.add(_place_of(text, found.start()), f"the character {found.group()!a} is not text")
@@ -113,7 +113,7 @@ def read(text: str, report: Report) -> Document | None:
 class _Reader:
     """Builds the value and its places from the parser's events, in one pass."""
 
-    def __init__(self, events: Iterator[yaml.Event], report: Report) -> None:
+    def __init__(self, events: Iterator[yaml.Event], report: ViolationReport) -> None:
         self._events = events
         self._report = report
         self._path: list[str | int] = []
@@ -140,7 +140,7 @@ class _Reader:
         if isinstance(event, yaml.AliasEvent):
             return None, node
         if len(self._path) >= MAX_DEPTH:
-            key = dotted(self._path[:3])
+            key = format_key(self._path[:3])
             self._report.add(node.place, f"nested deeper than {MAX_DEPTH} levels", key=key)
             raise _UnreadableError
         if isinstance(event, yaml.MappingStartEvent):
@@ -186,7 +186,7 @@ class _Reader:
         elif text == "<<" and not event.style:
             self._fault(_place(event), "merge keys are not accepted; write the keys out", text)
         elif not event.style and not _is_text(text):
-            self._fault(_place(event), f"a key must be text: quote it, {shown(text)}", text)
+            self._fault(_place(event), f"a key must be text: quote it, {quote_value(text)}", text)
         return text
 
     def _list(self, node: Node) -> list[Any]:
@@ -211,7 +211,7 @@ class _Reader:
             return text
 
     def _fault(self, place: Place, message: str, *key: str) -> None:
-        self._report.add(place, message, key=dotted([*self._path, *key]))
+        self._report.add(place, message, key=format_key([*self._path, *key]))
 
 
 def _resolve(text: str) -> str | int | float | bool | None:
@@ -247,7 +247,7 @@ def _text(text: str) -> str:
     instead = ", or write true or false" if truth else ""
     raise ValueError(
         f"{text} means different things to different readers of YAML: "
-        f"quote it if it is text, {shown(text)}{instead}"
+        f"quote it if it is text, {quote_value(text)}{instead}"
     )
 
 

@@ -16,18 +16,18 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from convergence.pipelines.files.checks import Checks
-from convergence.pipelines.files.document import read, text_of
-from convergence.pipelines.files.messages import tell
+from convergence.pipelines.files.document import read_document, read_source
+from convergence.pipelines.files.messages import report_validation_errors
 from convergence.pipelines.files.quality_step import with_quality
 from convergence.pipelines.files.spec import PipelineSpec
-from convergence.pipelines.files.violations import ConfigFault, Report
+from convergence.pipelines.files.violations import Violation, ViolationReport
 
 SUFFIXES = (".yml", ".yaml")
 SETTINGS_FOLDERS = ("system", "notify_systems")
 SETTINGS_FILES = ("config.yml", "config.yaml")
 _SEGMENT = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
-Loaded = PipelineSpec | tuple[ConfigFault, ...]
+Loaded = PipelineSpec | tuple[Violation, ...]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Catalogue:
     """
 
     specs: dict[str, PipelineSpec]
-    faults: tuple[ConfigFault, ...]
+    faults: tuple[Violation, ...]
 
     def find(self, url_path: str) -> PipelineSpec | None:
         """The pipeline at an address of the HTTP API, or at one of its aliases."""
@@ -50,7 +50,7 @@ class Catalogue:
         return next((spec for spec in self.specs.values() if url_path in spec.aliases), None)
 
 
-def load(path: Path, root: Path, *, references: bool = True) -> Loaded:
+def load_pipeline(path: Path, root: Path, *, references: bool = True) -> Loaded:
     """Read one pipeline file.
 
     Args:
@@ -63,11 +63,11 @@ def load(path: Path, root: Path, *, references: bool = True) -> Loaded:
         The pipeline, or every fault of its file.
     """
     told = _told(path, root)
-    report = Report(told)
-    text = text_of(path, report)
+    report = ViolationReport(told)
+    text = read_source(path, report)
     if text is None:
         return report.sorted()
-    report = Report(told, text)
+    report = ViolationReport(told, text)
     _check_path(path, root, report)
     spec = _validated(text, report, root=root if references else None)
     if spec is None or report.faults:
@@ -84,13 +84,13 @@ def load_dag(dag_id: str, root: Path) -> Loaded | None:
     for suffix in SUFFIXES:
         path = root.joinpath(*dag_id.split(".")).with_suffix(suffix)
         if path.is_file() and is_pipeline(path, root):
-            return load(path, root, references=False)
+            return load_pipeline(path, root, references=False)
     return None
 
 
 def load_all(root: Path) -> Catalogue:
     """Read every pipeline file and check them against each other."""
-    loaded = {path: load(path, root) for path in discover(root)}
+    loaded = {path: load_pipeline(path, root) for path in find_pipeline_files(root)}
     specs = [one for one in loaded.values() if isinstance(one, PipelineSpec)]
     claims = _double_claims(specs, addresses=(_told(path, root) for path in loaded))
     faults = [fault for one in loaded.values() if isinstance(one, tuple) for fault in one]
@@ -102,7 +102,7 @@ def load_all(root: Path) -> Catalogue:
     )
 
 
-def discover(root: Path) -> list[Path]:
+def find_pipeline_files(root: Path) -> list[Path]:
     """Every pipeline file under the folder, sorted."""
     return sorted(path for path in _yaml_files(root) if is_pipeline(path, root))
 
@@ -127,7 +127,7 @@ def _yaml_files(root: Path) -> Iterator[Path]:
             yield path
 
 
-def _check_path(path: Path, root: Path, report: Report) -> None:
+def _check_path(path: Path, root: Path, report: ViolationReport) -> None:
     relative = path.relative_to(root)
     segments = relative.with_suffix("").parts
     if not 2 <= len(segments) <= 3:
@@ -142,8 +142,8 @@ def _check_path(path: Path, root: Path, report: Report) -> None:
         report.add((1, 1), f"{first.name} beside it claims the same identity")
 
 
-def _validated(text: str, report: Report, *, root: Path | None) -> PipelineSpec | None:
-    document = read(text, report)
+def _validated(text: str, report: ViolationReport, *, root: Path | None) -> PipelineSpec | None:
+    document = read_document(text, report)
     if document is None:
         return None
     checks = Checks(document, report)
@@ -153,7 +153,7 @@ def _validated(text: str, report: Report, *, root: Path | None) -> PipelineSpec 
     try:
         spec = PipelineSpec.model_validate_json(json.dumps(document.value))
     except ValidationError as error:
-        tell(error, model=PipelineSpec, document=document, report=report)
+        report_validation_errors(error, model=PipelineSpec, document=document, report=report)
         return None
     if not report.faults:
         for index, step in enumerate(spec.steps):
@@ -161,14 +161,14 @@ def _validated(text: str, report: Report, *, root: Path | None) -> PipelineSpec 
     return with_quality(spec)
 
 
-def _double_claims(specs: Iterable[PipelineSpec], *, addresses: Iterable[str]) -> list[ConfigFault]:
+def _double_claims(specs: Iterable[PipelineSpec], *, addresses: Iterable[str]) -> list[Violation]:
     """Faults of names that several files claim. The first by path keeps a name.
 
     So a file that is added breaks itself, hardly ever another; and an alias never takes the
     address that is a file's own.
     """
     held = {("address", path.rpartition(".")[0]): path for path in addresses}
-    faults: list[ConfigFault] = []
+    faults: list[Violation] = []
     for spec in specs:
         own = {("pipeline_id", spec.pipeline_id): "pipeline_id"}
         own |= {("address", alias): f"aliases[{at}]" for at, alias in enumerate(spec.aliases)}
@@ -182,9 +182,9 @@ def _double_claims(specs: Iterable[PipelineSpec], *, addresses: Iterable[str]) -
     return faults
 
 
-def _double_claim(spec: PipelineSpec, key: str, message: str) -> ConfigFault:
-    report = Report(spec.path, spec.source)
-    if (document := read(spec.source, report)) is not None:
+def _double_claim(spec: PipelineSpec, key: str, message: str) -> Violation:
+    report = ViolationReport(spec.path, spec.source)
+    if (document := read_document(spec.source, report)) is not None:
         name, _, index = key.rstrip("]").partition("[")
         node = document.node.parts[name]
         report.add(node.parts[int(index)].place if index else node.place, message, key=key)

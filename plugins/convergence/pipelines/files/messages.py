@@ -13,7 +13,12 @@ from pydantic_core import ErrorDetails
 
 from convergence.pipelines.files.document import Document, Node, Path
 from convergence.pipelines.files.spec import CONFIG_PATH, KEBAB, SNAKE, URL_PATH
-from convergence.pipelines.files.violations import Report, closest, dotted, shown
+from convergence.pipelines.files.violations import (
+    ViolationReport,
+    closest_match,
+    format_key,
+    quote_value,
+)
 
 _FORMS = {
     SNAKE: "must be snake_case: lower-case letters, digits and single underscores",
@@ -55,12 +60,12 @@ class _Told(NamedTuple):
     accepted: tuple[str, ...] = ()
 
 
-def tell(
+def report_validation_errors(
     error: ValidationError,
     *,
     model: type[BaseModel],
     document: Document,
-    report: Report,
+    report: ViolationReport,
     under: Path = (),
 ) -> None:
     """Add every fault of a validation to the report.
@@ -84,7 +89,7 @@ def tell(
         report.add(
             place,
             told.message,
-            key=dotted(shown_path),
+            key=format_key(shown_path),
             suggestion=told.suggestion,
             accepted=told.accepted,
         )
@@ -133,13 +138,15 @@ def _wrong_form(details: ErrorDetails, _model: type[BaseModel]) -> _Told:
 
 def _wrong_choice(details: ErrorDetails, _model: type[BaseModel]) -> _Told:
     accepted = tuple(re.findall(r"'([^']*)'", str(details["ctx"]["expected"])))
-    return _Told(f"can't be {_given(details)}", closest(str(details["input"]), accepted), accepted)
+    return _Told(
+        f"can't be {_given(details)}", closest_match(str(details["input"]), accepted), accepted
+    )
 
 
 def _wrong_tag(details: ErrorDetails, _model: type[BaseModel]) -> _Told:
     accepted = tuple(re.findall(r"'([^']*)'", str(details["ctx"]["expected_tags"])))
     key, tag = str(details["ctx"]["discriminator"]).strip("'"), str(details["ctx"]["tag"])
-    return _Told(f"{key} can't be {shown(tag)}", closest(tag, accepted), accepted)
+    return _Told(f"{key} can't be {quote_value(tag)}", closest_match(tag, accepted), accepted)
 
 
 def _no_tag(details: ErrorDetails, _model: type[BaseModel]) -> _Told:
@@ -158,7 +165,7 @@ def _unknown_key(details: ErrorDetails, model: type[BaseModel]) -> _Told:
         for name, info in found.model_fields.items():
             if key in aliases(name, info):
                 return _Told(f"said twice, also as {aliases(name, info)[0]}")
-    return _Told("unknown key", closest(str(key), accepted), accepted)
+    return _Told("unknown key", closest_match(str(key), accepted), accepted)
 
 
 def _wrong_type(wanted: str, details: ErrorDetails, node: Node) -> str:
@@ -178,15 +185,17 @@ def _described(given: Any) -> str:  # noqa: ANN401  # any JSON value
         case list():
             return "a list"
         case str():
-            return f"the text {shown(given)}"
+            return f"the text {quote_value(given)}"
         case _:
-            return shown(given)
+            return quote_value(given)
 
 
 def _given(details: ErrorDetails) -> str:
     given = details["input"]
     return (
-        _described(given) if isinstance(given, (Mapping, list)) or given is None else shown(given)
+        _described(given)
+        if isinstance(given, (Mapping, list)) or given is None
+        else quote_value(given)
     )
 
 

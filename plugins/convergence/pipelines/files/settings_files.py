@@ -14,11 +14,11 @@ from typing import Final
 from pydantic import BaseModel, ValidationError
 
 from convergence.errors import ConfigurationError
-from convergence.pipelines.files.document import read, text_of
+from convergence.pipelines.files.document import read_document, read_source
 from convergence.pipelines.files.loader import SETTINGS_FILES, SETTINGS_FOLDERS, SUFFIXES
-from convergence.pipelines.files.messages import tell
-from convergence.pipelines.files.suites import suite_faults, suite_files
-from convergence.pipelines.files.violations import ConfigFault, Report
+from convergence.pipelines.files.messages import report_validation_errors
+from convergence.pipelines.files.suites import check_suite, find_suites
+from convergence.pipelines.files.violations import Violation, ViolationReport
 from convergence.processors.notify_systems.channels import (
     CHANNELS,
     FOLDER,
@@ -46,39 +46,39 @@ MODELS: Final[dict[str, type[BaseModel]]] = {
 }
 
 
-def settings_files(root: Path) -> list[Path]:
+def find_settings_files(root: Path) -> list[Path]:
     """Every settings file under the folder of configurations, sorted."""
     found = {path for folder in SETTINGS_FOLDERS for path in (root / folder).rglob("*.*")}
     found |= {path for name in SETTINGS_FILES for path in root.rglob(name)}
     return sorted(path for path in found if path.suffix in SUFFIXES)
 
 
-def settings_faults(root: Path) -> tuple[ConfigFault, ...]:
+def check_settings_files(root: Path) -> tuple[Violation, ...]:
     """Every fault of every settings file, message template and suite, by place."""
-    faults = [fault for path in settings_files(root) for fault in _file_faults(path, root)]
-    faults += [fault for path in suite_files(root) for fault in suite_faults(path, root)]
+    faults = [fault for path in find_settings_files(root) for fault in _file_faults(path, root)]
+    faults += [fault for path in find_suites(root) for fault in check_suite(path, root)]
     return tuple(sorted(faults, key=lambda fault: fault.place))
 
 
-def _file_faults(path: Path, root: Path) -> Iterator[ConfigFault]:
+def _file_faults(path: Path, root: Path) -> Iterator[Violation]:
     told = path.relative_to(root).as_posix()
-    report = Report(told)
-    text = text_of(path, report)
+    report = ViolationReport(told)
+    text = read_source(path, report)
     if text is not None:
-        report = Report(told, text)
-        document = read(text, report)
+        report = ViolationReport(told, text)
+        document = read_document(text, report)
         model = MODELS.get(told)
         if document is not None and model is not None:
             try:
                 parsed = model.model_validate_json(json.dumps(document.value))
             except ValidationError as error:
-                tell(error, model=model, document=document, report=report)
+                report_validation_errors(error, model=model, document=document, report=report)
             else:
                 yield from _template_faults(parsed, root)
     yield from report.sorted()
 
 
-def _template_faults(settings: BaseModel, root: Path) -> Iterator[ConfigFault]:
+def _template_faults(settings: BaseModel, root: Path) -> Iterator[Violation]:
     """Faults of a channel's templates, tried on reports of every kind."""
     for name, kind in CHANNELS.items():
         if isinstance(settings, kind):
@@ -91,9 +91,7 @@ def _template_faults(settings: BaseModel, root: Path) -> Iterator[ConfigFault]:
             yield from sorted(found, key=lambda fault: fault.place)
 
 
-def _tried(
-    settings: Channel, audience: Audience, folder: Path, root: Path
-) -> Iterator[ConfigFault]:
+def _tried(settings: Channel, audience: Audience, folder: Path, root: Path) -> Iterator[Violation]:
     for report in specimen(audience):
         try:
             render(settings, audience, report, folder=folder)
@@ -101,7 +99,7 @@ def _tried(
             path = folder / "templates" / str(error.facts["file"])
             text = path.read_text(encoding="utf-8") if path.is_file() else ""
             line = error.facts.get("line", 1)
-            told = Report(path.relative_to(root).as_posix(), text)
+            told = ViolationReport(path.relative_to(root).as_posix(), text)
             why = error.facts.get("why")
             message = f"{error.message}: {why}" if why else error.message
             told.add((line if isinstance(line, int) else 1, 1), message)

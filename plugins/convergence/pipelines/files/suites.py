@@ -9,9 +9,15 @@ from pathlib import Path as FilePath
 from pydantic import ValidationError
 
 from convergence.errors import ConfigurationError, SchemaError
-from convergence.pipelines.files.document import Document, Path, read, text_of
-from convergence.pipelines.files.messages import tell
-from convergence.pipelines.files.violations import ConfigFault, Report, closest, dotted, shown
+from convergence.pipelines.files.document import Document, Path, read_document, read_source
+from convergence.pipelines.files.messages import report_validation_errors
+from convergence.pipelines.files.violations import (
+    Violation,
+    ViolationReport,
+    closest_match,
+    format_key,
+    quote_value,
+)
 from convergence.processors.quality.measure import day_column
 from convergence.processors.quality.suite import (
     AcceptedValues,
@@ -34,32 +40,32 @@ _PLAIN = frozenset({"STRING", "INT64", "BOOL", "DATE"})
 _COMPARABLE = _NUMBERS | _PLAIN | {"TIMESTAMP", "DATETIME", "TIME", "BYTES"}
 
 
-def suite_files(root: FilePath) -> list[FilePath]:
+def find_suites(root: FilePath) -> list[FilePath]:
     """Every suite under the folder of configurations, sorted."""
     return sorted((root / FOLDER).glob("*.json"))
 
 
-def suite_faults(path: FilePath, root: FilePath) -> tuple[ConfigFault, ...]:
+def check_suite(path: FilePath, root: FilePath) -> tuple[Violation, ...]:
     """Every fault of a suite's file."""
     told = path.relative_to(root).as_posix()
-    report = Report(told)
-    text = text_of(path, report)
+    report = ViolationReport(told)
+    text = read_source(path, report)
     if text is None:
         return report.sorted()
-    report = Report(told, text)
-    document = read(text, report)
+    report = ViolationReport(told, text)
+    document = read_document(text, report)
     if document is None or not _is_json(text, report):
         return report.sorted()
     try:
         suite = Suite.model_validate_json(json.dumps(document.value))
     except ValidationError as error:
-        tell(error, model=Suite, document=document, report=report)
+        report_validation_errors(error, model=Suite, document=document, report=report)
     else:
         _Names(suite, document, report, root).check()
     return report.sorted()
 
 
-def _is_json(text: str, report: Report) -> bool:
+def _is_json(text: str, report: ViolationReport) -> bool:
     """Whether the file is JSON too, which is a part of what was read so far."""
     try:
         json.loads(text)
@@ -72,7 +78,9 @@ def _is_json(text: str, report: Report) -> bool:
 class _Names:
     """Whether the tables and columns that a suite names are there, and of the right type."""
 
-    def __init__(self, suite: Suite, document: Document, report: Report, root: FilePath) -> None:
+    def __init__(
+        self, suite: Suite, document: Document, report: ViolationReport, root: FilePath
+    ) -> None:
         self._suite = suite
         self._document = document
         self._report = report
@@ -134,8 +142,8 @@ class _Names:
             self._fault(place, f"{name} is {kind}", accepted=sorted(types))
 
     def _unknown(self, place: Path, kind: str, name: str, known: Sequence[str]) -> None:
-        told = f"no {kind} is named {shown(name)}"
-        self._fault(place, told, suggestion=closest(name, known), accepted=sorted(known))
+        told = f"no {kind} is named {quote_value(name)}"
+        self._fault(place, told, suggestion=closest_match(name, known), accepted=sorted(known))
 
     def _line(self, place: Path) -> int:
         node = self._document.node
@@ -155,7 +163,7 @@ class _Names:
         for part in path:
             node = node.parts[part]
         self._report.add(
-            node.place, message, key=dotted(path), suggestion=suggestion, accepted=accepted
+            node.place, message, key=format_key(path), suggestion=suggestion, accepted=accepted
         )
 
 

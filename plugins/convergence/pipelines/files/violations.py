@@ -18,7 +18,7 @@ _LONGEST_LINE = 160
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigFault:
+class Violation:
     """One fault. Its `str` is one line; `long()` adds the lines around it and a caret.
 
     Attributes:
@@ -71,7 +71,7 @@ class PipelineFilesError(ConfigurationError):
 
     code = "pipeline_files_invalid"
 
-    def __init__(self, faults: Sequence[ConfigFault]) -> None:
+    def __init__(self, faults: Sequence[Violation]) -> None:
         self.faults = tuple(faults)
         files = len({fault.path for fault in self.faults})
         told = "\n\n".join(fault.long() for fault in self.faults)
@@ -81,12 +81,12 @@ class PipelineFilesError(ConfigurationError):
         return type(self), (self.faults,)
 
 
-class Report:
+class ViolationReport:
     """Collects the faults of one file."""
 
     def __init__(self, path: str, text: str = "") -> None:
         self.path = path
-        self.faults: list[ConfigFault] = []
+        self.faults: list[Violation] = []
         self._lines = _LINE_END.split(text)
 
     def add(
@@ -105,7 +105,7 @@ class Report:
         if len(self.faults) > _MOST_FAULTS:
             return
         self.faults.append(
-            ConfigFault(
+            Violation(
                 path=self.path,
                 line=line,
                 column=column,
@@ -117,7 +117,7 @@ class Report:
             )
         )
 
-    def sorted(self) -> tuple[ConfigFault, ...]:
+    def sorted(self) -> tuple[Violation, ...]:
         """The faults by place, each once."""
         return tuple(dict.fromkeys(sorted(self.faults, key=lambda fault: fault.place)))
 
@@ -130,19 +130,19 @@ class Report:
         )
 
 
-def closest(word: str, accepted: Sequence[str]) -> str | None:
+def closest_match(word: str, accepted: Sequence[str]) -> str | None:
     """The accepted word that was most likely meant."""
     found = difflib.get_close_matches(word, accepted, n=1, cutoff=0.6)
     return found[0] if found else None
 
 
-def shown(value: object) -> str:
+def quote_value(value: object) -> str:
     """A value as a message quotes it: on one line, short."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
 
 
-def dotted(path: Iterable[str | int]) -> str:
+def format_key(path: Iterable[str | int]) -> str:
     """`("steps", 1, "config")` as `steps[1].config`."""
     told = ""
     for part in path:

@@ -23,7 +23,7 @@ NEVER_BEGAN = "did not begin: no worker took it, or the step before it failed"
 log = logging.getLogger(__name__)
 
 
-class Closings(Protocol):
+class ClosingRecords(Protocol):
     """The run records as closing needs them."""
 
     def of_dag_run(self, dag_id: str, dag_run_id: str) -> Sequence[OrgRun]:
@@ -78,7 +78,7 @@ class Summary:
 
 
 def close_orgs(
-    pipeline: PipelineFacts, *, runs: Closings, dag_run_id: str, selected: bool, now: datetime
+    pipeline: PipelineFacts, *, runs: ClosingRecords, dag_run_id: str, selected: bool, now: datetime
 ) -> Summary:
     """End every org run of an Airflow run that has not ended.
 
@@ -138,7 +138,7 @@ def _is_done(step: OrgStep | None) -> bool:
     return step.status is StepStatus.SUCCESS
 
 
-def _end_lost_steps(steps: Iterable[OrgStep], *, runs: Closings, now: datetime) -> None:
+def _end_lost_steps(steps: Iterable[OrgStep], *, runs: ClosingRecords, now: datetime) -> None:
     lost = RunError(INTERRUPTED, f"the step {NEVER_ENDED}")
     for step in steps:
         if step.status is StepStatus.RUNNING:

@@ -15,14 +15,14 @@ from convergence.state.left_open import DagRunKey
 from convergence.state.org_runs import OrgRun, RunStatus
 from convergence.state.store import StateStore
 
-MOST_AT_ONCE = 5
+MAX_AT_ONCE = 5
 """Runs told of by one call: each may wait for a slow mail server."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LateNews:
+class MissedNotifications:
     """Announces what was ended by others than its own last task.
 
     Attributes:
@@ -43,7 +43,7 @@ class LateNews:
         claims on the messages.
         """
         with self.store.read() as conn:
-            waiting = left_open.untold(conn, limit=MOST_AT_ONCE)
+            waiting = left_open.untold(conn, limit=MAX_AT_ONCE)
         for key in waiting:
             self._announce(key)
             with self.store.begin() as conn:

@@ -16,7 +16,7 @@ LAST_DAY = date(2999, 12, 31)
 _ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
-def asked_days(params: Mapping[str, Any], *, today: date) -> tuple[date, ...] | None:
+def parse_requested_days(params: Mapping[str, Any], *, today: date) -> tuple[date, ...] | None:
     """The days asked for, newest first; None when what is due is to be done.
 
     Args:
@@ -43,7 +43,7 @@ def asked_days(params: Mapping[str, Any], *, today: date) -> tuple[date, ...] | 
     return tuple(end - timedelta(days=back) for back in range(count))
 
 
-def read_day(value: object) -> date:
+def parse_day(value: object) -> date:
     """A day from its text; no timestamp, no number, nothing that could be read in two ways.
 
     Raises:
@@ -67,7 +67,7 @@ def _day(params: Mapping[str, Any], name: str, today: date) -> date | None:
     if value is None:
         return None
     try:
-        day = read_day(value)
+        day = parse_day(value)
     except ValueError as error:
         raise RequestError(f"{name}: {value!r} {error}") from None
     if day > today:

@@ -21,7 +21,7 @@ from convergence.tenants.shipping import ship
 log = logging.getLogger(__name__)
 
 
-class RunRooms:
+class RunServices:
     """What selecting and closing do with the records of one task's services."""
 
     def __init__(self, services: Services) -> None:

@@ -25,7 +25,7 @@ from convergence.errors import (
     RetryableError,
     SubscriptionInactiveError,
 )
-from convergence.pipelines.running.requested_days import asked_days
+from convergence.pipelines.running.requested_days import parse_requested_days
 from convergence.processors.batch import Batch, OrgSlice, explain
 from convergence.processors.context import PipelineFacts
 from convergence.processors.run_conf import (
@@ -125,12 +125,12 @@ class Selector:
         given = check_org_conf(conf, pipeline=self.pipeline)
         run_id = conf.get(ORG_RUN_ID)
         if run_id is not None:
-            return deal(self._triggered(str(run_id), conf))
-        days = asked_days(given, today=self._today)
+            return split_into_batches(self._triggered(str(run_id), conf))
+        days = parse_requested_days(given, today=self._today)
         org_slug = conf.get(ORG_SLUG)
         if org_slug is not None:
-            return deal(self._one_org(str(org_slug), given, days))
-        return deal(self._fleet(given, days))
+            return split_into_batches(self._one_org(str(org_slug), given, days))
+        return split_into_batches(self._fleet(given, days))
 
     @property
     def _today(self) -> date:
@@ -290,7 +290,7 @@ _REFUSALS = {
 }
 
 
-def deal(orgs: Sequence[OrgSlice], *, indexes: int = MAX_INDEXES) -> list[Batch]:
+def split_into_batches(orgs: Sequence[OrgSlice], *, indexes: int = MAX_INDEXES) -> list[Batch]:
     """Deal orgs into batches: one org each while they fit, else equal shares in their order."""
     if len(orgs) <= indexes:
         return [Batch(org.org_slug, (org,)) for org in orgs]

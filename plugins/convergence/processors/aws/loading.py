@@ -14,7 +14,7 @@ from datetime import UTC, date
 from typing import Any, Final
 
 from convergence.errors import ConvergenceError, NotFoundError, RetryableError
-from convergence.extract.canonical import ContentHash, line
+from convergence.extract.canonical import ContentHash, encode_row
 from convergence.processors.aws.bucket import Bucket
 from convergence.processors.aws.config import S3DataLoaderConfig
 from convergence.processors.aws.export import Export, Found, Period
@@ -84,7 +84,7 @@ def files_hash(period: Period, export: Export) -> str:
     """A period's files as the ledger knows them: the content hash of their rows."""
     content = ContentHash()
     for row in period.rows(export.kind, revision=REVISION):
-        content.add(line(row))
+        content.add(encode_row(row))
     return content.hexdigest()
 
 

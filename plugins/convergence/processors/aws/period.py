@@ -25,9 +25,9 @@ from convergence.processors.lib.daily.fields import day_of
 from convergence.processors.lib.daily.slices import Publish, attempts, publish_days
 from convergence.runs.ledger import Action, LedgerRow
 from convergence.runs.publisher import Attempt
+from convergence.warehouse.day_file import DayFile
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
-from convergence.warehouse.sealed import SealedDay
 
 MB: Final = 1024 * 1024
 ROWS_PER_PAGE: Final = 5_000
@@ -198,7 +198,7 @@ class PeriodLoader:
         path.unlink()
         self._org.log.info("%s: %d lines", at, sums.lines - before)
 
-    def _sealed(self, sums: Sums, round_: int) -> dict[date, SealedDay]:
+    def _sealed(self, sums: Sums, round_: int) -> dict[date, DayFile]:
         spool = self._spool(f"{self._month.name}_{round_}")
         rows = sums.rows()
         page = list(islice(rows, ROWS_PER_PAGE))
@@ -214,7 +214,7 @@ class PeriodLoader:
         """An empty one: what an earlier try left was read from files that may be others now."""
         return Spool.open(self._org.spool_dir / name, fingerprint=fingerprint_of(uuid4().hex))
 
-    def _check_shrinking(self, sealed: Mapping[date, SealedDay]) -> None:
+    def _check_shrinking(self, sealed: Mapping[date, DayFile]) -> None:
         if self._org.params.get("accept_shrink"):
             return
         before = sum(row.row_count for day, row in self._published.items() if day in sealed)
@@ -228,7 +228,7 @@ class PeriodLoader:
             )
 
     def _confirmed(
-        self, given: Mapping[date, Attempt], sealed: Mapping[date, SealedDay], settle_days: int
+        self, given: Mapping[date, Attempt], sealed: Mapping[date, DayFile], settle_days: int
     ) -> dict[date, LedgerRow]:
         """Days whose content is what the ledger has: one look at all of them."""
         same = [
@@ -246,7 +246,7 @@ class PeriodLoader:
         return {key.day: row for key, row in rows.items()}
 
     def _publish(
-        self, attempt: Attempt, sealed: SealedDay, *, settle_days: int, table: str = ""
+        self, attempt: Attempt, sealed: DayFile, *, settle_days: int, table: str = ""
     ) -> LedgerRow:
         name = table or self._config.table
         return self._org.publisher.publish_rows(

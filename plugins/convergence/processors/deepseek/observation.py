@@ -18,10 +18,10 @@ from typing import Any
 from uuid import uuid4
 
 from convergence.errors import ProviderProtocolError, ShapeChangedError
-from convergence.extract.paginate import Page, PageAnswer, PageRequest, Row
-from convergence.extract.ratelimit import Rate
+from convergence.extract.paginate import Page, PageRequest, PageResponse, Row
+from convergence.extract.ratelimit import RequestRate
 from convergence.extract.spool import Spool, fingerprint_of
-from convergence.extract.stream import Query, extract
+from convergence.extract.stream import Query, extract_pages
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.deepseek import spend
 from convergence.processors.deepseek.config import BalanceConfig
@@ -33,11 +33,11 @@ from convergence.processors.lib.daily.kept_responses import quarantine, raw_page
 from convergence.processors.lib.daily.observed import observed_days
 from convergence.processors.lib.daily.slices import Publish, publish_days
 from convergence.runs.publisher import Attempt
+from convergence.warehouse.day_file import Money
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.query import run_file
 from convergence.warehouse.schemas import TableSchema
-from convergence.warehouse.sealed import Money
 
 PROVIDER = "deepseek"
 PATH = "/user/balance"
@@ -53,10 +53,10 @@ class BalancePage:
         del token  # there is no second page
         return PageRequest(PATH)
 
-    def read(self, answer: PageAnswer, *, token: str | None) -> Page:
+    def read_page(self, response: PageResponse, *, token: str | None) -> Page:
         """See `Paginator`."""
         del token
-        body = answer.body if isinstance(answer.body, dict) else {}
+        body = response.body if isinstance(response.body, dict) else {}
         infos, available = body.get("balance_infos"), body.get("is_available")
         if not isinstance(infos, list) or not isinstance(available, bool):
             raise ProviderProtocolError("The answer is no balance")
@@ -154,10 +154,10 @@ class Account:
             limit = allowance(
                 self._org,
                 PROVIDER,
-                rate=Rate(self._config.requests_per_minute, seconds=60),
+                rate=RequestRate(self._config.requests_per_minute, seconds=60),
                 host=client.origin.host,
             )
-            extract(
+            extract_pages(
                 client,
                 [Query("balance", BalancePage(), keep)],
                 spool,

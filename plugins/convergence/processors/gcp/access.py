@@ -23,7 +23,7 @@ from convergence.errors import (
 from convergence.extract.clock import Deadline
 from convergence.extract.http import OriginClient
 from convergence.extract.retry import Retrier
-from convergence.extract.strict_json import parse
+from convergence.extract.strict_json import parse_json
 from convergence.processors.context import OrgContext
 from convergence.providers.google import (
     BIGQUERY,
@@ -33,7 +33,7 @@ from convergence.providers.google import (
     Token,
     token_origin,
 )
-from convergence.providers.registry import registry
+from convergence.providers.registry import load_registry
 from convergence.settings import Settings
 from convergence.warehouse.client import Warehouse
 
@@ -85,14 +85,14 @@ def fetch_token(account: ServiceAccount, scopes: Sequence[str], *, settings: Set
         ProviderProtocolError: its answer holds no token.
     """
     deadline = Deadline.after(TOKEN_SECONDS)
-    origin = token_origin(registry(settings).get(PROVIDER), settings)
+    origin = token_origin(load_registry(settings).get(PROVIDER), settings)
     with OriginClient.for_settings(origin, settings=settings) as client:
 
         def attempt() -> Token:
             now = datetime.now(UTC)
             grant = account.grant(scopes, now=now)
             return Token.read(
-                parse(client.post_form(TOKEN_PATH, grant, deadline=deadline).body), now=now
+                parse_json(client.post_form(TOKEN_PATH, grant, deadline=deadline).body), now=now
             )
 
         try:

@@ -38,12 +38,12 @@ from convergence.processors.lib.daily.slices import Publish, Published, done_bef
 from convergence.processors.lib.schema_templates import load_template
 from convergence.providers.google import ServiceAccount
 from convergence.runs.publisher import Attempt
+from convergence.warehouse.bulk_read import BulkQuery, read_batches
 from convergence.warehouse.client import Warehouse
+from convergence.warehouse.day_file import DayFile
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.query import Row, run_file
-from convergence.warehouse.reading import Reading, read_batches
-from convergence.warehouse.sealed import SealedDay
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -106,7 +106,7 @@ class Export:
         return f"{self.table.project}.{self.table.dataset}.{self.table.table}"
 
     def read(
-        self, reading: Reading, *, storage: BigQueryReadClient | None = None
+        self, reading: BulkQuery, *, storage: BigQueryReadClient | None = None
     ) -> Iterator[pa.RecordBatch]:
         """The rows of a query; errors as `read_batches`, and as `refusals_told`."""
         with refusals_told(self.table.project):
@@ -179,7 +179,7 @@ class Copy:
                     ),
                 )
 
-    def _sealed(self, days: Sequence[date], round_: int) -> dict[date, SealedDay]:
+    def _sealed(self, days: Sequence[date], round_: int) -> dict[date, DayFile]:
         """The days of every export, read anew: a query's rows come in no order to go on from."""
         folder = self._org.spool_dir / f"{days[-1]}_{days[0]}_{round_}"
         spool = Spool.open(folder, fingerprint=fingerprint_of(REVISION, uuid4().hex))
@@ -190,7 +190,7 @@ class Copy:
 
     def _spool(self, export: Export, days: Sequence[date], spool: Spool) -> None:
         shape, first, last = self._shapes[export.name], days[-1], days[0]
-        reading = Reading(
+        reading = BulkQuery(
             self._folder / self._config.rows_file,
             export.table.identifiers,
             {
@@ -220,7 +220,7 @@ class Copy:
         return {day for day in found if day < self._today}
 
     def _theirs(self, export: Export, since: datetime) -> dict[date, tuple[int, datetime]]:
-        reading = Reading(
+        reading = BulkQuery(
             self._folder / self._config.touched_file,
             export.table.identifiers,
             {

@@ -17,8 +17,8 @@ from typing import Any, Literal, Self
 from google.cloud import bigquery
 
 from convergence.errors import ConfigurationError, IntegrationInvalidError
+from convergence.warehouse.bigquery_errors import translated_errors
 from convergence.warehouse.client import Warehouse
-from convergence.warehouse.faults import translated
 from convergence.warehouse.names import check_identifier, check_project
 from convergence.warehouse.params import Param
 
@@ -135,7 +135,7 @@ def find_exports(w: Warehouse, wanted: Wanted) -> list[ExportTable]:
         IntegrationInvalidError: there is none.
         WarehouseError, WarehouseUnavailableError: as the customer's BigQuery says.
     """
-    with translated("looking for the billing export", project=wanted.project):
+    with translated_errors("looking for the billing export", project=wanted.project):
         names = [wanted.dataset] if wanted.dataset else _datasets(w, wanted.project)
         if wanted.dataset and wanted.table:
             return [_described(w, wanted.project, wanted.dataset, wanted.table)]

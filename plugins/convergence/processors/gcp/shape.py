@@ -16,8 +16,8 @@ from google.cloud import bigquery
 
 from convergence.errors import ProviderProtocolError
 from convergence.processors.lib.daily.fields import NUMERIC_STEP
+from convergence.warehouse.day_file import Money
 from convergence.warehouse.schemas import FieldSpec, TableSchema, canonical_type
-from convergence.warehouse.sealed import Money
 
 OWN_COLUMNS: Final = frozenset({"usage_date", "source_table", "extra"})
 _NUMBERS: Final = frozenset({"INT64", "FLOAT64", "NUMERIC", "BIGNUMERIC"})

@@ -18,10 +18,10 @@ from uuid import uuid4
 
 from convergence.errors import ProviderProtocolError
 from convergence.extract.http import OriginClient
-from convergence.extract.paginate import Page, PageAnswer, PageRequest, find
-from convergence.extract.ratelimit import Rate
-from convergence.extract.spool import Spool, day_in, fingerprint_of
-from convergence.extract.stream import Query, extract
+from convergence.extract.paginate import Page, PageRequest, PageResponse, find_at_path
+from convergence.extract.ratelimit import RequestRate
+from convergence.extract.spool import Spool, day_from_field, fingerprint_of
+from convergence.extract.stream import Query, extract_pages
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.gcp.access import fetch_token, service_account
 from convergence.processors.gcp.config import ApiExtractorConfig
@@ -30,7 +30,7 @@ from convergence.processors.lib.daily.fields import FieldReader
 from convergence.processors.lib.daily.observed import observed_days
 from convergence.processors.lib.daily.slices import Publish, publish_days
 from convergence.providers.google import PROVIDER
-from convergence.providers.registry import registry
+from convergence.providers.registry import load_registry
 from convergence.runs.publisher import Attempt
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
@@ -63,12 +63,15 @@ class TokenPages:
         more = () if token is None else (("pageToken", token),)
         return PageRequest(self.path, (*self.params, *more))
 
-    def read(self, answer: PageAnswer, *, token: str | None) -> Page:
+    def read_page(self, response: PageResponse, *, token: str | None) -> Page:
         """See `Paginator`."""
         del token
-        if not isinstance(answer.body, dict):
+        if not isinstance(response.body, dict):
             raise ProviderProtocolError("The page is no object")
-        rows, following = find(answer.body, self.data_path), answer.body.get("nextPageToken")
+        rows, following = (
+            find_at_path(response.body, self.data_path),
+            response.body.get("nextPageToken"),
+        )
         rows = [] if rows is None else rows
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise ProviderProtocolError("The page has no list of rows", data_path=self.data_path)
@@ -113,7 +116,7 @@ class Snapshot:
             # A page of an earlier try is older, and another page may have changed since.
             spool = Spool.open(folder, fingerprint=fingerprint_of(uuid4().hex))
             self._observe(spool, observed_at=now.isoformat())
-            sealed = spool.seal(day_in(DAY), [day], unique_by=self._told)[day]
+            sealed = spool.seal(day_from_field(DAY), [day], unique_by=self._told)[day]
             yield (
                 day,
                 partial(
@@ -142,14 +145,16 @@ class Snapshot:
             limit = allowance(
                 self._org,
                 PROVIDER,
-                rate=Rate(self._config.requests_per_minute, seconds=60),
+                rate=RequestRate(self._config.requests_per_minute, seconds=60),
                 host=client.origin.host,
             )
-            extract(client, [Query(self._config.data_path, pages, to_rows)], spool, allowance=limit)
+            extract_pages(
+                client, [Query(self._config.data_path, pages, to_rows)], spool, allowance=limit
+            )
 
     def _client(self) -> OriginClient:
         """A client for the API, or for the stand-in that takes its place, with a fresh token."""
-        settings, provider = self._org.settings, registry(self._org.settings).get(PROVIDER)
+        settings, provider = self._org.settings, load_registry(self._org.settings).get(PROVIDER)
         token = fetch_token(service_account(self._org), self._config.scopes, settings=settings)
         stand_in = settings.emulators.get(provider.base_url_variable or "")
         parts = urlsplit(self._config.url)

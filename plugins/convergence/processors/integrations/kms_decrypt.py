@@ -7,7 +7,7 @@ from convergence.processors.base import OrgProcessor
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.integrations.config import KmsDecryptConfig
 from convergence.processors.integrations.stored import open_stored, stored_credentials
-from convergence.providers.registry import registry
+from convergence.providers.registry import load_registry
 
 
 class KmsDecrypt(OrgProcessor[KmsDecryptConfig]):
@@ -23,7 +23,7 @@ class KmsDecrypt(OrgProcessor[KmsDecryptConfig]):
             IntegrationInvalidError: a provider that the step names is not connected.
             DecryptionError: a stored credential does not decrypt, or is not what was stored.
         """
-        known = registry(org.settings)
+        known = load_registry(org.settings)
         stored = stored_credentials(org.services)
         connected = {known.id_of_table(one.provider): one for one in stored.list_for(org.org_slug)}
         wanted = [known.get(name).id for name in config.providers] or sorted(connected)

@@ -10,8 +10,8 @@ from typing import Any
 
 from convergence.errors import DecryptionError
 from convergence.processors.context import Services
-from convergence.providers.registry import Provider, registry
-from convergence.providers.validation import Validation, validate
+from convergence.providers.registry import Provider, load_registry
+from convergence.providers.validation import Validation, validate_credential
 from convergence.security.kms import connect_kms
 from convergence.tenants.credentials import Credential, Credentials, fingerprint
 
@@ -47,12 +47,12 @@ def check_stored(services: Services, *, org_slug: str, provider: str) -> Checked
         NotFoundError: no such provider, or it is not connected.
         DecryptionError: the stored credential does not decrypt.
     """
-    known = registry(services.settings).get(provider)
+    known = load_registry(services.settings).get(provider)
     credentials = stored_credentials(services)
     credential = credentials.get(org_slug, known.table_id)
     secret = credentials.open(org_slug, known.table_id)
     now = services.now()
-    found = validate(known, secret, settings=services.settings, now=now)
+    found = validate_credential(known, secret, settings=services.settings, now=now)
     credentials.record_validation(
         org_slug, credential.credential_id, status=found.status, error=found.error, now=now
     )

@@ -27,7 +27,7 @@ _SECRET_EXTRAS = ("access_token", "client_secret")
 
 
 class _Smtp(SmtpHook):
-    """The provider's hook, with our patience instead of the Connection's, and our message."""
+    """The provider's hook, with our timeouts instead of the Connection's, and our message."""
 
     def __init__(self, connection: str, *, seconds: int) -> None:
         super().__init__(smtp_conn_id=connection)

@@ -17,11 +17,11 @@ from convergence.processors.lib.daily.slices import Publish, ledger_rows, publis
 from convergence.processors.openai.config import SubscriptionsConfig
 from convergence.processors.openai.proration import Plan, month_rows, next_month, plan_of
 from convergence.runs.publisher import Attempt
+from convergence.warehouse.day_file import Money
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.query import run_file
 from convergence.warehouse.schemas import TableSchema
-from convergence.warehouse.sealed import Money
 
 _UNIQUE_BY = ("plan_name", "billing_period", "period_start")
 

@@ -24,7 +24,7 @@ from convergence.processors.gcp.config import BqEtlConfig
 from convergence.processors.lib.daily.extraction import publish_sealed
 from convergence.providers.google import BIGQUERY, ServiceAccount
 from convergence.runs.slices import Finality
-from convergence.warehouse import reading
+from convergence.warehouse import bulk_read
 from convergence_sandbox.providers.google.accounts import service_account
 from convergence_sandbox.providers.google.billing import exported
 from gcp_customer import Customer, golden_rows, golden_totals
@@ -83,7 +83,7 @@ def test_the_storage_read_api_gives_the_same_rows_as_pages(
         return cast("Any", read)(*given, **named)
 
     monkeypatch.setattr(BigQueryReadClient, "read_rows", counted)
-    monkeypatch.setattr(reading, "PAGE_ROWS", 1)
+    monkeypatch.setattr(bulk_read, "PAGE_ROWS", 1)
     other = account.world.new_org()
     customer.connect(other)
     run(other.served_by(bigquery_storage_emulator_host=customer.sandbox.kms), config=FAR_BACK)
@@ -98,7 +98,7 @@ def test_without_the_right_to_stream_pages_are_read(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     customer.export(golden_rows())
-    monkeypatch.setattr(reading, "PAGE_ROWS", 1)
+    monkeypatch.setattr(bulk_read, "PAGE_ROWS", 1)
     reader = AccountCredentials(
         ServiceAccount.parse(json.dumps(service_account("somebody_else"))),
         scopes=[BIGQUERY],
@@ -109,7 +109,7 @@ def test_without_the_right_to_stream_pages_are_read(
     monkeypatch.setattr(
         "convergence.processors.gcp.billing_export.storage_reader", lambda *_, **__: client
     )
-    with caplog.at_level("INFO", logger="convergence.warehouse.reading"):
+    with caplog.at_level("INFO", logger="convergence.warehouse.bulk_read"):
         _, summed = run(account, config=FAR_BACK)
     assert summed.facts["net_cost"] == {"USD": "40.875"}
     assert "reading pages instead" in caplog.text

@@ -15,7 +15,7 @@ from convergence.processors.gcp.cost_days import sum_costs
 from convergence.processors.lib.daily.extraction import publish_sealed
 from convergence.runs.ledger import Action, LedgerRow
 from convergence.runs.slices import SliceKey
-from convergence.warehouse.sealed import SealedDay
+from convergence.warehouse.day_file import DayFile
 from gcp_customer import Customer, golden_rows
 from gcp_steps import BILLING, COST, DAYS, run
 from processors_world import OrgWorld
@@ -27,7 +27,7 @@ class Bill:
     def __init__(self, org: OrgWorld, customer: Customer) -> None:
         self.org = org
         self._customer = customer
-        self.copies: list[tuple[SealedDay, dict[str, Any]]] = []
+        self.copies: list[tuple[DayFile, dict[str, Any]]] = []
 
     def copy(self, row: dict[str, Any]) -> None:
         self._customer.export([row])
@@ -70,7 +70,7 @@ class Bill:
 def bill(account: OrgWorld, customer: Customer, monkeypatch: pytest.MonkeyPatch) -> Bill:
     made = Bill(account, customer)
 
-    def kept(org: Any, attempt: Any, sealed: SealedDay, **how: Any) -> LedgerRow:
+    def kept(org: Any, attempt: Any, sealed: DayFile, **how: Any) -> LedgerRow:
         if attempt.key.day == made.day:
             made.copies.append((sealed, how))
         return publish_sealed(org, attempt, sealed, **how)

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from convergence.pipelines.dags.docs import docs_md, tags
-from convergence.pipelines.files.loader import load
+from convergence.pipelines.files.loader import load_pipeline
 from convergence.pipelines.files.messages import accepted_keys
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.settings import PROJECT_ROOT
@@ -13,7 +13,7 @@ from sample_pipelines import USAGE_COST, write
 
 
 def loaded(root: Path, text: str) -> PipelineSpec:
-    spec = load(write(root, "sample/cost/usage_cost.yml", text), root)
+    spec = load_pipeline(write(root, "sample/cost/usage_cost.yml", text), root)
     assert isinstance(spec, PipelineSpec), spec
     return spec
 

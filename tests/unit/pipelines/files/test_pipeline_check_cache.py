@@ -10,13 +10,13 @@ import pytest
 from convergence.file_versions import changed_files, file_versions
 from convergence.pipelines.files import all_violations as checked
 from convergence.pipelines.files.check_cache import CheckCache
-from convergence.pipelines.files.violations import ConfigFault, PipelineFilesError
+from convergence.pipelines.files.violations import PipelineFilesError, Violation
 from convergence.settings import get_settings
 from sample_pipelines import USAGE_COST, write
 
 HOUR_NS = 3_600_000_000_000
 FOUND = (
-    ConfigFault(
+    Violation(
         path="a/b.yml",
         line=3,
         column=1,
@@ -25,7 +25,7 @@ FOUND = (
         accepted=("x", "y"),
         excerpt=((2, "steps:"), (3, "- a")),
     ),
-    ConfigFault(path="c/d.yml", line=1, column=1, key="", message="not YAML", suggestion="z"),
+    Violation(path="c/d.yml", line=1, column=1, key="", message="not YAML", suggestion="z"),
 )
 
 
@@ -40,14 +40,14 @@ class Files:
         root.mkdir()
         (root / "one.yml").write_text("one: 1\n")
 
-    def result(self) -> tuple[ConfigFault, ...]:
+    def result(self) -> tuple[Violation, ...]:
         cache = CheckCache(self.kept, now_ns=lambda: self._newest() + self.ahead_ns)
         return cache.get(file_versions(self.root), self._check)
 
     def _newest(self) -> int:
         return max(path.stat().st_ctime_ns for path in self.root.iterdir())
 
-    def _check(self) -> tuple[ConfigFault, ...]:
+    def _check(self) -> tuple[Violation, ...]:
         self.checks += 1
         return FOUND
 
@@ -122,24 +122,24 @@ def test_the_dag_files_check_remembers_its_error_and_sees_the_corrected_file(
     monkeypatch.setenv("CONVERGENCE_VAR_DIR", str(tmp_path / "var"))
     get_settings.cache_clear()
     calls: list[Path] = []
-    real = checked.every_fault
+    real = checked.find_violations
 
-    def counting(at: Path) -> tuple[ConfigFault, ...]:
+    def counting(at: Path) -> tuple[Violation, ...]:
         calls.append(at)
         return real(at)
 
-    monkeypatch.setattr(checked, "every_fault", counting)
+    monkeypatch.setattr(checked, "find_violations", counting)
     monkeypatch.setattr("convergence.pipelines.files.check_cache._SETTLED_NS", -HOUR_NS)
     messages = []
     for _ in range(2):
         with pytest.raises(PipelineFilesError) as error:
-            checked.raise_faults()
+            checked.raise_violations()
         messages.append(str(error.value))
     assert messages[0] == messages[1]
     assert "sample.fetsh" in messages[0]
     assert calls == [root]
     write(root, "sample/cost/usage_cost.yml", USAGE_COST)
-    checked.raise_faults()
+    checked.raise_violations()
     assert calls == [root, root]
 
 

@@ -9,8 +9,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convergence.pipelines.files.document import MAX_DEPTH, Document, Node, read
-from convergence.pipelines.files.violations import Report
+from convergence.pipelines.files.document import MAX_DEPTH, Document, Node, read_document
+from convergence.pipelines.files.violations import ViolationReport
 
 _TEXT = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"]), max_size=20)
 _SCALARS = (
@@ -28,8 +28,8 @@ _VALUES = st.recursive(
 
 
 def parsed(text: str) -> tuple[Document | None, list[str]]:
-    report = Report("f.yml", text)
-    return read(text, report), [str(fault) for fault in report.sorted()]
+    report = ViolationReport("f.yml", text)
+    return read_document(text, report), [str(fault) for fault in report.sorted()]
 
 
 def value_of(text: str) -> Any:

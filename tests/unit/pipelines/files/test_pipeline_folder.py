@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from convergence.pipelines.files.all_violations import raise_faults
+from convergence.pipelines.files.all_violations import raise_violations
 from convergence.pipelines.files.document import MAX_BYTES
-from convergence.pipelines.files.loader import discover, load, load_all, load_dag
+from convergence.pipelines.files.loader import (
+    find_pipeline_files,
+    load_all,
+    load_dag,
+    load_pipeline,
+)
 from convergence.pipelines.files.spec import PipelineSpec
-from convergence.pipelines.files.violations import ConfigFault, PipelineFilesError
+from convergence.pipelines.files.violations import PipelineFilesError, Violation
 from sample_pipelines import PATH, PREPARE, USAGE_COST, loaded, told, write
 
 
@@ -30,7 +35,7 @@ def test_settings_and_hidden_files_are_no_pipelines(tmp_path: Path) -> None:
     write(tmp_path, "b/two.yml", USAGE_COST)
     write(tmp_path, "a/one.yaml", PREPARE)
     (tmp_path / "c.yml").mkdir()
-    found = [path.relative_to(tmp_path).as_posix() for path in discover(tmp_path)]
+    found = [path.relative_to(tmp_path).as_posix() for path in find_pipeline_files(tmp_path)]
     assert found == ["a/one.yaml", "b/two.yml"]
 
 
@@ -126,7 +131,7 @@ def test_a_broken_file_touches_no_other(tmp_path: Path) -> None:
 def test_a_file_that_can_not_be_read_is_a_fault(tmp_path: Path) -> None:
     path = write(tmp_path, PATH, USAGE_COST)
     path.chmod(0)
-    assert "can't be read" in str(load(path, tmp_path)[0])  # type: ignore[index]  # it is faults
+    assert "can't be read" in str(load_pipeline(path, tmp_path)[0])  # type: ignore[index]  # it is faults
 
 
 def test_size_ends_at_its_cap_before_anything_is_parsed(tmp_path: Path) -> None:
@@ -138,16 +143,16 @@ def test_size_ends_at_its_cap_before_anything_is_parsed(tmp_path: Path) -> None:
 def test_text_that_is_not_utf_8_is_told_at_its_byte(tmp_path: Path) -> None:
     path = write(tmp_path, PATH, "")
     path.write_bytes(b"a: 1\nb: caf\xe9\n")
-    (fault,) = load(path, tmp_path)
+    (fault,) = load_pipeline(path, tmp_path)
     assert str(fault) == f"{PATH}:2:7: not UTF-8: the byte 0xe9"
 
 
 def test_one_error_lists_every_fault_of_every_file(tmp_path: Path) -> None:
-    raise_faults(tmp_path)
+    raise_violations(tmp_path)
     write(tmp_path, "a/one.yml", USAGE_COST.replace("description:", "descripton:"))
     write(tmp_path, "b/two.yml", "a: [\n")
     with pytest.raises(PipelineFilesError) as raised:
-        raise_faults(tmp_path)
+        raise_violations(tmp_path)
     lines = str(raised.value).splitlines()
     assert lines[0] == "3 faults in 2 files"
     assert [line.split(": ")[0] for line in lines if line.startswith(("a/", "b/"))] == [
@@ -155,4 +160,4 @@ def test_one_error_lists_every_fault_of_every_file(tmp_path: Path) -> None:
         "a/one.yml:2:1",
         "b/two.yml:2:1",
     ]
-    assert all(isinstance(fault, ConfigFault) for fault in raised.value.faults)
+    assert all(isinstance(fault, Violation) for fault in raised.value.faults)

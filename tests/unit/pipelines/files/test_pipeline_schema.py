@@ -9,7 +9,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from convergence.pipelines import json_schema
-from convergence.pipelines.files.loader import discover
+from convergence.pipelines.files.loader import find_pipeline_files
 from convergence.settings import PROJECT_ROOT
 from sample_pipelines import PREPARE, USAGE_COST
 from stack import guarded
@@ -41,7 +41,7 @@ def test_sound_files_pass(text: str) -> None:
     assert faults(text) == []
 
 
-@pytest.mark.parametrize("path", discover(CONFIGS), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", find_pipeline_files(CONFIGS), ids=lambda path: path.stem)
 def test_the_projects_own_pipelines_pass(path: Path) -> None:
     assert faults(path.read_text()) == []
 

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from convergence.pipelines.files.all_violations import every_fault, raise_faults
-from convergence.pipelines.files.settings_files import MODELS, settings_faults, settings_files
+from convergence.pipelines.files.all_violations import find_violations, raise_violations
+from convergence.pipelines.files.settings_files import (
+    MODELS,
+    check_settings_files,
+    find_settings_files,
+)
 from convergence.pipelines.files.violations import PipelineFilesError
 from convergence.pipelines.lint import main
 from convergence.settings import PROJECT_ROOT
@@ -29,12 +33,14 @@ Change = Callable[[str], str]
 def told(root: Path, path: str, change: Change) -> list[str]:
     file = root / path
     file.write_text(change(file.read_text()))
-    return [str(fault) for fault in settings_faults(root)]
+    return [str(fault) for fault in check_settings_files(root)]
 
 
 def test_the_platforms_own_settings_have_no_faults_and_each_has_a_model() -> None:
-    assert [str(fault) for fault in every_fault(CONFIGS)] == []
-    assert {path.relative_to(CONFIGS).as_posix() for path in settings_files(CONFIGS)} == set(MODELS)
+    assert [str(fault) for fault in find_violations(CONFIGS)] == []
+    assert {path.relative_to(CONFIGS).as_posix() for path in find_settings_files(CONFIGS)} == set(
+        MODELS
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,7 +110,7 @@ def test_faults_of_settings_are_raised_and_linted_beside_those_of_pipelines(
     (root / "acme").mkdir()
     (root / "acme/broken.yml").write_text("pipeline_id: x\n")
     with pytest.raises(PipelineFilesError, match=r"surprise: unknown key") as caught:
-        raise_faults(root)
+        raise_violations(root)
     assert {fault.path for fault in caught.value.faults} == {
         "acme/broken.yml",
         f"{EMAIL}/config.yml",
@@ -115,5 +121,5 @@ def test_faults_of_settings_are_raised_and_linted_beside_those_of_pipelines(
 
 def test_settings_that_nobody_reads_are_still_read_strictly(root: Path) -> None:
     (root / "system/other.yml").write_text("a: no\n")
-    (fault,) = settings_faults(root)
+    (fault,) = check_settings_files(root)
     assert fault.place == ("system/other.yml", 1, 4)

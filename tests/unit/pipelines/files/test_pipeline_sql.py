@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from convergence.errors import ForeignTableError
-from convergence.pipelines.files.all_violations import every_fault
+from convergence.pipelines.files.all_violations import find_violations
 from convergence.pipelines.files.loader import load_all
-from convergence.pipelines.files.sql.files import sql_file_faults, sql_files
-from convergence.pipelines.files.sql.syntax import sql_syntax_faults
+from convergence.pipelines.files.sql.files import check_sql_file, find_sql_files
+from convergence.pipelines.files.sql.syntax import check_sql_syntax
 from convergence.pipelines.lint import main
 from convergence.settings import PROJECT_ROOT
 from convergence.warehouse.query import run_file
@@ -54,7 +54,7 @@ def write(folder: Path, text: str) -> Path:
 
 def errors(folder: Path, text: str) -> list[str]:
     path = write(folder, text)
-    found = sql_file_faults(path, folder) or sql_syntax_faults(path, folder)
+    found = check_sql_file(path, folder) or check_sql_syntax(path, folder)
     return [str(fault) for fault in found]
 
 
@@ -91,7 +91,7 @@ def test_a_dag_is_not_built_from_it_and_every_other_is(spoiled: Path) -> None:
     assert set(sound.specs) - set(found.specs) == {DAG}
     assert [fault.path for fault in found.faults] == [PIPELINE]
     assert [fault.key for fault in found.faults] == ["steps[0].config.sql_file"]
-    assert {fault.path for fault in every_fault(spoiled)} == {PIPELINE, SQL}
+    assert {fault.path for fault in find_violations(spoiled)} == {PIPELINE, SQL}
 
 
 def test_a_file_that_changed_since_is_not_run(root: Path) -> None:
@@ -120,11 +120,11 @@ def test_a_file_that_decides_by_the_org_is_not_run_for_it(root: Path) -> None:
 
 
 def test_every_shipped_file_passes_both_readings() -> None:
-    files = sql_files(SHIPPED)
+    files = find_sql_files(SHIPPED)
     assert len(files) > 80
     for path in files:
-        assert sql_file_faults(path, SHIPPED) == ()
-        assert sql_syntax_faults(path, SHIPPED) == ()
+        assert check_sql_file(path, SHIPPED) == ()
+        assert check_sql_syntax(path, SHIPPED) == ()
 
 
 @pytest.mark.parametrize(
@@ -203,10 +203,10 @@ def change_reads(root: Path, reads: str) -> None:
 
 def test_only_the_linter_imports_the_parser() -> None:
     code = (
-        "import sys; from convergence.pipelines.files.all_violations import every_fault\n"
+        "import sys; from convergence.pipelines.files.all_violations import find_violations\n"
         "from convergence.settings import PROJECT_ROOT\n"
         "import convergence.warehouse.query\n"
-        "assert every_fault(PROJECT_ROOT / 'include' / 'configs') == ()\n"
+        "assert find_violations(PROJECT_ROOT / 'include' / 'configs') == ()\n"
         "sys.exit('sqlglot' in sys.modules)"
     )
     environment = os.environ | {"PYTHONPATH": str(PROJECT_ROOT / "plugins")}

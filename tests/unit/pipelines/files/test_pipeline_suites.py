@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from convergence.pipelines.files.loader import load
+from convergence.pipelines.files.loader import load_pipeline
 from convergence.pipelines.files.spec import PipelineSpec
-from convergence.pipelines.files.suites import suite_faults, suite_files
+from convergence.pipelines.files.suites import check_suite, find_suites
 from convergence.settings import PROJECT_ROOT
 from sample_pipelines import USAGE_COST, write
 
@@ -36,7 +36,7 @@ def told(root: Path, *expectations: Any, text: str = "", **changes: Any) -> list
         **changes,
     }
     path = write(root, SUITE, text or json.dumps(suite, indent=2))
-    return [str(fault) for fault in suite_faults(path, root)]
+    return [str(fault) for fault in check_suite(path, root)]
 
 
 def rule(kind: str = "not_null", **says: Any) -> dict[str, Any]:
@@ -137,16 +137,16 @@ def test_what_is_no_json_is_told_by_line(tmp_path: Path, text: str, fault: str) 
 
 
 def test_the_suites_that_come_with_the_platform_have_no_faults() -> None:
-    files = suite_files(CONFIGS)
+    files = find_suites(CONFIGS)
     assert "billing_cost_suite.json" in {path.name for path in files}
-    assert [str(fault) for path in files for fault in suite_faults(path, CONFIGS)] == []
+    assert [str(fault) for path in files for fault in check_suite(path, CONFIGS)] == []
 
 
 def test_quality_adds_a_last_step_after_all_others(tmp_path: Path) -> None:
     text = USAGE_COST.replace("    ps_type: sample.price\n", "    ps_type: sample.price\n")
     text += f"    depends_on: []\nquality: {SUITE}\n"
     told(tmp_path, rule(columns=["model"]))
-    spec = load(write(tmp_path, "sample/cost/usage_cost.yml", text), tmp_path)
+    spec = load_pipeline(write(tmp_path, "sample/cost/usage_cost.yml", text), tmp_path)
     assert isinstance(spec, PipelineSpec)
     assert spec.steps[-1].processor == "quality.expectations"
     assert spec.upstream["validate_quality"] == ("extract_usage", "transform_cost")
@@ -157,7 +157,7 @@ def test_quality_adds_a_last_step_after_all_others(tmp_path: Path) -> None:
 def test_a_step_of_that_name_or_a_platform_pipeline_is_refused(tmp_path: Path) -> None:
     text = USAGE_COST.replace("step: transform_cost", "step: validate_quality")
     told(tmp_path, rule(columns=["model"]))
-    faults = load(
+    faults = load_pipeline(
         write(tmp_path, "sample/cost/usage_cost.yml", f"{text}quality: {SUITE}\n"), tmp_path
     )
     assert isinstance(faults, tuple)

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convergence.pipelines.files.loader import load
+from convergence.pipelines.files.loader import load_pipeline
 from convergence.pipelines.files.spec import PipelineSpec
 from sample_pipelines import PATH, USAGE_COST, told, write
 
@@ -197,7 +197,7 @@ def test_all_faults_of_a_file_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_the_long_form_shows_the_lines_around_and_a_caret(tmp_path: Path) -> None:
-    faults = load(write(tmp_path, PATH, USAGE_COST.replace("day\n", "dayly\n")), tmp_path)
+    faults = load_pipeline(write(tmp_path, PATH, USAGE_COST.replace("day\n", "dayly\n")), tmp_path)
     assert isinstance(faults, tuple)
     assert faults[0].long().splitlines()[1:] == [
         "  11 |     config:",
@@ -243,7 +243,7 @@ def test_a_value_of_the_wrong_kind_anywhere_is_a_fault_and_never_a_crash(
     root = tmp_path_factory.mktemp("configs")
     values = yaml.safe_load(USAGE_COST) | {"scope": "org"}
     text = _broken(copy.deepcopy(values), place, lambda _: value)
-    result = load(write(root, PATH, text), root)
+    result = load_pipeline(write(root, PATH, text), root)
     harmless = place == ("description",) or (place, value) in [
         (("params",), {}),
         (("steps", 0), {}),

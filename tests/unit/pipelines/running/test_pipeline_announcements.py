@@ -26,7 +26,7 @@ from convergence.state.notifications import NotificationKey
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 from convergence.state.store import StateStore
-from convergence.warehouse.sealed import Money
+from convergence.warehouse.day_file import Money
 
 NOW = datetime(2026, 11, 21, 6, tzinfo=UTC)
 DAY = date(2026, 11, 20)

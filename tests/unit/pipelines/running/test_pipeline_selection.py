@@ -18,7 +18,7 @@ from convergence.errors import (
     SubscriptionInactiveError,
     WarehouseUnavailableError,
 )
-from convergence.pipelines.running.selection import Selector, deal
+from convergence.pipelines.running.selection import Selector, split_into_batches
 from convergence.processors.batch import Batch, OrgSlice
 from convergence.processors.context import PipelineFacts
 from convergence.runs.gate import Selection, Standing
@@ -350,7 +350,7 @@ def test_a_warehouse_that_is_away_leaves_the_run_for_the_next_try() -> None:
 @given(st.integers(0, 400), st.integers(1, 60))
 def test_dealing_keeps_every_org_once_in_order_and_the_shares_even(count: int, most: int) -> None:
     orgs = [OrgSlice(f"org_{number:04}", f"run_{number}", ()) for number in range(count)]
-    batches = deal(orgs, indexes=most)
+    batches = split_into_batches(orgs, indexes=most)
     assert [run for batch in batches for run in batch.runs] == orgs
     assert len(batches) == min(count, most)
     sizes = {len(batch.runs) for batch in batches}

@@ -8,19 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convergence.errors import RequestError
-from convergence.pipelines.running.requested_days import MAX_RANGE_DAYS, asked_days
+from convergence.pipelines.running.requested_days import MAX_RANGE_DAYS, parse_requested_days
 
 TODAY = date(2026, 11, 21)
 _DAYS = st.dates(TODAY - timedelta(days=1000), TODAY)
 
 
 def test_nothing_asked_is_what_is_due() -> None:
-    assert asked_days({}, today=TODAY) is None
-    assert asked_days({"other": 1}, today=TODAY) is None
+    assert parse_requested_days({}, today=TODAY) is None
+    assert parse_requested_days({"other": 1}, today=TODAY) is None
 
 
 def test_a_single_day() -> None:
-    assert asked_days({"date": "2026-11-20"}, today=TODAY) == (date(2026, 11, 20),)
+    assert parse_requested_days({"date": "2026-11-20"}, today=TODAY) == (date(2026, 11, 20),)
 
 
 @settings(max_examples=40)
@@ -30,7 +30,7 @@ def test_a_range_has_both_its_ends_and_every_day_between_newest_first(
 ) -> None:
     start = end - timedelta(days=count)
     asked = {"start_date": start.isoformat(), "end_date": end.isoformat()}
-    days = asked_days(asked, today=TODAY)
+    days = parse_requested_days(asked, today=TODAY)
     assert days is not None
     assert (days[0], days[-1], len(set(days))) == (end, start, count + 1)
     assert list(days) == sorted(days, reverse=True)
@@ -54,4 +54,4 @@ def test_a_range_has_both_its_ends_and_every_day_between_newest_first(
 )
 def test_what_can_not_be_asked_is_refused_by_name(params: dict[str, Any], fault: str) -> None:
     with pytest.raises(RequestError, match=fault):
-        asked_days(params, today=TODAY)
+        parse_requested_days(params, today=TODAY)

@@ -12,7 +12,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import ParseError, TokenError
 
-from convergence.pipelines.files.sql.files import add_violations, sql_file_faults
+from convergence.pipelines.files.sql.files import add_violations, check_sql_file
 from convergence.pipelines.files.sql.specimen import (
     RULE,
     Specimen,
@@ -20,17 +20,17 @@ from convergence.pipelines.files.sql.specimen import (
     as_written,
     specimens,
 )
-from convergence.pipelines.files.violations import ConfigFault, Report
+from convergence.pipelines.files.violations import Violation, ViolationReport
 
 _DIALECT = "bigquery"
 
 
-def sql_syntax_faults(path: Path, root: Path) -> tuple[ConfigFault, ...]:
+def check_sql_syntax(path: Path, root: Path) -> tuple[Violation, ...]:
     """Return the syntax errors and foreign tables of one file that has no other errors."""
-    if sql_file_faults(path, root):
+    if check_sql_file(path, root):
         return ()
     source = path.read_text(encoding="utf-8")
-    report = Report(path.relative_to(root).as_posix(), source)
+    report = ViolationReport(path.relative_to(root).as_posix(), source)
     try:
         for specimen in specimens(source):
             _check(specimen, report)
@@ -39,7 +39,7 @@ def sql_syntax_faults(path: Path, root: Path) -> tuple[ConfigFault, ...]:
     return report.sorted()
 
 
-def _check(specimen: Specimen, report: Report) -> None:
+def _check(specimen: Specimen, report: ViolationReport) -> None:
     add_violations(specimen, report)
     if report.faults:
         return

@@ -10,7 +10,7 @@ from __future__ import annotations
 from convergence.processors.context import OrgContext
 from convergence.processors.lib.field_types import ORG_LAYOUT
 from convergence.warehouse.bootstrap import Layout
-from convergence.warehouse.datasets import Outcome, list_tables
+from convergence.warehouse.datasets import EnsureOutcome, list_tables
 from convergence.warehouse.evolve import ensure_view
 from convergence.warehouse.names import TableName
 
@@ -30,7 +30,7 @@ def show_in_cost_daily(org: OrgContext, source_view: str | None) -> None:
         return
     w, path = org.warehouse, org.settings.configs_dir / source_view
     part = TableName(org.dataset, path.stem)
-    if ensure_view(w, part, path, description="Part of cost_daily") is Outcome.CREATED:
+    if ensure_view(w, part, path, description="Part of cost_daily") is EnsureOutcome.CREATED:
         org.log.info("%s is new in %s", path.stem, VIEW)
     layout = Layout.load(org.settings.configs_dir / ORG_LAYOUT)
     (spec,) = [view for view in layout.config.views if view.name == VIEW]

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from convergence.extract.http import OriginClient
-from convergence.extract.ratelimit import Allowance, Rate
+from convergence.extract.ratelimit import Allowance, RequestRate
 from convergence.extract.retry import Retrier, RetryPolicy
-from convergence.extract.spool import Spool, day_in, fingerprint_of
-from convergence.extract.stream import Query, extract
+from convergence.extract.spool import Spool, day_from_field, fingerprint_of
+from convergence.extract.stream import Query, extract_pages
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.lib.daily.cost_view import show_in_cost_daily
 from convergence.processors.lib.daily.day_ranges import DayRange, contiguous
@@ -29,13 +29,13 @@ from convergence.processors.lib.daily.kept_responses import quarantine, raw_page
 from convergence.processors.lib.daily.observed import observed_days
 from convergence.processors.lib.daily.slices import Publish, done_before, publish_days
 from convergence.providers.authorization import authorize
-from convergence.providers.registry import registry
+from convergence.providers.registry import load_registry
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.publisher import Attempt
+from convergence.warehouse.day_file import DayFile, Money
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
-from convergence.warehouse.sealed import Money, SealedDay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class DailySource:
         rate: how often the provider may be asked, in place of `requests_per_minute`.
         retry: how patiently a page is asked for.
         day_column: that holds a row's day.
-        batch_rows: as `stream.extract` takes it.
+        batch_rows: as `stream.extract_pages` takes it.
         observed_on: where the provider tells only the present, the one day that it can be asked
             about; other days stay as they were published, and are NOT_OBSERVABLE in the ledger.
         unknown: how often each field without a column was seen; read when all rows have come.
@@ -79,7 +79,7 @@ class DailySource:
     longest: int = 31
     source_view: str | None = None
     connect: Callable[[OrgContext], OriginClient] | None = None
-    rate: Rate | None = None
+    rate: RequestRate | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     day_column: str = DAY_COLUMN
     batch_rows: int = 1
@@ -150,7 +150,7 @@ class Extraction:
             for day in reversed(part.days):
                 yield day, partial(self._publish, attempts[day], sealed[day], now=now)
 
-    def _publish(self, attempt: Attempt, sealed: SealedDay, *, now: datetime) -> LedgerRow:
+    def _publish(self, attempt: Attempt, sealed: DayFile, *, now: datetime) -> LedgerRow:
         return publish_sealed(
             self._org,
             attempt,
@@ -162,7 +162,7 @@ class Extraction:
 
     def _sealed(
         self, days: DayRange, attempts: Sequence[Attempt], round_: int, *, now: datetime
-    ) -> dict[date, SealedDay]:
+    ) -> dict[date, DayFile]:
         source = self._source
         folder = self._org.spool_dir / f"{days.first}_{days.last}_{round_}"
         _drop_outdated(folder, attempts, run_id=self._org.run_id, now=now)
@@ -171,7 +171,7 @@ class Extraction:
             self._org.log.info("%s: going on after page %d", folder.name, len(spool.records))
         self._fill(spool, days)
         return spool.seal(
-            day_in(source.day_column),
+            day_from_field(source.day_column),
             days.days,
             money_of=source.money_of,
             unique_by=source.unique_by,
@@ -181,7 +181,7 @@ class Extraction:
         """All that the provider says of the days, durable."""
         source = self._source
         queries = source.queries(days)
-        report = extract(
+        report = extract_pages(
             self._client,
             queries,
             spool,
@@ -201,7 +201,7 @@ class Extraction:
         return allowance(
             self._org,
             source.provider,
-            rate=source.rate or Rate(source.requests_per_minute, seconds=60),
+            rate=source.rate or RequestRate(source.requests_per_minute, seconds=60),
             host=self._client.origin.host,
         )
 
@@ -220,7 +220,7 @@ class Extraction:
 def publish_sealed(
     org: OrgContext,
     attempt: Attempt,
-    sealed: SealedDay,
+    sealed: DayFile,
     *,
     table: str,
     schema: TableSchema,
@@ -242,7 +242,7 @@ def provider_client(
     org: OrgContext, provider_id: str, *, headers: Mapping[str, str] | None = None
 ) -> OriginClient:
     """A client bound to a provider, with the org's key; the key goes nowhere else."""
-    provider = registry(org.settings).get(provider_id)
+    provider = load_registry(org.settings).get(provider_id)
     key = org.credential(provider.id)
     sent = authorize(provider.auth, key)
     return OriginClient.for_settings(
@@ -253,7 +253,7 @@ def provider_client(
     )
 
 
-def allowance(org: OrgContext, provider_id: str, *, rate: Rate, host: str) -> Allowance:
+def allowance(org: OrgContext, provider_id: str, *, rate: RequestRate, host: str) -> Allowance:
     """How often this org may ask this provider, whoever asks."""
     redis = org.settings.redis_url
     return Allowance(

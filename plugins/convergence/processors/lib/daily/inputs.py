@@ -116,7 +116,7 @@ class Inputs:
             self._recover(key, writes, rows)
         writes, rows = self._read(known)
         if self._not_as_recorded(known, writes, rows):
-            self.org.warehouse.patience.sleep(_ROW_DELAY)
+            self.org.warehouse.timeouts.sleep(_ROW_DELAY)
             writes, rows = self._read(known)
         wrong = self._not_as_recorded(known, writes, rows)
         right = sorted(set(known) - {key.day for key in wrong})

@@ -19,7 +19,7 @@ from convergence.runs.ledger import Action, LedgerRow, Replaced, SliceEnd
 from convergence.runs.publisher import Attempt
 from convergence.runs.slices import Finality, SliceKey
 from convergence.state.attempts import Holder
-from convergence.warehouse.sealed import Money
+from convergence.warehouse.day_file import Money
 
 MOST_ROUNDS = 3
 """How often content is made anew because another attempt published in between."""

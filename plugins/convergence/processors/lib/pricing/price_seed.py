@@ -16,7 +16,7 @@ from convergence.warehouse.client import Warehouse
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.params import Typed, typed
-from convergence.warehouse.query import changed_rows
+from convergence.warehouse.query import run_dml
 from convergence.warehouse.schemas import TableSchema
 
 KEYS = (*SKU_COLUMNS, "effective_from")
@@ -72,7 +72,7 @@ def merge(w: Warehouse, shelf: Shelf, name: TableName, *, now: datetime) -> int:
     """Bring one table's defaults up to the book; how many rows were written or deleted."""
     columns = shelf.columns
     ensure_table(w, name, shelf.schema)
-    return changed_rows(
+    return run_dml(
         w,
         shelf.sql_path,
         identifiers={

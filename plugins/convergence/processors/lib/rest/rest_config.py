@@ -24,7 +24,7 @@ from convergence.processors.lib.rest.rest_options import (
 )
 from convergence.processors.lib.rest.rest_shape import shape_faults
 from convergence.processors.step_config import Fault, refusal
-from convergence.providers.registry import HeaderName, ParamName, Provider, registry_at
+from convergence.providers.registry import HeaderName, ParamName, Provider, load_registry_at
 from convergence.warehouse.schemas import TableSchema
 
 _URL = r"^https://[a-z0-9.-]+(/[A-Za-z0-9._~{}-]+)+$"
@@ -153,7 +153,7 @@ class RestConfig(ExtractionConfig):
                 yield Fault(("auth",), "neither the pipeline nor auth says whose credential it is")
             return
         try:
-            known = registry_at(folder).named(wanted)
+            known = load_registry_at(folder).named(wanted)
         except NotFoundError:
             if named:
                 yield Fault(("auth", "provider"), f"no provider is named {named!r}")

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from convergence.errors import ConfigurationError, ProviderProtocolError
 from convergence.extract.http import OriginClient
 from convergence.extract.origin import Origin
-from convergence.extract.paginate import ListSource, Page, PageAnswer, PageRequest, Paginator, Row
+from convergence.extract.paginate import ListSource, Page, PageRequest, PageResponse, Paginator, Row
 from convergence.extract.stream import Query
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.lib.daily.day_ranges import DayRange
@@ -22,9 +22,9 @@ from convergence.processors.lib.rest.rest_days import day_words, filled
 from convergence.processors.lib.rest.rest_options import MoneyOptions
 from convergence.processors.lib.rest.rest_shape import RestShape
 from convergence.providers.authorization import Authorization, authorize
-from convergence.providers.registry import Provider, registry
+from convergence.providers.registry import Provider, load_registry
+from convergence.warehouse.day_file import Money
 from convergence.warehouse.schemas import TableSchema
-from convergence.warehouse.sealed import Money
 
 REVISION = 1
 """Rises when the same answers make other rows."""
@@ -171,10 +171,10 @@ class OnePage:
         del token  # there is no second page
         return self.source.request()
 
-    def read(self, answer: PageAnswer, *, token: str | None) -> Page:
+    def read_page(self, response: PageResponse, *, token: str | None) -> Page:
         """See `Paginator`."""
         del token
-        return Page(self.source.rows(answer.body), None)
+        return Page(self.source.rows(response.body), None)
 
 
 def rows_of(
@@ -217,7 +217,7 @@ def money_of(options: MoneyOptions | None) -> Callable[[Mapping[str, Any]], Mone
 
 def _provider(org: OrgContext, config: RestConfig) -> Provider | None:
     """Whose API it is: the named credential's, the one that auth names, or the pipeline's."""
-    known = registry(org.settings)
+    known = load_registry(org.settings)
     named = config.auth.provider if config.auth else None
     wanted = known.named(named) if named else None
     if config.credential_name is not None:

@@ -16,7 +16,7 @@ from convergence.extract.paginate import (
     OffsetPages,
     Paginator,
 )
-from convergence.extract.ratelimit import Rate
+from convergence.extract.ratelimit import RequestRate
 from convergence.extract.retry import RetryPolicy
 from convergence.processors.lib.field_types import SchemaFile, TableId
 from convergence.processors.step_config import refusal
@@ -185,12 +185,12 @@ class RateOptions(Options):
     retry_on_429: bool = True
     """Whether to wait and ask again when the provider throttles; else the step's next try does."""
 
-    def rate(self) -> Rate:
+    def rate(self) -> RequestRate:
         """As whole requests in whole seconds."""
         wanted = Fraction(str(self.requests_per_second)).limit_denominator(_SLOWEST)
         if wanted == 0:
-            return Rate(1, MOST_SECONDS)
-        return Rate(wanted.numerator, wanted.denominator)
+            return RequestRate(1, MOST_SECONDS)
+        return RequestRate(wanted.numerator, wanted.denominator)
 
 
 class RetryOptions(Options):

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any, NamedTuple
 
 from convergence.errors import ProviderProtocolError, SchemaError, ShapeChangedError
-from convergence.extract.paginate import Row, find
+from convergence.extract.paginate import Row, find_at_path
 from convergence.processors.lib.daily.fields import READABLE, day, reader_of
 from convergence.warehouse.schemas import FieldSpec, TableSchema
 
@@ -71,7 +71,7 @@ class RestShape:
         """
         path = self._day_path or ""
         try:
-            found = find(told, path)
+            found = find_at_path(told, path)
             if found is not None:
                 return date.fromisoformat(day(found))
         except _WRONG as error:
@@ -91,7 +91,7 @@ class RestShape:
         path = ""
         try:
             for name, path, nested, read, required in self._columns:
-                value = find(told, path) if nested else told.get(path)
+                value = find_at_path(told, path) if nested else told.get(path)
                 row[name] = None if value is None else read(value)
                 if value is None and required:
                     raise ProviderProtocolError(

@@ -20,10 +20,10 @@ from convergence.processors.lib.transform.whole_table import WholeTable
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.publisher import Attempt, PricedDay
 from convergence.runs.slices import SliceInput
+from convergence.warehouse.bulk_read import BulkQuery, estimate_bytes
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.params import Param
-from convergence.warehouse.reading import Reading, estimate
 from convergence.warehouse.schemas import TableSchema
 from convergence.warehouse.writers import InputWrites
 
@@ -161,7 +161,9 @@ class Transform:
 
     def _hold_to_cap(self, params: Mapping[str, Param]) -> None:
         """Ask what the query would read, and go no further where that is too much."""
-        found = estimate(self._org.warehouse, Reading(self._path, self._identifiers, dict(params)))
+        found = estimate_bytes(
+            self._org.warehouse, BulkQuery(self._path, self._identifiers, dict(params))
+        )
         if found > self._config.max_bytes_billed:
             raise ConfigurationError(
                 "The query would read more than it may",

@@ -30,8 +30,8 @@ class OnetimeBootstrap(PlatformProcessor[OnetimeBootstrapConfig]):
             RequestError: dropping was asked for and not confirmed.
         """
         from convergence.tenants.datasets import central_dataset
-        from convergence.warehouse.bootstrap import Layout, build
-        from convergence.warehouse.datasets import Outcome, drop_dataset
+        from convergence.warehouse.bootstrap import Layout, build_layout
+        from convergence.warehouse.datasets import EnsureOutcome, drop_dataset
 
         settings = platform.settings
         # Everything wrong with the files must be known before anything is dropped.
@@ -41,7 +41,7 @@ class OnetimeBootstrap(PlatformProcessor[OnetimeBootstrapConfig]):
         if recreated:
             platform.log.warning("dropping %s, as asked and confirmed", dataset.name)
             drop_dataset(platform.warehouse, dataset.name)
-        report = build(
+        report = build_layout(
             platform.warehouse,
             layout,
             dataset=dataset.name,
@@ -53,10 +53,10 @@ class OnetimeBootstrap(PlatformProcessor[OnetimeBootstrapConfig]):
                 "dataset_id": report.dataset,
                 "dataset_recreated": recreated,
                 "tables_created": [
-                    name for name, had in report.tables.items() if had is Outcome.CREATED
+                    name for name, had in report.tables.items() if had is EnsureOutcome.CREATED
                 ],
                 "views_created": [
-                    name for name, had in report.views.items() if had is Outcome.CREATED
+                    name for name, had in report.views.items() if had is EnsureOutcome.CREATED
                 ],
                 "tables_widened": report.widened,
             }

@@ -11,7 +11,7 @@ from convergence.processors.setup.organizations.config import OnboardingConfig
 from convergence.tenants.datasets import OWNER_LABEL, DatasetType
 from convergence.warehouse.bootstrap import Layout
 from convergence.warehouse.client import Warehouse
-from convergence.warehouse.datasets import Outcome, dataset_labels, ensure_dataset
+from convergence.warehouse.datasets import EnsureOutcome, dataset_labels, ensure_dataset
 from convergence.warehouse.evolve import ensure_table, ensure_view
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
@@ -60,14 +60,14 @@ class DatasetPlan:
 class Laid:
     """What `lay_out` found to do: table or view → outcome, in order."""
 
-    dataset: Outcome
-    tables: dict[str, Outcome] = field(default_factory=dict)
-    views: dict[str, Outcome] = field(default_factory=dict)
+    dataset: EnsureOutcome
+    tables: dict[str, EnsureOutcome] = field(default_factory=dict)
+    views: dict[str, EnsureOutcome] = field(default_factory=dict)
 
     def created(self) -> list[str]:
         """Tables and views that were missing."""
         both = {**self.tables, **self.views}
-        return [name for name, outcome in both.items() if outcome is Outcome.CREATED]
+        return [name for name, outcome in both.items() if outcome is EnsureOutcome.CREATED]
 
 
 def refuse_foreign(w: Warehouse, dataset: str, *, org_slug: str) -> None:

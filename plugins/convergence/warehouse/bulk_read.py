@@ -18,8 +18,8 @@ from google.cloud import bigquery
 
 from convergence.errors import WarehouseError
 from convergence.metering import Resource, Use, count
+from convergence.warehouse.bigquery_errors import translated_errors
 from convergence.warehouse.client import Warehouse
-from convergence.warehouse.faults import translated
 from convergence.warehouse.names import labels
 from convergence.warehouse.params import Param, query_parameters
 from convergence.warehouse.query import Identifiers, render
@@ -39,7 +39,7 @@ _BATCHES_AHEAD: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class BulkQuery:
     """A SELECT to be read at volume.
 
     Attributes:
@@ -66,7 +66,7 @@ class Reading:
         return config
 
 
-def estimate(w: Warehouse, reading: Reading) -> int:
+def estimate_bytes(w: Warehouse, reading: BulkQuery) -> int:
     """Bytes that the query would read; asking costs nothing.
 
     Raises:
@@ -74,13 +74,13 @@ def estimate(w: Warehouse, reading: Reading) -> int:
         WarehouseUnavailableError: it does not answer.
     """
     sql, config = render(w, reading.path, reading.identifiers), reading.config(w, dry_run=True)
-    with translated("estimating a query", sql=reading.path.name):
+    with translated_errors("estimating a query", sql=reading.path.name):
         job = w.client.query(sql, job_config=config, location=w.location, job_retry=None, **w.call)
     return int(job.total_bytes_processed or 0)
 
 
 def read_batches(
-    w: Warehouse, reading: Reading, *, storage: BigQueryReadClient | None = None
+    w: Warehouse, reading: BulkQuery, *, storage: BigQueryReadClient | None = None
 ) -> Iterator[pa.RecordBatch]:
     """The query's rows in columns, a batch at a time.
 
@@ -92,9 +92,9 @@ def read_batches(
     Raises:
         WarehouseError: it would read more than the cap, with both figures, and was not run; or
             BigQuery refuses it.
-        WarehouseUnavailableError: passing reasons, beyond our patience.
+        WarehouseUnavailableError: passing reasons, after every retry.
     """
-    size = estimate(w, reading)
+    size = estimate_bytes(w, reading)
     if size > w.max_bytes_billed:
         raise WarehouseError(
             "The query would read more than max_bytes_billed allows; it was not run",
@@ -106,7 +106,7 @@ def read_batches(
     job = _started(w, reading)
     # The project that runs it pays for it: to us it is a call of the provider.
     count(Resource.PROVIDER, Use(calls=1))
-    with translated("reading rows", sql=reading.path.name, job_id=job.job_id):
+    with translated_errors("reading rows", sql=reading.path.name, job_id=job.job_id):
         rows = _result(w, job)
         session = None
         if storage is not None and (rows.total_rows or 0) > PAGE_ROWS:
@@ -117,9 +117,9 @@ def read_batches(
             yield from rows.to_arrow_iterable(max_queue_size=_BATCHES_AHEAD)
 
 
-def _started(w: Warehouse, reading: Reading) -> bigquery.QueryJob:
+def _started(w: Warehouse, reading: BulkQuery) -> bigquery.QueryJob:
     sql, config = render(w, reading.path, reading.identifiers), reading.config(w, dry_run=False)
-    with translated("starting a query", sql=reading.path.name):
+    with translated_errors("starting a query", sql=reading.path.name):
         return w.client.query(sql, job_config=config, location=w.location, job_retry=None, **w.call)
 
 
@@ -127,7 +127,7 @@ def _result(w: Warehouse, job: bigquery.QueryJob) -> RowIterator:
     with w.under_way(job):
         try:
             return job.result(
-                page_size=PAGE_ROWS, retry=w.retry, timeout=w.patience.job, job_retry=None
+                page_size=PAGE_ROWS, retry=w.retry, timeout=w.timeouts.job, job_retry=None
             )
         except TimeoutError:
             w.cancel(job)
@@ -148,7 +148,7 @@ def _session(
             parent=f"projects/{w.project}",
             read_session=wanted,
             max_stream_count=1,
-            timeout=w.patience.call,
+            timeout=w.timeouts.call,
         )
     except google_errors.Forbidden:
         log.info("no right to open a read session; reading pages instead")
@@ -163,6 +163,6 @@ def _streamed(
 
     schema = pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema))
     for stream in session.streams:
-        for message in storage.read_rows(stream.name, timeout=w.patience.job):
+        for message in storage.read_rows(stream.name, timeout=w.timeouts.job):
             packed = message.arrow_record_batch.serialized_record_batch
             yield pa.ipc.read_record_batch(pa.py_buffer(packed), schema)

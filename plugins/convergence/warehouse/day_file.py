@@ -26,7 +26,7 @@ class Money:
 
 
 @dataclass(frozen=True, slots=True)
-class SealedDay:
+class DayFile:
     """The whole content of one UTC day of one table.
 
     Attributes:

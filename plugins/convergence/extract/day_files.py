@@ -18,7 +18,7 @@ from convergence.errors import ProviderProtocolError
 from convergence.extract.canonical import ContentHash
 from convergence.extract.disk import Disk, write_durably
 from convergence.extract.unique import UniqueRows
-from convergence.warehouse.sealed import Money, SealedDay
+from convergence.warehouse.day_file import DayFile, Money
 
 Row = Mapping[str, Any]
 
@@ -42,7 +42,7 @@ class _Day:
     held: list[bytes] = field(default_factory=list)
 
 
-class Sealer:
+class DayFileWriter:
     """Deals rows into days. A crash anywhere leaves only what the next `begin` wipes away."""
 
     def __init__(
@@ -84,7 +84,7 @@ class Sealer:
         for day in self._days.values():
             day.pages += day.path in touched
 
-    def finish(self) -> dict[date, SealedDay]:
+    def finish(self) -> dict[date, DayFile]:
         """Pack every asked day; its file is there whole or not at all."""
         self._flush()
         if self._unique is not None:
@@ -115,11 +115,11 @@ class Sealer:
                 day.held.clear()
         self._held_bytes = 0
 
-    def _pack(self, day: date, found: _Day) -> SealedDay:
+    def _pack(self, day: date, found: _Day) -> DayFile:
         path = self._sealed / f"{day.isoformat()}.ndjson.gz"
         write_durably(self._disk, path, _packed(found.path))
         totals = tuple(sorted(Money(*face, amount=amount) for face, amount in found.totals.items()))
-        return SealedDay(
+        return DayFile(
             path=path,
             row_count=found.content.rows,
             content_hash=found.content.hexdigest(),

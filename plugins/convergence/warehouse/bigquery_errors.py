@@ -40,7 +40,7 @@ PASSING_REASONS: Final = frozenset(
         "timeout",
     }
 )
-# These two keep failing within one process' patience: only a later run can help.
+# These two keep failing within the timeouts of one process: only a later run can help.
 SLOW_REASONS: Final = frozenset({"quotaExceeded", "stopped"})
 # DML that met other DML on the same table; the reason alone reads as a wrong query.
 _DML_CONTENTION = re.compile(r"could not serialize access|too many dml statements", re.IGNORECASE)
@@ -95,7 +95,7 @@ def is_worth_a_call(error: BaseException) -> bool:
     return is_passing(error) and reason_of(error) not in SLOW_REASONS
 
 
-def translate(error: BaseException, *, doing: str, **facts: object) -> ConvergenceError:
+def translate_error(error: BaseException, *, doing: str, **facts: object) -> ConvergenceError:
     """The error of ours that says what the reader should do about one from the client."""
     message = " ".join(str(getattr(error, "message", None) or error).split())
     return _told(
@@ -107,7 +107,9 @@ def translate(error: BaseException, *, doing: str, **facts: object) -> Convergen
     )
 
 
-def translate_result(result: Mapping[str, str], *, doing: str, **facts: object) -> ConvergenceError:
+def translate_job_error(
+    result: Mapping[str, str], *, doing: str, **facts: object
+) -> ConvergenceError:
     """The same for the `errorResult` of a job that failed."""
     reason, message = result.get("reason", ""), result.get("message", "")
     passing = is_passing_reason(reason, message)
@@ -129,9 +131,9 @@ def _told(message: str, *, reason: str | None, passing: bool, **facts: object) -
 
 
 @contextmanager
-def translated(doing: str, **facts: object) -> Iterator[None]:
+def translated_errors(doing: str, **facts: object) -> Iterator[None]:
     """Raise what the client raises inside as `WarehouseError` or one of its kin."""
     try:
         yield
     except EDGE_ERRORS as error:
-        raise translate(error, doing=doing, **facts) from error
+        raise translate_error(error, doing=doing, **facts) from error
