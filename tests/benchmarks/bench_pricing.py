@@ -124,11 +124,7 @@ def by_the_product(org: OrgWorld, *, pid: int) -> Priced:
                 DAY,
                 configs / CONFIG.sql_file,
                 schema=schema,
-                identifiers={
-                    "dataset": org.dataset,
-                    "usage_table": CONFIG.usage_table,
-                    "pricing_table": CONFIG.pricing_table,
-                },
+                identifiers=CONFIG.identifiers(schema, dataset=org.dataset),
                 params={"day": DAY},
                 job_base=f"bench-{number}",
                 job_labels={},

@@ -14,6 +14,7 @@ from convergence.warehouse.day_file import Money
 from convergence.warehouse.jobs import JobOutcome
 from convergence.warehouse.names import TableName, job_base, partition_id
 from convergence.warehouse.params import Param
+from convergence.warehouse.query import Identifiers
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class PricedDay:
     """
 
     sql_path: Path
-    identifiers: Mapping[str, str] = field(default_factory=dict)
+    identifiers: Identifiers = field(default_factory=dict)
     params: Mapping[str, Param] = field(default_factory=dict)
     content_hash: str
     totals_path: Path | None = None

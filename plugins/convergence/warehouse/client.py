@@ -94,6 +94,11 @@ class Warehouse:
             sql_root=settings.configs_dir / "system" / "sql",
         )
 
+    @property
+    def configs_dir(self) -> Path:
+        """The folder of configurations, which the names of shared SQL files begin in."""
+        return self._sql_root.parents[1]
+
     def sql(self, name: str) -> Path:
         """The path of one of the product's own SQL files, such as `ledger/latest.sql`."""
         return self._sql_root / name

@@ -22,7 +22,7 @@ from convergence.warehouse.publish import (
     is_intact,
     unchanged_since,
 )
-from convergence.warehouse.query import render, run_file
+from convergence.warehouse.query import Identifiers, naming_place, render, run_file
 from convergence.warehouse.schemas import TableSchema
 
 
@@ -33,7 +33,7 @@ def query_partition(
     sql_path: Path,
     *,
     schema: TableSchema,
-    identifiers: Mapping[str, str],
+    identifiers: Identifiers,
     params: Mapping[str, Param],
     job_base: str,
     job_labels: Mapping[str, str],
@@ -62,22 +62,23 @@ def query_partition(
         WarehouseError, WarehouseUnavailableError: as for `load_partition`.
     """
     check_daily(table, schema)
-    return run_job(
-        w,
-        base=job_base,
-        target=f"{table}${partition_id(day)}",
-        submit=_query_into(
+    with naming_place(w, sql_path, identifiers):
+        return run_job(
             w,
-            w.reference(table, partition=partition_id(day)),
-            render(w, sql_path, identifiers),
-            schema=schema,
-            params=params,
-            job_labels=job_labels,
-            max_bytes=max_bytes,
-        ),
-        rows_of=lambda job: _queried_rows(w, job),
-        still_stands=_both(unchanged_since(w, table, day), inputs_stand),
-    )
+            base=job_base,
+            target=f"{table}${partition_id(day)}",
+            submit=_query_into(
+                w,
+                w.reference(table, partition=partition_id(day)),
+                render(w, sql_path, identifiers),
+                schema=schema,
+                params=params,
+                job_labels=job_labels,
+                max_bytes=max_bytes,
+            ),
+            rows_of=lambda job: _queried_rows(w, job),
+            still_stands=_both(unchanged_since(w, table, day), inputs_stand),
+        )
 
 
 def query_table(
@@ -86,7 +87,7 @@ def query_table(
     sql_path: Path,
     *,
     schema: TableSchema,
-    identifiers: Mapping[str, str],
+    identifiers: Identifiers,
     params: Mapping[str, Param],
     job_base: str,
     job_labels: Mapping[str, str],
@@ -96,22 +97,23 @@ def query_table(
     """Replace a whole table that has no partitions with a query's rows; as `query_partition`."""
     if schema.partition is not None:
         raise SchemaError("A table with partitions is not replaced as a whole", table=str(table))
-    return run_job(
-        w,
-        base=job_base,
-        target=str(table),
-        submit=_query_into(
+    with naming_place(w, sql_path, identifiers):
+        return run_job(
             w,
-            w.reference(table),
-            render(w, sql_path, identifiers),
-            schema=schema,
-            params=params,
-            job_labels=job_labels,
-            max_bytes=max_bytes,
-        ),
-        rows_of=lambda job: _queried_rows(w, job),
-        still_stands=_both(_table_unchanged(w, table), inputs_stand),
-    )
+            base=job_base,
+            target=str(table),
+            submit=_query_into(
+                w,
+                w.reference(table),
+                render(w, sql_path, identifiers),
+                schema=schema,
+                params=params,
+                job_labels=job_labels,
+                max_bytes=max_bytes,
+            ),
+            rows_of=lambda job: _queried_rows(w, job),
+            still_stands=_both(_table_unchanged(w, table), inputs_stand),
+        )
 
 
 def table_writes(w: Warehouse, dataset: str, tables: Collection[str]) -> dict[str, PartitionWrite]:

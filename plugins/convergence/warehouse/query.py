@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-import jinja2
 from google.cloud import bigquery
 from google.cloud.bigquery.table import RowIterator, _EmptyRowIterator
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from convergence.errors import (
     ConfigurationError,
     ConvergenceError,
     ForeignTableError,
+    WarehouseError,
     WarehouseUnavailableError,
 )
 from convergence.metering import labels_now
@@ -25,68 +24,92 @@ from convergence.warehouse.client import Warehouse
 from convergence.warehouse.counting import count_job
 from convergence.warehouse.names import CENTRAL, check_identifier, check_project, labels
 from convergence.warehouse.params import Param, query_parameters
-from convergence.warehouse.sql_tables import TableRule, find_sql_violations, locate_text
+from convergence.warehouse.sql_rendering import render_marked, render_source
+from convergence.warehouse.sql_source import SqlSource, read_source
+from convergence.warehouse.sql_tables import TableRule, find_sql_violations
 
 log = logging.getLogger(__name__)
 
 Row: TypeAlias = dict[str, Any]
 """Column name to Python value; NUMERIC is Decimal, TIMESTAMP an aware datetime in UTC."""
 
-Identifiers: TypeAlias = Mapping[str, str | Sequence[str]]
-"""Name in the SQL file to an identifier, or to several for a loop; each is checked."""
+Group: TypeAlias = Mapping[str, str | Sequence[str]]
+"""Identifiers that belong together, such as a meter's quantity and rates."""
+
+Identifiers: TypeAlias = Mapping[str, str | Sequence[str] | Sequence[Group]]
+"""Name in the SQL file to an identifier, or to several or groups for a loop; each is checked."""
 
 _Rows: TypeAlias = RowIterator | _EmptyRowIterator
 
 TRIES: Final = 4
 """Runs of one statement. A job that failed changed nothing, so another run is always safe."""
 
-ENVIRONMENT: Final = ImmutableSandboxedEnvironment(
-    undefined=jinja2.StrictUndefined, autoescape=False
-)
-
 
 def render(w: Warehouse, path: Path, identifiers: Identifiers | None = None) -> str:
-    """The file's SQL with `{{ project }}`, `{{ central }}` and the given identifiers filled in.
+    """Return a file's SQL with `{{ project }}`, `{{ central }}` and the identifiers filled in.
 
     Raises:
         ConfigurationError: the file is missing or broken, names an identifier that is not given,
             or an identifier is none.
         ForeignTableError: the file names a table that no placeholder stands for.
     """
-    names = {"project": w.project, "central": CENTRAL, **(identifiers or {})}
-    checked = {name: _checked(name, value) for name, value in names.items()}
+    names = _names(w, identifiers)
+    source = statement_source(w, path)
+    text = render_source(source, names)
+    _check_tables(text, source, names)
+    return text
+
+
+def statement_source(w: Warehouse, path: Path) -> SqlSource:
+    """Return the text of a file's statement, with the shared one that it extends.
+
+    Raises:
+        ConfigurationError: a file is missing, or the two do not fit.
+    """
     try:
-        text = _template(path, path.stat().st_mtime_ns).render(checked)
+        return read_source(path, w.configs_dir)
     except FileNotFoundError:
         raise ConfigurationError("SQL file is missing", file=str(path)) from None
-    except jinja2.TemplateError as error:
-        raise ConfigurationError(
-            "SQL file can't be rendered", file=str(path), why=str(error)
-        ) from None
-    _check_tables(str(text), path, TableRule.of(names))
-    return str(text)
 
 
-def _check_tables(sql: str, path: Path, rule: TableRule) -> None:
+@contextmanager
+def naming_place(w: Warehouse, path: Path, identifiers: Identifiers | None) -> Iterator[None]:
+    """Add the file and line to an error that BigQuery places in the filled-in statement."""
+    try:
+        yield
+    except WarehouseError as error:
+        rendering = render_marked(statement_source(w, path), _names(w, identifiers))
+        if (place := rendering.place_in_message(str(error))) is not None:
+            error.facts.setdefault("place", str(place))
+        raise
+
+
+def _names(w: Warehouse, identifiers: Identifiers | None) -> dict[str, object]:
+    names = {"project": w.project, "central": CENTRAL, **(identifiers or {})}
+    return {name: _checked(name, value) for name, value in names.items()}
+
+
+def _check_tables(sql: str, source: SqlSource, names: Mapping[str, object]) -> None:
     # At every run, not only when the DAG is made: the file may have changed since.
-    found = find_sql_violations(sql, rule)
+    found = find_sql_violations(sql, TableRule.for_identifiers(names))
     if found:
-        first = found[0]
-        line, column = locate_text(path.read_text(encoding="utf-8"), first.needles)
+        place = render_marked(source, names).place(found[0].position)
         raise ForeignTableError(
-            f"{path.name}:{line}:{column}: {first.message}", file=str(path), line=line
+            f"{place}: {found[0].message}", file=str(place.path), line=place.line
         )
 
 
-def _checked(name: str, value: str | Sequence[str]) -> str | list[str]:
-    if not isinstance(value, str):
-        return [check_identifier(one) for one in value]
-    return check_project(value) if name.endswith("project") else check_identifier(value)
+def _checked(name: str, value: str | Sequence[str] | Sequence[Group]) -> object:
+    """Return identifiers as the template takes them, after a check of each."""
+    if isinstance(value, str):
+        return check_project(value) if name.endswith("project") else check_identifier(value)
+    return [_checked_group(one) for one in value]
 
 
-@lru_cache(maxsize=256)
-def _template(path: Path, _modified: int) -> jinja2.Template:
-    return ENVIRONMENT.from_string(path.read_text(encoding="utf-8"))
+def _checked_group(value: str | Group) -> str | dict[str, object]:
+    if isinstance(value, str):
+        return check_identifier(value)
+    return {name: _checked("", one) for name, one in value.items()}
 
 
 def run_file(
@@ -129,7 +152,7 @@ def stream_file(
     w: Warehouse,
     path: Path,
     *,
-    identifiers: Mapping[str, str] | None = None,
+    identifiers: Identifiers | None = None,
     params: Mapping[str, Param] | None = None,
     max_bytes: int | None = None,
     job_labels: Mapping[str, str] | None = None,
@@ -177,7 +200,8 @@ def _run(
     )
     for attempt in range(1, TRIES + 1):
         try:
-            return _once(w, sql, config, name=f"{path.parent.name}/{path.name}")
+            with naming_place(w, path, identifiers):
+                return _once(w, sql, config, name=f"{path.parent.name}/{path.name}")
         except WarehouseUnavailableError as error:
             if attempt == TRIES or not _again(error):
                 raise

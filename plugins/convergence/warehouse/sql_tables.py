@@ -8,7 +8,7 @@ it, so it is a single pass over the words, not a parser: what it does not know i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -47,7 +47,7 @@ class TableRule(NamedTuple):
     datasets: frozenset[str]
 
     @classmethod
-    def of(cls, identifiers: Mapping[str, str | Sequence[str]]) -> TableRule:
+    def for_identifiers(cls, identifiers: Mapping[str, object]) -> TableRule:
         """Return the rule of a call: the values of the placeholders for projects and datasets."""
         return cls(_texts(identifiers, PROJECTS), _texts(identifiers, DATASETS))
 
@@ -69,15 +69,8 @@ class SqlViolation(NamedTuple):
     message: str
     path: str = ""
 
-    @property
-    def needles(self) -> tuple[str, ...]:
-        """Texts to find the place by in the file, where placeholders stand for some parts."""
-        return tuple(part for part in (self.path, *self.path.split(".")) if len(part) > 1)
 
-
-def _texts(
-    identifiers: Mapping[str, str | Sequence[str]], names: Collection[str]
-) -> frozenset[str]:
+def _texts(identifiers: Mapping[str, object], names: Collection[str]) -> frozenset[str]:
     found = (value for name, value in identifiers.items() if name in names)
     return frozenset(value for value in found if isinstance(value, str))
 
@@ -257,11 +250,3 @@ def _message(path: str, *, called: bool) -> str:
         f"the {what} {shown} does not come from a placeholder; write "
         f"`{{{{ project }}}}.{{{{ dataset }}}}.{name}`, or UNNEST(…) for an array"
     )
-
-
-def locate_text(text: str, needles: Collection[str]) -> tuple[int, int]:
-    """Return the 1-based line and column of the first needle that a file has; else (1, 1)."""
-    found = next((at for needle in needles if (at := text.find(needle)) >= 0), -1)
-    if found < 0:
-        return 1, 1
-    return text.count("\n", 0, found) + 1, found - text.rfind("\n", 0, found)

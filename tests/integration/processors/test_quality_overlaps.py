@@ -125,7 +125,7 @@ def test_a_cost_that_does_not_tie_is_computed_again_from_equal_inputs(
     publisher = MistakenPublisher(services.warehouse, services.store, services.ledger)
     publisher.empty_sql = tmp_path / "nothing.sql"
     right = books.org.world.settings.configs_dir / "openai/cost/sql/price_usage.sql"
-    publisher.empty_sql.write_text(f"{right.read_text()}\nWHERE FALSE")
+    publisher.empty_sql.write_text(right.read_text().replace("= @day", "= @day AND FALSE"))
     mistaken = replace(books.org.world, services=replace(services, publisher=publisher))
     Books(OrgWorld(mistaken, books.org.slug), tmp_path).price()
     believed = books.row(COST)

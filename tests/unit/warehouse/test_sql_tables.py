@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from convergence.warehouse.sql_tables import TableRule, find_sql_violations, locate_text
+from convergence.warehouse.sql_tables import TableRule, find_sql_violations
 
-RULE = TableRule.of(
+RULE = TableRule.for_identifiers(
     {
         "project": "our-project",
         "dataset": "globex_dev",
@@ -136,9 +136,3 @@ def test_a_project_of_a_domain_is_one_name() -> None:
     rule = TableRule(frozenset({"example.com:ours"}), frozenset({"globex_dev"}))
     assert find_sql_violations("SELECT * FROM `example.com:ours.globex_dev.t`", rule) == ()
     assert find_sql_violations("SELECT * FROM `example.com:ours.acme_corp_dev.t`", rule)
-
-
-def test_the_place_in_a_file_is_that_of_the_longest_part_found() -> None:
-    text = "-- a\nSELECT *\nFROM `{{ project }}.acme_corp_dev.t`"
-    assert locate_text(text, ["p.acme_corp_dev.t", "acme_corp_dev"]) == (3, 21)
-    assert locate_text(text, ["nowhere"]) == (1, 1)

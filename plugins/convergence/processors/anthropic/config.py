@@ -7,7 +7,8 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from convergence.processors.lib.daily.extraction_config import ExtractionConfig
-from convergence.processors.lib.field_types import SchemaFile, SqlFile, TableId
+from convergence.processors.lib.field_types import ColumnName, SchemaFile, SqlFile, TableId
+from convergence.processors.lib.pricing.meters import Meter
 from convergence.processors.lib.pricing.pricing_config import PricingConfig
 from convergence.processors.step_config import check_groups, refusal
 
@@ -78,6 +79,29 @@ class UsageConfig(_ReportConfig):
         return (self.table,)
 
 
+METERS = (
+    Meter(quantity="uncached_input_tokens", rate="input_per_million", no_rate="no_rate_input"),
+    Meter(
+        quantity="cache_read_input_tokens",
+        rate="cached_input_per_million",
+        no_rate="no_rate_cached_input",
+    ),
+    Meter(
+        quantity="cache_write_5m_input_tokens",
+        rate="cache_write_5m_per_million",
+        no_rate="no_rate_cache_write",
+    ),
+    Meter(
+        quantity="cache_write_1h_input_tokens",
+        rate="cache_write_1h_per_million",
+        no_rate="no_rate_cache_write",
+    ),
+    Meter(quantity="output_tokens", rate="output_per_million", no_rate="no_rate_output"),
+    Meter(quantity="web_search_requests", rate="unit_price", no_rate="no_rate_unit", per="unit"),
+)
+"""What Anthropic charges for. Rates: https://platform.claude.com/docs/en/about-claude/pricing."""
+
+
 class CostConfig(PricingConfig):
     """Prices Anthropic usage in the warehouse at the org's dated prices."""
 
@@ -96,10 +120,16 @@ class CostConfig(PricingConfig):
     """That table's schema."""
 
     sql_file: SqlFile = "anthropic/cost/sql/price_usage.sql"
-    """Prices one day."""
+    """Prices one day: Anthropic's part of the shared pricing statement."""
 
-    summary_file: SqlFile = "anthropic/cost/sql/cost_summary.sql"
-    """Reads what the days came to and what has no price."""
+    meters: tuple[Meter, ...] = METERS
+    """The quantities that are charged, each with its rate, in the order of their reasons."""
+
+    price_keys: tuple[ColumnName, ...] = ("context_window",)
+    """Columns of the price table that prices of one model and tier are told apart by."""
+
+    tool_column: ColumnName = "cost_type"
+    """Column of the cost table that tells tokens from web searches."""
 
 
 class BilledConfig(_ReportConfig):

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from convergence.processors.lib.daily.extraction_config import ExtractionConfig
 from convergence.processors.lib.field_types import CsvFile, SchemaFile, SqlFile, TableId
+from convergence.processors.lib.pricing.meters import Meter
 from convergence.processors.lib.pricing.pricing_config import PriceSeedConfig, PricingConfig
 from convergence.processors.step_config import StepConfig, check_groups, refusal
 
@@ -117,6 +118,48 @@ class UsageConfig(ExtractionConfig):
         return (self.table,)
 
 
+METERS = (
+    Meter(quantity="units", rate="unit_price", no_rate="no_rate_unit", per="unit"),
+    Meter(quantity="input_tokens", rate="input_per_million", no_rate="no_rate_input"),
+    Meter(
+        quantity="cached_input_tokens",
+        rate="cached_input_per_million",
+        no_rate="no_rate_cached_input",
+    ),
+    Meter(
+        quantity="cache_write_tokens",
+        rate="cache_write_per_million",
+        no_rate="no_rate_cache_write",
+    ),
+    Meter(
+        quantity="cache_write_12h_tokens",
+        rate="cache_write_12h_per_million",
+        fallback_rate="cache_write_per_million",
+        fallback_caveat="cache_write_12h_at_common_rate",
+        no_rate="no_rate_cache_write",
+    ),
+    Meter(quantity="output_tokens", rate="output_per_million", no_rate="no_rate_output"),
+    Meter(
+        quantity="audio_input_tokens",
+        rate="audio_input_per_million",
+        no_rate="no_rate_audio_input",
+    ),
+    Meter(
+        quantity="cached_audio_input_tokens",
+        rate="cached_audio_input_per_million",
+        no_rate="no_rate_cached_audio_input",
+    ),
+    Meter(
+        quantity="audio_output_tokens",
+        rate="audio_output_per_million",
+        no_rate="no_rate_audio_output",
+    ),
+    # No list has a rate for images by the token.
+    Meter(quantity="image_output_tokens", no_rate="no_rate_image_output"),
+)
+"""What OpenAI charges for. Rates: https://platform.openai.com/docs/pricing."""
+
+
 class CostConfig(PricingConfig):
     """Prices OpenAI usage in the warehouse at the org's dated prices."""
 
@@ -135,10 +178,10 @@ class CostConfig(PricingConfig):
     """That table's schema."""
 
     sql_file: SqlFile = "openai/cost/sql/price_usage.sql"
-    """Prices one day."""
+    """Prices one day: OpenAI's part of the shared pricing statement."""
 
-    summary_file: SqlFile = "openai/cost/sql/cost_summary.sql"
-    """Reads what the days came to and what has no price."""
+    meters: tuple[Meter, ...] = METERS
+    """The quantities that are charged, each with its rate, in the order of their reasons."""
 
 
 class BilledConfig(ExtractionConfig):

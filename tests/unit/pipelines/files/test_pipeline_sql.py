@@ -116,6 +116,67 @@ def test_a_file_that_decides_by_the_org_is_not_run_for_it(root: Path) -> None:
         run_file(warehouse(FakeBigQuery()), path, identifiers={"dataset": "globex_dev"})
 
 
+# --- a statement that several files share --------------------------------------------------------
+
+PRICING = "openai/cost/sql/price_usage.sql"
+SHARED = "system/sql/prices/price_usage.sql"
+
+
+def test_a_foreign_table_in_a_block_is_reported_in_the_file_of_the_block(root: Path) -> None:
+    path = root / PRICING
+    path.write_text(path.read_text().replace("FROM split", f"FROM {FOREIGN}"))
+    (found,) = check_sql_file(path, root)
+    text = path.read_text().splitlines()[found.line - 1]
+    assert text[found.column - 1 :] == FOREIGN
+    assert (found.path, found.message[:17]) == (PRICING, "the table acme_co")
+
+
+def test_a_foreign_table_in_a_shared_statement_is_reported_there_and_by_each_file_that_extends_it(
+    root: Path,
+) -> None:
+    path = root / SHARED
+    path.write_text(path.read_text().replace("FROM matches", f"FROM {FOREIGN}"))
+    (shared,), (found,) = check_sql_file(path, root), check_sql_file(root / PRICING, root)
+    assert (found.path, found.line) == (PRICING, 1)
+    place = f"in {SHARED}:{shared.line}:{shared.column} with this file's blocks"
+    assert found.message == f"{place}: {shared.message}"
+
+
+def test_a_syntax_error_of_a_block_is_reported_in_its_line(root: Path) -> None:
+    path = root / PRICING
+    path.write_text(path.read_text().replace("FROM split", "FROM split WHERE WHERE"))
+    (found,) = check_sql_syntax(path, root)
+    assert found.path == PRICING
+    assert found.line == path.read_text().splitlines().index("    FROM split WHERE WHERE") + 1
+
+
+def test_a_parenthesis_that_a_block_leaves_open_is_reported_by_its_file(root: Path) -> None:
+    path = root / PRICING
+    path.write_text(path.read_text().replace("FROM split", "FROM split WHERE ("))
+    (found,) = check_sql_syntax(path, root)
+    assert (found.path, found.line) == (PRICING, 1)
+    assert found.message.startswith(f"in {SHARED}:")
+
+
+def test_a_block_that_the_shared_statement_does_not_have_is_reported(root: Path) -> None:
+    path = root / PRICING
+    path.write_text(path.read_text().replace("block names", "block name"))
+    (found,) = check_sql_file(path, root)
+    assert found.path == PRICING
+    assert found.message.endswith("has no block name; did you mean names")
+    assert found.line == path.read_text().splitlines().index("{% block name %}") + 1
+
+
+def test_a_meter_of_a_column_that_the_cost_table_lacks_is_reported_at_its_key(root: Path) -> None:
+    pipeline = root / "openai/cost/usage_cost.yml"
+    meters = "\n      meters: [{quantity: input_token, rate: x_per_million, no_rate: no_rate_x}]"
+    name = "table: openai_cost_daily"
+    pipeline.write_text(pipeline.read_text().replace(name, name + meters))
+    (found,) = load_all(root).faults
+    assert found.key == "steps[1].config.meters[0].quantity"
+    assert found.message.endswith("openai_cost_daily.json has no column input_token")
+
+
 # --- forms --------------------------------------------------------------------------------------
 
 

@@ -9,8 +9,15 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from convergence.pipelines.files.sql.specimen import RULE, VALUES, Specimen, as_written, flattened
+from convergence.pipelines.files.sql.specimen import RULE, VALUES, as_written, flattened
 from convergence.pipelines.files.violations import Violation, ViolationReport, closest_match
+from convergence.warehouse.sql_rendering import Rendering
+from convergence.warehouse.sql_source import (
+    Place,
+    SqlSource,
+    SqlSourceError,
+    read_source,
+)
 from convergence.warehouse.sql_tables import find_sql_violations
 
 SUFFIX = ".sql"
@@ -28,36 +35,61 @@ def check_sql_files(root: Path) -> list[Violation]:
 
 
 def check_sql_file(path: Path, root: Path) -> tuple[Violation, ...]:
-    """Return every error of one SQL file, by place; remembered while the file is the same."""
+    """Return every error of one SQL file, by place; remembered while its text is the same."""
     try:
-        state = path.stat()
+        return _faults(read_source(path, root), root)
     except FileNotFoundError:
         return ()
-    return _faults(path, root, (state.st_mtime_ns, state.st_size))
-
-
-@lru_cache(maxsize=2048)
-def _faults(path: Path, root: Path, _state: tuple[int, int]) -> tuple[Violation, ...]:
-    name = path.relative_to(root).as_posix()
-    try:
-        source = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        report = ViolationReport(name)
+        report = ViolationReport(path.relative_to(root).as_posix())
         report.add((1, 1), f"not UTF-8: {error.reason} at byte {error.start}")
-        return report.sorted()
-    report = ViolationReport(name, source)
-    add_violations(flattened(source), report)
+    except SqlSourceError as error:
+        at = error.place.path
+        report = ViolationReport(at.relative_to(root).as_posix(), at.read_text(encoding="utf-8"))
+        report.add((error.place.line, error.place.column), error.reason)
     return report.sorted()
 
 
-def add_violations(specimen: Specimen, report: ViolationReport) -> None:
+@lru_cache(maxsize=2048)
+def _faults(source: SqlSource, root: Path) -> tuple[Violation, ...]:
+    report = report_of(source, root)
+    add_violations(flattened(source), report, root)
+    return report.sorted()
+
+
+def report_of(source: SqlSource, root: Path) -> ViolationReport:
+    """Return an empty report of the file that names a statement."""
+    return ViolationReport(source.path.relative_to(root).as_posix(), source.own_text)
+
+
+def add_violations(rendering: Rendering, report: ViolationReport, root: Path) -> None:
     """Add an error for each table, call or statement that a SQL file may not hold."""
-    for violation in find_sql_violations(specimen.sql, RULE):
-        report.add(
-            specimen.place(violation.position),
+    for violation in find_sql_violations(rendering.sql, RULE):
+        add_at(
+            report,
+            rendering.source,
+            rendering.place(violation.position),
             as_written(violation.message),
+            root=root,
             suggestion=_suggestion(as_written(violation.path)),
         )
+
+
+def add_at(
+    report: ViolationReport,
+    source: SqlSource,
+    place: Place,
+    message: str,
+    *,
+    root: Path,
+    suggestion: str | None = None,
+) -> None:
+    """Add an error at its place; one in the shared statement at the line that extends it."""
+    if place.path != source.path:
+        shared = place.path.relative_to(root).as_posix()
+        message = f"in {shared}:{place.line}:{place.column} with this file's blocks: {message}"
+        place = source.extends_place
+    report.add((place.line, place.column), message, suggestion=suggestion)
 
 
 def _suggestion(path: str) -> str | None:

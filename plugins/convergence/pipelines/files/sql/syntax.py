@@ -12,15 +12,21 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import ParseError, TokenError
 
-from convergence.pipelines.files.sql.files import add_violations, check_sql_file
+from convergence.pipelines.files.sql.files import (
+    add_at,
+    add_violations,
+    check_sql_file,
+    report_of,
+)
 from convergence.pipelines.files.sql.specimen import (
     RULE,
-    Specimen,
     TemplateFormError,
     as_written,
     specimens,
 )
 from convergence.pipelines.files.violations import Violation, ViolationReport
+from convergence.warehouse.sql_rendering import Rendering
+from convergence.warehouse.sql_source import read_source
 
 _DIALECT = "bigquery"
 
@@ -29,30 +35,33 @@ def check_sql_syntax(path: Path, root: Path) -> tuple[Violation, ...]:
     """Return the syntax errors and foreign tables of one file that has no other errors."""
     if check_sql_file(path, root):
         return ()
-    source = path.read_text(encoding="utf-8")
-    report = ViolationReport(path.relative_to(root).as_posix(), source)
+    source = read_source(path, root)
+    report = report_of(source, root)
     try:
         for specimen in specimens(source):
-            _check(specimen, report)
+            _check(specimen, report, root)
     except TemplateFormError as error:
-        report.add((error.line, 1), error.message)
+        add_at(report, source, source.line_place(error.line), error.message, root=root)
     return report.sorted()
 
 
-def _check(specimen: Specimen, report: ViolationReport) -> None:
-    add_violations(specimen, report)
+def _check(specimen: Rendering, report: ViolationReport, root: Path) -> None:
+    add_violations(specimen, report, root)
     if report.faults:
         return
+
+    def add(position: int, message: str) -> None:
+        add_at(report, specimen.source, specimen.place(position), message, root=root)
+
     try:
         statements = sqlglot.parse(specimen.sql, dialect=_DIALECT)
     except (ParseError, TokenError) as error:
-        report.add(specimen.place(_position(error, specimen.sql)), _reason(error))
+        add(_position(error, specimen.sql), _reason(error))
         return
     for statement in statements:
         for path in _foreign(statement) if statement is not None else ():
             at = max(specimen.sql.find(path.partition(".")[0]), 0)
-            reason = f"the table {as_written(path)} does not come from a placeholder"
-            report.add(specimen.place(at), reason)
+            add(at, f"the table {as_written(path)} does not come from a placeholder")
 
 
 def _foreign(statement: exp.Expr) -> Iterator[str]:

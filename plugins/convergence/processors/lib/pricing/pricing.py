@@ -29,7 +29,7 @@ from convergence.runs.publisher import Attempt, PricedDay
 from convergence.runs.slices import SliceInput
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
-from convergence.warehouse.query import Row, run_file
+from convergence.warehouse.query import Identifiers, Row, run_file, statement_source
 from convergence.warehouse.schemas import TableSchema
 
 MOST_REASONS = 50
@@ -79,13 +79,8 @@ class Pricing:
         self.schema = TableSchema.load(self._folder / config.schema_file)
 
     @property
-    def _identifiers(self) -> dict[str, str]:
-        return {
-            "dataset": self._org.dataset,
-            "usage_table": self._config.usage_table,
-            "pricing_table": self._config.pricing_table,
-            "cost_table": self._config.table,
-        }
+    def _identifiers(self) -> Identifiers:
+        return self._config.identifiers(self.schema, dataset=self._org.dataset)
 
     def make(
         self, attempts: Mapping[date, Attempt], round_: int
@@ -143,7 +138,7 @@ class Pricing:
         parts = {
             "usage": usage.content_hash,
             "prices": in_force,
-            "sql": path.read_text(encoding="utf-8"),
+            "sql": statement_source(self._org.warehouse, path).text,
             "identifiers": self._identifiers,
             "day": usage.key.day.isoformat(),
         }

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
+from pydantic import BaseModel, Field, model_validator
+
+from convergence.errors import ConfigurationError
 from convergence.processors.lib.field_types import (
     ColumnName,
     CsvFile,
@@ -13,7 +18,12 @@ from convergence.processors.lib.field_types import (
     SqlFile,
     TableId,
 )
-from convergence.processors.step_config import PlatformConfig, StepConfig
+from convergence.processors.lib.pricing.meters import Meter, meter_groups
+from convergence.processors.step_config import Fault, PlatformConfig, StepConfig, refusal
+from convergence.warehouse.schemas import TableSchema
+
+if TYPE_CHECKING:
+    from convergence.warehouse.query import Identifiers
 
 
 class PricingConfig(StepConfig):
@@ -32,7 +42,17 @@ class PricingConfig(StepConfig):
     """That table's schema."""
 
     sql_file: SqlFile
-    """Prices one day."""
+    """Prices one day: extends `system/sql/prices/price_usage.sql` by the vendor's quantities."""
+
+    meters: tuple[Meter, ...] = Field(min_length=1)
+    """The quantities that are charged, each with its rate, in the order of their reasons."""
+
+    price_keys: tuple[ColumnName, ...] = ()
+    """Columns of the price table that prices of one model and tier are told apart by; `any` in one
+    matches every value."""
+
+    tool_column: ColumnName = "endpoint"
+    """Column of the cost table that names the endpoint or tool that was used."""
 
     prices_file: SqlFile = "system/sql/prices/prices_in_force.sql"
     """Reads the prices that matter for a range of days."""
@@ -40,7 +60,7 @@ class PricingConfig(StepConfig):
     totals_file: SqlFile = "system/sql/prices/cost_totals.sql"
     """Reads one published day's sums by currency."""
 
-    summary_file: SqlFile
+    summary_file: SqlFile = "system/sql/prices/cost_summary.sql"
     """Reads what the days came to and what has no price."""
 
     source_view: SqlFile | None = None
@@ -50,8 +70,48 @@ class PricingConfig(StepConfig):
     """The pipeline whose usage is priced again and whose cost is replaced; this one when absent."""
 
     def tables(self) -> tuple[str, ...]:
-        """The cost table has due days."""
+        """Return the cost table: it has due days."""
         return (self.table,)
+
+    @model_validator(mode="after")
+    def _meters_are_distinct(self) -> Self:
+        quantities = [meter.quantity for meter in self.meters]
+        if twice := sorted({name for name in quantities if quantities.count(name) > 1}):
+            raise refusal(f"{twice[0]} is charged by two meters; a quantity has one")
+        return self
+
+    def faults(self, folder: Path, *, provider: str | None) -> Iterator[Fault]:
+        """Report meters of quantities that the cost table does not have."""
+        del provider
+        try:
+            schema = TableSchema.load(folder / self.schema_file)
+        except ConfigurationError as error:
+            yield Fault(("schema_file",), str(error))
+            return
+        columns = {field.name for field in schema.fields}
+        for index, meter in enumerate(self.meters):
+            if meter.quantity not in columns:
+                message = f"{self.schema_file} has no column {meter.quantity}"
+                yield Fault(("meters", index, "quantity"), message)
+
+    def identifiers(self, schema: TableSchema, *, dataset: str) -> Identifiers:
+        """Return what the step's SQL files may name in double braces.
+
+        Args:
+            schema: the cost table's: its columns are what the pricing statement selects.
+            dataset: the org's.
+        """
+        return {
+            "dataset": dataset,
+            "usage_table": self.usage_table,
+            "pricing_table": self.pricing_table,
+            "cost_table": self.table,
+            "columns": [field.name for field in schema.fields],
+            "price_keys": list(self.price_keys),
+            "token_meters": meter_groups(self.meters, per="million_tokens"),
+            "unit_meters": meter_groups(self.meters, per="unit"),
+            "tool_column": self.tool_column,
+        }
 
 
 class BookFiles(BaseModel):

@@ -15,7 +15,7 @@ from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.lib.daily.cost_view import show_in_cost_daily
 from convergence.processors.lib.daily.inputs import DayInputs, Inputs
 from convergence.processors.lib.daily.slices import Publish, done_before, publish_days
-from convergence.processors.lib.transform.transform_config import TransformConfig, params_of
+from convergence.processors.lib.transform.transform_config import TransformConfig, named_params
 from convergence.processors.lib.transform.whole_table import WholeTable
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.publisher import Attempt, PricedDay
@@ -24,6 +24,7 @@ from convergence.warehouse.bulk_read import BulkQuery, estimate_bytes
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.params import Param
+from convergence.warehouse.query import statement_source
 from convergence.warehouse.schemas import TableSchema
 from convergence.warehouse.writers import InputWrites
 
@@ -185,7 +186,8 @@ class Transform:
     def _named(self) -> set[str]:
         """What the SQL and that of the totals name after an @."""
         paths = [self._path] if self._totals is None else [self._path, self._totals]
-        return {name for path in paths for name in params_of(path)}
+        sources = [statement_source(self._org.warehouse, path) for path in paths]
+        return {name for source in sources for name in named_params(source.text)}
 
     @property
     def _totals(self) -> Path | None:
@@ -195,7 +197,7 @@ class Transform:
     def _digest(self, followed: Digests, *, day: date | None) -> str:
         parts: dict[str, Any] = {
             "followed": dict(followed),
-            "sql": self._path.read_text(encoding="utf-8"),
+            "sql": statement_source(self._org.warehouse, self._path).text,
             "identifiers": self._identifiers,
             "params": self._config.model_dump(mode="json")["params"],
             "day": day.isoformat() if day else None,

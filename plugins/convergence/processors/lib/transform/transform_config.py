@@ -17,6 +17,7 @@ from convergence.processors.lib.rest.rest_options import Options
 from convergence.processors.step_config import Fault, StepConfig, refusal
 from convergence.warehouse.params import Param, query_parameters, typed
 from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.sql_source import read_source
 from convergence.warehouse.sql_tables import DATASETS, PROJECTS
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,99}$")]
@@ -145,7 +146,10 @@ class TransformConfig(StepConfig):
                 yield Fault((key,), f"there is no file {path}")
         yield from self._schema_faults(folder)
         if (folder / self.sql_file).is_file():
-            named = params_of(folder / self.sql_file)
+            try:
+                named = named_params(read_source(folder / self.sql_file, folder).text)
+            except ConfigurationError:
+                return  # the check of the SQL file itself reports this
             for name in sorted(named - {*self.params, *OWN_PARAMS}):
                 yield Fault(("sql_file",), f"@{name} is not among params")
             for name in sorted(set(self.params) - named):
@@ -171,9 +175,9 @@ class TransformConfig(StepConfig):
             yield Fault(place, f"{schema.table} has partitions; say partition: day")
 
 
-def params_of(path: Path) -> set[str]:
-    """The values that a SQL file names after an @, comments apart."""
-    return set(_AT.findall(_COMMENT.sub("", path.read_text(encoding="utf-8"))))
+def named_params(sql: str) -> set[str]:
+    """Return the names of the values that a statement takes after an @, except in comments."""
+    return set(_AT.findall(_COMMENT.sub("", sql)))
 
 
 def _finite(value: Decimal) -> Decimal:

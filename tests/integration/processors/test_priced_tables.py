@@ -1,0 +1,172 @@
+"""The whole cost tables of both vendors, column by column, against stored rows.
+
+`tests/data/pricing/{vendor}.json` holds prices and usage that reach every rule: tiers, own rates,
+currencies, dates, context windows, families of names, units, missing rates and broken counts. The
+stored rows come from the statement that each vendor had for itself before both shared one.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.cloud.bigquery import LoadJobConfig
+
+from convergence.extract.spool import Spool
+from convergence.processors.anthropic.config import CostConfig as AnthropicCost
+from convergence.processors.context import PipelineFacts
+from convergence.processors.lib.daily.fields import day_of
+from convergence.processors.lib.pricing.pricing import price_usage
+from convergence.processors.lib.pricing.pricing_config import PricingConfig
+from convergence.processors.openai.config import CostConfig as OpenAiCost
+from convergence.runs.slices import SliceKey
+from convergence.settings import PROJECT_ROOT
+from convergence.warehouse.evolve import ensure_table
+from convergence.warehouse.names import TableName
+from convergence.warehouse.schemas import TableSchema
+from processors_world import OrgWorld, World
+
+DATA = PROJECT_ROOT / "tests" / "data" / "pricing"
+DAY = date(2026, 11, 17)
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """A vendor's pricing step and the files of its tables."""
+
+    name: str
+    config: PricingConfig
+
+    @property
+    def pipeline(self) -> PipelineFacts:
+        return PipelineFacts(
+            pipeline_id=f"{self.name}-usage-cost", dag_id=f"{self.name}.cost", provider=self.name
+        )
+
+    @property
+    def usage_schema(self) -> str:
+        return f"{self.name}/cost/schemas/{self.config.usage_table}.json"
+
+    @property
+    def price_schema(self) -> str:
+        return f"{self.name}/seed/schemas/{self.config.pricing_table}.json"
+
+
+VENDORS = [
+    Vendor("openai", OpenAiCost.parse({"source_view": "openai/cost/views/openai_cost_source.sql"})),
+    Vendor(
+        "anthropic",
+        AnthropicCost.parse({"source_view": "anthropic/cost/views/anthropic_cost_source.sql"}),
+    ),
+]
+
+
+def stored(vendor: Vendor) -> dict[str, list[dict[str, Any]]]:
+    """The file's tables, each a list of rows by column."""
+    found: dict[str, Any] = json.loads((DATA / f"{vendor.name}.json").read_text())
+    return {
+        name: [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+        if isinstance(table, dict)
+        else table
+        for name, table in found.items()
+    }
+
+
+def fill(org: OrgWorld, vendor: Vendor, folder: Path) -> None:
+    """Give the org the stored prices and usage."""
+    configs, warehouse = org.world.settings.configs_dir, org.world.warehouse
+    data = stored(vendor)
+    prices = TableName(org.dataset, vendor.config.pricing_table)
+    ensure_table(warehouse, prices, TableSchema.load(configs / vendor.price_schema))
+    target = f"{warehouse.project}.{prices}"
+    schema = warehouse.client.get_table(target).schema
+    load = LoadJobConfig(write_disposition="WRITE_TRUNCATE", schema=schema)
+    warehouse.client.load_table_from_json(data["prices"], target, job_config=load).result()
+    usage = TableName(org.dataset, vendor.config.usage_table)
+    usage_schema = TableSchema.load(configs / vendor.usage_schema)
+    ensure_table(warehouse, usage, usage_schema)
+    spool = Spool.open(folder / uuid.uuid4().hex, fingerprint="test")
+    spool.write_page(data["usage"], next_token=None)
+    org.world.services.publisher.publish_rows(
+        SliceKey(org.slug, vendor.pipeline.pipeline_id, usage.table, DAY),
+        spool.seal(day_of, [DAY])[DAY],
+        table=usage,
+        schema=usage_schema,
+        run_id="run_1",
+        now=org.world.services.now(),
+        settle_days=3,
+    )
+
+
+def priced(org: OrgWorld, vendor: Vendor, folder: Path) -> dict[str, list[Any]]:
+    """Price the stored usage and give the rows of every statement that follows from it."""
+    fill(org, vendor, folder)
+    config = vendor.config
+    result = price_usage(org.context([DAY], pipeline=vendor.pipeline), config)
+    assert config.source_view is not None
+    source = Path(config.source_view).stem
+    summary = result.facts
+    names = ("effective_cost", "unpriced_rows", "unpriced_by_reason", "unpriced", "free")
+    return {
+        "cost": _as_text(org.rows(config.table)),
+        "source": _as_text(org.rows(source)),
+        "summary": [{name: summary[name] for name in names}],
+    }
+
+
+def _as_text(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows in an order of their own; amounts without the zeros that they end in."""
+    found = [{name: _value(value) for name, value in row.items()} for row in rows]
+    return sorted(found, key=lambda row: json.dumps(row, sort_keys=True))
+
+
+def _value(value: object) -> object:
+    if isinstance(value, Decimal):
+        return format(value.normalize(), "f")
+    return value if value is None or isinstance(value, bool | int) else str(value)
+
+
+@pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.name)
+def test_every_column_of_every_row_is_as_stored(
+    world: World, tmp_path: Path, vendor: Vendor
+) -> None:
+    found, expected = priced(world.new_org(), vendor, tmp_path), stored(vendor)
+    for name in ("cost", "source"):
+        assert [list(row) for row in found[name]] == [list(row) for row in expected[name]]
+    assert found == {name: expected[name] for name in found}
+    assert len(found["cost"]) >= len(expected["usage"])
+
+
+REACHED = {
+    "openai": {
+        *("model_unknown", "tier_unknown", "unknown_unit", "unit_count_missing"),
+        *("unit_count_negative", "token_counts_missing", "token_counts_inconsistent"),
+        *("audio_split_unknown", "no_price", "no_price_on_day", "no_price_for_tier"),
+    },
+    "anthropic": {
+        *("model_unknown", "tier_unknown", "priority_tier", "token_counts_missing"),
+        *("counts_negative", "no_price_for_geo", "no_price", "no_price_on_day"),
+        "no_price_for_tier",
+    },
+}
+
+
+@pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.name)
+def test_the_stored_usage_reaches_every_reason_and_caveat(vendor: Vendor) -> None:
+    rows, meters = stored(vendor)["cost"], vendor.config.meters
+    missing = {meter.no_rate for meter in meters}
+    if vendor.name == "anthropic":
+        missing -= {"no_rate_unit"}  # a price per unit and its unit come together
+    assert {row["unpriced_reason"] for row in rows} == REACHED[vendor.name] | missing | {None}
+    caveats = {name for row in rows for name in (row["price_caveat"] or "").split(",") if name}
+    fallbacks = {meter.fallback_caveat for meter in meters if meter.fallback_caveat}
+    assert caveats >= fallbacks | {"long_context_not_visible"}
+    assert any(row["list_cost"] != row["contracted_cost"] for row in rows)
+    assert {row["currency"] for row in rows} == {"USD", "EUR", None}
