@@ -5,14 +5,17 @@ PYTHON ?= python3
 UV_VERSION := 0.13.8
 VENV := .venv
 RUN := $(VENV)/bin/python
+# The sandbox is installed too; its folder comes first so that each checkout runs its own sources.
 export PYTHONPATH := plugins:tools:sandbox/src
 
-RUNTIME := $(VENV)/.runtime-$(shell cksum < requirements.lock | cut -d' ' -f1)
-DEV := $(VENV)/.dev-$(shell cat requirements.lock requirements-dev.lock | cksum | cut -d' ' -f1)
+# What `make setup` installs: the product, and the sandbox with its own lock.
+LOCKS := requirements.lock sandbox/requirements.lock
+RUNTIME := $(VENV)/.runtime-$(shell cat $(LOCKS) sandbox/pyproject.toml | cksum | cut -d' ' -f1)
+DEV := $(VENV)/.dev-$(shell cat $(LOCKS) requirements-dev.lock | cksum | cut -d' ' -f1)
 PRODUCTION_VENV := .venv-production
 PRODUCTION := $(PRODUCTION_VENV)/.production
 
-.PHONY: help setup setup-dev setup-production up api up-celery demo demo-celery test lint type unit test-all bench breaks crash fuzz-api openapi docs schema lock format \
+.PHONY: help setup setup-dev setup-production up api up-celery demo demo-celery test lint type test-product test-sandbox test-all bench breaks crash fuzz-api openapi docs schema lock format \
         lint-configs generate-admin-key audit-verify rotate-kms reveal-key restore-state state-revision old-release clean
 
 help: ## print this list
@@ -26,7 +29,8 @@ $(VENV)/bin/uv:
 
 $(RUNTIME): $(VENV)/bin/uv
 	@echo "==> installing the pinned requirements"
-	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install -q -r requirements.lock
+	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install -q $(addprefix -r ,$(LOCKS))
+	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install -q --no-deps -e sandbox
 	@rm -f $(VENV)/.runtime-* && touch $@
 
 $(DEV): $(RUNTIME)
@@ -34,10 +38,11 @@ $(DEV): $(RUNTIME)
 	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install -q -r requirements-dev.lock
 	@rm -f $(VENV)/.dev-* && touch $@
 
-$(PRODUCTION): requirements-production.lock $(VENV)/bin/uv
+$(PRODUCTION): requirements-production.lock sandbox/requirements.lock sandbox/pyproject.toml $(VENV)/bin/uv
 	@echo "==> making $(PRODUCTION_VENV) with what production adds"
 	@$(VENV)/bin/uv venv -q --allow-existing --python $(VENV)/bin/python $(PRODUCTION_VENV)
-	@VIRTUAL_ENV=$(PRODUCTION_VENV) $(VENV)/bin/uv pip install -q -r requirements-production.lock
+	@VIRTUAL_ENV=$(PRODUCTION_VENV) $(VENV)/bin/uv pip install -q -r requirements-production.lock -r sandbox/requirements.lock
+	@VIRTUAL_ENV=$(PRODUCTION_VENV) $(VENV)/bin/uv pip install -q --no-deps -e sandbox
 	@touch $@
 
 setup: $(RUNTIME) ## make the virtual environment (nothing to do when it is current)
@@ -61,7 +66,7 @@ demo-celery: setup-production ## the demo on that
 demo: setup ## show two organizations their daily cost, end to end, then stop everything
 	@exec $(RUN) -m stack demo
 
-test: setup-dev lint type unit ## lint, types and tests
+test: setup-dev lint type test-product test-sandbox ## lint, types and both test suites
 
 lint: setup-dev ## style, layers, pipeline files
 	$(VENV)/bin/ruff check .
@@ -74,9 +79,11 @@ type: setup-dev ## mypy, strict, on the code and the tests
 	$(VENV)/bin/mypy tests
 	$(VENV)/bin/mypy sandbox/tests
 
-unit: setup-dev ## the tests alone
-	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow"
-	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow" sandbox/tests
+test-product: setup-dev ## the product's tests alone: make test-product [ARGS="path…"]
+	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
+
+test-sandbox: setup-dev ## the sandbox's tests alone: make test-sandbox [ARGS="path…"]
+	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow" $(or $(ARGS),sandbox/tests)
 
 test-all: setup-dev lint type ## every test, the slow ones too
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not e2e"
@@ -133,13 +140,15 @@ format: setup-dev ## rewrite the code in the house style
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-lock: $(VENV)/bin/uv ## resolve requirements*.txt again into the lock files
-	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --no-header --generate-hashes \
-	  requirements.txt -o requirements.lock
-	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --no-header --generate-hashes \
-	  -c requirements.lock requirements-dev.txt -o requirements-dev.lock
-	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --no-header --generate-hashes \
-	  -c requirements.lock requirements-production.txt -o requirements-production.lock
+COMPILE = $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --no-header --generate-hashes
+# Every environment that has both must find the same versions in both.
+AGREE = -c requirements.lock -c sandbox/requirements.lock
+
+lock: $(VENV)/bin/uv ## resolve requirements*.txt and sandbox/pyproject.toml again into the lock files
+	$(COMPILE) requirements.txt -o requirements.lock
+	$(COMPILE) -c requirements.lock sandbox/pyproject.toml -o sandbox/requirements.lock
+	$(COMPILE) $(AGREE) requirements-dev.txt -o requirements-dev.lock
+	$(COMPILE) $(AGREE) requirements-production.txt -o requirements-production.lock
 
 clean: ## remove everything that runs left under var/
 	rm -rf var

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, NoReturn
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -190,9 +190,14 @@ def _url(line: socket.socket) -> str:
     return f"http://{host}:{port}"
 
 
-if __name__ == "__main__":
+def run() -> NoReturn:
+    """Run the command `convergence-sandbox` and end the process."""
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()
     # A job that is cut off must not keep the process: it runs again at the next start.
     os._exit(status)
+
+
+if __name__ == "__main__":
+    run()

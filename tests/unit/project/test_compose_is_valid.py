@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from datetime import timedelta
 from importlib.resources import files
@@ -299,14 +300,64 @@ def test_the_image_is_not_roots_and_holds_what_is_pinned() -> None:
     allowed = re.findall(r"^!(\S+)", (REPOSITORY / ".dockerignore").read_text(), re.MULTILINE)
     assert sorted(copied) == sorted(allowed)
     assert all((REPOSITORY / path).exists() for path in copied)
-    lock = (REPOSITORY / "requirements-production.lock").read_text()
-    assert "apache-airflow==3.3.2" in lock
+    assert "apache-airflow" in _pins("requirements-production.lock")
 
 
-def test_production_pins_agree_with_what_is_tested() -> None:
-    pins = [
-        dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", (REPOSITORY / name).read_text(), re.MULTILINE))
-        for name in ("requirements.lock", "requirements-production.lock")
-    ]
-    tested, production = pins
+def test_the_production_image_holds_neither_the_sandbox_nor_its_dependencies() -> None:
+    stages = _stages()
+    assert list(stages)[-1] == "production"
+    assert {service.get("build", {}).get("target") for service in AIRFLOW.values()} == {
+        "production"
+    }
+    for name in ("build", "build-production", "production"):
+        assert "sandbox" not in stages[name]
+        assert "tools/stack" not in stages[name]
+    production = _pins("requirements-production.lock")
+    assert "convergence-sandbox" not in production
+    only_the_sandbox = set(_pins("sandbox/requirements.lock")) - set(production)
+    assert only_the_sandbox >= {"aiosmtpd", "duckdb", "flask-cors", "moto"}
+
+
+def test_the_development_profile_builds_the_sandbox_of_its_own_lock() -> None:
+    assert SERVICES["sandbox"]["build"] == {"context": ".", "target": "sandbox"}
+    stages = _stages()
+    assert "requirements-production" not in stages["build-sandbox"]
+    assert re.search(r"--require-hashes[^&]*requirements\.lock", stages["build-sandbox"])
+    assert 'CMD ["convergence-sandbox"]' in stages["sandbox"]
+    assert "USER sandbox" in stages["sandbox"]
+
+
+def test_the_images_run_the_python_that_the_tests_run() -> None:
+    dockerfile = (REPOSITORY / "Dockerfile").read_text()
+    versions = set(re.findall(r"^FROM python:(\S+)-slim", dockerfile, re.MULTILINE))
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    assert versions == {project["tool"]["mypy"]["python_version"]}
+
+
+def test_every_lock_pins_the_same_versions() -> None:
+    tested = _pins("requirements.lock")
+    production = _pins("requirements-production.lock")
     assert {name: production.get(name) for name in tested} == tested
+    for name in ("requirements-production.lock", "requirements-dev.lock"):
+        other = _pins(name)
+        common = {
+            key: pin for key, pin in _pins("sandbox/requirements.lock").items() if key in other
+        }
+        assert {key: other[key] for key in common} == common
+
+
+def test_the_sandbox_pins_what_it_declares() -> None:
+    project = tomllib.loads((REPOSITORY / "sandbox/pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[\[=<>~]", each)[0] for each in project["dependencies"]}
+    assert declared <= set(_pins("sandbox/requirements.lock"))
+
+
+def _pins(path: str) -> dict[str, str]:
+    text = (REPOSITORY / path).read_text()
+    return dict(re.findall(r"^([a-z0-9._-]+)==([^ ;]+)", text, re.MULTILINE))
+
+
+def _stages() -> dict[str, str]:
+    dockerfile = (REPOSITORY / "Dockerfile").read_text()
+    parts = re.split(r"^FROM \S+ AS (\S+)$", dockerfile, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
