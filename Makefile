@@ -130,7 +130,7 @@ reveal-key: setup ## decrypt an organization's key for support, audited: make re
 restore-state: setup ## after the state store was lost: give it back what the warehouse keeps
 	@$(RUN) -m convergence.tenants.restore_state $(ARGS)
 
-state-revision: setup ## write the next revision of the state store's tables: make state-revision MESSAGE="rename left_open"
+state-revision: setup ## write the next revision of the state store's tables: make state-revision MESSAGE="rename a table"
 	@$(RUN) -m convergence.state.migrations "$$MESSAGE"
 
 old-release: setup ## fill a data directory with an old release's code: make old-release [ARGS="--orgs 1 --days 5"]

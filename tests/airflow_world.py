@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from convergence.processors.context import Services
 from convergence.processors.steplog import StoredStepLog
-from convergence.runs.gate import Selection, Standing
+from convergence.runs.eligibility import Eligibility, OrgSelection
 from convergence.runs.records import RunRecords
 from convergence.settings import Settings
 from convergence.state.org_runs import RunError
@@ -36,13 +36,13 @@ class World:
 
     def select(
         self, *, provider: str | None, now: datetime, org_slugs: Sequence[str] | None = None
-    ) -> Selection:
+    ) -> OrgSelection:
         def named(org: str) -> bool:
             return org_slugs is None or org in org_slugs
 
-        return Selection(
+        return OrgSelection(
             tuple(
-                Standing(org, "ACTIVE", connected_on=now.date(), limits=LIMITS)
+                Eligibility(org, "ACTIVE", connected_on=now.date(), limits=LIMITS)
                 for org in self.eligible
                 if named(org)
             ),

@@ -259,7 +259,7 @@ def _edition(raw: bytes) -> str:
 
 
 def _listed(error: ConfigurationError) -> tuple[str, ...]:
-    found = error.facts.get("faults")
+    found = error.details.get("errors")
     return tuple(str(one) for one in found) if isinstance(found, list) else (error.message,)
 
 
@@ -268,4 +268,4 @@ def _dotted(path: KeyPath) -> str:
 
 
 def _refused(path: Path, faults: list[str]) -> ConfigurationError:
-    return ConfigurationError(f"{path.name} is wrong", faults=faults)
+    return ConfigurationError(f"{path.name} is wrong", errors=faults)

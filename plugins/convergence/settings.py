@@ -237,7 +237,7 @@ def read_settings(*, serves_api: bool = True) -> Settings:
     secrets_dir = os.environ.get("SECRETS_DIR") or None
     if secrets_dir is not None and not Path(secrets_dir).is_dir():
         told = [f"SECRETS_DIR: {secrets_dir} is no directory"]
-        raise SettingsError("The environment is wrong", faults=told)
+        raise SettingsError("The environment is wrong", errors=told)
     malformed: list[str] = []
     try:
         settings = Settings(_secrets_dir=secrets_dir)
@@ -247,7 +247,7 @@ def read_settings(*, serves_api: bool = True) -> Settings:
     if faults:
         where = settings.environment.title()
         refused = "The environment is wrong" if malformed else f"{where} refuses this environment"
-        raise SettingsError(refused, faults=faults)
+        raise SettingsError(refused, errors=faults)
     return settings
 
 

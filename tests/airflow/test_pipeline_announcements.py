@@ -13,7 +13,7 @@ import pytest
 
 from airflow_world import LIMITS, World
 from convergence.settings import PROJECT_ROOT
-from convergence.state import left_open
+from convergence.state import unannounced_runs
 from convergence.state.org_runs import OrgRun, org_run_id
 from mail_server import WebhookServer
 from sample_pipelines import PREPARE, USAGE_COST
@@ -122,4 +122,4 @@ def test_a_lost_run_of_a_pipeline_that_is_gone_holds_up_nothing(
     assert dag_run.state == "success"
     assert hook.posted == []
     with world.store.read() as conn:
-        assert left_open.untold(conn, limit=9) == []
+        assert unannounced_runs.list_unannounced(conn, limit=9) == []

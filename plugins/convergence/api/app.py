@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     """
     settings = settings or (services.settings if services else read_settings())
     if settings.disable_auth and settings.environment is not Environment.DEVELOPMENT:
-        raise SettingsError("DISABLE_AUTH is for development only", faults=["DISABLE_AUTH: true"])
+        raise SettingsError("DISABLE_AUTH is for development only", errors=["DISABLE_AUTH: true"])
     services = services or Services(settings)
     app = FastAPI(
         title=document.TITLE,

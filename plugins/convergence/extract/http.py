@@ -14,9 +14,9 @@ import httpcore
 import httpx
 
 from convergence.errors import (
-    MalformedAnswerError,
+    MalformedResponseError,
     ProviderProtocolError,
-    ProviderRefusedError,
+    ProviderRejectedError,
     ProviderUnavailableError,
 )
 from convergence.extract.clock import Deadline
@@ -78,7 +78,7 @@ class OriginClient:
 
         Raises:
             ConfigurationError: the URL can't be read or lies outside the egress.
-            ProviderRefusedError: the credential can't be the value of a header.
+            ProviderRejectedError: the credential can't be the value of a header.
         """
         self.origin = Origin.parse(base_url)
         check_origin(self.origin, egress=egress)
@@ -116,7 +116,7 @@ class OriginClient:
 
         Raises:
             ProviderUnavailableError: no whole answer in time, 429, 408, 425 or 5xx.
-            ProviderRefusedError: any other 4xx.
+            ProviderRejectedError: any other 4xx.
             ProviderProtocolError: a redirect, an odd status or encoding, or a body over the cap.
         """
         return self._send("GET", path, params, deadline=deadline)
@@ -239,7 +239,7 @@ def _checked(headers: Mapping[str, str]) -> Mapping[str, str]:
     """Headers that can be sent; httpx would put a value that can't into its exception."""
     for name, value in headers.items():
         if not (value.isascii() and value.isprintable()):
-            raise ProviderRefusedError("A header can't carry this credential", header=name)
+            raise ProviderRejectedError("A header can't carry this credential", header=name)
     return headers
 
 
@@ -255,7 +255,7 @@ def _check_status(response: httpx.Response, facts: Mapping[str, str]) -> None:
             **facts,
         )
     if status >= 400:
-        raise ProviderRefusedError("The provider refused the request", status=status, **facts)
+        raise ProviderRejectedError("The provider refused the request", status=status, **facts)
     raise ProviderProtocolError(
         "The provider answered with a redirect or an odd status; it was not followed",
         status=status,
@@ -281,7 +281,7 @@ def _decoded(response: httpx.Response, *, cap: int, facts: Mapping[str, str]) ->
             )
         yield part
     if unpacker is not None and not unpacker.eof:
-        raise MalformedAnswerError("The answer is cut short", **facts)
+        raise MalformedResponseError("The answer is cut short", **facts)
 
 
 def _unpack(
@@ -290,7 +290,7 @@ def _unpack(
     try:
         part = unpacker.decompress(raw, most)
     except zlib.error:
-        raise MalformedAnswerError("The answer can't be unpacked", **facts) from None
+        raise MalformedResponseError("The answer can't be unpacked", **facts) from None
     if unpacker.unused_data:
-        raise MalformedAnswerError("Something follows the packed answer", **facts)
+        raise MalformedResponseError("Something follows the packed answer", **facts)
     return part

@@ -15,12 +15,12 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TypeVar
 
-from convergence.errors import MalformedAnswerError, ProviderUnavailableError
+from convergence.errors import MalformedResponseError, ProviderUnavailableError
 from convergence.extract.clock import Deadline
 from convergence.metering import Resource, Use, count
 
 T = TypeVar("T")
-Failure = ProviderUnavailableError | MalformedAnswerError
+Failure = ProviderUnavailableError | MalformedResponseError
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,9 @@ class RetryPolicy:
 
     def allows(self, failure: Failure, *, failures: int) -> bool:
         """Whether another call may follow."""
-        if failure.facts.get("status") == HTTPStatus.TOO_MANY_REQUESTS and not self.throttled:
+        if failure.details.get("status") == HTTPStatus.TOO_MANY_REQUESTS and not self.throttled:
             return False
-        malformed = isinstance(failure, MalformedAnswerError)
+        malformed = isinstance(failure, MalformedResponseError)
         return failures < (self.malformed_attempts if malformed else self.attempts)
 
 
@@ -75,13 +75,13 @@ class Retrier:
 
         Raises:
             ProviderUnavailableError: attempts or time ran out; `retry_after` in s, if told.
-            MalformedAnswerError: no answer could be read.
+            MalformedResponseError: no answer could be read.
         """
         failures = 0
         while True:
             try:
                 return call()
-            except (ProviderUnavailableError, MalformedAnswerError) as failure:
+            except (ProviderUnavailableError, MalformedResponseError) as failure:
                 failures += 1
                 pause = self._pause(failure, failures)
                 if not self.policy.allows(failure, failures=failures) or pause >= deadline.left():
@@ -118,11 +118,11 @@ def parse_retry_after(text: object, *, now: datetime) -> float | None:
 
 
 def _told(failure: Failure, *, now: datetime) -> float | None:
-    return parse_retry_after(failure.facts.get("retry_after"), now=now)
+    return parse_retry_after(failure.details.get("retry_after"), now=now)
 
 
 def _explained(failure: Failure, *, attempts: int, now: datetime) -> Failure:
-    facts = {**failure.facts, "attempts": attempts}
+    facts = {**failure.details, "attempts": attempts}
     if "retry_after" in facts:
         facts["retry_after"] = _told(failure, now=now)
     return type(failure)(failure.message, **facts)

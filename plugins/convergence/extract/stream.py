@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from convergence.errors import (
-    MalformedAnswerError,
+    MalformedResponseError,
     ProviderProtocolError,
-    ProviderRefusedError,
+    ProviderRejectedError,
     ProviderUnavailableError,
 )
 from convergence.extract import canonical
@@ -86,7 +86,7 @@ def extract_pages(
 
     Raises:
         ProviderUnavailableError: the provider does not answer in time; run again later.
-        ProviderRefusedError: the provider refuses the credential or the request.
+        ProviderRejectedError: the provider refuses the credential or the request.
         ProviderProtocolError: an answer breaks the API's shape.
         SpoolError, SupersededError: as `Spool.write_page`.
     """
@@ -102,7 +102,7 @@ def extract_pages(
             quarantine=quarantine,
             raw=raw,
         ).run()
-    except MalformedAnswerError:
+    except MalformedResponseError:
         raise
     except ProviderProtocolError:
         spool.discard()
@@ -179,7 +179,7 @@ class _Stream:
                 waiting = max(len(held.lines), len(held.digests))
                 if held.next_token is None or waiting >= self._batch_rows:
                     break
-        except (ProviderUnavailableError, ProviderRefusedError, MalformedAnswerError):
+        except (ProviderUnavailableError, ProviderRejectedError, MalformedResponseError):
             self._keep(held)
             raise
         self._keep(held)
@@ -245,7 +245,7 @@ class _Stream:
             if self._quarantine is not None:
                 # What became of the answer is what counts, not whether it could be kept.
                 with suppress(OSError):
-                    error.facts["quarantined"] = self._quarantine.keep(
+                    error.details["quarantined"] = self._quarantine.keep(
                         reply.body, page=self._guard.pages + 1
                     )
             raise

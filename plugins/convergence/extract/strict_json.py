@@ -6,7 +6,7 @@ import json
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
-from convergence.errors import MalformedAnswerError, ProviderProtocolError
+from convergence.errors import MalformedResponseError, ProviderProtocolError
 
 Json = Any
 
@@ -19,7 +19,7 @@ def parse_json(body: bytes) -> Json:
     """Read a body; amounts become `Decimal`, never float.
 
     Raises:
-        MalformedAnswerError: cut, not JSON, or not UTF-8; asking again may help.
+        MalformedResponseError: cut, not JSON, or not UTF-8; asking again may help.
         ProviderProtocolError: NaN or Infinity, duplicate keys, nested too deep, number too large.
     """
     try:
@@ -27,7 +27,7 @@ def parse_json(body: bytes) -> Json:
     except RecursionError:
         raise ProviderProtocolError("The answer is nested too deep") from None
     except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, an int of too many digits
-        raise MalformedAnswerError(
+        raise MalformedResponseError(
             "The answer is not JSON", fault=type(error).__name__, size=len(body)
         ) from None
 

@@ -102,7 +102,7 @@ class Processor(BaseOperator, Generic[ConfigT]):
                 f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
                 for fault in error.errors(include_input=False, include_url=False)
             ]
-        raise ConfigurationError("The rendered configuration is wrong", faults=faults)
+        raise ConfigurationError("The rendered configuration is wrong", errors=faults)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the step; whatever goes wrong leaves here redacted."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from convergence.errors import CredentialRefusedError
+from convergence.errors import CredentialRejectedError
 from convergence.providers.registry import CredentialForm, Provider
 
 MAX_CHARS = 32_768
@@ -24,7 +24,7 @@ def check_form(provider: Provider, secret: str) -> str:
     """The credential, without blanks around it, when it has a form that the provider accepts.
 
     Raises:
-        CredentialRefusedError: it has not; what is accepted is told, nothing of the credential.
+        CredentialRejectedError: it has not; what is accepted is told, nothing of the credential.
     """
     text = secret.strip()
     fault = "is empty" if not text else "is too long" if len(text) > MAX_CHARS else None
@@ -36,7 +36,7 @@ def check_form(provider: Provider, secret: str) -> str:
                 return text
             faults.append(told)
         fault = "; ".join(dict.fromkeys(faults))
-    raise CredentialRefusedError(
+    raise CredentialRejectedError(
         f"The credential for {provider.name} {fault}",
         accepted=[form.hint for form in provider.credentials],
     )

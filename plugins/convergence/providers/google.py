@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 from google.auth import jwt
 from google.auth.crypt import RSASigner
 
-from convergence.errors import CredentialRefusedError, ProviderProtocolError
+from convergence.errors import CredentialRejectedError, ProviderProtocolError
 from convergence.providers.registry import Provider
 from convergence.settings import Settings
 
@@ -51,7 +51,7 @@ class ServiceAccount:
         """The account of a JSON key whose form was checked; URLs that it names are not used.
 
         Raises:
-            CredentialRefusedError: it can't be read; nothing of it is told.
+            CredentialRejectedError: it can't be read; nothing of it is told.
         """
         try:
             parts = json.loads(secret)
@@ -60,7 +60,7 @@ class ServiceAccount:
             return cls(str(parts["client_email"]), str(project) if project else None, signer)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             # Parsers of keys may put parts of them into their messages.
-            raise CredentialRefusedError(
+            raise CredentialRejectedError(
                 "The service account's private key can't be read"
             ) from None
 

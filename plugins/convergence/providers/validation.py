@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import httpx
 
-from convergence.errors import CredentialRefusedError, ProviderProtocolError
+from convergence.errors import CredentialRejectedError, ProviderProtocolError
 from convergence.providers.authorization import Authorization, authorize
 from convergence.providers.forms import check_form
 from convergence.providers.registry import Provider
@@ -68,7 +68,7 @@ async def validate_credential_async(
     """
     try:
         text = check_form(provider, secret)
-    except CredentialRefusedError as error:
+    except CredentialRejectedError as error:
         accepted = " or ".join(str(hint) for hint in provider_hints(provider))
         return Validation("INVALID", f"{error.message}; accepted: {accepted}")
     try:
@@ -129,7 +129,7 @@ async def _google_token(
     now = datetime.now(UTC)
     try:
         grant = google.ServiceAccount.parse(secret).grant([google.CLOUD_BILLING], now=now)
-    except CredentialRefusedError as error:
+    except CredentialRejectedError as error:
         return Validation("INVALID", error.message)
     url = google.token_origin(provider, settings) + google.TOKEN_PATH
     async with (

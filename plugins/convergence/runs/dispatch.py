@@ -20,7 +20,7 @@ from convergence.errors import (
     RetryableError,
 )
 from convergence.runs import records
-from convergence.runs.gate import Standing
+from convergence.runs.eligibility import Eligibility
 from convergence.runs.records import RunRecords
 from convergence.state import org_runs, pipeline_configs, queue, queue_log
 from convergence.state.leases import held
@@ -60,9 +60,11 @@ class Orchestrator(Protocol):
 
 
 class GateKeeper(Protocol):
-    """Who may run: `runs.gate.Gate`."""
+    """Decides which orgs may run: `runs.eligibility.EligibilityChecker`."""
 
-    def require(self, org_slug: str, *, provider: str | None, now: datetime) -> Standing:
+    def require_eligible(
+        self, org_slug: str, *, provider: str | None, now: datetime
+    ) -> Eligibility:
         """The org's standing if it may run."""
 
 
@@ -205,7 +207,7 @@ class Dispatcher:
     def _start(self, entry: Entry, now: datetime) -> QueueStatus | None:
         """STARTED, FAILED with a reason, QUEUED for want of a slot; None when it waits again."""
         try:
-            standing = self.gate.require(entry.org_slug, provider=entry.provider, now=now)
+            standing = self.gate.require_eligible(entry.org_slug, provider=entry.provider, now=now)
         except RetryableError:
             raise
         except RequestError as error:

@@ -16,13 +16,13 @@ from sqlalchemy import Connection
 from convergence.errors import NotFoundError
 from convergence.metering import Used
 from convergence.runs.log_rows import RUN_LOG, STEP_LOG, record_name, run_row, step_row
-from convergence.runs.own_cost import COST_LOG, cost_rows
-from convergence.state import left_open, org_runs, org_steps, outbox, slots
-from convergence.state.left_open import DagRunKey
+from convergence.runs.run_cost import COST_LOG, build_cost_rows
+from convergence.state import org_runs, org_steps, outbox, slots, unannounced_runs
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 from convergence.state.slots import Admitted, Refused, RunLimits
 from convergence.state.store import StateStore
+from convergence.state.unannounced_runs import DagRunKey
 
 __all__ = [
     "GRACE",
@@ -250,7 +250,7 @@ def _close(
         move(conn, run.run_id, RunStatus.SUCCESS, now=now)
     else:
         move(conn, run.run_id, RunStatus.FAILED, now=now, error=error)
-    left_open.note(conn, DagRunKey(run.dag_id, run.dag_run_id), now=now)
+    unannounced_runs.add_unannounced(conn, DagRunKey(run.dag_id, run.dag_run_id), now=now)
     return _known(conn, run.run_id)
 
 
@@ -287,5 +287,5 @@ def _log_step(conn: Connection, step: OrgStep, *, now: datetime) -> None:
 def _log_cost(conn: Connection, run_id: str, *, step: str, used: Used, now: datetime) -> None:
     run = org_runs.get(conn, run_id)
     if run is not None:
-        for row in cost_rows(run, step=step, used=used, now=now):
+        for row in build_cost_rows(run, step=step, used=used, now=now):
             outbox.enqueue(conn, COST_LOG, row)

@@ -74,7 +74,7 @@ def ship(store: StateStore, sink: Sink, *, limit: int = 500, lease: timedelta = 
 
 def waiting(conn: Connection) -> int:
     """How many rows have yet to be shipped."""
-    query = select(func.count()).select_from(outbox).where(outbox.c.refusal.is_(None))
+    query = select(func.count()).select_from(outbox).where(outbox.c.rejection.is_(None))
     return int(conn.execute(query).scalar_one())
 
 
@@ -97,9 +97,9 @@ def rewrite(conn: Connection, row_id: str, row: Mapping[str, Any]) -> None:
 
 def refused(conn: Connection) -> list[tuple[str, str, str]]:
     """(table, row id, reason) of the rows that the warehouse refused for good, oldest first."""
-    query = select(outbox.c.table_name, outbox.c.row_id, outbox.c.refusal)
-    rows = conn.execute(query.where(outbox.c.refusal.is_not(None)).order_by(outbox.c.id))
-    return [(row.table_name, row.row_id, row.refusal) for row in rows]
+    query = select(outbox.c.table_name, outbox.c.row_id, outbox.c.rejection)
+    rows = conn.execute(query.where(outbox.c.rejection.is_not(None)).order_by(outbox.c.id))
+    return [(row.table_name, row.row_id, row.rejection) for row in rows]
 
 
 @dataclass
@@ -145,12 +145,12 @@ class _Courier:
         """
         with self.store.begin() as conn:
             if done:
-                sent = outbox.c.id.in_(done) & outbox.c.refusal.is_(None)
+                sent = outbox.c.id.in_(done) & outbox.c.rejection.is_(None)
                 conn.execute(delete(outbox).where(sent))
             if not self._hold(conn):
                 return []
             query = select(outbox.c.id, outbox.c.row_id, outbox.c.row).where(
-                outbox.c.table_name == self.table, outbox.c.refusal.is_(None)
+                outbox.c.table_name == self.table, outbox.c.rejection.is_(None)
             )
             rows = conn.execute(query.order_by(outbox.c.id).limit(self.limit)).all()
             if not rows:
@@ -181,11 +181,11 @@ class _Courier:
     def _set_aside(self, number: int, error: FatalError) -> None:
         with self.store.begin() as conn:
             row = outbox.c.id == number
-            conn.execute(update(outbox).where(row).values(refusal=str(error)[:2000]))
+            conn.execute(update(outbox).where(row).values(rejection=str(error)[:2000]))
 
 
 def _tables_waiting(store: StateStore) -> list[str]:
-    query = select(outbox.c.table_name).where(outbox.c.refusal.is_(None)).distinct()
+    query = select(outbox.c.table_name).where(outbox.c.rejection.is_(None)).distinct()
     with store.read() as conn:
         return list(conn.execute(query.order_by(outbox.c.table_name)).scalars())
 

@@ -1,6 +1,6 @@
 """Forget what the store need not remember any longer.
 
-What is kept for ever is one row per org or org and pipeline: epochs, heads of audit chains,
+What is kept for ever is one row per org or org and pipeline: cache versions, heads of audit chains,
 configurations. Everything that grows with time is here.
 """
 
@@ -59,7 +59,7 @@ def prune(store: StateStore, *, now: datetime, runs_kept: timedelta = RUNS_KEPT)
     """
     long_ago = now - runs_kept
     queued = execution_queue.c.ended_at < long_ago
-    refused = outbox.c.refusal.is_not(None) & (outbox.c.enqueued_at < now - REFUSED_ROWS_KEPT)
+    refused = outbox.c.rejection.is_not(None) & (outbox.c.enqueued_at < now - REFUSED_ROWS_KEPT)
     refused &= outbox.c.table_name != AUDIT_LOG
     idle = outbox_leases.c.owner.is_(None) & (outbox_leases.c.expires_at < long_ago)
     with store.begin() as conn:

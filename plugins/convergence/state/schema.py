@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from convergence.errors import StateStoreVersionError
 from convergence.state.tables import metadata
 
-HEAD_REVISION = "0003"  # a test compares it with the newest file in migrations/versions
+HEAD_REVISION = "0004"  # a test compares it with the newest file in migrations/versions
 VERSION_TABLE = "convergence_schema_version"  # Airflow's own `alembic_version` may share a schema
 MIGRATION_LOCK_SECONDS = 300
 

@@ -145,7 +145,7 @@ outbox = Table(
     Column("table_name", String(128), nullable=False),
     Column("row", Text, nullable=False),
     Column("enqueued_at", UtcDateTime, nullable=False),
-    Column("refusal", Text),
+    Column("rejection", Text),
     Index("outbox_of_table", "table_name", "id"),
     sqlite_autoincrement=True,
 )
@@ -158,11 +158,11 @@ outbox_leases = Table(
     Column("expires_at", UtcDateTime, nullable=False),
 )
 
-org_epochs = Table(
-    "org_epochs",
+cache_versions = Table(
+    "cache_versions",
     metadata,
     Column("org_slug", String(64), primary_key=True),
-    Column("epoch", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
 )
 
 audit_heads = Table(
@@ -256,8 +256,8 @@ api_keys = Table(
     Index("api_keys_of_org", "org_slug", "key_id"),
 )
 
-left_open = Table(
-    "left_open_runs",
+unannounced_runs = Table(
+    "unannounced_runs",
     metadata,
     Column("dag_id", String(250), primary_key=True),
     Column("dag_run_id", String(250), primary_key=True),

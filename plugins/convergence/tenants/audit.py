@@ -18,7 +18,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection
 
 from convergence.errors import ConvergenceError
-from convergence.state import audit_heads, epochs, outbox
+from convergence.state import audit_heads, cache_versions, outbox
 from convergence.state.store import StateStore
 from convergence.tenants.audit_chain import GENESIS, canonical_json, canonical_time, entry_hash
 
@@ -82,7 +82,7 @@ class Change:
             write(conn)
         told = {"attempt": attempt, **self.facts}
         append(conn, act, result=Result.SUCCEEDED, now=datetime.now(UTC), details=told)
-        epochs.bump(conn, act.org_slug)
+        cache_versions.increment_version(conn, act.org_slug)
 
 
 def append(
@@ -146,7 +146,7 @@ def audited(
         told = {"attempt": attempt, "error": code}
         with store.begin() as conn:
             append(conn, act, result=Result.FAILED, now=datetime.now(UTC), details=told)
-            epochs.bump(conn, act.org_slug)
+            cache_versions.increment_version(conn, act.org_slug)
         raise
     with store.begin() as conn:
         change.succeeded(conn, act, attempt=attempt)

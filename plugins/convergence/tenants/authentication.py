@@ -12,7 +12,7 @@ from cachetools import TTLCache
 
 from convergence.errors import NotAuthenticatedError
 from convergence.security.keys import digest, same_digest, split_org_key
-from convergence.state.epochs import Epochs
+from convergence.state.cache_versions import CacheVersions
 from convergence.tenants.key_digests import KeyDigests
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.query import run_file
@@ -40,10 +40,10 @@ class _StoredKey:
 
 @dataclass(frozen=True)
 class _Remembered:
-    """What was found under which of the org's epochs."""
+    """A key that was looked up, and the org's cache version before the look-up."""
 
     stored: _StoredKey
-    epoch: int
+    version: int
 
 
 _UNKNOWN = _StoredKey(_NOBODY, Principal("", "", frozenset()), None)
@@ -57,7 +57,8 @@ class Authenticator:
     Args:
         warehouse: where keys are stored.
         digests: the state store's copy of them; without it each lookup is a query.
-        epochs: tells within seconds that an org's keys have changed; without it only time does.
+        cache_versions: show within seconds that an org's keys have changed; without them a
+            remembered key stays until it expires.
         cache_seconds: how long what was found is believed.
         now: the clock.
     """
@@ -67,13 +68,13 @@ class Authenticator:
         warehouse: Warehouse,
         *,
         digests: KeyDigests | None = None,
-        epochs: Epochs | None = None,
+        cache_versions: CacheVersions | None = None,
         cache_seconds: float = CACHE_SECONDS,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._warehouse = warehouse
         self._digests = digests
-        self._epochs = epochs
+        self._cache_versions = cache_versions
         self._now = now
         self._lock = threading.Lock()
         self._found: TTLCache[str, _Remembered] = TTLCache(10_000, cache_seconds)
@@ -97,8 +98,8 @@ class Authenticator:
             slug, fingerprint = split_org_key(raw), digest(raw)
             with self._lock:
                 known = self._found.get(fingerprint)
-            epoch = self._epochs.known(slug) if self._epochs else 0
-            if known is None or known.epoch != epoch:
+            version = self._cache_versions.get_known_version(slug) if self._cache_versions else 0
+            if known is None or known.version != version:
                 return None
             return self._checked(known.stored, fingerprint, slug)
         except NotAuthenticatedError:
@@ -130,17 +131,17 @@ class Authenticator:
         with self._lock:
             known = self._found.get(fingerprint) or self._unknown.get(fingerprint)
         # Read before the key is: what a later change leaves behind is then looked up once more.
-        epoch = self._epochs.of(slug) if self._epochs else 0
-        if known is not None and known.epoch == epoch:
+        version = self._cache_versions.get_version(slug) if self._cache_versions else 0
+        if known is not None and known.version == version:
             return known.stored
         with self._lock:
             asked = self._asked.get(fingerprint)
             answer = asked or self._asked.setdefault(fingerprint, Future())
         if asked is None:
-            self._look_up(fingerprint, answer, epoch=epoch)
+            self._look_up(fingerprint, answer, version=version)
         return answer.result()
 
-    def _look_up(self, fingerprint: str, answer: Future[_StoredKey], *, epoch: int) -> None:
+    def _look_up(self, fingerprint: str, answer: Future[_StoredKey], *, version: int) -> None:
         """One query, however many requests wait for it; a failure is theirs too, not cached."""
         try:
             stored = self._fetch(fingerprint)
@@ -154,7 +155,7 @@ class Authenticator:
             for cache in (self._found, self._unknown):
                 cache.pop(fingerprint, None)
             cache = self._unknown if stored is _UNKNOWN else self._found
-            cache[fingerprint] = _Remembered(stored, epoch)
+            cache[fingerprint] = _Remembered(stored, version)
         answer.set_result(stored)
 
     def _fetch(self, fingerprint: str) -> _StoredKey:

@@ -14,7 +14,7 @@ from typing import Literal
 from convergence.errors import IntegrationInvalidError, NotFoundError
 from convergence.security.kms import KeyManager, credential_aad
 from convergence.security.redaction import register_secret
-from convergence.state import epochs
+from convergence.state import cache_versions
 from convergence.state.store import StateStore
 from convergence.tenants import kms_register
 from convergence.tenants.audit import Act, Actor, audited
@@ -183,7 +183,7 @@ class Credentials:
             now=now,
         )
         with self._store.begin() as conn:
-            epochs.bump(conn, org_slug)
+            cache_versions.increment_version(conn, org_slug)
 
     def delete(self, org_slug: str, provider: str, *, by: Actor, now: datetime) -> None:
         """Mark the org's credential DELETED and drop its ciphertext.

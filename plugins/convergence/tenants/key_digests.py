@@ -22,10 +22,10 @@ from convergence.errors import (
     RequestInFlightError,
     StateUnavailableError,
 )
-from convergence.state import epochs
+from convergence.state import cache_versions
 from convergence.state.leases import held
 from convergence.state.store import StateStore
-from convergence.state.tables import api_keys, org_epochs, state_meta, upsert
+from convergence.state.tables import api_keys, state_meta, upsert
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.query import run_file
 
@@ -95,7 +95,7 @@ def refresh(store: StateStore, warehouse: Warehouse) -> int:
     """
     with held(store, LEASE):
         with store.read() as conn:
-            before = _epochs(conn)
+            before = cache_versions.read_versions(conn)
         rows = run_file(warehouse, warehouse.sql("tenants/keys_active.sql"), params={})
         current = {row["key_hash"]: _digest_of(row) for row in rows}
         with store.begin() as conn:
@@ -103,7 +103,11 @@ def refresh(store: StateStore, warehouse: Warehouse) -> int:
 
 
 def _apply(conn: Connection, current: Mapping[str, KeyDigest], before: Mapping[str, int]) -> int:
-    moved = {org for org, epoch in _epochs(conn).items() if before.get(org) != epoch}
+    moved = {
+        org
+        for org, version in cache_versions.read_versions(conn).items()
+        if before.get(org) != version
+    }
     known = {row["key_hash"]: _digest_of(row) for row in conn.execute(select(api_keys)).mappings()}
     new = [key for name, key in current.items() if known.get(name) != key]
     gone = [key for name, key in known.items() if name not in current]
@@ -115,7 +119,7 @@ def _apply(conn: Connection, current: Mapping[str, KeyDigest], before: Mapping[s
     if is_complete(conn):
         # Processes that remember one of these look it up again within seconds.
         for org_slug in {key.org_slug for key in (*new, *gone)}:
-            epochs.bump(conn, org_slug)
+            cache_versions.increment_version(conn, org_slug)
     mark = upsert(conn, state_meta).values(name=_FILLED, value=datetime.now(UTC).isoformat())
     value = {"value": mark.excluded.value}
     conn.execute(mark.on_conflict_do_update(index_elements=["name"], set_=value))
@@ -167,10 +171,6 @@ class KeyDigests:
                 return
             time.sleep(0.1)
         raise StateUnavailableError("The API keys are being read; try again")
-
-
-def _epochs(conn: Connection) -> dict[str, int]:
-    return {row.org_slug: row.epoch for row in conn.execute(select(org_epochs))}
 
 
 def _digest_of(row: Mapping[Any, Any]) -> KeyDigest:

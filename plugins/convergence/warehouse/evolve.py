@@ -60,7 +60,7 @@ def _update_table(
     except SchemaError as error:
         faults.extend(str(fault) for fault in _listed(error))
     if faults:
-        raise SchemaError("The table can't become its schema", table=str(name), faults=faults)
+        raise SchemaError("The table can't become its schema", table=str(name), errors=faults)
     changed = []
     if [field.to_api_repr() for field in fields] != [f.to_api_repr() for f in table.schema]:
         table.schema = fields
@@ -115,7 +115,7 @@ def merge_fields(
             faults.append(f"{within}{spec.name}: a new column can't be REQUIRED")
         merged.append(spec.to_bigquery())
     if faults:
-        raise SchemaError("Columns can't change so", faults=faults)
+        raise SchemaError("Columns can't change so", errors=faults)
     return merged
 
 
@@ -128,7 +128,7 @@ def _merge(field: bigquery.SchemaField, spec: FieldSpec, *, path: str) -> bigque
     if (field.precision, field.scale or 0) != (spec.precision, spec.scale or 0):
         faults.append(f"{path}: has another precision or scale")
     if faults:
-        raise SchemaError("Columns can't change so", faults=faults)
+        raise SchemaError("Columns can't change so", errors=faults)
     inner = merge_fields(field.fields, spec.fields, within=f"{path}.")
     resource = field.to_api_repr() | {"mode": spec.mode, "description": spec.description}
     if inner:
@@ -197,5 +197,5 @@ def _update_view(w: Warehouse, view: bigquery.Table, wanted: bigquery.Table) -> 
 
 
 def _listed(error: SchemaError) -> list[str]:
-    faults = error.facts["faults"]
+    faults = error.details["errors"]
     return list(faults) if isinstance(faults, list) else [str(error)]

@@ -225,4 +225,4 @@ def _once(w: Warehouse, sql: str, config: bigquery.QueryJobConfig, *, name: str)
 
 def _again(error: ConvergenceError) -> bool:
     # Without a reason it was the way to BigQuery that failed, and its own retries are used up.
-    return "reason" in error.facts and error.facts["reason"] not in SLOW_REASONS
+    return "reason" in error.details and error.details["reason"] not in SLOW_REASONS

@@ -141,7 +141,7 @@ class TableSchema(_Model):
                 f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
                 for fault in error.errors(include_input=False, include_url=False)
             ]
-            raise SchemaError("Schema file is wrong", file=str(path), faults=faults) from None
+            raise SchemaError("Schema file is wrong", file=str(path), errors=faults) from None
         if schema.table != path.stem:
             raise SchemaError(
                 "The file must be named as its table", file=str(path), table=schema.table

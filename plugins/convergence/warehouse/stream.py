@@ -89,9 +89,9 @@ def _refused(table: TableName, faults: Sequence[Any]) -> Exception:
     shown = told[:_FAULTS_SHOWN]
     if told and all("no such field" in fault.lower() for fault in told):
         return WarehouseUnavailableError(
-            "The table lacks a column, or was widened too recently", table=str(table), faults=shown
+            "The table lacks a column, or was widened too recently", table=str(table), errors=shown
         )
-    return WarehouseError("Rows do not fit the table", table=str(table), faults=shown)
+    return WarehouseError("Rows do not fit the table", table=str(table), errors=shown)
 
 
 def _batches(

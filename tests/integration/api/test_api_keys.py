@@ -40,9 +40,9 @@ def elsewhere(
     services: SandboxServices, double: AirflowDouble, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[TestClient]:
     """Another process of the API: its own memory, the same state store and warehouse."""
-    monkeypatch.setattr(epochs_room, "LOOK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(cache_versions, "MAX_AGE_SECONDS", 0.0)
     other = SandboxServices(services.settings, double)
-    other.__dict__["epochs"] = epochs_room.Epochs(other.store, look_again_seconds=0.0)
+    other.__dict__["epochs"] = cache_versions.CacheVersions(other.store, max_age_seconds=0.0)
     with TestClient(create_app(services=other), raise_server_exceptions=False) as client:
         yield client
 

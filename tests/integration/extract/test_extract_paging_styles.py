@@ -13,7 +13,7 @@ import pytest
 from convergence.errors import (
     ConvergenceError,
     ProviderProtocolError,
-    ProviderRefusedError,
+    ProviderRejectedError,
     ProviderUnavailableError,
 )
 from convergence.extract.canonical import ContentHash, encode_row
@@ -219,10 +219,10 @@ def test_a_list_beyond_its_limits_is_an_error(
 
 def test_a_wrong_key_is_refused_and_not_retried(providers: ProvidersServer, tmp_path: Path) -> None:
     url = f"{providers.url}/vendor/v1/cursor"
-    with pytest.raises(ProviderRefusedError) as refusal:
+    with pytest.raises(ProviderRejectedError) as refusal:
         read(url, tmp_path, STYLES["cursor"], headers={"authorization": "Bearer wrong-key-1"})
-    assert refusal.value.facts["status"] == 401
-    assert "wrong-key-1" not in repr(refusal.value.facts)
+    assert refusal.value.details["status"] == 401
+    assert "wrong-key-1" not in repr(refusal.value.details)
     assert len(providers.requests()) == 1
 
 

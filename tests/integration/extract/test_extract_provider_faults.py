@@ -18,9 +18,9 @@ import pytest
 
 from convergence.errors import (
     ConvergenceError,
-    MalformedAnswerError,
+    MalformedResponseError,
     ProviderProtocolError,
-    ProviderRefusedError,
+    ProviderRejectedError,
     ProviderUnavailableError,
     ShapeChangedError,
 )
@@ -169,9 +169,9 @@ def test_a_long_retry_after_fails_at_once_instead_of_sleeping(
     with pytest.raises(ProviderUnavailableError) as failure:
         trial.run()
     assert time.monotonic() - began < 1
-    assert failure.value.facts["status"] == 429
-    assert isinstance(failure.value.facts["retry_after"], float)
-    assert failure.value.facts["retry_after"] > 3_000
+    assert failure.value.details["status"] == 429
+    assert isinstance(failure.value.details["retry_after"], float)
+    assert failure.value.details["retry_after"] > 3_000
 
 
 PASSING: list[dict[str, Any]] = [
@@ -204,10 +204,10 @@ STAYING = [
     ({"kind": "truncated"}, ProviderUnavailableError, 6),
     ({"kind": "status", "options": {"status": 500}}, ProviderUnavailableError, 6),
     ({"kind": "rate_limited"}, ProviderUnavailableError, 6),
-    ({"kind": "truncated_gzip"}, MalformedAnswerError, 3),
-    ({"kind": "malformed"}, MalformedAnswerError, 3),
-    ({"kind": "html"}, MalformedAnswerError, 3),
-    ({"kind": "bad_utf8"}, MalformedAnswerError, 3),
+    ({"kind": "truncated_gzip"}, MalformedResponseError, 3),
+    ({"kind": "malformed"}, MalformedResponseError, 3),
+    ({"kind": "html"}, MalformedResponseError, 3),
+    ({"kind": "bad_utf8"}, MalformedResponseError, 3),
 ]
 
 
@@ -239,7 +239,7 @@ def test_a_provider_that_never_ends_is_left_at_the_deadline(
 REFUSED: list[tuple[dict[str, Any], type[ConvergenceError], str]] = [
     ({"kind": "oversized"}, ProviderProtocolError, "larger"),
     ({"kind": "gzip_bomb", "options": SMALL_BOMB}, ProviderProtocolError, "larger"),
-    ({"kind": "unauthorized"}, ProviderRefusedError, "refused"),
+    ({"kind": "unauthorized"}, ProviderRejectedError, "refused"),
     ({"kind": "nan"}, ProviderProtocolError, "NaN"),
     ({"kind": "huge_number"}, ProviderProtocolError, "out of range"),
     ({"kind": "duplicate_keys"}, ProviderProtocolError, "duplicate keys"),
@@ -252,7 +252,7 @@ REFUSED: list[tuple[dict[str, Any], type[ConvergenceError], str]] = [
     ({"kind": "duplicate_rows"}, ProviderProtocolError, "came twice"),
     ({"kind": "shifted_window", "count": 2}, ProviderProtocolError, "out of order, repeated"),
     ({"kind": "redirect"}, ProviderProtocolError, "redirect"),
-    ({"kind": "foreign_link"}, ProviderRefusedError, "refused"),
+    ({"kind": "foreign_link"}, ProviderRejectedError, "refused"),
 ]
 
 
@@ -301,7 +301,7 @@ def test_a_key_revoked_in_mid_run_keeps_the_pages_for_the_next_attempt(
     trial: Trial, exact: Days, providers: ProvidersServer
 ) -> None:
     providers.lay({"kind": "unauthorized", "skip": 2})
-    with pytest.raises(ProviderRefusedError):
+    with pytest.raises(ProviderRejectedError):
         trial.run()
     assert trial.run() == exact
     assert len(providers.requests()) == 5

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from genai_prices import Usage, calc_price
 
-from convergence.errors import ProviderProtocolError, ProviderRefusedError
+from convergence.errors import ProviderProtocolError, ProviderRejectedError
 from convergence.processors.anthropic.config import BilledConfig, CostConfig, UsageConfig
 from convergence.processors.anthropic.extraction import extract_billed, extract_usage
 from convergence.processors.context import PipelineFacts, StepResult
@@ -178,7 +178,7 @@ def test_a_broken_answer_is_a_named_failure_and_publishes_nothing(
 @pytest.mark.parametrize("api", APIS)
 def test_a_refused_key_fails_for_good(acme: Connected, api: str) -> None:
     acme.org.world.keys[acme.org.slug] = "sk-ant-admin-nobody-knows"
-    with pytest.raises(ProviderRefusedError):
+    with pytest.raises(ProviderRejectedError):
         acme.run(api)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from convergence.errors import ProviderRefusedError
+from convergence.errors import ProviderRejectedError
 from convergence.processors.context import PipelineFacts, StepResult
 from convergence.processors.deepseek.config import BalanceConfig
 from convergence.processors.deepseek.observation import observe
@@ -141,6 +141,6 @@ def test_the_recorded_balance_is_read_exactly(account: Account) -> None:
 
 def test_a_refused_key_publishes_nothing(account: Account) -> None:
     account.org.world.keys[account.org.slug] = "sk-nobody-knows-this-key"
-    with pytest.raises(ProviderRefusedError):
+    with pytest.raises(ProviderRejectedError):
         account.run(FIRST)
     assert account.rows(FIRST) == {}

@@ -21,7 +21,7 @@ from _pytest.mark import ParameterSet
 from convergence.errors import (
     ConvergenceError,
     ProviderProtocolError,
-    ProviderRefusedError,
+    ProviderRejectedError,
     ProviderUnavailableError,
 )
 from convergence.extract import http
@@ -74,8 +74,8 @@ REFUSED: dict[str, tuple[dict[str, Any], type[ConvergenceError]]] = {
     "duplicate keys": ({"kind": "duplicate_keys"}, ProviderProtocolError),
     "nested too deep": ({"kind": "deep_nesting"}, ProviderProtocolError),
     "rows are null": ({"kind": "null_page"}, ProviderProtocolError),
-    "key revoked": ({"kind": "unauthorized"}, ProviderRefusedError),
-    "forbidden": ({"kind": "status", "options": {"status": 403}}, ProviderRefusedError),
+    "key revoked": ({"kind": "unauthorized"}, ProviderRejectedError),
+    "forbidden": ({"kind": "status", "options": {"status": 403}}, ProviderRejectedError),
     "500 for ever": (
         {"kind": "status", "count": None, "options": {"status": 500}},
         ProviderUnavailableError,
@@ -232,7 +232,7 @@ def test_what_is_doubtful_is_exact_or_has_a_name(sound: Sound, fault: str) -> No
     try:
         sound.trial.run()
         expected = sound.exact
-    except (ProviderProtocolError, ProviderRefusedError):
+    except (ProviderProtocolError, ProviderRejectedError):
         expected = sound.before
     assert sound.trial.published() == expected
     assert sound.trial.requests() - asked < 60

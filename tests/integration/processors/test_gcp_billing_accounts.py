@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from convergence.errors import IntegrationInvalidError, ProviderProtocolError, ProviderRefusedError
+from convergence.errors import IntegrationInvalidError, ProviderProtocolError, ProviderRejectedError
 from convergence.processors.context import PipelineFacts, StepResult
 from convergence.processors.gcp.config import ApiExtractorConfig
 from convergence.processors.gcp.snapshot import take_snapshot
@@ -115,9 +115,9 @@ def test_without_rights_the_list_is_refused_and_the_credential_invalid(
     org: OrgWorld, sandbox: SandboxProcess
 ) -> None:
     customer = connected(org, sandbox, tail="-norights")
-    with pytest.raises(ProviderRefusedError) as caught:
+    with pytest.raises(ProviderRejectedError) as caught:
         take(org)
-    assert caught.value.facts["status"] == 403
+    assert caught.value.details["status"] == 403
     assert verdict(org, customer.credential) == "INVALID"
 
 

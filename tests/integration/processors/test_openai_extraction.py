@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from convergence.errors import ProviderProtocolError, ProviderRefusedError
+from convergence.errors import ProviderProtocolError, ProviderRejectedError
 from convergence.extract import stream
 from convergence.processors.lib.daily import extraction
 from convergence.processors.lib.pricing.price_seed import seed_prices
@@ -164,7 +164,7 @@ def _only_extract(org: Any, days: Any, *, table: str, make: Any) -> Any:
 
 def test_a_key_that_is_refused_fails_for_good_and_publishes_nothing(connected: OrgWorld) -> None:
     connected.world.keys[connected.slug] = "sk-admin-nobody-knows"
-    with pytest.raises(ProviderRefusedError):
+    with pytest.raises(ProviderRejectedError):
         extract_usage(connected.context(DAYS), CONFIG)
     assert connected.rows("openai_usage_daily_raw", "WHERE usage_date > '2000-01-01'") == []
 

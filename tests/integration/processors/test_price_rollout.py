@@ -19,7 +19,7 @@ from convergence.processors.generic.price_rollout import PriceRollout
 from convergence.processors.lib.pricing.price_seed import seed_prices
 from convergence.processors.lib.pricing.pricing import price_usage
 from convergence.processors.openai.config import CostConfig, SeedCsvConfig
-from convergence.runs.gate import Gate, Selection, Standing
+from convergence.runs.eligibility import Eligibility, EligibilityChecker, OrgSelection
 from convergence.state import outbox
 from processors_world import OrgWorld, World
 
@@ -56,11 +56,11 @@ def eligible(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Orgs that may run; who they are is the gate's test."""
     chosen: list[str] = []
 
-    def select(_gate: Gate, **asked: Any) -> Selection:
+    def select(_gate: EligibilityChecker, **asked: Any) -> OrgSelection:
         assert asked["provider"] == "OPENAI"
-        return Selection(tuple(Standing(org, "ACTIVE") for org in chosen), ())
+        return OrgSelection(tuple(Eligibility(org, "ACTIVE") for org in chosen), ())
 
-    monkeypatch.setattr(Gate, "select", select)
+    monkeypatch.setattr(EligibilityChecker, "select", select)
     return chosen
 
 
@@ -199,7 +199,7 @@ def test_one_orgs_failure_leaves_the_others_their_edition(
     eligible.append("org_without_dataset")
     with pytest.raises(ConvergenceError) as caught:
         roll_out(with_book(world, tmp_path, cheaper))
-    told = caught.value.facts["orgs"]
+    told = caught.value.details["orgs"]
     assert isinstance(told, dict)
     assert list(told) == ["org_without_dataset"]
     for org in customers:

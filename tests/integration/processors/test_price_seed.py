@@ -81,6 +81,6 @@ def test_a_wrong_book_changes_nothing(org: OrgWorld, tmp_path: Path) -> None:
     elsewhere = OrgWorld(replace(org.world, services=services), org.slug)
     with pytest.raises(PriceBookError) as caught:
         seed(elsewhere)
-    told = str(caught.value.facts["faults"])
+    told = str(caught.value.details["errors"])
     assert "default_pricing.csv:3: input_per_million: -3.75 is negative" in told
     assert prices(org) == before

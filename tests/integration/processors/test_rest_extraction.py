@@ -234,7 +234,7 @@ def test_a_page_whose_types_changed_is_kept_aside_and_named(seats: Seats) -> Non
     seats.lay(kind="type_drift", skip=1)
     with pytest.raises(ProviderProtocolError, match="id has another type") as failure:
         seats.snapshot("cursor")
-    place = failure.value.facts["quarantined"]
+    place = failure.value.details["quarantined"]
     kept = seats.org.world.settings.var_dir / str(place)
     assert b'"id":{"value":101}' in gzip.decompress(kept.read_bytes())
     assert seats.org.world.keys[seats.org.slug].encode() not in gzip.decompress(kept.read_bytes())

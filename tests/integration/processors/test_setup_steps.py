@@ -165,7 +165,7 @@ def test_a_wrong_request_is_refused_before_anything_is_made(empty_world: World) 
     wrong = OrganizationRequest(org_slug="acme_corp", company_name="", admin_email="x")
     with pytest.raises(RequestError) as caught:
         onboard(empty_world, wrong)
-    assert len(caught.value.facts["faults"]) == 2  # type: ignore[arg-type]  # a list
+    assert len(caught.value.details["errors"]) == 2  # type: ignore[arg-type]  # a list
     assert orgs.list_orgs(empty_world.warehouse) == []
 
 

@@ -140,9 +140,9 @@ def test_another_type_is_a_named_error_with_the_page_set_aside(trial: Trial) -> 
     with pytest.raises(ShapeChangedError) as caught:
         trial.run()
     assert trial.rows() == []
-    kept = trial.var / str(caught.value.facts["quarantined"])
+    kept = trial.var / str(caught.value.details["quarantined"])
     page = json.loads(gzip.decompress(kept.read_bytes()))
-    assert str(caught.value.facts["field"]) in json.dumps(page)
+    assert str(caught.value.details["field"]) in json.dumps(page)
     assert str(trial.var) not in str(caught.value)
     assert kept.stat().st_mode & 0o077 == 0
     began = NOW.timestamp()

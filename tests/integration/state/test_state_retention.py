@@ -26,10 +26,10 @@ LATE = NOW + RUNS_KEPT + timedelta(days=1)
 BOUNDED = {
     "state_meta",
     "api_keys",
-    "org_epochs",
+    "cache_versions",
     "audit_heads",
     "pipeline_configs",
-    "left_open_runs",
+    "unannounced_runs",
 }
 
 

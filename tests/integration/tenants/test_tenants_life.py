@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from convergence.errors import NotAuthenticatedError, NotFoundError, RequestError
-from convergence.runs.gate import Gate
+from convergence.runs.eligibility import EligibilityChecker
 from convergence.security.keys import digest
 from convergence.security.kms import KeyManager, api_key_aad
 from convergence.state.store import StateStore
@@ -158,11 +158,11 @@ def test_the_gate_asks_for_everything_an_org_needs(
             now=NOW,
         )
     subscriptions.put(store, warehouse, org_slug=suspended, status="paused", by=BY, now=NOW)
-    chosen = Gate(warehouse).select(
+    chosen = EligibilityChecker(warehouse).select_orgs(
         provider="OPENAI", now=NOW, org_slugs=[ready, unconnected, suspended, "no_such_org"]
     )
     assert [standing.org_slug for standing in chosen.eligible] == [ready]
-    assert {org: why.code for org, why in chosen.refused} == {
+    assert {org: why.code for org, why in chosen.denied} == {
         unconnected: "integration_invalid",
         suspended: "subscription_inactive",
     }
@@ -170,7 +170,7 @@ def test_the_gate_asks_for_everything_an_org_needs(
     assert standing.connected_on == NOW.date()
     assert standing.limits is not None
     assert standing.limits.runs_per_day == quotas.plan("STARTER").runs_per_day
-    everyone = Gate(warehouse).select(provider=None, now=NOW)
+    everyone = EligibilityChecker(warehouse).select_orgs(provider=None, now=NOW)
     known = {standing.org_slug for standing in everyone.eligible}
     assert {ready, unconnected} <= known
     assert suspended not in known

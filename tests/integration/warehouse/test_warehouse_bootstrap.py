@@ -103,7 +103,7 @@ def test_a_table_that_cannot_become_its_file_says_why(w: Warehouse) -> None:
     document["fields"][2]["type"] = "STRING"
     with pytest.raises(SchemaError) as caught:
         ensure_table(w, name, TableSchema.model_validate(document))
-    assert len(caught.value.facts["faults"]) == 2  # type: ignore[arg-type]
+    assert len(caught.value.details["faults"]) == 2  # type: ignore[arg-type]
 
 
 def test_descriptions_labels_and_views_are_brought_up_to_date(w: Warehouse, tmp_path: Path) -> None:
@@ -172,11 +172,11 @@ def test_wrong_sql_is_an_error_with_its_reason_and_job(w: Warehouse, tmp_path: P
     sql.write_text("SELECT 1 +")
     with pytest.raises(WarehouseError) as caught:
         run_file(w, sql)
-    assert caught.value.facts["reason"] == "invalidQuery"
+    assert caught.value.details["reason"] == "invalidQuery"
     sql.write_text("SELECT 1 / 0 AS x")
     with pytest.raises(WarehouseError) as caught:
         run_file(w, sql)
-    assert caught.value.facts["job_id"]
+    assert caught.value.details["job_id"]
 
 
 def test_a_warehouse_that_is_down_is_worth_a_retry(w: Warehouse) -> None:

@@ -74,7 +74,7 @@ def test_a_lasting_failure_is_told_and_publishes_nothing(
     sandbox.admin("POST", "faults", rule)
     with pytest.raises(WarehouseUnavailableError) as caught:
         stage.publish(["2"], run="run_2")
-    assert caught.value.facts["reason"] == "backendError"
+    assert caught.value.details["reason"] == "backendError"
     assert stage.costs() == [Decimal(1)]
 
 
@@ -122,7 +122,7 @@ def test_an_older_attempt_whose_job_is_slow_is_told_that_it_was_overtaken(
         pass
     stage.publish(["2"], run="run_2")
     slow.join(timeout=30)
-    assert told[0].facts["after"] is True
+    assert told[0].details["after"] is True
     assert stage.costs() == [Decimal(1)], "the stale content: so it must be made again"
     stage.publish(["2"], run="run_2")
     stage.assert_sound(["2"])

@@ -150,8 +150,8 @@ def test_a_row_that_does_not_fit_is_refused_whole_with_the_reason(stage: Stage) 
         stage.publisher.publish_rows(
             KEY, good, table=TABLE, schema=SCHEMA, run_id="run_2", now=NOW, settle_days=5
         )
-    assert caught.value.facts["job_id"]
-    assert caught.value.facts["reason"] == "invalid"
+    assert caught.value.details["job_id"]
+    assert caught.value.details["reason"] == "invalid"
     stage.assert_sound(["1"])
 
 
@@ -170,7 +170,7 @@ def test_a_missing_table_is_named(stage: Stage) -> None:
         stage.publisher.publish_rows(
             KEY, stage.seal(["1"]), table=nowhere, schema=SCHEMA, run_id="r", now=NOW, settle_days=5
         )
-    assert caught.value.facts["target"] == "acme_corp_dev.nowhere$20261117"
+    assert caught.value.details["target"] == "acme_corp_dev.nowhere$20261117"
 
 
 def test_a_reader_never_sees_a_mixture(stage: Stage) -> None:

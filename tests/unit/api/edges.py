@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from typing import cast
 
-from convergence.runs.gate import Gate, Standing
+from convergence.runs.eligibility import Eligibility, EligibilityChecker
 from convergence.runs.ledger import Action, SliceEnd
 from convergence.runs.slices import SliceKey
 from convergence.security.keys import digest
@@ -37,14 +37,16 @@ class EdgeAuthenticator(Authenticator):
         return self.keys.get(fingerprint, authentication._UNKNOWN)
 
 
-class EdgeGate(Gate):
+class EdgeGate(EligibilityChecker):
     """The real gate over a dictionary of standings."""
 
     def __init__(self) -> None:
         super().__init__(NO_WAREHOUSE)
-        self.standings: dict[str, Standing] = {}
+        self.standings: dict[str, Eligibility] = {}
 
-    def _fetch(self, provider: str | None, org_slugs: Sequence[str] | None) -> list[Standing]:
+    def _fetch_orgs(
+        self, provider: str | None, org_slugs: Sequence[str] | None
+    ) -> list[Eligibility]:
         wanted = self.standings if org_slugs is None else org_slugs
         return [self.standings[org] for org in wanted if org in self.standings]
 

@@ -59,8 +59,8 @@ class World:
             "connected_on": datetime.now(UTC).date(),
             "limits": RunLimits(runs_per_day=50, runs_per_month=500, concurrent_runs=10),
         }
-        self.gate.standings[org] = Standing(**{**sound, **changes})
-        self.gate.forget(org)
+        self.gate.standings[org] = Eligibility(**{**sound, **changes})
+        self.gate.forget_org(org)
 
 
 class EdgeServices(Services):

@@ -99,4 +99,4 @@ def test_every_limit_ends_an_extraction_that_does_not_end_itself(limit: str, val
     guard.note(query=0, rows=[b"1", b"2"], raw_bytes=6, next_page="a")
     with pytest.raises(ProviderProtocolError, match="more than any slice") as caught:
         guard.note(query=0, rows=[b"3", b"4"], raw_bytes=6, next_page="b")
-    assert f"{limit}={value}" in str(caught.value.facts)
+    assert f"{limit}={value}" in str(caught.value.details)

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 import httpcore
 import pytest
 
-from convergence.errors import ConfigurationError, ProviderRefusedError, ProviderUnavailableError
+from convergence.errors import ConfigurationError, ProviderRejectedError, ProviderUnavailableError
 from convergence.extract.clock import Deadline
 from convergence.extract.egress import CheckedBackend, Egress, Resolve, is_public
 from convergence.extract.http import HttpLimits, OriginClient
@@ -127,7 +127,7 @@ def test_production_never_speaks_to_loopback() -> None:
 
 @pytest.mark.parametrize("secret", ["sk-é-secret", "sk-a\r\nX-Evil: 1", "sk-\x00"])
 def test_a_credential_that_no_header_can_carry_is_refused_without_being_shown(secret: str) -> None:
-    with pytest.raises(ProviderRefusedError) as refusal:
+    with pytest.raises(ProviderRejectedError) as refusal:
         OriginClient("https://api.vendor.test", headers={"authorization": secret})
     assert "sk-" not in str(refusal.value)
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from convergence.errors import (
     ConvergenceError,
-    MalformedAnswerError,
+    MalformedResponseError,
     ProviderProtocolError,
-    ProviderRefusedError,
+    ProviderRejectedError,
     ProviderUnavailableError,
 )
 from convergence.extract.clock import Deadline
@@ -103,7 +103,7 @@ def test_the_jitter_is_full() -> None:
     assert max(naps) > 0.95
 
 
-@pytest.mark.parametrize("error", [ProviderRefusedError("no"), ProviderProtocolError("odd")])
+@pytest.mark.parametrize("error", [ProviderRejectedError("no"), ProviderProtocolError("odd")])
 def test_what_asking_again_cannot_mend_is_not_asked_again(error: ConvergenceError) -> None:
     world = World()
     with pytest.raises(type(error)):
@@ -113,9 +113,9 @@ def test_what_asking_again_cannot_mend_is_not_asked_again(error: ConvergenceErro
 
 def test_an_unreadable_answer_has_fewer_attempts() -> None:
     world = World()
-    with pytest.raises(MalformedAnswerError):
+    with pytest.raises(MalformedResponseError):
         world.retrier(RetryPolicy(attempts=9, malformed_attempts=3)).run(
-            world.failing(MalformedAnswerError("cut")),
+            world.failing(MalformedResponseError("cut")),
             deadline=world.deadline(99),
         )
     assert world.calls == 3
@@ -136,7 +136,7 @@ def test_a_told_pause_beyond_the_deadline_is_not_begun() -> None:
             world.failing(unavailable("120"), times=1), deadline=world.deadline(60)
         )
     assert world.naps == []
-    assert failure.value.facts["retry_after"] == 120.0
+    assert failure.value.details["retry_after"] == 120.0
 
 
 @given(st.integers(-100_000, 100_000))
@@ -175,4 +175,4 @@ def test_the_error_says_how_often_was_asked() -> None:
         world.retrier(RetryPolicy(attempts=4)).run(
             world.failing(unavailable("garbage")), deadline=world.deadline(999)
         )
-    assert failure.value.facts == {"status": 429, "retry_after": None, "attempts": 4}
+    assert failure.value.details == {"status": 429, "retry_after": None, "attempts": 4}

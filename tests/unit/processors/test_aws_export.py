@@ -54,7 +54,7 @@ def test_the_exports_files_are_told_from_others_by_period() -> None:
 def test_where_the_export_is_must_be_said(params: dict[str, Any], missing: list[str]) -> None:
     with pytest.raises(RequestError) as caught:
         Export.of(params)
-    assert caught.value.facts["missing"] == missing
+    assert caught.value.details["missing"] == missing
 
 
 @pytest.mark.parametrize("prefix", ["a/b", "/a/b/", None, ""])

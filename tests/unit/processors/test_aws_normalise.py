@@ -272,7 +272,7 @@ def test_a_line_that_means_nothing_is_a_named_error(
 ) -> None:
     with pytest.raises(ProviderProtocolError, match=told) as caught:
         read_csv(tmp_path, [cur2(), cur2(**line)])
-    assert (caught.value.facts["file"], caught.value.facts["lines"]) == ("x", 1)
+    assert (caught.value.details["file"], caught.value.details["lines"]) == ("x", 1)
 
 
 def test_blank_amounts_are_nothing_and_are_counted(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_a_spoiled_file_is_a_named_error(tmp_path: Path, spoil: Any, told: str) 
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(ProviderProtocolError, match=told) as caught:
         Sums("cur2", NOVEMBER).add_csv(path, file="s3://b/x.csv.gz", most_bytes=PLENTY)
-    assert caught.value.facts["file"] == "s3://b/x.csv.gz"
+    assert caught.value.details["file"] == "s3://b/x.csv.gz"
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1 and something else PAR1"])

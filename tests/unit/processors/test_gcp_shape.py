@@ -106,7 +106,7 @@ def test_whatever_is_not_a_column_of_ours_is_kept(
 def test_a_changed_type_is_named(column: dict[str, Any], fault: str) -> None:
     with pytest.raises(ProviderProtocolError) as caught:
         ExportShape.of(fields(column), copy_schema(), source_table="t")
-    assert caught.value.facts["faults"] == [fault]
+    assert caught.value.details["faults"] == [fault]
 
 
 def test_a_number_may_become_a_more_exact_one() -> None:
@@ -152,7 +152,7 @@ def test_one_export_per_account_the_detailed_one_first() -> None:
 def test_the_same_export_in_two_datasets_is_not_read_twice() -> None:
     with pytest.raises(IntegrationInvalidError, match="two exports") as caught:
         choose([place(), place(dataset="old")], Wanted(project="acme-prod"))
-    assert caught.value.facts["datasets"] == ["billing", "old"]
+    assert caught.value.details["datasets"] == ["billing", "old"]
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_a_whole_count_may_be_written_with_a_decimal_point() -> None:
 def test_a_changed_type_is_named_and_never_cast(field: str, value: object) -> None:
     with pytest.raises(ProviderProtocolError) as caught:
         row_of(**{field: value})
-    assert caught.value.facts == {"source": "completions", "field": field}
+    assert caught.value.details == {"source": "completions", "field": field}
 
 
 @pytest.mark.parametrize(

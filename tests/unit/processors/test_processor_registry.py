@@ -29,7 +29,7 @@ def test_a_ps_type_leads_to_its_configuration() -> None:
 def test_what_is_no_processor_is_refused_with_what_there_is(ps_type: str) -> None:
     with pytest.raises(UnknownProcessorError) as raised:
         find_config(ps_type)
-    assert "sample.fetch" in raised.value.facts["accepted"]  # type: ignore[operator]  # a tuple
+    assert "sample.fetch" in raised.value.details["accepted"]  # type: ignore[operator]  # a tuple
 
 
 def test_the_nearest_name_is_suggested() -> None:

@@ -96,11 +96,11 @@ def test_whether_a_dag_can_run_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     supervised(monkeypatch, dag_of(is_paused=True))
     paused = airflow.not_ready("a.dag")
     assert paused is not None
-    assert paused.facts["reason"] == "paused"
+    assert paused.details["reason"] == "paused"
     supervised(monkeypatch, AirflowRuntimeError(failed(ErrorType.API_SERVER_ERROR, 404)))
     missing = airflow.not_ready("a.dag")
     assert missing is not None
-    assert missing.facts["reason"] == "unknown"
+    assert missing.details["reason"] == "unknown"
     supervised(monkeypatch, failed(ErrorType.API_SERVER_ERROR, 500))
     with pytest.raises(OrchestratorUnavailableError):
         airflow.not_ready("a.dag")

@@ -78,4 +78,4 @@ def test_what_has_no_column_is_kept_and_ours_can_not_be_set() -> None:
 def test_a_changed_type_is_an_error_that_names_the_field(fields: dict[str, Any]) -> None:
     with pytest.raises(ProviderProtocolError) as caught:
         READER.row(fields)
-    assert caught.value.facts == {"source": "test", "field": next(iter(fields))}
+    assert caught.value.details == {"source": "test", "field": next(iter(fields))}

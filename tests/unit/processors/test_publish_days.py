@@ -301,7 +301,7 @@ def test_a_step_that_is_always_overtaken_gives_up_and_names_the_day() -> None:
     with pytest.raises(SupersededError) as caught:
         publish_days(context(publisher), DAYS, table="t", make=making(publisher, made))
     assert len(made) == MOST_ROUNDS
-    assert caught.value.facts["days"] == [DAYS[2].isoformat()]
+    assert caught.value.details["days"] == [DAYS[2].isoformat()]
 
 
 def test_days_that_cannot_be_observed_are_recorded_without_taking_a_number() -> None:

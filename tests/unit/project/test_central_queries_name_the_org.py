@@ -14,7 +14,7 @@ CONFIGS = Path(__file__).resolve().parents[3] / "include" / "configs"
 CENTRAL = "central_dataset"
 # What reads or marks rows of every organization, for the platform itself, with the reason.
 PLATFORM = {
-    "system/sql/runs/org_standings.sql": "the outer WHERE keeps the asked organizations",
+    "system/sql/runs/org_eligibility.sql": "the outer WHERE keeps the requested organizations",
     "system/sql/tenants/audit_newest.sql": "restores the state store for every organization",
     "system/sql/tenants/audit_orgs.sql": "lists whose chains `make audit-verify` checks",
     "system/sql/tenants/key_find.sql": "finds the organization of a key by the key's digest",

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from google.auth import jwt
 
-from convergence.errors import CredentialRefusedError, ProviderProtocolError
+from convergence.errors import CredentialRejectedError, ProviderProtocolError
 from convergence.providers.google import (
     BIGQUERY,
     CLOUD_BILLING,
@@ -66,7 +66,7 @@ def test_urls_of_a_keys_file_are_not_used() -> None:
     ],
 )
 def test_a_key_that_cant_be_read_is_refused_without_being_told(secret: str) -> None:
-    with pytest.raises(CredentialRefusedError) as caught:
+    with pytest.raises(CredentialRejectedError) as caught:
         ServiceAccount.parse(secret)
     assert caught.value.__suppress_context__
     assert "BEGIN" not in str(caught.value)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convergence.errors import CredentialRefusedError
+from convergence.errors import CredentialRejectedError
 from convergence.providers import validation
 from convergence.providers.forms import check_form
 from convergence.providers.registry import Provider, load_registry
@@ -269,7 +269,7 @@ def test_other_forms_are_refused_unasked_and_unquoted(name: str, secret: str) ->
     def never(_request: httpx.Request) -> httpx.Response:
         raise AssertionError("the provider was asked")
 
-    with pytest.raises(CredentialRefusedError) as caught:
+    with pytest.raises(CredentialRejectedError) as caught:
         check_form(provider(name), secret)
     found = ask(never, name=name, secret=secret)
     assert found.status == "INVALID"

@@ -259,7 +259,7 @@ def test_an_older_attempt_does_not_publish(world: World) -> None:
     world.publish([2])
     with pytest.raises(SupersededError) as caught:
         world.publish([1], slice_=older)
-    assert caught.value.facts["after"] is False
+    assert caught.value.details["after"] is False
     world.assert_sound([2])
 
 
@@ -274,7 +274,7 @@ def test_an_attempt_that_is_overtaken_while_it_publishes_says_so(world: World) -
     world.fake.at = overtake
     with pytest.raises(SupersededError) as caught:
         world.publish([1], slice_=older)
-    assert caught.value.facts["after"] is True
+    assert caught.value.details["after"] is True
     assert world.tokens == [1], "the older content is there: that is why it must be made again"
     world.publish([2])
     world.assert_sound([2])
@@ -298,8 +298,8 @@ def test_failed_jobs_of_earlier_tries_are_passed_over(world: World) -> None:
     world.fake.faults = [{"reason": "invalid", "message": "bad row"}]
     with pytest.raises(WarehouseError) as caught:
         world.publish([1])
-    assert caught.value.facts["reason"] == "invalid"
-    assert str(caught.value.facts["job_id"]).endswith("_0")
+    assert caught.value.details["reason"] == "invalid"
+    assert str(caught.value.details["job_id"]).endswith("_0")
     assert world.publish([1]).job_id.endswith("_1")
 
 

@@ -154,7 +154,7 @@ class Race:
                     settle_days=5,
                 )
             except SupersededError as error:
-                if not error.facts["after"]:
+                if not error.details["after"]:
                     return
             else:
                 return

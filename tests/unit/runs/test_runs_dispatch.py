@@ -19,7 +19,7 @@ from convergence.errors import (
     SubscriptionInactiveError,
 )
 from convergence.runs.dispatch import LEASE, Dispatched, Dispatcher, next_time
-from convergence.runs.gate import Standing
+from convergence.runs.eligibility import Eligibility
 from convergence.runs.readiness import DagState, not_ready
 from convergence.runs.records import RunRecords
 from convergence.state import org_runs, outbox, pipeline_configs, queue, slots
@@ -41,10 +41,12 @@ class FakeGate:
     suspended: set[str] = field(default_factory=set)
     limits: RunLimits = LIMITS
 
-    def require(self, org_slug: str, *, provider: str | None, now: datetime) -> Standing:
+    def require_eligible(
+        self, org_slug: str, *, provider: str | None, now: datetime
+    ) -> Eligibility:
         if org_slug in self.suspended:
             raise SubscriptionInactiveError("The subscription is SUSPENDED")
-        return Standing(org_slug=org_slug, org_status="ACTIVE", limits=self.limits)
+        return Eligibility(org_slug=org_slug, org_status="ACTIVE", limits=self.limits)
 
 
 @dataclass

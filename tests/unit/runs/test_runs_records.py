@@ -12,7 +12,7 @@ import pytest
 
 from convergence.errors import NotFoundError
 from convergence.runs.records import GRACE, RunRecords
-from convergence.state import left_open, org_runs, outbox, slots
+from convergence.state import org_runs, outbox, slots, unannounced_runs
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 from convergence.state.slots import Admitted, Refused, RunLimits
@@ -238,9 +238,9 @@ def test_what_others_ended_is_noted_to_be_told_and_what_its_last_task_ended_is_n
     records.close_dag_run(RUN.dag_id, "manual__1", now=NOW, succeeded=False)
     records.close_dangling(lambda _dag, _run: None, now=NOW + timedelta(hours=1))
     with store.begin() as conn:
-        noted = left_open.untold(conn, limit=9)
-        left_open.told(conn, noted[0])
-        rest = left_open.untold(conn, limit=9)
+        noted = unannounced_runs.list_unannounced(conn, limit=9)
+        unannounced_runs.remove_unannounced(conn, noted[0])
+        rest = unannounced_runs.list_unannounced(conn, limit=9)
     assert [key.dag_run_id for key in noted] == ["manual__1", "manual__2"]
     assert rest == noted[1:]
 

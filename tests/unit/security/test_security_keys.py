@@ -56,7 +56,7 @@ def test_keys_differ() -> None:
 def test_malformed_keys_are_refused_without_being_quoted(key: str) -> None:
     with pytest.raises(NotAuthenticatedError) as caught:
         split_org_key(key)
-    assert not caught.value.facts
+    assert not caught.value.details
 
 
 @pytest.mark.parametrize(

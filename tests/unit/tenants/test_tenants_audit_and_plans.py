@@ -124,7 +124,7 @@ def test_every_plan_of_the_contract_allows_something_and_more_than_the_one_befor
 def test_an_unknown_plan_is_told_with_the_known_ones() -> None:
     with pytest.raises(RequestError) as caught:
         quotas.plan("GOLD")
-    assert caught.value.facts["accepted"] == ["PROFESSIONAL", "SCALE", "STARTER"]
+    assert caught.value.details["accepted"] == ["PROFESSIONAL", "SCALE", "STARTER"]
 
 
 def test_a_wrong_plan_file_names_its_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ def test_a_wrong_plan_file_names_its_lines(tmp_path: Path, monkeypatch: pytest.M
     get_settings.cache_clear()
     with pytest.raises(ConfigurationError) as caught:
         quotas.plans()
-    faults = caught.value.facts["faults"]
+    faults = caught.value.details["faults"]
     assert isinstance(faults, list)
     assert faults[0].startswith(f"{path}:3:5: plans.STARTER.runs_per_day: ")
     assert len(faults) == 5

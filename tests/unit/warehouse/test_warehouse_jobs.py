@@ -70,7 +70,7 @@ def test_a_job_that_never_ends_is_stopped_and_told(
     with caplog.at_level(logging.INFO), pytest.raises(WarehouseUnavailableError) as caught:
         _load(Stuck(), path)
     assert stopped == ["base_0"]
-    assert caught.value.facts["job_id"] == "base_0"
+    assert caught.value.details["job_id"] == "base_0"
     assert caplog.text.count("is RUNNING after") >= 10, "a person reads how long it goes on"
 
 
@@ -121,7 +121,7 @@ def test_a_way_that_stays_broken_ends_in_an_error_worth_a_retry(path: Path) -> N
 def test_another_number_of_rows_than_the_file_has_is_an_error(path: Path) -> None:
     with pytest.raises(WarehouseError) as caught:
         _load(FakeBigQuery(), path, rows=3)
-    assert (caught.value.facts["rows"], caught.value.facts["expected"]) == (2, 3)
+    assert (caught.value.details["rows"], caught.value.details["expected"]) == (2, 3)
 
 
 def test_job_ids_run_out(path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_query_fills_no_table_with_required_columns(tmp_path: Path) -> None:
             job_base="base",
             job_labels={},
         )
-    assert caught.value.facts["columns"] == ["day"]
+    assert caught.value.details["columns"] == ["day"]
 
 
 def test_only_daily_tables_are_published_by_day(path: Path) -> None:

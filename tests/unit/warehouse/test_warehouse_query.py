@@ -131,7 +131,7 @@ def test_patience_ends(sql: Path) -> None:
     fake = Scripted(*[limited] * TRIES)
     with pytest.raises(WarehouseUnavailableError) as caught:
         _run(warehouse(fake), sql)
-    assert caught.value.facts["reason"] == "rateLimitExceeded"
+    assert caught.value.details["reason"] == "rateLimitExceeded"
     assert not fake.script
 
 

@@ -134,13 +134,13 @@ def _with_field(**field: object) -> dict[str, Any]:
 def test_wrong_files_are_refused(tmp_path: Path, document: object) -> None:
     with pytest.raises(SchemaError) as caught:
         _load(tmp_path, document)
-    assert caught.value.facts["faults"]
+    assert caught.value.details["faults"]
 
 
 def test_all_faults_of_a_file_come_at_once(tmp_path: Path) -> None:
     with pytest.raises(SchemaError) as caught:
         _load(tmp_path, _changed(description="", fields=[{"name": "x", "type": "MONEY"}]))
-    told = str(caught.value.facts["faults"])
+    told = str(caught.value.details["faults"])
     assert all(key in told for key in ("description", "fields.0.type", "fields.0.description"))
 
 
@@ -200,7 +200,7 @@ def test_a_merge_tells_every_change_that_bigquery_refuses() -> None:
     ]
     with pytest.raises(SchemaError) as caught:
         merge_fields([spec.to_bigquery() for spec in present], wanted)
-    faults = caught.value.facts["faults"]
+    faults = caught.value.details["faults"]
     assert isinstance(faults, list)
     assert [fault.partition(":")[0] for fault in faults] == ["a", "b", "t.amount", "new"]
 
@@ -229,13 +229,13 @@ def test_a_folder_must_hold_what_its_config_lists(tmp_path: Path) -> None:
     (tmp_path / "config.yml").write_text("tables: [usage]\n")
     with pytest.raises(ConfigurationError) as caught:
         Layout.load(tmp_path)
-    assert caught.value.facts["missing"] == ["schemas/usage.json"]
+    assert caught.value.details["missing"] == ["schemas/usage.json"]
     (tmp_path / "schemas" / "usage.json").write_text(json.dumps(GOOD))
     assert Layout.load(tmp_path).schemas[0].table == "usage"
     (tmp_path / "views" / "stray.sql").write_text("SELECT 1")
     with pytest.raises(ConfigurationError) as caught:
         Layout.load(tmp_path)
-    assert caught.value.facts["unlisted"] == ["views/stray.sql"]
+    assert caught.value.details["unlisted"] == ["views/stray.sql"]
 
 
 def test_no_sql_of_ours_names_the_central_dataset_itself() -> None:

@@ -139,11 +139,11 @@ async def refuse_stall(watch: StallWatch) -> None:
     """Fail the readiness check while no task begins.
 
     Raises:
-        NoTaskBeganError: tasks wait and none begins.
+        NoTaskStartedError: tasks wait and none begins.
         OrchestratorUnavailableError: Airflow does not respond.
     """
     if (stall := await watch.look()) is not None:
-        raise NoTaskBeganError(
+        raise NoTaskStartedError(
             "Tasks wait and none begins.",
             last_start=stall.last_start.isoformat() if stall.last_start else None,
         )

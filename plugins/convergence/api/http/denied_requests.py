@@ -20,7 +20,7 @@ from convergence.api.http.context import CallerKind, context_of
 from convergence.errors import (
     ConflictError,
     ConvergenceError,
-    CredentialRefusedError,
+    CredentialRejectedError,
     ForbiddenError,
     LimitError,
     NotAuthenticatedError,
@@ -33,7 +33,7 @@ from convergence.tenants.audit import PLATFORM, Act, Actor, Result, append
 
 log = logging.getLogger(__name__)
 
-_REFUSALS = (ForbiddenError, LimitError, ConflictError, CredentialRefusedError)
+_REFUSALS = (ForbiddenError, LimitError, ConflictError, CredentialRejectedError)
 _MOST_KINDS = 5_000
 _TARGET_CHARS = 200
 ANONYMOUS = "anonymous"

@@ -152,7 +152,7 @@ async def _on_own_error(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, InvalidFieldsError):
         facts["errors"] = [item.model_dump(exclude_none=True) for item in error.faults]
     elif error.http_status < 500:
-        facts |= {name: error.facts[name] for name in _TOLD_FACTS if name in error.facts}
+        facts |= {name: error.details[name] for name in _TOLD_FACTS if name in error.details}
     if error.http_status >= 500:
         passing = isinstance(error, RetryableError)
         log.error("%s: %s", error.code, redact(str(error)), exc_info=None if passing else error)
@@ -177,7 +177,7 @@ def _headers(error: ConvergenceError) -> dict[str, str]:
     if isinstance(error, NotAuthenticatedError):
         return {"WWW-Authenticate": "ApiKey"}
     if isinstance(error, LimitError | RetryableError):
-        seconds = error.facts.get("retry_after")
+        seconds = error.details.get("retry_after")
         wait = seconds if isinstance(seconds, int | float) else 5
         return {"Retry-After": str(max(1, round(wait)))}
     return {}

@@ -33,4 +33,4 @@ def check_server(settings: Settings, *, server_type: str, arguments: Sequence[st
             f"FORWARDED_ALLOW_IPS: missing; with {_FLAG} gunicorn trusts every address. "
             f"Name the reverse proxies there, or leave {_FLAG} out"
         )
-        raise SettingsError("Production refuses this command", faults=[missing])
+        raise SettingsError("Production refuses this command", errors=[missing])

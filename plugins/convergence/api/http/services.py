@@ -23,11 +23,11 @@ from convergence.runs import readiness
 from convergence.runs.readiness import DagState
 from convergence.runs.records import RunRecords
 from convergence.settings import Settings
-from convergence.state.epochs import Epochs
+from convergence.state.cache_versions import CacheVersions
 from convergence.state.store import StateStore
 
 if TYPE_CHECKING:
-    from convergence.runs.gate import Gate
+    from convergence.runs.eligibility import EligibilityChecker
     from convergence.runs.ledger import Ledger
     from convergence.security.kms import KeyManager
     from convergence.tenants.authentication import Authenticator
@@ -53,9 +53,9 @@ class Services:
         return StateStore.connect(self.settings.state_url)
 
     @cached_property
-    def epochs(self) -> Epochs:
+    def epochs(self) -> CacheVersions:
         """Tells when what this process remembers of an org is no longer so."""
-        return Epochs(self.store)
+        return CacheVersions(self.store)
 
     @cached_property
     def refusals(self) -> Refusals:
@@ -114,11 +114,11 @@ class Services:
         return connect_kms(self.settings)
 
     @cached_property
-    def gate(self) -> Gate:
+    def gate(self) -> EligibilityChecker:
         """Who may run."""
-        from convergence.runs.gate import Gate
+        from convergence.runs.eligibility import EligibilityChecker
 
-        return Gate(self.warehouse, epochs=self.epochs)
+        return EligibilityChecker(self.warehouse, cache_versions=self.epochs)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -134,7 +134,7 @@ class Services:
         from convergence.tenants.key_digests import KeyDigests
 
         digests = KeyDigests(self.store, self.warehouse)
-        return Authenticator(self.warehouse, digests=digests, epochs=self.epochs)
+        return Authenticator(self.warehouse, digests=digests, cache_versions=self.epochs)
 
     @cached_property
     def credentials(self) -> Credentials:

@@ -18,7 +18,7 @@ from convergence.api.integrations.imports import Imports
 from convergence.api.schedules import scheduler
 from convergence.errors import (
     ConvergenceError,
-    CredentialRefusedError,
+    CredentialRejectedError,
     LimitError,
     NotFoundError,
 )
@@ -63,7 +63,7 @@ class Integrations:
 
         Raises:
             NotFoundError: there is no such provider.
-            CredentialRefusedError: the provider refuses it, or it has no accepted form.
+            CredentialRejectedError: the provider refuses it, or it has no accepted form.
             LimitError: the plan allows no further provider.
         """
         provider, now = self._registry.get(name), datetime.now(UTC)
@@ -75,7 +75,7 @@ class Integrations:
             provider, secret, settings=self._services.settings, now=now
         )
         if found.status == "INVALID":
-            raise CredentialRefusedError(
+            raise CredentialRejectedError(
                 f"{provider.name} refuses the credential.",
                 validation_status=found.status,
                 error=found.error,
@@ -96,7 +96,7 @@ class Integrations:
             now=now,
         )
         stored = await run_in_threadpool(self._put_within_plan, provider, put)
-        self._services.gate.forget(self._org)
+        self._services.gate.forget_org(self._org)
         answer = _integration(stored, provider.id)
         if found.status == "VALID" and import_history:
             answer.import_runs = await self._import(provider, now)
@@ -137,7 +137,7 @@ class Integrations:
             values={"org_slug": self._org, "provider": provider.id},
             seconds=self._services.settings.admin_call_wait_seconds,
         )
-        self._services.gate.forget(self._org)
+        self._services.gate.forget_org(self._org)
         after = await self.one(name)
         if (before.validation_status, after.validation_status) == ("PENDING", "VALID"):
             after.import_runs = await self._import(provider, datetime.now(UTC))
@@ -159,7 +159,7 @@ class Integrations:
                 now=datetime.now(UTC),
             )
         )
-        self._services.gate.forget(self._org)
+        self._services.gate.forget_org(self._org)
         return last.model_copy(update={"status": "DELETED"})
 
     async def _import(self, provider: Provider, now: datetime) -> list[ImportRun]:

@@ -20,7 +20,7 @@ from convergence.api.schedules.scheduler import MOST_WAITING
 from convergence.errors import ConvergenceError, RequestError, RequestInFlightError
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.providers.registry import Provider
-from convergence.runs.gate import Standing
+from convergence.runs.eligibility import Eligibility
 from convergence.state import org_runs, pipeline_configs, queue
 from convergence.state.leases import held
 from convergence.state.org_runs import LIVE
@@ -56,7 +56,7 @@ class Imports:
         Nothing is queued for an org that may not run now; its daily runs make up for it.
         """
         try:
-            standing = self.services.gate.require(
+            standing = self.services.gate.require_eligible(
                 self.org_slug, provider=provider.table_id, now=now
             )
             with held(self.services.store, f"imports|{self.org_slug}|{provider.id}"):
@@ -67,7 +67,7 @@ class Imports:
             log.info("%s imports nothing from %s: %s", self.org_slug, provider.id, error.message)
             return []
 
-    def _queue(self, provider: Provider, standing: Standing, now: datetime) -> list[ImportRun]:
+    def _queue(self, provider: Provider, standing: Eligibility, now: datetime) -> list[ImportRun]:
         parts = list(self._parts(provider, standing, now))
         # Defaults serve what is imported: with no day due, both were there before.
         if not any(part.spec.tables for part in parts):
@@ -84,7 +84,7 @@ class Imports:
         addresses = {part.spec.pipeline_id: part.spec.url_path for part in parts}
         return [_told(entry, addresses[entry.pipeline_id]) for entry in entries]
 
-    def _parts(self, provider: Provider, standing: Standing, now: datetime) -> Iterator[_Part]:
+    def _parts(self, provider: Provider, standing: Eligibility, now: datetime) -> Iterator[_Part]:
         for run in provider.on_connect:
             try:
                 spec = self.services.catalog.find(run.pipeline)

@@ -166,7 +166,7 @@ async def put_subscription(
         )
 
     changed = await run_in_threadpool(change)
-    services.gate.forget(org)
+    services.gate.forget_org(org)
     known = SubscriptionAnswer.model_fields
     return SubscriptionAnswer(**{name: getattr(changed, name) for name in known})
 

@@ -91,7 +91,7 @@ async def remove(
         )
         for key_id in removed.keys_revoked:
             services.authenticator.forget(key_id)
-        services.gate.forget(org)
+        services.gate.forget_org(org)
         cancelled = [
             services.records.finish_run(
                 run_id, RunStatus.CANCELLED, now=datetime.now(UTC), error=removal.REMOVED

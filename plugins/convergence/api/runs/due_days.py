@@ -8,13 +8,13 @@ from typing import Any
 from convergence.api.http.services import Services
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.runs.days import due_days, first_day
-from convergence.runs.gate import Standing
+from convergence.runs.eligibility import Eligibility
 from convergence.runs.slice_states import CHECKED
 
 
 def due(
     pipeline: PipelineSpec,
-    standing: Standing,
+    standing: Eligibility,
     *,
     services: Services,
     now: datetime,

@@ -22,8 +22,8 @@ from convergence.api.runs.models import (
 from convergence.api.runs.outcomes import notification, quality_of
 from convergence.errors import ConflictError, ConvergenceError, NotFoundError
 from convergence.metering import total
-from convergence.runs.own_cost import cost_answer
 from convergence.runs.records import move, record_name
+from convergence.runs.run_cost import summarize_cost
 from convergence.settings import Environment
 from convergence.state import notifications, org_runs, org_steps
 from convergence.state.notifications import Notification
@@ -99,7 +99,7 @@ class Runs:
             rows_processed=sum(step.rows_processed or 0 for step in steps),
             tables=sorted({step.destination_table for step in steps if step.destination_table}),
             steps=[_step(step) for step in steps],
-            cost=RunCost.model_validate(cost_answer(total(step.used for step in steps))),
+            cost=RunCost.model_validate(summarize_cost(total(step.used for step in steps))),
             quality=quality_of(steps),
             notifications=[notification(one) for one in told],
             links=self._links(run),

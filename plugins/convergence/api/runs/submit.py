@@ -11,14 +11,16 @@ from starlette.concurrency import run_in_threadpool
 from convergence.api.http.services import Services
 from convergence.errors import ConvergenceError, LimitError
 from convergence.runs import records
-from convergence.runs.gate import Standing
+from convergence.runs.eligibility import Eligibility
 from convergence.state.org_runs import OrgRun, RunError
 from convergence.state.slots import Refused
 from convergence.tenants import audit
 from convergence.tenants.audit import Act, Actor, Result
 
 
-def admit(conn: Connection, run: OrgRun, *, standing: Standing, by: Actor, now: datetime) -> None:
+def admit(
+    conn: Connection, run: OrgRun, *, standing: Eligibility, by: Actor, now: datetime
+) -> None:
     """Record the run, take its slot and tell the audit log, in the caller's transaction.
 
     Raises:

@@ -25,7 +25,7 @@ from convergence.errors import ConvergenceError, PipelineDisabledError
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.pipelines.running.requested_days import DATE, END, START, parse_requested_days
 from convergence.processors import run_conf
-from convergence.runs.gate import Standing
+from convergence.runs.eligibility import Eligibility
 from convergence.runs.records import move, record_name
 from convergence.state import org_runs, pipeline_configs
 from convergence.state.org_runs import OrgRun, RunStatus, org_run_id
@@ -157,24 +157,24 @@ class _Start:
     def ready(self) -> Write:
         """Settle all but the quota, and give what admits the run."""
         trigger, gate = self._trigger, self._services.gate
-        gate.require(trigger.org_slug, provider=None, now=trigger.now)
+        gate.require_eligible(trigger.org_slug, provider=None, now=trigger.now)
         try:
             if self._fault is not None:
                 raise self._fault
             provider = self._services.table_id(trigger.pipeline.provider)
-            standing = gate.require(trigger.org_slug, provider=provider, now=trigger.now)
+            standing = gate.require_eligible(trigger.org_slug, provider=provider, now=trigger.now)
             days = self._days(standing)
         except ConvergenceError as error:
             return partial(_refuse, error=error)
         return partial(self._admit, days=days, standing=standing)
 
-    def _days(self, standing: Standing) -> tuple[date, ...]:
+    def _days(self, standing: Eligibility) -> tuple[date, ...]:
         trigger = self._trigger
         if trigger.days is not None:
             return trigger.days
         return due(trigger.pipeline, standing, services=self._services, now=trigger.now)
 
-    def _admit(self, conn: Connection, *, days: tuple[date, ...], standing: Standing) -> None:
+    def _admit(self, conn: Connection, *, days: tuple[date, ...], standing: Eligibility) -> None:
         trigger = self._trigger
         run = _new_run(trigger, days, merged_params(conn, trigger))
         if trigger.days is None and not days and trigger.pipeline.tables:

@@ -59,7 +59,9 @@ async def trigger(request: Request, body: QueueRequest) -> JSONResponse:
     provider = services.table_id(spec.provider)
 
     async def work() -> Answer:
-        await run_in_threadpool(services.gate.require, org, provider=provider, now=asked.now)
+        await run_in_threadpool(
+            services.gate.require_eligible, org, provider=provider, now=asked.now
+        )
         # The org's own settings join them when the run starts.
         await run_in_threadpool(_check_params, asked, services)
         entry = Entry(

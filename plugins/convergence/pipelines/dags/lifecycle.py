@@ -212,10 +212,10 @@ def _failed(error: PipelineFailedError | None, *, why: str) -> dict[str, str]:
     """Why a run failed, by org or step."""
     if error is None:
         return {}
-    orgs = error.facts.get("orgs")
+    orgs = error.details.get("orgs")
     if isinstance(orgs, Mapping):
         return {str(org): redact(str(why)) for org, why in orgs.items()}
-    steps = error.facts.get("steps")
+    steps = error.details.get("steps")
     if not isinstance(steps, Sequence):
         return {SELECT_ORGS: f"did not succeed: {why}"}
     return {str(name): "did not succeed; its log says why" for name in steps}

@@ -29,7 +29,7 @@ from convergence.processors.notify_systems.channels import (
 )
 from convergence.processors.notify_systems.messages import render, specimen
 from convergence.providers.registry import ProvidersFile
-from convergence.runs.own_cost import Rates
+from convergence.runs.run_cost import RunCostRates
 from convergence.tenants.datasets import DatasetTypesFile
 from convergence.tenants.quotas import PlansFile
 from convergence.warehouse.bootstrap import LayoutConfig
@@ -38,7 +38,7 @@ MODELS: Final[dict[str, type[BaseModel]]] = {
     "system/providers.yml": ProvidersFile,
     "system/dataset_types.yml": DatasetTypesFile,
     "system/plans.yml": PlansFile,
-    "system/run_costs.yml": Rates,
+    "system/run_costs.yml": RunCostRates,
     "setup/bootstrap/config.yml": LayoutConfig,
     "setup/organizations/onboarding/config.yml": LayoutConfig,
     f"{FOLDER}/config.yml": Words,
@@ -96,7 +96,7 @@ def _tried(settings: Channel, audience: Audience, folder: Path, root: Path) -> I
         try:
             render(settings, audience, report, folder=folder)
         except ConfigurationError as error:
-            path = folder / "templates" / str(error.facts["file"])
+            path = folder / "templates" / str(error.details["file"])
             text = path.read_text(encoding="utf-8") if path.is_file() else ""
             line = error.facts.get("line", 1)
             told = ViolationReport(path.relative_to(root).as_posix(), text)

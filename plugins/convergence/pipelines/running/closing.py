@@ -12,8 +12,8 @@ from convergence.errors import PipelineFailedError
 from convergence.metering import Used, total
 from convergence.processors.batch import INTERRUPTED
 from convergence.processors.context import PipelineFacts
-from convergence.runs.own_cost import cost_answer
 from convergence.runs.records import NEVER_ENDED
+from convergence.runs.run_cost import summarize_cost
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 
@@ -64,7 +64,7 @@ class Summary:
             "orgs_failed": len(self.failed),
             "orgs_cancelled": self.cancelled,
             "rows_processed": self.rows_processed,
-            "cost": cost_answer(self.used),
+            "cost": summarize_cost(self.used),
             "failed": {org: f"{why.code}: {why.message}" for org, why in self.failed.items()},
         }
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from convergence.pipelines.files.loader import load_dag
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.pipelines.running.announcements import Announcer
-from convergence.state import left_open
-from convergence.state.left_open import DagRunKey
+from convergence.state import unannounced_runs
 from convergence.state.org_runs import OrgRun, RunStatus
 from convergence.state.store import StateStore
+from convergence.state.unannounced_runs import DagRunKey
 
 MAX_AT_ONCE = 5
 """Runs told of by one call: each may wait for a slow mail server."""
@@ -47,7 +47,7 @@ class MissedNotifications:
         for key in waiting:
             self._announce(key)
             with self.store.begin() as conn:
-                left_open.told(conn, key)
+                unannounced_runs.remove_unannounced(conn, key)
         return len(waiting)
 
     def _announce(self, key: DagRunKey) -> None:

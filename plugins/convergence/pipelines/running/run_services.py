@@ -9,7 +9,7 @@ from datetime import date, datetime
 from convergence.errors import ConvergenceError
 from convergence.processors.batch import explain
 from convergence.processors.context import Services
-from convergence.runs.gate import Gate
+from convergence.runs.eligibility import EligibilityChecker
 from convergence.runs.records import RunRecords
 from convergence.state import org_runs, pipeline_configs
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
@@ -29,9 +29,9 @@ class RunServices:
         self._records = RunRecords(services.store)
 
     @property
-    def gate(self) -> Gate:
+    def gate(self) -> EligibilityChecker:
         """Who may run."""
-        return Gate(self._services.warehouse)
+        return EligibilityChecker(self._services.warehouse)
 
     def get(self, run_id: str) -> OrgRun | None:
         """The run, if it is known."""

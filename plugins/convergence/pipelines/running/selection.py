@@ -36,7 +36,7 @@ from convergence.processors.run_conf import (
     merged,
 )
 from convergence.runs.days import due_days, first_day
-from convergence.runs.gate import Selection, Standing
+from convergence.runs.eligibility import Eligibility, OrgSelection
 from convergence.runs.slice_states import CHECKED, Action
 from convergence.state.org_runs import OrgRun, RunError, RunStatus, Trigger, org_run_id
 from convergence.state.slots import Admitted, Refused, RunLimits
@@ -52,11 +52,11 @@ log = logging.getLogger(__name__)
 
 
 class GateKeeper(Protocol):
-    """Who may run: `runs.gate.Gate`."""
+    """Decides which orgs may run: `runs.eligibility.EligibilityChecker`."""
 
-    def select(
+    def select_orgs(
         self, *, provider: str | None, now: datetime, org_slugs: Sequence[str] | None = None
-    ) -> Selection:
+    ) -> OrgSelection:
         """The eligible orgs of all, or of those named."""
 
 
@@ -175,8 +175,8 @@ class Selector:
         return self._unless_idle([slice_])
 
     def _fleet(self, given: Mapping[str, Any], asked: Sequence[date] | None) -> list[OrgSlice]:
-        selection = self.gate.select(provider=self.provider, now=self.now)
-        for org_slug, reason in selection.refused:
+        selection = self.gate.select_orgs(provider=self.provider, now=self.now)
+        for org_slug, reason in selection.denied:
             log.info("%s is left out: %s", org_slug, reason.message)
         configs = self.runs.configs(self.pipeline.pipeline_id)
         eligible = [one for one in selection.eligible if self._is_meant(configs.get(one.org_slug))]
@@ -208,11 +208,13 @@ class Selector:
     def _params(self, given: Mapping[str, Any], config: PipelineConfig | None) -> dict[str, Any]:
         return merged(given, config.params if config else {}, pipeline=self.pipeline)
 
-    def _standing(self, org_slug: str) -> Standing:
-        selection = self.gate.select(provider=self.provider, now=self.now, org_slugs=[org_slug])
+    def _standing(self, org_slug: str) -> Eligibility:
+        selection = self.gate.select_orgs(
+            provider=self.provider, now=self.now, org_slugs=[org_slug]
+        )
         for standing in selection.eligible:
             return standing
-        for _, reason in selection.refused:
+        for _, reason in selection.denied:
             raise _REFUSALS.get(reason.code, RequestError)(f"{org_slug}: {reason.message}")
         raise NotFoundError(f"{ORG_SLUG}: there is no organization {org_slug!r}")
 
@@ -221,7 +223,7 @@ class Selector:
         runs = self.runs.of_dag_run(self.pipeline.dag_id, self.dag_run_id)
         return {run.org_slug: run.days for run in runs if run.days}
 
-    def _due(self, standings: Sequence[Standing]) -> dict[str, tuple[date, ...]]:
+    def _due(self, standings: Sequence[Eligibility]) -> dict[str, tuple[date, ...]]:
         """Each org's due days, from one question to the ledger."""
         if not self.pipeline.tables or not standings:
             return {standing.org_slug: () for standing in standings}
@@ -249,12 +251,12 @@ class Selector:
             for org_slug, day in first.items()
         }
 
-    def _first_day(self, standing: Standing) -> date:
+    def _first_day(self, standing: Eligibility) -> date:
         connected_on = standing.connected_on or self._today
         return first_day(connected_on, history_days=self.pipeline.history_days)
 
     def _admitted(
-        self, standing: Standing, params: Mapping[str, Any], days: Sequence[date]
+        self, standing: Eligibility, params: Mapping[str, Any], days: Sequence[date]
     ) -> OrgSlice | RunError:
         run = self._new_run(standing.org_slug, params, days)
         if standing.limits is None:

@@ -17,7 +17,7 @@ class Billed(OrgProcessor[BilledConfig]):
 
         Raises:
             ProviderUnavailableError: Anthropic does not answer; pages so far are kept.
-            ProviderRefusedError: Anthropic refuses the credential or the request.
+            ProviderRejectedError: Anthropic refuses the credential or the request.
             ProviderProtocolError: an answer breaks the documented shape.
         """
         from convergence.processors.anthropic.extraction import extract_billed

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from convergence.errors import (
     ConvergenceError,
     ProviderProtocolError,
-    ProviderRefusedError,
+    ProviderRejectedError,
     ProviderUnavailableError,
     RetryableError,
     SpoolError,
@@ -71,7 +71,7 @@ class Bucket:
 
         Raises:
             ConfigurationError: AWS has no such region, or we have no key to assume a role with.
-            ProviderRefusedError, ProviderUnavailableError: the role can't be assumed.
+            ProviderRejectedError, ProviderUnavailableError: the role can't be assumed.
         """
         credential = parse_credential(org.credential(PROVIDER))
         region, settings = check_region(export.region), org.settings
@@ -93,7 +93,7 @@ class Bucket:
         """What the export holds now, or only its period that begins on a day.
 
         Raises:
-            ProviderRefusedError, ProviderUnavailableError: as AWS says.
+            ProviderRejectedError, ProviderUnavailableError: as AWS says.
             ProviderProtocolError: there are more files than any honest export has.
         """
         export = self._export
@@ -118,9 +118,9 @@ class Bucket:
             with _named(self._export, key):
                 answer = self._client.get_object(Bucket=self._export.bucket, Key=key)
                 text = answer["Body"].read(MAX_MANIFEST_BYTES)
-        except (ProviderRefusedError, ProviderUnavailableError) as error:
+        except (ProviderRejectedError, ProviderUnavailableError) as error:
             # Who may not list may not know either that there is none.
-            if error.facts.get("reason") in {*_MISSING, "AccessDenied"}:
+            if error.details.get("reason") in {*_MISSING, "AccessDenied"}:
                 return None
             raise
         return Manifest(_named_keys(text, self._export), answer["LastModified"].astimezone(UTC))
@@ -130,7 +130,7 @@ class Bucket:
 
         Raises:
             ProviderUnavailableError: it was rewritten meanwhile, or S3 does not answer.
-            ProviderRefusedError: AWS refuses.
+            ProviderRejectedError: AWS refuses.
             SpoolError: the disk refuses.
             RetryableError: the task is being stopped.
         """
@@ -138,7 +138,7 @@ class Bucket:
             try:
                 self._download(file, path)
             except ProviderUnavailableError as error:
-                if attempt == DOWNLOAD_TRIES or error.facts.get("reason") in _CHANGED:
+                if attempt == DOWNLOAD_TRIES or error.details.get("reason") in _CHANGED:
                     raise
             else:
                 return
@@ -197,7 +197,9 @@ def _named(export: Export, key: str = "") -> Iterator[None]:
     except ClientError as error:
         raise _told(error, at) from None
     except ParamValidationError:
-        raise ProviderRefusedError("A name of the export is none that AWS accepts", at=at) from None
+        raise ProviderRejectedError(
+            "A name of the export is none that AWS accepts", at=at
+        ) from None
     except (BotoCoreError, ConnectionError, TimeoutError) as error:
         raise ProviderUnavailableError(
             "AWS could not be reached", at=at, fault=type(error).__name__
@@ -214,5 +216,5 @@ def _told(error: ClientError, at: str) -> ConvergenceError:
     if code in _PASSING or status >= 500:
         return ProviderUnavailableError("AWS is in trouble", at=at, reason=code)
     if error.operation_name == "AssumeRole":
-        return ProviderRefusedError("AWS does not let us assume the role", reason=code)
-    return ProviderRefusedError("AWS refuses", at=at, reason=code)
+        return ProviderRejectedError("AWS does not let us assume the role", reason=code)
+    return ProviderRejectedError("AWS refuses", at=at, reason=code)

@@ -235,4 +235,4 @@ def _worst(failed: Mapping[date, ConvergenceError]) -> ConvergenceError:
     first = max(failed, key=lambda one: (isinstance(failed[one], RetryableError), one))
     error = failed[first]
     told = {"period": f"{first:%Y-%m}", "periods_failed": _months(list(failed))}
-    return type(error)(error.message, **{**error.facts, **told})
+    return type(error)(error.message, **{**error.details, **told})

@@ -97,7 +97,7 @@ class PeriodLoader:
 
         Raises:
             ProviderProtocolError: a file can't be read, or the period shrank beyond belief.
-            ProviderUnavailableError, ProviderRefusedError: as AWS says.
+            ProviderUnavailableError, ProviderRejectedError: as AWS says.
         """
         self._published = published
         files_attempt = attempts(self._org, [self._first], table=self._config.files_table)

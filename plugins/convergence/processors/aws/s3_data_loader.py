@@ -19,7 +19,7 @@ class S3DataLoader(OrgProcessor[S3DataLoaderConfig]):
             RequestError: the org's configuration of the pipeline does not say where its export is.
             NotFoundError: there is no export at that place.
             ProviderUnavailableError: S3 does not answer, or a period is being rewritten.
-            ProviderRefusedError: AWS refuses the credential, the bucket or the region.
+            ProviderRejectedError: AWS refuses the credential, the bucket or the region.
             ProviderProtocolError: a file is truncated, damaged, or no such export; its period is
                 not published, others are.
         """

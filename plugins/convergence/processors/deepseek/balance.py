@@ -17,7 +17,7 @@ class Balance(OrgProcessor[BalanceConfig]):
 
         Raises:
             ProviderUnavailableError: DeepSeek does not answer.
-            ProviderRefusedError: DeepSeek refuses the credential.
+            ProviderRejectedError: DeepSeek refuses the credential.
             ProviderProtocolError: an answer breaks the documented shape.
         """
         from convergence.processors.deepseek.observation import observe

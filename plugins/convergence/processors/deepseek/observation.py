@@ -68,7 +68,7 @@ def observe(org: OrgContext, config: BalanceConfig) -> StepResult:
 
     Raises:
         ProviderUnavailableError: DeepSeek does not answer.
-        ProviderRefusedError: DeepSeek refuses the credential.
+        ProviderRejectedError: DeepSeek refuses the credential.
         ProviderProtocolError: an answer breaks the documented shape.
     """
     table = TableName(org.dataset, config.table)

@@ -15,9 +15,9 @@ from google.auth.credentials import Credentials
 
 from convergence.errors import (
     ConfigurationError,
-    CredentialRefusedError,
+    CredentialRejectedError,
     IntegrationInvalidError,
-    ProviderRefusedError,
+    ProviderRejectedError,
     WarehouseError,
 )
 from convergence.extract.clock import Deadline
@@ -72,7 +72,7 @@ def service_account(org: OrgContext) -> ServiceAccount:
     """
     try:
         return ServiceAccount.parse(org.credential(PROVIDER))
-    except CredentialRefusedError as error:
+    except CredentialRejectedError as error:
         raise IntegrationInvalidError(error.message) from None
 
 
@@ -97,10 +97,10 @@ def fetch_token(account: ServiceAccount, scopes: Sequence[str], *, settings: Set
 
         try:
             return Retrier().run(attempt, deadline=deadline)
-        except ProviderRefusedError as error:
+        except ProviderRejectedError as error:
             raise IntegrationInvalidError(
                 "Google does not accept this service account's key; it may be deleted or disabled",
-                status=error.facts.get("status"),
+                status=error.details.get("status"),
             ) from None
 
 
@@ -175,10 +175,10 @@ def refusals_told(project: str) -> Iterator[None]:
     try:
         yield
     except WarehouseError as error:
-        if error.facts.get("reason") not in _REFUSALS:
+        if error.details.get("reason") not in _REFUSALS:
             raise
         raise IntegrationInvalidError(
             "Google refuses this service account the right to read the billing export",
             project=project,
-            answer=error.facts.get("answer"),
+            answer=error.details.get("answer"),
         ) from None

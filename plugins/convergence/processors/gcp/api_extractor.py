@@ -18,7 +18,7 @@ class ApiExtractor(OrgProcessor[ApiExtractorConfig]):
         Raises:
             IntegrationInvalidError: Google does not accept the account's key.
             ProviderUnavailableError: Google does not answer.
-            ProviderRefusedError: Google refuses the request.
+            ProviderRejectedError: Google refuses the request.
             ProviderProtocolError: an answer breaks the documented shape.
         """
         from convergence.processors.gcp.snapshot import take_snapshot

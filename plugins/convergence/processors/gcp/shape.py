@@ -54,7 +54,7 @@ class ExportShape:
         faults = _changed(present, known, within="")
         if faults:
             raise ProviderProtocolError(
-                "The billing export's columns have changed their types", faults=faults
+                "The billing export's columns have changed their types", errors=faults
             )
         takes = {one.name: _take(one, known[one.name]) for one in present if one.name in known}
         return cls(takes, source_table, _unknown(present, known))

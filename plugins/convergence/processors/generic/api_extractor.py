@@ -17,7 +17,7 @@ class ApiExtractor(OrgProcessor[ApiExtractorConfig]):
 
         Raises:
             ProviderUnavailableError: the API does not answer; pages so far are kept.
-            ProviderRefusedError: it refuses the credential or the request.
+            ProviderRejectedError: it refuses the credential or the request.
             ProviderProtocolError: an answer breaks the table's types or the declared paging.
             ConfigurationError: the URL lies where the credential may not go.
         """

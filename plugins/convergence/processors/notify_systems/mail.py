@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from airflow.providers.smtp.hooks.smtp import SmtpHook
 from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 
-from convergence.errors import NotificationRefusedError, NotificationUnavailableError
+from convergence.errors import NotificationRejectedError, NotificationUnavailableError
 from convergence.processors.notify_systems.channels import EmailChannel, is_address
 from convergence.processors.notify_systems.messages import Message
 from convergence.security.redaction import redact, register_secret
@@ -79,14 +79,14 @@ class MailSender:
         Raises:
             NotificationUnavailableError: the server does not answer, hangs up, or says to come
                 back later.
-            NotificationRefusedError: it refuses the message or all of its recipients, the
+            NotificationRejectedError: it refuses the message or all of its recipients, the
                 Connection is missing, or what we were given has no form that can be sent.
         """
         try:
             hook = self._line()
             sender = self._channel.from_email or hook.from_email
             if not sender or not is_address(sender):
-                raise NotificationRefusedError(
+                raise NotificationRejectedError(
                     "No sender: the channel's from_email and the Connection's are no address"
                 )
             return hook.deliver(
@@ -106,7 +106,7 @@ class MailSender:
         except (smtplib.SMTPException, AirflowException) as error:
             self.close()
             told = redact(f"The mail server can't be used: {error}")
-            raise NotificationRefusedError(told) from None
+            raise NotificationRejectedError(told) from None
         except OSError as error:
             self.close()
             why = type(error).__name__
@@ -124,7 +124,7 @@ class MailSender:
             try:
                 hook.mask_secrets()
             except AirflowNotFoundException:
-                raise NotificationRefusedError(
+                raise NotificationRejectedError(
                     f"The Airflow Connection {self._channel.connection} is not defined"
                 ) from None
             hook.get_conn()
@@ -138,10 +138,12 @@ def _letter(
     """The message as it travels; its id is the claim's, so that a mailbox knows a repetition.
 
     Raises:
-        NotificationRefusedError: a header would hold a line break, or a recipient is no address.
+        NotificationRejectedError: a header would hold a line break, or a recipient is no address.
     """
     if wrong := [one for one in to if not is_address(one)]:
-        raise NotificationRefusedError(f"{len(wrong)} of {len(to)} recipients are no email address")
+        raise NotificationRejectedError(
+            f"{len(wrong)} of {len(to)} recipients are no email address"
+        )
     letter = EmailMessage(policy=SMTP)
     digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:32]
     try:
@@ -149,7 +151,7 @@ def _letter(
         letter["To"] = ", ".join(to)
         letter["Subject"] = message.subject
     except ValueError:
-        raise NotificationRefusedError("A header would hold a line break") from None
+        raise NotificationRejectedError("A header would hold a line break") from None
     letter["Date"] = format_datetime(now)
     letter["Message-ID"] = f"<{digest}@{sender.rpartition('@')[2]}>"
     # Machines don't answer machines: https://www.rfc-editor.org/rfc/rfc3834#section-5
@@ -160,11 +162,11 @@ def _letter(
     return letter
 
 
-def _answered(code: int, said: str) -> NotificationUnavailableError | NotificationRefusedError:
+def _answered(code: int, said: str) -> NotificationUnavailableError | NotificationRejectedError:
     """The error of an answer of the server: 4yz is passing, 5yz is for good (RFC 5321, 4.2.1)."""
     told = f"The mail server {said} ({code})"
     return (
-        NotificationUnavailableError(told) if 400 <= code < 500 else NotificationRefusedError(told)
+        NotificationUnavailableError(told) if 400 <= code < 500 else NotificationRejectedError(told)
     )
 
 

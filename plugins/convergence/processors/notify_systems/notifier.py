@@ -169,7 +169,7 @@ class Notifier:
             taken = sender.send(message, to=to, key=key, now=self.now())
             return Told(key=key, sent=True, recipients=taken), None
         except NotificationUnavailableError as error:
-            asked = error.facts.pop("retry_after", 0.0)
+            asked = error.details.pop("retry_after", 0.0)
             wait = float(asked) if isinstance(asked, int | float) else 0.0
             told = explain(error).message
         except Exception as error:  # noqa: BLE001  # no failure to tell may fail what is told of

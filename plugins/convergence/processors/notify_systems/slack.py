@@ -11,7 +11,7 @@ from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
 from airflow.sdk.exceptions import AirflowException
 from slack_sdk.errors import SlackClientError
 
-from convergence.errors import NotificationRefusedError, NotificationUnavailableError
+from convergence.errors import NotificationRejectedError, NotificationUnavailableError
 from convergence.processors.notify_systems.channels import SlackChannel
 from convergence.processors.notify_systems.messages import Message
 from convergence.security.redaction import redact, register_secret
@@ -46,7 +46,7 @@ class SlackSender:
 
         Raises:
             NotificationUnavailableError: no answer, 429 or 5xx; with `retry_after` where said.
-            NotificationRefusedError: any other answer, or the Connection is missing or wrong.
+            NotificationRejectedError: any other answer, or the Connection is missing or wrong.
         """
         for connection in to:
             if (key, connection) not in self._posted:
@@ -70,7 +70,7 @@ class SlackSender:
             register_secret(client.url.partition("/services/")[2] or client.url)
             answer = client.send(text=message.text, unfurl_links=False, unfurl_media=False)
         except AirflowException:
-            raise NotificationRefusedError(
+            raise NotificationRejectedError(
                 f"The Airflow Connection {connection} is not defined, or holds no webhook"
             ) from None
         except (OSError, urllib.error.URLError, http.client.HTTPException) as error:
@@ -78,7 +78,7 @@ class SlackSender:
                 f"Slack does not answer ({type(error).__name__})"
             ) from None
         except (SlackClientError, ValueError) as error:
-            raise NotificationRefusedError(redact(f"Slack can't be asked: {error}")) from None
+            raise NotificationRejectedError(redact(f"Slack can't be asked: {error}")) from None
         _judge(answer)
 
 
@@ -92,7 +92,7 @@ def _judge(answer: WebhookResponse) -> None:
     told = f"Slack says: {redact(' '.join(answer.body.split())[:200])} ({answer.status_code})"
     if answer.status_code == 429 or answer.status_code >= 500:
         raise NotificationUnavailableError(told, retry_after=_wait(answer))
-    raise NotificationRefusedError(told)
+    raise NotificationRejectedError(told)
 
 
 def _wait(answer: WebhookResponse) -> float:

@@ -17,7 +17,7 @@ class Usage(OrgProcessor[UsageConfig]):
 
         Raises:
             ProviderUnavailableError: OpenAI does not answer; pages so far are kept.
-            ProviderRefusedError: OpenAI refuses the credential or the request.
+            ProviderRejectedError: OpenAI refuses the credential or the request.
             ProviderProtocolError: an answer breaks the documented shape.
         """
         from convergence.processors.openai.extraction import extract_usage

@@ -172,7 +172,7 @@ def load_suite(path: Path) -> Suite:
             f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
             for fault in error.errors(include_input=False, include_url=False)
         ]
-    raise ConfigurationError("The suite of expectations is wrong", file=path.name, faults=faults)
+    raise ConfigurationError("The suite of expectations is wrong", file=path.name, errors=faults)
 
 
 def load_schema(configs: Path, table: str, file: str) -> TableSchema:

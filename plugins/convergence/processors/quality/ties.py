@@ -137,7 +137,7 @@ class _Tie:
             raise error
         self.org.log.info("%s", error)
         if self.org.stop.wait(min(POLL_SECONDS, remaining)):
-            raise RetryableError("The task was stopped", **error.facts)
+            raise RetryableError("The task was stopped", **error.details)
 
     def _state(self, days: Sequence[date]) -> _State:
         """The writes first: what is written after them is seen by the next look."""

@@ -27,14 +27,14 @@ class Tick(PlatformProcessor[TickConfig]):
         """
         from convergence.processors.system.airflow_runs import TaskOrchestrator
         from convergence.runs.dispatch import Dispatched, Dispatcher
-        from convergence.runs.gate import Gate
+        from convergence.runs.eligibility import EligibilityChecker
         from convergence.runs.records import RunRecords
         from convergence.state.retention import prune
         from convergence.tenants.shipping import ship
 
         del config, params  # it has none
         store, airflow, now = platform.store, TaskOrchestrator(), platform.now()
-        dispatcher = Dispatcher(store, Gate(platform.warehouse), airflow)
+        dispatcher = Dispatcher(store, EligibilityChecker(platform.warehouse), airflow)
         try:
             dispatched = dispatcher.run(now=now)
         except RequestInFlightError:

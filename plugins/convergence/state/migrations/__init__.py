@@ -3,7 +3,7 @@
 To change a table:
 
 1. Change `convergence/state/tables.py`.
-2. Run `make state-revision MESSAGE="rename left_open"`. It compares the tables with the newest
+2. Run `make state-revision MESSAGE="rename a table"`. It compares the tables with the newest
    revision and writes `versions/rNNNN_….py` with what it found. Alembic sees a rename as a drop
    and an add: write those by hand (`op.rename_table`), and move the data in the same revision.
    Alter columns inside `op.batch_alter_table`, which SQLite needs.

@@ -15,7 +15,7 @@ from convergence.state.migrations.upgrade import VERSIONS, alembic_config
 def main(arguments: list[str] | None = None) -> int:
     """Write the next revision file and print its path."""
     parser = argparse.ArgumentParser(prog="make state-revision", description=__doc__)
-    parser.add_argument("message", help="what the revision does, such as 'rename left_open'")
+    parser.add_argument("message", help="what the revision does, such as 'rename a table'")
     message = parser.parse_args(arguments).message
     print(write_revision(message))  # noqa: T201  # a command line's output
     return 0

@@ -17,7 +17,7 @@ from convergence.errors import (
     IntegrationInvalidError,
     NotFoundError,
     ProviderProtocolError,
-    ProviderRefusedError,
+    ProviderRejectedError,
     ProviderUnavailableError,
     RequestError,
     WarehouseUnavailableError,
@@ -57,8 +57,8 @@ def test_a_truncated_file_costs_its_own_period_only_and_is_named(customer: Custo
     )
     with pytest.raises(ProviderProtocolError, match="truncated") as caught:
         customer.run()
-    assert caught.value.facts["file"] == f"s3://{customer.bucket}/{keys_[0]}"
-    assert caught.value.facts["periods_failed"] == ["2026-11"]
+    assert caught.value.details["file"] == f"s3://{customer.bucket}/{keys_[0]}"
+    assert caught.value.details["periods_failed"] == ["2026-11"]
     assert {row["usage_date"].month for row in customer.rows()} == {10}
     customer.deliver(NOVEMBER, list(lines(customer.seed, NOVEMBER, as_of=TODAY)))
     assert customer.run(run_id="run_2").facts["periods_loaded"] == ["2026-11"]
@@ -72,7 +72,7 @@ def test_a_changed_header_names_the_missing_columns(customer: Customer) -> None:
     customer.put(key, gzip.compress(renamed))
     with pytest.raises(ProviderProtocolError, match="missing: line_item_unblended_cost") as caught:
         customer.run()
-    assert str(caught.value.facts["file"]).endswith(key)
+    assert str(caught.value.details["file"]).endswith(key)
     assert customer.rows() == []
 
 
@@ -116,7 +116,7 @@ def test_a_month_that_shrinks_beyond_belief_is_published_only_where_that_was_ask
     customer.deliver(NOVEMBER, few)
     with pytest.raises(ProviderProtocolError, match="more than half") as caught:
         customer.run(run_id="run_2")
-    assert caught.value.facts["period"] == "2026-11"
+    assert caught.value.details["period"] == "2026-11"
     assert len(customer.rows()) == rows
     customer.run(run_id="run_3", accept_shrink=True)
     found = by_day(customer.rows("WHERE usage_date >= '2026-11-01'"), "billed_cost")
@@ -181,16 +181,16 @@ def test_a_file_that_is_rewritten_while_it_is_read_fails_the_try_and_not_for_goo
 
 
 def test_whose_rights_do_not_reach_is_told_so_for_good(customer: Customer) -> None:
-    with pytest.raises(ProviderRefusedError, match="AccessDenied"):
+    with pytest.raises(ProviderRejectedError, match="AccessDenied"):
         customer.run(bucket="exports-somebody-else")
-    with pytest.raises(ProviderRefusedError, match="NoSuchBucket"):
+    with pytest.raises(ProviderRejectedError, match="NoSuchBucket"):
         customer.run(bucket="there-is-no-such-bucket")
     for credential, told in (
         (keys.credential("x") | {"secret_access_key": "x" * 40}, "SignatureDoesNotMatch"),
         (keys.role("x") | {"external_id": "other"}, "AccessDenied"),
     ):
         customer.org.world.keys[customer.org.slug] = json.dumps(credential)
-        with pytest.raises(ProviderRefusedError, match=told) as caught:
+        with pytest.raises(ProviderRejectedError, match=told) as caught:
             customer.run()
         assert "x" * 40 not in str(caught.value)
     customer.org.world.keys[customer.org.slug] = "{}"

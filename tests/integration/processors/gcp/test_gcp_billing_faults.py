@@ -74,8 +74,8 @@ def test_a_query_that_would_read_more_than_its_cap_is_not_run(
     customer.export(golden_rows())
     with pytest.raises(WarehouseError, match="max_bytes_billed") as caught:
         run(account, config=BqEtlConfig().model_copy(update={"max_bytes_billed": 100}))
-    assert caught.value.facts["max_bytes_billed"] == 100
-    assert int(str(caught.value.facts["would_read_bytes"])) > 100
+    assert caught.value.details["max_bytes_billed"] == 100
+    assert int(str(caught.value.details["would_read_bytes"])) > 100
     assert list(customer.client.list_jobs()) == []
 
 
@@ -88,7 +88,7 @@ def test_an_account_without_rights_is_told_as_such(
     customer.connect(org)
     with pytest.raises(IntegrationInvalidError, match="refuses this service account") as caught:
         run(org, export_project=project or "")
-    assert caught.value.facts["project"] == (project or customer.project)
+    assert caught.value.details["project"] == (project or customer.project)
     assert "PRIVATE KEY" not in str(caught.value)
 
 
@@ -105,4 +105,4 @@ def test_an_account_without_an_export_is_told_where_it_was_looked_for(
 ) -> None:
     with pytest.raises(IntegrationInvalidError, match="no billing export") as caught:
         run(account)
-    assert caught.value.facts == {"project": customer.project, "datasets": []}
+    assert caught.value.details == {"project": customer.project, "datasets": []}

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from convergence.errors import NotificationRefusedError
+from convergence.errors import NotificationRejectedError
 from convergence.pipelines.running.announcements import Announcer, Notify
 from convergence.processors.context import PipelineFacts
 from convergence.processors.notify_systems.channels import Channel
@@ -101,7 +101,7 @@ class Stage:
         self, message: Message, *, to: Sequence[str], key: NotificationKey, now: datetime
     ) -> int:
         if key.org_slug in self.refusing:
-            raise NotificationRefusedError("no such mailbox")
+            raise NotificationRejectedError("no such mailbox")
         self.sent.append((key, tuple(to), message))
         return len(to)
 

@@ -21,7 +21,7 @@ from convergence.errors import (
 from convergence.pipelines.running.selection import Selector, split_into_batches
 from convergence.processors.batch import Batch, OrgSlice
 from convergence.processors.context import PipelineFacts
-from convergence.runs.gate import Selection, Standing
+from convergence.runs.eligibility import Eligibility, OrgSelection
 from convergence.runs.ledger import Action, SliceEnd
 from convergence.runs.slice_states import CHECKED
 from convergence.runs.slices import Finality, SliceKey
@@ -52,8 +52,8 @@ FACTS = PipelineFacts(
 )
 
 
-def standing(org_slug: str) -> Standing:
-    return Standing(org_slug=org_slug, org_status="ACTIVE", connected_on=TODAY, limits=LIMITS)
+def standing(org_slug: str) -> Eligibility:
+    return Eligibility(org_slug=org_slug, org_status="ACTIVE", connected_on=TODAY, limits=LIMITS)
 
 
 @dataclass
@@ -63,9 +63,9 @@ class FakeGate:
     down: bool = False
     asked: list[str | None] = field(default_factory=list)
 
-    def select(
+    def select_orgs(
         self, *, provider: str | None, now: datetime, org_slugs: Sequence[str] | None = None
-    ) -> Selection:
+    ) -> OrgSelection:
         assert now == NOW
         self.asked.append(provider)
         if self.down:
@@ -74,7 +74,7 @@ class FakeGate:
         def named(org: str) -> bool:
             return org_slugs is None or org in org_slugs
 
-        return Selection(
+        return OrgSelection(
             tuple(standing(org) for org in self.eligible if named(org)),
             tuple((org, reason) for org, reason in self.refused.items() if named(org)),
         )

@@ -103,7 +103,7 @@ def extract_days(org: OrgContext, source: DailySource) -> StepResult:
 
     Raises:
         ProviderUnavailableError: the provider does not answer; pages so far are kept.
-        ProviderRefusedError: it refuses the credential or the request.
+        ProviderRejectedError: it refuses the credential or the request.
         ProviderProtocolError: an answer breaks the documented shape.
     """
     table = TableName(org.dataset, source.table)

@@ -150,7 +150,7 @@ def _publish_round(
             try:
                 published.rows[day] = publish()
             except SupersededError as error:
-                after = bool(error.facts.get("after"))
+                after = bool(error.details.get("after"))
                 overtaken[day] = Overtaken(taken[day].number, published=after)
             except InputChangedError:
                 again.append(day)

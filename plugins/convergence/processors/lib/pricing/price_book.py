@@ -85,7 +85,7 @@ class PriceBook:
         if faults:
             raise PriceBookError(
                 "The price book is wrong",
-                faults=[f"{path.name}:{line}: {field}: {text}" for line, field, text in faults],
+                errors=[f"{path.name}:{line}: {field}: {text}" for line, field, text in faults],
             )
         return cls(path, tuple(prices))
 

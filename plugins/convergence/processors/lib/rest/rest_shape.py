@@ -48,7 +48,7 @@ class RestShape:
         day_path: str | None = None,
     ) -> None:
         if faults := list(shape_faults(schema, fields)):
-            raise SchemaError("The schema does not fit the extractor", faults=faults)
+            raise SchemaError("The schema does not fit the extractor", errors=faults)
         self.day_column = day_column(schema)
         self.unknown: Counter[str] = Counter()
         self._source = source

@@ -70,7 +70,7 @@ def refuse_failed(checks: Collection[Check]) -> None:
         RequestError: `faults` lists each failed check.
     """
     if failed := [f"{check.check}: {check.detail}" for check in checks if not check.passed]:
-        raise RequestError("The organization can't be taken in", faults=failed)
+        raise RequestError("The organization can't be taken in", errors=failed)
 
 
 def is_slug(slug: str) -> bool:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from convergence import metering
 from convergence.errors import ConfigurationError
 from convergence.metering import Resource, Use, Used, count, metered, total
-from convergence.runs.own_cost import COST_LOG, Rate, Rates, own_rates
 from convergence.runs.records import RunRecords
+from convergence.runs.run_cost import COST_LOG, ResourceRate, RunCostRates, load_run_cost_rates
 from convergence.settings import PROJECT_ROOT
 from convergence.state import org_steps, outbox
 from convergence.state.org_runs import OrgRun
@@ -153,11 +153,11 @@ def test_a_line_of_the_log_fits_its_table(records: RunRecords, store: StateStore
 
 @given(uses)
 def test_the_estimate_follows_from_bytes_and_calls(use: Use) -> None:
-    rates = Rates(
+    rates = RunCostRates(
         currency="USD",
         rates={
-            Resource.QUERY: Rate(per_tebibyte_billed=Decimal("6.25")),
-            Resource.KMS: Rate(per_million_calls=Decimal(3)),
+            Resource.QUERY: ResourceRate(per_tebibyte_billed=Decimal("6.25")),
+            Resource.KMS: ResourceRate(per_million_calls=Decimal(3)),
         },
     )
     expected = Decimal("6.25") * use.bytes_billed / 2**40 + Decimal(3) * use.calls / 10**6
@@ -170,12 +170,12 @@ def test_the_estimate_follows_from_bytes_and_calls(use: Use) -> None:
 def test_the_rates_are_read_from_the_configuration(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert own_rates().rates[Resource.QUERY].per_tebibyte_billed == Decimal("6.25")
+    assert load_run_cost_rates().rates[Resource.QUERY].per_tebibyte_billed == Decimal("6.25")
     (tmp_path / "system").mkdir()
     (tmp_path / "system" / "run_costs.yml").write_text("currency: usd\nrates: {tape: {}}\n")
-    monkeypatch.setattr("convergence.runs.own_cost.get_settings", lambda: _Folder(tmp_path))
+    monkeypatch.setattr("convergence.runs.run_cost.get_settings", lambda: _Folder(tmp_path))
     with pytest.raises(ConfigurationError, match=r"run_costs.yml:1:1.*run_costs.yml:2:"):
-        own_rates()
+        load_run_cost_rates()
 
 
 class _Folder:

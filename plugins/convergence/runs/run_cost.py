@@ -26,14 +26,14 @@ _TEBIBYTE: Final = Decimal(2**40)
 _MILLION: Final = Decimal(10**6)
 
 
-class Rate(Strict):
+class ResourceRate(Strict):
     """What one resource costs."""
 
     per_tebibyte_billed: Decimal = Field(default=Decimal(0), ge=0)
     per_mebibyte_billed: Decimal = Field(default=Decimal(0), ge=0)
     per_million_calls: Decimal = Field(default=Decimal(0), ge=0)
 
-    def of(self, use: Use) -> Decimal:
+    def compute_cost(self, use: Use) -> Decimal:
         """The cost of a use, exact."""
         return (
             self.per_tebibyte_billed * use.bytes_billed / _TEBIBYTE
@@ -42,21 +42,22 @@ class Rate(Strict):
         )
 
 
-class Rates(Strict):
+class RunCostRates(Strict):
     """`include/configs/system/run_costs.yml`."""
 
     currency: str = Field(pattern=r"^[A-Z]{3}$")
-    rates: Mapping[Resource, Rate]
+    rates: Mapping[Resource, ResourceRate]
 
     def estimate(self, used: Used) -> Money:
         """What the uses cost together, to 9 decimals."""
         exact = sum(
-            (self.rates[one].of(use) for one, use in used.items() if one in self.rates), Decimal(0)
+            (self.rates[one].compute_cost(use) for one, use in used.items() if one in self.rates),
+            Decimal(0),
         )
         return Money(self.currency, "list", exact.quantize(_STEP, ROUND_HALF_UP))
 
 
-def own_rates() -> Rates:
+def load_run_cost_rates() -> RunCostRates:
     """Our cloud's list prices.
 
     Raises:
@@ -66,13 +67,15 @@ def own_rates() -> Rates:
 
 
 @lru_cache(maxsize=8)
-def _read(path: Path) -> Rates:
-    return read_config(path, Rates)
+def _read(path: Path) -> RunCostRates:
+    return read_config(path, RunCostRates)
 
 
-def cost_rows(run: OrgRun, *, step: str, used: Used, now: datetime) -> Iterable[dict[str, Any]]:
+def build_cost_rows(
+    run: OrgRun, *, step: str, used: Used, now: datetime
+) -> Iterable[dict[str, Any]]:
     """Lines of `org_cost_tracking`: one per resource that an attempt at a step used."""
-    rates = own_rates()
+    rates = load_run_cost_rates()
     for resource, use in used.items():
         cost = rates.estimate({resource: use})
         yield {
@@ -95,11 +98,11 @@ def cost_rows(run: OrgRun, *, step: str, used: Used, now: datetime) -> Iterable[
         }
 
 
-def cost_answer(used: Used) -> dict[str, Any]:
+def summarize_cost(used: Used) -> dict[str, Any]:
     """What was used, as run details and summaries tell it; the amount is text."""
     warehouse = {one: used.get(one, Use()) for one in _WAREHOUSE}
     provider = used.get(Resource.PROVIDER, Use())
-    cost = own_rates().estimate(used)
+    cost = load_run_cost_rates().estimate(used)
     return {
         "bytes_billed": sum(use.bytes_billed for use in warehouse.values()),
         "slot_ms": sum(use.slot_ms for use in warehouse.values()),

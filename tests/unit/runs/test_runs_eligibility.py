@@ -14,12 +14,17 @@ from convergence.errors import (
     NotFoundError,
     SubscriptionInactiveError,
 )
-from convergence.runs import gate
-from convergence.runs.gate import Gate, Standing, refusal, select
+from convergence.runs import eligibility
+from convergence.runs.eligibility import (
+    Eligibility,
+    EligibilityChecker,
+    find_denial,
+    select_eligible,
+)
 from convergence.state.slots import RunLimits
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-GOOD = Standing(
+GOOD = Eligibility(
     org_slug="acme_corp",
     org_status="ACTIVE",
     plan="STARTER",
@@ -31,8 +36,8 @@ GOOD = Standing(
 )
 
 
-def code(standing: Standing, *, provider: str | None = "OPENAI") -> str | None:
-    reason = refusal(standing, provider=provider, now=NOW)
+def code(standing: Eligibility, *, provider: str | None = "OPENAI") -> str | None:
+    reason = find_denial(standing, provider=provider, now=NOW)
     return reason.code if reason else None
 
 
@@ -75,24 +80,24 @@ def test_a_pipeline_without_provider_needs_no_integration() -> None:
 
 def test_a_fleet_is_sorted_into_who_runs_and_who_does_not() -> None:
     other = replace(GOOD, org_slug="globex", credential_id=None)
-    chosen = select([GOOD, other], provider="OPENAI", now=NOW)
+    chosen = select_eligible([GOOD, other], provider="OPENAI", now=NOW)
     assert chosen.eligible == (GOOD,)
-    assert [(org, why.code) for org, why in chosen.refused] == [("globex", "integration_invalid")]
+    assert [(org, why.code) for org, why in chosen.denied] == [("globex", "integration_invalid")]
 
 
 class Rows:
     """Stands in for the one query; `calls` are the params of each."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *standings: Standing) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *standings: Eligibility) -> None:
         self.standings = list(standings)
         self.calls: list[dict[str, Any]] = []
-        monkeypatch.setattr(gate, "run_file", self._run)
+        monkeypatch.setattr(eligibility, "run_file", self._run)
 
     def _run(self, _w: object, _path: object, *, params: dict[str, Any]) -> list[dict[str, Any]]:
         self.calls.append(params)
         return [
             {
-                **{name: getattr(standing, name) for name in Standing.__dataclass_fields__},
+                **{name: getattr(standing, name) for name in Eligibility.__dataclass_fields__},
                 "runs_per_day": standing.limits and standing.limits.runs_per_day,
                 "runs_per_month": standing.limits and standing.limits.runs_per_month,
                 "concurrent_runs": standing.limits and standing.limits.concurrent_runs,
@@ -107,8 +112,8 @@ class FakeWarehouse:
         return name
 
 
-def make_gate(**changes: Any) -> Gate:  # handed on as they are
-    return Gate(FakeWarehouse(), **changes)  # type: ignore[arg-type]
+def make_gate(**changes: Any) -> EligibilityChecker:  # handed on as they are
+    return EligibilityChecker(FakeWarehouse(), **changes)  # type: ignore[arg-type]
 
 
 def test_a_permission_is_asked_for_once_and_forgotten_on_request(
@@ -117,10 +122,10 @@ def test_a_permission_is_asked_for_once_and_forgotten_on_request(
     rows = Rows(monkeypatch, GOOD)
     asked = make_gate()
     for _ in range(3):
-        assert asked.require("acme_corp", provider="OPENAI", now=NOW) == GOOD
+        assert asked.require_eligible("acme_corp", provider="OPENAI", now=NOW) == GOOD
     assert len(rows.calls) == 1
-    asked.forget("acme_corp")
-    asked.require("acme_corp", provider="OPENAI", now=NOW)
+    asked.forget_org("acme_corp")
+    asked.require_eligible("acme_corp", provider="OPENAI", now=NOW)
     assert len(rows.calls) == 2
 
 
@@ -128,9 +133,9 @@ def test_a_trial_that_ends_while_remembered_is_refused(monkeypatch: pytest.Monke
     ends = NOW + timedelta(seconds=5)
     Rows(monkeypatch, replace(GOOD, subscription_status="TRIAL", trial_ends_at=ends))
     asked = make_gate()
-    asked.require("acme_corp", provider="OPENAI", now=NOW)
+    asked.require_eligible("acme_corp", provider="OPENAI", now=NOW)
     with pytest.raises(SubscriptionInactiveError):
-        asked.require("acme_corp", provider="OPENAI", now=ends)
+        asked.require_eligible("acme_corp", provider="OPENAI", now=ends)
 
 
 @pytest.mark.parametrize(
@@ -143,19 +148,19 @@ def test_a_trial_that_ends_while_remembered_is_refused(monkeypatch: pytest.Monke
     ],
 )
 def test_requiring_raises_the_named_error(
-    monkeypatch: pytest.MonkeyPatch, standing: Standing, error: type[Exception]
+    monkeypatch: pytest.MonkeyPatch, standing: Eligibility, error: type[Exception]
 ) -> None:
     Rows(monkeypatch, standing)
     with pytest.raises(error):
-        make_gate().require("acme_corp", provider="OPENAI", now=NOW)
+        make_gate().require_eligible("acme_corp", provider="OPENAI", now=NOW)
 
 
 def test_one_query_serves_every_org(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = Rows(monkeypatch, *(replace(GOOD, org_slug=f"org_{n}") for n in range(50)))
-    assert len(make_gate().select(provider="OPENAI", now=NOW).eligible) == 50
+    assert len(make_gate().select_orgs(provider="OPENAI", now=NOW).eligible) == 50
     assert len(rows.calls) == 1
 
 
 def test_a_provider_id_in_place_of_its_name_in_tables_is_a_defect() -> None:
     with pytest.raises(ValueError, match="OPENAI"):
-        make_gate().select(provider="openai", now=NOW)
+        make_gate().select_orgs(provider="openai", now=NOW)
