@@ -36,7 +36,7 @@ from sqlalchemy import (
 
 from convergence.errors import StateStoreVersionError
 from convergence.settings import PROJECT_ROOT
-from convergence.state import attempts, org_runs, schema
+from convergence.state import attempts, cache_versions, org_runs, schema, unannounced_runs
 from convergence.state.migrations import upgrade
 from convergence.state.migrations.__main__ import write_revision
 from convergence.state.migrations.versions.r0001_baseline import BASELINE
@@ -182,7 +182,7 @@ def test_a_new_store_has_them_and_its_revision(engine: Engine, state_url: str) -
 def test_the_comparison_sees_a_column_too_few(engine: Engine, state_url: str) -> None:
     StateStore.connect(state_url).close()
     with engine.begin() as conn:
-        conn.execute(text("ALTER TABLE outbox DROP COLUMN refusal"))
+        conn.execute(text("ALTER TABLE outbox DROP COLUMN rejection"))
     assert differences(engine) != []
 
 
@@ -212,6 +212,37 @@ def test_a_revision_moves_the_data_with_the_table(
         moved = conn.execute(text("SELECT slice_id, number, source FROM attempts_of_slices"))
         assert moved.all() == [("slice_id", 8, "old")]
         assert not inspect(conn).has_table("slice_attempts")
+
+
+def test_renamed_tables_and_columns_keep_their_rows(engine: Engine, state_url: str) -> None:
+    make_unversioned_store(engine)
+    StateStore.connect(state_url).close()
+    with engine.begin() as conn:
+        tables = set(inspect(conn).get_table_names())
+        assert not tables & {"org_epochs", "left_open_runs"}
+        versions = conn.execute(text("SELECT org_slug, version FROM cache_versions"))
+        assert versions.all() == [("org_slug", 7)]
+        noted = conn.execute(text("SELECT dag_id, dag_run_id FROM unannounced_runs"))
+        assert noted.all() == [("dag_id", "dag_run_id")]
+        assert conn.execute(text("SELECT rejection FROM outbox")).scalars().all() == ["refusal"]
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
+def test_a_store_of_each_earlier_revision_is_migrated_with_its_rows(
+    engine: Engine, state_url: str, revision: str
+) -> None:
+    make_unversioned_store(engine)
+    with engine.begin() as conn:
+        upgrade.upgrade_store(conn, revision=None, target=revision)
+    before = row_count(engine)
+    assert revision_of(engine) == revision
+    store = StateStore.connect(state_url)
+    assert (revision_of(engine), row_count(engine)) == (HEAD_REVISION, before)
+    assert differences(engine) == []
+    with store.begin() as conn:
+        assert cache_versions.read_version(conn, "org_slug") == 7
+        assert len(unannounced_runs.list_unannounced(conn, limit=9)) == 1
+    store.close()
 
 
 def test_what_an_older_release_left_narrow_is_widened_first(engine: Engine, state_url: str) -> None:

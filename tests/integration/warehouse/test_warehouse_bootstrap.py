@@ -103,7 +103,7 @@ def test_a_table_that_cannot_become_its_file_says_why(w: Warehouse) -> None:
     document["fields"][2]["type"] = "STRING"
     with pytest.raises(SchemaError) as caught:
         ensure_table(w, name, TableSchema.model_validate(document))
-    assert len(caught.value.details["faults"]) == 2  # type: ignore[arg-type]
+    assert len(caught.value.details["errors"]) == 2  # type: ignore[arg-type]
 
 
 def test_descriptions_labels_and_views_are_brought_up_to_date(w: Warehouse, tmp_path: Path) -> None:

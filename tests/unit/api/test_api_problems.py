@@ -240,7 +240,7 @@ def test_production_refuses_a_wrong_environment(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("DISABLE_AUTH", "true")
     with pytest.raises(SettingsError) as caught:
         create_app()
-    faults = str(caught.value.details["faults"])
+    faults = str(caught.value.details["errors"])
     assert "CA_ROOT_API_KEY" in faults
     assert "DISABLE_AUTH" in faults
 

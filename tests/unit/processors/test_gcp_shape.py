@@ -106,7 +106,7 @@ def test_whatever_is_not_a_column_of_ours_is_kept(
 def test_a_changed_type_is_named(column: dict[str, Any], fault: str) -> None:
     with pytest.raises(ProviderProtocolError) as caught:
         ExportShape.of(fields(column), copy_schema(), source_table="t")
-    assert caught.value.details["faults"] == [fault]
+    assert caught.value.details["errors"] == [fault]
 
 
 def test_a_number_may_become_a_more_exact_one() -> None:

@@ -66,7 +66,7 @@ def test_every_fault_is_told_at_once() -> None:
     )
     with pytest.raises(RequestError) as caught:
         refuse_failed(request_checks(wrong, plans=PLANS))
-    faults = caught.value.details["faults"]
+    faults = caught.value.details["errors"]
     assert isinstance(faults, list)
     assert [fault.partition(":")[0] for fault in faults] == [
         "slug_valid",

@@ -41,7 +41,7 @@ def read(tmp_path: Path, *lines: str, header: str = HEADER) -> PriceBook:
 def faults(tmp_path: Path, *lines: str, header: str = HEADER) -> list[str]:
     with pytest.raises(PriceBookError) as caught:
         read(tmp_path, *lines, header=header)
-    found = caught.value.details["faults"]
+    found = caught.value.details["errors"]
     assert isinstance(found, list)
     return found
 
@@ -183,7 +183,7 @@ def test_a_book_of_plans_is_checked_by_the_same_rules(
 ) -> None:
     with pytest.raises(PriceBookError) as caught:
         plans(tmp_path, PLAN.replace(old, new, 1))
-    found = caught.value.details["faults"]
+    found = caught.value.details["errors"]
     assert isinstance(found, list)
     assert any(fault.startswith(told) for fault in found), found
 
@@ -194,7 +194,7 @@ def test_a_plan_may_be_paid_by_the_month_and_by_the_year_but_not_twice(tmp_path:
     with pytest.raises(PriceBookError) as caught:
         plans(tmp_path, PLAN, PLAN.replace("2026-04-02", "2026-05-01"))
     assert "plans.csv:3: effective_from: 2026-05-01 overlaps line 2: team/monthly" in str(
-        caught.value.details["faults"]
+        caught.value.details["errors"]
     )
 
 

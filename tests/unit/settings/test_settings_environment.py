@@ -30,7 +30,7 @@ def _produce(monkeypatch: pytest.MonkeyPatch, **changes: str) -> None:
 def _faults() -> str:
     with pytest.raises(SettingsError) as caught:
         read_settings()
-    return str(caught.value.details["faults"])
+    return str(caught.value.details["errors"])
 
 
 @pytest.mark.parametrize("name", ["ca_root_api_key", "CA_ROOT_API_KEY", "admin_api_key"])
@@ -145,7 +145,7 @@ def test_authentication_can_be_off_in_development_only(
     monkeypatch.setenv("DISABLE_AUTH", "true")
     with pytest.raises(SettingsError, match=f"{environment.title()} refuses") as caught:
         read_settings(serves_api=serves_api)
-    assert caught.value.details["faults"] == [
+    assert caught.value.details["errors"] == [
         f"DISABLE_AUTH: true; authentication can't be off in {environment}"
     ]
     monkeypatch.setenv("ENVIRONMENT", "development")

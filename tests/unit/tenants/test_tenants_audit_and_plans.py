@@ -135,7 +135,7 @@ def test_a_wrong_plan_file_names_its_lines(tmp_path: Path, monkeypatch: pytest.M
     get_settings.cache_clear()
     with pytest.raises(ConfigurationError) as caught:
         quotas.plans()
-    faults = caught.value.details["faults"]
+    faults = caught.value.details["errors"]
     assert isinstance(faults, list)
     assert faults[0].startswith(f"{path}:3:5: plans.STARTER.runs_per_day: ")
     assert len(faults) == 5

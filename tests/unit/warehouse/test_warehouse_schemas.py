@@ -134,13 +134,13 @@ def _with_field(**field: object) -> dict[str, Any]:
 def test_wrong_files_are_refused(tmp_path: Path, document: object) -> None:
     with pytest.raises(SchemaError) as caught:
         _load(tmp_path, document)
-    assert caught.value.details["faults"]
+    assert caught.value.details["errors"]
 
 
 def test_all_faults_of_a_file_come_at_once(tmp_path: Path) -> None:
     with pytest.raises(SchemaError) as caught:
         _load(tmp_path, _changed(description="", fields=[{"name": "x", "type": "MONEY"}]))
-    told = str(caught.value.details["faults"])
+    told = str(caught.value.details["errors"])
     assert all(key in told for key in ("description", "fields.0.type", "fields.0.description"))
 
 
@@ -200,7 +200,7 @@ def test_a_merge_tells_every_change_that_bigquery_refuses() -> None:
     ]
     with pytest.raises(SchemaError) as caught:
         merge_fields([spec.to_bigquery() for spec in present], wanted)
-    faults = caught.value.details["faults"]
+    faults = caught.value.details["errors"]
     assert isinstance(faults, list)
     assert [fault.partition(":")[0] for fault in faults] == ["a", "b", "t.amount", "new"]
 
