@@ -259,7 +259,10 @@ class RetryableError(ConvergenceError):
 
 
 class ProviderUnavailableError(RetryableError):
-    """Raised when a provider times out, resets, throttles or answers 5xx after every retry."""
+    """Raised when a provider times out, resets, throttles or responds 5xx until retries end.
+
+    Remedy: none in most cases: the task tries again. If it lasts, see the provider's status page.
+    """
 
     code = "provider_unavailable"
 

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from convergence.api.app import create_app
 from convergence.api.platform import background_tasks
-from convergence.state import epochs as epochs_room
+from convergence.state import cache_versions
 from convergence.tenants import key_digests
 from convergence.tenants.shipping import ship
 from integration.api.conftest import ROOT, SandboxServices

@@ -17,7 +17,7 @@ import httpx
 
 from convergence.api.airflow.client import AirflowClient
 from convergence.api.http.services import Services
-from convergence.runs.gate import Standing
+from convergence.runs.eligibility import Eligibility
 from convergence.settings import Settings
 from convergence.state.slots import RunLimits
 from unit.api.airflow_double import PASSWORD, USERNAME, AirflowDouble

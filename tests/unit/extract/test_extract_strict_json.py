@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convergence.errors import MalformedAnswerError, ProviderProtocolError
+from convergence.errors import MalformedResponseError, ProviderProtocolError
 from convergence.extract.canonical import encode_row, format_decimal
 from convergence.extract.strict_json import parse_amount, parse_json
 
@@ -42,7 +42,7 @@ def test_no_number_is_ever_a_float() -> None:
 def test_what_json_does_not_allow_is_a_protocol_error(body: bytes) -> None:
     with pytest.raises(ProviderProtocolError) as failure:
         parse_json(body)
-    assert not isinstance(failure.value, MalformedAnswerError)
+    assert not isinstance(failure.value, MalformedResponseError)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_what_json_does_not_allow_is_a_protocol_error(body: bytes) -> None:
     ids=lambda body: body[:20],
 )  # fmt: skip
 def test_what_can_not_be_read_is_malformed_and_its_text_stays_out_of_the_error(body: bytes) -> None:
-    with pytest.raises(MalformedAnswerError) as failure:
+    with pytest.raises(MalformedResponseError) as failure:
         parse_json(body)
     assert failure.value.__cause__ is None
     assert failure.value.__suppress_context__

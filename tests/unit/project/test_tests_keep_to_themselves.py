@@ -135,7 +135,7 @@ def test_a_replacement_is_found_however_it_is_written(text: str) -> None:
     "text",
     [
         "from convergence.api import app\nmonkeypatch.setattr(app, '_wrap', x)",
-        "monkeypatch.setattr('convergence.runs.own_cost.get_settings', x)",
+        "monkeypatch.setattr('convergence.runs.run_cost.get_settings', x)",
         "import os\nmonkeypatch.setenv('A', 'b')",
         "setattr(thing, 'name', x)",
     ],

@@ -49,7 +49,7 @@ def test_a_setting_points_a_provider_elsewhere(provider: str) -> None:
 def test_an_unknown_provider_is_told_with_what_was_likely_meant() -> None:
     with pytest.raises(NotFoundError) as caught:
         load_registry(Settings()).get("opnai")
-    assert caught.value.facts["did_you_mean"] == "openai"
+    assert caught.value.details["did_you_mean"] == "openai"
 
 
 def test_every_fault_of_a_file_is_told_at_its_line(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from convergence.api.airflow.client import AirflowClient
-from convergence.errors import NoTaskBeganError
+from convergence.errors import NoTaskStartedError
 
 if TYPE_CHECKING:
     from convergence.processors.notify_systems.messages import Message

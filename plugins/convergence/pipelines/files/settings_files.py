@@ -98,9 +98,9 @@ def _tried(settings: Channel, audience: Audience, folder: Path, root: Path) -> I
         except ConfigurationError as error:
             path = folder / "templates" / str(error.details["file"])
             text = path.read_text(encoding="utf-8") if path.is_file() else ""
-            line = error.facts.get("line", 1)
+            line = error.details.get("line", 1)
             told = ViolationReport(path.relative_to(root).as_posix(), text)
-            why = error.facts.get("why")
+            why = error.details.get("why")
             message = f"{error.message}: {why}" if why else error.message
             told.add((line if isinstance(line, int) else 1, 1), message)
             yield from told.sorted()

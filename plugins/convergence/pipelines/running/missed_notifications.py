@@ -43,7 +43,7 @@ class MissedNotifications:
         claims on the messages.
         """
         with self.store.read() as conn:
-            waiting = left_open.untold(conn, limit=MAX_AT_ONCE)
+            waiting = unannounced_runs.list_unannounced(conn, limit=MAX_AT_ONCE)
         for key in waiting:
             self._announce(key)
             with self.store.begin() as conn:

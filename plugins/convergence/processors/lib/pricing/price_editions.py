@@ -20,7 +20,7 @@ from convergence.processors.lib.pricing.price_changes import Change, changes
 from convergence.processors.lib.pricing.price_seed import Shelf, merge
 from convergence.processors.lib.pricing.pricing_config import RolloutConfig
 from convergence.providers.registry import load_registry
-from convergence.runs.gate import Gate
+from convergence.runs.eligibility import EligibilityChecker
 from convergence.tenants.audit import Act, Actor, audited
 from convergence.warehouse.datasets import list_tables
 from convergence.warehouse.evolve import ensure_table
@@ -97,8 +97,8 @@ class Edition:
     def orgs(self) -> list[str]:
         """Orgs that may run the provider's pipelines; any other gets the edition once it may."""
         provider = load_registry(self._platform.settings).get(self._config.provider)
-        gate, now = Gate(self._platform.warehouse), self._platform.now()
-        chosen = gate.select(provider=provider.table_id, now=now)
+        gate, now = EligibilityChecker(self._platform.warehouse), self._platform.now()
+        chosen = gate.select_orgs(provider=provider.table_id, now=now)
         return sorted(one.org_slug for one in chosen.eligible)
 
     def bring_to(self, org_slug: str) -> RolledOut:
