@@ -80,7 +80,7 @@ def naming_place(w: Warehouse, path: Path, identifiers: Identifiers | None) -> I
     except WarehouseError as error:
         rendering = render_marked(statement_source(w, path), _names(w, identifiers))
         if (place := rendering.place_in_message(str(error))) is not None:
-            error.facts.setdefault("place", str(place))
+            error.details.setdefault("place", str(place))
         raise
 
 

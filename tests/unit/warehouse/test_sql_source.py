@@ -149,4 +149,4 @@ def test_an_error_of_bigquery_names_the_file_and_line_of_its_place(tmp_path: Pat
     fake = FakeBigQuery(answers={"own": refuse})
     with pytest.raises(WarehouseError) as raised:
         run_file(warehouse(fake), path, identifiers={"names": ["a", "b"]})
-    assert raised.value.facts["place"] == "own.sql:2:3"
+    assert raised.value.details["place"] == "own.sql:2:3"
