@@ -1,6 +1,6 @@
-"""Shows every fault of the configurations in Airflow's list of DAG import errors; holds no DAG.
+"""Show every violation of the configuration files in Airflow's list of DAG import errors.
 
-Airflow ties an import error to a DAG file and hides every DAG of that file, so the errors of the
+This file has no DAG: Airflow hides every DAG of a file with an import error, so the errors of the
 YAML files are raised here and the DAGs are built in `pipelines.py`.
 """
 

@@ -1,11 +1,11 @@
-"""Every sound YAML file under include/configs becomes one Airflow DAG.
+"""Build one Airflow DAG from each valid YAML file under include/configs.
 
-This file never fails because of a YAML file: a fault in one would take every pipeline down with
-it. `config_errors.py` beside it raises the faults instead.
+This file never fails because of a YAML file, since one invalid file would then hide every
+pipeline. `config_errors.py` raises the violations instead.
 """
 
 from __future__ import annotations
 
-from convergence.pipelines.dags.factory import register
+from convergence.pipelines.dags.factory import register_dags
 
-register(globals())
+register_dags(globals())

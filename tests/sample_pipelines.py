@@ -94,5 +94,5 @@ def record_files_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return document.read_source(path, report)
 
     for module in (loader, settings_files, suites):
-        monkeypatch.setattr(module, "text_of", text_of)
+        monkeypatch.setattr(module, "read_source", text_of)
     return opened

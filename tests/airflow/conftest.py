@@ -38,7 +38,7 @@ def world(configs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     made = World(store, settings, ["acme_corp", "beta_labs"], {})
     monkeypatch.setattr(connect, "services", made.services)
     monkeypatch.setattr(RunServices, "gate", made)
-    monkeypatch.setattr(RunServices, "ship", lambda _: made.ship())
+    monkeypatch.setattr(RunServices, "ship_records", lambda _: made.ship())
     yield made
     store.close()
 

@@ -57,12 +57,12 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox
 
 def run(dag_id: str, conf: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Run a DAG of the project in this process; its state and its closing task's answer."""
-    from convergence.pipelines.dags.factory import register
+    from convergence.pipelines.dags.factory import register_dags
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", dag_id)
         namespace: dict[str, Any] = {}
-        register(namespace)
+        register_dags(namespace)
     dag_run = namespace[dag_id].test(run_conf=conf)
     (closing,) = (ti for ti in dag_run.get_task_instances() if ti.task_id == "close_run")
     return str(dag_run.state), closing.xcom_pull(task_ids="close_run")

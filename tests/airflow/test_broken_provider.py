@@ -64,13 +64,13 @@ def carried_out(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Org
     """Airflow's run of one org run, and the org run as it ended."""
     from airflow.models.dagrun import DagRun
 
-    from convergence.pipelines.dags.factory import register
+    from convergence.pipelines.dags.factory import register_dags
 
     dag_run_id = f"api__{uuid.uuid4().hex}"
     monkeypatch.setattr(DagRun, "generate_run_id", lambda **_: dag_run_id)
     made = triggered(world, dag_run_id)
     namespace: dict[str, Any] = {}
-    register(namespace)
+    register_dags(namespace)
     dag_run = namespace[DAG_ID].test(run_conf={"org_run_id": made.run_id})
     with world.store.read() as conn:
         ended = org_runs.get(conn, made.run_id)

@@ -49,9 +49,9 @@ def test_broken_files_are_one_import_error_and_every_sound_dag_stays(write: Writ
     assert Path(file).name == "config_errors.py"
     assert "3 faults in 3 files" in error
     for line in (
-        'a/unknown.yml:10:16: steps[0].processor: no processor is named "sample.fetsh"',
+        'a/unknown.yml:10:16: steps[0].processor: unknown processor "sample.fetsh"',
         "b/syntax.yml:2:1: not YAML",
-        "c/two.yaml:1:1: two.yml beside it claims the same identity",
+        "c/two.yaml:1:1: two.yml in the same folder claims the same identity",
     ):
         assert line in error
 
@@ -67,11 +67,11 @@ def test_a_task_opens_only_its_own_file(write: Write, monkeypatch: pytest.Monkey
     write("sample/cost/usage_cost.yml", USAGE_COST)
     write("a/other.yml", PREPARE)
     opened = record_files_read(monkeypatch)
-    from convergence.pipelines.dags.factory import register
+    from convergence.pipelines.dags.factory import register_dags
 
     monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "sample.cost.usage_cost")
     namespace: dict[str, Any] = {}
-    register(namespace)
+    register_dags(namespace)
     assert list(namespace) == ["sample.cost.usage_cost"]
     assert opened == ["usage_cost.yml"]
 
@@ -81,10 +81,10 @@ def test_a_dag_without_a_file_falls_back_to_reading_all(
 ) -> None:
     write("sample/cost/usage_cost.yml", USAGE_COST)
     monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "some.other")
-    from convergence.pipelines.dags.factory import register
+    from convergence.pipelines.dags.factory import register_dags
 
     namespace: dict[str, Any] = {}
-    register(namespace)
+    register_dags(namespace)
     assert list(namespace) == ["sample.cost.usage_cost"]
 
 

@@ -20,10 +20,10 @@ Write = Callable[[str, str], Path]
 
 
 def built(dag_id: str) -> Any:
-    from convergence.pipelines.dags.factory import register
+    from convergence.pipelines.dags.factory import register_dags
 
     namespace: dict[str, Any] = {}
-    register(namespace)
+    register_dags(namespace)
     return namespace[dag_id]
 
 

@@ -50,10 +50,10 @@ def fetch() -> Iterator[Any]:
 
 def run(dag_id: str = DAG_ID, **conf: Any) -> tuple[Any, dict[str, Any]]:
     """The ended run, and what its closing task answered."""
-    from convergence.pipelines.dags.factory import register
+    from convergence.pipelines.dags.factory import register_dags
 
     namespace: dict[str, Any] = {}
-    register(namespace)
+    register_dags(namespace)
     dag_run = namespace[dag_id].test(run_conf=conf)
     (close,) = [ti for ti in dag_run.get_task_instances() if ti.task_id == "close_run"]
     return dag_run, close.xcom_pull(task_ids="close_run")

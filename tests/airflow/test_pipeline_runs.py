@@ -36,10 +36,10 @@ def fetch() -> Iterator[Any]:
 
 def run(dag_id: str, conf: dict[str, Any] | None = None) -> Any:
     """Run the DAG in this process and give its DAG run back."""
-    from convergence.pipelines.dags.factory import register
+    from convergence.pipelines.dags.factory import register_dags
 
     namespace: dict[str, Any] = {}
-    register(namespace)
+    register_dags(namespace)
     return namespace[dag_id].test(run_conf=conf or {})
 
 

@@ -68,12 +68,12 @@ def run(dag_id: str, conf: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def dag_of(dag_id: str) -> Any:
     """A DAG of the project, as Airflow parses it."""
-    from convergence.pipelines.dags.factory import register
+    from convergence.pipelines.dags.factory import register_dags
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", dag_id)
         namespace: dict[str, Any] = {}
-        register(namespace)
+        register_dags(namespace)
     return namespace[dag_id]
 
 

@@ -154,11 +154,11 @@ def registered(dag_id: str = "") -> Mapping[str, Any]:
     from sample_pipelines import install_processors
 
     install_processors()
-    from convergence.pipelines.dags.factory import register
+    from convergence.pipelines.dags.factory import register_dags
 
     os.environ["_AIRFLOW_PARSING_CONTEXT_DAG_ID"] = dag_id
     namespace: dict[str, Any] = {}
-    register(namespace)
+    register_dags(namespace)
     return namespace
 
 

@@ -1,7 +1,7 @@
 """Write the README's catalogue of processors: `python -m convergence.pipelines.catalogue`.
 
-It is made from the processors' own models and the shipped pipelines, and stands between two marks.
-`--check` exits 1 when the README is not current.
+The catalogue is generated from the processors' models and the shipped pipelines, and is placed
+between two marks. `--check` exits 1 if the README is not current.
 """
 
 from __future__ import annotations
@@ -29,85 +29,88 @@ _HEAD = ("ps_type", "does", "pipelines, cadence", "tables")
 
 @dataclass
 class Entry:
-    """One processor: what it does, where it is used, and what it fills there."""
+    """One processor: its summary, the pipelines that use it, and the tables it fills there."""
 
     ps_type: str
     does: str
     pipelines: dict[str, str] = field(default_factory=dict)
     tables: dict[str, None] = field(default_factory=dict)
 
-    def cells(self) -> tuple[str, ...]:
-        """The entry as a line of the table."""
-        used = ", ".join(f"`{path}` {told}" for path, told in self.pipelines.items())
+    def build_cells(self) -> tuple[str, ...]:
+        """Return the cells of the entry's row."""
+        used = ", ".join(f"`{path}` {schedule}" for path, schedule in self.pipelines.items())
         filled = ", ".join(f"`{name}`" for name in self.tables)
         return f"`{self.ps_type}`", self.does, used or "-", filled or "-"
 
 
-def entries(specs: Sequence[PipelineSpec]) -> list[Entry]:
-    """Every processor, by name."""
-    found = {name: _entry(name) for name in registry.available()}
+def list_entries(specs: Sequence[PipelineSpec]) -> list[Entry]:
+    """Return an entry for every processor, by name."""
+    found = {name: _build_entry(name) for name in registry.available()}
     for spec in specs:
         for step in spec.steps:
             entry = found[step.ps_type]
             entry.pipelines[spec.path] = cadence(spec.schedule)
-            entry.tables |= dict.fromkeys(_tables(step))
+            entry.tables |= dict.fromkeys(_list_tables(step))
     return list(found.values())
 
 
-def text(specs: Sequence[PipelineSpec]) -> str:
-    """The catalogue in Markdown, between its marks."""
-    lines = [_line(_HEAD), _line(["---"] * len(_HEAD))]
-    lines += [_line(entry.cells()) for entry in entries(specs)]
+def render_catalogue(specs: Sequence[PipelineSpec]) -> str:
+    """Render the catalogue in Markdown, between its marks."""
+    lines = [_render_row(_HEAD), _render_row(["---"] * len(_HEAD))]
+    lines += [_render_row(entry.build_cells()) for entry in list_entries(specs)]
     return "\n".join([BEGIN, "", *lines, "", END])
 
 
-def written(document: str, catalogue: str) -> str:
-    """A document with the catalogue put between its marks.
+def insert_catalogue(document: str, catalogue: str) -> str:
+    """Return the document with the catalogue between its marks.
 
     Raises:
-        ConfigurationError: it has not both marks, once each and in order.
+        ConfigurationError: the document lacks a mark, repeats one, or has them in the wrong order.
     """
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end or BEGIN in after or END in after:
-        raise ConfigurationError("The document has not one place for the catalogue", marks=BEGIN)
+        raise ConfigurationError(
+            "The document must have both marks of the catalogue once", marks=BEGIN
+        )
     return before + catalogue + after
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the catalogue, or compare it with what is there."""
+    """Write the catalogue, or compare it with the file and return 1 if they differ."""
     parser = argparse.ArgumentParser(prog="catalogue", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare, write nothing")
+    parser.add_argument("--check", action="store_true", help="compare only; write nothing")
     parser.add_argument("--path", type=Path, default=README)
     parser.add_argument("--configs", type=Path, default=CONFIGS)
     options = parser.parse_args(arguments)
     path: Path = options.path
-    there = path.read_text(encoding="utf-8")
-    current = written(there, text(list(load_all(options.configs).specs.values())))
+    committed = path.read_text(encoding="utf-8")
+    specs = list(load_all(options.configs).specs.values())
+    current = insert_catalogue(committed, render_catalogue(specs))
     if not options.check:
         path.write_text(current, encoding="utf-8")
         return 0
-    if there == current:
+    if committed == current:
         return 0
     sys.stderr.write(f"{path.name} is not current: run `make docs`\n")
     return 1
 
 
-def _entry(name: str) -> Entry:
+def _build_entry(name: str) -> Entry:
     return Entry(name, registry.find_config(name).summary().rstrip("."))
 
 
-def _tables(step: StepSpec) -> Iterator[str]:
-    """What a step publishes by day, and the table it names where that has no days."""
+def _list_tables(step: StepSpec) -> Iterator[str]:
+    """Yield the tables that a step publishes by day, and the table named in its `config`."""
     yield from step.parsed.tables()
-    told: Any = step.config.get("table") or step.config.get("destination")
-    if isinstance(told, dict):
-        told = told.get("table")
-    if isinstance(told, str):
-        yield told
+    table: Any = step.config.get("table") or step.config.get("destination")
+    if isinstance(table, dict):
+        table = table.get("table")
+    if isinstance(table, str):
+        yield table
 
 
-def _line(cells: Sequence[str]) -> str:
+def _render_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 

@@ -1,7 +1,7 @@
 """Write the JSON Schema of a pipeline file: `python -m convergence.pipelines.json_schema`.
 
-It is generated from the models, each processor's own `config` included, and committed for
-editors. `--check` exits 1 when the committed copy is not current.
+The schema is generated from the models, including the `config` of each processor, and committed
+for editors. `--check` exits 1 if the committed copy is not current.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _MODE: Literal["validation"] = "validation"
 
 
-def build() -> dict[str, Any]:
-    """The schema, with `config` checked by the step's processor."""
+def build_schema() -> dict[str, Any]:
+    """Build the schema, in which the processor of a step decides the schema of its `config`."""
     processors = {name: registry.find_config(name) for name in registry.available()}
     models: list[type[BaseModel]] = [PipelineSpec, *processors.values()]
     by_model, schema = models_json_schema(
@@ -38,24 +38,24 @@ def build() -> dict[str, Any]:
         definitions["StepSpec"],
         {name: by_model[model, _MODE] for name, model in processors.items()},
     )
-    root: dict[str, Any] = definitions.pop(_name(by_model[PipelineSpec, _MODE]))
+    root: dict[str, Any] = definitions.pop(_definition_name(by_model[PipelineSpec, _MODE]))
     head = {"$schema": _DIALECT, "title": "Convergence pipeline"}
     return {**root, **head, "$defs": definitions}
 
 
-def text() -> str:
-    """The schema as it is committed."""
-    return json.dumps(build(), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+def render_schema() -> str:
+    """Return the text of the committed file."""
+    return json.dumps(build_schema(), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the schema, or compare it with the committed copy."""
+    """Write the schema, or compare it with the committed copy and return 1 if they differ."""
     parser = argparse.ArgumentParser(prog="json_schema", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare, write nothing")
+    parser.add_argument("--check", action="store_true", help="compare only; write nothing")
     parser.add_argument("--path", type=Path, default=COMMITTED)
     options = parser.parse_args(arguments)
     path: Path = options.path
-    current = text()
+    current = render_schema()
     if not options.check:
         path.write_text(current, encoding="utf-8")
         return 0
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _describe_step(step: dict[str, Any], configs: dict[str, dict[str, Any]]) -> None:
-    """Say what the model alone does not: either key, known processors, each one's config."""
+    """Add what the model lacks: either of two keys, the known processors, each one's config."""
     names: dict[str, Any] = {"enum": sorted(configs)} if configs else {"type": "string"}
     processor = step["properties"]["processor"] | names
     step["properties"]["processor"] = processor
@@ -76,18 +76,18 @@ def _describe_step(step: dict[str, Any], configs: dict[str, dict[str, Any]]) -> 
     step["oneOf"] = [{"required": ["processor"]}, {"required": ["ps_type"]}]
     step["allOf"] = [
         {
-            "if": {"anyOf": [_is(key, name) for key in ("processor", "ps_type")]},
+            "if": {"anyOf": [_require_value(key, name) for key in ("processor", "ps_type")]},
             "then": {"properties": {"config": reference}},
         }
         for name, reference in sorted(configs.items())
     ]
 
 
-def _name(reference: dict[str, Any]) -> str:
+def _definition_name(reference: dict[str, Any]) -> str:
     return str(reference["$ref"]).rpartition("/")[2]
 
 
-def _is(key: str, name: str) -> dict[str, Any]:
+def _require_value(key: str, name: str) -> dict[str, Any]:
     return {"properties": {key: {"const": name}}, "required": [key]}
 
 

@@ -54,7 +54,7 @@ def test_a_long_history_is_as_many_runs_as_it_takes_one_after_the_other(
     def longer(catalog: Catalog, path: str) -> PipelineSpec:
         spec = find(catalog, path)
         copy = spec.model_copy(update={"history_days": 70, "max_days": 31})
-        copy.locate(spec.path, spec.source)
+        copy.set_source(spec.path, spec.source)
         return copy
 
     monkeypatch.setattr(Catalog, "find", longer)

@@ -29,7 +29,7 @@ def test_the_committed_catalogue_is_current() -> None:
 
 def test_a_line_says_what_it_does_where_and_what_it_fills(tmp_path: Path) -> None:
     write(tmp_path, "sample/cost/usage_cost.yml", USAGE_COST)
-    text = catalogue.text(list(load_all(tmp_path).specs.values()))
+    text = catalogue.render_catalogue(list(load_all(tmp_path).specs.values()))
     line = (
         "| `sample.fetch` | Fetches usage, page by page | `sample/cost/usage_cost.yml` daily |"
         " `sample_usage_daily_raw` |"
@@ -54,5 +54,5 @@ def test_writing_makes_a_document_current_and_leaves_the_rest(tmp_path: Path) ->
 
 @pytest.mark.parametrize("document", ["", catalogue.BEGIN, catalogue.END, DOCUMENT * 2])
 def test_a_document_without_one_place_for_it_is_refused(document: str) -> None:
-    with pytest.raises(ConfigurationError, match="place for the catalogue"):
-        catalogue.written(document, "new")
+    with pytest.raises(ConfigurationError, match="both marks of the catalogue"):
+        catalogue.insert_catalogue(document, "new")

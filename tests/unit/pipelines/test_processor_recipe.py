@@ -60,11 +60,11 @@ def test_it_is_in_the_registry_with_its_own_model(spec: PipelineSpec) -> None:
 def test_it_is_in_the_documentation_and_the_catalogue(spec: PipelineSpec) -> None:
     assert f"| `extract_rates` | `fx.rates` | {DOES} |" in docs_md(spec)
     line = f"| `fx.rates` | {DOES.rstrip('.')} | `fx/rates.yml` daily | `fx_rates_daily` |"
-    assert line in catalogue.text([spec]).splitlines()
+    assert line in catalogue.render_catalogue([spec]).splitlines()
 
 
 def test_it_is_in_the_json_schema(spec: PipelineSpec) -> None:
-    validator = Draft202012Validator(json_schema.build())
+    validator = Draft202012Validator(json_schema.build_schema())
     values = yaml.safe_load(spec.source)
     assert list(validator.iter_errors(values)) == []
     values["steps"][0]["config"]["base"] = "euro"
@@ -83,8 +83,10 @@ def test_it_is_in_the_factory(spec: PipelineSpec) -> None:
 
 def test_a_wrong_key_is_told_at_its_line(spec: PipelineSpec, tmp_path: Path) -> None:
     write(tmp_path / "configs", "fx/rates.yml", spec.source.replace("base: EUR", "bace: EUR"))
-    (fault,) = load_all(tmp_path / "configs").faults
-    assert "fx/rates.yml:9:7: steps[0].config.bace: unknown key; did you mean base" in str(fault)
+    (violation,) = load_all(tmp_path / "configs").violations
+    assert "fx/rates.yml:9:7: steps[0].config.bace: unknown key; did you mean base" in str(
+        violation
+    )
 
 
 def test_the_example_without_python_is_the_shipped_one() -> None:

@@ -89,7 +89,7 @@ def test_every_fault_of_a_file_is_told_at_its_line(tmp_path: Path) -> None:
         (("default: computed", "default: billed"), None),
         (("sk-ant-[A-Za", "sk-ant-[(A-Za-z"), None),
         (("base_url: https://api.openai", "base_url: http://api.openai"), "pattern"),
-        (("sk-[A-Za-z0-9_-]{8,400}", "sk-[A-"), "is no regular expression"),
+        (("sk-[A-Za-z0-9_-]{8,400}", "sk-[A-"), "is not a regular expression"),
         (("available: [computed, billed]", "available: [billed]"), "one of available"),
     ],
 )

@@ -26,7 +26,7 @@ class Catalog:
         self._lock = threading.Lock()
         self._looked = 0.0
         self._stamps: Stamps | None = None
-        self._catalogue = Catalogue(specs={}, faults=())
+        self._catalogue = Catalogue(specs={}, violations=())
 
     def runnable(self) -> list[PipelineSpec]:
         """Every sound pipeline that an org can run, by path."""
@@ -82,6 +82,6 @@ class Catalog:
 
 def _refuse_faulty(catalogue: Catalogue, url_path: str) -> None:
     """Tell a broken file from none; what is wrong in it is its operator's to read."""
-    faulty = {str(PurePosixPath(fault.path).with_suffix("")) for fault in catalogue.faults}
+    faulty = {str(PurePosixPath(fault.path).with_suffix("")) for fault in catalogue.violations}
     if url_path in faulty:
         raise ConfigurationError("This pipeline is misconfigured; its operator can see why.")

@@ -107,7 +107,7 @@ def merged_params(conn: Connection, trigger: Trigger) -> dict[str, Any]:
     config = pipeline_configs.get(conn, trigger.org_slug, trigger.pipeline.pipeline_id)
     if config is not None and not config.enabled:
         raise PipelineDisabledError(
-            "The organization has switched this pipeline off.", reason="disabled"
+            "The organization has disabled this pipeline.", reason="disabled"
         )
     settings = config.params if config else {}
     return _without_days(

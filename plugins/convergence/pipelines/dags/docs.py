@@ -1,4 +1,4 @@
-"""What Airflow's UI shows of a pipeline: what it does, its steps, tables, params and source."""
+"""The documentation of a pipeline in Airflow's UI: summary, steps, tables, params and source."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from convergence.processors.registry import find_config
 
 
 def docs_md(spec: PipelineSpec) -> str:
-    """The documentation of a pipeline in Markdown."""
-    return "\n".join([*_summary(spec), *_steps(spec), *_params(spec), *_source(spec)])
+    """Render the documentation of a pipeline in Markdown."""
+    lines = [*_render_summary(spec), *_render_steps(spec)]
+    lines += [*_render_params(spec), *_render_source(spec)]
+    return "\n".join(lines)
 
 
 def tags(spec: PipelineSpec) -> list[str]:
-    """Provider, scope and cadence, then what the file adds; sorted."""
+    """Return the provider, scope and cadence, and the tags of the file; sorted."""
     return sorted({*filter(None, [spec.provider]), spec.scope, cadence(spec.schedule), *spec.tags})
 
 
-def _summary(spec: PipelineSpec) -> Iterator[str]:
+def _render_summary(spec: PipelineSpec) -> Iterator[str]:
     scope = "every eligible org" if spec.scope == "org" else "the platform, once"
     when = f"`{spec.schedule}` (UTC)" if spec.schedule else "manual"
-    yield f"### {_cell(spec.description)}"
+    yield f"### {_escape_cell(spec.description)}"
     yield ""
     yield f"- **Pipeline**: `{spec.pipeline_id}`, for {scope}"
     yield f"- **Schedule**: {when}"
@@ -34,18 +36,18 @@ def _summary(spec: PipelineSpec) -> Iterator[str]:
     yield f"- **File**: `{spec.path}`"
 
 
-def _steps(spec: PipelineSpec) -> Iterator[str]:
+def _render_steps(spec: PipelineSpec) -> Iterator[str]:
     yield ""
     yield "| step | processor | does | after | tables |"
     yield "|---|---|---|---|---|"
     for step in spec.steps:
         after = ", ".join(f"`{name}`" for name in spec.upstream[step.step])
         tables = ", ".join(f"`{table}`" for table in step.parsed.tables())
-        does = _cell(find_config(step.ps_type).summary())
+        does = _escape_cell(find_config(step.ps_type).summary())
         yield f"| `{step.step}` | `{step.ps_type}` | {does} | {after} | {tables} |"
 
 
-def _params(spec: PipelineSpec) -> Iterator[str]:
+def _render_params(spec: PipelineSpec) -> Iterator[str]:
     if not spec.params:
         return
     yield ""
@@ -54,10 +56,10 @@ def _params(spec: PipelineSpec) -> Iterator[str]:
     for name, param in spec.params.items():
         kind = f"{param.type}, {param.format}" if param.format else param.type
         need = "required" if param.required else ""
-        yield f"| `{name}` | {kind} | {need} | {_cell(param.description or '')} |"
+        yield f"| `{name}` | {kind} | {need} | {_escape_cell(param.description or '')} |"
 
 
-def _source(spec: PipelineSpec) -> Iterator[str]:
+def _render_source(spec: PipelineSpec) -> Iterator[str]:
     longest = max((len(run) for run in re.findall(r"`{3,}", spec.source)), default=2)
     fence = "`" * (longest + 1)
     yield ""
@@ -66,5 +68,5 @@ def _source(spec: PipelineSpec) -> Iterator[str]:
     yield fence
 
 
-def _cell(text: str) -> str:
+def _escape_cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")

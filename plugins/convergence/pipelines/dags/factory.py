@@ -1,6 +1,6 @@
-"""Turn a pipeline's file into an Airflow DAG.
+"""Build an Airflow DAG from a pipeline's file.
 
-The same file gives the same DAG, byte for byte, in whichever process it is built.
+The same file gives the same DAG, byte for byte, in every process.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ ORG_GROUP = "orgs"
 # A fixed past: with `catchup` off the first run is the next tick after the DAG appears.
 _START = datetime(2025, 1, 1, tzinfo=UTC)
 _LIFECYCLE_TIMEOUT = timedelta(minutes=15)
-_LONGEST_RETRY_DELAY = timedelta(minutes=10)
+_MAX_RETRY_DELAY = timedelta(minutes=10)
 
-# Absolute weights: an administrator's DAG goes first, and the short tasks that begin and end a
-# run are not kept waiting by the bulk of another's.
+# Absolute weights: an administrator's DAG goes first, and the short tasks that start and close a
+# run do not wait for the many steps of other runs.
 _WEIGHT_PLATFORM, _WEIGHT_LIFECYCLE, _WEIGHT_STEP = 100, 10, 1
 
-_SLUG_HELP = "Run for this org only; empty for every eligible org."
+_SLUG_HELP = "Run for this org only; leave empty to run for every eligible org."
 _SLUG_SCHEMA = {
     "type": ["null", "string"],
     "title": "Organization",
@@ -45,14 +45,14 @@ _SLUG_SCHEMA = {
 log = logging.getLogger(__name__)
 
 
-def register(namespace: MutableMapping[str, Any], *, root: Path | None = None) -> None:
-    """Put DAGs into a DAG file's namespace: every sound pipeline's, sorted.
+def register_dags(namespace: MutableMapping[str, Any], *, root: Path | None = None) -> None:
+    """Put the DAG of every valid pipeline into the namespace of a DAG file, sorted.
 
-    In a task's process, where Airflow says which DAG is wanted, only that one's file is opened.
-    Broken files are passed over; `config_errors` tells of them.
+    In the process of a task, Airflow names the DAG that it needs, and only its file is opened.
+    Invalid files are skipped; `dags/config_errors.py` reports them.
     """
     configs = root or get_settings().configs_dir
-    for spec in _wanted(configs, dag_id=get_parsing_context().dag_id):
+    for spec in _load_specs(configs, dag_id=get_parsing_context().dag_id):
         namespace[spec.dag_id] = build_dag(spec)
 
 
@@ -74,86 +74,87 @@ def build_dag(spec: PipelineSpec) -> DAG:
     )
     with dag:
         if spec.scope == "org":
-            _for_each_org(spec)
+            _add_org_tasks(spec)
         else:
-            _once(spec)
-    # Only now: a task that is made in a DAG with params takes a copy of them, which Airflow then
-    # validates for each task whenever the DAG is serialized. A running task reads the DAG's own.
-    # Filled and not assigned: on assignment Airflow validates each default and its schema once
-    # more, a third of building a DAG. `ParamSpec` and `Checks` have refused what is not valid.
-    dag.params.update(_params(spec))
+            _add_platform_tasks(spec)
+    # After the tasks: a task that is created in a DAG with params copies them, and Airflow then
+    # validates the copy of each task whenever it serializes the DAG. A running task reads the
+    # params of the DAG. `update` instead of an assignment: on assignment Airflow validates each
+    # default and its schema again, a third of the time to build a DAG. `ParamSpec` and `Checks`
+    # have already rejected invalid params.
+    dag.params.update(_build_params(spec))
     return dag
 
 
-def _wanted(root: Path, *, dag_id: str | None) -> Iterator[PipelineSpec]:
+def _load_specs(root: Path, *, dag_id: str | None) -> Iterator[PipelineSpec]:
     if dag_id is not None:
         loaded = load_dag(dag_id, root)
         if isinstance(loaded, PipelineSpec):
             yield loaded
             return
-        for fault in loaded or ():
-            log.error("%s", fault)
+        for violation in loaded or ():
+            log.error("%s", violation)
     specs = load_all(root).specs
     yield from specs.values() if dag_id not in specs else [specs[dag_id]]
 
 
-def _for_each_org(spec: PipelineSpec) -> None:
-    facts = spec.facts()
-    select = SelectOrgs(task_id=SELECT_ORGS, pipeline=facts, **_lifecycle(spec))
+def _add_org_tasks(spec: PipelineSpec) -> None:
+    pipeline = spec.facts()
+    select = SelectOrgs(task_id=SELECT_ORGS, pipeline=pipeline, **_lifecycle_arguments(spec))
 
     @task_group(group_id=ORG_GROUP)
     def orgs(batch: Mapping[str, Any]) -> None:
-        _chain(spec, facts_of={"pipeline": facts, "batch": batch})
+        _chain_steps(spec, arguments={"pipeline": pipeline, "batch": batch})
 
     mapped = orgs.expand(batch=select.output)
-    close = _close(spec, facts)
+    close = _build_close_task(spec, pipeline)
     select >> close
     mapped >> close
 
 
-def _once(spec: PipelineSpec) -> None:
-    facts = spec.facts()
-    close = _close(spec, facts)
-    for step in _chain(spec, facts_of={"pipeline": facts}).values():
+def _add_platform_tasks(spec: PipelineSpec) -> None:
+    pipeline = spec.facts()
+    close = _build_close_task(spec, pipeline)
+    for step in _chain_steps(spec, arguments={"pipeline": pipeline}).values():
         step >> close
 
 
-def _close(spec: PipelineSpec, facts: PipelineFacts) -> CloseRun:
+def _build_close_task(spec: PipelineSpec, pipeline: PipelineFacts) -> CloseRun:
     rule = TriggerRule.ALL_DONE
     return CloseRun(
         task_id=CLOSE_RUN,
-        pipeline=facts,
+        pipeline=pipeline,
         notify=spec.notify.channels(),
         trigger_rule=rule,
-        **_lifecycle(spec),
+        **_lifecycle_arguments(spec),
     )
 
 
-def _chain(spec: PipelineSpec, *, facts_of: Mapping[str, Any]) -> dict[str, BaseOperator]:
-    steps = {step.step: _operator(step, facts_of) for step in spec.steps}
+def _chain_steps(spec: PipelineSpec, *, arguments: Mapping[str, Any]) -> dict[str, BaseOperator]:
+    steps = {step.step: _build_operator(step, arguments) for step in spec.steps}
     for name, upstream in spec.upstream.items():
         for before in upstream:
             steps[before] >> steps[name]
     return steps
 
 
-def _operator(step: StepSpec, facts_of: Mapping[str, Any]) -> BaseOperator:
-    own: dict[str, Any] = {}
+def _build_operator(step: StepSpec, arguments: Mapping[str, Any]) -> BaseOperator:
+    overrides: dict[str, Any] = {}
     if step.retries is not None:
-        own["retries"] = step.retries
+        overrides["retries"] = step.retries
     if step.timeout_minutes is not None:
-        own["execution_timeout"] = timedelta(minutes=step.timeout_minutes)
-    return find(step.ps_type)(task_id=step.step, config=step.config, **facts_of, **own)
+        overrides["execution_timeout"] = timedelta(minutes=step.timeout_minutes)
+    return find(step.ps_type)(task_id=step.step, config=step.config, **arguments, **overrides)
 
 
-def _params(spec: PipelineSpec) -> ParamsDict:
-    own = {name: _param(param) for name, param in spec.params.items()}
+def _build_params(spec: PipelineSpec) -> ParamsDict:
+    params = {name: _build_param(param) for name, param in spec.params.items()}
     if spec.scope == "platform":
-        return ParamsDict(own)
-    return ParamsDict({ORG_SLUG: Param(None, _SLUG_HELP, schema=_SLUG_SCHEMA)} | own)
+        return ParamsDict(params)
+    return ParamsDict({ORG_SLUG: Param(None, _SLUG_HELP, schema=_SLUG_SCHEMA)} | params)
 
 
-def _param(param: ParamSpec) -> Param:
+def _build_param(param: ParamSpec) -> Param:
     schema = param.json_schema()
     help_text = schema.pop("description", None)
     if param.required:
@@ -170,13 +171,13 @@ def _task_defaults(spec: PipelineSpec) -> dict[str, Any]:
         "retries": spec.retries,
         "retry_delay": timedelta(seconds=spec.retry_delay_seconds),
         "retry_exponential_backoff": 2.0,
-        "max_retry_delay": _LONGEST_RETRY_DELAY,
+        "max_retry_delay": _MAX_RETRY_DELAY,
         "execution_timeout": timedelta(minutes=spec.timeout_minutes),
         "priority_weight": _WEIGHT_PLATFORM if spec.scope == "platform" else _WEIGHT_STEP,
         "weight_rule": "absolute",
     }
 
 
-def _lifecycle(spec: PipelineSpec) -> dict[str, Any]:
+def _lifecycle_arguments(spec: PipelineSpec) -> dict[str, Any]:
     weight = _WEIGHT_PLATFORM if spec.scope == "platform" else _WEIGHT_LIFECYCLE
     return {"execution_timeout": _LIFECYCLE_TIMEOUT, "priority_weight": weight}

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class SelectOrgs(BaseOperator):
-    """Checks what the run was asked for, asks the gate, and deals the orgs to mapped indexes."""
+    """Check the params of the run, select the eligible orgs, and split them into batches."""
 
     ui_color = "#dbeafe"
 
@@ -47,49 +47,49 @@ class SelectOrgs(BaseOperator):
         self.pipeline = pipeline
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """The batches that the steps are mapped over."""
+        """Return the batches that the steps are mapped over."""
         try:
             with connect.services() as services:
                 try:
                     return self._select(context, services)
                 except Exception as error:
-                    self._record(error, context, services)
+                    self._record_failure(error, context, services)
                     raise
         except Exception as error:  # noqa: BLE001  # every failure leaves here redacted
-            context["ti"].xcom_push(key=CAUSE, value=_cause(error))
+            context["ti"].xcom_push(key=CAUSE, value=_describe_cause(error))
             failure = failure_of(error, log=log)
         raise failure
 
     def _select(self, context: Context, services: Services) -> list[dict[str, Any]]:
-        dag_run, rooms, provider = context["dag_run"], RunServices(services), self.pipeline.provider
+        dag_run, runs, provider = context["dag_run"], RunServices(services), self.pipeline.provider
         log.info("provider registry: edition %s", load_registry(services.settings).edition)
         selector = Selector(
             pipeline=self.pipeline,
             provider=connect.table_id(provider) if provider else None,
-            gate=rooms.gate,
+            gate=runs.gate,
             ledger=services.ledger,
-            runs=rooms,
+            runs=runs,
             dag_run_id=dag_run.run_id,
             scheduled=str(dag_run.run_type) == "scheduled",
             now=services.now(),
         )
         return [batch.dump() for batch in selector.select(dag_run.conf or {})]
 
-    def _record(self, error: Exception, context: Context, services: Services) -> None:
-        """End the org runs that this run carries with the cause, unless another try follows."""
+    def _record_failure(self, error: Exception, context: Context, services: Services) -> None:
+        """End the org runs of this run with the cause, unless a retry follows."""
         ti, dag_run = context["ti"], context["dag_run"]
         if worth_retrying(error) and ti.try_number <= ti.max_tries:
             return
-        rooms = RunServices(services)
-        for run in rooms.of_dag_run(self.pipeline.dag_id, dag_run.run_id):
+        runs = RunServices(services)
+        for run in runs.of_dag_run(self.pipeline.dag_id, dag_run.run_id):
             if run.live:
-                rooms.finish_run(
+                runs.finish_run(
                     run.run_id, RunStatus.FAILED, now=services.now(), error=explain(error)
                 )
 
 
 class CloseRun(BaseOperator):
-    """Ends the org runs, ships the records, and fails the run when an org or a step failed."""
+    """End the org runs, ship the records, and fail the run if an org or a step failed."""
 
     ui_color = "#dcfce7"
 
@@ -101,18 +101,18 @@ class CloseRun(BaseOperator):
         self.notify = notify or {}
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """The run's summary; kept also when the run fails."""
+        """Return the summary of the run; a failed run keeps it as an XCom too."""
         try:
             with connect.services() as services:
-                rooms = RunServices(services)
+                runs = RunServices(services)
                 if self.pipeline.scope == "org":
-                    summary, error = self._close_orgs(context, rooms, services)
+                    summary, error = self._close_orgs(context, runs, services)
                 else:
                     summary, error = self._close_platform(context)
-                    self._tell_late(rooms, services)
+                    self._send_missed_notifications(runs, services)
                 if any(self.notify.values()):
-                    summary["notifications"] = self._announce(context, rooms, services, error)
-                rooms.ship()
+                    summary["notifications"] = self._announce_run(context, runs, services, error)
+                runs.ship_records()
         except Exception as problem:  # noqa: BLE001  # every failure leaves here redacted
             failure = failure_of(problem, log=log)
         else:
@@ -123,48 +123,48 @@ class CloseRun(BaseOperator):
         raise failure
 
     def _close_orgs(
-        self, context: Context, rooms: RunServices, services: Services
+        self, context: Context, runs: RunServices, services: Services
     ) -> tuple[dict[str, Any], PipelineFailedError | None]:
         selected = context["ti"].xcom_pull(task_ids=SELECT_ORGS) is not None
         summary = close_orgs(
             self.pipeline,
-            runs=rooms,
+            runs=runs,
             dag_run_id=context["dag_run"].run_id,
             selected=selected,
             now=services.now(),
         )
         if not selected:
-            return summary.answer(), PipelineFailedError(
-                f"{SELECT_ORGS} did not succeed: {_cause_in(context)}"
+            return summary.to_result(), PipelineFailedError(
+                f"{SELECT_ORGS} did not succeed: {_read_cause(context)}"
             )
-        return summary.answer(), summary.error()
+        return summary.to_result(), summary.build_error()
 
-    def _announce(
+    def _announce_run(
         self,
         context: Context,
-        rooms: RunServices,
+        runs: RunServices,
         services: Services,
         error: PipelineFailedError | None,
     ) -> dict[str, Any]:
         dag_run_id = context["dag_run"].run_id
-        return _announcer(self.pipeline, self.notify, rooms, services).announce(
+        return _build_announcer(self.pipeline, self.notify, runs, services).announce_run(
             dag_run_id=dag_run_id,
-            runs=rooms.of_dag_run(self.pipeline.dag_id, dag_run_id),
-            failed=_failed(error, why=_cause_in(context)),
+            runs=runs.of_dag_run(self.pipeline.dag_id, dag_run_id),
+            failed=_list_failures(error, cause=_read_cause(context)),
         )
 
-    def _tell_late(self, rooms: RunServices, services: Services) -> None:
-        """What no run's own last task could tell, each of the platform's does: one a minute."""
+    def _send_missed_notifications(self, runs: RunServices, services: Services) -> None:
+        """Announce runs whose last task never ran; `system.tick` comes here every minute."""
 
-        def announcer(spec: PipelineSpec) -> Announcer:
-            return _announcer(spec.facts(), spec.notify.channels(), rooms, services)
+        def build_announcer(spec: PipelineSpec) -> Announcer:
+            return _build_announcer(spec.facts(), spec.notify.channels(), runs, services)
 
         MissedNotifications(
             store=services.store,
             configs=services.settings.configs_dir,
-            runs_of=rooms.of_dag_run,
-            announcer=announcer,
-        ).tell()
+            runs_of=runs.of_dag_run,
+            build_announcer=build_announcer,
+        ).send_some()
 
     def _close_platform(
         self, context: Context
@@ -182,34 +182,34 @@ class CloseRun(BaseOperator):
         return summary, PipelineFailedError("Steps failed", steps=failed) if failed else None
 
 
-def _announcer(
-    pipeline: PipelineFacts, notify: Notify, rooms: RunServices, services: Services
+def _build_announcer(
+    pipeline: PipelineFacts, notify: Notify, runs: RunServices, services: Services
 ) -> Announcer:
     return Announcer(
         pipeline=pipeline,
         notify=notify,
         notifier=Notifier(services.store, services.settings.configs_dir, services.now),
         ledger=services.ledger,
-        steps_of=rooms.steps,
+        steps_of=runs.list_steps,
         admins_of=lambda slugs: admin_emails(services.warehouse, slugs),
         base_url=base_url(),
     )
 
 
-def _cause(error: Exception) -> str:
-    """An error as the run's last task shows it; redacted."""
+def _describe_cause(error: Exception) -> str:
+    """Return the code and the redacted message of an error, for the last task of the run."""
     found = explain(error)
     return f"{found.code}: {found.message}"
 
 
-def _cause_in(context: Context) -> str:
-    """Why the run's first task failed, as it recorded it."""
+def _read_cause(context: Context) -> str:
+    """Return the cause that the first task of the run recorded when it failed."""
     found = context["ti"].xcom_pull(task_ids=SELECT_ORGS, key=CAUSE)
-    return found if isinstance(found, str) else "its log says why"
+    return found if isinstance(found, str) else "see the log of the task"
 
 
-def _failed(error: PipelineFailedError | None, *, why: str) -> dict[str, str]:
-    """Why a run failed, by org or step."""
+def _list_failures(error: PipelineFailedError | None, *, cause: str) -> dict[str, str]:
+    """Return the reasons of a failed run, by org or step."""
     if error is None:
         return {}
     orgs = error.details.get("orgs")
@@ -217,5 +217,5 @@ def _failed(error: PipelineFailedError | None, *, why: str) -> dict[str, str]:
         return {str(org): redact(str(why)) for org, why in orgs.items()}
     steps = error.details.get("steps")
     if not isinstance(steps, Sequence):
-        return {SELECT_ORGS: f"did not succeed: {why}"}
-    return {str(name): "did not succeed; its log says why" for name in steps}
+        return {SELECT_ORGS: f"did not succeed: {cause}"}
+    return {str(name): "did not succeed; see its log" for name in steps}

@@ -1,4 +1,4 @@
-"""Every fault of the folder of configurations: pipelines, settings, templates, suites, SQL."""
+"""Check every file of the configuration folder: pipelines, settings, templates, suites, SQL."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from convergence.pipelines.files.violations import PipelineFilesError, Violation
 from convergence.settings import get_settings
 
 _CODE = Path(__file__).resolve().parents[2]
-_KEPT = Path("cache", "config_check.json")
+_CACHE_FILE = Path("cache", "config_check.json")
 
 
 def find_violations(root: Path) -> tuple[Violation, ...]:
-    """Every fault of every file, by place."""
-    faults = [*load_all(root).faults, *check_settings_files(root), *check_sql_files(root)]
-    return tuple(sorted(faults, key=lambda fault: fault.place))
+    """Return every violation of every file, in the order of their places."""
+    violations = [*load_all(root).violations, *check_settings_files(root), *check_sql_files(root)]
+    return tuple(sorted(violations, key=lambda violation: violation.place))
 
 
 def raise_violations(root: Path | None = None) -> None:
-    """Raise one error that lists every fault of every file, if there is any.
+    """Raise one error that lists every violation of every file, if there is any.
 
-    Without a `root` the configured folder is checked, and only when a file of it or of the code
-    has changed since the last check; what was found then is kept below `CONVERGENCE_VAR_DIR`.
+    Without `root` the configured folder is checked. The result is cached below
+    `CONVERGENCE_VAR_DIR` until a configuration file or a file of the code changes.
 
     Raises:
         PipelineFilesError: its message is the list.
     """
-    faults = find_violations(root) if root else _unless_unchanged()
-    if faults:
-        raise PipelineFilesError(faults)
+    violations = find_violations(root) if root else _find_cached()
+    if violations:
+        raise PipelineFilesError(violations)
 
 
-def _unless_unchanged() -> tuple[Violation, ...]:
+def _find_cached() -> tuple[Violation, ...]:
     settings = get_settings()
     root = settings.configs_dir
     versions = file_versions(root) | file_versions(_CODE, suffix=".py")
-    cache = CheckCache(settings.var_dir / _KEPT, now_ns=time.time_ns)
+    cache = CheckCache(settings.var_dir / _CACHE_FILE, now_ns=time.time_ns)
     return cache.get(versions, lambda: find_violations(root))

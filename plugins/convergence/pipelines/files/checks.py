@@ -1,7 +1,7 @@
-"""What the models can't see: names that must exist, and steps that must fit together.
+"""Checks that the models can't make: names must exist, and steps must fit together.
 
-The checks read the file's plain values, so that they run beside the models' own faults and one
-look shows everything that is wrong.
+The checks read the file's plain values, so they also run on a file that the models reject, and
+the author sees every violation at once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NOTIFY = "notify_systems"
 
 
 class _Step(NamedTuple):
-    """The well-formed parts of one step; None where a part is not."""
+    """The well-formed parts of one step; an ill-formed part is None."""
 
     path: Path
     name: str | None
@@ -54,20 +54,20 @@ class Checks:
         self._steps = list(self._read_steps())
         self.parsed: dict[int, StepConfig] = {}
 
-    def run(self) -> None:
-        """Add every fault that the file alone shows."""
-        self._names()
-        self._processors()
-        self._dependencies()
-        self._params()
-        self._quality()
+    def check_file(self) -> None:
+        """Add every violation that the file itself shows."""
+        self._check_names()
+        self._check_processors()
+        self._check_dependencies()
+        self._check_params()
+        self._check_quality()
 
-    def references(self, root: FilePath) -> None:
-        """Add the faults of names that lead into other files of the folder."""
-        self._provider(root)
-        self._channels(root)
-        self._expectations(root)
-        self._files_of_steps(root)
+    def check_references(self, root: FilePath) -> None:
+        """Add the violations of names that refer to other files of the folder."""
+        self._check_provider(root)
+        self._check_channels(root)
+        self._check_expectations(root)
+        self._check_files_of_steps(root)
 
     def _read_steps(self) -> Iterator[_Step]:
         steps = self._values.get("steps")
@@ -80,39 +80,41 @@ class Checks:
                 depends_on = None
             yield _Step(
                 ("steps", index),
-                _text(values.get("step")),
-                _text(values.get("processor", values.get("ps_type"))),
+                _text_or_none(values.get("step")),
+                _text_or_none(values.get("processor", values.get("ps_type"))),
                 depends_on,
             )
 
-    def _provider(self, root: FilePath) -> None:
+    def _check_provider(self, root: FilePath) -> None:
         provider = self._values.get("provider")
-        known = known_providers(root)
+        known = list_providers(root)
         if known and isinstance(provider, str) and provider not in known:
-            self._fault(
+            self._add_violation(
                 ("provider",),
-                f"no provider is named {quote_value(provider)}",
+                f"unknown provider {quote_value(provider)}",
                 suggestion=closest_match(provider, known),
                 accepted=known,
             )
 
-    def _names(self) -> None:
+    def _check_names(self) -> None:
         first: dict[str, int] = {}
         for step in self._steps:
             if step.name is None:
                 continue
             where = (*step.path, "step")
             if step.name in first:
-                self._fault(where, f"{step.name} is also the step in line {first[step.name]}")
-            first.setdefault(step.name, self._node(where).place[0])
+                self._add_violation(
+                    where, f"{step.name} is also the step in line {first[step.name]}"
+                )
+            first.setdefault(step.name, self._find_node(where).place[0])
             if step.name.partition("_")[0] not in STEP_VERBS or "_" not in step.name:
-                self._fault(
+                self._add_violation(
                     where,
                     f"{quote_value(step.name)} does not begin with a verb",
                     accepted=[f"{verb}_…" for verb in STEP_VERBS],
                 )
 
-    def _processors(self) -> None:
+    def _check_processors(self) -> None:
         scope = self._values.get("scope", "org")
         for index, step in enumerate(self._steps):
             if step.processor is None:
@@ -121,22 +123,22 @@ class Checks:
             try:
                 config = registry.find_config(step.processor)
             except UnknownProcessorError:
-                self._fault(
+                self._add_violation(
                     where,
-                    f"no processor is named {quote_value(step.processor)}",
+                    f"unknown processor {quote_value(step.processor)}",
                     suggestion=registry.suggest(step.processor),
                     accepted=registry.available(),
                 )
                 continue
             if scope in ("org", "platform") and config.scope != scope:
-                self._fault(
+                self._add_violation(
                     where,
-                    f"{step.processor} is for pipelines of scope {config.scope}; "
-                    f"this one's is {scope}",
+                    f"{step.processor} needs a pipeline of scope {config.scope}; "
+                    f"this pipeline has the scope {scope}",
                 )
-            self._config(index, step, config)
+            self._check_config(index, step, config)
 
-    def _config(self, index: int, step: _Step, model: type[StepConfig]) -> None:
+    def _check_config(self, index: int, step: _Step, model: type[StepConfig]) -> None:
         under = (*step.path, "config")
         values = self._values["steps"][index].get("config", {})
         if not isinstance(values, Mapping):
@@ -148,25 +150,25 @@ class Checks:
                 error, model=model, document=self._document, report=self._report, under=under
             )
 
-    def _dependencies(self) -> None:
+    def _check_dependencies(self) -> None:
         names = [step.name for step in self._steps if step.name is not None]
         for step in self._steps:
             for position, name in enumerate(step.depends_on or ()):
                 where = (*step.path, "depends_on", position)
                 if name == step.name:
-                    self._fault(where, f"{name} can't depend on itself")
+                    self._add_violation(where, f"{name} can't depend on itself")
                 elif name not in names:
-                    self._fault(
+                    self._add_violation(
                         where,
-                        f"no step is named {quote_value(name)}",
+                        f"unknown step {quote_value(name)}",
                         suggestion=closest_match(name, names),
                         accepted=names,
                     )
                 elif name in (step.depends_on or ())[:position]:
-                    self._fault(where, f"{name} is said twice")
-        self._cycles()
+                    self._add_violation(where, f"{name} is listed twice")
+        self._check_cycles()
 
-    def _cycles(self) -> None:
+    def _check_cycles(self) -> None:
         upstream: dict[str, list[str]] = {}
         places: dict[str, Path] = {}
         for index, step in enumerate(self._steps):
@@ -177,35 +179,37 @@ class Checks:
             upstream[step.name] = [name for name in chosen or () if name != step.name]
             places[step.name] = (*step.path, "depends_on" if step.depends_on else "step")
         for cycle in find_cycles(upstream):
-            told = " → ".join([*cycle, cycle[0]])
-            self._fault(places[cycle[0]], f"the steps wait for each other: {told}")
+            steps = " → ".join([*cycle, cycle[0]])
+            self._add_violation(places[cycle[0]], f"the steps depend on each other: {steps}")
 
-    def _params(self) -> None:
+    def _check_params(self) -> None:
         params = self._values.get("params")
         for name, param in params.items() if isinstance(params, Mapping) else ():
             where = ("params", name)
             if self._values.get("scope", "org") == "org" and name in _RESERVED_PARAMS:
-                self._fault(
-                    where, f"{name} is a name that every org pipeline has already", at_key=True
+                self._add_violation(
+                    where, f"{name} is reserved: every org pipeline has this param", at_key=True
                 )
             required = isinstance(param, Mapping) and param.get("required") is True
             if required and self._values.get("schedule") is not None:
-                self._fault(
+                self._add_violation(
                     (*where, "required"),
-                    "a scheduled pipeline can't require a param, since the schedule gives none",
+                    "a scheduled pipeline can't require a param, since its schedule sets none",
                 )
 
-    def _quality(self) -> None:
+    def _check_quality(self) -> None:
         if self._values.get("quality") is None:
             return
         if self._values.get("scope", "org") != "org":
-            self._fault(("quality",), "published days are an org's: the scope must be org")
+            self._add_violation(
+                ("quality",), "quality checks an org's tables: the scope must be org"
+            )
         for step in self._steps:
             if step.name == QUALITY_STEP:
-                told = f"{QUALITY_STEP} is the step that quality: adds; name this one otherwise"
-                self._fault((*step.path, "step"), told)
+                message = f"{QUALITY_STEP} is the step that quality: adds; rename this step"
+                self._add_violation((*step.path, "step"), message)
 
-    def _channels(self, root: FilePath) -> None:
+    def _check_channels(self, root: FilePath) -> None:
         folder = root / _NOTIFY
         notify = self._values.get("notify")
         if not folder.is_dir() or not isinstance(notify, Mapping):
@@ -217,43 +221,43 @@ class Checks:
         for event, channels in notify.items():
             for index, channel in enumerate(channels if isinstance(channels, list) else ()):
                 if isinstance(channel, str) and channel not in known:
-                    self._fault(
+                    self._add_violation(
                         ("notify", event, index),
-                        f"no channel is named {quote_value(channel)}",
+                        f"unknown channel {quote_value(channel)}",
                         suggestion=closest_match(channel, known),
                         accepted=known,
                     )
 
-    def _expectations(self, root: FilePath) -> None:
+    def _check_expectations(self, root: FilePath) -> None:
         quality = self._values.get("quality")
         if isinstance(quality, str) and not (root / quality).is_file():
-            self._fault(("quality",), f"there is no file {quote_value(quality)}")
+            self._add_violation(("quality",), f"there is no file {quote_value(quality)}")
 
-    def _files_of_steps(self, root: FilePath) -> None:
-        provider = _text(self._values.get("provider"))
+    def _check_files_of_steps(self, root: FilePath) -> None:
+        provider = _text_or_none(self._values.get("provider"))
         for index, config in self.parsed.items():
-            for place, told in config.faults(root, provider=provider):
-                self._fault(("steps", index, "config", *place), told)
-            self._sql_of_step(index, config, root)
+            for place, message in config.faults(root, provider=provider):
+                self._add_violation(("steps", index, "config", *place), message)
+            self._check_sql_of_step(index, config, root)
 
-    def _sql_of_step(self, index: int, config: StepConfig, root: FilePath) -> None:
-        """Break the pipeline whose SQL reaches beyond its org's dataset, and no other."""
+    def _check_sql_of_step(self, index: int, config: StepConfig, root: FilePath) -> None:
+        """Report SQL that reads outside its org's dataset as a violation of this pipeline only."""
         for key in type(config).model_fields:
             value = getattr(config, key)
             if isinstance(value, str) and value.endswith(SUFFIX):
-                for fault in check_sql_file(root / value, root):
-                    self._fault(("steps", index, "config", key), str(fault))
+                for violation in check_sql_file(root / value, root):
+                    self._add_violation(("steps", index, "config", key), str(violation))
 
     def _processor_key(self, step: _Step) -> str:
-        return "processor" if "processor" in self._node(step.path).parts else "ps_type"
+        return "processor" if "processor" in self._find_node(step.path).parts else "ps_type"
 
-    def _node(self, path: Path) -> Node:
+    def _find_node(self, path: Path) -> Node:
         node = self._document.node
         for part in path:
             node = node.parts.get(part, node)
         return node
 
-    def _fault(
+    def _add_violation(
         self,
         path: Path,
         message: str,
@@ -262,25 +266,26 @@ class Checks:
         accepted: Sequence[str] = (),
         at_key: bool = False,
     ) -> None:
-        node = self._node(path)
-        if node.faulty:
+        node = self._find_node(path)
+        if node.invalid:
             return
-        place = self._node(path[:-1]).keys[path[-1]] if at_key else node.place
+        place = self._find_node(path[:-1]).keys[path[-1]] if at_key else node.place
         self._report.add(
             place, message, key=format_key(path), suggestion=suggestion, accepted=accepted
         )
 
 
-def known_providers(root: FilePath) -> tuple[str, ...]:
-    """The ids in the provider registry beside the pipelines; none when it can't be read.
+def list_providers(root: FilePath) -> tuple[str, ...]:
+    """Return the ids in the provider registry of the folder; none if it can't be read.
 
-    A provider whose entry is wrong is known: its pipelines load, and their runs say what is wrong.
+    A provider with an invalid entry is included: its pipelines load, and each run fails with the
+    reason.
     """
     return load_registry_at(root).ids
 
 
 def find_cycles(upstream: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """The cycles of a graph, each once and beginning with its first step in the file's order."""
+    """Return the cycles of a graph, each once, starting at its first step in the file."""
     done: set[str] = set()
     cycles: list[list[str]] = []
 
@@ -299,5 +304,5 @@ def find_cycles(upstream: Mapping[str, Sequence[str]]) -> list[list[str]]:
     return cycles
 
 
-def _text(value: object) -> str | None:
+def _text_or_none(value: object) -> str | None:
     return value if isinstance(value, str) else None

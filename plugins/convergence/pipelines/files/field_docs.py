@@ -1,8 +1,8 @@
-"""Describe the fields of models by the docstrings that stand below them.
+"""Take the descriptions of model fields from the docstrings below them.
 
-Pydantic can do this while a class is made (`use_attribute_docstrings`), but then it reads and
-parses the source in every process that imports the model, each task's among them: a third of a
-task's CPU time. Only the JSON Schema shows the descriptions, so only its writer reads them.
+Pydantic can do this when a class is created (`use_attribute_docstrings`), but then every process
+that imports the model reads and parses its source. In a task that was a third of the CPU time.
+Only the JSON Schema shows the descriptions, so only the command that writes it reads them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-from convergence.pipelines.files.messages import aliases
+from convergence.pipelines.files.messages import list_keys
 
 if TYPE_CHECKING:
     from pydantic_core import core_schema
@@ -31,13 +31,13 @@ class DescribedJsonSchema(GenerateJsonSchema):
         described = super().model_schema(schema)
         properties = described.get("properties", {})
         for name, text in field_descriptions(schema["cls"]).items():
-            key = aliases(name, schema["cls"].model_fields[name])[0]
-            if not self._says_already(properties[key], text):
+            key = list_keys(name, schema["cls"].model_fields[name])[0]
+            if not self._is_repeated(properties[key], text):
                 properties[key].setdefault("description", text)
         return described
 
-    def _says_already(self, property_: JsonSchemaValue, text: str) -> bool:
-        """Whether the model that a field refers to has the same description."""
+    def _is_repeated(self, property_: JsonSchemaValue, text: str) -> bool:
+        """Return whether the model that a field refers to has the same description."""
         if "$ref" not in property_:
             return False
         referenced = self.get_schema_from_definitions(property_["$ref"])
@@ -46,22 +46,23 @@ class DescribedJsonSchema(GenerateJsonSchema):
 
 def field_descriptions(model: type[BaseModel]) -> dict[str, str]:
     """Return the docstrings of a model's fields by name, inherited fields included."""
-    found = {name: _declared_in(model, name).get(name) for name in model.model_fields}
+    found = {name: _read_declaring_class(model, name).get(name) for name in model.model_fields}
     return {name: text for name, text in found.items() if text is not None}
 
 
-def _declared_in(model: type[BaseModel], name: str) -> dict[str, str]:
-    """Return the docstrings of the class that declares the field: the nearest in the MRO."""
+def _read_declaring_class(model: type[BaseModel], name: str) -> dict[str, str]:
+    """Return the docstrings of the class that declares the field: the first one in the MRO."""
     for base in model.__mro__:
         if name in vars(base).get("__annotations__", {}):
-            return _docstrings(base)
+            return _read_docstrings(base)
     return {}
 
 
 @cache
-def _docstrings(model: type) -> dict[str, str]:
+def _read_docstrings(model: type) -> dict[str, str]:
     module = ast.parse(textwrap.dedent(inspect.getsource(model)))
-    body = [node for made in module.body if isinstance(made, ast.ClassDef) for node in made.body]
+    classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
+    body = [node for found_class in classes for node in found_class.body]
     found: dict[str, str] = {}
     for field, below in pairwise(body):
         if (

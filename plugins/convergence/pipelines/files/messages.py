@@ -1,4 +1,4 @@
-"""Say what pydantic found in an author's words, at the place in the file."""
+"""Translate pydantic's errors into messages for the author of a file, with their places."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ _LIMITS = {
 }
 
 
-class _Told(NamedTuple):
-    message: str
+class _Message(NamedTuple):
+    text: str
     suggestion: str | None = None
     accepted: tuple[str, ...] = ()
 
@@ -68,116 +68,118 @@ def report_validation_errors(
     report: ViolationReport,
     under: Path = (),
 ) -> None:
-    """Add every fault of a validation to the report.
+    """Add every error of a validation to the report.
 
     Args:
-        error: what pydantic raised.
-        model: the model that was validated.
+        error: pydantic's error.
+        model: the validated model.
         document: the file.
-        report: where the faults go.
-        under: where in the file the validated value stands.
+        report: receives the violations.
+        under: the path of the validated value in the file.
     """
     for details in error.errors(include_url=False):
         location = under + tuple(details["loc"])
         node, path = _locate(document.node, location)
-        if _faulty(document.node, path) or _is_echo(details, node):
+        if _is_invalid(document.node, path) or _is_consequence(details, node):
             continue
-        told = _told(details, model, node)
+        message = _describe_error(details, model, node)
         missing = details["type"] == "missing"
-        place = _key_place(document.node, path) if _is_key(details) else node.place
-        shown_path = (*path, str(location[-1])) if missing else path
+        place = _find_key_place(document.node, path) if _is_key_error(details) else node.place
+        full_path = (*path, str(location[-1])) if missing else path
         report.add(
             place,
-            told.message,
-            key=format_key(shown_path),
-            suggestion=told.suggestion,
-            accepted=told.accepted,
+            message.text,
+            key=format_key(full_path),
+            suggestion=message.suggestion,
+            accepted=message.accepted,
         )
 
 
 def accepted_keys(model: type[BaseModel], location: Path) -> tuple[str, ...]:
-    """The keys that the model accepts at a location, sorted."""
-    found = _model_at(model, location)
+    """Return the keys that the model accepts at a location, sorted."""
+    found = _find_model(model, location)
     if found is None:
         return ()
-    return tuple(sorted(aliases(name, info)[0] for name, info in found.model_fields.items()))
+    return tuple(sorted(list_keys(name, info)[0] for name, info in found.model_fields.items()))
 
 
-def _is_echo(details: ErrorDetails, node: Node) -> bool:
-    """Whether a list is called too short only because its entries have faults of their own."""
+def _is_consequence(details: ErrorDetails, node: Node) -> bool:
+    """Return whether a list is too short only because some of its entries are invalid."""
     return details["type"] == "too_short" and len(node.parts) >= details["ctx"]["min_length"]
 
 
-def _is_key(details: ErrorDetails) -> bool:
+def _is_key_error(details: ErrorDetails) -> bool:
     return details["type"] == "extra_forbidden" or details["loc"][-1:] == ("[key]",)
 
 
-def _told(details: ErrorDetails, model: type[BaseModel], node: Node) -> _Told:
+def _describe_error(details: ErrorDetails, model: type[BaseModel], node: Node) -> _Message:
     kind, context = details["type"], details.get("ctx", {})
     if (special := _SPECIAL.get(kind)) is not None:
         return special(details, model)
-    if (wanted := _KINDS.get(_stem(kind))) is not None:
-        return _Told(_wrong_type(wanted, details, node))
+    if (expected := _KINDS.get(_strip_suffix(kind))) is not None:
+        return _Message(_describe_wrong_type(expected, details, node))
     if kind in _LENGTHS:
-        return _Told(f"{_LENGTHS[kind].format(**context)}; it has {len(node.parts)}")
+        return _Message(f"{_LENGTHS[kind].format(**context)}; it has {len(node.parts)}")
     if kind in _LIMITS:
-        return _Told(_LIMITS[kind].format(**context) + f", not {_given(details)}")
+        return _Message(_LIMITS[kind].format(**context) + f", not {_quote_input(details)}")
     if "accepted" in context:
-        return _Told(f"{_given(details)} {details['msg']}", accepted=context["accepted"])
-    return _Told(details["msg"][:1].lower() + details["msg"][1:])
+        return _Message(f"{_quote_input(details)} {details['msg']}", accepted=context["accepted"])
+    return _Message(details["msg"][:1].lower() + details["msg"][1:])
 
 
-def _missing(_details: ErrorDetails, _model: type[BaseModel]) -> _Told:
-    return _Told("is missing")
+def _missing(_details: ErrorDetails, _model: type[BaseModel]) -> _Message:
+    return _Message("is missing")
 
 
-def _wrong_form(details: ErrorDetails, _model: type[BaseModel]) -> _Told:
+def _wrong_form(details: ErrorDetails, _model: type[BaseModel]) -> _Message:
     pattern = str(details["ctx"]["pattern"])
-    return _Told(f"{_FORMS.get(pattern, f'must match {pattern}')}, not {_given(details)}")
+    return _Message(f"{_FORMS.get(pattern, f'must match {pattern}')}, not {_quote_input(details)}")
 
 
-def _wrong_choice(details: ErrorDetails, _model: type[BaseModel]) -> _Told:
+def _wrong_choice(details: ErrorDetails, _model: type[BaseModel]) -> _Message:
     accepted = tuple(re.findall(r"'([^']*)'", str(details["ctx"]["expected"])))
-    return _Told(
-        f"can't be {_given(details)}", closest_match(str(details["input"]), accepted), accepted
+    return _Message(
+        f"can't be {_quote_input(details)}",
+        closest_match(str(details["input"]), accepted),
+        accepted,
     )
 
 
-def _wrong_tag(details: ErrorDetails, _model: type[BaseModel]) -> _Told:
+def _wrong_tag(details: ErrorDetails, _model: type[BaseModel]) -> _Message:
     accepted = tuple(re.findall(r"'([^']*)'", str(details["ctx"]["expected_tags"])))
     key, tag = str(details["ctx"]["discriminator"]).strip("'"), str(details["ctx"]["tag"])
-    return _Told(f"{key} can't be {quote_value(tag)}", closest_match(tag, accepted), accepted)
+    return _Message(f"{key} can't be {quote_value(tag)}", closest_match(tag, accepted), accepted)
 
 
-def _no_tag(details: ErrorDetails, _model: type[BaseModel]) -> _Told:
-    return _Told(f"{str(details['ctx']['discriminator']).strip(chr(39))} is missing")
+def _no_tag(details: ErrorDetails, _model: type[BaseModel]) -> _Message:
+    return _Message(f"{str(details['ctx']['discriminator']).strip(chr(39))} is missing")
 
 
-def _stem(kind: str) -> str:
+def _strip_suffix(kind: str) -> str:
     return re.sub(r"_(type|parsing|attributes_type|from_datetime_parsing)$", "", kind)
 
 
-def _unknown_key(details: ErrorDetails, model: type[BaseModel]) -> _Told:
+def _unknown_key(details: ErrorDetails, model: type[BaseModel]) -> _Message:
     *above, key = details["loc"]
     accepted = accepted_keys(model, tuple(above))
-    found = _model_at(model, tuple(above))
+    found = _find_model(model, tuple(above))
     if found is not None:
         for name, info in found.model_fields.items():
-            if key in aliases(name, info):
-                return _Told(f"said twice, also as {aliases(name, info)[0]}")
-    return _Told("unknown key", closest_match(str(key), accepted), accepted)
+            if key in list_keys(name, info):
+                return _Message(f"duplicate of {list_keys(name, info)[0]}")
+    return _Message("unknown key", closest_match(str(key), accepted), accepted)
 
 
-def _wrong_type(wanted: str, details: ErrorDetails, node: Node) -> str:
-    given = details["input"]
-    if wanted == "text" and node.plain and not isinstance(given, str):
+def _describe_wrong_type(expected: str, details: ErrorDetails, node: Node) -> str:
+    value = details["input"]
+    if expected == "text" and node.plain and not isinstance(value, str):
         return f'must be text: quote it, "{node.plain}"'
-    exact = "" if isinstance(given, str) else node.plain
-    return f"must be {wanted}, not {exact or _described(given)}"
+    exact = "" if isinstance(value, str) else node.plain
+    return f"must be {expected}, not {exact or _describe_value(value)}"
 
 
-def _described(given: Any) -> str:  # noqa: ANN401  # any JSON value
-    match given:
+def _describe_value(value: Any) -> str:  # noqa: ANN401  # any JSON value
+    match value:
         case None:
             return "nothing"
         case Mapping():
@@ -185,22 +187,20 @@ def _described(given: Any) -> str:  # noqa: ANN401  # any JSON value
         case list():
             return "a list"
         case str():
-            return f"the text {quote_value(given)}"
+            return f"the text {quote_value(value)}"
         case _:
-            return quote_value(given)
+            return quote_value(value)
 
 
-def _given(details: ErrorDetails) -> str:
-    given = details["input"]
-    return (
-        _described(given)
-        if isinstance(given, (Mapping, list)) or given is None
-        else quote_value(given)
-    )
+def _quote_input(details: ErrorDetails) -> str:
+    value = details["input"]
+    if isinstance(value, (Mapping, list)) or value is None:
+        return _describe_value(value)
+    return quote_value(value)
 
 
 def _locate(root: Node, location: Path) -> tuple[Node, Path]:
-    """The innermost node at a location; names that pydantic adds for unions are passed over."""
+    """Return the innermost node at a location; skip the names that pydantic adds for unions."""
     node, path = root, []
     for part in location:
         if part in node.parts:
@@ -209,21 +209,21 @@ def _locate(root: Node, location: Path) -> tuple[Node, Path]:
     return node, tuple(path)
 
 
-def _faulty(root: Node, path: Path) -> bool:
+def _is_invalid(root: Node, path: Path) -> bool:
     node = root
     for part in path:
-        if node.faulty:
+        if node.invalid:
             return True
         node = node.parts[part]
-    return node.faulty
+    return node.invalid
 
 
-def _key_place(root: Node, path: Path) -> tuple[int, int]:
+def _find_key_place(root: Node, path: Path) -> tuple[int, int]:
     holder, _ = _locate(root, path[:-1])
     return holder.keys.get(path[-1], holder.place) if path else root.place
 
 
-def aliases(name: str, info: FieldInfo) -> tuple[str, ...]:
+def list_keys(name: str, info: FieldInfo) -> tuple[str, ...]:
     """Return every key that a file may use for a field, the preferred one first."""
     alias = info.validation_alias
     choices = getattr(alias, "choices", None)
@@ -232,22 +232,22 @@ def aliases(name: str, info: FieldInfo) -> tuple[str, ...]:
     return (str(alias or info.alias or name),)
 
 
-def _model_at(model: type[BaseModel], location: Path) -> type[BaseModel] | None:
+def _find_model(model: type[BaseModel], location: Path) -> type[BaseModel] | None:
     annotation: Any = model
     for part in location:
         annotation = _step_into(annotation, part)
-    found = [one for one in _members(annotation) if _is_model(one)]
+    found = [one for one in _list_members(annotation) if _is_model(one)]
     return found[0] if len(found) == 1 else None
 
 
 def _step_into(annotation: Any, part: str | int) -> Any:  # noqa: ANN401  # annotations are untyped
-    members = _members(annotation)
+    members = _list_members(annotation)
     models = [one for one in members if _is_model(one)]
     if len(models) > 1:
         return next((one for one in models if _is_branch(one, part)), None)
     for one in models:
         for name, info in one.model_fields.items():
-            if part in aliases(name, info):
+            if part in list_keys(name, info):
                 return info.annotation
     for one in members:
         if get_origin(one) is dict:
@@ -257,12 +257,12 @@ def _step_into(annotation: Any, part: str | int) -> Any:  # noqa: ANN401  # anno
     return None
 
 
-def _members(annotation: Any) -> list[Any]:  # noqa: ANN401  # annotations are untyped
+def _list_members(annotation: Any) -> list[Any]:  # noqa: ANN401  # annotations are untyped
     origin = get_origin(annotation)
     if origin is Annotated:
-        return _members(get_args(annotation)[0])
+        return _list_members(get_args(annotation)[0])
     if origin in {Union, UnionType}:
-        return [member for one in get_args(annotation) for member in _members(one)]
+        return [member for one in get_args(annotation) for member in _list_members(one)]
     return [annotation]
 
 
@@ -280,7 +280,7 @@ def _is_branch(model: type[BaseModel], part: str | int) -> bool:
     return model.__name__ == part or part in literals
 
 
-_SPECIAL: dict[str, Callable[[ErrorDetails, type[BaseModel]], _Told]] = {
+_SPECIAL: dict[str, Callable[[ErrorDetails, type[BaseModel]], _Message]] = {
     "extra_forbidden": _unknown_key,
     "missing": _missing,
     "string_pattern_mismatch": _wrong_form,

@@ -1,4 +1,4 @@
-"""A param of a pipeline: the part of JSON Schema that a form can show, typed strictly."""
+"""Models of a pipeline's params: the subset of JSON Schema that a form can show."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ONLY_FOR: dict[str, tuple[Kind, ...]] = {
 
 
 class ItemSpec(BaseModel):
-    """What the items of an array are."""
+    """The schema of the items of an array."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -41,7 +41,7 @@ class ItemSpec(BaseModel):
 
 
 class ParamSpec(BaseModel):
-    """One param. It is optional unless `required: true`; without a default it is then not given."""
+    """One param. It is optional unless `required: true`; an optional one may have no value."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -55,10 +55,10 @@ class ParamSpec(BaseModel):
     """Help in the trigger form."""
 
     required: bool = False
-    """Whether a run must be given it; not in a scheduled pipeline, where nobody gives it."""
+    """Whether a run needs a value; not allowed in a scheduled pipeline, whose runs get none."""
 
     default: JsonValue = None
-    """Value of a run that is not given one."""
+    """Value of a run that has none of its own."""
 
     enum: tuple[Simple, ...] | None = Field(default=None, min_length=1)
     """The accepted values."""
@@ -97,9 +97,9 @@ class ParamSpec(BaseModel):
     def _check(self) -> Self:
         for name, kinds in _ONLY_FOR.items():
             if getattr(self, name) is not None and self.type not in kinds:
-                raise _fault(f"{name} is only for {' and '.join(kinds)}")
+                raise _build_error(f"{name} is allowed for {' and '.join(kinds)} only")
         if self.required and self.default is not None:
-            raise _fault("a required param has no default")
+            raise _build_error("a required param can't have a default")
         for pattern in (self.pattern, self.items.pattern if self.items else None):
             _check_pattern(pattern)
         if self.default is not None:
@@ -112,11 +112,11 @@ class ParamSpec(BaseModel):
         validator = Draft202012Validator(
             self.json_schema(), format_checker=Draft202012Validator.FORMAT_CHECKER
         )
-        for fault in validator.iter_errors(self.default):
-            raise _fault(f"its default is not valid: {fault.message}")
+        for error in validator.iter_errors(self.default):
+            raise _build_error(f"its default is not valid: {error.message}")
 
     def json_schema(self) -> dict[str, Any]:
-        """The param as plain JSON Schema."""
+        """Return the param as plain JSON Schema."""
         return self.model_dump(
             mode="json", exclude_unset=True, exclude_none=True, exclude={"required"}
         )
@@ -126,8 +126,8 @@ def _check_pattern(pattern: str | None) -> None:
     try:
         re.compile(pattern or "")
     except re.error as error:
-        raise _fault(f"its pattern is no regular expression: {error}") from None
+        raise _build_error(f"its pattern is not a regular expression: {error}") from None
 
 
-def _fault(message: str) -> PydanticCustomError:
+def _build_error(message: str) -> PydanticCustomError:
     return PydanticCustomError("param", "{why}", {"why": message})

@@ -1,4 +1,4 @@
-"""The step that `quality:` adds to a pipeline: the last one, after all others."""
+"""The step that the key `quality` adds at the end of a pipeline."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ QUALITY_STEP: Final = "validate_quality"
 
 
 def with_quality(spec: PipelineSpec) -> PipelineSpec:
-    """The pipeline with the step that holds its published days against its suite, if it has one."""
+    """Add the step that checks the published days against the pipeline's suite, if it has one."""
     if spec.quality is None:
         return spec
     config = {"suite": spec.quality}
@@ -24,6 +24,6 @@ def with_quality(spec: PipelineSpec) -> PipelineSpec:
             "depends_on": tuple(name for name in spec.upstream if name not in waited_for),
         }
     )
-    step.remember(ExpectationsConfig.parse(config))
+    step.set_parsed(ExpectationsConfig.parse(config))
     values = {name: getattr(spec, name) for name in PipelineSpec.model_fields}
     return PipelineSpec.model_construct(**values | {"steps": (*spec.steps, step)})

@@ -1,4 +1,4 @@
-"""When a pipeline runs: five cron fields in UTC, or a preset."""
+"""The schedule of a pipeline: five cron fields in UTC, or a preset."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ PRESETS = {
     "@quarterly": "0 0 1 */3 *",
     "@yearly": "0 0 1 1 *",
 }
-_LONGEST = 100
+_MAX_CHARS = 100
 _ANY_START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 @lru_cache(maxsize=1024)
-def check(text: str) -> str:
-    """Accept a schedule as it is.
+def check_schedule(text: str) -> str:
+    """Return a valid schedule unchanged.
 
     Raises:
-        PydanticCustomError: it is no schedule, or one that never comes.
+        PydanticCustomError: the text is not a schedule, or its time never occurs.
     """
     if text in PRESETS:
         return text
     if text.startswith("@"):
         raise PydanticCustomError(
-            "preset", "is no preset of a schedule", {"given": text, "accepted": tuple(PRESETS)}
+            "preset", "is not a preset schedule", {"value": text, "accepted": tuple(PRESETS)}
         )
     if len(text.split()) != 5:
         raise PydanticCustomError(
@@ -43,9 +43,9 @@ def check(text: str) -> str:
 
 
 def cadence(schedule: str | None) -> str:
-    """How often, in a word: manual, minutely, hourly, daily, weekly, monthly, yearly.
+    """Return manual, minutely, hourly, daily, weekly, monthly or yearly.
 
-    What runs more often than once an hour is minutely.
+    A schedule that runs more often than once an hour is minutely.
     """
     if schedule is None:
         return "manual"
@@ -68,8 +68,8 @@ def _check_cron(text: str) -> None:
         croniter(text, _ANY_START).get_next(datetime)
     except CroniterError as error:
         raise PydanticCustomError(
-            "cron", "is no cron expression: {why}", {"why": " ".join(str(error).split())}
+            "cron", "is not a cron expression: {why}", {"why": " ".join(str(error).split())}
         ) from None
 
 
-Schedule = Annotated[str, Field(max_length=_LONGEST), AfterValidator(check)]
+Schedule = Annotated[str, Field(max_length=_MAX_CHARS), AfterValidator(check_schedule)]

@@ -1,7 +1,7 @@
-"""Check the settings beside the pipelines, with faults of the same kind.
+"""Check the settings files, message templates and suites, as strictly as the pipeline files.
 
-Which file has which model is listed here; a file under `system/` or `notify_systems/`, or a
-`config.yml`, that nobody listed is still read as strictly as a pipeline's.
+`MODELS` lists the model of each file. A file under `system/` or `notify_systems/`, or a
+`config.yml`, without a model is still read strictly.
 """
 
 from __future__ import annotations
@@ -47,51 +47,55 @@ MODELS: Final[dict[str, type[BaseModel]]] = {
 
 
 def find_settings_files(root: Path) -> list[Path]:
-    """Every settings file under the folder of configurations, sorted."""
+    """Return every settings file under the folder of configurations, sorted."""
     found = {path for folder in SETTINGS_FOLDERS for path in (root / folder).rglob("*.*")}
     found |= {path for name in SETTINGS_FILES for path in root.rglob(name)}
     return sorted(path for path in found if path.suffix in SUFFIXES)
 
 
 def check_settings_files(root: Path) -> tuple[Violation, ...]:
-    """Every fault of every settings file, message template and suite, by place."""
-    faults = [fault for path in find_settings_files(root) for fault in _file_faults(path, root)]
-    faults += [fault for path in find_suites(root) for fault in check_suite(path, root)]
-    return tuple(sorted(faults, key=lambda fault: fault.place))
+    """Return every violation of the settings files, message templates and suites, by place."""
+    violations = [
+        violation for path in find_settings_files(root) for violation in _check_file(path, root)
+    ]
+    violations += [violation for path in find_suites(root) for violation in check_suite(path, root)]
+    return tuple(sorted(violations, key=lambda violation: violation.place))
 
 
-def _file_faults(path: Path, root: Path) -> Iterator[Violation]:
-    told = path.relative_to(root).as_posix()
-    report = ViolationReport(told)
+def _check_file(path: Path, root: Path) -> Iterator[Violation]:
+    name = path.relative_to(root).as_posix()
+    report = ViolationReport(name)
     text = read_source(path, report)
     if text is not None:
-        report = ViolationReport(told, text)
+        report = ViolationReport(name, text)
         document = read_document(text, report)
-        model = MODELS.get(told)
+        model = MODELS.get(name)
         if document is not None and model is not None:
             try:
                 parsed = model.model_validate_json(json.dumps(document.value))
             except ValidationError as error:
                 report_validation_errors(error, model=model, document=document, report=report)
             else:
-                yield from _template_faults(parsed, root)
-    yield from report.sorted()
+                yield from _check_templates(parsed, root)
+    yield from report.list_violations()
 
 
-def _template_faults(settings: BaseModel, root: Path) -> Iterator[Violation]:
-    """Faults of a channel's templates, tried on reports of every kind."""
+def _check_templates(settings: BaseModel, root: Path) -> Iterator[Violation]:
+    """Render a channel's templates with sample reports of every kind; yield what fails."""
     for name, kind in CHANNELS.items():
         if isinstance(settings, kind):
             folder = folder_of(root, name)
             found = {
-                fault
+                violation
                 for audience in settings.templates
-                for fault in _tried(settings, audience, folder, root)
+                for violation in _render_samples(settings, audience, folder, root)
             }
-            yield from sorted(found, key=lambda fault: fault.place)
+            yield from sorted(found, key=lambda violation: violation.place)
 
 
-def _tried(settings: Channel, audience: Audience, folder: Path, root: Path) -> Iterator[Violation]:
+def _render_samples(
+    settings: Channel, audience: Audience, folder: Path, root: Path
+) -> Iterator[Violation]:
     for report in specimen(audience):
         try:
             render(settings, audience, report, folder=folder)
@@ -99,8 +103,8 @@ def _tried(settings: Channel, audience: Audience, folder: Path, root: Path) -> I
             path = folder / "templates" / str(error.details["file"])
             text = path.read_text(encoding="utf-8") if path.is_file() else ""
             line = error.details.get("line", 1)
-            told = ViolationReport(path.relative_to(root).as_posix(), text)
+            failures = ViolationReport(path.relative_to(root).as_posix(), text)
             why = error.details.get("why")
             message = f"{error.message}: {why}" if why else error.message
-            told.add((line if isinstance(line, int) else 1, 1), message)
-            yield from told.sorted()
+            failures.add((line if isinstance(line, int) else 1, 1), message)
+            yield from failures.list_violations()

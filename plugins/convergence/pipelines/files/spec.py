@@ -1,7 +1,7 @@
-"""The models of a pipeline file: what may be said, of which type, with which default.
+"""The models of a pipeline file: its keys, their types and defaults.
 
-The JSON Schema for editors is generated from them, so the docstring under each field is what an
-author reads while typing.
+The JSON Schema for editors is generated from the models, so an author sees the docstring of each
+field while typing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ URL_PATH = r"^[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*){1,2}$"
 CONFIG_PATH = r"^[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)*\.json$"
 
 STEP_VERBS = ("create", "decrypt", "extract", "load", "notify", "transform", "validate")
-"""How a step's name begins."""
+"""The verbs that a step's name may start with."""
 
 SnakeName = Annotated[str, Field(pattern=SNAKE, max_length=100)]
 Channel = Annotated[str, Field(pattern=SNAKE, max_length=50)]
@@ -35,48 +35,48 @@ class _Model(BaseModel):
 
 
 class StepSpec(_Model):
-    """One step: a processor and what it is told."""
+    """One step: a processor and its configuration."""
 
     step: SnakeName
-    """Name of the step, verb first: extract_, transform_, load_, validate_, notify_, decrypt_,
-    create_."""
+    """Name of the step. It starts with a verb: extract_, transform_, load_, validate_, notify_,
+    decrypt_, create_."""
 
     processor: str = Field(validation_alias=AliasChoices("processor", "ps_type"))
     """ps_type of the processor, such as openai.usage. `ps_type` is accepted as the same key."""
 
     config: dict[str, JsonValue] = Field(default_factory=dict)
-    """The processor's own settings."""
+    """The settings of the processor."""
 
     depends_on: tuple[SnakeName, ...] | None = None
-    """Steps that must have succeeded; the step before when absent."""
+    """Steps that must succeed first; by default the step before this one."""
 
     retries: int | None = Field(default=None, ge=0, le=10)
-    """Tries after the first; the pipeline's `retries` when absent."""
+    """Number of retries; by default the pipeline's `retries`."""
 
     timeout_minutes: int | None = Field(default=None, ge=1, le=1440)
-    """Longest a try may take; the pipeline's `timeout_minutes` when absent."""
+    """Time limit of one attempt; by default the pipeline's `timeout_minutes`."""
 
     _parsed: StepConfig | None = PrivateAttr(default=None)
 
     @property
     def ps_type(self) -> str:
-        """The processor's name."""
+        """Return the name of the processor."""
         return self.processor
 
     @property
     def parsed(self) -> StepConfig:
-        """The configuration as the processor's own model; set by the loader."""
+        """Return the configuration as the model of the processor; the loader sets it."""
         if self._parsed is None:
             raise ValueError(f"the step {self.step} was not loaded from a file")
         return self._parsed
 
-    def remember(self, parsed: StepConfig) -> None:
-        """Keep the validated configuration."""
+    def set_parsed(self, parsed: StepConfig) -> None:
+        """Set the validated configuration."""
         self._parsed = parsed
 
 
 class NotifySpec(_Model):
-    """Who is told what, by channel: `email` is `notify_systems/email_notification/`."""
+    """The channels of each notification: `email` is `notify_systems/email_notification/`."""
 
     on_failure: tuple[Channel, ...] = ()
     """When the run failed."""
@@ -85,13 +85,13 @@ class NotifySpec(_Model):
     """When the run succeeded."""
 
     on_completion: tuple[Channel, ...] = ()
-    """When the run ended, either way."""
+    """When the run ended, successfully or not."""
 
     always: tuple[Channel, ...] = ()
-    """Also when there was nothing to do."""
+    """When the run ended, also if it had nothing to do."""
 
     def channels(self) -> dict[Trigger, tuple[Channel, ...]]:
-        """The channels of each trigger."""
+        """Return the channels of each trigger."""
         return {
             "on_failure": self.on_failure,
             "on_success": self.on_success,
@@ -101,98 +101,99 @@ class NotifySpec(_Model):
 
 
 class PipelineSpec(_Model):
-    """A pipeline: one YAML file, one Airflow DAG, one address of the HTTP API."""
+    """A pipeline: one YAML file, one Airflow DAG and one address of the HTTP API."""
 
     pipeline_id: str = Field(pattern=KEBAB, max_length=100)
-    """Kebab-case name, such as openai-usage-cost; unique, and for ever, since the ledger
-    identifies what was published by it."""
+    """Kebab-case name, such as openai-usage-cost. It is unique and never changes, since the
+    ledger identifies published days by it."""
 
     description: str = Field(min_length=1, max_length=1000)
-    """What the pipeline does, in a sentence."""
+    """One sentence that says what the pipeline does."""
 
     provider: Annotated[str, Field(pattern=SNAKE, max_length=50)] | None = None
-    """The provider whose integration an org needs to be eligible; absent when it needs none."""
+    """The provider that an org must have connected to be eligible; absent if it needs none."""
 
     scope: Scope = "org"
-    """`org`: mapped over every eligible org. `platform`: runs once."""
+    """`org`: runs for every eligible org. `platform`: runs once for the whole installation."""
 
     schedule: Schedule | None = None
-    """Cron of five fields in UTC, or a preset such as @daily; absent for manual runs only."""
+    """Five cron fields in UTC, or a preset such as @daily; absent if all runs are manual."""
 
     params: dict[SnakeName, ParamSpec] = Field(default_factory=dict)
-    """What a run may be asked for: JSON Schema by name. Airflow's trigger form and the HTTP
-    API's body."""
+    """The params of a run, as JSON Schema by name, for Airflow's trigger form and the body of the
+    HTTP API."""
 
     steps: tuple[StepSpec, ...] = Field(min_length=1, max_length=50)
-    """What is done, in order."""
+    """The steps, in order."""
 
     retries: int = Field(default=3, ge=0, le=10)
-    """Tries of a step after the first."""
+    """Number of retries of a step."""
 
     retry_delay_seconds: int = Field(default=15, ge=1, le=3600)
-    """Wait before the second try; doubles with each further one, up to ten minutes."""
+    """Pause before the first retry; it doubles with each further retry, up to ten minutes."""
 
     timeout_minutes: int = Field(default=60, ge=1, le=1440)
-    """Longest a try of a step may take."""
+    """Time limit of one attempt at a step."""
 
     notify: NotifySpec = NotifySpec()
-    """Who is told when a run ends."""
+    """The channels that are notified when a run ends."""
 
     quality: Annotated[str, Field(pattern=CONFIG_PATH)] | None = None
-    """Expectations that the published tables are checked against, a path under the folder of
+    """The suite of expectations for the published tables: a path under the folder of
     configurations."""
 
     aliases: tuple[Annotated[str, Field(pattern=URL_PATH)], ...] = ()
     """Further addresses in the HTTP API, such as openai/usage_cost."""
 
     history_days: int = Field(default=30, ge=0, le=3650)
-    """How many days before it was connected an org's data is fetched."""
+    """Number of days before the connection of an org that are fetched too."""
 
     max_days: int = Field(default=31, ge=1, le=366)
-    """Most days that one run does for one org."""
+    """Maximum number of days that one run processes for one org."""
 
     lookback_days: int = Field(default=3, ge=0, le=90)
-    """How long the provider may still change a day; until then it is checked daily."""
+    """Number of days in which the provider may still change a day; it is checked daily until
+    then."""
 
     tags: tuple[Annotated[str, Field(min_length=1, max_length=50)], ...] = ()
-    """Further tags in Airflow's UI, beside provider, scope and cadence."""
+    """Further tags in Airflow's UI, in addition to provider, scope and cadence."""
 
     max_active_runs: int = Field(default=16, ge=1, le=100)
-    """Most runs of the pipeline at a time."""
+    """Maximum number of concurrent runs of the pipeline."""
 
     max_active_tasks: int = Field(default=8, ge=1, le=100)
-    """Most tasks of one run at a time."""
+    """Maximum number of concurrent tasks of one run."""
 
     _path: str = PrivateAttr(default="")
     _source: str = PrivateAttr(default="")
 
-    def locate(self, path: str, source: str) -> None:
-        """Say which file the pipeline was read from: path under the root, and its text."""
+    def set_source(self, path: str, source: str) -> None:
+        """Set the file that the pipeline was read from: its path under the root and its text."""
         self._path, self._source = path, source
 
     @property
     def path(self) -> str:
-        """The file, relative to the folder of configurations."""
+        """Return the path of the file, relative to the folder of configurations."""
         return self._path
 
     @property
     def source(self) -> str:
-        """The file's text."""
+        """Return the text of the file."""
         return self._source
 
     @property
     def url_path(self) -> str:
-        """Address in the HTTP API: `openai/cost/usage_cost`."""
+        """Return the address in the HTTP API, such as `openai/cost/usage_cost`."""
         return str(PurePosixPath(self._path).with_suffix(""))
 
     @property
     def dag_id(self) -> str:
-        """Identity in Airflow: `openai.cost.usage_cost`."""
+        """Return the id of the DAG in Airflow, such as `openai.cost.usage_cost`."""
         return self.url_path.replace("/", ".")
 
     @cached_property
     def upstream(self) -> dict[str, tuple[str, ...]]:
-        """Each step's upstream steps, defaults applied, in the file's order."""
+        """Return the upstream steps of each step, in the file's order, with defaults applied."""
         names = [step.step for step in self.steps]
         before: dict[str, tuple[str, ...]] = {}
         for index, step in enumerate(self.steps):
@@ -202,11 +203,11 @@ class PipelineSpec(_Model):
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """Tables that the steps publish day by day, in step order, each once."""
+        """Return the tables that the steps publish by day, in step order, without duplicates."""
         return tuple(dict.fromkeys(name for step in self.steps for name in step.parsed.tables()))
 
     def params_schema(self) -> dict[str, Any]:
-        """JSON Schema of the object of params that a run may be given."""
+        """Return the JSON Schema of the object with a run's params."""
         return {
             "type": "object",
             "properties": {name: param.json_schema() for name, param in self.params.items()},
@@ -215,7 +216,7 @@ class PipelineSpec(_Model):
         }
 
     def facts(self) -> PipelineFacts:
-        """What the pipeline's steps may know of it."""
+        """Return the properties of the pipeline that its steps use."""
         return PipelineFacts(
             pipeline_id=self.pipeline_id,
             dag_id=self.dag_id,

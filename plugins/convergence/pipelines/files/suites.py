@@ -1,4 +1,4 @@
-"""Check suites of expectations: their form, and what they name in the tables' schemas."""
+"""Check suites of expectations: their form, and the tables and columns that they name."""
 
 from __future__ import annotations
 
@@ -41,32 +41,32 @@ _COMPARABLE = _NUMBERS | _PLAIN | {"TIMESTAMP", "DATETIME", "TIME", "BYTES"}
 
 
 def find_suites(root: FilePath) -> list[FilePath]:
-    """Every suite under the folder of configurations, sorted."""
+    """Return every suite under the folder of configurations, sorted."""
     return sorted((root / FOLDER).glob("*.json"))
 
 
 def check_suite(path: FilePath, root: FilePath) -> tuple[Violation, ...]:
-    """Every fault of a suite's file."""
-    told = path.relative_to(root).as_posix()
-    report = ViolationReport(told)
+    """Return every violation of a suite's file."""
+    name = path.relative_to(root).as_posix()
+    report = ViolationReport(name)
     text = read_source(path, report)
     if text is None:
-        return report.sorted()
-    report = ViolationReport(told, text)
+        return report.list_violations()
+    report = ViolationReport(name, text)
     document = read_document(text, report)
-    if document is None or not _is_json(text, report):
-        return report.sorted()
+    if document is None or not _check_json(text, report):
+        return report.list_violations()
     try:
         suite = Suite.model_validate_json(json.dumps(document.value))
     except ValidationError as error:
         report_validation_errors(error, model=Suite, document=document, report=report)
     else:
-        _Names(suite, document, report, root).check()
-    return report.sorted()
+        _NameChecks(suite, document, report, root).check_names()
+    return report.list_violations()
 
 
-def _is_json(text: str, report: ViolationReport) -> bool:
-    """Whether the file is JSON too, which is a part of what was read so far."""
+def _check_json(text: str, report: ViolationReport) -> bool:
+    """Return whether the file is JSON, a subset of the YAML that was read; report why not."""
     try:
         json.loads(text)
     except json.JSONDecodeError as error:
@@ -75,8 +75,8 @@ def _is_json(text: str, report: ViolationReport) -> bool:
     return True
 
 
-class _Names:
-    """Whether the tables and columns that a suite names are there, and of the right type."""
+class _NameChecks:
+    """Check that the tables and columns of a suite exist and have the right type."""
 
     def __init__(
         self, suite: Suite, document: Document, report: ViolationReport, root: FilePath
@@ -86,16 +86,18 @@ class _Names:
         self._report = report
         self._schemas = dict(self._read_schemas(root))
 
-    def check(self) -> None:
+    def check_names(self) -> None:
         first: dict[str, int] = {}
         for index, expectation in enumerate(self._suite.expectations):
             here: Path = ("expectations", index)
             if expectation.id in first:
                 line = first[expectation.id]
-                self._fault((*here, "id"), f"{expectation.id} is also the one in line {line}")
-            first.setdefault(expectation.id, self._line((*here, "id")))
-            for place, side in _sides(here, expectation):
-                self._check_side(place, side, wanted=_WANTED[type(expectation)])
+                self._add_violation(
+                    (*here, "id"), f"{expectation.id} is also the id in line {line}"
+                )
+            first.setdefault(expectation.id, self._find_line((*here, "id")))
+            for place, side in _list_sides(here, expectation):
+                self._check_side(place, side, expected=_EXPECTED_TYPES[type(expectation)])
 
     def _read_schemas(self, root: FilePath) -> Iterator[tuple[str, TableSchema]]:
         for table, file in self._suite.tables.items():
@@ -104,21 +106,21 @@ class _Names:
                 schema = load_schema(root, table, file)
                 day_column(schema)
             except (SchemaError, ConfigurationError) as error:
-                self._fault(here, f"{error.message}: {file}")
+                self._add_violation(here, f"{error.message}: {file}")
                 continue
             if schema.table != table:
-                self._fault(here, f"{file} is the schema of {schema.table}")
+                self._add_violation(here, f"{file} is the schema of {schema.table}")
             yield table, schema
 
-    def _check_side(self, place: Path, side: Side, *, wanted: frozenset[str] | None) -> None:
+    def _check_side(self, place: Path, side: Side, *, expected: frozenset[str] | None) -> None:
         if side.table not in self._suite.tables:
-            self._unknown((*place, "table"), "table", side.table, tuple(self._suite.tables))
+            self._add_unknown((*place, "table"), "table", side.table, tuple(self._suite.tables))
             return
         if (schema := self._schemas.get(side.table)) is None:
             return
         columns = {field.name: field for field in schema.fields}
         for key, names, types in (
-            ("columns", side.columns, wanted),
+            ("columns", side.columns, expected),
             ("by", side.by, _PLAIN),
             ("where", tuple(side.where), _PLAIN),
         ):
@@ -136,22 +138,26 @@ class _Names:
         table: str,
     ) -> None:
         if (column := columns.get(name)) is None:
-            self._unknown(place, f"column of {table}", name, tuple(columns))
+            self._add_unknown(place, f"column of {table}", name, tuple(columns))
         elif types is not None and (column.type not in types or column.mode == "REPEATED"):
             kind = f"{column.mode} {column.type}" if column.mode == "REPEATED" else column.type
-            self._fault(place, f"{name} is {kind}", accepted=sorted(types))
+            self._add_violation(place, f"{name} is {kind}", accepted=sorted(types))
 
-    def _unknown(self, place: Path, kind: str, name: str, known: Sequence[str]) -> None:
-        told = f"no {kind} is named {quote_value(name)}"
-        self._fault(place, told, suggestion=closest_match(name, known), accepted=sorted(known))
+    def _add_unknown(self, place: Path, kind: str, name: str, known: Sequence[str]) -> None:
+        self._add_violation(
+            place,
+            f"unknown {kind} {quote_value(name)}",
+            suggestion=closest_match(name, known),
+            accepted=sorted(known),
+        )
 
-    def _line(self, place: Path) -> int:
+    def _find_line(self, place: Path) -> int:
         node = self._document.node
         for part in place:
             node = node.parts[part]
         return node.place[0]
 
-    def _fault(
+    def _add_violation(
         self,
         path: Path,
         message: str,
@@ -167,8 +173,8 @@ class _Names:
         )
 
 
-def _sides(here: Path, expectation: Expectation) -> Iterator[tuple[Path, Side]]:
-    """What an expectation reads, and where in the file it says so."""
+def _list_sides(here: Path, expectation: Expectation) -> Iterator[tuple[Path, Side]]:
+    """Yield each side that an expectation reads, with its place in the file."""
     if isinstance(expectation, SumsTie):
         yield (*here, "left"), expectation.left
         yield (*here, "right"), expectation.right
@@ -182,7 +188,7 @@ def _sides(here: Path, expectation: Expectation) -> Iterator[tuple[Path, Side]]:
     )
 
 
-_WANTED: Mapping[Callable[..., Expectation], frozenset[str] | None] = {
+_EXPECTED_TYPES: Mapping[Callable[..., Expectation], frozenset[str] | None] = {
     NotNull: None,
     Unique: _COMPARABLE,
     Range: _NUMBERS,

@@ -1,4 +1,4 @@
-"""A fault of a pipeline file: where it is, what is wrong, what was likely meant."""
+"""Violations of a configuration file: the place, what is wrong, and what was probably meant."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from convergence.errors import ConfigurationError
 
 # libyaml counts these as line ends, so lines are split the same way.
 _LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
-_LONGEST_SHOWN = 60
-_MOST_FAULTS = 100
-_LONGEST_LINE = 160
+_MAX_QUOTED_CHARS = 60
+_MAX_VIOLATIONS = 100
+_MAX_EXCERPT_CHARS = 160
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """One fault. Its `str` is one line; `long()` adds the lines around it and a caret.
+    """One violation. `str()` renders one line; `render_excerpt()` adds the lines around it.
 
     Attributes:
         path: the file, relative to the folder of configurations.
@@ -28,8 +28,8 @@ class Violation:
         key: dotted path of the key, such as `steps[1].config.granularity`; empty for the file.
         message: what is wrong.
         suggestion: what was likely meant.
-        accepted: every value that is accepted, where they can be told.
-        excerpt: (line number, text) of the faulty line and its neighbours.
+        accepted: every accepted value, where the values can be listed.
+        excerpt: (line number, text) of the invalid line and its neighbours.
     """
 
     path: str
@@ -50,8 +50,8 @@ class Violation:
             parts.append(f"accepted: {', '.join(self.accepted)}")
         return where + "; ".join(parts)
 
-    def long(self) -> str:
-        """The fault with two lines of context and a caret under the place."""
+    def render_excerpt(self) -> str:
+        """Return the violation with two lines of context and a caret under its column."""
         lines = [str(self)]
         width = max((len(str(number)) for number, _ in self.excerpt), default=0)
         for number, text in self.excerpt:
@@ -62,31 +62,31 @@ class Violation:
 
     @property
     def place(self) -> tuple[str, int, int]:
-        """Sorts faults as a reader meets them."""
+        """Return the sort key: path, line, column."""
         return self.path, self.line, self.column
 
 
 class PipelineFilesError(ConfigurationError):
-    """Raised when files of the configurations are broken; `faults` holds all of all files."""
+    """Raised when configuration files are invalid; `violations` lists those of every file."""
 
     code = "pipeline_files_invalid"
 
-    def __init__(self, faults: Sequence[Violation]) -> None:
-        self.faults = tuple(faults)
-        files = len({fault.path for fault in self.faults})
-        told = "\n\n".join(fault.long() for fault in self.faults)
-        super().__init__(f"{len(self.faults)} faults in {files} files\n\n{told}")
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        self.violations = tuple(violations)
+        files = len({violation.path for violation in self.violations})
+        excerpts = "\n\n".join(violation.render_excerpt() for violation in self.violations)
+        super().__init__(f"{len(self.violations)} errors in {files} files\n\n{excerpts}")
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.faults,)
+        return type(self), (self.violations,)
 
 
 class ViolationReport:
-    """Collects the faults of one file."""
+    """Collects the violations of one file."""
 
     def __init__(self, path: str, text: str = "") -> None:
         self.path = path
-        self.faults: list[Violation] = []
+        self.violations: list[Violation] = []
         self._lines = _LINE_END.split(text)
 
     def add(
@@ -98,13 +98,13 @@ class ViolationReport:
         suggestion: str | None = None,
         accepted: Iterable[str] = (),
     ) -> None:
-        """Add a fault at a 1-based (line, column); of a file beyond help, the first hundred."""
+        """Add a violation at a 1-based (line, column); only the first hundred are kept."""
         line, column = place
-        if len(self.faults) == _MOST_FAULTS:
-            message, key, suggestion, accepted = "here and below there is more", "", None, ()
-        if len(self.faults) > _MOST_FAULTS:
+        if len(self.violations) == _MAX_VIOLATIONS:
+            message, key, suggestion, accepted = "more errors follow from here on", "", None, ()
+        if len(self.violations) > _MAX_VIOLATIONS:
             return
-        self.faults.append(
+        self.violations.append(
             Violation(
                 path=self.path,
                 line=line,
@@ -113,43 +113,43 @@ class ViolationReport:
                 message=message,
                 suggestion=suggestion,
                 accepted=tuple(accepted),
-                excerpt=self._excerpt(line),
+                excerpt=self._read_excerpt(line),
             )
         )
 
-    def sorted(self) -> tuple[Violation, ...]:
-        """The faults by place, each once."""
-        return tuple(dict.fromkeys(sorted(self.faults, key=lambda fault: fault.place)))
+    def list_violations(self) -> tuple[Violation, ...]:
+        """Return the violations in the order of their places, without duplicates."""
+        return tuple(dict.fromkeys(sorted(self.violations, key=lambda violation: violation.place)))
 
-    def _excerpt(self, line: int) -> tuple[tuple[int, str], ...]:
+    def _read_excerpt(self, line: int) -> tuple[tuple[int, str], ...]:
         first, last = max(1, line - 1), min(len(self._lines), line + 1)
         if not any(text.strip() for text in self._lines):
             return ()
         return tuple(
-            (number, _printable(self._lines[number - 1])) for number in range(first, last + 1)
+            (number, _make_printable(self._lines[number - 1])) for number in range(first, last + 1)
         )
 
 
-def closest_match(word: str, accepted: Sequence[str]) -> str | None:
-    """The accepted word that was most likely meant."""
-    found = difflib.get_close_matches(word, accepted, n=1, cutoff=0.6)
-    return found[0] if found else None
+def closest_match(text: str, accepted: Sequence[str]) -> str | None:
+    """Return the accepted value that is most similar to the text, if one is similar enough."""
+    matches = difflib.get_close_matches(text, accepted, n=1, cutoff=0.6)
+    return matches[0] if matches else None
 
 
 def quote_value(value: object) -> str:
-    """A value as a message quotes it: on one line, short."""
+    """Return a value as JSON on one line, cut to 60 characters, for use in a message."""
     text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
+    return text if len(text) <= _MAX_QUOTED_CHARS else f"{text[: _MAX_QUOTED_CHARS - 1]}…"
 
 
 def format_key(path: Iterable[str | int]) -> str:
-    """`("steps", 1, "config")` as `steps[1].config`."""
-    told = ""
+    """Format `("steps", 1, "config")` as `steps[1].config`."""
+    key = ""
     for part in path:
-        told += f"[{part}]" if isinstance(part, int) else f".{part}" if told else part
-    return told
+        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else part
+    return key
 
 
-def _printable(text: str) -> str:
-    cut = text[:_LONGEST_LINE]
+def _make_printable(text: str) -> str:
+    cut = text[:_MAX_EXCERPT_CHARS]
     return "".join(char if char.isprintable() else " " for char in cut)

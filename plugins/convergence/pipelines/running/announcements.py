@@ -1,7 +1,7 @@
-"""Tell of an ended run whom `notify:` names: each org of its own, the platform of the whole.
+"""Send the notifications of an ended run: a digest to the platform, and one message per org.
 
-The digest goes first, since it is what an operator waits for. Nothing that goes wrong here changes
-how the run ended: it is recorded with the message's claim, logged, and counted in the summary.
+The digest goes first, since an operator waits for it. A failure here never changes how the run
+ended: it is recorded with the claim on the message, logged, and counted in the summary.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ class Announcer:
     """Announces the end of one Airflow run.
 
     Attributes:
-        notify: the channels of each trigger, as the pipeline's file says.
-        ledger: what was published.
-        steps_of: the newest attempts at an org run's steps.
-        admins_of: the administrators' addresses, by org.
-        base_url: where customers reach the API, unless the channels' settings say it.
+        notify: the channels of each trigger, from the pipeline's file.
+        ledger: the published slices.
+        steps_of: returns the newest attempts at the steps of an org run.
+        admins_of: returns the administrators' addresses, by org.
+        base_url: the API's address for customers, unless the channels' settings name one.
     """
 
     pipeline: PipelineFacts
@@ -73,37 +73,39 @@ class Announcer:
     base_url: str
     _reports: dict[str, OrgReport] = field(default_factory=dict)
 
-    def announce(
+    def announce_run(
         self, *, dag_run_id: str, runs: Sequence[OrgRun], failed: Mapping[str, str]
     ) -> dict[str, Any]:
-        """Send what is to be sent; how many messages were, and how many were not.
+        """Send the messages of a run; return how many were sent and how many failed.
 
         Args:
             dag_run_id: Airflow's id of the run.
-            runs: its org runs, ended.
-            failed: why, by org, or by step where a whole run failed.
+            runs: the ended org runs.
+            failed: the reasons of failures, by org, or by step if the whole run failed.
         """
         try:
             if any(self.notify.values()):
-                self._fleet(dag_run_id, runs, failed)
-                self._orgs(runs)
-        except Exception as error:  # noqa: BLE001  # no failure to tell may fail what is told of
-            log.error("the run could not be told of: %s", explain(error).message)  # noqa: TRY400  # redacted
+                self._send_digest(dag_run_id, runs, failed)
+                self._send_org_messages(runs)
+        except Exception as error:  # noqa: BLE001  # a failed notification must not fail the run
+            log.error("The run could not be announced: %s", explain(error).message)  # noqa: TRY400  # redacted
             return {**self.notifier.summary(), "error": explain(error).message}
         finally:
             self.notifier.close()
         return dict(self.notifier.summary())
 
-    def _fleet(self, dag_run_id: str, runs: Sequence[OrgRun], failed: Mapping[str, str]) -> None:
-        event = self._event(runs, failed)
-        chosen = [name for name in self._channels() if self._wanted(name, event, "platform")]
+    def _send_digest(
+        self, dag_run_id: str, runs: Sequence[OrgRun], failed: Mapping[str, str]
+    ) -> None:
+        event = self._classify_run(runs, failed)
+        chosen = [name for name in self._list_channels() if self._applies(name, event, "platform")]
         if not chosen:
             return
         report = fleet_report(
             self.pipeline,
             dag_run_id=dag_run_id,
             event=event,
-            reports=self._reported(runs),
+            reports=self._build_reports(runs),
             failed=failed,
             words=self._words,
             base_url=self.base_url,
@@ -116,11 +118,11 @@ class Announcer:
                 key = NotificationKey(run_id, PLATFORM, name, event)
                 self.notifier.tell(key, report, audience="platform", to=to)
 
-    def _orgs(self, runs: Sequence[OrgRun]) -> None:
-        for some in _chunks(self._told_orgs(runs)):
+    def _send_org_messages(self, runs: Sequence[OrgRun]) -> None:
+        for some in _split_into_chunks(self._list_messages(runs)):
             needs = sorted({run.org_slug for run, _, to in some if ADMIN_EMAIL in to})
             admins = self.admins_of(needs) if needs else {}
-            reports = {one.run_id: one for one in self._reported([run for run, _, _ in some])}
+            reports = {one.run_id: one for one in self._build_reports([run for run, _, _ in some])}
             for run, name, to in some:
                 report = reports[run.run_id]
                 addresses = resolved(to, admin_email=admins.get(run.org_slug))
@@ -128,23 +130,23 @@ class Announcer:
                 if addresses:
                     self.notifier.tell(key, report, audience="organization", to=addresses)
 
-    def _told_orgs(self, runs: Sequence[OrgRun]) -> list[tuple[OrgRun, str, tuple[str, ...]]]:
-        """Each org run that somebody is told of, with the channel and its recipients."""
-        told = []
+    def _list_messages(self, runs: Sequence[OrgRun]) -> list[tuple[OrgRun, str, tuple[str, ...]]]:
+        """Return each org run to announce, with the channel and its recipients."""
+        messages = []
         for run in runs:
             event = ended_as(run, self.pipeline)
-            for name in self._channels():
-                if not self._wanted(name, event, "organization"):
+            for name in self._list_channels():
+                if not self._applies(name, event, "organization"):
                     continue
                 to = recipients_for(self.notifier.channel(name), "organization", run.org_slug)
                 if to:
-                    told.append((run, name, to))
-        return told
+                    messages.append((run, name, to))
+        return messages
 
-    def _reported(self, runs: Sequence[OrgRun]) -> list[OrgReport]:
-        """The runs' reports, each made once."""
-        for some in _chunks([run for run in runs if run.run_id not in self._reports]):
-            slices = self._slices(some)
+    def _build_reports(self, runs: Sequence[OrgRun]) -> list[OrgReport]:
+        """Return the reports of the runs; each is built once."""
+        for some in _split_into_chunks([run for run in runs if run.run_id not in self._reports]):
+            slices = self._read_slices(some)
             for run in some:
                 self._reports[run.run_id] = org_report(
                     run,
@@ -156,7 +158,7 @@ class Announcer:
                 )
         return [self._reports[run.run_id] for run in runs]
 
-    def _slices(self, runs: Sequence[OrgRun]) -> dict[str, list[LedgerRow]]:
+    def _read_slices(self, runs: Sequence[OrgRun]) -> dict[str, list[LedgerRow]]:
         days = [day for run in runs for day in run.days]
         if not days:
             return {}
@@ -170,7 +172,7 @@ class Announcer:
             found.setdefault(key.org_slug, []).append(row)
         return found
 
-    def _event(self, runs: Sequence[OrgRun], failed: Mapping[str, str]) -> str:
+    def _classify_run(self, runs: Sequence[OrgRun], failed: Mapping[str, str]) -> str:
         if failed:
             return FAILED
         events = {ended_as(run, self.pipeline) for run in runs}
@@ -178,10 +180,10 @@ class Announcer:
             return SUCCEEDED
         return CANCELLED if events == {CANCELLED} else IDLE
 
-    def _channels(self) -> list[str]:
+    def _list_channels(self) -> list[str]:
         return list(dict.fromkeys(name for names in self.notify.values() for name in names))
 
-    def _wanted(self, name: str, event: str, audience: Audience) -> bool:
+    def _applies(self, name: str, event: str, audience: Audience) -> bool:
         settings = self.notifier.channel(name)
         return any(
             name in names
@@ -195,6 +197,6 @@ class Announcer:
         return words(self.notifier.configs)
 
 
-def _chunks(items: Sequence[ItemT]) -> Iterator[Sequence[ItemT]]:
+def _split_into_chunks(items: Sequence[ItemT]) -> Iterator[Sequence[ItemT]]:
     for start in range(0, len(items), ORGS_AT_ONCE):
         yield items[start : start + ORGS_AT_ONCE]

@@ -1,4 +1,4 @@
-"""Close an Airflow run: end each org's run by what its steps say, and tell the sum."""
+"""Close an Airflow run: end each org run by the state of its steps, and summarize them."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 
 NOT_SELECTED = "select_failed"
-NEVER_BEGAN = "did not begin: no worker took it, or the step before it failed"
+NEVER_BEGAN = "did not start: no worker took it, or the step before it failed"
 
 log = logging.getLogger(__name__)
 
 
 class ClosingRecords(Protocol):
-    """The run records as closing needs them."""
+    """The methods of the run records that closing uses."""
 
     def of_dag_run(self, dag_id: str, dag_run_id: str) -> Sequence[OrgRun]:
-        """The org runs that the Airflow run carries, by org."""
+        """Return the org runs of an Airflow run, by org."""
 
-    def steps(self, run_id: str) -> Mapping[str, OrgStep]:
-        """The newest attempt at each step that has begun."""
+    def list_steps(self, run_id: str) -> Mapping[str, OrgStep]:
+        """Return the newest attempt at each started step, by step."""
 
     def begin_run(self, run_id: str, *, now: datetime) -> bool:
-        """Take a failed run up again."""
+        """Move a failed run to RUNNING again."""
 
     def finish_run(
         self, run_id: str, status: RunStatus, *, now: datetime, error: RunError | None = None
     ) -> bool:
         """End a run."""
 
-    def finished(
+    def finish_step(
         self, step: OrgStep, *, status: StepStatus, now: datetime, error: RunError | None = None
     ) -> bool:
         """Record the end of a step."""
@@ -48,7 +48,7 @@ class ClosingRecords(Protocol):
 
 @dataclass
 class Summary:
-    """What a run did: orgs by outcome, rows, what it used, and why orgs failed."""
+    """The summary of a run: orgs by outcome, rows, used resources, and reasons of failures."""
 
     succeeded: int = 0
     cancelled: int = 0
@@ -56,8 +56,8 @@ class Summary:
     used: Used = field(default_factory=dict)
     failed: dict[str, RunError] = field(default_factory=dict)
 
-    def answer(self) -> dict[str, Any]:
-        """The summary as Airflow keeps it."""
+    def to_result(self) -> dict[str, Any]:
+        """Return the summary in the form that Airflow keeps as the task's result."""
         return {
             "status": "FAILED" if self.failed else "SUCCESS",
             "orgs_succeeded": self.succeeded,
@@ -68,22 +68,22 @@ class Summary:
             "failed": {org: f"{why.code}: {why.message}" for org, why in self.failed.items()},
         }
 
-    def error(self) -> PipelineFailedError | None:
-        """What the closing task raises when orgs failed: it names them and why."""
+    def build_error(self) -> PipelineFailedError | None:
+        """Return the error of a run with failed orgs, with the reason of each; else None."""
         if not self.failed:
             return None
-        told = {org: f"{why.code}: {why.message}" for org, why in self.failed.items()}
-        total = self.succeeded + len(told)
-        return PipelineFailedError(f"{len(told)} of {total} orgs failed", orgs=told)
+        reasons = {org: f"{why.code}: {why.message}" for org, why in self.failed.items()}
+        total = self.succeeded + len(reasons)
+        return PipelineFailedError(f"{len(reasons)} of {total} orgs failed", orgs=reasons)
 
 
 def close_orgs(
     pipeline: PipelineFacts, *, runs: ClosingRecords, dag_run_id: str, selected: bool, now: datetime
 ) -> Summary:
-    """End every org run of an Airflow run that has not ended.
+    """End every org run of an Airflow run that has not ended yet.
 
     Args:
-        pipeline: its `upstream` names every step.
+        pipeline: the pipeline; `upstream` names every step.
         runs: the run records.
         dag_run_id: Airflow's id of the run.
         selected: whether the first task succeeded.
@@ -91,13 +91,13 @@ def close_orgs(
     """
     summary = Summary()
     for run in runs.of_dag_run(pipeline.dag_id, dag_run_id):
-        steps = runs.steps(run.run_id)
+        steps = runs.list_steps(run.run_id)
         summary.used = total([summary.used, *(step.used for step in steps.values())])
         if run.status is RunStatus.CANCELLED:
             summary.cancelled += 1
             continue
         summary.rows_processed += sum(step.rows_processed or 0 for step in steps.values())
-        error = _verdict(run, steps, pipeline, selected=selected)
+        error = _find_failure(run, steps, pipeline, selected=selected)
         _end_lost_steps(steps.values(), runs=runs, now=now)
         if error is None:
             summary.succeeded += 1
@@ -111,10 +111,10 @@ def close_orgs(
     return summary
 
 
-def _verdict(
+def _find_failure(
     run: OrgRun, steps: Mapping[str, OrgStep], pipeline: PipelineFacts, *, selected: bool
 ) -> RunError | None:
-    """Why the org's run did not succeed; None when every step did or had nothing to do."""
+    """Return why the org run did not succeed; None if every step succeeded or had nothing to do."""
     if not selected:
         return run.error or RunError(NOT_SELECTED, "the run's first task did not succeed")
     if pipeline.tables and not run.days:
@@ -142,4 +142,4 @@ def _end_lost_steps(steps: Iterable[OrgStep], *, runs: ClosingRecords, now: date
     lost = RunError(INTERRUPTED, f"the step {NEVER_ENDED}")
     for step in steps:
         if step.status is StepStatus.RUNNING:
-            runs.finished(step, status=StepStatus.FAILED, now=now, error=lost)
+            runs.finish_step(step, status=StepStatus.FAILED, now=now, error=lost)

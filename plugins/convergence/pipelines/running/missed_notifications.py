@@ -1,4 +1,4 @@
-"""Tell of the runs whose own last task never ran: their DAG run was failed by hand, or lost."""
+"""Announce runs whose last task never ran: their DAG run was failed by hand, or was lost."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from convergence.state.store import StateStore
 from convergence.state.unannounced_runs import DagRunKey
 
 MAX_AT_ONCE = 5
-"""Runs told of by one call: each may wait for a slow mail server."""
+"""Runs announced by one call: each may wait for a slow mail server."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MissedNotifications:
-    """Announces what was ended by others than its own last task.
+    """Announces the runs that ended without their last task.
 
     Attributes:
         configs: the folder of configurations.
-        runs_of: the org runs of an Airflow run.
-        announcer: makes the announcer of a pipeline.
+        runs_of: returns the org runs of an Airflow run.
+        build_announcer: builds the announcer of a pipeline.
     """
 
     store: StateStore
     configs: Path
     runs_of: Callable[[str, str], Sequence[OrgRun]]
-    announcer: Callable[[PipelineSpec], Announcer]
+    build_announcer: Callable[[PipelineSpec], Announcer]
 
-    def tell(self) -> int:
-        """Announce some of what waits; how many runs that were.
+    def send_some(self) -> int:
+        """Announce the oldest unannounced runs, at most `MAX_AT_ONCE`; return their number.
 
-        A run is forgotten only after it was told of. Who hears of it twice is seen to by the
-        claims on the messages.
+        A run leaves the list only after its announcement, so a crash in between announces it
+        again. The claim on each message then prevents that it is sent twice.
         """
         with self.store.read() as conn:
             waiting = unannounced_runs.list_unannounced(conn, limit=MAX_AT_ONCE)
@@ -53,7 +53,7 @@ class MissedNotifications:
     def _announce(self, key: DagRunKey) -> None:
         spec = load_dag(key.dag_id, self.configs)
         if not isinstance(spec, PipelineSpec):
-            log.error("%s can't be told of: its pipeline has no sound file", key)
+            log.error("%s can't be announced: its pipeline has no valid file", key)
             return
         runs = self.runs_of(*key)
         failed = {
@@ -61,4 +61,4 @@ class MissedNotifications:
             for run in runs
             if run.status is RunStatus.FAILED
         }
-        self.announcer(spec).announce(dag_run_id=key.dag_run_id, runs=runs, failed=failed)
+        self.build_announcer(spec).announce_run(dag_run_id=key.dag_run_id, runs=runs, failed=failed)

@@ -1,4 +1,4 @@
-"""The run records, the gate and the provider registry, as the first and last task use them."""
+"""The services that the first and the last task of a run use: run records, gate, step records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class RunServices:
-    """What selecting and closing do with the records of one task's services."""
+    """The run records and the gate of one task, over its `Services`."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -30,34 +30,34 @@ class RunServices:
 
     @property
     def gate(self) -> EligibilityChecker:
-        """Who may run."""
+        """Return the checker that decides which orgs are eligible."""
         return EligibilityChecker(self._services.warehouse)
 
     def get(self, run_id: str) -> OrgRun | None:
-        """The run, if it is known."""
+        """Return the run, or None if it is unknown."""
         with self._services.store.read() as conn:
             return org_runs.get(conn, run_id)
 
-    def configs(self, pipeline_id: str) -> Mapping[str, PipelineConfig]:
-        """Each org's own configuration of the pipeline, by org."""
+    def list_configs(self, pipeline_id: str) -> Mapping[str, PipelineConfig]:
+        """Return the orgs' configurations of the pipeline, by org."""
         with self._services.store.read() as conn:
             return pipeline_configs.for_pipeline(conn, pipeline_id)
 
     def of_dag_run(self, dag_id: str, dag_run_id: str) -> Sequence[OrgRun]:
-        """The org runs that the Airflow run carries, by org."""
+        """Return the org runs of an Airflow run, by org."""
         with self._services.store.read() as conn:
             return org_runs.by_dag_run(conn, dag_id, dag_run_id)
 
-    def steps(self, run_id: str) -> Mapping[str, OrgStep]:
-        """The newest attempt at each step that has begun."""
+    def list_steps(self, run_id: str) -> Mapping[str, OrgStep]:
+        """Return the newest attempt at each started step, by step."""
         return self._services.steps.steps(run_id)
 
     def admit(self, run: OrgRun, *, limits: RunLimits, now: datetime) -> Admitted | Refused:
-        """Admit a run within its org's limits."""
+        """Admit a run within the limits of its org."""
         return self._records.admit(run, limits=limits, now=now)
 
     def begin_run(self, run_id: str, *, now: datetime, days: Sequence[date] | None = None) -> bool:
-        """Move a run to RUNNING; take a failed one up again."""
+        """Move a run to RUNNING, also one that had failed."""
         return self._records.begin_run(run_id, now=now, days=days)
 
     def finish_run(
@@ -66,15 +66,15 @@ class RunServices:
         """End a run."""
         return self._records.finish_run(run_id, status, now=now, error=error)
 
-    def finished(
+    def finish_step(
         self, step: OrgStep, *, status: StepStatus, now: datetime, error: RunError | None = None
     ) -> bool:
         """Record the end of a step."""
         return self._services.steps.finished(step, status=status, now=now, error=error)
 
-    def ship(self) -> None:
-        """Send the records to the warehouse; what can't be sent now goes with a later run."""
+    def ship_records(self) -> None:
+        """Send the records to the warehouse; a later run sends those that fail now."""
         try:
             ship(self._services.store, self._services.warehouse)
         except ConvergenceError as error:
-            log.warning("the records wait for a later run: %s", explain(error).message)
+            log.warning("A later run will send the records: %s", explain(error).message)

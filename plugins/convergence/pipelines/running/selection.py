@@ -1,8 +1,8 @@
-"""Choose the orgs and days of one Airflow run; the work of every org pipeline's first task.
+"""Select the orgs and days of one Airflow run, in the first task of every org pipeline.
 
-Whoever triggered the run, the gate is asked here again: Airflow's UI and schedule know nothing
-of subscriptions, integrations and quotas. The answer's order is fixed, so that a mapped index
-keeps its org when the task is tried again.
+The gate checks every org again here, whatever triggered the run: Airflow's UI and schedule know
+nothing of subscriptions, integrations and quotas. The order of the orgs is fixed, so that a mapped
+index keeps its org when the task is retried.
 """
 
 from __future__ import annotations
@@ -57,35 +57,35 @@ class GateKeeper(Protocol):
     def select_orgs(
         self, *, provider: str | None, now: datetime, org_slugs: Sequence[str] | None = None
     ) -> OrgSelection:
-        """The eligible orgs of all, or of those named."""
+        """Return the eligible orgs among all orgs, or among the named ones."""
 
 
 class LedgerReader(Protocol):
-    """How slices ended: `runs.ledger.Ledger`."""
+    """The ends of slices: `runs.ledger.Ledger`."""
 
     def ends(
         self, actions: Collection[Action], *, orgs: Sequence[str], pipeline_id: str, since: date
     ) -> Mapping[SliceKey, SliceEnd]:
-        """How the newest attempt at each slice ended, of those in the given states."""
+        """Return the end of the newest attempt at each slice, for the listed actions."""
 
 
 class Admissions(Protocol):
-    """The run records: `runs.records.RunRecords`, with the runs' live state."""
+    """The run records: `runs.records.RunRecords`, with the live state of the runs."""
 
     def get(self, run_id: str) -> OrgRun | None:
-        """The run, if it is known."""
+        """Return the run, or None if it is unknown."""
 
-    def configs(self, pipeline_id: str) -> Mapping[str, PipelineConfig]:
-        """Each org's own configuration of the pipeline, by org."""
+    def list_configs(self, pipeline_id: str) -> Mapping[str, PipelineConfig]:
+        """Return the orgs' configurations of the pipeline, by org."""
 
     def of_dag_run(self, dag_id: str, dag_run_id: str) -> Sequence[OrgRun]:
-        """The org runs that the Airflow run carries."""
+        """Return the org runs of an Airflow run."""
 
     def admit(self, run: OrgRun, *, limits: RunLimits, now: datetime) -> Admitted | Refused:
-        """Admit a run within its org's limits."""
+        """Admit a run within the limits of its org."""
 
     def begin_run(self, run_id: str, *, now: datetime, days: Sequence[date] | None = None) -> bool:
-        """Move a run to RUNNING, with the days it found due."""
+        """Move a run to RUNNING, with its days."""
 
     def finish_run(
         self, run_id: str, status: RunStatus, *, now: datetime, error: RunError | None = None
@@ -95,13 +95,13 @@ class Admissions(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Selector:
-    """Selects for one Airflow run.
+    """Select the orgs and days of one Airflow run.
 
     Attributes:
-        provider: whose integration is needed, as tables name it (OPENAI); None for none.
+        provider: table id of the provider that an org must have connected (OPENAI), or None.
         dag_run_id: Airflow's id of the run.
-        scheduled: whether the schedule started it.
-        now: the present.
+        scheduled: whether the schedule started the run.
+        now: the current time.
     """
 
     pipeline: PipelineFacts
@@ -114,44 +114,44 @@ class Selector:
     now: datetime
 
     def select(self, conf: Mapping[str, Any]) -> list[Batch]:
-        """The batches to map over; none when nothing is due.
+        """Return the batches to map over; an empty list if nothing is due.
 
         Args:
-            conf: what the run was given: `org_run_id` by the API, or `org_slug` and params.
+            conf: the conf of the run: `org_run_id` from the API, or `org_slug` and params.
 
         Raises:
-            RequestError: a key of the conf is wrong, or names an org that may not run.
+            RequestError: a key of the conf is invalid, or names an org that is not eligible.
         """
-        given = check_org_conf(conf, pipeline=self.pipeline)
+        params = check_org_conf(conf, pipeline=self.pipeline)
         run_id = conf.get(ORG_RUN_ID)
         if run_id is not None:
-            return split_into_batches(self._triggered(str(run_id), conf))
-        days = parse_requested_days(given, today=self._today)
+            return split_into_batches(self._select_triggered(str(run_id), conf))
+        days = parse_requested_days(params, today=self._today)
         org_slug = conf.get(ORG_SLUG)
         if org_slug is not None:
-            return split_into_batches(self._one_org(str(org_slug), given, days))
-        return split_into_batches(self._fleet(given, days))
+            return split_into_batches(self._select_one_org(str(org_slug), params, days))
+        return split_into_batches(self._select_fleet(params, days))
 
     @property
     def _today(self) -> date:
         return self.now.astimezone(UTC).date()
 
-    def _triggered(self, run_id: str, conf: Mapping[str, Any]) -> list[OrgSlice]:
+    def _select_triggered(self, run_id: str, conf: Mapping[str, Any]) -> list[OrgSlice]:
         extra = sorted(
             key for key, value in conf.items() if value is not None and key != ORG_RUN_ID
         )
         if extra:
-            raise RequestError(f"{extra[0]} can't be given beside {ORG_RUN_ID}")
+            raise RequestError(f"{extra[0]} can't be combined with {ORG_RUN_ID}")
         run = self.runs.get(run_id)
         if run is None or (run.dag_id, run.dag_run_id) != (self.pipeline.dag_id, self.dag_run_id):
-            raise RequestError(f"{ORG_RUN_ID}: this run of the pipeline carries no such org run")
+            raise RequestError(f"{ORG_RUN_ID}: this run of the pipeline has no such org run")
         if run.status is RunStatus.CANCELLED:
-            log.info("%s was cancelled before it began", run_id)
+            log.info("%s was cancelled before it started", run_id)
             return []
         try:
             check_part(run.params, pipeline=self.pipeline)
-            standing = self._standing(run.org_slug)
-            days = run.days or self._due([standing])[run.org_slug]
+            eligibility = self._check_eligibility(run.org_slug)
+            days = run.days or self._due([eligibility])[run.org_slug]
         except ConvergenceError as error:
             if not isinstance(error, RetryableError):
                 self.runs.finish_run(run_id, RunStatus.FAILED, now=self.now, error=explain(error))
@@ -159,88 +159,96 @@ class Selector:
         self.runs.begin_run(run_id, now=self.now, days=days)
         return self._unless_idle([OrgSlice(run.org_slug, run_id, tuple(days))])
 
-    def _one_org(
-        self, org_slug: str, given: Mapping[str, Any], asked: Sequence[date] | None
+    def _select_one_org(
+        self, org_slug: str, params: Mapping[str, Any], requested: Sequence[date] | None
     ) -> list[OrgSlice]:
-        standing = self._standing(org_slug)
-        config = self.runs.configs(self.pipeline.pipeline_id).get(org_slug)
+        eligibility = self._check_eligibility(org_slug)
+        config = self.runs.list_configs(self.pipeline.pipeline_id).get(org_slug)
         if config is not None and not config.enabled:
-            raise PipelineDisabledError(f"{org_slug} has switched this pipeline off")
-        params = self._params(given, config)
+            raise PipelineDisabledError(f"{org_slug} has disabled this pipeline")
+        run_params = self._merge_params(params, config)
         recorded = self._recorded_days().get(org_slug)
-        days = asked if asked is not None else recorded or self._due([standing])[org_slug]
-        slice_ = self._admitted(standing, params, days)
+        days = (
+            requested if requested is not None else recorded or self._due([eligibility])[org_slug]
+        )
+        slice_ = self._admit(eligibility, run_params, days)
         if isinstance(slice_, RunError):
             raise LimitError(f"{org_slug}: {slice_.message}")
         return self._unless_idle([slice_])
 
-    def _fleet(self, given: Mapping[str, Any], asked: Sequence[date] | None) -> list[OrgSlice]:
+    def _select_fleet(
+        self, params: Mapping[str, Any], requested: Sequence[date] | None
+    ) -> list[OrgSlice]:
         selection = self.gate.select_orgs(provider=self.provider, now=self.now)
         for org_slug, reason in selection.denied:
-            log.info("%s is left out: %s", org_slug, reason.message)
-        configs = self.runs.configs(self.pipeline.pipeline_id)
-        eligible = [one for one in selection.eligible if self._is_meant(configs.get(one.org_slug))]
-        due = {**self._due(eligible), **self._recorded_days()} if asked is None else {}
+            log.info("%s is skipped: %s", org_slug, reason.message)
+        configs = self.runs.list_configs(self.pipeline.pipeline_id)
+        eligible = [
+            one for one in selection.eligible if self._joins_fleet(configs.get(one.org_slug))
+        ]
+        due = {**self._due(eligible), **self._recorded_days()} if requested is None else {}
         chosen: list[OrgSlice] = []
-        for standing in sorted(eligible, key=lambda one: one.org_slug):
-            days = asked if asked is not None else due[standing.org_slug]
+        for eligibility in sorted(eligible, key=lambda one: one.org_slug):
+            days = requested if requested is not None else due[eligibility.org_slug]
             if self.pipeline.tables and not days:
                 continue
             try:
-                params = self._params(given, configs.get(standing.org_slug))
+                run_params = self._merge_params(params, configs.get(eligibility.org_slug))
             except PipelineUnavailableError as error:
-                log.warning("%s is left out: %s", standing.org_slug, error.message)
+                log.warning("%s is skipped: %s", eligibility.org_slug, error.message)
                 continue
-            admitted = self._admitted(standing, params, days)
+            admitted = self._admit(eligibility, run_params, days)
             if isinstance(admitted, RunError):
-                log.warning("%s is left out: %s", standing.org_slug, admitted.message)
+                log.warning("%s is skipped: %s", eligibility.org_slug, admitted.message)
             else:
                 chosen.append(admitted)
         log.info("%d of %d eligible orgs have work", len(chosen), len(selection.eligible))
         return chosen
 
-    def _is_meant(self, config: PipelineConfig | None) -> bool:
-        """Whether a run of the fleet is an org's too: switched on, and without its own schedule."""
+    def _joins_fleet(self, config: PipelineConfig | None) -> bool:
+        """Return whether an org joins this run: enabled, and no schedule of the org replaces it."""
         if config is None:
             return True
         return config.enabled and not (self.scheduled and config.schedule is not None)
 
-    def _params(self, given: Mapping[str, Any], config: PipelineConfig | None) -> dict[str, Any]:
-        return merged(given, config.params if config else {}, pipeline=self.pipeline)
+    def _merge_params(
+        self, params: Mapping[str, Any], config: PipelineConfig | None
+    ) -> dict[str, Any]:
+        return merged(params, config.params if config else {}, pipeline=self.pipeline)
 
-    def _standing(self, org_slug: str) -> Eligibility:
+    def _check_eligibility(self, org_slug: str) -> Eligibility:
         selection = self.gate.select_orgs(
             provider=self.provider, now=self.now, org_slugs=[org_slug]
         )
-        for standing in selection.eligible:
-            return standing
+        for eligibility in selection.eligible:
+            return eligibility
         for _, reason in selection.denied:
-            raise _REFUSALS.get(reason.code, RequestError)(f"{org_slug}: {reason.message}")
+            raise _DENIAL_ERRORS.get(reason.code, RequestError)(f"{org_slug}: {reason.message}")
         raise NotFoundError(f"{ORG_SLUG}: there is no organization {org_slug!r}")
 
     def _recorded_days(self) -> dict[str, tuple[date, ...]]:
-        """The days of orgs that this Airflow run has begun: the same when it is cleared."""
+        """Return the days of orgs that the run has started; a cleared run keeps them."""
         runs = self.runs.of_dag_run(self.pipeline.dag_id, self.dag_run_id)
         return {run.org_slug: run.days for run in runs if run.days}
 
-    def _due(self, standings: Sequence[Eligibility]) -> dict[str, tuple[date, ...]]:
-        """Each org's due days, from one question to the ledger."""
-        if not self.pipeline.tables or not standings:
-            return {standing.org_slug: () for standing in standings}
-        first = {one.org_slug: self._first_day(one) for one in standings}
+    def _due(self, eligibilities: Sequence[Eligibility]) -> dict[str, tuple[date, ...]]:
+        """Return the due days of each org, with one query of the ledger."""
+        if not self.pipeline.tables or not eligibilities:
+            return {eligibility.org_slug: () for eligibility in eligibilities}
+        first = {one.org_slug: self._first_day(one) for one in eligibilities}
         rows = self.ledger.ends(
             CHECKED,
             orgs=sorted(first),
             pipeline_id=self.pipeline.pipeline_id,
             since=min(first.values()),
         )
-        told: dict[str, dict[date, dict[str, SliceEnd]]] = defaultdict(lambda: defaultdict(dict))
+        ends: dict[str, dict[date, dict[str, SliceEnd]]] = defaultdict(lambda: defaultdict(dict))
         for key, row in rows.items():
-            told[key.org_slug][key.day][key.table] = row
+            ends[key.org_slug][key.day][key.table] = row
         return {
             org_slug: tuple(
                 due_days(
-                    told[org_slug],
+                    ends[org_slug],
                     first_day=day,
                     today=self._today,
                     settle_days=self.pipeline.settle_days,
@@ -251,22 +259,22 @@ class Selector:
             for org_slug, day in first.items()
         }
 
-    def _first_day(self, standing: Eligibility) -> date:
-        connected_on = standing.connected_on or self._today
+    def _first_day(self, eligibility: Eligibility) -> date:
+        connected_on = eligibility.connected_on or self._today
         return first_day(connected_on, history_days=self.pipeline.history_days)
 
-    def _admitted(
-        self, standing: Eligibility, params: Mapping[str, Any], days: Sequence[date]
+    def _admit(
+        self, eligibility: Eligibility, params: Mapping[str, Any], days: Sequence[date]
     ) -> OrgSlice | RunError:
-        run = self._new_run(standing.org_slug, params, days)
-        if standing.limits is None:
+        run = self._new_run(eligibility.org_slug, params, days)
+        if eligibility.limits is None:
             return RunError("quota_missing", "the organization has no quota")
-        outcome = self.runs.admit(run, limits=standing.limits, now=self.now)
+        outcome = self.runs.admit(run, limits=eligibility.limits, now=self.now)
         if isinstance(outcome, Refused):
             used = f"{outcome.use} of {outcome.maximum} {outcome.limit}"
-            return RunError(LimitError.code, f"the plan's limit is reached: {used}")
+            return RunError(LimitError.code, f"the limit of the plan is reached: {used}")
         self.runs.begin_run(run.run_id, now=self.now, days=days)
-        return OrgSlice(standing.org_slug, run.run_id, tuple(days))
+        return OrgSlice(eligibility.org_slug, run.run_id, tuple(days))
 
     def _new_run(self, org_slug: str, params: Mapping[str, Any], days: Sequence[date]) -> OrgRun:
         trigger: Trigger = "schedule" if self.scheduled else "ui"
@@ -287,13 +295,13 @@ class Selector:
         return [one for one in slices if one.days or not self.pipeline.tables]
 
 
-_REFUSALS = {
+_DENIAL_ERRORS = {
     kind.code: kind for kind in (SubscriptionInactiveError, IntegrationInvalidError, LimitError)
 }
 
 
 def split_into_batches(orgs: Sequence[OrgSlice], *, indexes: int = MAX_INDEXES) -> list[Batch]:
-    """Deal orgs into batches: one org each while they fit, else equal shares in their order."""
+    """Split orgs into batches: one org per batch while they fit, else equal shares in order."""
     if len(orgs) <= indexes:
         return [Batch(org.org_slug, (org,)) for org in orgs]
     small, larger = divmod(len(orgs), indexes)

@@ -29,12 +29,12 @@ _VALUES = st.recursive(
 
 def parsed(text: str) -> tuple[Document | None, list[str]]:
     report = ViolationReport("f.yml", text)
-    return read_document(text, report), [str(fault) for fault in report.sorted()]
+    return read_document(text, report), [str(violation) for violation in report.list_violations()]
 
 
 def value_of(text: str) -> Any:
-    document, faults = parsed(text)
-    assert faults == []
+    document, violations = parsed(text)
+    assert violations == []
     assert document is not None
     return document.value
 
@@ -135,9 +135,9 @@ def test_plain_words_are_json_or_text(plain: str, value: object) -> None:
     ],
 )
 def test_what_readers_of_yaml_disagree_on_must_be_quoted(plain: str) -> None:
-    (fault,) = faults_of(f"a: {plain}\n")
-    assert fault.startswith(f"f.yml:1:4: a: {plain} means different things")
-    assert f'quote it if it is text, "{plain}"' in fault
+    (violation,) = faults_of(f"a: {plain}\n")
+    assert violation.startswith(f"f.yml:1:4: a: {plain} has different meanings")
+    assert f'quote it if it is text, "{plain}"' in violation
     assert value_of(f"a: '{plain}'\n") == {"a": plain}
 
 
@@ -145,31 +145,31 @@ def test_what_readers_of_yaml_disagree_on_must_be_quoted(plain: str) -> None:
     "word", ["yes", "1", "1.5", "1e3", ".5", "1:2", "2001-01-01", "~", "=", "a"]
 )
 def test_what_is_accepted_plain_no_other_reader_takes_for_something_else(word: str) -> None:
-    document, faults = parsed(f"a: {word}\n")
-    if not faults:
+    document, violations = parsed(f"a: {word}\n")
+    if not violations:
         assert document is not None
         theirs = yaml.safe_load(f"a: {word}\n")["a"]
         assert theirs == document.value["a"] or word == "1e3"
 
 
-def test_a_number_beyond_all_is_a_fault() -> None:
-    assert "beyond every number" in faults_of("a: 1e999\n")[0]
+def test_a_number_beyond_all_is_a_violation() -> None:
+    assert "out of range" in faults_of("a: 1e999\n")[0]
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"),
+    ("text", "violation"),
     [
         ("a: &x 1\n", "1:4: a: not accepted: the anchor &x"),
         ("a: &x 1\nb: *x\n", "2:4: b: not accepted: the alias *x"),
         ("a: !!str 1\n", "1:4: a: not accepted: the tag tag:yaml.org,2002:str"),
         ("a: !env HOME\n", "1:4: a: not accepted: the tag !env"),
         ("a: {<<: {b: 1}}\n", "1:5: a.<<: merge keys are not accepted"),
-        ("a: 1\nb: 2\na: 3\n", "3:1: a: said twice; first in line 1"),
-        ("a: {b: 1, b: 2}\n", "1:11: a.b: said twice; first in line 1"),
+        ("a: 1\nb: 2\na: 3\n", "3:1: a: duplicate key; first in line 1"),
+        ("a: {b: 1, b: 2}\n", "1:11: a.b: duplicate key; first in line 1"),
         ("1: 2\n", '1:1: 1: a key must be text: quote it, "1"'),
         ("on: 2\n", '1:1: on: a key must be text: quote it, "on"'),
         ("? [1]\n: 2\n", "1:3: a key must be text"),
-        ("a: 1\n---\nb: 1\n", "2:1: a second document begins here; a file holds one"),
+        ("a: 1\n---\nb: 1\n", "2:1: a second document starts here; write one per file"),
         ("%YAML 1.1\n---\na: 1\n", "1:1: directives are not accepted"),
         ("", "1:1: the file is empty"),
         ("# nothing\n\n", "1:1: the file is empty"),
@@ -180,13 +180,13 @@ def test_a_number_beyond_all_is_a_fault() -> None:
         ("a: \x07\n", "1:4: the character '\\x07' is not text"),
     ],
 )
-def test_what_is_refused_is_told_at_its_place(text: str, fault: str) -> None:
-    assert any(told.startswith(f"f.yml:{fault}") for told in faults_of(text)), faults_of(text)
+def test_what_is_refused_is_told_at_its_place(text: str, violation: str) -> None:
+    assert any(told.startswith(f"f.yml:{violation}") for told in faults_of(text)), faults_of(text)
 
 
-def test_every_fault_of_a_document_is_told() -> None:
+def test_every_violation_of_a_document_is_told() -> None:
     told = faults_of("a: NO\nb: &x 1\nc: *x\na: 2\nd: 0x1F\n")
-    assert [fault.split(": ")[0] for fault in told] == [
+    assert [violation.split(": ")[0] for violation in told] == [
         "f.yml:1:4",
         "f.yml:2:4",
         "f.yml:3:4",
@@ -195,16 +195,16 @@ def test_every_fault_of_a_document_is_told() -> None:
     ]
 
 
-def test_of_a_text_beyond_help_a_hundred_faults_are_told() -> None:
+def test_of_a_text_beyond_help_a_hundred_violations_are_told() -> None:
     told = faults_of("\n".join(f"k{number}: NO" for number in range(500)))
     assert len(told) == 101
-    assert told[-1] == "f.yml:101:7: here and below there is more"
+    assert told[-1] == "f.yml:101:7: more errors follow from here on"
 
 
 def test_depth_ends_at_its_cap() -> None:
     assert value_of("[" * MAX_DEPTH + "]" * MAX_DEPTH) is not None
-    (fault,) = faults_of("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1))
-    assert "nested deeper than 32 levels" in fault
+    (violation,) = faults_of("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1))
+    assert "nested deeper than 32 levels" in violation
 
 
 @pytest.mark.parametrize(

@@ -40,18 +40,23 @@ def test_settings_and_hidden_files_are_no_pipelines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "fault"),
+    ("path", "violation"),
     [
-        ("lonely.yml", "1:1: a pipeline is {provider}/{pipeline}.yml or one folder deeper"),
-        ("a/b/c/d.yml", "1:1: a pipeline is {provider}/{pipeline}.yml or one folder deeper"),
-        ("a/Usage-Cost.yml", "1:1: the path is the identity: Usage-Cost is not snake_case"),
-        ("a b/c.yml", "1:1: the path is the identity: a b is not snake_case"),
-        ("a/b.c.yml", "1:1: the path is the identity: b.c is not snake_case"),
-        ("a/b.YML", "1:1: the file's ending is .YML; accepted: .yml, .yaml"),
+        ("lonely.yml", "1:1: a pipeline's path is {provider}/{pipeline}.yml or one folder deeper"),
+        ("a/b/c/d.yml", "1:1: a pipeline's path is {provider}/{pipeline}.yml or one folder deeper"),
+        (
+            "a/Usage-Cost.yml",
+            "1:1: the path is the pipeline's identity: Usage-Cost is not snake_case",
+        ),
+        ("a b/c.yml", "1:1: the path is the pipeline's identity: a b is not snake_case"),
+        ("a/b.c.yml", "1:1: the path is the pipeline's identity: b.c is not snake_case"),
+        ("a/b.YML", "1:1: the file has the suffix .YML; accepted: .yml, .yaml"),
     ],
 )
-def test_a_path_that_is_no_identity_is_a_fault(tmp_path: Path, path: str, fault: str) -> None:
-    assert told(tmp_path, USAGE_COST, path) == [f"{path}:{fault}"]
+def test_a_path_that_is_no_identity_is_a_violation(
+    tmp_path: Path, path: str, violation: str
+) -> None:
+    assert told(tmp_path, USAGE_COST, path) == [f"{path}:{violation}"]
 
 
 def test_of_two_files_for_one_identity_the_yml_stays(tmp_path: Path) -> None:
@@ -59,8 +64,8 @@ def test_of_two_files_for_one_identity_the_yml_stays(tmp_path: Path) -> None:
     write(tmp_path, "a/b.yaml", PREPARE)
     catalogue = load_all(tmp_path)
     assert [spec.path for spec in catalogue.specs.values()] == ["a/b.yml"]
-    assert [str(fault) for fault in catalogue.faults] == [
-        "a/b.yaml:1:1: b.yml beside it claims the same identity"
+    assert [str(violation) for violation in catalogue.violations] == [
+        "a/b.yaml:1:1: b.yml in the same folder claims the same identity"
     ]
     one = load_dag("a.b", tmp_path)
     assert isinstance(one, PipelineSpec)
@@ -72,10 +77,10 @@ def test_a_name_that_two_files_claim_stays_with_the_first(tmp_path: Path) -> Non
     write(tmp_path, "a/two.yml", USAGE_COST + "aliases: [x/alias, a/one]\n")
     catalogue = load_all(tmp_path)
     assert list(catalogue.specs) == ["a.one"]
-    assert [str(fault) for fault in catalogue.faults] == [
-        "a/two.yml:1:14: pipeline_id: sample-usage-cost is the pipeline_id of a/one.yml already",
-        "a/two.yml:16:11: aliases[0]: x/alias is the address of a/one.yml already",
-        "a/two.yml:16:20: aliases[1]: a/one is the address of a/one.yml already",
+    assert [str(violation) for violation in catalogue.violations] == [
+        "a/two.yml:1:14: pipeline_id: sample-usage-cost is already the pipeline_id of a/one.yml",
+        "a/two.yml:16:11: aliases[0]: x/alias is already the address of a/one.yml",
+        "a/two.yml:16:20: aliases[1]: a/one is already the address of a/one.yml",
     ]
 
 
@@ -122,16 +127,16 @@ def test_a_broken_file_touches_no_other(tmp_path: Path) -> None:
     (tmp_path / "b" / "gone.yml").symlink_to(tmp_path / "nowhere.yml")
     catalogue = load_all(tmp_path)
     assert list(catalogue.specs) == ["a.good"]
-    assert sorted({fault.path for fault in catalogue.faults}) == [
+    assert sorted({violation.path for violation in catalogue.violations}) == [
         f"b/{name}.yml" for name in ("binary", "empty", "huge", "syntax", "unknown")
     ]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_file_that_can_not_be_read_is_a_fault(tmp_path: Path) -> None:
+def test_a_file_that_can_not_be_read_is_a_violation(tmp_path: Path) -> None:
     path = write(tmp_path, PATH, USAGE_COST)
     path.chmod(0)
-    assert "can't be read" in str(load_pipeline(path, tmp_path)[0])  # type: ignore[index]  # it is faults
+    assert "can't be read" in str(load_pipeline(path, tmp_path)[0])  # type: ignore[index]  # it is violations
 
 
 def test_size_ends_at_its_cap_before_anything_is_parsed(tmp_path: Path) -> None:
@@ -143,21 +148,21 @@ def test_size_ends_at_its_cap_before_anything_is_parsed(tmp_path: Path) -> None:
 def test_text_that_is_not_utf_8_is_told_at_its_byte(tmp_path: Path) -> None:
     path = write(tmp_path, PATH, "")
     path.write_bytes(b"a: 1\nb: caf\xe9\n")
-    (fault,) = load_pipeline(path, tmp_path)
-    assert str(fault) == f"{PATH}:2:7: not UTF-8: the byte 0xe9"
+    (violation,) = load_pipeline(path, tmp_path)
+    assert str(violation) == f"{PATH}:2:7: not UTF-8: the byte 0xe9"
 
 
-def test_one_error_lists_every_fault_of_every_file(tmp_path: Path) -> None:
+def test_one_error_lists_every_violation_of_every_file(tmp_path: Path) -> None:
     raise_violations(tmp_path)
     write(tmp_path, "a/one.yml", USAGE_COST.replace("description:", "descripton:"))
     write(tmp_path, "b/two.yml", "a: [\n")
     with pytest.raises(PipelineFilesError) as raised:
         raise_violations(tmp_path)
     lines = str(raised.value).splitlines()
-    assert lines[0] == "3 faults in 2 files"
+    assert lines[0] == "3 errors in 2 files"
     assert [line.split(": ")[0] for line in lines if line.startswith(("a/", "b/"))] == [
         "a/one.yml:1:1",
         "a/one.yml:2:1",
         "b/two.yml:2:1",
     ]
-    assert all(isinstance(fault, Violation) for fault in raised.value.faults)
+    assert all(isinstance(violation, Violation) for violation in raised.value.violations)

@@ -19,7 +19,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_fault_is_printed_and_the_exit_code_says_so(
+def test_every_violation_is_printed_and_the_exit_code_says_so(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--root", str(root)]) == 1
@@ -27,7 +27,7 @@ def test_every_fault_is_printed_and_the_exit_code_says_so(
     assert 'b/bad.yml:3:8: scope: can\'t be "plattform"; did you mean platform' in printed
     assert "  3 | scope: plattform\n    |        ^\n" in printed
     assert "b/worse.yml:2:1: not YAML" in printed
-    assert printed.endswith("3 files checked, 2 faults in 2\n")
+    assert printed.endswith("3 files checked, 2 errors in 2\n")
 
 
 def test_the_short_form_is_one_line_each(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,7 +38,7 @@ def test_the_short_form_is_one_line_each(root: Path, capsys: pytest.CaptureFixtu
 
 def test_only_what_was_asked_about_is_told(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--root", str(root), str(root / "a")]) == 0
-    assert capsys.readouterr().out == "1 files checked, 0 faults in 0\n"
+    assert capsys.readouterr().out == "1 files checked, 0 errors in 0\n"
     assert main(["--root", str(root), str(root / "b" / "worse.yml")]) == 1
 
 

@@ -81,9 +81,9 @@ def test_a_provider_must_be_in_the_registry_where_there_is_one(tmp_path: Path) -
     loaded(tmp_path, text)
     registry = PROJECT_ROOT / "include" / "configs" / "system" / "providers.yml"
     write(tmp_path, "system/providers.yml", registry.read_text())
-    (fault,) = told(tmp_path, text)
-    assert fault.startswith(
-        f'{PATH}:3:11: provider: no provider is named "opnai"; did you mean openai; accepted: '
+    (violation,) = told(tmp_path, text)
+    assert violation.startswith(
+        f'{PATH}:3:11: provider: unknown provider "opnai"; did you mean openai; accepted: '
     )
     loaded(tmp_path, USAGE_COST)
 
@@ -94,7 +94,7 @@ def test_channels_must_exist_where_they_are_listed(tmp_path: Path) -> None:
     write(tmp_path, "notify_systems/email_notification/config.yml", "x: 1\n")
     assert told(tmp_path, text) == [
         (
-            f'{PATH}:16:23: notify.on_failure[0]: no channel is named "emial"; did you mean email; '
+            f'{PATH}:16:23: notify.on_failure[0]: unknown channel "emial"; did you mean email; '
             "accepted: email"
         )
     ]

@@ -17,9 +17,9 @@ from stack import guarded
 CONFIGS = PROJECT_ROOT / "include" / "configs"
 
 
-def faults(text: str) -> list[str]:
-    validator = Draft202012Validator(json_schema.build())
-    return [fault.message for fault in validator.iter_errors(yaml.safe_load(text))]
+def violations(text: str) -> list[str]:
+    validator = Draft202012Validator(json_schema.build_schema())
+    return [violation.message for violation in validator.iter_errors(yaml.safe_load(text))]
 
 
 def test_the_committed_schema_is_current() -> None:
@@ -33,17 +33,17 @@ def test_the_committed_schema_is_current() -> None:
 
 
 def test_the_schema_is_a_schema() -> None:
-    Draft202012Validator.check_schema(json_schema.build())
+    Draft202012Validator.check_schema(json_schema.build_schema())
 
 
 @pytest.mark.parametrize("text", [USAGE_COST, PREPARE])
 def test_sound_files_pass(text: str) -> None:
-    assert faults(text) == []
+    assert violations(text) == []
 
 
 @pytest.mark.parametrize("path", find_pipeline_files(CONFIGS), ids=lambda path: path.stem)
 def test_the_projects_own_pipelines_pass(path: Path) -> None:
-    assert faults(path.read_text()) == []
+    assert violations(path.read_text()) == []
 
 
 @pytest.mark.parametrize(
@@ -58,11 +58,11 @@ def test_the_projects_own_pipelines_pass(path: Path) -> None:
     ],
 )
 def test_an_editor_marks_what_the_linter_refuses(text: str) -> None:
-    assert faults(text)
+    assert violations(text)
 
 
 def test_a_processor_that_is_dropped_in_appears_with_its_own_config() -> None:
-    definitions: dict[str, Any] = json_schema.build()["$defs"]
+    definitions: dict[str, Any] = json_schema.build_schema()["$defs"]
     names = definitions["StepSpec"]["properties"]["processor"]["enum"]
     assert {"sample.fetch", "sample.price", "sample.prepare"} <= set(names)
     assert definitions["FetchConfig"]["properties"]["destination"]["description"] == (

@@ -33,18 +33,18 @@ Change = Callable[[str], str]
 def told(root: Path, path: str, change: Change) -> list[str]:
     file = root / path
     file.write_text(change(file.read_text()))
-    return [str(fault) for fault in check_settings_files(root)]
+    return [str(violation) for violation in check_settings_files(root)]
 
 
-def test_the_platforms_own_settings_have_no_faults_and_each_has_a_model() -> None:
-    assert [str(fault) for fault in find_violations(CONFIGS)] == []
+def test_the_platforms_own_settings_have_no_violations_and_each_has_a_model() -> None:
+    assert [str(violation) for violation in find_violations(CONFIGS)] == []
     assert {path.relative_to(CONFIGS).as_posix() for path in find_settings_files(CONFIGS)} == set(
         MODELS
     )
 
 
 @pytest.mark.parametrize(
-    ("path", "change", "fault"),
+    ("path", "change", "violation"),
     [
         (
             f"{EMAIL}/config.yml",
@@ -95,15 +95,15 @@ def test_the_platforms_own_settings_have_no_faults_and_each_has_a_model() -> Non
         ),
     ],
 )
-def test_a_fault_of_settings_is_told_at_its_place(
-    root: Path, path: str, change: Change, fault: str
+def test_a_violation_of_settings_is_told_at_its_place(
+    root: Path, path: str, change: Change, violation: str
 ) -> None:
     (line, *more) = told(root, path, change)
-    assert fault in line
+    assert violation in line
     assert more == []
 
 
-def test_faults_of_settings_are_raised_and_linted_beside_those_of_pipelines(
+def test_violations_of_settings_are_raised_and_linted_beside_those_of_pipelines(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told(root, f"{EMAIL}/config.yml", lambda text: f"{text}surprise: 1\n")
@@ -111,15 +111,15 @@ def test_faults_of_settings_are_raised_and_linted_beside_those_of_pipelines(
     (root / "acme/broken.yml").write_text("pipeline_id: x\n")
     with pytest.raises(PipelineFilesError, match=r"surprise: unknown key") as caught:
         raise_violations(root)
-    assert {fault.path for fault in caught.value.faults} == {
+    assert {violation.path for violation in caught.value.violations} == {
         "acme/broken.yml",
         f"{EMAIL}/config.yml",
     }
     assert main(["--root", str(root), "--short", str(root / EMAIL / "config.yml")]) == 1
-    assert capsys.readouterr().out.endswith("1 files checked, 1 faults in 1\n")
+    assert capsys.readouterr().out.endswith("1 files checked, 1 errors in 1\n")
 
 
 def test_settings_that_nobody_reads_are_still_read_strictly(root: Path) -> None:
     (root / "system/other.yml").write_text("a: no\n")
-    (fault,) = check_settings_files(root)
-    assert fault.place == ("system/other.yml", 1, 4)
+    (violation,) = check_settings_files(root)
+    assert violation.place == ("system/other.yml", 1, 4)

@@ -55,7 +55,7 @@ def write(folder: Path, text: str) -> Path:
 def errors(folder: Path, text: str) -> list[str]:
     path = write(folder, text)
     found = check_sql_file(path, folder) or check_sql_syntax(path, folder)
-    return [str(fault) for fault in found]
+    return [str(violation) for violation in found]
 
 
 # --- the three gates ----------------------------------------------------------------------------
@@ -75,7 +75,7 @@ def test_the_linter_refuses_a_literal_table_at_its_place(
     told = f"{SQL}:{line}:{at}: the table {FOREIGN} does not come from a placeholder; write "
     assert [text for text in lines if text.startswith(told)]
     assert [text for text in lines if text.startswith(PIPELINE) and "sql_file: " in text]
-    assert lines[-1].endswith("2 faults in 2")
+    assert lines[-1].endswith("2 errors in 2")
 
 
 def test_the_linter_reports_a_syntax_error(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,9 +89,9 @@ def test_a_dag_is_not_built_from_it_and_every_other_is(spoiled: Path) -> None:
     sound = load_all(SHIPPED)
     found = load_all(spoiled)
     assert set(sound.specs) - set(found.specs) == {DAG}
-    assert [fault.path for fault in found.faults] == [PIPELINE]
-    assert [fault.key for fault in found.faults] == ["steps[0].config.sql_file"]
-    assert {fault.path for fault in find_violations(spoiled)} == {PIPELINE, SQL}
+    assert [violation.path for violation in found.violations] == [PIPELINE]
+    assert [violation.key for violation in found.violations] == ["steps[0].config.sql_file"]
+    assert {violation.path for violation in find_violations(spoiled)} == {PIPELINE, SQL}
 
 
 def test_a_file_that_changed_since_is_not_run(root: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_meter_of_a_column_that_the_cost_table_lacks_is_reported_at_its_key(ro
     meters = "\n      meters: [{quantity: input_token, rate: x_per_million, no_rate: no_rate_x}]"
     name = "table: openai_cost_daily"
     pipeline.write_text(pipeline.read_text().replace(name, name + meters))
-    (found,) = load_all(root).faults
+    (found,) = load_all(root).violations
     assert found.key == "steps[1].config.meters[0].quantity"
     assert found.message.endswith("openai_cost_daily.json has no column input_token")
 
@@ -246,14 +246,20 @@ def test_a_syntax_error_has_its_line(text: str, place: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("name", ["dataset", "central", "project", "export_dataset"])
 def test_reads_can_not_pass_a_table_as_a_dataset(name: str, root: Path) -> None:
     change_reads(root, f"{{subscriptions: openai_subscriptions, {name}: acme_corp_dev}}")
-    faults = [fault for fault in load_all(root).faults if fault.path == PIPELINE]
-    assert [fault.message for fault in faults] == [f"{name} is a name that every query has already"]
+    violations = [
+        violation for violation in load_all(root).violations if violation.path == PIPELINE
+    ]
+    assert [violation.message for violation in violations] == [
+        f"{name} is a name that every query has already"
+    ]
 
 
 def test_reads_can_not_name_another_dataset(root: Path) -> None:
     change_reads(root, '{subscriptions: "acme_corp_dev.openai_subscriptions"}')
-    faults = [fault for fault in load_all(root).faults if fault.path == PIPELINE]
-    assert [fault.key for fault in faults] == ["steps[0].config.reads.subscriptions"]
+    violations = [
+        violation for violation in load_all(root).violations if violation.path == PIPELINE
+    ]
+    assert [violation.key for violation in violations] == ["steps[0].config.reads.subscriptions"]
 
 
 def change_reads(root: Path, reads: str) -> None:

@@ -36,38 +36,38 @@ def told(root: Path, *expectations: Any, text: str = "", **changes: Any) -> list
         **changes,
     }
     path = write(root, SUITE, text or json.dumps(suite, indent=2))
-    return [str(fault) for fault in check_suite(path, root)]
+    return [str(violation) for violation in check_suite(path, root)]
 
 
 def rule(kind: str = "not_null", **says: Any) -> dict[str, Any]:
     return {"id": "rule", "severity": "stop", "expect": kind, "table": "usage", **says}
 
 
-def test_a_sound_suite_has_no_faults(tmp_path: Path) -> None:
+def test_a_sound_suite_has_no_violations(tmp_path: Path) -> None:
     assert told(tmp_path, rule(columns=["model"], where={"model": "x"})) == []
 
 
 @pytest.mark.parametrize(
-    ("wrong", "fault"),
+    ("wrong", "violation"),
     [
         (
             rule(columns=["modle"]),
             (
-                f'{SUITE}:13:9: expectations[0].columns[0]: no column of usage is named "modle"; '
+                f'{SUITE}:13:9: expectations[0].columns[0]: unknown column of usage "modle"; '
                 "did you mean model; accepted: extra, list_cost, model, usage_date"
             ),
         ),
         (
             rule(columns=["model"], where={"modl": "x"}),
             (
-                f'{SUITE}:16:17: expectations[0].where.modl: no column of usage is named "modl"; '
+                f'{SUITE}:16:17: expectations[0].where.modl: unknown column of usage "modl"; '
                 "did you mean model; accepted: extra, list_cost, model, usage_date"
             ),
         ),
         (
             rule(columns=["model"], table="usages"),
             (
-                f'{SUITE}:11:16: expectations[0].table: no table is named "usages"; '
+                f'{SUITE}:11:16: expectations[0].table: unknown table "usages"; '
                 "did you mean usage; accepted: usage"
             ),
         ),
@@ -99,8 +99,8 @@ def test_a_sound_suite_has_no_faults(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_fault_is_told_at_its_place(tmp_path: Path, wrong: Any, fault: str) -> None:
-    assert told(tmp_path, wrong) == [fault]
+def test_a_violation_is_told_at_its_place(tmp_path: Path, wrong: Any, violation: str) -> None:
+    assert told(tmp_path, wrong) == [violation]
 
 
 def test_both_sides_of_an_equation_are_checked(tmp_path: Path) -> None:
@@ -108,22 +108,22 @@ def test_both_sides_of_an_equation_are_checked(tmp_path: Path) -> None:
     side = {"table": "usage", "columns": ["list_cost"], "by": ["model"]}
     wrong = {**side, "columns": ["list_costs"], "by": ["extra"]}
     assert told(tmp_path, {**sums, "left": side, "right": side}) == []
-    faults = told(tmp_path, {**sums, "left": side, "right": wrong})
-    assert [fault.partition(": ")[2].partition(":")[0] for fault in faults] == [
+    violations = told(tmp_path, {**sums, "left": side, "right": wrong})
+    assert [violation.partition(": ")[2].partition(":")[0] for violation in violations] == [
         "expectations[0].right.columns[0]",
         "expectations[0].right.by[0]",
     ]
 
 
-def test_names_that_stand_twice_and_schemas_that_are_missing_are_faults(tmp_path: Path) -> None:
+def test_names_that_stand_twice_and_schemas_that_are_missing_are_violations(tmp_path: Path) -> None:
     twice = told(tmp_path, rule(columns=["model"]), rule(columns=["model"]))
-    assert twice == [f"{SUITE}:17:13: expectations[1].id: rule is also the one in line 8"]
+    assert twice == [f"{SUITE}:17:13: expectations[1].id: rule is also the id in line 8"]
     missing = told(tmp_path, rule(columns=["model"]), tables={"usage": "sample/gone.json"})
     assert missing == [f"{SUITE}:4:14: tables.usage: Schema file is missing: sample/gone.json"]
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"),
+    ("text", "violation"),
     [
         ("", ":1:1: the file is empty"),
         ('{"description": ', ":2:1: not YAML"),
@@ -131,15 +131,15 @@ def test_names_that_stand_twice_and_schemas_that_are_missing_are_faults(tmp_path
         ("[1,\n 2,]", ":2:4: not JSON: "),
     ],
 )
-def test_what_is_no_json_is_told_by_line(tmp_path: Path, text: str, fault: str) -> None:
+def test_what_is_no_json_is_told_by_line(tmp_path: Path, text: str, violation: str) -> None:
     (first, *_) = told(tmp_path, text=text or "\n")
-    assert first.startswith(SUITE + fault)
+    assert first.startswith(SUITE + violation)
 
 
-def test_the_suites_that_come_with_the_platform_have_no_faults() -> None:
+def test_the_suites_that_come_with_the_platform_have_no_violations() -> None:
     files = find_suites(CONFIGS)
     assert "billing_cost_suite.json" in {path.name for path in files}
-    assert [str(fault) for path in files for fault in check_suite(path, CONFIGS)] == []
+    assert [str(violation) for path in files for violation in check_suite(path, CONFIGS)] == []
 
 
 def test_quality_adds_a_last_step_after_all_others(tmp_path: Path) -> None:
@@ -157,8 +157,8 @@ def test_quality_adds_a_last_step_after_all_others(tmp_path: Path) -> None:
 def test_a_step_of_that_name_or_a_platform_pipeline_is_refused(tmp_path: Path) -> None:
     text = USAGE_COST.replace("step: transform_cost", "step: validate_quality")
     told(tmp_path, rule(columns=["model"]))
-    faults = load_pipeline(
+    violations = load_pipeline(
         write(tmp_path, "sample/cost/usage_cost.yml", f"{text}quality: {SUITE}\n"), tmp_path
     )
-    assert isinstance(faults, tuple)
-    assert "is the step that quality: adds" in str(faults[0])
+    assert isinstance(violations, tuple)
+    assert "is the step that quality: adds" in str(violations[0])

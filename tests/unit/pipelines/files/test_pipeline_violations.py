@@ -18,7 +18,7 @@ from sample_pipelines import PATH, USAGE_COST, told, write
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"),
+    ("text", "violation"),
     [
         (
             USAGE_COST.replace("description:", "descripton:"),
@@ -60,25 +60,25 @@ from sample_pipelines import PATH, USAGE_COST, told, write
         (
             USAGE_COST.replace("sample.fetch", "sample.fetsh"),
             (
-                '10:16: steps[0].processor: no processor is named "sample.fetsh"; '
+                '10:16: steps[0].processor: unknown processor "sample.fetsh"; '
                 "did you mean sample.fetch; accepted: "
             ),
         ),
         (
             USAGE_COST.replace("sample.price", "sample.prepare"),
             (
-                "15:14: steps[1].ps_type: sample.prepare is for pipelines of scope platform; "
+                "15:14: steps[1].ps_type: sample.prepare needs a pipeline of scope platform; "
                 "this one's is org"
             ),
         ),
         (
             USAGE_COST.replace("    ps_type", "    processor: sample.price\n    ps_type"),
-            "16:5: steps[1].ps_type: said twice, also as processor",
+            "16:5: steps[1].ps_type: duplicate of processor",
         ),
         (
             USAGE_COST + "    depends_on: [extract_usge]\n",
             (
-                '16:18: steps[1].depends_on[0]: no step is named "extract_usge"; '
+                '16:18: steps[1].depends_on[0]: unknown step "extract_usge"; '
                 "did you mean extract_usage; accepted: extract_usage, transform_cost"
             ),
         ),
@@ -88,12 +88,12 @@ from sample_pipelines import PATH, USAGE_COST, told, write
         ),
         (
             USAGE_COST + "    depends_on: [extract_usage, extract_usage]\n",
-            "16:33: steps[1].depends_on[1]: extract_usage is said twice",
+            "16:33: steps[1].depends_on[1]: extract_usage is listed twice",
         ),
         (
             USAGE_COST.replace("    config:", "    depends_on: [transform_cost]\n    config:"),
             (
-                "11:17: steps[0].depends_on: the steps wait for each other: "
+                "11:17: steps[0].depends_on: the steps depend on each other: "
                 "extract_usage → transform_cost → extract_usage"
             ),
         ),
@@ -113,11 +113,11 @@ from sample_pipelines import PATH, USAGE_COST, told, write
             USAGE_COST.replace('"0 6 * * *"', '"0 6 * *"'),
             "4:11: schedule: must be five cron fields",
         ),
-        (USAGE_COST.replace('"0 6 * * *"', '"61 6 * * *"'), "4:11: schedule: is no cron "),
-        (USAGE_COST.replace('"0 6 * * *"', '"0 0 31 2 *"'), "4:11: schedule: is no cron "),
+        (USAGE_COST.replace('"0 6 * * *"', '"61 6 * * *"'), "4:11: schedule: is not a cron "),
+        (USAGE_COST.replace('"0 6 * * *"', '"0 0 31 2 *"'), "4:11: schedule: is not a cron "),
         (
             USAGE_COST.replace('"0 6 * * *"', '"@dayly"'),
-            '4:11: schedule: "@dayly" is no preset of a schedule; accepted: @hourly, @daily, ',
+            '4:11: schedule: "@dayly" is not a preset schedule; accepted: @hourly, @daily, ',
         ),
         (
             USAGE_COST + "retries: many\n",
@@ -137,7 +137,7 @@ from sample_pipelines import PATH, USAGE_COST, told, write
         (USAGE_COST.replace("{type: string, format: date}", "{type: strin}"), "6:22: params.sta"),
         (
             USAGE_COST.replace("{type: string, format: date}", "{type: integer, format: date}"),
-            "6:15: params.start_date: format is only for string",
+            "6:15: params.start_date: format is allowed for string only",
         ),
         (
             USAGE_COST.replace("{type: string, format: date}", "{type: string, default: 3}"),
@@ -149,7 +149,7 @@ from sample_pipelines import PATH, USAGE_COST, told, write
         ),
         (
             USAGE_COST.replace("start_date:", "org_slug:"),
-            "6:3: params.org_slug: org_slug is a name that every org pipeline has already",
+            "6:3: params.org_slug: org_slug is reserved: every org pipeline has this param",
         ),
         (USAGE_COST + "aliases: [/etc/passwd]\n", "16:11: aliases[0]: must be two or three "),
         (
@@ -173,20 +173,20 @@ from sample_pipelines import PATH, USAGE_COST, told, write
         ),
     ],
 )
-def test_a_fault_is_told_at_its_place(tmp_path: Path, text: str, fault: str) -> None:
-    faults = told(tmp_path, text)
-    assert any(one.startswith(f"{PATH}:{fault}") for one in faults), "\n".join(faults)
+def test_a_violation_is_told_at_its_place(tmp_path: Path, text: str, violation: str) -> None:
+    violations = told(tmp_path, text)
+    assert any(one.startswith(f"{PATH}:{violation}") for one in violations), "\n".join(violations)
 
 
-def test_all_faults_of_a_file_are_told_at_once(tmp_path: Path) -> None:
+def test_all_violations_of_a_file_are_told_at_once(tmp_path: Path) -> None:
     text = (
         USAGE_COST.replace("sample-usage-cost", "Usage_Cost")
         .replace("granularity: day", "granularity: NO")
         .replace("step: transform_cost", "step: cost")
         .replace("sample.price", "sample.prise")
     )
-    faults = told(tmp_path, text + "depend_on: []\nretries: many\n")
-    assert [one.removeprefix(f"{PATH}:").split(": ")[:2] for one in faults] == [
+    violations = told(tmp_path, text + "depend_on: []\nretries: many\n")
+    assert [one.removeprefix(f"{PATH}:").split(": ")[:2] for one in violations] == [
         ["1:14", "pipeline_id"],
         ["12:20", "steps[0].config.granularity"],
         ["14:11", "steps[1].step"],
@@ -197,9 +197,11 @@ def test_all_faults_of_a_file_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_the_long_form_shows_the_lines_around_and_a_caret(tmp_path: Path) -> None:
-    faults = load_pipeline(write(tmp_path, PATH, USAGE_COST.replace("day\n", "dayly\n")), tmp_path)
-    assert isinstance(faults, tuple)
-    assert faults[0].long().splitlines()[1:] == [
+    violations = load_pipeline(
+        write(tmp_path, PATH, USAGE_COST.replace("day\n", "dayly\n")), tmp_path
+    )
+    assert isinstance(violations, tuple)
+    assert violations[0].render_excerpt().splitlines()[1:] == [
         "  11 |     config:",
         "  12 |       granularity: dayly",
         "     |                    ^",
@@ -237,7 +239,7 @@ _PLACES: list[tuple[str | int, ...]] = [
     place=st.sampled_from(_PLACES),
     value=st.sampled_from([True, -1, 1.5, "…", [], ["x"], {"x": 1}, {"x": {"y": [1]}}, "a" * 5000]),
 )
-def test_a_value_of_the_wrong_kind_anywhere_is_a_fault_and_never_a_crash(
+def test_a_value_of_the_wrong_kind_anywhere_is_a_violation_and_never_a_crash(
     tmp_path_factory: pytest.TempPathFactory, place: tuple[str | int, ...], value: Any
 ) -> None:
     root = tmp_path_factory.mktemp("configs")
@@ -252,10 +254,10 @@ def test_a_value_of_the_wrong_kind_anywhere_is_a_fault_and_never_a_crash(
         assert harmless
     else:
         lines = text.splitlines()
-        assert all(1 <= fault.line <= len(lines) + 1 for fault in result)
+        assert all(1 <= violation.line <= len(lines) + 1 for violation in result)
 
 
-def test_entries_with_faults_are_not_also_called_too_few(tmp_path: Path) -> None:
+def test_entries_with_violations_are_not_also_called_too_few(tmp_path: Path) -> None:
     text = USAGE_COST.split("steps:", maxsplit=1)[0] + "steps: [x]\n"
     assert told(tmp_path, text) == [
         f'{PATH}:8:9: steps[0]: must be a mapping, not the text "x"',

@@ -130,7 +130,7 @@ class Stage:
             steps_of=lambda _: self.steps,
             admins_of=self._admins,
             base_url="https://air.example",
-        ).announce(dag_run_id="r1", runs=runs, failed=failed or {})
+        ).announce_run(dag_run_id="r1", runs=runs, failed=failed or {})
 
     def heard(self) -> list[tuple[str, str, str, tuple[str, ...]]]:
         return [(key.org_slug, key.channel, key.event, to) for key, to, _ in self.sent]
@@ -264,7 +264,7 @@ def test_a_fleet_that_had_nothing_to_do_is_news_only_to_always(stage: Stage) -> 
 
 def test_a_platform_pipelines_failed_steps_are_told(stage: Stage) -> None:
     facts = replace(FACTS, scope="platform", tables=())
-    why = {"create_tables": "did not succeed; its log says why"}
+    why = {"create_tables": "did not succeed; see its log"}
     stage.announce({"on_failure": ["slack"]}, failed=why, facts=facts)
     assert "*create_tables*: did not succeed" in stage.sent[0][2].text
     stage.announce({"on_success": ["slack"]}, facts=facts)

@@ -62,7 +62,7 @@ class FakeRuns:
     def of_dag_run(self, dag_id: str, dag_run_id: str) -> Sequence[OrgRun]:
         return [one for one in self.runs.values() if (one.dag_id, one.dag_run_id) == ("a.p", "r1")]
 
-    def steps(self, run_id: str) -> Mapping[str, OrgStep]:
+    def list_steps(self, run_id: str) -> Mapping[str, OrgStep]:
         return {one.step: one for one in self.records if one.run_id == run_id}
 
     def begin_run(self, run_id: str, *, now: datetime) -> bool:
@@ -75,7 +75,7 @@ class FakeRuns:
         self.runs[run_id] = replace(self.runs[run_id], status=status, error=error)
         return True
 
-    def finished(
+    def finish_step(
         self, step: OrgStep, *, status: StepStatus, now: datetime, error: RunError | None = None
     ) -> bool:
         at = self.records.index(step)
@@ -89,8 +89,8 @@ def fake(*runs: OrgRun, steps: Sequence[OrgStep] = ()) -> FakeRuns:
 
 def close(runs: FakeRuns, *, selected: bool = True) -> dict[str, Any]:
     summary = close_orgs(FACTS, runs=runs, dag_run_id="r1", selected=selected, now=NOW)
-    assert (summary.error() is not None) == bool(summary.failed)
-    return {name: told for name, told in summary.answer().items() if name != "cost"}
+    assert (summary.build_error() is not None) == bool(summary.failed)
+    return {name: told for name, told in summary.to_result().items() if name != "cost"}
 
 
 DONE = StepStatus.SUCCESS
@@ -181,9 +181,9 @@ def test_a_run_whose_worker_died_says_so() -> None:
 def test_the_error_names_the_failed_orgs_and_why() -> None:
     runs = fake(run("acme"))
     summary = close_orgs(FACTS, runs=runs, dag_run_id="r1", selected=True, now=NOW)
-    assert "1 of 1 orgs failed" in str(summary.error())
-    told = str(summary.error())
-    assert "'acme': 'interrupted: extract_usage did not begin: no worker took it" in told
+    assert "1 of 1 orgs failed" in str(summary.build_error())
+    told = str(summary.build_error())
+    assert "'acme': 'interrupted: extract_usage did not start: no worker took it" in told
 
 
 def test_a_step_that_was_lost_is_ended() -> None:
@@ -239,7 +239,7 @@ def test_the_summary_adds_up_what_every_org_used_the_cancelled_ones_too() -> Non
         ],
     )
     summary = close_orgs(FACTS, runs=runs, dag_run_id="r1", selected=True, now=NOW)
-    assert summary.answer()["cost"] == {
+    assert summary.to_result()["cost"] == {
         "bytes_billed": 20 * 2**20,
         "slot_ms": 10,
         "jobs": {"load": 0, "query": 4, "stream": 0},

@@ -115,7 +115,7 @@ class FakeRuns:
     full: set[str] = field(default_factory=set)
     configured: dict[str, PipelineConfig] = field(default_factory=dict)
 
-    def configs(self, _pipeline_id: str) -> dict[str, PipelineConfig]:
+    def list_configs(self, _pipeline_id: str) -> dict[str, PipelineConfig]:
         return self.configured
 
     def get(self, run_id: str) -> OrgRun | None:
@@ -277,12 +277,16 @@ def test_a_run_from_the_ui_may_name_one_org_and_days() -> None:
     [
         ({"org_slug": "nobody"}, NotFoundError, "no organization 'nobody'"),
         ({"org_slug": "gone"}, SubscriptionInactiveError, "gone: SUSPENDED"),
-        ({"org_slug": "full"}, LimitError, "full: the plan's limit is reached: 6 of 6"),
+        ({"org_slug": "full"}, LimitError, "full: the limit of the plan is reached: 6 of 6"),
         ({"orgslug": "acme"}, RequestError, "orgslug is not a param.*did_you_mean='org_slug'"),
         ({"start_date": "soon", "end_date": "later"}, RequestError, "end_date: 'later'"),
         ({"start_date": "2026-11-03"}, RequestError, "end_date is missing"),
-        ({"org_run_id": "run_x"}, RequestError, "carries no such org run"),
-        ({"org_run_id": "run_x", "org_slug": "acme"}, RequestError, "org_slug can't be given"),
+        ({"org_run_id": "run_x"}, RequestError, "has no such org run"),
+        (
+            {"org_run_id": "run_x", "org_slug": "acme"},
+            RequestError,
+            "org_slug can't be combined with",
+        ),
     ],
 )
 def test_what_a_run_can_not_be_asked_for_is_refused_by_name(
@@ -319,7 +323,7 @@ def test_a_run_from_the_api_does_what_its_record_says() -> None:
 @pytest.mark.parametrize("changes", [{"dag_id": "other"}, {"dag_run_id": "other"}])
 def test_another_runs_record_can_not_be_borrowed(changes: dict[str, Any]) -> None:
     runs = FakeRuns({"run_1": api_run(**changes)})
-    with pytest.raises(RequestError, match="carries no such org run"):
+    with pytest.raises(RequestError, match="has no such org run"):
         selector(FakeGate(["acme"]), runs=runs).select({"org_run_id": "run_1"})
 
 

@@ -41,15 +41,15 @@ def test_a_range_has_both_its_ends_and_every_day_between_newest_first(
     [
         ({"start_date": "2026-11-01"}, "end_date is missing"),
         ({"end_date": "2026-11-01"}, "start_date is missing"),
-        ({"start_date": "2026-11-03", "end_date": "2026-11-01"}, "lies before start_date"),
+        ({"start_date": "2026-11-03", "end_date": "2026-11-01"}, "is before start_date"),
         ({"start_date": "2025-11-01", "end_date": "2026-11-02"}, "the range has 367 days"),
-        ({"date": "2026-11-22"}, "lies in the future"),
+        ({"date": "2026-11-22"}, "is in the future"),
         ({"date": "2026-02-30"}, "is not a day"),
         ({"date": 20261101}, "is not a day"),
-        ({"date": "20261101"}, "is not a day written"),
-        ({"date": "2026-W45-1"}, "is not a day written"),
-        ({"date": "1999-12-31"}, "lies before 2000-01-01"),
-        ({"date": "2026-11-01", "end_date": "2026-11-01"}, "date stands alone"),
+        ({"date": "20261101"}, "is not a day in the form"),
+        ({"date": "2026-W45-1"}, "is not a day in the form"),
+        ({"date": "1999-12-31"}, "is before 2000-01-01"),
+        ({"date": "2026-11-01", "end_date": "2026-11-01"}, "Set either date"),
     ],
 )
 def test_what_can_not_be_asked_is_refused_by_name(params: dict[str, Any], fault: str) -> None:

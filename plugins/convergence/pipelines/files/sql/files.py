@@ -1,6 +1,6 @@
-"""Check SQL files: every table comes from a placeholder, so that a file reads its own org only.
+"""Check SQL files: every table must come from a placeholder, so that a file reads one org only.
 
-The same check runs again on each statement before BigQuery gets it (`warehouse.query.render`).
+`warehouse.query.render` repeats the check on each statement before it is sent to BigQuery.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from convergence.pipelines.files.sql.specimen import RULE, VALUES, as_written, flattened
+from convergence.pipelines.files.sql.specimen import RULE, VALUES, flatten, restore_placeholders
 from convergence.pipelines.files.violations import Violation, ViolationReport, closest_match
 from convergence.warehouse.sql_rendering import Rendering
 from convergence.warehouse.sql_source import (
@@ -35,9 +35,9 @@ def check_sql_files(root: Path) -> list[Violation]:
 
 
 def check_sql_file(path: Path, root: Path) -> tuple[Violation, ...]:
-    """Return every error of one SQL file, by place; remembered while its text is the same."""
+    """Return every error of one SQL file, by place; cached until its text changes."""
     try:
-        return _faults(read_source(path, root), root)
+        return _check_source(read_source(path, root), root)
     except FileNotFoundError:
         return ()
     except UnicodeDecodeError as error:
@@ -47,35 +47,35 @@ def check_sql_file(path: Path, root: Path) -> tuple[Violation, ...]:
         at = error.place.path
         report = ViolationReport(at.relative_to(root).as_posix(), at.read_text(encoding="utf-8"))
         report.add((error.place.line, error.place.column), error.reason)
-    return report.sorted()
+    return report.list_violations()
 
 
 @lru_cache(maxsize=2048)
-def _faults(source: SqlSource, root: Path) -> tuple[Violation, ...]:
-    report = report_of(source, root)
-    add_violations(flattened(source), report, root)
-    return report.sorted()
+def _check_source(source: SqlSource, root: Path) -> tuple[Violation, ...]:
+    report = build_report(source, root)
+    add_violations(flatten(source), report, root)
+    return report.list_violations()
 
 
-def report_of(source: SqlSource, root: Path) -> ViolationReport:
-    """Return an empty report of the file that names a statement."""
+def build_report(source: SqlSource, root: Path) -> ViolationReport:
+    """Return an empty report for the file of a statement."""
     return ViolationReport(source.path.relative_to(root).as_posix(), source.own_text)
 
 
 def add_violations(rendering: Rendering, report: ViolationReport, root: Path) -> None:
-    """Add an error for each table, call or statement that a SQL file may not hold."""
+    """Add an error for each table, call or statement that is not allowed in a SQL file."""
     for violation in find_sql_violations(rendering.sql, RULE):
-        add_at(
+        add_violation_at(
             report,
             rendering.source,
             rendering.place(violation.position),
-            as_written(violation.message),
+            restore_placeholders(violation.message),
             root=root,
-            suggestion=_suggestion(as_written(violation.path)),
+            suggestion=_suggest_placeholder(restore_placeholders(violation.path)),
         )
 
 
-def add_at(
+def add_violation_at(
     report: ViolationReport,
     source: SqlSource,
     place: Place,
@@ -92,8 +92,8 @@ def add_at(
     report.add((place.line, place.column), message, suggestion=suggestion)
 
 
-def _suggestion(path: str) -> str | None:
-    """Return the placeholder that a misspelt one was meant to be."""
+def _suggest_placeholder(path: str) -> str | None:
+    """Return the placeholder that is most similar to an unknown one."""
     for name in _PLACEHOLDER.findall(path.rpartition(".")[0]):
         if name not in VALUES and (meant := closest_match(name, tuple(VALUES))):
             return f"{{{{ {meant} }}}}"

@@ -1,6 +1,7 @@
-"""A SQL file with made-up identifiers filled in, and the way back from there to the file.
+"""Fill made-up identifiers into a SQL file, and map positions of the result back to the file.
 
-What a placeholder stands for differs by org and step; whether a table comes from one does not.
+The value of a placeholder differs by org and step. Whether a table comes from a placeholder does
+not, so a made-up value is enough for the check.
 """
 
 from __future__ import annotations
@@ -40,15 +41,15 @@ RULE: Final = TableRule.for_identifiers(VALUES)
 _MADE_UP: Final = re.compile(r"made_up_(\w+?)(?=_1\b|_2\b|\b)")
 
 
-def as_written(text: str) -> str:
-    """Return a text about a specimen with the file's placeholders instead of made-up names."""
+def restore_placeholders(text: str) -> str:
+    """Replace the made-up names in a message by the placeholders of the file."""
     for name, value in VALUES.items():
         text = text.replace(value, f"{{{{ {name} }}}}")
     return _MADE_UP.sub(r"{{ \1 }}", text)
 
 
 class TemplateFormError(ValueError):
-    """Raised when a file can't be rendered; `line` is 1-based."""
+    """Raised when a SQL file is not a template that can be rendered; `line` is 1-based."""
 
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
@@ -56,8 +57,8 @@ class TemplateFormError(ValueError):
         self.line = line
 
 
-def specimens(source: SqlSource) -> Iterator[Rendering]:
-    """Render a SQL file with every placeholder filled in, and with all optional ones empty.
+def render_specimens(source: SqlSource) -> Iterator[Rendering]:
+    """Render a SQL file with every placeholder filled in, then with all optional ones empty.
 
     Raises:
         TemplateFormError: the file is no Jinja template, or decides by an identifier's value.
@@ -65,10 +66,10 @@ def specimens(source: SqlSource) -> Iterator[Rendering]:
     try:
         tree = ENVIRONMENT.parse(source.text)
         names = meta.find_undeclared_variables(tree)
-        _refuse_comparisons(tree)
+        _reject_comparisons(tree)
         filled: dict[str, object] = {name: _Anything(f"made_up_{name}") for name in names}
         yield render_marked(source, filled | VALUES)
-        if optional := _tested(tree):
+        if optional := _find_tested_names(tree):
             emptied = filled | {name: _Anything("") for name in optional}
             yield render_marked(source, emptied | VALUES)
     except jinja2.TemplateSyntaxError as error:
@@ -77,8 +78,8 @@ def specimens(source: SqlSource) -> Iterator[Rendering]:
         raise TemplateFormError(f"the template can't be rendered: {error}", 1) from None
 
 
-def flattened(source: SqlSource) -> Rendering:
-    """Fill a SQL file in without Jinja: every branch stays, every loop is gone through once.
+def flatten(source: SqlSource) -> Rendering:
+    """Fill in a SQL file without Jinja: keep every branch, and the body of every loop once.
 
     No valid statement, but one whose tables can be read, in a fraction of a rendering's time.
     """
@@ -99,31 +100,34 @@ def flattened(source: SqlSource) -> Rendering:
     return Rendering("".join(pieces), source, tuple(marks))
 
 
-def _tested(tree: nodes.Template) -> set[str]:
-    """The placeholders that the file asks for whether they are empty."""
+def _find_tested_names(tree: nodes.Template) -> set[str]:
+    """Return the placeholders that the file tests for being empty."""
     tests = [node.test for node in tree.find_all(nodes.If)]
     tests += [node.test for node in tree.find_all(nodes.CondExpr)]
-    return {name.name for test in tests for name in _names(test)} - set(VALUES)
+    return {name.name for test in tests for name in _find_names(test)} - set(VALUES)
 
 
-def _names(node: nodes.Node) -> Iterator[nodes.Name]:
+def _find_names(node: nodes.Node) -> Iterator[nodes.Name]:
     if isinstance(node, nodes.Name):
         yield node
     yield from node.find_all(nodes.Name)
 
 
-def _refuse_comparisons(tree: nodes.Template) -> None:
-    """Refuse what reads one table for one org and another for another: no rendering shows it."""
+def _reject_comparisons(tree: nodes.Template) -> None:
+    """Reject comparisons with a text: the file could read another table for one org only.
+
+    No rendering with made-up names would show such a table.
+    """
     for node in tree.find_all(nodes.Compare):
         if any(isinstance(text.value, str) for text in node.find_all(nodes.Const)):
             raise TemplateFormError(
-                "a SQL file may not compare a placeholder with a text; pass a value as @name",
+                "a SQL file must not compare a placeholder with a text; pass the value as @name",
                 node.lineno,
             )
 
 
 class _Anything(str):
-    """A text where a template wants one, and a list of two texts where it wants a list."""
+    """A value that works as a text, and as a list of two texts in a loop."""
 
     __slots__ = ()
 
@@ -137,5 +141,5 @@ class _Anything(str):
         return [*self, *other] if isinstance(other, _Anything) else f"{self}{other}"
 
     def items(self) -> list[tuple[str, _Anything]]:
-        """Pairs, where a template wants a mapping."""
+        """Return pairs for a template that loops over a mapping."""
         return [(name, name) for name in self]

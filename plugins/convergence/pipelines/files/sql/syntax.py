@@ -1,6 +1,6 @@
-"""Parse SQL files with sqlglot: syntax errors at their line, and tables by a second reading.
+"""Parse SQL files with sqlglot: report syntax errors, and check the tables a second time.
 
-For `make lint-configs` alone: sqlglot takes longer to import than a task may take to start.
+Only `make lint-configs` uses this: importing sqlglot takes longer than a task may take to start.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from sqlglot import exp
 from sqlglot.errors import ParseError, TokenError
 
 from convergence.pipelines.files.sql.files import (
-    add_at,
+    add_violation_at,
     add_violations,
+    build_report,
     check_sql_file,
-    report_of,
 )
 from convergence.pipelines.files.sql.specimen import (
     RULE,
     TemplateFormError,
-    as_written,
-    specimens,
+    render_specimens,
+    restore_placeholders,
 )
 from convergence.pipelines.files.violations import Violation, ViolationReport
 from convergence.warehouse.sql_rendering import Rendering
@@ -36,35 +36,35 @@ def check_sql_syntax(path: Path, root: Path) -> tuple[Violation, ...]:
     if check_sql_file(path, root):
         return ()
     source = read_source(path, root)
-    report = report_of(source, root)
+    report = build_report(source, root)
     try:
-        for specimen in specimens(source):
-            _check(specimen, report, root)
+        for specimen in render_specimens(source):
+            _check_specimen(specimen, report, root)
     except TemplateFormError as error:
-        add_at(report, source, source.line_place(error.line), error.message, root=root)
-    return report.sorted()
+        add_violation_at(report, source, source.line_place(error.line), error.message, root=root)
+    return report.list_violations()
 
 
-def _check(specimen: Rendering, report: ViolationReport, root: Path) -> None:
+def _check_specimen(specimen: Rendering, report: ViolationReport, root: Path) -> None:
     add_violations(specimen, report, root)
-    if report.faults:
+    if report.violations:
         return
 
     def add(position: int, message: str) -> None:
-        add_at(report, specimen.source, specimen.place(position), message, root=root)
+        add_violation_at(report, specimen.source, specimen.place(position), message, root=root)
 
     try:
         statements = sqlglot.parse(specimen.sql, dialect=_DIALECT)
     except (ParseError, TokenError) as error:
-        add(_position(error, specimen.sql), _reason(error))
+        add(_find_position(error, specimen.sql), _describe_error(error))
         return
     for statement in statements:
-        for path in _foreign(statement) if statement is not None else ():
+        for path in _find_foreign_tables(statement) if statement is not None else ():
             at = max(specimen.sql.find(path.partition(".")[0]), 0)
-            add(at, f"the table {as_written(path)} does not come from a placeholder")
+            add(at, f"the table {restore_placeholders(path)} does not come from a placeholder")
 
 
-def _foreign(statement: exp.Expr) -> Iterator[str]:
+def _find_foreign_tables(statement: exp.Expr) -> Iterator[str]:
     for table in statement.find_all(exp.Table):
         parts = [part.name for part in table.parts]
         path = ".".join(parts)
@@ -72,7 +72,7 @@ def _foreign(statement: exp.Expr) -> Iterator[str]:
             yield path
 
 
-def _position(error: ParseError | TokenError, sql: str) -> int:
+def _find_position(error: ParseError | TokenError, sql: str) -> int:
     details = error.errors[0] if isinstance(error, ParseError) and error.errors else {}
     line, column = details.get("line"), details.get("col")
     if not line:
@@ -82,7 +82,7 @@ def _position(error: ParseError | TokenError, sql: str) -> int:
     return max(starts[int(line) - 1] + int(column or 1) - highlighted, 0)
 
 
-def _reason(error: ParseError | TokenError) -> str:
+def _describe_error(error: ParseError | TokenError) -> str:
     details = error.errors[0] if isinstance(error, ParseError) and error.errors else {}
     text = details.get("description") or str(error).splitlines()[0]
     near = details.get("highlight")
