@@ -14,7 +14,7 @@ import pytest
 
 from convergence.settings import PROJECT_ROOT, Settings, get_settings
 
-pytest_plugins = ["leftovers"]
+pytest_plugins = ["support.leftovers"]
 
 # The slowest folders first, so that the workers end together; within one, any order.
 _FOLDERS = ("e2e", "airflow", "integration", "unit")

@@ -7,7 +7,7 @@ import os
 import hypothesis
 import pytest
 
-pytest_plugins = ["leftovers"]
+pytest_plugins = ["support.leftovers"]
 
 _FOREIGN_PREFIXES = ("GOOGLE_", "CLOUDSDK_", "AWS_", "AZURE_", "SANDBOX_")
 _FOREIGN = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}

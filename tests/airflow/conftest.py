@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-import sample_pipelines
-from airflow_world import World
 from convergence.pipelines.running.run_services import RunServices
 from convergence.processors import connect
 from convergence.settings import PROJECT_ROOT, get_settings
 from convergence.state.store import StateStore
+from support import sample_pipelines
+from support.airflow_env import AirflowEnv
 
 sample_pipelines.install_processors()
 
@@ -32,10 +32,10 @@ def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def world(configs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def env(configs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AirflowEnv]:
     settings = get_settings()
     store = StateStore.connect(f"sqlite:///{tmp_path / 'state.db'}")
-    made = World(store, settings, ["acme_corp", "beta_labs"], {})
+    made = AirflowEnv(store, settings, ["acme_corp", "beta_labs"], {})
     monkeypatch.setattr(connect, "services", made.services)
     monkeypatch.setattr(RunServices, "gate", made)
     monkeypatch.setattr(RunServices, "ship_records", lambda _: made.ship())

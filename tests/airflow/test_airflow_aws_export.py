@@ -18,7 +18,7 @@ from convergence.tenants.audit import Actor
 from convergence.tenants.credentials import Credentials
 from convergence_sandbox.aws import exports, keys
 from convergence_sandbox.aws.lines import lines
-from sandbox_process import SandboxProcess
+from support.sandbox_process import SandboxProcess
 
 pytestmark = [
     pytest.mark.airflow,

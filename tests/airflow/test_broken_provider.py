@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from airflow_world import World
 from convergence.errors import WarehouseUnavailableError
 from convergence.processors import connect
 from convergence.state import org_runs
 from convergence.state.org_runs import OrgRun, RunStatus, org_run_id
-from sample_pipelines import USAGE_COST
+from support.airflow_env import AirflowEnv
+from support.sample_pipelines import USAGE_COST
 
 pytestmark = [
     pytest.mark.airflow,
@@ -42,7 +42,7 @@ def break_registry(configs: Path, before: str, after: str) -> None:
     path.write_text(text.replace(before, after, 1), encoding="utf-8")
 
 
-def triggered(world: World, dag_run_id: str) -> OrgRun:
+def triggered(env: AirflowEnv, dag_run_id: str) -> OrgRun:
     """A run of the API that waits for Airflow."""
     made = OrgRun(
         run_id=org_run_id(DAG_ID, dag_run_id, "beta_labs"),
@@ -55,12 +55,12 @@ def triggered(world: World, dag_run_id: str) -> OrgRun:
         created_at=datetime.now(UTC),
         days=(date(2026, 11, 1),),
     )
-    with world.store.begin() as conn:
+    with env.store.begin() as conn:
         org_runs.insert(conn, made)
     return made
 
 
-def carried_out(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, OrgRun]:
+def carried_out(env: AirflowEnv, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, OrgRun]:
     """Airflow's run of one org run, and the org run as it ended."""
     from airflow.models.dagrun import DagRun
 
@@ -68,11 +68,11 @@ def carried_out(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Org
 
     dag_run_id = f"api__{uuid.uuid4().hex}"
     monkeypatch.setattr(DagRun, "generate_run_id", lambda **_: dag_run_id)
-    made = triggered(world, dag_run_id)
+    made = triggered(env, dag_run_id)
     namespace: dict[str, Any] = {}
     register_dags(namespace)
     dag_run = namespace[DAG_ID].test(run_conf={"org_run_id": made.run_id})
-    with world.store.read() as conn:
+    with env.store.read() as conn:
         ended = org_runs.get(conn, made.run_id)
     assert ended is not None
     return dag_run, ended
@@ -82,7 +82,7 @@ def carried_out(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Org
 def test_a_run_of_the_broken_provider_ends_with_file_entry_and_field(  # noqa: PLR0917  # fixtures
     write: Write,
     configs: Path,
-    world: World,
+    env: AirflowEnv,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     name: str,
@@ -90,7 +90,7 @@ def test_a_run_of_the_broken_provider_ends_with_file_entry_and_field(  # noqa: P
     write("sample/cost/usage_cost.yml", USAGE_COST)
     before, after, field = BREAKS[name]
     break_registry(configs, before, after)
-    dag_run, ended = carried_out(world, monkeypatch)
+    dag_run, ended = carried_out(env, monkeypatch)
     assert dag_run.state == "failed"
     assert ended.status is RunStatus.FAILED
     assert ended.error is not None
@@ -102,21 +102,21 @@ def test_a_run_of_the_broken_provider_ends_with_file_entry_and_field(  # noqa: P
 
 
 def test_a_run_of_another_provider_runs(
-    write: Write, configs: Path, world: World, monkeypatch: pytest.MonkeyPatch
+    write: Write, configs: Path, env: AirflowEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("sample/cost/usage_cost.yml", USAGE_COST.replace("openai", "anthropic"))
     break_registry(configs, *BREAKS["a wrong field"][:2])
-    dag_run, ended = carried_out(world, monkeypatch)
+    dag_run, ended = carried_out(env, monkeypatch)
     assert dag_run.state == "success"
     assert ended.status is RunStatus.SUCCESS
 
 
 def test_a_registry_that_is_no_yaml_stops_what_needs_a_provider_and_nothing_else(
-    write: Write, configs: Path, world: World, monkeypatch: pytest.MonkeyPatch
+    write: Write, configs: Path, env: AirflowEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (configs / "system" / "providers.yml").write_text("providers: [", encoding="utf-8")
     write("sample/cost/usage_cost.yml", USAGE_COST)
-    dag_run, ended = carried_out(world, monkeypatch)
+    dag_run, ended = carried_out(env, monkeypatch)
     assert dag_run.state == "failed"
     assert ended.error is not None
     assert ended.error.code == "configuration_invalid"
@@ -124,17 +124,17 @@ def test_a_registry_that_is_no_yaml_stops_what_needs_a_provider_and_nothing_else
 
 
 def test_a_pipeline_without_provider_runs_beside_a_registry_that_is_no_yaml(
-    write: Write, configs: Path, world: World, monkeypatch: pytest.MonkeyPatch
+    write: Write, configs: Path, env: AirflowEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (configs / "system" / "providers.yml").write_text("providers: [", encoding="utf-8")
     write("sample/cost/usage_cost.yml", USAGE_COST.replace("provider: openai\n", ""))
-    dag_run, ended = carried_out(world, monkeypatch)
+    dag_run, ended = carried_out(env, monkeypatch)
     assert dag_run.state == "success"
     assert ended.status is RunStatus.SUCCESS
 
 
 def test_the_last_try_records_why_the_first_task_failed(
-    write: Write, world: World, monkeypatch: pytest.MonkeyPatch
+    write: Write, env: AirflowEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error that another try may cure is recorded when no other try follows."""
 
@@ -143,7 +143,7 @@ def test_the_last_try_records_why_the_first_task_failed(
 
     write("sample/cost/usage_cost.yml", USAGE_COST + "retries: 0\n")
     monkeypatch.setattr(connect, "table_id", away)
-    dag_run, ended = carried_out(world, monkeypatch)
+    dag_run, ended = carried_out(env, monkeypatch)
     assert dag_run.state == "failed"
     assert ended.error is not None
     assert ended.error.code == "warehouse_unavailable"

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from convergence.settings import PROJECT_ROOT
-from sample_pipelines import PREPARE, USAGE_COST, record_files_read
 from stack import guarded
+from support.sample_pipelines import PREPARE, USAGE_COST, record_files_read
 
 pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("default")]
 
@@ -90,7 +90,7 @@ def test_a_dag_without_a_file_falls_back_to_reading_all(
 
 _SERIALIZE = """
 import json, sys
-import sample_pipelines
+from support import sample_pipelines
 sample_pipelines.install_processors()
 from airflow.serialization.serialized_objects import DagSerialization
 from convergence.pipelines.dags.factory import register

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from airflow_world import World
-from sample_pipelines import PREPARE, USAGE_COST
+from support.airflow_env import AirflowEnv
+from support.sample_pipelines import PREPARE, USAGE_COST
 
 pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("default")]
 
@@ -94,11 +94,11 @@ def test_building_and_storing_a_dag_validates_no_param_again(
 
 @pytest.mark.usefixtures("airflow_db")
 def test_a_running_task_sees_the_defaults_and_what_its_run_was_given(
-    write: Write, world: World
+    write: Write, env: AirflowEnv
 ) -> None:
     text = USAGE_COST.replace("end_date: {", "grain: {type: string, default: day}\n  end_date: {")
     write("sample/cost/usage_cost.yml", text)
-    world.eligible = ["acme_corp"]
+    env.eligible = ["acme_corp"]
     day = (datetime.now(UTC).date() - timedelta(days=2)).isoformat()
     dag = built(DAG_ID)
     seen: dict[str, dict[str, Any]] = {}

@@ -18,8 +18,8 @@ from convergence.settings import get_settings
 from convergence.tenants.audit import Actor
 from convergence.tenants.credentials import Credentials
 from convergence_sandbox.providers.google.billing import exported
-from gcp_customer import Customer
-from sandbox_process import SandboxProcess
+from support.sandbox_process import SandboxProcess
+from support.vendors.gcp_customer import Customer
 
 pytestmark = [
     pytest.mark.airflow,

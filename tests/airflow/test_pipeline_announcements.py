@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from airflow_world import LIMITS, World
 from convergence.settings import PROJECT_ROOT
 from convergence.state import unannounced_runs
 from convergence.state.org_runs import OrgRun, org_run_id
-from mail_server import WebhookServer
-from sample_pipelines import PREPARE, USAGE_COST
+from support.airflow_env import LIMITS, AirflowEnv
+from support.mail_server import WebhookServer
+from support.sample_pipelines import PREPARE, USAGE_COST
 
 pytestmark = [
     pytest.mark.airflow,
@@ -30,10 +30,10 @@ Write = Callable[[str, str], Path]
 
 
 @pytest.fixture
-def hook(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebhookServer]:
+def hook(env: AirflowEnv, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebhookServer]:
     folder = "notify_systems"
     shutil.copytree(
-        PROJECT_ROOT / "include" / "configs" / folder, world.settings.configs_dir / folder
+        PROJECT_ROOT / "include" / "configs" / folder, env.settings.configs_dir / folder
     )
     with WebhookServer() as server:
         monkeypatch.setenv("AIRFLOW_CONN_SLACKWEBHOOK_DEFAULT", server.connection())
@@ -81,7 +81,7 @@ def test_a_webhook_that_refuses_leaves_a_good_run_good(write: Write, hook: Webho
     assert summary["notifications"] == {"sent": 0, "failed": 1}
 
 
-def lose(world: World) -> OrgRun:
+def lose(env: AirflowEnv) -> OrgRun:
     """An organization's run whose Airflow run ended before its last task could."""
     now = datetime.now(UTC)
     lost = OrgRun(
@@ -94,17 +94,17 @@ def lose(world: World) -> OrgRun:
         requested_by="key_1",
         created_at=now,
     )
-    world.records.admit(lost, limits=LIMITS, now=now)
-    (closed,) = world.records.close_dag_run(DAG_ID, "api__lost", now=now, succeeded=False)
+    env.records.admit(lost, limits=LIMITS, now=now)
+    (closed,) = env.records.close_dag_run(DAG_ID, "api__lost", now=now, succeeded=False)
     return closed
 
 
 def test_a_run_that_others_than_its_last_task_ended_is_told_of_once(
-    write: Write, hook: WebhookServer, world: World
+    write: Write, hook: WebhookServer, env: AirflowEnv
 ) -> None:
     write("sample/cost/usage_cost.yml", ANNOUNCED)
     write("sample/prepare.yml", PREPARE)
-    lose(world)
+    lose(env)
     for _ in range(2):
         dag_run, _summary = run("sample.prepare", org_slug="acme_corp")
         assert dag_run.state == "success"
@@ -114,12 +114,12 @@ def test_a_run_that_others_than_its_last_task_ended_is_told_of_once(
 
 
 def test_a_lost_run_of_a_pipeline_that_is_gone_holds_up_nothing(
-    write: Write, hook: WebhookServer, world: World
+    write: Write, hook: WebhookServer, env: AirflowEnv
 ) -> None:
     write("sample/prepare.yml", PREPARE)
-    lose(world)
+    lose(env)
     dag_run, _summary = run("sample.prepare", org_slug="acme_corp")
     assert dag_run.state == "success"
     assert hook.posted == []
-    with world.store.read() as conn:
+    with env.store.read() as conn:
         assert unannounced_runs.list_unannounced(conn, limit=9) == []

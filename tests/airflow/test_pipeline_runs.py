@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from airflow_world import World
 from convergence.state import org_runs, org_steps
 from convergence.state.org_runs import OrgRun, RunError, RunStatus, org_run_id
-from sample_pipelines import PREPARE, USAGE_COST
+from support.airflow_env import AirflowEnv
+from support.sample_pipelines import PREPARE, USAGE_COST
 
 pytestmark = [
     pytest.mark.airflow,
@@ -58,7 +58,7 @@ def labels(dag_run: Any) -> dict[str, str]:
     }
 
 
-def test_orgs_are_mapped_labelled_and_recorded(write: Write, world: World, fetch: Any) -> None:
+def test_orgs_are_mapped_labelled_and_recorded(write: Write, env: AirflowEnv, fetch: Any) -> None:
     write("sample/cost/usage_cost.yml", USAGE_COST)
     day = datetime.now(UTC).date() - timedelta(days=2)
     asked = {"start_date": day.isoformat(), "end_date": day.isoformat()}
@@ -70,7 +70,7 @@ def test_orgs_are_mapped_labelled_and_recorded(write: Write, world: World, fetch
         "orgs.transform_cost[0]": "acme_corp",
         "orgs.transform_cost[1]": "beta_labs",
     }
-    with world.store.read() as conn:
+    with env.store.read() as conn:
         runs = org_runs.by_dag_run(conn, DAG_ID, dag_run.run_id)
         steps = org_steps.list_for_run(conn, runs[0].run_id)
     assert [(one.org_slug, one.status, one.days, one.trigger) for one in runs] == [
@@ -81,11 +81,11 @@ def test_orgs_are_mapped_labelled_and_recorded(write: Write, world: World, fetch
         ("extract_usage", "SUCCESS", 10),
         ("transform_cost", "SUCCESS", 1),
     ]
-    assert world.shipped == 1
+    assert env.shipped == 1
 
 
 def test_one_orgs_failure_is_red_for_it_alone_and_fails_the_run_by_name(
-    write: Write, world: World, fetch: Any
+    write: Write, env: AirflowEnv, fetch: Any
 ) -> None:
     write("sample/cost/usage_cost.yml", USAGE_COST)
     fetch.FAILURES["beta_labs"] = [fetch.fatal()]
@@ -99,7 +99,7 @@ def test_one_orgs_failure_is_red_for_it_alone_and_fails_the_run_by_name(
         "orgs.transform_cost[1]": "upstream_failed",
         "close_run": "failed",
     }
-    with world.store.read() as conn:
+    with env.store.read() as conn:
         ended = org_runs.by_dag_run(conn, DAG_ID, dag_run.run_id)
     assert {one.org_slug: one.status for one in ended} == {
         "acme_corp": "SUCCESS",
@@ -110,7 +110,7 @@ def test_one_orgs_failure_is_red_for_it_alone_and_fails_the_run_by_name(
 
 
 def test_a_run_of_the_api_does_the_one_org_it_was_made_for(
-    write: Write, world: World, fetch: Any, monkeypatch: pytest.MonkeyPatch
+    write: Write, env: AirflowEnv, fetch: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("sample/cost/usage_cost.yml", USAGE_COST)
     from airflow.models.dagrun import DagRun
@@ -127,12 +127,12 @@ def test_a_run_of_the_api_does_the_one_org_it_was_made_for(
         created_at=datetime.now(UTC),
         days=(date(2026, 11, 1),),
     )
-    with world.store.begin() as conn:
+    with env.store.begin() as conn:
         org_runs.insert(conn, made)
     dag_run = run(DAG_ID, {"org_run_id": made.run_id})
     assert dag_run.state == "success"
     assert fetch.CALLS == ["beta_labs"]
-    with world.store.read() as conn:
+    with env.store.read() as conn:
         ended = org_runs.get(conn, made.run_id)
     assert ended is not None
     assert ended.status is RunStatus.SUCCESS
@@ -143,10 +143,10 @@ def test_a_run_of_the_api_does_the_one_org_it_was_made_for(
     [{"orgslug": "acme_corp"}, {"org_slug": "gone"}, {"org_slug": "nobody"}, {"org_run_id": "x"}],
 )
 def test_a_hand_made_trigger_that_is_not_allowed_fails_at_once(
-    write: Write, world: World, fetch: Any, conf: dict[str, Any]
+    write: Write, env: AirflowEnv, fetch: Any, conf: dict[str, Any]
 ) -> None:
     write("sample/cost/usage_cost.yml", USAGE_COST)
-    world.refused["gone"] = RunError("subscription_inactive", "the subscription is SUSPENDED")
+    env.refused["gone"] = RunError("subscription_inactive", "the subscription is SUSPENDED")
     dag_run = run(DAG_ID, conf)
     assert dag_run.state == "failed"
     assert states(dag_run)["select_orgs"] == "failed"
@@ -154,16 +154,16 @@ def test_a_hand_made_trigger_that_is_not_allowed_fails_at_once(
     assert fetch.CALLS == []
 
 
-def test_nothing_eligible_is_a_success_that_maps_nothing(write: Write, world: World) -> None:
+def test_nothing_eligible_is_a_success_that_maps_nothing(write: Write, env: AirflowEnv) -> None:
     write("sample/cost/usage_cost.yml", USAGE_COST)
-    world.eligible.clear()
+    env.eligible.clear()
     dag_run = run(DAG_ID)
     assert dag_run.state == "success"
     assert states(dag_run)["close_run"] == "success"
 
 
 def test_a_platform_pipeline_runs_once_and_answers_with_its_steps_results(
-    write: Write, world: World
+    write: Write, env: AirflowEnv
 ) -> None:
     write("setup/prepare.yml", PREPARE)
     dag_run = run("setup.prepare", {"org_slug": "new_org"})
@@ -176,7 +176,7 @@ def test_a_platform_pipeline_runs_once_and_answers_with_its_steps_results(
     }
 
 
-def test_a_platform_pipeline_refuses_what_it_does_not_take(write: Write, world: World) -> None:
+def test_a_platform_pipeline_refuses_what_it_does_not_take(write: Write, env: AirflowEnv) -> None:
     write("setup/prepare.yml", PREPARE)
     dag_run = run("setup.prepare", {"org_slug": "new_org", "force": True})
     assert dag_run.state == "failed"

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from airflow_world import LIMITS, World
 from convergence.processors.context import PipelineFacts
 from convergence.state.org_runs import OrgRun, org_run_id
+from support.airflow_env import LIMITS, AirflowEnv
 
 pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("default")]
 
@@ -32,7 +32,7 @@ def fetch() -> Iterator[Any]:
     module.CALLS.clear()
 
 
-def admitted(world: World, *orgs: str) -> dict[str, Any]:
+def admitted(env: AirflowEnv, *orgs: str) -> dict[str, Any]:
     runs = []
     for org in orgs:
         run = OrgRun(
@@ -45,7 +45,7 @@ def admitted(world: World, *orgs: str) -> dict[str, Any]:
             requested_by="scheduler",
             created_at=datetime.now(UTC),
         )
-        world.records.admit(run, limits=LIMITS, now=run.created_at)
+        env.records.admit(run, limits=LIMITS, now=run.created_at)
         runs.append({"org_slug": org, "run_id": run.run_id, "days": ["2026-11-20"]})
     return {"label": "some", "runs": runs}
 
@@ -58,8 +58,8 @@ def at_try(number: int, *, retries: int = 2) -> Any:
     return {"ti": SimpleNamespace(try_number=number, max_tries=retries)}
 
 
-def test_one_org_answers_with_its_own_result(world: World, fetch: Any) -> None:
-    operator = task(fetch, admitted(world, "acme"), page_size=5)
+def test_one_org_answers_with_its_own_result(env: AirflowEnv, fetch: Any) -> None:
+    operator = task(fetch, admitted(env, "acme"), page_size=5)
     assert operator.execute(at_try(1)) == {
         "status": "SUCCESS",
         "rows_processed": 5,
@@ -68,11 +68,11 @@ def test_one_org_answers_with_its_own_result(world: World, fetch: Any) -> None:
 
 
 def test_one_orgs_passing_failure_is_tried_again_and_a_final_one_is_not(
-    world: World, fetch: Any
+    env: AirflowEnv, fetch: Any
 ) -> None:
     from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-    operator = task(fetch, admitted(world, "acme"))
+    operator = task(fetch, admitted(env, "acme"))
     fetch.FAILURES["acme"] = [fetch.flaky(), fetch.fatal()]
     with pytest.raises(AirflowException, match="acme: provider_unavailable") as passing:
         operator.execute(at_try(1))
@@ -83,11 +83,11 @@ def test_one_orgs_passing_failure_is_tried_again_and_a_final_one_is_not(
 
 
 def test_a_batch_tries_all_orgs_and_its_retry_only_the_ones_not_done(
-    world: World, fetch: Any
+    env: AirflowEnv, fetch: Any
 ) -> None:
     from airflow.sdk.exceptions import AirflowException
 
-    operator = task(fetch, admitted(world, "acme", "beta", "gamma"))
+    operator = task(fetch, admitted(env, "acme", "beta", "gamma"))
     fetch.FAILURES["beta"] = [fetch.flaky()]
     with pytest.raises(AirflowException, match="1 of 3 orgs failed: beta: provider_unavailable"):
         operator.execute(at_try(1))
@@ -99,8 +99,10 @@ def test_a_batch_tries_all_orgs_and_its_retry_only_the_ones_not_done(
     assert sorted(answer["orgs"]) == ["acme", "beta", "gamma"]
 
 
-def test_the_last_try_of_a_batch_records_its_failures_and_goes_on(world: World, fetch: Any) -> None:
-    operator = task(fetch, admitted(world, "acme", "beta"))
+def test_the_last_try_of_a_batch_records_its_failures_and_goes_on(
+    env: AirflowEnv, fetch: Any
+) -> None:
+    operator = task(fetch, admitted(env, "acme", "beta"))
     fetch.FAILURES["beta"] = [fetch.flaky()]
     answer = operator.execute(at_try(3))
     assert answer["status"] == "FAILED"
@@ -108,18 +110,18 @@ def test_the_last_try_of_a_batch_records_its_failures_and_goes_on(world: World, 
     assert answer["orgs"]["acme"]["status"] == "SUCCESS"
 
 
-def test_a_batch_does_not_retry_for_what_no_retry_mends(world: World, fetch: Any) -> None:
-    operator = task(fetch, admitted(world, "acme", "beta"))
+def test_a_batch_does_not_retry_for_what_no_retry_mends(env: AirflowEnv, fetch: Any) -> None:
+    operator = task(fetch, admitted(env, "acme", "beta"))
     fetch.FAILURES["beta"] = [fetch.fatal()]
     assert operator.execute(at_try(1))["orgs"]["beta"] == {"status": "FAILED"}
 
 
 def test_killing_a_task_stops_its_work_and_its_warehouse_jobs(
-    world: World, fetch: Any, monkeypatch: pytest.MonkeyPatch
+    env: AirflowEnv, fetch: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cancelled: list[str] = []
-    monkeypatch.setattr(World, "cancel_jobs", lambda _: cancelled.append("all"))
-    operator = task(fetch, admitted(world, "acme", "beta"))
+    monkeypatch.setattr(AirflowEnv, "cancel_jobs", lambda _: cancelled.append("all"))
+    operator = task(fetch, admitted(env, "acme", "beta"))
     operator.on_kill()
     assert cancelled == []
     with operator.connected():
@@ -129,18 +131,18 @@ def test_killing_a_task_stops_its_work_and_its_warehouse_jobs(
 
 
 def test_a_template_that_renders_to_something_wrong_fails_for_good_before_any_work(
-    world: World, fetch: Any
+    env: AirflowEnv, fetch: Any
 ) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    operator = task(fetch, admitted(world, "acme"), destination="no such; name")
+    operator = task(fetch, admitted(env, "acme"), destination="no such; name")
     with pytest.raises(AirflowFailException, match=r"configuration_invalid.*destination: "):
         operator.execute(at_try(1))
     assert fetch.CALLS == []
 
 
 def test_the_authors_configuration_is_a_template_and_nothing_of_a_tenant_is(
-    world: World, fetch: Any
+    env: AirflowEnv, fetch: Any
 ) -> None:
     hostile = {"label": "{{ 7 * 7 }}", "runs": []}
     operator = task(fetch, XCom(hostile), destination="t_{{ ds_nodash }}")

@@ -18,7 +18,7 @@ from convergence.settings import get_settings
 from convergence.state import org_runs
 from convergence.tenants.audit import Actor
 from convergence.tenants.credentials import Credentials
-from sandbox_process import SandboxProcess
+from support.sandbox_process import SandboxProcess
 
 pytestmark = [
     pytest.mark.airflow,

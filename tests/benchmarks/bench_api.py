@@ -26,12 +26,11 @@ from convergence.api.http.routing import guarded_router
 from convergence.api.http.scopes import Scope, needs, org_scopes
 from convergence.security.keys import digest
 from convergence.tenants.authentication import Authenticator
-from processors_world import World as Platform
-from processors_world import connect
-from sandbox_process import SandboxProcess
-from unit.api.airflow_double import AirflowDouble
-from unit.api.edges import EdgeAuthenticator, EdgeGate, EdgeLedger
-from unit.api.world import ACME, ACME_KEY, EdgeServices, World, settings_of
+from support.api.airflow_double import AirflowDouble
+from support.api.env import ACME, ACME_KEY, ApiEnv, InMemoryServices, make_settings
+from support.api.in_memory import InMemoryAuthenticator, InMemoryGate, InMemoryLedger
+from support.processor_env import ProcessorEnv, connect_env
+from support.sandbox_process import SandboxProcess
 
 REQUESTS = 2_000
 ROUNDS = 7
@@ -52,9 +51,9 @@ def main() -> int:
 
 def authentication(folder: Path, report: Report) -> None:
     """CPU of a route that does nothing, with a key and open, each by itself and in turn."""
-    world = World(AirflowDouble(), EdgeAuthenticator(), EdgeGate(), EdgeLedger())
-    world.authenticator.add(ACME_KEY, ACME, scopes=org_scopes())
-    app = create_app(services=EdgeServices(settings_of(folder), world))
+    env = ApiEnv(AirflowDouble(), InMemoryAuthenticator(), InMemoryGate(), InMemoryLedger())
+    env.authenticator.add(ACME_KEY, ACME, scopes=org_scopes())
+    app = create_app(services=InMemoryServices(make_settings(folder), env))
     app.include_router(_noop_router())
     calls = {
         "closed": _request(NOOP, key=ACME_KEY),
@@ -73,7 +72,7 @@ def authentication(folder: Path, report: Report) -> None:
     report.add("the same with an org key", used["closed"], "CPU-µs")
     report.add("their ratio", used["closed"] / used["open"], "x", target=2.0)
     # A key is looked up again when what is remembered of it is 45 s old.
-    asked = world.authenticator.lookups / (REQUESTS * ROUNDS)
+    asked = env.authenticator.lookups / (REQUESTS * ROUNDS)
     report.add("warehouse lookups per warm request", asked, "", target=0.001)
 
 
@@ -152,7 +151,9 @@ def lookups(folder: Path, report: Report) -> None:
 
 
 def _with_keys(sandbox: SandboxProcess, folder: Path, number: int) -> Authenticator:
-    platform: Platform = connect(sandbox, folder / f"var-{number}", project=f"keys-{number}")
+    platform: ProcessorEnv = connect_env(
+        sandbox, folder / f"var-{number}", project=f"keys-{number}"
+    )
     platform.bootstrap()
     rows = (
         {

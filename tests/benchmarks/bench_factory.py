@@ -151,7 +151,7 @@ def in_fork(work: Callable[[], int], *, count: int) -> float:
 
 def registered(dag_id: str = "") -> Mapping[str, Any]:
     """The DAGs that our DAG file makes, or the one that a task is for."""
-    from sample_pipelines import install_processors
+    from support.sample_pipelines import install_processors
 
     install_processors()
     from convergence.pipelines.dags.factory import register_dags
@@ -181,7 +181,7 @@ def all_stored() -> int:
 
 def only_loaded(configs: Path) -> int:
     """Every file read and checked, no DAG built."""
-    from sample_pipelines import install_processors
+    from support.sample_pipelines import install_processors
 
     install_processors()
     from convergence.pipelines.files.loader import load_all
@@ -191,7 +191,7 @@ def only_loaded(configs: Path) -> int:
 
 def all_by_hand() -> int:
     """The same DAGs without YAML."""
-    from sample_pipelines import install_processors
+    from support.sample_pipelines import install_processors
 
     install_processors()
     return len({dag_id_of(n): by_hand(n) for n in range(PIPELINES)})
@@ -247,10 +247,10 @@ def serialize(way: str, configs: Path) -> str:
     """Pipeline 7 built one of the ways, as Airflow stores it."""
     from airflow.serialization.serialized_objects import DagSerialization
 
-    import sample_pipelines
     from convergence.pipelines.dags.factory import build_dag
     from convergence.pipelines.files.loader import load_dag
     from convergence.pipelines.files.spec import PipelineSpec
+    from support import sample_pipelines
 
     sample_pipelines.install_processors()
     spec = load_dag(dag_id_of(7), configs)

@@ -20,7 +20,6 @@ from typing import Any
 
 import yaml
 
-import processors_world
 from benchmarks.report import Report
 from convergence.metering import Resource, Use, Used, metered
 from convergence.processors.anthropic import extraction as anthropic
@@ -33,8 +32,9 @@ from convergence.processors.openai import config as openai_config
 from convergence.processors.openai import extraction as openai
 from convergence.processors.step_config import StepConfig
 from convergence.settings import PROJECT_ROOT
-from processors_world import NOW, OrgWorld, World
-from sandbox_process import SandboxProcess
+from support import processor_env
+from support.processor_env import NOW, OrgEnv, ProcessorEnv
+from support.sandbox_process import SandboxProcess
 
 CONFIGS = PROJECT_ROOT / "include" / "configs"
 LAST = NOW.date() - timedelta(days=1)
@@ -85,21 +85,21 @@ def main() -> int:
         sandbox = SandboxProcess(Path(name) / "sandbox")
         sandbox.start()
         try:
-            world = processors_world.connect(sandbox, Path(name) / "var", project="bench-project")
-            world.bootstrap()
+            env = processor_env.connect_env(sandbox, Path(name) / "var", project="bench-project")
+            env.bootstrap()
             for path, provider in PIPELINES.items():
-                tell(report, world, path=path, provider=provider)
-            world.services.store.close()
+                tell(report, env, path=path, provider=provider)
+            env.services.store.close()
         finally:
             sandbox.stop()
     return report.finish()
 
 
-def tell(report: Report, world: World, *, path: str, provider: str) -> None:
+def tell(report: Report, env: ProcessorEnv, *, path: str, provider: str) -> None:
     """One pipeline: a run of one day, what each further day adds, and what more rows add."""
-    one = run(world, path, provider=provider, days=1)
-    many = run(world, path, provider=provider, days=DAYS)
-    few = run(world, path, provider=provider, days=DAYS, without=FEW)
+    one = run(env, path, provider=provider, days=1)
+    many = run(env, path, provider=provider, days=DAYS)
+    few = run(env, path, provider=provider, days=DAYS, without=FEW)
     for resource in WAREHOUSE:
         kind = resource.value.removeprefix("bigquery_")
         added = (many.calls(resource) - one.calls(resource)) / (DAYS - 1)
@@ -114,7 +114,7 @@ def tell(report: Report, world: World, *, path: str, provider: str) -> None:
 
 
 def run(
-    world: World,
+    env: ProcessorEnv,
     path: str,
     *,
     provider: str,
@@ -122,8 +122,8 @@ def run(
     without: frozenset[str] = frozenset(),
 ) -> Ran:
     """A pipeline's steps for an org of its own, which has run once before on another day."""
-    org = world.new_org()
-    world.keys[org.slug] = KEYS[provider]
+    org = env.new_org()
+    env.keys[org.slug] = KEYS[provider]
     steps = yaml.safe_load((CONFIGS / f"{path}.yml").read_text())["steps"]
     if path == "openai/cost/usage_cost":
         seed_prices(org.context([]), openai_config.SeedCsvConfig())
@@ -135,7 +135,7 @@ def run(
 
 
 def _all(
-    org: OrgWorld,
+    org: OrgEnv,
     steps: Sequence[Mapping[str, Any]],
     *,
     provider: str,

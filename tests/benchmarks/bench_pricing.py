@@ -20,7 +20,6 @@ from typing import Any
 import duckdb
 from google.cloud import bigquery
 
-import processors_world
 from benchmarks.report import Report, Stopwatch, stopwatch
 from convergence.processors.lib.pricing.price_seed import seed_prices
 from convergence.processors.openai.config import CostConfig, SeedCsvConfig
@@ -29,8 +28,9 @@ from convergence.warehouse.fill import query_partition
 from convergence.warehouse.names import TableName
 from convergence.warehouse.query import Row
 from convergence.warehouse.schemas import TableSchema
-from processors_world import OrgWorld
-from sandbox_process import SandboxProcess
+from support import processor_env
+from support.processor_env import OrgEnv
+from support.sandbox_process import SandboxProcess
 
 SQL = Path(__file__).resolve().parent / "sql"
 ROWS = 1_000_000
@@ -77,7 +77,7 @@ def main(arguments: list[str]) -> int:
             org = stage(sandbox, usage, folder)
             product = by_the_product(org, pid=sandbox.pid)
             hand = by_hand(usage, org.rows(CONFIG.pricing_table), folder)
-            org.world.services.store.close()
+            org.env.services.store.close()
         finally:
             sandbox.stop()
     if product.sums != hand.sums:
@@ -98,22 +98,22 @@ def usage_rows(path: Path, *, rows: int) -> Path:
     return path
 
 
-def stage(sandbox: SandboxProcess, usage: Path, folder: Path) -> OrgWorld:
+def stage(sandbox: SandboxProcess, usage: Path, folder: Path) -> OrgEnv:
     """An org with the default prices and the day's usage."""
-    world = processors_world.connect(sandbox, folder / "var", project="bench-project")
-    world.bootstrap()
-    org = world.new_org()
+    env = processor_env.connect_env(sandbox, folder / "var", project="bench-project")
+    env.bootstrap()
+    org = env.new_org()
     seed_prices(org.context([]), SeedCsvConfig())
     config = bigquery.LoadJobConfig(source_format="PARQUET", write_disposition="WRITE_APPEND")
-    target = f"{world.warehouse.project}.{org.dataset}.{CONFIG.usage_table}"
+    target = f"{env.warehouse.project}.{org.dataset}.{CONFIG.usage_table}"
     with usage.open("rb") as file:
-        world.warehouse.client.load_table_from_file(file, target, job_config=config).result()
+        env.warehouse.client.load_table_from_file(file, target, job_config=config).result()
     return org
 
 
-def by_the_product(org: OrgWorld, *, pid: int) -> Priced:
+def by_the_product(org: OrgEnv, *, pid: int) -> Priced:
     """The day priced as the product's job does it."""
-    w, configs = org.world.warehouse, org.world.settings.configs_dir
+    w, configs = org.env.warehouse, org.env.settings.configs_dir
     schema = TableSchema.load(configs / CONFIG.schema_file)
     watches = []
     for number in range(ROUNDS):

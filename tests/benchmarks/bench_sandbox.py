@@ -20,8 +20,8 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from benchmarks.report import Report, resident_megabytes, stopwatch
-from sandbox_process import SandboxProcess
 from stack.guarded import die_with_parent
+from support.sandbox_process import SandboxProcess
 
 # What the client's methods return is more than their annotations tell.
 Client: TypeAlias = Any

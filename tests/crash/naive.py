@@ -80,7 +80,7 @@ def _page(platform: Platform, job: Try, token: str) -> Any:  # JSON
         "group_by[]": list(GROUPS),
         **({"page": token} if token else {}),
     }
-    key = platform.world.services.open_credential(job.org, "openai")
+    key = platform.env.services.open_credential(job.org, "openai")
     reply = httpx.get(
         f"{platform.provider.url}/organization/usage/completions",
         params=params,

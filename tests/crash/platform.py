@@ -29,7 +29,7 @@ from crash.content import Content
 from crash.provider import KEY_PREFIX
 from crash.scenario import STEPS, Inputs
 from crash.servers import Provider, Sandbox
-from processors_world import World, connect
+from support.processor_env import ProcessorEnv, connect_env
 
 SHIPPED = PROJECT_ROOT / "include" / "configs"
 PIPELINE = "openai/cost/usage_cost.yml"
@@ -58,7 +58,7 @@ class Platform:
     folder: Path
     sandbox: Sandbox
     provider: Provider
-    world: World
+    env: ProcessorEnv
     spec: PipelineSpec
     clean: dict[Inputs, dict[str, Content]] = field(default_factory=dict)
     usual: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STEPS, 1.0))
@@ -71,7 +71,7 @@ class Platform:
         sandbox.start()
         provider.start()
         configs = write_configs(folder / "configs")
-        made = connect(
+        made = connect_env(
             cast("Any", SimpleNamespace(**sandbox.ready)), folder / "var", project="crash-tests"
         )
         made.bootstrap()
@@ -87,32 +87,32 @@ class Platform:
         )
         spec = load_pipeline(configs / PIPELINE, configs)
         assert isinstance(spec, PipelineSpec), [str(error) for error in spec]
-        world = World(settings, services)
-        return cls(folder, sandbox, provider, world, spec)
+        env = ProcessorEnv(settings, services)
+        return cls(folder, sandbox, provider, env, spec)
 
     def services(self) -> Services:
         """The same for a child process: connections of its own."""
-        made = connect(
+        made = connect_env(
             cast("Any", SimpleNamespace(**self.sandbox.ready)),
             self.folder / "var",
             project="crash-tests",
         ).services
         return replace(
             made,
-            settings=self.world.settings,
+            settings=self.env.settings,
             steps=StoredStepLog(made.store, RunRecords(made.store)),
-            open_credential=self.world.services.open_credential,
-            now=self.world.services.now,
+            open_credential=self.env.services.open_credential,
+            now=self.env.services.now,
         )
 
     def new_org(self) -> str:
         """The slug of a new org with its dataset."""
-        return self.world.new_org().slug
+        return self.env.new_org().slug
 
     def set_inputs(self, org: str, inputs: Inputs) -> None:
         """From now on the provider tells this usage, and it costs this much."""
         self.provider.set_version(org, inputs.usage)
-        client = self.world.warehouse.client
+        client = self.env.warehouse.client
         table = f"{client.project}.{self.dataset(org)}.openai_model_pricing"
         schema = client.get_table(table).schema
         config = LoadJobConfig(write_disposition="WRITE_TRUNCATE", schema=schema)
@@ -120,17 +120,17 @@ class Platform:
 
     def dataset(self, org: str) -> str:
         """The org's dataset."""
-        return self.world.settings.org_dataset(org)
+        return self.env.settings.org_dataset(org)
 
     def content(self, org: str) -> dict[str, Content]:
         """What the org's tables hold now."""
-        client = self.world.warehouse.client
+        client = self.env.warehouse.client
         return {table: content.read(client, self.dataset(org), table) for table in TABLES}
 
     def ledger(self, org: str) -> list[dict[str, Any]]:
         """Every row of the org's slices, oldest first."""
-        project = self.world.warehouse.project
-        return self.world.ask(
+        project = self.env.warehouse.project
+        return self.env.ask(
             "SELECT table_name, slice_day, action, attempt, run_id, job_id, content_hash, row_count"
             f" FROM `{project}.organizations.org_meta_slices`"
             f" WHERE org_slug = '{org}' AND checked_at >= TIMESTAMP('2020-01-01')"
@@ -153,9 +153,9 @@ class Platform:
 
     def stop(self) -> None:
         """Kill the servers and remove what they kept."""
-        self.world.services.store.close()
+        self.env.services.store.close()
         with suppress(GoogleAPIError):
-            self.world.warehouse.client.close()
+            self.env.warehouse.client.close()
         self.sandbox.kill()
         self.provider.kill()
         shutil.rmtree(self.folder, ignore_errors=True)

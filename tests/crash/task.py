@@ -158,4 +158,4 @@ def steps_of(*, naive: bool) -> tuple[str, ...]:
 
 def records_of(platform: Platform) -> RunRecords:
     """The run records of the platform's store."""
-    return RunRecords(platform.world.services.store)
+    return RunRecords(platform.env.services.store)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from e2e.harness import RunningStack, start_stack
-from old_release import recorded, unpack
+from support.old_release import recorded, unpack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -16,7 +16,7 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from sandbox_process import SandboxProcess
+from support.sandbox_process import SandboxProcess
 
 # What the client's methods return is more than their annotations tell.
 Client: TypeAlias = Any

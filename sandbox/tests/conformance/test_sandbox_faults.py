@@ -13,7 +13,7 @@ from google.api_core import exceptions
 from google.cloud import bigquery
 
 from conformance.conftest import Client, Make, connect
-from sandbox_process import SandboxProcess
+from support.sandbox_process import SandboxProcess
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from conformance.conftest import Client, Make
-from sandbox_process import SandboxProcess
+from support.sandbox_process import SandboxProcess
 
 
 @pytest.fixture

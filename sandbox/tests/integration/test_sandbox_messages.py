@@ -12,7 +12,7 @@ import httpx
 import pytest
 from slack_sdk import WebhookClient
 
-from sandbox_process import SandboxProcess
+from support.sandbox_process import SandboxProcess
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from integration.api.served import Served, served
 from stack import guarded
-from unit.api.world import ROOT_KEY
+from support.api.env import ROOT_KEY
+from support.api.served import Served, served
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]

@@ -20,14 +20,14 @@ from convergence.api.http.body import MAX_BYTES
 from convergence.api.http.models import ONE_LINE
 from convergence.api.http.scopes import Scope
 from convergence.settings import Settings
-from integration.api.cases import CASES
-from integration.api.town import Town
-from unit.api.test_api_access import ROUTES, name
+from support.api.cases import CASES
+from support.api.populated import PopulatedApi
+from support.api.routes import ROUTES, name_route
 
 pytestmark = pytest.mark.timeout(300)
 
 DOCUMENT = create_app(Settings.model_construct(_fields_set=set())).openapi()
-BY_NAME = {name(route): route for route in ROUTES if route.include_in_schema}
+ROUTES_BY_NAME = {name_route(route): route for route in ROUTES if route.include_in_schema}
 JSON = {"Content-Type": "application/json"}
 SAMPLES: dict[str, list[Any]] = {
     "null": [None], "boolean": [True], "integer": [7], "number": [1.5],
@@ -143,20 +143,24 @@ def _unreadable_bodies(sound: Any) -> Iterator[Bad]:
         yield Bad(f"sent as {media_type}", {"content": content, "headers": headers})
 
 
-@pytest.mark.parametrize("route_name", [one for one in CASES if one in BY_NAME])
-def test_bad_input_is_refused_and_breaks_nothing(town: Town, route_name: str) -> None:
-    route, case, wrong = BY_NAME[route_name], CASES[route_name], []
-    key = {Scope.PUBLIC: {}, Scope.ADMIN: town.keys["root"]}.get(route.scope, town.keys["own"])
+@pytest.mark.parametrize("route_name", [one for one in CASES if one in ROUTES_BY_NAME])
+def test_bad_input_is_refused_and_breaks_nothing(
+    populated_api: PopulatedApi, route_name: str
+) -> None:
+    route, case, wrong = ROUTES_BY_NAME[route_name], CASES[route_name], []
+    key = {Scope.PUBLIC: {}, Scope.ADMIN: populated_api.keys["root"]}.get(
+        route.scope, populated_api.keys["own"]
+    )
     for bad in bad_requests(route_name):
         sent = {"params": dict(case.query), **bad.sent}
         sent["headers"] = {**key, **sent.get("headers", {})}
         if case.body is not None and not {"json", "content"} & set(sent) and not bad.method:
             sent["json"] = case.body
         method = bad.method or next(iter(route.methods))
-        path = case.path(route.path, town.acme, **bad.path)
-        answer = town.client.request(method, path, **sent)
+        path = case.path(route.path, populated_api.acme, **bad.path)
+        answer = populated_api.client.request(method, path, **sent)
         fine = answer.is_success and bad.may_pass
-        if not (fine or is_refusal(answer)) or leaks(answer, town):
+        if not (fine or is_refusal(answer)) or leaks(answer, populated_api):
             wrong.append((bad.what, answer.status_code, answer.text[:300]))
     assert wrong == []
 
@@ -174,11 +178,12 @@ def is_refusal(answer: Any) -> bool:
     )
 
 
-def leaks(answer: Any, town: Town) -> bool:
+def leaks(answer: Any, populated_api: PopulatedApi) -> bool:
     """Whether an answer tells of the neighbour; the platform's own lists rightly do."""
-    one = town.globex
+    one = populated_api.globex
     return answer.status_code >= 400 and any(
-        told in answer.text for told in (one.slug, one.company, one.key, one.run_id, town.acme.key)
+        told in answer.text
+        for told in (one.slug, one.company, one.key, one.run_id, populated_api.acme.key)
     )
 
 

@@ -21,13 +21,13 @@ from fastapi.testclient import TestClient
 from convergence.api.app import create_app
 from convergence.api.http.limits import FAILED_KEYS_PER_MINUTE
 from convergence.api.platform import background_tasks
-from integration.api.conftest import KMS_KEY, ROOT
-from integration.api.inhabited import services_on
-from integration.api.test_api_life import ACME, onboard
-from integration.api.test_api_two_processes import free_port, wait_for
-from sandbox_process import SandboxProcess
 from stack import guarded
-from unit.api.world import ROOT_KEY
+from support.api.calls import ACME, onboard
+from support.api.env import ROOT_KEY
+from support.api.residents import connect_services
+from support.api.sandbox_services import KMS_KEY, ROOT
+from support.http_servers import free_port, wait_for
+from support.sandbox_process import SandboxProcess
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yaml").read_text())
@@ -58,13 +58,13 @@ def platform(
     sandbox: SandboxProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("proxies")
-    world, services = services_on(sandbox, folder, project="behind-proxies")
+    env, services = connect_services(sandbox, folder, project="behind-proxies")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(background_tasks, "all_of", lambda _services: [])
         with TestClient(create_app(services=services)) as client:
             assert client.post("/admin/bootstrap", json={}, headers=ROOT).status_code == 200
             key = onboard(client, ACME)
-    settings = world.settings
+    settings = env.settings
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
@@ -79,7 +79,7 @@ def platform(
         "CA_ROOT_API_KEY": ROOT_KEY,
     }
     yield Platform(key, environment, folder)
-    world.services.store.close()
+    env.services.store.close()
 
 
 @pytest.fixture(scope="module")

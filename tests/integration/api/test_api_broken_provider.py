@@ -11,9 +11,9 @@ from fastapi.testclient import TestClient
 
 from convergence.providers.registry import load_registry
 from convergence.settings import PROJECT_ROOT
-from integration.api.conftest import ROOT, SandboxServices
-from integration.api.test_api_life import ACME, OPENAI_KEY, connect_openai, onboard
-from unit.api.airflow_double import AirflowDouble
+from support.api.airflow_double import AirflowDouble
+from support.api.calls import ACME, OPENAI_KEY, connect_openai, onboard
+from support.api.sandbox_services import ROOT, SandboxServices
 
 RUNS = f"/pipelines/run/{ACME}"
 USAGE = f"{RUNS}/openai/cost/usage_cost"

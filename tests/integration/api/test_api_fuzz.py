@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from integration.api.fuzz import ask
-from integration.api.served import Served, served
+from support.api.served import Served, served
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -12,9 +12,9 @@ from convergence.providers.validation import Validation
 from convergence.runs.ledger import Action, LedgerRow
 from convergence.runs.slices import Finality, SliceKey
 from convergence.state.org_runs import RunStatus
-from integration.api.conftest import ROOT, SandboxServices
-from integration.api.test_api_life import ACME, OPENAI_KEY, connect_openai, onboard
-from unit.api.airflow_double import AirflowDouble
+from support.api.airflow_double import AirflowDouble
+from support.api.calls import ACME, OPENAI_KEY, connect_openai, onboard
+from support.api.sandbox_services import ROOT, SandboxServices
 
 SEED, USAGE, BILLED = "openai.seed_csv", "openai.cost.usage_cost", "openai.cost.cost_extract"
 HISTORY_DAYS = 30

@@ -13,8 +13,8 @@ from convergence.errors import WarehouseUnavailableError
 from convergence.state.tables import api_keys, state_meta
 from convergence.tenants import authentication, key_digests
 from convergence.warehouse.query import run_file
-from integration.api.conftest import ROOT, SandboxServices
-from integration.api.test_api_life import ACME, onboard
+from support.api.calls import ACME, onboard
+from support.api.sandbox_services import ROOT, SandboxServices
 
 RUNS = f"/pipelines/runs/{ACME}"
 

@@ -15,10 +15,10 @@ from convergence.api.platform import background_tasks
 from convergence.state import cache_versions
 from convergence.tenants import key_digests
 from convergence.tenants.shipping import ship
-from integration.api.conftest import ROOT, SandboxServices
-from integration.api.test_api_life import ACME, GLOBEX, OPENAI_KEY, RUN, connect_openai, onboard
-from processors_world import World
-from unit.api.airflow_double import AirflowDouble
+from support.api.airflow_double import AirflowDouble
+from support.api.calls import ACME, GLOBEX, OPENAI_KEY, RUN, connect_openai, onboard
+from support.api.sandbox_services import ROOT, SandboxServices
+from support.processor_env import ProcessorEnv
 
 KEYS = f"/organizations/{ACME}/api-keys"
 RUNS = f"/pipelines/runs/{ACME}"
@@ -56,7 +56,7 @@ def rotate(client: TestClient, **body: Any) -> Any:
 
 
 def test_both_keys_are_good_until_the_overlap_ends(
-    platform: TestClient, acme: dict[str, str], worker: World
+    platform: TestClient, acme: dict[str, str], worker: ProcessorEnv
 ) -> None:
     before = datetime.now(UTC)
     answer = rotate(platform, overlap_seconds=3600)
@@ -200,7 +200,7 @@ def test_a_removed_organization_is_shut_out_and_its_data_kept_or_deleted(
     platform: TestClient,
     acme: dict[str, str],
     elsewhere: TestClient,
-    worker: World,
+    worker: ProcessorEnv,
     services: SandboxServices,
 ) -> None:
     connect_openai(platform, ACME, acme, OPENAI_KEY)
@@ -235,5 +235,5 @@ def test_a_removed_organization_is_shut_out_and_its_data_kept_or_deleted(
     assert sorted(row["result"] for row in told) == sorted(["ATTEMPTED", "SUCCEEDED"] * 2)
 
 
-def _fresh(worker: World) -> SandboxServices:
+def _fresh(worker: ProcessorEnv) -> SandboxServices:
     return SandboxServices(worker.settings, AirflowDouble())

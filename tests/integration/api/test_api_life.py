@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from convergence.tenants.shipping import ship
-from integration.api.conftest import ROOT, SandboxServices
-from processors_world import World
-from unit.api.airflow_double import AirflowDouble
-
-ACME, GLOBEX = "acme_corp", "globex_inc"
-OPENAI_KEY = f"sk-admin-sandbox-{ACME}"
-RUN = f"/pipelines/run/{ACME}/openai/cost/usage_cost"
-
-
-def body_of(org: str, **changes: str) -> dict[str, str]:
-    return {
-        "org_slug": org,
-        "company_name": "A Company",
-        "admin_email": "cfo@company.example",
-        "subscription_plan": "PROFESSIONAL",
-        **changes,
-    }
+from support.api.airflow_double import AirflowDouble
+from support.api.calls import ACME, GLOBEX, OPENAI_KEY, RUN, body_of, connect_openai, onboard
+from support.api.sandbox_services import ROOT, SandboxServices
+from support.processor_env import ProcessorEnv
 
 
 @pytest.fixture
@@ -38,17 +24,6 @@ def platform(client: TestClient) -> TestClient:
 @pytest.fixture
 def acme(platform: TestClient) -> dict[str, str]:
     return onboard(platform, ACME)
-
-
-def onboard(client: TestClient, org: str) -> dict[str, str]:
-    answer = client.post("/organizations/onboard", json=body_of(org), headers=ROOT)
-    assert answer.status_code == 200, answer.text
-    return {"X-API-Key": answer.json()["api_key"]}
-
-
-def connect_openai(client: TestClient, org: str, headers: dict[str, str], key: str) -> Any:
-    body = {"credential": key, "credential_name": "Finance"}
-    return client.post(f"/integrations/{org}/openai/setup", json=body, headers=headers)
 
 
 def test_before_bootstrap_everything_says_so(client: TestClient, double: AirflowDouble) -> None:
@@ -72,7 +47,9 @@ def test_bootstrap_again_makes_nothing_new(platform: TestClient) -> None:
     assert again.json()["status"] == "SUCCESS"
 
 
-def test_a_dry_run_tells_every_fault_and_makes_nothing(platform: TestClient, worker: World) -> None:
+def test_a_dry_run_tells_every_fault_and_makes_nothing(
+    platform: TestClient, worker: ProcessorEnv
+) -> None:
     good = platform.post("/organizations/dryrun", json=body_of(ACME), headers=ROOT).json()
     assert good["ready_for_onboarding"] is True
     wrong = body_of("A!", admin_email="nobody", subscription_plan="HUGE")
@@ -237,7 +214,7 @@ def test_every_change_is_audited_and_no_secret_is_in_the_store_or_the_logs(
     platform: TestClient,
     acme: dict[str, str],
     services: SandboxServices,
-    worker: World,
+    worker: ProcessorEnv,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.DEBUG, logger="convergence"):

@@ -12,12 +12,12 @@ import requests
 from sqlalchemy import Engine, event
 
 from convergence.api.http.scopes import Scope
-from integration.api.cases import CASES, MISSING
-from integration.api.town import Town
-from unit.api.test_api_access import ROUTES, name
+from support.api.cases import CASES, MISSING
+from support.api.populated import PopulatedApi
+from support.api.routes import ROUTES, name_route
 
-BY_NAME = {name(route): route for route in ROUTES}
-IN_AN_ORG = [one for one in CASES if "{org}" in one and BY_NAME[one].scope.for_orgs]
+ROUTES_BY_NAME = {name_route(route): route for route in ROUTES}
+IN_AN_ORG = [one for one in CASES if "{org}" in one and ROUTES_BY_NAME[one].scope.for_orgs]
 WITH_A_RUN = [one for one in IN_AN_ORG if "{run_id}" in one]
 WITH_A_KEY = [one for one in CASES if "{key_id}" in one]
 _IDS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|job[\w-]+")
@@ -45,35 +45,41 @@ def work_of(done: list[str]) -> Iterator[None]:
         event.remove(Engine, "before_cursor_execute", statement)
 
 
-def work(town: Town, route_name: str, **changes: str) -> list[str]:
+def work(populated_api: PopulatedApi, route_name: str, **changes: str) -> list[str]:
     """What a refused request costs, the second time: the first of its kind is written down."""
-    route = BY_NAME[route_name]
+    route = ROUTES_BY_NAME[route_name]
     done: list[str] = []
     key = "root" if route.scope is Scope.ADMIN else "own"
     for _ in range(2):
         done.clear()
         with work_of(done):
-            answer = town.ask(route, key, **changes)
+            answer = populated_api.ask(route, key, **changes)
         assert answer.status_code == 404, answer.text
     return done
 
 
 @pytest.mark.parametrize("route_name", IN_AN_ORG)
-def test_a_foreign_organization_costs_what_a_missing_one_costs(town: Town, route_name: str) -> None:
-    foreign = work(town, route_name, org=town.globex.slug)
-    assert foreign == work(town, route_name, org=MISSING["org"])
+def test_a_foreign_organization_costs_what_a_missing_one_costs(
+    populated_api: PopulatedApi, route_name: str
+) -> None:
+    foreign = work(populated_api, route_name, org=populated_api.globex.slug)
+    assert foreign == work(populated_api, route_name, org=MISSING["org"])
     assert foreign == []  # refused before anything is asked
 
 
 @pytest.mark.parametrize("route_name", WITH_A_RUN)
-def test_a_foreign_run_costs_what_a_missing_one_costs(town: Town, route_name: str) -> None:
-    foreign = work(town, route_name, run_id=town.globex.run_id)
-    assert foreign == work(town, route_name, run_id=MISSING["run_id"])
+def test_a_foreign_run_costs_what_a_missing_one_costs(
+    populated_api: PopulatedApi, route_name: str
+) -> None:
+    foreign = work(populated_api, route_name, run_id=populated_api.globex.run_id)
+    assert foreign == work(populated_api, route_name, run_id=MISSING["run_id"])
     assert foreign
 
 
 @pytest.mark.parametrize("route_name", WITH_A_KEY)
-def test_a_foreign_key_costs_what_a_missing_one_costs(town: Town, route_name: str) -> None:
-    foreign = work(town, route_name, key_id=town.globex.key_id)
-    assert foreign == work(town, route_name, key_id=MISSING["key_id"])
+def test_a_foreign_key_costs_what_a_missing_one_costs(
+    populated_api: PopulatedApi, route_name: str
+) -> None:
+    foreign = work(populated_api, route_name, key_id=populated_api.globex.key_id)
+    assert foreign == work(populated_api, route_name, key_id=MISSING["key_id"])
     assert foreign

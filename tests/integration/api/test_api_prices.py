@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from integration.api.conftest import ROOT
-from integration.api.test_api_life import ACME, GLOBEX, onboard
-from processors_world import World
+from support.api.calls import ACME, GLOBEX, onboard
+from support.api.sandbox_services import ROOT
+from support.processor_env import ProcessorEnv
 
 PRICING = f"/integrations/{ACME}/openai/pricing"
 
@@ -93,7 +93,7 @@ def test_a_rate_that_makes_no_sense_is_not_stored(client: TestClient, acme: dict
 
 
 def test_a_neighbours_prices_are_not_touched_and_others_have_none(
-    client: TestClient, acme: dict[str, str], worker: World
+    client: TestClient, acme: dict[str, str], worker: ProcessorEnv
 ) -> None:
     globex = onboard(client, GLOBEX)
     client.put(f"{PRICING}/gpt-5", json=rate("2026-01-01", "1"), headers=acme)

@@ -7,25 +7,27 @@ from typing import Any
 import pytest
 
 from convergence.api.http.scopes import Scope
-from integration.api.cases import CASES
-from integration.api.town import Town
-from unit.api.test_api_access import ROUTES, name
+from support.api.cases import CASES
+from support.api.populated import PopulatedApi
+from support.api.routes import ROUTES, name_route
 
-BY_NAME = {name(route): route for route in ROUTES}
+ROUTES_BY_NAME = {name_route(route): route for route in ROUTES}
 POSTS = [one for one in CASES if one.startswith("POST ")]
 
 
 @pytest.mark.parametrize("route_name", POSTS)
-def test_a_repeated_post_is_answered_as_the_first(town: Town, route_name: str) -> None:
-    route, case = BY_NAME[route_name], CASES[route_name]
-    headers = town.keys["root" if route.scope is Scope.ADMIN else "own"]
+def test_a_repeated_post_is_answered_as_the_first(
+    populated_api: PopulatedApi, route_name: str
+) -> None:
+    route, case = ROUTES_BY_NAME[route_name], CASES[route_name]
+    headers = populated_api.keys["root" if route.scope is Scope.ADMIN else "own"]
     # An organization has two keys at most, and rotating acme's has made two.
-    one = town.globex if route_name.endswith("/api-keys") else town.acme
+    one = populated_api.globex if route_name.endswith("/api-keys") else populated_api.acme
     path = case.path(route.path, one)
     sent: dict[str, Any] = {"headers": {**headers, "Idempotency-Key": f"again {route_name}"}}
     if case.body is not None:
         sent["json"] = case.body
-    first, again = (town.client.post(path, **sent) for _ in range(2))
+    first, again = (populated_api.client.post(path, **sent) for _ in range(2))
     assert first.status_code == case.own[0], first.text
     assert "Idempotency-Replayed" not in first.headers
     assert again.headers["Idempotency-Replayed"] == "true"

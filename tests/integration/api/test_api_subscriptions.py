@@ -8,8 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from convergence.tenants.shipping import ship
-from integration.api.conftest import ROOT, SandboxServices
-from integration.api.test_api_life import ACME, GLOBEX, onboard
+from support.api.calls import ACME, GLOBEX, onboard
+from support.api.sandbox_services import ROOT, SandboxServices
 
 PLANS = f"/integrations/{ACME}/openai/subscriptions"
 BUSINESS = f"{PLANS}/chatgpt_business"

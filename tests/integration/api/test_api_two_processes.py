@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -19,21 +17,16 @@ import pytest
 import uvicorn
 from fastapi.testclient import TestClient
 
-from integration.api.conftest import KMS_KEY, ROOT
-from integration.api.test_api_life import ACME, OPENAI_KEY, RUN, connect_openai, onboard
-from processors_world import World
 from stack import guarded
-from unit.api.airflow_double import PASSWORD, USERNAME, AirflowDouble
+from support.api.airflow_double import PASSWORD, USERNAME, AirflowDouble
+from support.api.calls import ACME, OPENAI_KEY, RUN, connect_openai, onboard
+from support.api.sandbox_services import KMS_KEY, ROOT
+from support.http_servers import free_port, wait_for
+from support.processor_env import ProcessorEnv
 
 PLUGINS = Path(__file__).resolve().parents[3] / "plugins"
 READY_SECONDS = 30.0
 LIMIT = 4
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @pytest.fixture
@@ -50,9 +43,9 @@ def airflow(double: AirflowDouble) -> Iterator[str]:
 
 
 @contextmanager
-def api_process(world: World, airflow: str, tmp_path: Path) -> Iterator[str]:
+def api_process(env: ProcessorEnv, airflow: str, tmp_path: Path) -> Iterator[str]:
     """`python -m convergence.api`; its address once it answers."""
-    port, settings = free_port(), world.settings
+    port, settings = free_port(), env.settings
     told = {
         "PYTHONPATH": str(PLUGINS),
         "GCP_PROJECT_ID": settings.gcp_project_id,
@@ -83,16 +76,6 @@ def api_process(world: World, airflow: str, tmp_path: Path) -> Iterator[str]:
             process.wait(timeout=20)
 
 
-def wait_for(url: str, *, seconds: float = READY_SECONDS) -> None:
-    give_up = time.monotonic() + seconds
-    while time.monotonic() < give_up:
-        with suppress(httpx.HTTPError):
-            if httpx.get(url, timeout=1.0).status_code == 200:
-                return
-        time.sleep(0.1)
-    raise TimeoutError(url)
-
-
 async def trigger_all(
     urls: list[str], key: dict[str, str], days: list[date]
 ) -> list[httpx.Response]:
@@ -106,7 +89,7 @@ async def trigger_all(
 
 
 def test_of_a_hundred_triggers_at_one_below_the_limit_exactly_one_is_accepted(
-    client: TestClient, worker: World, double: AirflowDouble, airflow: str, tmp_path: Path
+    client: TestClient, worker: ProcessorEnv, double: AirflowDouble, airflow: str, tmp_path: Path
 ) -> None:
     client.post("/admin/bootstrap", json={}, headers=ROOT)
     key = onboard(client, ACME)

@@ -14,12 +14,12 @@ from convergence.api.platform import background_tasks
 from convergence.settings import Settings
 from convergence.state.schema import HEAD_REVISION, VERSION_TABLE
 from convergence.state.store import StateStore
-from integration.api.conftest import KMS_KEY, SandboxServices
-from old_release import recorded, unpack
-from sandbox_process import SandboxProcess
-from unit.api.airflow_double import AirflowDouble
-from unit.api.apps import lent
-from unit.api.world import ROOT_KEY
+from support.api.airflow_double import AirflowDouble
+from support.api.apps import borrow_app
+from support.api.env import ROOT_KEY
+from support.api.sandbox_services import KMS_KEY, SandboxServices
+from support.old_release import recorded, unpack
+from support.sandbox_process import SandboxProcess
 
 PROJECT = "local-dev-project"
 
@@ -67,7 +67,7 @@ def client(
     )
     monkeypatch.setattr(background_tasks, "all_of", lambda _services: [])
     services = SandboxServices(settings, AirflowDouble())
-    with lent(services) as app, TestClient(app, raise_server_exceptions=False) as client:
+    with borrow_app(services) as app, TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
 

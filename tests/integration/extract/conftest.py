@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from providers_server import ProvidersServer, running
+from support.vendors.providers_server import ProvidersServer, running
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ from convergence.extract.retry import Retrier, RetryPolicy
 from convergence.extract.spool import Spool
 from convergence.extract.stream import Query, StreamReport, extract_pages
 from convergence_sandbox.providers.vendor import users
-from providers_server import ProvidersServer
+from support.vendors.providers_server import ProvidersServer
 
 SEED = "acme"
 KEY = f"vendor-sandbox-{SEED}"

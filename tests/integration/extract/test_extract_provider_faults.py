@@ -35,7 +35,7 @@ from convergence.extract.stream import Query, extract_pages
 from convergence.processors.openai.shape import UsageShape
 from convergence.settings import PROJECT_ROOT
 from convergence_sandbox.providers.faults import KINDS
-from providers_server import ProvidersServer, client
+from support.vendors.providers_server import ProvidersServer, client
 
 FIRST = date(2026, 11, 14)
 DAYS = [FIRST + timedelta(days=index) for index in range(4)]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from convergence.extract.spool import Spool
-from providers_server import ProvidersServer
 from stack import guarded
+from support.vendors.providers_server import ProvidersServer
 
 ROOT = Path(__file__).parents[3]
 DAY = date(2026, 11, 20)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from processors_world import OrgWorld, World, connect
-from sandbox_process import SandboxProcess
+from support.processor_env import OrgEnv, ProcessorEnv, connect_env
+from support.sandbox_process import SandboxProcess
 
 
 @pytest.fixture(scope="session")
@@ -21,22 +21,24 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess
 
 
 @pytest.fixture(scope="session")
-def world(sandbox: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def env(
+    sandbox: SandboxProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ProcessorEnv]:
     """A bootstrapped platform, shared: tests take orgs of their own."""
-    made = connect(sandbox, tmp_path_factory.mktemp("var"), project="processors-shared")
+    made = connect_env(sandbox, tmp_path_factory.mktemp("var"), project="processors-shared")
     made.bootstrap()
     yield made
     made.services.store.close()
 
 
 @pytest.fixture
-def empty_world(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[World]:
+def empty_env(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[ProcessorEnv]:
     """A platform where nothing has been done yet."""
-    made = connect(sandbox, tmp_path, project=f"processors-{uuid.uuid4().hex[:12]}")
+    made = connect_env(sandbox, tmp_path, project=f"processors-{uuid.uuid4().hex[:12]}")
     yield made
     made.services.store.close()
 
 
 @pytest.fixture
-def org(world: World) -> OrgWorld:
-    return world.new_org()
+def org(env: ProcessorEnv) -> OrgEnv:
+    return env.new_org()

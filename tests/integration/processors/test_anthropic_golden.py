@@ -17,8 +17,8 @@ from convergence.processors.generic.config import SeedCsvConfig
 from convergence.processors.lib.pricing.price_seed import seed_prices
 from convergence.processors.lib.pricing.pricing import price_usage
 from convergence.settings import PROJECT_ROOT
-from processors_world import OrgWorld, World
-from recorded_api import recorded
+from support.processor_env import OrgEnv, ProcessorEnv
+from support.vendors.recorded_api import recorded
 
 DATA = PROJECT_ROOT / "tests" / "data" / "anthropic"
 EXPECTED = json.loads((DATA / "expected_totals.json").read_text())
@@ -48,7 +48,7 @@ PAGES = {
 class Ran:
     """An org after the steps of one generation."""
 
-    def __init__(self, org: OrgWorld, api: str) -> None:
+    def __init__(self, org: OrgEnv, api: str) -> None:
         self.org = org
         self.seeded = seed_prices(self.context("seed"), SEED)
         self.usage = extract_usage(self.context("usage"), UsageConfig.parse({"api": api}))
@@ -64,21 +64,21 @@ class Ran:
         return self.org.context(DAYS, step=step, run_id=run_id, pipeline=FACTS)
 
 
-def ran(world: World, api: str) -> Iterator[Ran]:
+def ran(env: ProcessorEnv, api: str) -> Iterator[Ran]:
     with recorded(PAGES) as url:
-        org = world.new_org().served_by(anthropic_base_url=url)
-        org.world.keys[org.slug] = "sk-ant-admin-recorded"
+        org = env.new_org().served_by(anthropic_base_url=url)
+        org.env.keys[org.slug] = "sk-ant-admin-recorded"
         yield Ran(org, api)
 
 
 @pytest.fixture(scope="module")
-def legacy(world: World) -> Iterator[Ran]:
-    yield from ran(world, "legacy")
+def legacy(env: ProcessorEnv) -> Iterator[Ran]:
+    yield from ran(env, "legacy")
 
 
 @pytest.fixture(scope="module")
-def analytics(world: World) -> Iterator[Ran]:
-    yield from ran(world, "analytics")
+def analytics(env: ProcessorEnv) -> Iterator[Ran]:
+    yield from ran(env, "analytics")
 
 
 def total(rows: list[dict[str, Any]], column: str) -> Decimal:
@@ -172,7 +172,7 @@ def test_a_day_without_usage_is_published_without_rows(
 
 
 def test_the_ledger_has_the_bills_total_by_currency_and_basis(legacy: Ran) -> None:
-    latest = legacy.org.world.services.ledger.latest(
+    latest = legacy.org.env.services.ledger.latest(
         orgs=[legacy.org.slug], pipeline_id=FACTS.pipeline_id, since=DAY
     )
     totals = {key.table: row.totals for key, row in latest.items() if key.day == DAY}
@@ -229,10 +229,10 @@ def test_running_again_publishes_nothing(generation: str, request: pytest.Fixtur
     assert seed_prices(one.context("seed"), SEED).rows_processed == 0
 
 
-def test_anthropics_cost_follows_prices_there_and_back(world: World) -> None:
+def test_anthropics_cost_follows_prices_there_and_back(env: ProcessorEnv) -> None:
     with recorded(PAGES) as url:
-        org = world.new_org().served_by(anthropic_base_url=url)
-        org.world.keys[org.slug] = "sk-ant-admin-recorded"
+        org = env.new_org().served_by(anthropic_base_url=url)
+        org.env.keys[org.slug] = "sk-ant-admin-recorded"
 
         def context(run_id: str, *, attempt: int = 1) -> Any:
             return org.context(DAYS, run_id=run_id, attempt=attempt, pipeline=FACTS)
@@ -241,7 +241,7 @@ def test_anthropics_cost_follows_prices_there_and_back(world: World) -> None:
         extract_usage(context("run_0"), UsageConfig.parse({"api": "legacy"}))
         told: list[tuple[int, str]] = []
         for factor in (1, 2, "0.5"):
-            org.world.ask(
+            org.env.ask(
                 f"UPDATE {org.table('anthropic_model_pricing')} SET"
                 f" output_per_million = output_per_million * {factor} WHERE TRUE"
             )

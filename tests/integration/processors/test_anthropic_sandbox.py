@@ -19,8 +19,8 @@ from convergence.processors.context import PipelineFacts, StepResult
 from convergence.processors.generic.config import SeedCsvConfig
 from convergence.processors.lib.pricing.price_seed import seed_prices
 from convergence.processors.lib.pricing.pricing import price_usage
-from processors_world import OrgWorld
-from sandbox_process import SandboxProcess
+from support.processor_env import OrgEnv
+from support.sandbox_process import SandboxProcess
 
 DAYS = [date(2026, 11, day) for day in (16, 17, 18)]
 FACTS = PipelineFacts(
@@ -39,9 +39,9 @@ PATHS = {"analytics": "organizations/analytics/", "legacy": "organizations/(usag
 class Connected:
     """An org with a key of the stand-in."""
 
-    def __init__(self, org: OrgWorld, *, seed: str) -> None:
+    def __init__(self, org: OrgEnv, *, seed: str) -> None:
         self.org = org
-        org.world.keys[org.slug] = f"sk-ant-admin-sandbox-{seed}"
+        org.env.keys[org.slug] = f"sk-ant-admin-sandbox-{seed}"
 
     def run(self, api: str, *, days: list[date] = DAYS, run_id: str = "run_1") -> list[StepResult]:
         def context(step: str) -> Any:
@@ -62,7 +62,7 @@ class Connected:
 
 
 @pytest.fixture
-def acme(org: OrgWorld) -> Connected:
+def acme(org: OrgEnv) -> Connected:
     return Connected(org, seed="acme")
 
 
@@ -129,7 +129,7 @@ def test_both_generations_bill_the_same(acme: Connected) -> None:
     assert {row["api"] for row in acme.org.rows("anthropic_billed_daily")} == {"legacy"}
 
 
-def test_a_discount_is_in_the_bill_and_not_in_the_list(org: OrgWorld) -> None:
+def test_a_discount_is_in_the_bill_and_not_in_the_list(org: OrgEnv) -> None:
     one = Connected(org, seed="discount_co")
     one.run("analytics")
     computed = one.total("anthropic_cost_daily", "effective_cost", "WHERE cost_type = 'tokens'")
@@ -141,7 +141,7 @@ def test_a_discount_is_in_the_bill_and_not_in_the_list(org: OrgWorld) -> None:
     assert billed < computed
 
 
-def test_usage_without_a_public_price_is_listed_with_its_reason(org: OrgWorld) -> None:
+def test_usage_without_a_public_price_is_listed_with_its_reason(org: OrgEnv) -> None:
     one = Connected(org, seed="unpriced_priority")
     _, cost, _ = one.run("analytics")
     reasons = {(line["model"], line["reason"]) for line in cost.facts["unpriced"]}
@@ -153,7 +153,7 @@ def test_usage_without_a_public_price_is_listed_with_its_reason(org: OrgWorld) -
     assert {row["effective_cost"] for row in unpriced} == {None}
 
 
-def test_long_context_has_its_own_rates_while_it_had_them(org: OrgWorld) -> None:
+def test_long_context_has_its_own_rates_while_it_had_them(org: OrgEnv) -> None:
     one = Connected(org, seed="acme")
     one.run("legacy", days=[date(2026, 4, 28), date(2026, 4, 29)])
     rows = one.org.rows("anthropic_cost_daily", "WHERE cost_type = 'tokens'")
@@ -177,7 +177,7 @@ def test_a_broken_answer_is_a_named_failure_and_publishes_nothing(
 
 @pytest.mark.parametrize("api", APIS)
 def test_a_refused_key_fails_for_good(acme: Connected, api: str) -> None:
-    acme.org.world.keys[acme.org.slug] = "sk-ant-admin-nobody-knows"
+    acme.org.env.keys[acme.org.slug] = "sk-ant-admin-nobody-knows"
     with pytest.raises(ProviderRejectedError):
         acme.run(api)
 

@@ -19,7 +19,7 @@ from convergence.runs.records import RunRecords
 from convergence.state.org_runs import OrgRun
 from convergence.state.slots import RunLimits
 from convergence.state.store import StateStore
-from processors_world import NOW, USAGE_COST, World
+from support.processor_env import NOW, USAGE_COST, ProcessorEnv
 
 
 @dataclass
@@ -51,7 +51,7 @@ def _run(name: str) -> OrgRun:
 
 @pytest.mark.parametrize("derived", [True, False])
 def test_a_derived_step_that_was_cleared_after_a_failure_looks_at_every_org_again(
-    world: World, tmp_path: Path, derived: bool
+    env: ProcessorEnv, tmp_path: Path, derived: bool
 ) -> None:
     store = StateStore.connect(f"sqlite:///{tmp_path}/records.db")
     records = RunRecords(store)
@@ -67,7 +67,7 @@ def test_a_derived_step_that_was_cleared_after_a_failure_looks_at_every_org_agai
             step="transform_cost",
             processor="openai.cost",
             pipeline=USAGE_COST,
-            services=replace(world.services, steps=steps, store=store, now=lambda: NOW),
+            services=replace(env.services, steps=steps, store=store, now=lambda: NOW),
             attempt=number,
             max_tries=max_tries,
             work=work,

@@ -26,7 +26,7 @@ from convergence.runs.records import RunRecords
 from convergence.state.org_runs import OrgRun, RunStatus
 from convergence.state.slots import RunLimits
 from convergence.state.store import StateStore
-from processors_world import NOW, USAGE_COST, OrgWorld, World
+from support.processor_env import NOW, USAGE_COST, OrgEnv, ProcessorEnv
 
 DAYS = tuple(date(2026, 11, day) for day in (18, 17, 16))
 CONFIG = UsageConfig.parse(
@@ -54,7 +54,7 @@ class Task:
         max_tries: as Airflow has it.
     """
 
-    orgs: list[OrgWorld]
+    orgs: list[OrgEnv]
     store: StateStore
     failing: dict[str, BaseException] = field(default_factory=dict)
     try_number: int = 0
@@ -72,7 +72,7 @@ class Task:
         """Try the task: each try begins a minute after the one before."""
         self.try_number += 1
         now = NOW + timedelta(minutes=self.try_number)
-        services = replace(self.orgs[0].world.services, steps=self.log, now=lambda: now)
+        services = replace(self.orgs[0].env.services, steps=self.log, now=lambda: now)
         slices = [OrgSlice(org.slug, f"run_{org.slug}", DAYS) for org in self.orgs]
         return StepRun(
             step="extract_usage",
@@ -115,9 +115,9 @@ class Task:
         """Jobs that published a day, by org, and nothing is left unpublished."""
         return [len(self._actions(org, Action.PUBLISHED)) for org in self.orgs]
 
-    def _actions(self, org: OrgWorld, action: Action) -> list[dict[str, Any]]:
-        return org.world.ask(
-            f"SELECT * FROM `{org.world.warehouse.project}.organizations.org_meta_slices`"
+    def _actions(self, org: OrgEnv, action: Action) -> list[dict[str, Any]]:
+        return org.env.ask(
+            f"SELECT * FROM `{org.env.warehouse.project}.organizations.org_meta_slices`"
             f" WHERE org_slug = '{org.slug}' AND checked_at >= '2026-01-01'"
             f" AND action = '{action}'"
         )
@@ -129,12 +129,15 @@ def _extract(org: OrgContext) -> StepResult:
 
 @pytest.fixture(params=[1, 3], ids=["one org", "a batch"])
 def task(
-    request: pytest.FixtureRequest, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    env: ProcessorEnv,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Task]:
     store = StateStore.connect(f"sqlite:///{tmp_path}/records.db")
-    made = Task([world.new_org() for _ in range(request.param)], store)
+    made = Task([env.new_org() for _ in range(request.param)], store)
     for org in made.orgs:
-        world.keys[org.slug] = f"sk-admin-sandbox-{org.slug}"
+        env.keys[org.slug] = f"sk-admin-sandbox-{org.slug}"
         made.records.admit(_run(org), limits=RunLimits(10, 10, 10), now=NOW)
         made.records.begin_run(f"run_{org.slug}", now=NOW, days=DAYS)
     save = pages.save_page
@@ -152,7 +155,7 @@ def task(
     store.close()
 
 
-def _run(org: OrgWorld) -> OrgRun:
+def _run(org: OrgEnv) -> OrgRun:
     return OrgRun(
         run_id=f"run_{org.slug}",
         org_slug=org.slug,
@@ -171,7 +174,7 @@ def test_a_task_cleared_after_success_asks_again_for_every_org(task: Task) -> No
     for org in task.orgs:
         task.records.finish_run(f"run_{org.slug}", RunStatus.SUCCESS, now=NOW)
         # Another key of the sandbox is another account: the provider has changed every figure.
-        org.world.keys[org.slug] = f"sk-admin-sandbox-changed-{org.slug}"
+        org.env.keys[org.slug] = f"sk-admin-sandbox-changed-{org.slug}"
     task.clear()
     task.succeeds()
     assert task.requests() == [2 * PAGES] * len(task.orgs)

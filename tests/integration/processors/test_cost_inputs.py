@@ -13,12 +13,12 @@ from convergence.processors.lib.pricing.pricing import price_usage
 from convergence.processors.openai.config import CostConfig
 from convergence.runs.ledger import Action
 from convergence.runs.slices import SliceInput
-from cost_books import COST, DAY, USAGE, Books, KilledError, money, new_run, usage
-from processors_world import OrgWorld
+from support.cost_books import COST, DAY, USAGE, Books, KilledError, money, new_run, usage
+from support.processor_env import OrgEnv
 
 
 @pytest.fixture
-def books(org: OrgWorld, tmp_path: Path) -> Books:
+def books(org: OrgEnv, tmp_path: Path) -> Books:
     return Books(org, tmp_path)
 
 
@@ -50,7 +50,7 @@ def test_a_dead_runs_missing_row_is_written_from_its_job(books: Books) -> None:
     books.price()
     found = books.row(USAGE)
     assert (found.action, found.attempt, found.run_id) == (Action.PUBLISHED, 2, run_id)
-    job = books.org.world.warehouse.client.get_job(found.job_id, location="US")
+    job = books.org.env.warehouse.client.get_job(found.job_id, location="US")
     assert (found.job_ended_at, found.row_count) == (job.ended, 1)
     books.extract(usage(B))
     again = books.row(USAGE)
@@ -70,7 +70,7 @@ def test_usage_that_no_job_of_ours_wrote_is_not_priced_and_must_be_extracted_aga
     books.put_price("1")
     books.extract(usage(A))
     books.price()
-    books.org.world.ask(  # as many rows as before
+    books.org.env.ask(  # as many rows as before
         f"UPDATE {books.org.table(USAGE)} SET input_tokens = {B}, input_uncached_tokens = {B}"
         f" WHERE usage_date = '{DAY}'"
     )
@@ -89,15 +89,15 @@ def test_usage_that_no_job_of_ours_wrote_is_not_priced_and_must_be_extracted_aga
 
 def test_an_older_attempt_that_ends_late_is_not_priced(books: Books) -> None:
     books.put_price("1")
-    services = books.org.world.services
+    services = books.org.env.services
     (older,) = services.publisher.begin([books.key(USAGE)]).values()
     books.extract(usage(B))
     books.end_late(older, usage(A))
     with pytest.raises(InputNotAsRecordedError):
         books.price()
-    world = books.org.world
-    rows = world.ask(
-        f"SELECT attempt FROM `{world.warehouse.project}.organizations.org_meta_slices`"
+    env = books.org.env
+    rows = env.ask(
+        f"SELECT attempt FROM `{env.warehouse.project}.organizations.org_meta_slices`"
         f" WHERE checked_at >= '2020-01-01' AND org_slug = '{books.org.slug}'"
         f" AND table_name = '{USAGE}'"
     )

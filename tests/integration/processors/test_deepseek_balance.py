@@ -16,9 +16,9 @@ from convergence.processors.deepseek.config import BalanceConfig
 from convergence.processors.deepseek.observation import observe
 from convergence.settings import PROJECT_ROOT
 from convergence_sandbox.providers.deepseek.account import currencies, spent, topped_up
-from processors_world import OrgWorld
-from recorded_api import recorded
-from sandbox_process import SandboxProcess
+from support.processor_env import OrgEnv
+from support.sandbox_process import SandboxProcess
+from support.vendors.recorded_api import recorded
 
 DATA = PROJECT_ROOT / "tests" / "data" / "deepseek"
 FACTS = PipelineFacts(
@@ -35,11 +35,11 @@ FIRST = date(2026, 10, 1)
 class Account:
     """An org whose provider's clock goes with its own."""
 
-    def __init__(self, org: OrgWorld, sandbox: SandboxProcess) -> None:
+    def __init__(self, org: OrgEnv, sandbox: SandboxProcess) -> None:
         self.org = org
         self._clock = f"{sandbox.providers}/_sandbox/clock"
         self.seed = f"{org.slug}-cny"
-        org.world.keys[org.slug] = f"sk-deepseek-sandbox-{self.seed}"
+        org.env.keys[org.slug] = f"sk-deepseek-sandbox-{self.seed}"
 
     def run(self, *days: date, at: datetime | None = None, run_id: str = "") -> StepResult:
         """A run that is asked for the days, at midnight after the newest."""
@@ -56,7 +56,7 @@ class Account:
 
 
 @pytest.fixture
-def account(org: OrgWorld, sandbox: SandboxProcess) -> Iterator[Account]:
+def account(org: OrgEnv, sandbox: SandboxProcess) -> Iterator[Account]:
     yield Account(org, sandbox)
     httpx.delete(f"{sandbox.providers}/_sandbox/clock", trust_env=False)
 
@@ -140,7 +140,7 @@ def test_the_recorded_balance_is_read_exactly(account: Account) -> None:
 
 
 def test_a_refused_key_publishes_nothing(account: Account) -> None:
-    account.org.world.keys[account.org.slug] = "sk-nobody-knows-this-key"
+    account.org.env.keys[account.org.slug] = "sk-nobody-knows-this-key"
     with pytest.raises(ProviderRejectedError):
         account.run(FIRST)
     assert account.rows(FIRST) == {}

@@ -29,15 +29,15 @@ from convergence.extract.http import HttpLimits
 from convergence.extract.ratelimit import Allowance
 from convergence.extract.retry import RetryPolicy
 from convergence.processors import registry
-from extraction_subjects import (
+from support.extraction_subjects import (
     HELD_ELSEWHERE,
     PROCESSORS_THAT_DO_NOT,
     SUBJECTS,
     Subject,
     Trial,
 )
-from processors_world import NOW, World
-from sandbox_process import SandboxProcess
+from support.processor_env import NOW, ProcessorEnv
+from support.sandbox_process import SandboxProcess
 
 TOO_MUCH = {"size": 34 * 1024 * 1024}
 NOWHERE = "http://127.0.0.1:9/elsewhere"
@@ -103,7 +103,7 @@ DOUBTFUL: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _clock(sandbox: SandboxProcess) -> Iterator[None]:
-    """The providers' present is the world's."""
+    """The providers' clock is that of the environment."""
     url = f"{sandbox.providers}/_sandbox/clock"
     httpx.post(url, json={"now": NOW.isoformat()}, trust_env=False).raise_for_status()
     yield
@@ -157,29 +157,29 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def fresh(subject: Subject, world: World, sandbox: SandboxProcess) -> Iterator[Trial]:
+def fresh(subject: Subject, env: ProcessorEnv, sandbox: SandboxProcess) -> Iterator[Trial]:
     """The subject, which has never run."""
-    trial = Trial(subject, world.new_org(), sandbox, seed=SEED)
+    trial = Trial(subject, env.new_org(), sandbox, seed=SEED)
     yield trial
     trial.clear()
 
 
 @pytest.fixture
 def sound(
-    subject: Subject, world: World, sandbox: SandboxProcess, _known: dict[str, Sound]
+    subject: Subject, env: ProcessorEnv, sandbox: SandboxProcess, _known: dict[str, Sound]
 ) -> Iterator[Sound]:
     """The subject, run once without any fault.
 
     Where a day that is published is never asked about again, for another org with the same seed.
     """
     if subject.ps_type not in _known:
-        trial = Trial(subject, world.new_org(), sandbox, seed=SEED)
+        trial = Trial(subject, env.new_org(), sandbox, seed=SEED)
         trial.run()
         found = trial.published()
         _known[subject.ps_type] = Sound(trial, found, found)
     known = _known[subject.ps_type]
     if subject.once:
-        other = Trial(subject, world.new_org(), sandbox, seed=known.trial.seed)
+        other = Trial(subject, env.new_org(), sandbox, seed=known.trial.seed)
         known = Sound(other, [], known.exact)
     yield known
     known.trial.clear()

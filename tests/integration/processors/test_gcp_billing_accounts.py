@@ -17,9 +17,9 @@ from convergence.processors.gcp.snapshot import take_snapshot
 from convergence.providers.registry import load_registry
 from convergence.providers.validation import validate_credential
 from convergence_sandbox.providers.google.api import accounts_of
-from gcp_customer import Customer
-from processors_world import OrgWorld
-from sandbox_process import SandboxProcess
+from support.processor_env import OrgEnv
+from support.sandbox_process import SandboxProcess
+from support.vendors.gcp_customer import Customer
 
 ACCOUNTS = PipelineFacts(
     pipeline_id="gcp-billing-accounts",
@@ -43,13 +43,11 @@ def config(**more: Any) -> ApiExtractorConfig:
     return ApiExtractorConfig.parse(values | more)
 
 
-def take(
-    org: OrgWorld, *, days: Sequence[date] = (YESTERDAY,), run_id: str = "run_1"
-) -> StepResult:
+def take(org: OrgEnv, *, days: Sequence[date] = (YESTERDAY,), run_id: str = "run_1") -> StepResult:
     return take_snapshot(org.context(days, run_id=run_id, pipeline=ACCOUNTS), config())
 
 
-def connected(org: OrgWorld, sandbox: SandboxProcess, *, tail: str = "") -> Customer:
+def connected(org: OrgEnv, sandbox: SandboxProcess, *, tail: str = "") -> Customer:
     customer = Customer(sandbox, f"t{uuid4().hex[:10]}{tail}")
     customer.connect(org)
     return customer
@@ -59,9 +57,7 @@ def lay(sandbox: SandboxProcess, **fault: Any) -> None:
     httpx.post(f"{sandbox.providers}/_sandbox/faults", json=fault).raise_for_status()
 
 
-def test_every_page_is_read_and_fields_have_our_names(
-    org: OrgWorld, sandbox: SandboxProcess
-) -> None:
+def test_every_page_is_read_and_fields_have_our_names(org: OrgEnv, sandbox: SandboxProcess) -> None:
     customer = connected(org, sandbox)
     assert take(org).rows_processed == 3
     rows = {row["name"]: row for row in org.rows(TABLE)}
@@ -72,14 +68,14 @@ def test_every_page_is_read_and_fields_have_our_names(
         assert (row["snapshot_date"], row["extra"]) == (YESTERDAY, None)
 
 
-def test_nothing_but_braces_is_an_empty_list(org: OrgWorld, sandbox: SandboxProcess) -> None:
+def test_nothing_but_braces_is_an_empty_list(org: OrgEnv, sandbox: SandboxProcess) -> None:
     connected(org, sandbox, tail="-empty")
     assert take(org).rows_processed == 0
     assert org.rows(TABLE) == []
 
 
 def test_a_day_is_observed_once_and_days_before_are_told_unobserved(
-    org: OrgWorld, sandbox: SandboxProcess
+    org: OrgEnv, sandbox: SandboxProcess
 ) -> None:
     connected(org, sandbox)
     first = take(org, days=(date(2026, 11, 19), YESTERDAY))
@@ -94,14 +90,14 @@ def test_a_day_is_observed_once_and_days_before_are_told_unobserved(
 
 
 def test_what_passes_is_tried_again_and_what_breaks_the_shape_is_not(
-    org: OrgWorld, sandbox: SandboxProcess
+    org: OrgEnv, sandbox: SandboxProcess
 ) -> None:
     connected(org, sandbox)
     lay(sandbox, kind="status", path="/google/token", count=1)
     lay(sandbox, kind="rate_limited", path="/google/v1/billingAccounts", count=1)
     assert take(org).rows_processed == 3
     lay(sandbox, kind="loop", path="/google/v1/billingAccounts", count=20)
-    other = org.world.new_org()
+    other = org.env.new_org()
     connected(other, sandbox)
     try:
         with pytest.raises(ProviderProtocolError):
@@ -112,7 +108,7 @@ def test_what_passes_is_tried_again_and_what_breaks_the_shape_is_not(
 
 
 def test_without_rights_the_list_is_refused_and_the_credential_invalid(
-    org: OrgWorld, sandbox: SandboxProcess
+    org: OrgEnv, sandbox: SandboxProcess
 ) -> None:
     customer = connected(org, sandbox, tail="-norights")
     with pytest.raises(ProviderRejectedError) as caught:
@@ -121,20 +117,20 @@ def test_without_rights_the_list_is_refused_and_the_credential_invalid(
     assert verdict(org, customer.credential) == "INVALID"
 
 
-def test_set_up_asks_google_itself(org: OrgWorld, sandbox: SandboxProcess) -> None:
+def test_set_up_asks_google_itself(org: OrgEnv, sandbox: SandboxProcess) -> None:
     good, other = connected(org, sandbox), Customer(sandbox, "somebody_else")
     assert verdict(org, good.credential) == "VALID"
     mixed = good.credential.replace(good.project, other.project)
     assert verdict(org, mixed) == "INVALID"
-    org.world.keys[org.slug] = mixed
+    org.env.keys[org.slug] = mixed
     with pytest.raises(IntegrationInvalidError):
         take(org)
     lay(sandbox, kind="status", path="/google/token", count=1)
     assert verdict(org, good.credential) == "PENDING"
 
 
-def verdict(org: OrgWorld, credential: str) -> str:
-    settings = org.world.settings
+def verdict(org: OrgEnv, credential: str) -> str:
+    settings = org.env.settings
     found = validate_credential(
         load_registry(settings).get("gcp"), credential, settings=settings, now=datetime.now(UTC)
     )

@@ -18,8 +18,8 @@ from convergence.processors.registry import find, find_config
 from convergence.security.kms import connect_kms
 from convergence.tenants.audit import Actor
 from convergence.tenants.credentials import fingerprint
-from processors_world import NOW, OrgWorld
-from sandbox_process import SandboxProcess
+from support.processor_env import NOW, OrgEnv
+from support.sandbox_process import SandboxProcess
 
 KEY = "projects/local-dev-project/locations/global/keyRings/convergence/cryptoKeys/credentials"
 FACTS = PipelineFacts(pipeline_id="integrations-x", dag_id="integrations.x")
@@ -33,9 +33,9 @@ SECRETS = {
 class Connected:
     """An org that has stored credentials."""
 
-    def __init__(self, org: OrgWorld) -> None:
+    def __init__(self, org: OrgEnv) -> None:
         self._org = org
-        settings = org.world.settings.model_copy(update={"kms_key_name": KEY})
+        settings = org.env.settings.model_copy(update={"kms_key_name": KEY})
         self.context: OrgContext = org.context((), pipeline=FACTS)
         services = replace(self.context.services, settings=settings)
         self.context = replace(self.context, services=services)
@@ -62,16 +62,16 @@ class Connected:
         return found.validation_status
 
     def versions(self) -> set[str]:
-        rows = self._org.world.ask(
+        rows = self._org.env.ask(
             "SELECT kms_key_version FROM "
-            f"`{self._org.world.warehouse.project}.organizations.org_integration_credentials` "
+            f"`{self._org.env.warehouse.project}.organizations.org_integration_credentials` "
             f"WHERE org_slug = '{self._org.slug}' AND status = 'ACTIVE'"
         )
         return {row["kms_key_version"] for row in rows}
 
 
 @pytest.fixture
-def connected(org: OrgWorld) -> Connected:
+def connected(org: OrgEnv) -> Connected:
     return Connected(org)
 
 
@@ -133,13 +133,13 @@ def test_decrypting_hands_on_references_and_no_secret(connected: Connected) -> N
         connected.run("integrations.kms_decrypt", providers=["gcp"])
 
 
-def test_a_ciphertext_of_another_does_not_open(connected: Connected, org: OrgWorld) -> None:
+def test_a_ciphertext_of_another_does_not_open(connected: Connected, org: OrgEnv) -> None:
     connected.put("OPENAI")
     connected.put("DEEPSEEK")
-    table = f"`{org.world.warehouse.project}.organizations.org_integration_credentials`"
+    table = f"`{org.env.warehouse.project}.organizations.org_integration_credentials`"
     mine = f"org_slug = '{org.slug}' AND status = 'ACTIVE'"
     other = f"SELECT ciphertext FROM {table} WHERE {mine} AND provider = 'DEEPSEEK'"
-    org.world.ask(f"UPDATE {table} SET ciphertext = ({other}) WHERE {mine} AND provider = 'OPENAI'")
+    org.env.ask(f"UPDATE {table} SET ciphertext = ({other}) WHERE {mine} AND provider = 'OPENAI'")
     with pytest.raises(DecryptionError):
         connected.run("integrations.kms_decrypt")
 

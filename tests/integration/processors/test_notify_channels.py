@@ -25,7 +25,7 @@ from convergence.settings import PROJECT_ROOT
 from convergence.state import notifications
 from convergence.state.notifications import NotificationKey, NotificationStatus
 from convergence.state.store import StateStore
-from mail_server import MailServer, WebhookServer
+from support.mail_server import MailServer, WebhookServer
 
 CONFIGS = PROJECT_ROOT / "include" / "configs"
 NOW = datetime(2026, 11, 21, 6, tzinfo=UTC)

@@ -22,8 +22,8 @@ from convergence.state.slots import RunLimits
 from convergence.state.store import StateStore
 from convergence.tenants import orgs
 from convergence.tenants.audit import Actor
-from mail_server import MailServer, WebhookServer
-from processors_world import NOW, USAGE_COST, OrgWorld
+from support.mail_server import MailServer, WebhookServer
+from support.processor_env import NOW, USAGE_COST, OrgEnv
 
 DAY = date(2026, 11, 18)
 
@@ -31,8 +31,8 @@ DAY = date(2026, 11, 18)
 class Telling:
     """An org run under way, with records of its own."""
 
-    def __init__(self, org: OrgWorld, folder: Path) -> None:
-        settings = org.world.settings
+    def __init__(self, org: OrgEnv, folder: Path) -> None:
+        settings = org.env.settings
         configs = folder / "configs"
         shutil.copytree(settings.configs_dir / "notify_systems", configs / "notify_systems")
         self.store = StateStore.connect(f"sqlite:///{folder}/state.db")
@@ -80,7 +80,7 @@ class Telling:
 
 
 @pytest.fixture
-def telling(org: OrgWorld, tmp_path: Path) -> Iterator[Telling]:
+def telling(org: OrgEnv, tmp_path: Path) -> Iterator[Telling]:
     made = Telling(org, tmp_path)
     yield made
     made.store.close()
@@ -94,11 +94,11 @@ def mail(monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
 
 
 def test_the_administrator_is_told_by_email_once_however_often_the_step_is_tried(
-    telling: Telling, mail: MailServer, org: OrgWorld
+    telling: Telling, mail: MailServer, org: OrgEnv
 ) -> None:
     orgs.create_profile(
         telling.store,
-        org.world.warehouse,
+        org.env.warehouse,
         org_slug=org.slug,
         company_name="Acme",
         admin_email="cfo@acme.example",

@@ -22,9 +22,9 @@ from convergence.processors.openai.config import (
 )
 from convergence.processors.openai.extraction import extract_billed, extract_usage
 from convergence.settings import PROJECT_ROOT
-from processors_world import OrgWorld
-from recorded_api import recorded
-from sandbox_process import SandboxProcess
+from support.processor_env import OrgEnv
+from support.sandbox_process import SandboxProcess
+from support.vendors.recorded_api import recorded
 
 COSTS = PROJECT_ROOT / "tests" / "data" / "openai" / "costs_line_item.json"
 DAYS = [date(2026, 11, day) for day in (17, 18, 19)]
@@ -41,8 +41,8 @@ REPRICE = CostConfig(slices_of="openai-usage-cost")
 
 
 @pytest.fixture
-def connected(org: OrgWorld) -> OrgWorld:
-    org.world.keys[org.slug] = f"sk-admin-sandbox-{org.slug}"
+def connected(org: OrgEnv) -> OrgEnv:
+    org.env.keys[org.slug] = f"sk-admin-sandbox-{org.slug}"
     return org
 
 
@@ -53,7 +53,7 @@ def faults(sandbox: SandboxProcess) -> Iterator[str]:
     httpx.delete(url, trust_env=False)
 
 
-def test_the_recorded_bill_comes_to_its_exact_total(connected: OrgWorld) -> None:
+def test_the_recorded_bill_comes_to_its_exact_total(connected: OrgEnv) -> None:
     with recorded({"/organization/costs": [COSTS]}) as url:
         org = connected.served_by(openai_base_url=url)
         result = extract_billed(org.context(DAYS, pipeline=FACTS), BILLED)
@@ -76,7 +76,7 @@ def test_the_recorded_bill_comes_to_its_exact_total(connected: OrgWorld) -> None
     assert {row["x_Provider"] for row in shown} == {"openai"}
 
 
-def test_computed_cost_ties_out_with_the_bill_of_any_org(connected: OrgWorld) -> None:
+def test_computed_cost_ties_out_with_the_bill_of_any_org(connected: OrgEnv) -> None:
     usage = UsageConfig.parse(
         {
             "endpoints": [
@@ -107,7 +107,7 @@ def test_computed_cost_ties_out_with_the_bill_of_any_org(connected: OrgWorld) ->
     assert len(priced) + sum(explained.values()) == len(usage_rows)
 
 
-def test_a_bill_extracted_again_is_the_same_bill(connected: OrgWorld) -> None:
+def test_a_bill_extracted_again_is_the_same_bill(connected: OrgEnv) -> None:
     extract_billed(connected.context(DAYS, pipeline=FACTS), BILLED)
     again = extract_billed(connected.context(DAYS, run_id="run_2", pipeline=FACTS), BILLED)
     assert (again.facts["days_published"], again.facts["days_unchanged"]) == (0, 3)
@@ -115,7 +115,7 @@ def test_a_bill_extracted_again_is_the_same_bill(connected: OrgWorld) -> None:
 
 @pytest.mark.parametrize("kind", ["duplicate_rows", "missing_page", "loop", "null_page"])
 def test_a_broken_bill_is_a_named_failure_and_publishes_nothing(
-    connected: OrgWorld, faults: str, kind: str
+    connected: OrgEnv, faults: str, kind: str
 ) -> None:
     fault = {"kind": kind, "path": "organization/costs", "count": None}
     httpx.post(faults, json=fault, trust_env=False).raise_for_status()
@@ -125,7 +125,7 @@ def test_a_broken_bill_is_a_named_failure_and_publishes_nothing(
     assert connected.rows("openai_billed_daily") == []
 
 
-def test_pricing_again_replaces_the_cost_of_days_whose_price_changed(connected: OrgWorld) -> None:
+def test_pricing_again_replaces_the_cost_of_days_whose_price_changed(connected: OrgEnv) -> None:
     usage = UsageConfig.parse(
         {"endpoints": [{"endpoint": "embeddings", "group_by": list(GROUPABLE["embeddings"])}]}
     )
@@ -135,7 +135,7 @@ def test_pricing_again_replaces_the_cost_of_days_whose_price_changed(connected: 
     same = price_usage(connected.context(DAYS, run_id="run_2", pipeline=AGAIN), REPRICE)
     assert same.facts["days_published"] == 0
     assert same.facts["days_without_usage"] == ["2026-11-19"]
-    connected.world.ask(
+    connected.env.ask(
         f"UPDATE {connected.table('openai_model_pricing')} "
         "SET input_per_million = input_per_million * 2 "
         "WHERE STARTS_WITH(model_id, 'text-embedding')"
@@ -145,7 +145,7 @@ def test_pricing_again_replaces_the_cost_of_days_whose_price_changed(connected: 
     doubled = {name: 2 * Decimal(amount) for name, amount in first.facts["effective_cost"].items()}
     assert {n: Decimal(a) for n, a in again.facts["effective_cost"].items()} == doubled
     # The slice is one slice, whichever pipeline made its newest content.
-    latest = connected.world.services.ledger.latest(
+    latest = connected.env.services.ledger.latest(
         orgs=[connected.slug], pipeline_id="openai-usage-cost", since=DAYS[0]
     )
     runs = {row.run_id for key, row in latest.items() if key.table == "openai_cost_daily"}

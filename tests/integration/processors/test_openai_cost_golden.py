@@ -15,7 +15,7 @@ from convergence.processors.lib.pricing.pricing import price_usage
 from convergence.processors.openai.config import CostConfig, SeedCsvConfig
 from convergence.processors.openai.shape import UsageShape
 from convergence.settings import PROJECT_ROOT
-from processors_world import OrgWorld, World
+from support.processor_env import OrgEnv, ProcessorEnv
 
 DATA = PROJECT_ROOT / "tests" / "data" / "openai"
 SCHEMA = PROJECT_ROOT / "include/configs/openai/cost/schemas/openai_usage_daily_raw.json"
@@ -40,7 +40,7 @@ COMPLETIONS = [
 ]
 
 
-def seed(org: OrgWorld) -> int:
+def seed(org: OrgEnv) -> int:
     config = SeedCsvConfig()
     result = seed_prices(org.context([]), config)
     assert result.rows_processed is not None
@@ -48,9 +48,9 @@ def seed(org: OrgWorld) -> int:
 
 
 @pytest.fixture(scope="module")
-def priced(world: World, tmp_path_factory: pytest.TempPathFactory) -> OrgWorld:
+def priced(env: ProcessorEnv, tmp_path_factory: pytest.TempPathFactory) -> OrgEnv:
     """An org with default prices, three published days of usage, and their cost."""
-    org = world.new_org()
+    org = env.new_org()
     seed(org)
     org.publish_usage(COMPLETIONS, DAYS, folder=tmp_path_factory.mktemp("spool"))
     result = price_usage(org.context(DAYS), CostConfig())
@@ -59,7 +59,7 @@ def priced(world: World, tmp_path_factory: pytest.TempPathFactory) -> OrgWorld:
     return org
 
 
-def test_token_models_cost_exactly_what_hand_and_pencil_say(priced: OrgWorld) -> None:
+def test_token_models_cost_exactly_what_hand_and_pencil_say(priced: OrgEnv) -> None:
     rows = priced.rows("openai_cost_daily", "WHERE usage_date = '2026-11-17'")
     found = {row["model"]: row["effective_cost"] for row in rows}
     assert found == {
@@ -70,9 +70,9 @@ def test_token_models_cost_exactly_what_hand_and_pencil_say(priced: OrgWorld) ->
     assert sum(found.values()) == Decimal("12.975")
 
 
-def test_a_day_without_usage_is_a_published_day_without_rows(priced: OrgWorld) -> None:
+def test_a_day_without_usage_is_a_published_day_without_rows(priced: OrgEnv) -> None:
     assert priced.rows("openai_cost_daily", "WHERE usage_date = '2026-11-18'") == []
-    latest = priced.world.services.ledger.latest(
+    latest = priced.env.services.ledger.latest(
         orgs=[priced.slug], pipeline_id="openai-usage-cost", since=date(2026, 11, 18)
     )
     ledger = {key.day.day: row for key, row in latest.items() if key.table == "openai_cost_daily"}
@@ -80,14 +80,14 @@ def test_a_day_without_usage_is_a_published_day_without_rows(priced: OrgWorld) -
     assert ledger[18].totals == ()
 
 
-def test_audio_tokens_cost_what_audio_costs(priced: OrgWorld) -> None:
+def test_audio_tokens_cost_what_audio_costs(priced: OrgEnv) -> None:
     (row,) = priced.rows("openai_cost_daily", "WHERE usage_date = '2026-11-19'")
     # 60,000 x 2.5 + 30,000 x 40 + 9,000 x 10 + 3,000 x 80, per million.
     assert row["effective_cost"] == Decimal("1.68")
     assert (row["input_tokens"], row["audio_input_tokens"]) == (60_000, 30_000)
 
 
-def test_each_row_says_which_price_applied_and_where_it_is_published(priced: OrgWorld) -> None:
+def test_each_row_says_which_price_applied_and_where_it_is_published(priced: OrgEnv) -> None:
     rows = priced.rows("openai_cost_daily")
     assert {row["pricing_status"] for row in rows} == {"PRICED"}
     by_model = {row["model"]: row for row in rows}
@@ -99,8 +99,8 @@ def test_each_row_says_which_price_applied_and_where_it_is_published(priced: Org
     assert by_model["gpt-4o-2024-08-06"]["price_caveat"] is None
 
 
-def test_the_ledger_knows_each_days_total(priced: OrgWorld) -> None:
-    latest = priced.world.services.ledger.latest(
+def test_the_ledger_knows_each_days_total(priced: OrgEnv) -> None:
+    latest = priced.env.services.ledger.latest(
         orgs=[priced.slug], pipeline_id="openai-usage-cost", since=DAYS[0]
     )
     totals = {
@@ -110,7 +110,7 @@ def test_the_ledger_knows_each_days_total(priced: OrgWorld) -> None:
     assert (money.currency, money.basis, money.amount) == ("USD", "computed", Decimal("12.975"))
 
 
-def test_pricing_again_finds_nothing_to_do_and_says_the_same(priced: OrgWorld) -> None:
+def test_pricing_again_finds_nothing_to_do_and_says_the_same(priced: OrgEnv) -> None:
     before = sorted(map(str, priced.rows("openai_cost_daily")))
     again = price_usage(priced.context(DAYS, run_id="run_2"), CostConfig())
     assert again.facts["days_published"] == 0
@@ -119,11 +119,11 @@ def test_pricing_again_finds_nothing_to_do_and_says_the_same(priced: OrgWorld) -
     assert sorted(map(str, priced.rows("openai_cost_daily"))) == before
 
 
-def test_seeding_again_writes_nothing(priced: OrgWorld) -> None:
+def test_seeding_again_writes_nothing(priced: OrgEnv) -> None:
     assert seed(priced) == 0
 
 
-def test_cost_daily_shows_cost_by_its_focus_names(priced: OrgWorld) -> None:
+def test_cost_daily_shows_cost_by_its_focus_names(priced: OrgEnv) -> None:
     rows = priced.rows("cost_daily", "WHERE x_UsageDate = '2026-11-17'")
     assert sum(row["EffectiveCost"] for row in rows) == Decimal("12.975")
     (astra,) = [row for row in rows if row["x_Model"] == "gpt-6-astra"]
@@ -149,7 +149,7 @@ FOCUS_1_2_MANDATORY = {
 }
 
 
-def test_cost_daily_has_every_mandatory_column_of_focus(priced: OrgWorld) -> None:
+def test_cost_daily_has_every_mandatory_column_of_focus(priced: OrgEnv) -> None:
     (row, *_) = priced.rows("cost_daily", "WHERE x_UsageDate = '2026-11-17'")
     assert set(row) >= FOCUS_1_2_MANDATORY
     nullable = {"BillingAccountName", "ChargeClass"}
@@ -165,7 +165,7 @@ UNIT_COSTS = {
 }
 
 
-def test_web_search_makes_the_days_total_what_was_billed(org: OrgWorld, tmp_path: Path) -> None:
+def test_web_search_makes_the_days_total_what_was_billed(org: OrgEnv, tmp_path: Path) -> None:
     seed(org)
     searches = rows_of("usage_web_search_calls.json", "web_search_calls")
     org.publish_usage([*COMPLETIONS, *searches], DAYS, folder=tmp_path)
@@ -176,7 +176,7 @@ def test_web_search_makes_the_days_total_what_was_billed(org: OrgWorld, tmp_path
 
 
 def test_other_endpoints_are_priced_or_listed_with_their_reason(
-    org: OrgWorld, tmp_path: Path
+    org: OrgEnv, tmp_path: Path
 ) -> None:
     seed(org)
     names = ("embeddings", "moderations", "images", "vector_stores", *UNIT_COSTS)
@@ -203,7 +203,7 @@ def test_other_endpoints_are_priced_or_listed_with_their_reason(
 
 
 def test_usage_without_a_model_has_no_cost_rather_than_none_to_pay(
-    org: OrgWorld, tmp_path: Path
+    org: OrgEnv, tmp_path: Path
 ) -> None:
     rows = rows_of("usage_completions_legacy_shape.json", "completions")
     org.publish_usage(rows, DAYS[:1], folder=tmp_path)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from convergence.errors import RetryableError
 from convergence.processors.lib.pricing.pricing import price_usage
 from convergence.processors.openai.config import CostConfig
-from processors_world import OrgWorld, World
+from support.processor_env import OrgEnv, ProcessorEnv
 
 DAY = date(2026, 11, 17)
 EVER = date(2020, 1, 1)
@@ -61,11 +61,11 @@ def price(**changed: Any) -> dict[str, Any]:
     return base | changed
 
 
-def put_prices(org: OrgWorld, *prices: dict[str, Any]) -> None:
+def put_prices(org: OrgEnv, *prices: dict[str, Any]) -> None:
     """Make these the org's prices."""
     from google.cloud.bigquery import LoadJobConfig
 
-    warehouse = org.world.warehouse
+    warehouse = org.env.warehouse
     table = f"{warehouse.project}.{org.dataset}.openai_model_pricing"
     schema = warehouse.client.get_table(table).schema
     config = LoadJobConfig(write_disposition="WRITE_TRUNCATE", schema=schema)
@@ -73,7 +73,7 @@ def put_prices(org: OrgWorld, *prices: dict[str, Any]) -> None:
 
 
 def cost_of(
-    org: OrgWorld, folder: Path, *rows: dict[str, Any], days: tuple[date, ...] = (DAY,)
+    org: OrgEnv, folder: Path, *rows: dict[str, Any], days: tuple[date, ...] = (DAY,)
 ) -> list[dict[str, Any]]:
     """Publish usage, price it, and give the cost rows in the order of `rows`."""
     numbered = [row | {"user_id": f"{number:04d}"} for number, row in enumerate(rows)]
@@ -82,7 +82,7 @@ def cost_of(
     return sorted(org.rows("openai_cost_daily"), key=lambda row: row["user_id"])
 
 
-def test_each_reason_without_a_price_is_named(org: OrgWorld, tmp_path: Path) -> None:
+def test_each_reason_without_a_price_is_named(org: OrgEnv, tmp_path: Path) -> None:
     put_prices(
         org,
         price(),
@@ -135,9 +135,9 @@ def test_each_reason_without_a_price_is_named(org: OrgWorld, tmp_path: Path) -> 
     ],
 )
 def test_a_tier_has_its_own_price(
-    world: World, tmp_path: Path, changed: dict[str, Any], tier: str
+    env: ProcessorEnv, tmp_path: Path, changed: dict[str, Any], tier: str
 ) -> None:
-    org = world.new_org()
+    org = env.new_org()
     tiers = {"standard": "4", "batch": "2", "flex": "3", "priority": "8"}
     put_prices(org, *(price(service_tier=t, input_per_million=rate) for t, rate in tiers.items()))
     (row,) = cost_of(org, tmp_path, usage(**changed))
@@ -145,7 +145,7 @@ def test_a_tier_has_its_own_price(
     assert row["effective_cost"] == Decimal(tiers[tier]) / 1000
 
 
-def test_a_price_change_in_a_range_splits_it_at_its_day(org: OrgWorld, tmp_path: Path) -> None:
+def test_a_price_change_in_a_range_splits_it_at_its_day(org: OrgEnv, tmp_path: Path) -> None:
     days = tuple(DAY + timedelta(days=n) for n in range(3))
     put_prices(
         org,
@@ -160,7 +160,7 @@ def test_a_price_change_in_a_range_splits_it_at_its_day(org: OrgWorld, tmp_path:
     ]
 
 
-def test_the_nearest_name_has_the_price(org: OrgWorld, tmp_path: Path) -> None:
+def test_the_nearest_name_has_the_price(org: OrgEnv, tmp_path: Path) -> None:
     put_prices(
         org,
         price(input_per_million="1"),
@@ -182,7 +182,7 @@ def test_the_nearest_name_has_the_price(org: OrgWorld, tmp_path: Path) -> None:
 
 
 def test_the_orgs_own_rate_is_contracted_and_the_public_one_stays_the_list(
-    org: OrgWorld, tmp_path: Path
+    org: OrgEnv, tmp_path: Path
 ) -> None:
     put_prices(
         org,
@@ -202,7 +202,7 @@ def test_the_orgs_own_rate_is_contracted_and_the_public_one_stays_the_list(
 
 
 def test_writes_for_twelve_hours_cost_their_own_rate_or_say_that_they_have_none(
-    org: OrgWorld, tmp_path: Path
+    org: OrgEnv, tmp_path: Path
 ) -> None:
     put_prices(
         org,
@@ -216,7 +216,7 @@ def test_writes_for_twelve_hours_cost_their_own_rate_or_say_that_they_have_none(
     assert (own["effective_cost"], own["price_caveat"]) == (Decimal("0.004"), None)
 
 
-def test_only_days_whose_price_changed_are_published_again(org: OrgWorld, tmp_path: Path) -> None:
+def test_only_days_whose_price_changed_are_published_again(org: OrgEnv, tmp_path: Path) -> None:
     days = [DAY, DAY + timedelta(days=1)]
     put_prices(org, price())
     org.publish_usage([usage(day) for day in days], days, folder=tmp_path)
@@ -229,7 +229,7 @@ def test_only_days_whose_price_changed_are_published_again(org: OrgWorld, tmp_pa
 
 
 def test_a_retry_of_a_run_publishes_no_day_again_whose_inputs_are_equal(
-    org: OrgWorld, tmp_path: Path
+    org: OrgEnv, tmp_path: Path
 ) -> None:
     put_prices(org, price())
     org.publish_usage([usage()], [DAY], folder=tmp_path)
@@ -240,13 +240,13 @@ def test_a_retry_of_a_run_publishes_no_day_again_whose_inputs_are_equal(
     assert retry.facts["effective_cost"] == {"USD": "0.001"}
 
 
-def test_a_day_whose_usage_was_never_published_is_not_priced(org: OrgWorld) -> None:
+def test_a_day_whose_usage_was_never_published_is_not_priced(org: OrgEnv) -> None:
     with pytest.raises(RetryableError, match="not as the ledger says"):
         price_usage(org.context([DAY]), CostConfig())
     assert org.rows("openai_cost_daily") == []
 
 
-def test_no_days_is_nothing_to_do(org: OrgWorld) -> None:
+def test_no_days_is_nothing_to_do(org: OrgEnv) -> None:
     assert price_usage(org.context([]), CostConfig()).status == "SKIPPED"
 
 
@@ -269,9 +269,9 @@ SPLIT = st.fixed_dictionaries(dict.fromkeys(RATES, TOKENS))
     )
 )
 def test_money_is_exact_and_rounded_once(
-    world: World, tmp_path: Path, cases: list[tuple[dict[str, Decimal], list[dict[str, int]]]]
+    env: ProcessorEnv, tmp_path: Path, cases: list[tuple[dict[str, Decimal], list[dict[str, int]]]]
 ) -> None:
-    org = world.new_org()
+    org = env.new_org()
     prices, rows, expected = [], [], []
     for number, (rates, splits) in enumerate(cases):
         model = f"gpt-{number}"

@@ -23,8 +23,8 @@ from convergence.processors.openai.config import (
     UsageConfig,
 )
 from convergence.processors.openai.extraction import extract_usage
-from processors_world import NOW, OrgWorld
-from sandbox_process import SandboxProcess
+from support.processor_env import NOW, OrgEnv
+from support.sandbox_process import SandboxProcess
 
 DAYS = [date(2026, 11, day) for day in (14, 16, 17, 18)]
 CONFIG = UsageConfig.parse(
@@ -47,36 +47,36 @@ def faults(sandbox: SandboxProcess) -> Iterator[str]:
 
 
 @pytest.fixture
-def connected(org: OrgWorld) -> OrgWorld:
+def connected(org: OrgEnv) -> OrgEnv:
     # The sandbox derives the usage from this name; another name may have days without any.
-    org.world.keys[org.slug] = "sk-admin-sandbox-globex"
+    org.env.keys[org.slug] = "sk-admin-sandbox-globex"
     return org
 
 
-def raw(org: OrgWorld, day: date) -> list[dict[str, Any]]:
+def raw(org: OrgEnv, day: date) -> list[dict[str, Any]]:
     rows = org.rows("openai_usage_daily_raw", f"WHERE usage_date = '{day}'")
     return sorted(rows, key=lambda row: json.dumps(row, default=str, sort_keys=True))
 
 
-def results(org: OrgWorld, day: date, endpoint: str) -> list[dict[str, Any]]:
+def results(org: OrgEnv, day: date, endpoint: str) -> list[dict[str, Any]]:
     """What the API itself says of a day."""
     start = int(datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp())
     answer = httpx.get(
-        f"{org.world.settings.openai_base_url}/organization/usage/{endpoint}",
+        f"{org.env.settings.openai_base_url}/organization/usage/{endpoint}",
         params={
             "start_time": start,
             "end_time": start + 86_400,
             "bucket_width": "1d",
             "group_by": list(GROUPABLE[endpoint]),
         },
-        headers={"Authorization": f"Bearer {org.world.keys[org.slug]}"},
+        headers={"Authorization": f"Bearer {org.env.keys[org.slug]}"},
         trust_env=False,
     )
     found: list[dict[str, Any]] = answer.raise_for_status().json()["data"][0]["results"]
     return found
 
 
-def test_every_asked_day_is_published_with_every_field(connected: OrgWorld) -> None:
+def test_every_asked_day_is_published_with_every_field(connected: OrgEnv) -> None:
     result = extract_usage(connected.context(DAYS), CONFIG)
     assert result.facts["days_published"] == len(DAYS)
     total = 0
@@ -93,7 +93,7 @@ def test_every_asked_day_is_published_with_every_field(connected: OrgWorld) -> N
     assert raw(connected, date(2026, 11, 15)) == []
 
 
-def test_extracting_again_publishes_nothing_and_leaves_the_rows(connected: OrgWorld) -> None:
+def test_extracting_again_publishes_nothing_and_leaves_the_rows(connected: OrgEnv) -> None:
     extract_usage(connected.context(DAYS), CONFIG)
     before = [raw(connected, day) for day in DAYS]
     again = extract_usage(connected.context(DAYS, run_id="run_2"), CONFIG)
@@ -102,7 +102,7 @@ def test_extracting_again_publishes_nothing_and_leaves_the_rows(connected: OrgWo
 
 
 def test_a_retry_goes_on_from_the_pages_it_has(
-    connected: OrgWorld, monkeypatch: pytest.MonkeyPatch, sandbox: SandboxProcess
+    connected: OrgEnv, monkeypatch: pytest.MonkeyPatch, sandbox: SandboxProcess
 ) -> None:
     pages = 0
 
@@ -132,7 +132,7 @@ def test_a_retry_goes_on_from_the_pages_it_has(
 
 
 def test_pages_older_than_what_another_run_published_are_not_used(
-    connected: OrgWorld, monkeypatch: pytest.MonkeyPatch
+    connected: OrgEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(extraction, "publish_days", _only_extract)
@@ -162,8 +162,8 @@ def _only_extract(org: Any, days: Any, *, table: str, make: Any) -> Any:
     return Published()
 
 
-def test_a_key_that_is_refused_fails_for_good_and_publishes_nothing(connected: OrgWorld) -> None:
-    connected.world.keys[connected.slug] = "sk-admin-nobody-knows"
+def test_a_key_that_is_refused_fails_for_good_and_publishes_nothing(connected: OrgEnv) -> None:
+    connected.env.keys[connected.slug] = "sk-admin-nobody-knows"
     with pytest.raises(ProviderRejectedError):
         extract_usage(connected.context(DAYS), CONFIG)
     assert connected.rows("openai_usage_daily_raw", "WHERE usage_date > '2000-01-01'") == []
@@ -177,7 +177,7 @@ def test_a_key_that_is_refused_fails_for_good_and_publishes_nothing(connected: O
     ],
 )
 def test_a_broken_answer_is_a_named_failure_and_publishes_nothing(
-    connected: OrgWorld, faults: str, kind: str
+    connected: OrgEnv, faults: str, kind: str
 ) -> None:
     fault = {"kind": kind, "path": "organization/usage/completions", "count": None}
     httpx.post(faults, json=fault, trust_env=False).raise_for_status()
@@ -186,7 +186,7 @@ def test_a_broken_answer_is_a_named_failure_and_publishes_nothing(
     assert connected.rows("openai_usage_daily_raw", "WHERE usage_date > '2000-01-01'") == []
 
 
-def test_a_field_that_nobody_documented_is_kept(connected: OrgWorld, faults: str) -> None:
+def test_a_field_that_nobody_documented_is_kept(connected: OrgEnv, faults: str) -> None:
     fault = {"kind": "new_field", "path": "organization/usage/completions", "count": None}
     httpx.post(faults, json=fault, trust_env=False).raise_for_status()
     extract_usage(connected.context(DAYS[1:]), CONFIG)
@@ -195,12 +195,12 @@ def test_a_field_that_nobody_documented_is_kept(connected: OrgWorld, faults: str
     assert not any(row["extra"] for row in rows if row["endpoint"] == "embeddings")
 
 
-def test_no_days_ask_nothing(connected: OrgWorld) -> None:
+def test_no_days_ask_nothing(connected: OrgEnv) -> None:
     assert extract_usage(connected.context([]), CONFIG).status == "SKIPPED"
 
 
-def test_usage_becomes_cost_and_the_unpriced_rest_is_listed(org: OrgWorld) -> None:
-    org.world.keys[org.slug] = f"sk-admin-sandbox-{org.slug}-unpriced"
+def test_usage_becomes_cost_and_the_unpriced_rest_is_listed(org: OrgEnv) -> None:
+    org.env.keys[org.slug] = f"sk-admin-sandbox-{org.slug}-unpriced"
     seed = SeedCsvConfig()
     context = org.context(DAYS)
     seed_prices(context, seed)

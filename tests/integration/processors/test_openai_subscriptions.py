@@ -19,7 +19,7 @@ from convergence.processors.openai.subscriptions import Subscriptions
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
-from processors_world import OrgWorld
+from support.processor_env import OrgEnv
 
 BATCH: dict[str, Any] = {"label": "org", "runs": []}
 FACTS = PipelineFacts(
@@ -38,20 +38,20 @@ OCTOBER, NOVEMBER = date(2026, 10, 1), date(2026, 11, 1)
 
 
 @pytest.fixture
-def org(org: OrgWorld) -> OrgWorld:
+def org(org: OrgEnv) -> OrgEnv:
     """An org with list prices and no seats."""
-    configs = org.world.settings.configs_dir
+    configs = org.env.settings.configs_dir
     for path in (PLANS.schema_file, "openai/seed/schemas/openai_model_pricing.json"):
         schema = TableSchema.load(configs / path)
-        ensure_table(org.world.warehouse, TableName(org.dataset, schema.table), schema)
+        ensure_table(org.env.warehouse, TableName(org.dataset, schema.table), schema)
     step = SeedCsv(task_id="load", config={}, pipeline=FACTS, batch=BATCH)
     assert step.run(org.context([]), PLANS).rows_processed
     return org
 
 
-def own(org: OrgWorld, begins: str, ends: str | None, seats: int, price: str = "25") -> None:
+def own(org: OrgEnv, begins: str, ends: str | None, seats: int, price: str = "25") -> None:
     told = f"DATE '{ends}'" if ends else "NULL"
-    org.world.warehouse.client.query_and_wait(
+    org.env.warehouse.client.query_and_wait(
         f"INSERT INTO {org.table('openai_subscriptions')} "
         "(plan_name, billing_period, currency, is_override, seats, price_per_seat,"
         " effective_from, effective_to, effective_basis, price_version, updated_at) VALUES "
@@ -60,12 +60,12 @@ def own(org: OrgWorld, begins: str, ends: str | None, seats: int, price: str = "
     )
 
 
-def snapshot(org: OrgWorld, days: Sequence[date] = (), *, run_id: str = "run_1") -> StepResult:
+def snapshot(org: OrgEnv, days: Sequence[date] = (), *, run_id: str = "run_1") -> StepResult:
     step = Subscriptions(task_id="extract", config={}, pipeline=FACTS, batch=BATCH)
     return step.run(org.context(days, run_id=run_id, pipeline=FACTS), CONFIG)
 
 
-def months(org: OrgWorld) -> list[tuple[str, str, int, int, Decimal]]:
+def months(org: OrgEnv) -> list[tuple[str, str, int, int, Decimal]]:
     """(from, to, days, seats, cost) of every row."""
     rows = org.rows("openai_subscriptions_monthly", "ORDER BY period_start")
     return [
@@ -74,14 +74,14 @@ def months(org: OrgWorld) -> list[tuple[str, str, int, int, Decimal]]:
     ]
 
 
-def test_without_seats_nothing_is_written(org: OrgWorld) -> None:
+def test_without_seats_nothing_is_written(org: OrgEnv) -> None:
     result = snapshot(org)
     assert result.rows_processed == 0
     assert result.facts["months_without_seats"] == ["2026-08", "2026-09", "2026-10", "2026-11"]
     assert result.facts["months"] == []
 
 
-def test_months_are_prorated_where_the_plan_changes_and_to_yesterday(org: OrgWorld) -> None:
+def test_months_are_prorated_where_the_plan_changes_and_to_yesterday(org: OrgEnv) -> None:
     own(org, "2026-10-11", "2026-11-11", 31, "31")
     own(org, "2026-11-11", None, 60, "10")
     result = snapshot(org)
@@ -94,7 +94,7 @@ def test_months_are_prorated_where_the_plan_changes_and_to_yesterday(org: OrgWor
     assert (result.facts["basis"], result.rows_processed) == ("computed", 3)
 
 
-def test_the_same_again_is_no_new_publication_and_a_mended_month_is(org: OrgWorld) -> None:
+def test_the_same_again_is_no_new_publication_and_a_mended_month_is(org: OrgEnv) -> None:
     own(org, "2026-10-01", None, 10)
     assert snapshot(org).facts["days_published"] == 2
     again = snapshot(org, run_id="run_2")
@@ -105,17 +105,17 @@ def test_the_same_again_is_no_new_publication_and_a_mended_month_is(org: OrgWorl
     assert [row[3] for row in months(org)] == [10, 20, 20]
 
 
-def test_days_asked_for_name_their_months_only(org: OrgWorld) -> None:
+def test_days_asked_for_name_their_months_only(org: OrgEnv) -> None:
     own(org, "2025-01-01", None, 10)
     result = snapshot(org, [date(2025, 3, 31), date(2025, 3, 5)])
     assert result.facts["months"] == ["2025-03"]
     assert [row[0] for row in months(org)] == ["2025-03-01"]
 
 
-def test_a_plan_taken_back_empties_its_months(org: OrgWorld) -> None:
+def test_a_plan_taken_back_empties_its_months(org: OrgEnv) -> None:
     own(org, "2026-10-01", None, 10)
     snapshot(org)
-    org.world.warehouse.client.query_and_wait(
+    org.env.warehouse.client.query_and_wait(
         f"DELETE FROM {org.table('openai_subscriptions')} WHERE is_override"
     )
     result = snapshot(org, run_id="run_2")
@@ -123,18 +123,18 @@ def test_a_plan_taken_back_empties_its_months(org: OrgWorld) -> None:
     assert months(org) == []
 
 
-def test_a_month_settles_after_its_last_day(org: OrgWorld) -> None:
+def test_a_month_settles_after_its_last_day(org: OrgEnv) -> None:
     own(org, "2026-10-01", None, 10)
     snapshot(org)
     late = org.at(datetime(2026, 12, 2, 1, tzinfo=UTC))
     snapshot(late, [OCTOBER, NOVEMBER], run_id="run_2")
-    ledger = org.world.services.ledger
+    ledger = org.env.services.ledger
     found = ledger.latest(orgs=[org.slug], pipeline_id=FACTS.pipeline_id)
     told = {key.day: row.finality.value for key, row in found.items()}
     assert told == {OCTOBER: "FINAL", NOVEMBER: "SETTLING"}
 
 
-def test_each_day_of_cost_daily_has_its_share_and_the_month_sums_exactly(org: OrgWorld) -> None:
+def test_each_day_of_cost_daily_has_its_share_and_the_month_sums_exactly(org: OrgEnv) -> None:
     own(org, "2026-10-01", "2026-10-08", 7, "19.99")
     own(org, "2026-10-08", None, 3, "0.01")
     snapshot(org, [OCTOBER])
@@ -150,9 +150,9 @@ def test_each_day_of_cost_daily_has_its_share_and_the_month_sums_exactly(org: Or
     assert {row["ConsumedQuantity"] for row in rows} == {7, 3}
 
 
-def test_a_month_in_another_currency_is_told_apart(org: OrgWorld) -> None:
+def test_a_month_in_another_currency_is_told_apart(org: OrgEnv) -> None:
     own(org, "2026-10-01", None, 10)
-    org.world.warehouse.client.query_and_wait(
+    org.env.warehouse.client.query_and_wait(
         f"UPDATE {org.table('openai_subscriptions')} SET currency = 'EUR' WHERE is_override"
     )
     result = snapshot(org, [OCTOBER])
@@ -163,20 +163,20 @@ def test_a_month_in_another_currency_is_told_apart(org: OrgWorld) -> None:
 class Seats:
     """An org with plans of its own."""
 
-    def __init__(self, org: OrgWorld) -> None:
+    def __init__(self, org: OrgEnv) -> None:
         self.org = org
 
     def put(self, seats: int) -> None:
         table = self.org.table("openai_subscriptions")
-        self.org.world.ask(f"DELETE FROM {table} WHERE TRUE")
-        self.org.world.ask(
+        self.org.env.ask(f"DELETE FROM {table} WHERE TRUE")
+        self.org.env.ask(
             f"INSERT INTO {table} (plan_name, billing_period, currency,"
             " is_override, seats, price_per_seat, effective_from, effective_basis, price_version,"
             f" updated_at) VALUES ('team', 'monthly', 'USD', TRUE, {seats}, NUMERIC '25',"
             " DATE '2026-10-01', 'announced', 'own', TIMESTAMP '2026-01-01')"
         )
 
-    def snapshot(self, org: OrgWorld | None = None, *, attempt: int = 1) -> dict[str, Any]:
+    def snapshot(self, org: OrgEnv | None = None, *, attempt: int = 1) -> dict[str, Any]:
         context = (org or self.org).context([], run_id="run_1", attempt=attempt, pipeline=FACTS)
         return dict(snapshot_months(context, CONFIG).facts)
 
@@ -185,7 +185,7 @@ class Seats:
         return [row["seats"] for row in self.org.rows("openai_subscriptions_monthly")]
 
 
-def test_months_follow_plans_there_and_back(org: OrgWorld) -> None:
+def test_months_follow_plans_there_and_back(org: OrgEnv) -> None:
     plans = Seats(org)
     for attempt, seats in enumerate((10, 20, 10), start=1):
         plans.put(seats)
@@ -195,10 +195,10 @@ def test_months_follow_plans_there_and_back(org: OrgWorld) -> None:
     assert (again["days_published"], again["days_unchanged"]) == (0, 2)
 
 
-def test_the_higher_attempt_has_the_newer_plans(org: OrgWorld) -> None:
+def test_the_higher_attempt_has_the_newer_plans(org: OrgEnv) -> None:
     plans = Seats(org)
     plans.put(10)
-    services = org.world.services
+    services = org.env.services
 
     class Interrupted(type(services.publisher)):  # type: ignore[misc]  # a class at run time
         """Another run publishes newer plans before this one takes its attempts."""
@@ -209,6 +209,6 @@ def test_the_higher_attempt_has_the_newer_plans(org: OrgWorld) -> None:
             return super().begin(keys, **more)
 
     publisher = Interrupted(services.warehouse, services.store, services.ledger)
-    late = replace(org.world, services=replace(services, publisher=publisher))
-    plans.snapshot(OrgWorld(late, org.slug))
+    late = replace(org.env, services=replace(services, publisher=publisher))
+    plans.snapshot(OrgEnv(late, org.slug))
     assert plans.seats == [20, 20]

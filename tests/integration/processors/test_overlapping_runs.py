@@ -22,7 +22,7 @@ from convergence.runs.ledger import Action
 from convergence.runs.slices import SliceKey
 from convergence.state import attempts
 from convergence.state.store import StateStore
-from processors_world import USAGE_COST, OrgWorld
+from support.processor_env import USAGE_COST, OrgEnv
 
 DAYS = [date(2026, 11, 17), date(2026, 11, 18)]
 TABLE = "openai_usage_daily_raw"
@@ -58,19 +58,19 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
 
 
 @pytest.fixture
-def connected(org: OrgWorld) -> OrgWorld:
-    org.world.keys[org.slug] = f"sk-admin-sandbox-{org.slug}"
+def connected(org: OrgEnv) -> OrgEnv:
+    org.env.keys[org.slug] = f"sk-admin-sandbox-{org.slug}"
     return org
 
 
-def run(org: OrgWorld, run_id: str, **changes: Any) -> StepResult:
+def run(org: OrgEnv, run_id: str, **changes: Any) -> StepResult:
     return extract_usage(replace(org.context(DAYS, run_id=run_id), **changes), CONFIG)
 
 
-def states(org: OrgWorld) -> dict[tuple[str, str], int]:
+def states(org: OrgEnv) -> dict[tuple[str, str], int]:
     """(run, state) → how many ledger rows."""
-    rows = org.world.ask(
-        f"SELECT run_id, action FROM `{org.world.warehouse.project}.organizations.org_meta_slices`"
+    rows = org.env.ask(
+        f"SELECT run_id, action FROM `{org.env.warehouse.project}.organizations.org_meta_slices`"
         f" WHERE org_slug = '{org.slug}' AND checked_at >= '2026-01-01'"
     )
     found: dict[tuple[str, str], int] = {}
@@ -80,9 +80,9 @@ def states(org: OrgWorld) -> dict[tuple[str, str], int]:
 
 
 def test_an_older_run_that_is_tried_again_waits_for_a_slow_newer_one(
-    connected: OrgWorld, slow: Slow
+    connected: OrgEnv, slow: Slow
 ) -> None:
-    older_began = connected.world.services.now()
+    older_began = connected.env.services.now()
     with ThreadPoolExecutor(2) as pool:
         newer = pool.submit(run, connected, "run_newer")
         assert slow.reached.wait(PATIENCE)
@@ -104,29 +104,29 @@ def test_an_older_run_that_is_tried_again_waits_for_a_slow_newer_one(
 
 
 def test_an_older_run_publishes_where_the_newer_one_was_killed(
-    connected: OrgWorld, slow: Slow, monkeypatch: pytest.MonkeyPatch
+    connected: OrgEnv, slow: Slow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempts, "HEARTBEAT_STALE", timedelta(seconds=1))
     keys = _take_and_die(connected)
     older = run(connected, "run_older", attempt=2, resumes=True)
     assert older.facts["days_published"] == len(DAYS)
     assert states(connected) == {("run_older", Action.PUBLISHED): len(DAYS)}
-    newest = connected.world.services.publisher.newest(keys)
+    newest = connected.env.services.publisher.newest(keys)
     assert {one.run_id for one in newest.values()} == {"run_older"}
     assert not any(one.heartbeat_at for one in newest.values()), "released when the work ended"
 
 
-def _take_and_die(org: OrgWorld) -> list[SliceKey]:
+def _take_and_die(org: OrgEnv) -> list[SliceKey]:
     """Take a number for each day as a process that is killed at once."""
     keys = [SliceKey(org.slug, USAGE_COST.pipeline_id, TABLE, day) for day in DAYS]
     holder = attempts.Holder("dead", "run_newer")
-    org.world.services.publisher.begin(keys, holder=holder)
+    org.env.services.publisher.begin(keys, holder=holder)
     threading.Event().wait(1.1)
     return keys
 
 
 def test_an_older_try_of_one_run_stops_when_a_newer_one_works(
-    connected: OrgWorld, slow: Slow
+    connected: OrgEnv, slow: Slow
 ) -> None:
     with ThreadPoolExecutor(2) as pool:
         old_try = pool.submit(run, connected, "run_newer")

@@ -13,25 +13,25 @@ from typing import Any
 import httpx
 import pytest
 
-import own_configs
 from convergence.errors import ExpectationsNotMetError
 from convergence_sandbox.providers.vendor import users
-from pipeline_steps import Job, endpoints, run_steps
-from processors_world import NOW, OrgWorld
-from sandbox_process import SandboxProcess
+from support import custom_configs
+from support.pipeline_steps import Job, endpoints, run_steps
+from support.processor_env import NOW, OrgEnv
+from support.sandbox_process import SandboxProcess
 
 YESTERDAY = NOW.date() - timedelta(days=1)
 PATH = "seats_vendor/seats_cost.yml"
 PIPELINE = f"""\
 pipeline_id: seats-cost
 description: Who uses a seat at the vendor, and what the seats cost
-provider: {own_configs.VENDOR}
+provider: {custom_configs.VENDOR}
 schedule: "30 0 * * *"
 steps:
   - step: extract_users
     processor: generic.api_extractor
     config:
-      url: {own_configs.BASE}/link-body/users
+      url: {custom_configs.BASE}/link-body/users
       auth: {{type: header, header_name: X-API-Key, provider: SEATS_VENDOR}}
       pagination: {{type: link, response_path: links.next, limit: 5}}
       data_path: data
@@ -111,32 +111,32 @@ FILES: dict[str, object] = {
 class Author:
     """Who wrote the files, and an org that is a customer of the vendor."""
 
-    def __init__(self, org: OrgWorld, sandbox: SandboxProcess, folder: Path) -> None:
+    def __init__(self, org: OrgEnv, sandbox: SandboxProcess, folder: Path) -> None:
         self.sandbox = sandbox
         self.folder = folder
         self.changes = {
-            "provider_base_urls": {own_configs.VENDOR: f"{sandbox.providers}/vendor/v1"}
+            "provider_base_urls": {custom_configs.VENDOR: f"{sandbox.providers}/vendor/v1"}
         }
         self.write()
         self.org = org.served_by(configs_dir=folder, **self.changes)
-        org.world.keys[org.slug] = f"vendor-sandbox-{org.slug}"
+        org.env.keys[org.slug] = f"vendor-sandbox-{org.slug}"
 
     def write(self, **files: object) -> None:
-        own_configs.make(self.folder, {**FILES, **files})
+        custom_configs.make(self.folder, {**FILES, **files})
 
     @property
     def users(self) -> list[dict[str, Any]]:
         return [dict(row) for row in users(self.org.slug)]
 
     def job(self, *, attempt: int) -> Job:
-        world = self.org.world
+        env = self.org.env
         return Job(
             sandbox=endpoints(self.sandbox),
-            project=world.settings.gcp_project_id,
-            var_dir=str(world.settings.var_dir),
+            project=env.settings.gcp_project_id,
+            var_dir=str(env.settings.var_dir),
             settings={"configs_dir": str(self.folder), **self.changes},
             org_slug=self.org.slug,
-            key=world.keys[self.org.slug],
+            key=env.keys[self.org.slug],
             path=PATH,
             days=[YESTERDAY.isoformat()],
             attempt=attempt,
@@ -158,7 +158,7 @@ class Author:
 
 
 @pytest.fixture
-def author(org: OrgWorld, sandbox: SandboxProcess, tmp_path: Path) -> Iterator[Author]:
+def author(org: OrgEnv, sandbox: SandboxProcess, tmp_path: Path) -> Iterator[Author]:
     yield Author(org, sandbox, tmp_path / "configs")
     httpx.delete(f"{sandbox.providers}/_sandbox/faults", trust_env=False)
 
@@ -169,7 +169,7 @@ def test_extracted_typed_priced_and_checked(author: Author) -> None:
     assert results["extract_users"].rows_processed == len(author.users)
     assert results["transform_cost"].facts["bytes_estimated"] > 0
     assert results["validate_cost"].status == "SUCCESS"
-    rows = author.org.world.services.ledger.latest(orgs=[author.org.slug], pipeline_id="seats-cost")
+    rows = author.org.env.services.ledger.latest(orgs=[author.org.slug], pipeline_id="seats-cost")
     totals = {key.table: row.totals for key, row in rows.items()}
     assert [money.amount for money in totals["seats_cost_daily"]] == [sum(author.cost().values())]
 
@@ -209,11 +209,11 @@ def test_a_check_that_is_not_met_stops_the_run(author: Author) -> None:
 
 
 def test_the_shipped_example_prices_every_row_or_says_why_not(
-    org: OrgWorld, sandbox: SandboxProcess
+    org: OrgEnv, sandbox: SandboxProcess
 ) -> None:
     from convergence_sandbox.providers.vendor import usage
 
-    org.world.keys[org.slug] = f"vendor-sandbox-{org.slug}"
+    org.env.keys[org.slug] = f"vendor-sandbox-{org.slug}"
     days = [date(2026, 11, 18), date(2026, 11, 19)]
     results = run_steps(org, "example/usage/example_elt_pipeline.yml", days)
     told: list[dict[str, Any]] = [dict(row) for day in days for row in usage(org.slug, day)]

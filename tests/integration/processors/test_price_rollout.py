@@ -21,7 +21,7 @@ from convergence.processors.lib.pricing.pricing import price_usage
 from convergence.processors.openai.config import CostConfig, SeedCsvConfig
 from convergence.runs.eligibility import Eligibility, EligibilityChecker, OrgSelection
 from convergence.state import outbox
-from processors_world import OrgWorld, World
+from support.processor_env import OrgEnv, ProcessorEnv
 
 CONFIG = PriceRolloutConfig(
     provider="openai",
@@ -65,9 +65,9 @@ def eligible(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def customers(world: World, eligible: list[str], tmp_path: Path) -> list[OrgWorld]:
+def customers(env: ProcessorEnv, eligible: list[str], tmp_path: Path) -> list[OrgEnv]:
     """Two orgs with four priced days; the second prices gpt-4o by a rate of its own."""
-    made = [world.new_org(), world.new_org()]
+    made = [env.new_org(), env.new_org()]
     for number, org in enumerate(made):
         seed_prices(org.context([]), SeedCsvConfig())
         if number:
@@ -80,8 +80,8 @@ def customers(world: World, eligible: list[str], tmp_path: Path) -> list[OrgWorl
     return made
 
 
-def override(org: OrgWorld) -> None:
-    org.world.warehouse.client.query_and_wait(
+def override(org: OrgEnv) -> None:
+    org.env.warehouse.client.query_and_wait(
         f"INSERT INTO {org.table('openai_model_pricing')} "
         "(model_id, service_tier, currency, is_override, input_per_million, output_per_million,"
         " effective_from, effective_basis, price_version, updated_at) VALUES "
@@ -90,18 +90,18 @@ def override(org: OrgWorld) -> None:
     )
 
 
-def with_book(world: World, tmp_path: Path, rewrite: Rewrite) -> World:
+def with_book(env: ProcessorEnv, tmp_path: Path, rewrite: Rewrite) -> ProcessorEnv:
     """The same platform with another edition of OpenAI's book."""
-    configs = shutil.copytree(world.settings.configs_dir, tmp_path / "configs")
+    configs = shutil.copytree(env.settings.configs_dir, tmp_path / "configs")
     book = configs / CONFIG.data_file
     book.write_text(rewrite(book.read_text()))
-    settings = world.settings.model_copy(update={"configs_dir": configs})
-    return replace(world, settings=settings, services=replace(world.services, settings=settings))
+    settings = env.settings.model_copy(update={"configs_dir": configs})
+    return replace(env, settings=settings, services=replace(env.services, settings=settings))
 
 
-def roll_out(world: World) -> StepResult:
+def roll_out(env: ProcessorEnv) -> StepResult:
     step = PriceRollout(task_id="load", config={}, pipeline=FACTS)
-    return step.run(world.platform("rollout__1"), CONFIG, {})
+    return step.run(env.platform("rollout__1"), CONFIG, {})
 
 
 def cheaper(book: str) -> str:
@@ -124,48 +124,48 @@ def cheaper(book: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def prices(org: OrgWorld, more: str) -> list[Decimal]:
+def prices(org: OrgEnv, more: str) -> list[Decimal]:
     rows = org.rows("openai_model_pricing", f"WHERE {more} ORDER BY effective_from")
     return [row["input_per_million"] for row in rows]
 
 
-def costs(org: OrgWorld) -> list[Decimal]:
+def costs(org: OrgEnv) -> list[Decimal]:
     rows = org.rows("openai_cost_daily", "WHERE model = 'gpt-4o' ORDER BY usage_date")
     return [row["effective_cost"] for row in rows]
 
 
 def test_an_edition_that_everybody_has_changes_nothing(
-    world: World, customers: list[OrgWorld]
+    env: ProcessorEnv, customers: list[OrgEnv]
 ) -> None:
-    result = roll_out(world)
+    result = roll_out(env)
     assert (result.rows_processed, result.facts["orgs"], result.facts["orgs_changed"]) == (0, 2, 0)
 
 
 def test_defaults_follow_overrides_stay_and_only_days_priced_with_them_are_named(
-    world: World, customers: list[OrgWorld], tmp_path: Path
+    env: ProcessorEnv, customers: list[OrgEnv], tmp_path: Path
 ) -> None:
     first, second = customers
     before = [costs(org) for org in customers]
-    result = roll_out(with_book(world, tmp_path, cheaper))
+    result = roll_out(with_book(env, tmp_path, cheaper))
     assert result.facts["edition"] == "2026-12-01"
     assert result.facts["orgs_changed"] == 2
     assert result.facts["days_to_reprice"] == {first.slug: ["2026-11-12"]}
     assert prices(first, "model_id = 'gpt-4o' AND service_tier = 'standard'")[-1] == 2
     assert prices(second, "is_override") == [1]
     assert [costs(org) for org in customers] == before, "pricing again is another pipeline's"
-    assert roll_out(with_book(world, tmp_path / "again", cheaper)).facts["orgs_changed"] == 0
+    assert roll_out(with_book(env, tmp_path / "again", cheaper)).facts["orgs_changed"] == 0
 
 
 def test_pricing_again_changes_the_days_that_were_named_and_no_others(
-    world: World, customers: list[OrgWorld], tmp_path: Path
+    env: ProcessorEnv, customers: list[OrgEnv], tmp_path: Path
 ) -> None:
-    roll_out(with_book(world, tmp_path, cheaper))
+    roll_out(with_book(env, tmp_path, cheaper))
     price_usage(customers[0].context(DAYS, run_id="run_2"), CostConfig())
     assert costs(customers[0]) == [Decimal("2.5"), Decimal("2.5"), Decimal(2)]
 
 
 def test_a_price_that_comes_for_usage_without_one_names_its_days(
-    world: World, customers: list[OrgWorld], tmp_path: Path
+    env: ProcessorEnv, customers: list[OrgEnv], tmp_path: Path
 ) -> None:
     def newcomer(book: str) -> str:
         header, first, *rest = book.splitlines()
@@ -174,19 +174,19 @@ def test_a_price_that_comes_for_usage_without_one_names_its_days(
         cells |= {"effective_from": "2026-11-01"}
         return "\n".join([header, first, *rest, ",".join(cells.values())]) + "\n"
 
-    result = roll_out(with_book(world, tmp_path, newcomer))
+    result = roll_out(with_book(env, tmp_path, newcomer))
     named = {org.slug: ["2026-11-11"] for org in customers}
     assert result.facts["days_to_reprice"] == named
 
 
 def test_an_org_of_before_the_provider_is_given_its_tables_and_prices(
-    world: World, eligible: list[str]
+    env: ProcessorEnv, eligible: list[str]
 ) -> None:
-    org = world.new_org()
+    org = env.new_org()
     for table in ("openai_model_pricing", "openai_cost_daily"):
-        world.warehouse.client.query_and_wait(f"DROP TABLE {org.table(table)}")
+        env.warehouse.client.query_and_wait(f"DROP TABLE {org.table(table)}")
     eligible.append(org.slug)
-    result = roll_out(world)
+    result = roll_out(env)
     assert result.facts["days_to_reprice"] == {}
     written = prices(org, "TRUE")
     assert len(written) == result.rows_processed
@@ -194,11 +194,11 @@ def test_an_org_of_before_the_provider_is_given_its_tables_and_prices(
 
 
 def test_one_orgs_failure_leaves_the_others_their_edition(
-    world: World, customers: list[OrgWorld], eligible: list[str], tmp_path: Path
+    env: ProcessorEnv, customers: list[OrgEnv], eligible: list[str], tmp_path: Path
 ) -> None:
     eligible.append("org_without_dataset")
     with pytest.raises(ConvergenceError) as caught:
-        roll_out(with_book(world, tmp_path, cheaper))
+        roll_out(with_book(env, tmp_path, cheaper))
     told = caught.value.details["orgs"]
     assert isinstance(told, dict)
     assert list(told) == ["org_without_dataset"]
@@ -207,10 +207,10 @@ def test_one_orgs_failure_leaves_the_others_their_edition(
 
 
 def test_what_it_would_change_is_in_the_orgs_audit_log(
-    world: World, customers: list[OrgWorld], tmp_path: Path
+    env: ProcessorEnv, customers: list[OrgEnv], tmp_path: Path
 ) -> None:
-    roll_out(with_book(world, tmp_path, cheaper))
-    with world.services.store.read() as conn:
+    roll_out(with_book(env, tmp_path, cheaper))
+    with env.services.store.read() as conn:
         rows = outbox.rows_waiting(conn, "org_audit_logs")
     told = [row for row in rows if row["org_slug"] == customers[0].slug]
     assert [row["result"] for row in told] == ["ATTEMPTED", "SUCCEEDED"]
@@ -219,8 +219,8 @@ def test_what_it_would_change_is_in_the_orgs_audit_log(
 
 
 def test_a_wrong_book_reaches_nobody(
-    world: World, customers: list[OrgWorld], tmp_path: Path
+    env: ProcessorEnv, customers: list[OrgEnv], tmp_path: Path
 ) -> None:
     with pytest.raises(PriceBookError):
-        roll_out(with_book(world, tmp_path, lambda book: book.replace(",2.5,", ",-2.5,", 1)))
+        roll_out(with_book(env, tmp_path, lambda book: book.replace(",2.5,", ",-2.5,", 1)))
     assert prices(customers[0], "model_id = 'gpt-4o' AND service_tier = 'standard'")[-1] > 0

@@ -12,30 +12,30 @@ import pytest
 from convergence.errors import PriceBookError
 from convergence.processors.openai.config import SeedCsvConfig
 from convergence.processors.openai.seed_csv import SeedCsv
-from processors_world import USAGE_COST, OrgWorld
+from support.processor_env import USAGE_COST, OrgEnv
 
 BATCH: dict[str, Any] = {"label": "org", "runs": []}
 
 
-def seed(org: OrgWorld) -> int:
+def seed(org: OrgEnv) -> int:
     step = SeedCsv(task_id="load", config={}, pipeline=USAGE_COST, batch=BATCH)
     result = step.run(org.context([]), SeedCsvConfig())
     assert result.rows_processed is not None
     return result.rows_processed
 
 
-def change(org: OrgWorld, sql: str) -> None:
-    org.world.warehouse.client.query_and_wait(
+def change(org: OrgEnv, sql: str) -> None:
+    org.env.warehouse.client.query_and_wait(
         sql.replace("@prices", org.table("openai_model_pricing"))
     )
 
 
-def prices(org: OrgWorld) -> dict[tuple[Any, ...], dict[str, Any]]:
+def prices(org: OrgEnv) -> dict[tuple[Any, ...], dict[str, Any]]:
     names = ("model_id", "service_tier", "effective_from", "is_override")
     return {tuple(row[name] for name in names): row for row in org.rows("openai_model_pricing")}
 
 
-def test_a_first_seed_writes_the_book_and_a_second_writes_nothing(org: OrgWorld) -> None:
+def test_a_first_seed_writes_the_book_and_a_second_writes_nothing(org: OrgEnv) -> None:
     written = seed(org)
     first = prices(org)
     assert len(first) == written > 200
@@ -45,7 +45,7 @@ def test_a_first_seed_writes_the_book_and_a_second_writes_nothing(org: OrgWorld)
     assert prices(org) == first
 
 
-def test_what_strayed_from_the_book_comes_back_and_own_rates_stay(org: OrgWorld) -> None:
+def test_what_strayed_from_the_book_comes_back_and_own_rates_stay(org: OrgEnv) -> None:
     seed(org)
     book = prices(org)
     change(org, "UPDATE @prices SET input_per_million = 99 WHERE model_id = 'gpt-4o'")
@@ -67,18 +67,18 @@ def test_what_strayed_from_the_book_comes_back_and_own_rates_stay(org: OrgWorld)
     assert defaults == book
 
 
-def test_a_wrong_book_changes_nothing(org: OrgWorld, tmp_path: Path) -> None:
+def test_a_wrong_book_changes_nothing(org: OrgEnv, tmp_path: Path) -> None:
     seed(org)
     before = prices(org)
-    settings = org.world.settings
+    settings = org.env.settings
     configs = shutil.copytree(settings.configs_dir, tmp_path / "configs")
     book = configs / SeedCsvConfig().data_file
     header, first, second, *_ = book.read_text().splitlines()
     book.write_text("\n".join([header, first, second.replace(",3.75,", ",-3.75,")]) + "\n")
     services = replace(
-        org.world.services, settings=settings.model_copy(update={"configs_dir": configs})
+        org.env.services, settings=settings.model_copy(update={"configs_dir": configs})
     )
-    elsewhere = OrgWorld(replace(org.world, services=services), org.slug)
+    elsewhere = OrgEnv(replace(org.env, services=services), org.slug)
     with pytest.raises(PriceBookError) as caught:
         seed(elsewhere)
     told = str(caught.value.details["errors"])

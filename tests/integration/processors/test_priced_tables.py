@@ -31,7 +31,7 @@ from convergence.settings import PROJECT_ROOT
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
-from processors_world import OrgWorld, World
+from support.processor_env import OrgEnv, ProcessorEnv
 
 DATA = PROJECT_ROOT / "tests" / "data" / "pricing"
 DAY = date(2026, 11, 17)
@@ -79,9 +79,9 @@ def stored(vendor: Vendor) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def fill(org: OrgWorld, vendor: Vendor, folder: Path) -> None:
+def fill(org: OrgEnv, vendor: Vendor, folder: Path) -> None:
     """Give the org the stored prices and usage."""
-    configs, warehouse = org.world.settings.configs_dir, org.world.warehouse
+    configs, warehouse = org.env.settings.configs_dir, org.env.warehouse
     data = stored(vendor)
     prices = TableName(org.dataset, vendor.config.pricing_table)
     ensure_table(warehouse, prices, TableSchema.load(configs / vendor.price_schema))
@@ -94,18 +94,18 @@ def fill(org: OrgWorld, vendor: Vendor, folder: Path) -> None:
     ensure_table(warehouse, usage, usage_schema)
     spool = Spool.open(folder / uuid.uuid4().hex, fingerprint="test")
     spool.write_page(data["usage"], next_token=None)
-    org.world.services.publisher.publish_rows(
+    org.env.services.publisher.publish_rows(
         SliceKey(org.slug, vendor.pipeline.pipeline_id, usage.table, DAY),
         spool.seal(day_of, [DAY])[DAY],
         table=usage,
         schema=usage_schema,
         run_id="run_1",
-        now=org.world.services.now(),
+        now=org.env.services.now(),
         settle_days=3,
     )
 
 
-def priced(org: OrgWorld, vendor: Vendor, folder: Path) -> dict[str, list[Any]]:
+def priced(org: OrgEnv, vendor: Vendor, folder: Path) -> dict[str, list[Any]]:
     """Price the stored usage and give the rows of every statement that follows from it."""
     fill(org, vendor, folder)
     config = vendor.config
@@ -135,9 +135,9 @@ def _value(value: object) -> object:
 
 @pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.name)
 def test_every_column_of_every_row_is_as_stored(
-    world: World, tmp_path: Path, vendor: Vendor
+    env: ProcessorEnv, tmp_path: Path, vendor: Vendor
 ) -> None:
-    found, expected = priced(world.new_org(), vendor, tmp_path), stored(vendor)
+    found, expected = priced(env.new_org(), vendor, tmp_path), stored(vendor)
     for name in ("cost", "source"):
         assert [list(row) for row in found[name]] == [list(row) for row in expected[name]]
     assert found == {name: expected[name] for name in found}

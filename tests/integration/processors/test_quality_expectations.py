@@ -18,7 +18,7 @@ from convergence.processors.quality.record import RESULTS
 from convergence.state import outbox
 from convergence.warehouse.names import central_table
 from convergence.warehouse.stream import append_rows
-from processors_world import NOW, USAGE_COST, OrgWorld
+from support.processor_env import NOW, USAGE_COST, OrgEnv
 
 DAY = date(2026, 11, 18)
 BEFORE = DAY - timedelta(days=1)
@@ -51,7 +51,7 @@ def expectation(kind: str, **says: Any) -> dict[str, Any]:
 class Checked:
     """An org whose days are held against suites of the test's own."""
 
-    def __init__(self, org: OrgWorld, folder: Path) -> None:
+    def __init__(self, org: OrgEnv, folder: Path) -> None:
         self.org = org
         self._folder = folder
 
@@ -67,13 +67,13 @@ class Checked:
             "expectations": list(expectations),
         }
         configs = self._folder / "configs"
-        real = self.org.world.settings.configs_dir
+        real = self.org.env.settings.configs_dir
         if not configs.exists():
             configs.mkdir()
             for name in ("openai", "system"):
                 (configs / name).symlink_to(real / name)
         (configs / "suite.json").write_text(json.dumps(suite))
-        settings = self.org.world.settings.model_copy(update={"configs_dir": configs})
+        settings = self.org.env.settings.model_copy(update={"configs_dir": configs})
         context = self.org.context(list(days))
         context = replace(context, services=replace(context.services, settings=settings))
         step = Expectations(
@@ -82,13 +82,13 @@ class Checked:
         return dict(step.run(context, ExpectationsConfig(suite="suite.json")).answer())
 
     def results(self) -> list[dict[str, Any]]:
-        with self.org.world.services.store.read() as conn:
+        with self.org.env.services.store.read() as conn:
             rows = outbox.rows_waiting(conn, RESULTS)
         return [row for row in rows if row["org_slug"] == self.org.slug]
 
 
 @pytest.fixture
-def checked(org: OrgWorld, tmp_path: Path) -> Checked:
+def checked(org: OrgEnv, tmp_path: Path) -> Checked:
     return Checked(org, tmp_path)
 
 
@@ -222,7 +222,7 @@ def test_several_days_are_measured_by_as_many_jobs_as_one(checked: Checked) -> N
     ]
 
     def jobs(asked: tuple[date, ...]) -> int:
-        client = checked.org.world.warehouse.client
+        client = checked.org.env.warehouse.client
         before = {job.job_id for job in client.list_jobs()}
         checked.run(*rules, days=asked)
         made = [job for job in client.list_jobs() if job.job_id not in before]
@@ -249,10 +249,10 @@ def test_results_are_rows_of_the_central_table(checked: Checked) -> None:
     checked.publish(usage(DAY, "gpt-5"))
     checked.run(expectation("not_null", columns=["model"]))
     (row,) = checked.results()
-    world = checked.org.world
-    append_rows(world.warehouse, central_table(RESULTS), [("one", row)])
-    kept = world.ask(
-        f"SELECT * FROM `{world.warehouse.project}.organizations.{RESULTS}` "
+    env = checked.org.env
+    append_rows(env.warehouse, central_table(RESULTS), [("one", row)])
+    kept = env.ask(
+        f"SELECT * FROM `{env.warehouse.project}.organizations.{RESULTS}` "
         f"WHERE recorded_at >= '2020-01-01' AND org_slug = '{checked.org.slug}'"
     )
     assert [(one["expectation_id"], one["passed"]) for one in kept] == [("not_null", True)]

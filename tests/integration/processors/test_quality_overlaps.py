@@ -26,8 +26,8 @@ from convergence.runs.publisher import PricedDay, Publisher
 from convergence.runs.slice_states import CHECKED
 from convergence.state import org_runs, outbox
 from convergence.state.org_runs import OrgRun, RunStatus
-from cost_books import COST, DAY, USAGE, Books, money, new_run, usage
-from processors_world import NOW, USAGE_COST, OrgWorld
+from support.cost_books import COST, DAY, USAGE, Books, money, new_run, usage
+from support.processor_env import NOW, USAGE_COST, OrgEnv
 
 SUITE = "data_quality/expectations/openai_cost_suite.json"
 A, B = 163_000, 249_254
@@ -43,7 +43,7 @@ class MistakenPublisher(Publisher):
 
 
 @pytest.fixture
-def books(org: OrgWorld, tmp_path: Path) -> Books:
+def books(org: OrgEnv, tmp_path: Path) -> Books:
     made = Books(org, tmp_path)
     made.put_price("1")
     return made
@@ -55,7 +55,7 @@ def check(books: Books, *, run_id: str = "run_1") -> StepResult:
 
 
 def results(books: Books) -> list[dict[str, Any]]:
-    with books.org.world.services.store.read() as conn:
+    with books.org.env.services.store.read() as conn:
         rows = outbox.rows_waiting(conn, RESULTS)
     return [row for row in rows if row["org_slug"] == books.org.slug]
 
@@ -88,10 +88,10 @@ def test_a_newer_run_that_prices_between_measuring_and_looking_is_measured_again
     books.extract(usage(A))
     books.price()
     books.extract(usage(B))
-    configs = books.org.world.settings.configs_dir
+    configs = books.org.env.settings.configs_dir
     suite = load_suite(configs / SUITE)
     inspector = Inspector(
-        warehouse=books.org.world.warehouse,
+        warehouse=books.org.env.warehouse,
         dataset=books.org.dataset,
         suite=suite,
         schemas={name: load_schema(configs, name, file) for name, file in suite.tables.items()},
@@ -121,13 +121,13 @@ def test_a_cost_that_does_not_tie_is_computed_again_from_equal_inputs(
     books: Books, tmp_path: Path
 ) -> None:
     books.extract(usage(A))
-    services = books.org.world.services
+    services = books.org.env.services
     publisher = MistakenPublisher(services.warehouse, services.store, services.ledger)
     publisher.empty_sql = tmp_path / "nothing.sql"
-    right = books.org.world.settings.configs_dir / "openai/cost/sql/price_usage.sql"
+    right = books.org.env.settings.configs_dir / "openai/cost/sql/price_usage.sql"
     publisher.empty_sql.write_text(right.read_text().replace("= @day", "= @day AND FALSE"))
-    mistaken = replace(books.org.world, services=replace(services, publisher=publisher))
-    Books(OrgWorld(mistaken, books.org.slug), tmp_path).price()
+    mistaken = replace(books.org.env, services=replace(services, publisher=publisher))
+    Books(OrgEnv(mistaken, books.org.slug), tmp_path).price()
     believed = books.row(COST)
     with pytest.raises(ExpectationsNotMetError, match="requests_tie_to_the_usage"):
         check(books)
@@ -142,7 +142,7 @@ def test_a_cost_that_does_not_tie_is_computed_again_from_equal_inputs(
 
 def due(books: Books) -> list[Any]:
     """Days that a run of the pipeline would do at this time."""
-    ends = books.org.world.services.ledger.ends(
+    ends = books.org.env.services.ledger.ends(
         CHECKED, orgs=[books.org.slug], pipeline_id=USAGE_COST.pipeline_id, since=DAY
     )
     return due_days(
@@ -168,7 +168,7 @@ def start_run(books: Books, run_id: str) -> None:
         created_at=NOW,
         status=RunStatus.RUNNING,
     )
-    with books.org.world.services.store.begin() as conn:
+    with books.org.env.services.store.begin() as conn:
         org_runs.insert(conn, run)
 
 

@@ -17,9 +17,9 @@ from convergence.processors.gcp.billing_export import copy_export
 from convergence.processors.gcp.config import BqEtlConfig
 from convergence.processors.registry import find
 from convergence.settings import PROJECT_ROOT
-from gcp_customer import Customer, golden_rows
-from processors_world import OrgWorld
-from sandbox_process import SandboxProcess
+from support.processor_env import OrgEnv
+from support.sandbox_process import SandboxProcess
+from support.vendors.gcp_customer import Customer, golden_rows
 
 CONFIGS = PROJECT_ROOT / "include" / "configs"
 DAYS = [date(2026, 11, day) for day in (16, 17, 18)]
@@ -33,7 +33,7 @@ SEEDS = {"openai/cost/usage_cost.yml": "openai/seed_csv.yml"}
 class Pipeline:
     """A pipeline of the platform whose steps run one after the other for one org."""
 
-    def __init__(self, org: OrgWorld, path: str) -> None:
+    def __init__(self, org: OrgEnv, path: str) -> None:
         self._org = org
         spec = load_pipeline(CONFIGS / path, CONFIGS)
         assert isinstance(spec, PipelineSpec), spec
@@ -55,9 +55,9 @@ class Pipeline:
 
 
 @pytest.fixture
-def ran(org: OrgWorld, request: pytest.FixtureRequest) -> tuple[Pipeline, dict[str, StepResult]]:
+def ran(org: OrgEnv, request: pytest.FixtureRequest) -> tuple[Pipeline, dict[str, StepResult]]:
     path: str = request.param
-    org.world.keys[org.slug] = PIPELINES[path]
+    org.env.keys[org.slug] = PIPELINES[path]
     if path in SEEDS:
         Pipeline(org, SEEDS[path]).all()
     pipeline = Pipeline(org, path)
@@ -77,7 +77,7 @@ def test_what_the_platforms_steps_publish_meets_its_suite(
 
 @pytest.mark.parametrize("made_up", [False, True])
 def test_what_google_exports_meets_its_suite_corrections_and_look_alike_rows_included(
-    org: OrgWorld, sandbox: SandboxProcess, made_up: bool
+    org: OrgEnv, sandbox: SandboxProcess, made_up: bool
 ) -> None:
     customer = Customer(sandbox, f"t{uuid4().hex[:10]}")
     customer.connect(org)
@@ -96,11 +96,11 @@ def test_what_google_exports_meets_its_suite_corrections_and_look_alike_rows_inc
 
 @pytest.mark.parametrize("ran", list(PIPELINES), indirect=True)
 def test_a_row_that_pricing_lost_stops_the_run(
-    org: OrgWorld, ran: tuple[Pipeline, dict[str, StepResult]]
+    org: OrgEnv, ran: tuple[Pipeline, dict[str, StepResult]]
 ) -> None:
     pipeline, _ = ran
     table = pipeline.spec.tables[1]
     lost = org.table(table)
-    org.world.ask(f"DELETE FROM {lost} WHERE usage_date = '2026-11-17' AND total_tokens > 0")
+    org.env.ask(f"DELETE FROM {lost} WHERE usage_date = '2026-11-17' AND total_tokens > 0")
     with pytest.raises(ExpectationsNotMetError, match=rf"_tie_to_the_usage on {table}, 2026-11-17"):
         pipeline.step("validate_quality")

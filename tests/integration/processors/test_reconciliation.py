@@ -14,7 +14,7 @@ from google.cloud import bigquery
 
 from convergence.processors.lib.daily.reconciliation import MOST_DAYS, reconciliation
 from convergence.warehouse.query import Row, run_file
-from processors_world import World
+from support.processor_env import ProcessorEnv
 
 FIRST = date(2026, 1, 1)
 Line = Mapping[str, Any]
@@ -23,8 +23,8 @@ Line = Mapping[str, Any]
 class Books:
     """A dataset whose cost_daily is a table, to be filled with any lines."""
 
-    def __init__(self, world: World) -> None:
-        self._w = world.warehouse
+    def __init__(self, env: ProcessorEnv) -> None:
+        self._w = env.warehouse
         self.dataset = f"books_{uuid.uuid4().hex[:10]}"
         self._w.client.create_dataset(self.dataset)
 
@@ -56,8 +56,8 @@ class Books:
 
 
 @pytest.fixture(scope="module")
-def books(world: World) -> Books:
-    return Books(world)
+def books(env: ProcessorEnv) -> Books:
+    return Books(env)
 
 
 def line(basis: str, cost: str | None, model: str | None = "m-1", **more: Any) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from typing import Any
 import httpx
 import pytest
 
-import own_configs
 from convergence.errors import (
     ConfigurationError,
     ProviderProtocolError,
@@ -25,8 +24,9 @@ from convergence.processors.context import PipelineFacts, StepResult
 from convergence.processors.generic.config import ApiExtractorConfig
 from convergence.processors.lib.rest.rest_extraction import extract_api
 from convergence_sandbox.providers.vendor import usage, users
-from processors_world import NOW, OrgWorld
-from sandbox_process import SandboxProcess
+from support import custom_configs
+from support.processor_env import NOW, OrgEnv
+from support.sandbox_process import SandboxProcess
 
 DAYS = [date(2026, 11, day) for day in (17, 18, 19)]
 YESTERDAY = NOW.date() - timedelta(days=1)
@@ -86,11 +86,11 @@ def changed(values: Mapping[str, Any], **changes: Any) -> ApiExtractorConfig:
 class Vendor:
     """An org that the vendor knows."""
 
-    def __init__(self, org: OrgWorld, sandbox: SandboxProcess) -> None:
+    def __init__(self, org: OrgEnv, sandbox: SandboxProcess) -> None:
         self.org = org
         self.url = sandbox.providers
         self.seed = org.slug
-        org.world.keys[org.slug] = f"vendor-sandbox-{self.seed}"
+        org.env.keys[org.slug] = f"vendor-sandbox-{self.seed}"
 
     def run(
         self,
@@ -120,15 +120,15 @@ class Vendor:
 class Seats(Vendor):
     """The same org at a vendor that only its own folder of configurations knows."""
 
-    def __init__(self, org: OrgWorld, sandbox: SandboxProcess, folder: Path) -> None:
+    def __init__(self, org: OrgEnv, sandbox: SandboxProcess, folder: Path) -> None:
         super().__init__(org, sandbox)
-        base = {own_configs.VENDOR: f"{sandbox.providers}/vendor/v1"}
-        self.org = org.served_by(configs_dir=own_configs.make(folder), provider_base_urls=base)
+        base = {custom_configs.VENDOR: f"{sandbox.providers}/vendor/v1"}
+        self.org = org.served_by(configs_dir=custom_configs.make(folder), provider_base_urls=base)
 
     def snapshot(self, style: str, days: list[date] | None = None, **changes: Any) -> StepResult:
         values = {
-            "url": f"{own_configs.BASE}/{style}/users",
-            "auth": {"type": "header", "provider": own_configs.VENDOR},
+            "url": f"{custom_configs.BASE}/{style}/users",
+            "auth": {"type": "header", "provider": custom_configs.VENDOR},
             "pagination": PAGINGS[style],
             **changes,
         }
@@ -139,13 +139,13 @@ class Seats(Vendor):
 
 
 @pytest.fixture
-def seats(org: OrgWorld, sandbox: SandboxProcess, tmp_path: Path) -> Iterator[Seats]:
+def seats(org: OrgEnv, sandbox: SandboxProcess, tmp_path: Path) -> Iterator[Seats]:
     yield Seats(org, sandbox, tmp_path / "configs")
     httpx.delete(f"{sandbox.providers}/_sandbox/faults", trust_env=False)
 
 
 @pytest.fixture
-def vendor(org: OrgWorld, sandbox: SandboxProcess) -> Iterator[Vendor]:
+def vendor(org: OrgEnv, sandbox: SandboxProcess) -> Iterator[Vendor]:
     yield Vendor(org, sandbox)
     httpx.delete(f"{sandbox.providers}/_sandbox/faults", trust_env=False)
 
@@ -200,7 +200,7 @@ def test_every_paging_gives_a_whole_snapshot(seats: Seats, style: str) -> None:
 @pytest.mark.parametrize("auth", AUTHS)
 def test_every_kind_of_credential_is_taken(seats: Seats, auth: str) -> None:
     if auth == "basic":
-        seats.org.world.keys[seats.org.slug] = f"user:vendor-sandbox-{seats.seed}"
+        seats.org.env.keys[seats.org.slug] = f"user:vendor-sandbox-{seats.seed}"
     result = seats.snapshot("link-body", auth={**AUTHS[auth], "provider": "SEATS_VENDOR"})
     assert result.rows_processed == len(users(seats.seed))
     newest = httpx.get(f"{seats.url}/_sandbox/requests", trust_env=False).json()[-1]
@@ -235,9 +235,9 @@ def test_a_page_whose_types_changed_is_kept_aside_and_named(seats: Seats) -> Non
     with pytest.raises(ProviderProtocolError, match="id has another type") as failure:
         seats.snapshot("cursor")
     place = failure.value.details["quarantined"]
-    kept = seats.org.world.settings.var_dir / str(place)
+    kept = seats.org.env.settings.var_dir / str(place)
     assert b'"id":{"value":101}' in gzip.decompress(kept.read_bytes())
-    assert seats.org.world.keys[seats.org.slug].encode() not in gzip.decompress(kept.read_bytes())
+    assert seats.org.env.keys[seats.org.slug].encode() not in gzip.decompress(kept.read_bytes())
     assert seats.kept() == []
 
 
@@ -266,7 +266,7 @@ def test_small_pages_are_made_durable_together_and_kept_when_the_provider_fails(
     vendor.lay(kind="status", skip=3, count=6)
     with pytest.raises(ProviderUnavailableError):
         vendor.run(changed(USAGE, pagination=small))
-    (page,) = vendor.org.world.settings.var_dir.glob(f"spool/*/{vendor.org.slug}/**/*.page")
+    (page,) = vendor.org.env.settings.var_dir.glob(f"spool/*/{vendor.org.slug}/**/*.page")
     head = json.loads(page.read_bytes().partition(b"\n")[0])
     assert (head["pages"], head["rows"]) == (3, 30)
     before = len(vendor.requests())
@@ -278,10 +278,10 @@ def test_small_pages_are_made_durable_together_and_kept_when_the_provider_fails(
 
 def test_a_credential_is_found_by_the_name_the_org_gave_it(seats: Seats) -> None:
     services = replace(
-        seats.org.world.services,
-        provider_of_credential=lambda _org, name: {"mine": own_configs.VENDOR}[name],
+        seats.org.env.services,
+        provider_of_credential=lambda _org, name: {"mine": custom_configs.VENDOR}[name],
     )
-    seats.org = OrgWorld(replace(seats.org.world, services=services), seats.org.slug)
+    seats.org = OrgEnv(replace(seats.org.env, services=services), seats.org.slug)
     auth = {"type": "header"}
     result = seats.snapshot("cursor", auth=auth, secret_key="mine")
     assert result.rows_processed == len(users(seats.seed))

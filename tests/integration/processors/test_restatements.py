@@ -16,7 +16,7 @@ from convergence.processors.lib.pricing.pricing import price_usage
 from convergence.runs.ledger import Action, SliceEnd
 from convergence.runs.slice_states import CONTENT
 from convergence.runs.slices import Finality
-from processors_world import NOW, OrgWorld
+from support.processor_env import NOW, OrgEnv
 
 DAY = date(2026, 11, 17)
 FACTS = PipelineFacts(
@@ -34,7 +34,7 @@ COST_VIEW = "anthropic/cost/views/anthropic_cost_source.sql"
 BILLED_VIEW = "anthropic/cost/views/anthropic_billed_source.sql"
 
 
-def run(org: OrgWorld, run_id: str) -> dict[str, StepResult]:
+def run(org: OrgEnv, run_id: str) -> dict[str, StepResult]:
     def context(step: str) -> Any:
         return org.context([DAY], step=step, run_id=run_id, pipeline=FACTS)
 
@@ -47,7 +47,7 @@ def run(org: OrgWorld, run_id: str) -> dict[str, StepResult]:
     }
 
 
-def told_of(org: OrgWorld) -> dict[str, tuple[str, str, Decimal]]:
+def told_of(org: OrgEnv) -> dict[str, tuple[str, str, Decimal]]:
     """Basis → finality, run and cost of the day, as the costs view shows them."""
     rows = org.rows("cost_daily", f"WHERE x_UsageDate = '{DAY}' AND x_PricingStatus = 'PRICED'")
     bases = {row["x_Basis"] for row in rows}
@@ -59,11 +59,11 @@ def told_of(org: OrgWorld) -> dict[str, tuple[str, str, Decimal]]:
     return found
 
 
-def test_a_changed_day_goes_from_settling_to_final_to_restated_and_back(org: OrgWorld) -> None:
+def test_a_changed_day_goes_from_settling_to_final_to_restated_and_back(org: OrgEnv) -> None:
     looks = ((-2, "acme"), (0, "acme"), (1, "late-corrections"), (2, "late-corrections"))
     finalities, costs, results = [], [], []
     for number, (days, seed) in enumerate(looks):
-        org.world.keys[org.slug] = f"sk-ant-admin-sandbox-{seed}"
+        org.env.keys[org.slug] = f"sk-ant-admin-sandbox-{seed}"
         results.append(run(org.at(NOW + timedelta(days=days)), f"run_{number}"))
         found = told_of(org)
         finalities.append({basis: told[0] for basis, told in found.items()})
@@ -88,13 +88,13 @@ def test_a_changed_day_goes_from_settling_to_final_to_restated_and_back(org: Org
         assert facts["restated"][0]["previous_run_id"] == "run_1"
 
 
-def test_the_ledger_keeps_every_total_a_day_ever_had(org: OrgWorld) -> None:
+def test_the_ledger_keeps_every_total_a_day_ever_had(org: OrgEnv) -> None:
     for number, seed in enumerate(("one", "two", "three")):
-        org.world.keys[org.slug] = f"sk-ant-admin-sandbox-{seed}"
+        org.env.keys[org.slug] = f"sk-ant-admin-sandbox-{seed}"
         run(org.at(NOW + timedelta(days=number)), f"run_{number}")
-    rows = org.world.ask(
+    rows = org.env.ask(
         "SELECT finality, totals, previous_totals, previous_run_id"
-        f" FROM `{org.world.warehouse.project}.organizations.org_meta_slices`"
+        f" FROM `{org.env.warehouse.project}.organizations.org_meta_slices`"
         f" WHERE org_slug = '{org.slug}' AND checked_at >= '2026-01-01'"
         " AND table_name = 'anthropic_billed_daily' ORDER BY attempt"
     )
@@ -104,10 +104,10 @@ def test_the_ledger_keeps_every_total_a_day_ever_had(org: OrgWorld) -> None:
     assert len({row["totals"][0]["amount"] for row in rows}) == 3
 
 
-def test_the_costs_view_takes_the_highest_attempt_whatever_the_clocks_say(org: OrgWorld) -> None:
-    org.world.keys[org.slug] = "sk-ant-admin-sandbox-clocks"
+def test_the_costs_view_takes_the_highest_attempt_whatever_the_clocks_say(org: OrgEnv) -> None:
+    org.env.keys[org.slug] = "sk-ant-admin-sandbox-clocks"
     run(org, "run_0")
-    ledger = org.world.services.ledger
+    ledger = org.env.services.ledger
     latest = ledger.latest(orgs=[org.slug], pipeline_id=FACTS.pipeline_id, since=DAY)
     for row in latest.values():
         late = row.checked_at + timedelta(days=3)
@@ -117,10 +117,10 @@ def test_the_costs_view_takes_the_highest_attempt_whatever_the_clocks_say(org: O
     assert ledger.latest(orgs=[org.slug], pipeline_id=FACTS.pipeline_id, since=DAY) == latest
 
 
-def test_the_costs_view_reads_no_row_without_content(org: OrgWorld) -> None:
-    org.world.keys[org.slug] = "sk-ant-admin-sandbox-ends"
+def test_the_costs_view_reads_no_row_without_content(org: OrgEnv) -> None:
+    org.env.keys[org.slug] = "sk-ant-admin-sandbox-ends"
     run(org, "run_0")
-    ledger = org.world.services.ledger
+    ledger = org.env.services.ledger
     latest = ledger.latest(orgs=[org.slug], pipeline_id=FACTS.pipeline_id, since=DAY)
     ledger.record(
         [

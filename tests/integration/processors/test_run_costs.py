@@ -26,8 +26,8 @@ from convergence.state.slots import RunLimits
 from convergence.state.store import StateStore
 from convergence.tenants.shipping import ship
 from convergence.warehouse.names import label_value
-from processors_world import NOW, OrgWorld, World
-from sandbox_process import SandboxProcess
+from support.processor_env import NOW, OrgEnv, ProcessorEnv
+from support.sandbox_process import SandboxProcess
 
 FACTS = PipelineFacts(
     pipeline_id="anthropic-usage-cost", dag_id="anthropic.usage_cost", provider="anthropic"
@@ -37,19 +37,19 @@ STEP = "extract_usage"
 
 
 class Fleet:
-    """Two orgs of one world, with run records of their own, and a step over both."""
+    """Two orgs of one environment, with run records of their own, and a step over both."""
 
-    def __init__(self, world: World, folder: Path) -> None:
+    def __init__(self, env: ProcessorEnv, folder: Path) -> None:
         self.store = StateStore.connect(f"sqlite:///{folder}/records.db")
         self.records = RunRecords(self.store)
         self.log = StoredStepLog(self.store, self.records)
-        self.orgs = {"acme": world.new_org(), "globex": world.new_org()}
-        self.world = world
+        self.orgs = {"acme": env.new_org(), "globex": env.new_org()}
+        self.env = env
         for name, org in self.orgs.items():
-            world.keys[org.slug] = f"sk-ant-admin-sandbox-{name}"
+            env.keys[org.slug] = f"sk-ant-admin-sandbox-{name}"
             self.records.admit(self._run(org), limits=RunLimits(10, 10, 10), now=NOW)
 
-    def _run(self, org: OrgWorld) -> OrgRun:
+    def _run(self, org: OrgEnv) -> OrgRun:
         return OrgRun(
             run_id=f"run_{org.slug}",
             org_slug=org.slug,
@@ -71,7 +71,7 @@ class Fleet:
             step=STEP,
             processor="anthropic.usage",
             pipeline=FACTS,
-            services=replace(self.world.services, steps=self.log),
+            services=replace(self.env.services, steps=self.log),
             attempt=attempt,
             max_tries=3,
             work=_extract,
@@ -86,7 +86,7 @@ class Fleet:
     def jobs(self, name: str) -> Counter[str]:
         """BigQuery's own list of the jobs that carry the run's label."""
         run = label_value(f"run_{self.orgs[name].slug}")
-        jobs = self.world.warehouse.client.list_jobs(max_results=2_000)
+        jobs = self.env.warehouse.client.list_jobs(max_results=2_000)
         return Counter(job.job_type for job in jobs if job.labels.get("run") == run)
 
 
@@ -95,8 +95,8 @@ def _extract(org: OrgContext) -> StepResult:
 
 
 @pytest.fixture
-def fleet(world: World, tmp_path: Path) -> Iterator[Fleet]:
-    made = Fleet(world, tmp_path)
+def fleet(env: ProcessorEnv, tmp_path: Path) -> Iterator[Fleet]:
+    made = Fleet(env, tmp_path)
     yield made
     made.store.close()
 
@@ -126,12 +126,12 @@ def test_orgs_side_by_side_are_each_told_the_jobs_that_carry_their_label(fleet: 
 
 def test_what_was_used_reaches_the_central_table_once(fleet: Fleet) -> None:
     fleet.extract()
-    ship(fleet.store, fleet.world.warehouse)
+    ship(fleet.store, fleet.env.warehouse)
     for name, org in fleet.orgs.items():
-        rows = fleet.world.ask(
+        rows = fleet.env.ask(
             "SELECT resource, step, calls, pages, bytes_received, bytes_billed, slot_ms,"
             " rows_written, estimated_currency"
-            f" FROM `{fleet.world.warehouse.project}.organizations.org_cost_tracking`"
+            f" FROM `{fleet.env.warehouse.project}.organizations.org_cost_tracking`"
             f" WHERE org_slug = '{org.slug}' AND recorded_at >= '2026-01-01'"
         )
         assert {row["resource"]: row["calls"] for row in rows} == {
@@ -165,7 +165,7 @@ def test_a_request_that_had_to_be_sent_again_is_counted_twice(fleet: Fleet, faul
 
 def _ledger(fleet: Fleet, name: str) -> list[LedgerRow]:
     org = fleet.orgs[name]
-    rows = fleet.world.services.ledger.latest(
+    rows = fleet.env.services.ledger.latest(
         orgs=[org.slug], pipeline_id=FACTS.pipeline_id, since=min(DAYS)
     )
     return list(rows.values())

@@ -22,8 +22,8 @@ from convergence.processors.deepseek.config import BalanceConfig
 from convergence.processors.deepseek.observation import observe
 from convergence.processors.openai.config import UsageConfig as OpenaiUsage
 from convergence.processors.openai.extraction import extract_usage as openai_usage
-from processors_world import NOW, OrgWorld
-from sandbox_process import SandboxProcess
+from support.processor_env import NOW, OrgEnv
+from support.sandbox_process import SandboxProcess
 
 DAY = date(2026, 11, 20)
 KEPT = {"retain_raw": {"days": 7}}
@@ -71,7 +71,7 @@ class Trial:
     """A provider's step for one org."""
 
     name: str
-    org: OrgWorld
+    org: OrgEnv
     faults: str
 
     @property
@@ -80,7 +80,7 @@ class Trial:
 
     @property
     def var(self) -> Path:
-        return self.org.world.settings.var_dir
+        return self.org.env.settings.var_dir
 
     def lay(self, kind: str) -> None:
         fault = {"kind": kind, "path": self.case.path, "count": None}
@@ -110,12 +110,10 @@ class Trial:
 
 
 @pytest.fixture(params=sorted(CASES))
-def trial(
-    request: pytest.FixtureRequest, org: OrgWorld, sandbox: SandboxProcess
-) -> Iterator[Trial]:
+def trial(request: pytest.FixtureRequest, org: OrgEnv, sandbox: SandboxProcess) -> Iterator[Trial]:
     url = f"{sandbox.providers}/_sandbox/faults"
     name: str = request.param
-    org.world.keys[org.slug] = CASES[name].key
+    org.env.keys[org.slug] = CASES[name].key
     yield Trial(name, org, url)
     httpx.delete(url, trust_env=False)
 

@@ -17,7 +17,7 @@ from convergence.settings import PROJECT_ROOT
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
-from processors_world import OrgWorld
+from support.processor_env import OrgEnv
 
 CONFIGS = PROJECT_ROOT / "include" / "configs"
 DAYS = [date(2026, 11, 18), date(2026, 11, 19)]
@@ -38,13 +38,13 @@ def step(**changes: Any) -> LocalBqTransformerConfig:
 class Finance:
     """An org that maintains plans."""
 
-    def __init__(self, org: OrgWorld) -> None:
+    def __init__(self, org: OrgEnv) -> None:
         self.org = org
         schema = TableSchema.load(CONFIGS / "openai/seed/schemas/openai_subscriptions.json")
-        ensure_table(org.world.warehouse, TableName(org.dataset, "openai_subscriptions"), schema)
+        ensure_table(org.env.warehouse, TableName(org.dataset, "openai_subscriptions"), schema)
 
     def maintain(self, name: str, *, seats: int, price: str, since: str, period: str) -> None:
-        self.org.world.ask(
+        self.org.env.ask(
             f"INSERT INTO {self.org.table('openai_subscriptions')} (plan_name, billing_period,"
             " currency, is_override, seats, price_per_seat, effective_from, effective_basis,"
             f" price_version, updated_at) VALUES ('{name}', '{period}', 'USD', TRUE, {seats},"
@@ -58,7 +58,7 @@ class Finance:
 
 
 @pytest.fixture
-def finance(org: OrgWorld) -> Finance:
+def finance(org: OrgEnv) -> Finance:
     made = Finance(org)
     made.maintain("business", seats=7, price="25", since="2026-04-02", period="monthly")
     made.maintain("enterprise", seats=3, price="720", since="2026-11-19", period="annual")
@@ -80,7 +80,7 @@ def test_each_day_holds_what_the_plans_in_force_come_to(finance: Finance) -> Non
 
 def test_the_ledger_keeps_each_days_sums(finance: Finance) -> None:
     finance.run(step())
-    rows = finance.org.world.services.ledger.latest(
+    rows = finance.org.env.services.ledger.latest(
         orgs=[finance.org.slug], pipeline_id=FACTS.pipeline_id
     )
     totals = {

@@ -16,9 +16,9 @@ from convergence.processors.lib.transform.whole_table import ALL_DAYS
 from convergence.runs.ledger import Action, LedgerRow, SliceEnd
 from convergence.runs.slices import Finality, SliceKey
 from convergence.warehouse.fill import query_table
-from cost_books import DAY, USAGE, Books, new_run, usage
-from own_configs import make
-from processors_world import USAGE_COST, OrgWorld
+from support.cost_books import DAY, USAGE, Books, new_run, usage
+from support.custom_configs import make
+from support.processor_env import USAGE_COST, OrgEnv
 
 DAILY, WHOLE = "tokens_daily", "price_summary"
 PRICES = "openai_model_pricing"
@@ -60,7 +60,7 @@ A, B = 163_000, 249_254
 class Transformed:
     """An org with a table by day, made from slices, and one as a whole, made from prices."""
 
-    def __init__(self, org: OrgWorld, folder: Path) -> None:
+    def __init__(self, org: OrgEnv, folder: Path) -> None:
         self.books = Books(org, folder)
         self.org = org.served_by(configs_dir=make(folder / "configs", FILES))
 
@@ -106,7 +106,7 @@ class Transformed:
         transform(context, config)
 
     def row(self, table: str) -> LedgerRow:
-        latest = self.org.world.services.ledger.latest(
+        latest = self.org.env.services.ledger.latest(
             orgs=[self.org.slug], pipeline_id=FACTS.pipeline_id
         )
         day = DAY if table == DAILY else ALL_DAYS
@@ -122,7 +122,7 @@ class Transformed:
 
 
 @pytest.fixture
-def transformed(org: OrgWorld, tmp_path: Path) -> Transformed:
+def transformed(org: OrgEnv, tmp_path: Path) -> Transformed:
     return Transformed(org, tmp_path)
 
 
@@ -151,7 +151,7 @@ def test_a_slice_that_is_not_as_recorded_is_recovered_or_refused(transformed: Tr
     transformed.daily()
     assert transformed.tokens == B
     table = transformed.org.table(USAGE)
-    transformed.org.world.ask(f"DELETE FROM {table} WHERE usage_date = '{DAY}'")
+    transformed.org.env.ask(f"DELETE FROM {table} WHERE usage_date = '{DAY}'")
     with pytest.raises(InputNotAsRecordedError):
         transformed.daily()
     assert transformed.tokens == B
@@ -177,7 +177,7 @@ def test_a_cleared_whole_table_follows_inputs_that_changed_since(transformed: Tr
 def test_a_whole_table_that_something_else_wrote_is_replaced(transformed: Transformed) -> None:
     transformed.books.put_price("1")
     transformed.whole()
-    transformed.org.world.ask(f"UPDATE {transformed.org.table(WHOLE)} SET total = 9 WHERE TRUE")
+    transformed.org.env.ask(f"UPDATE {transformed.org.table(WHOLE)} SET total = 9 WHERE TRUE")
     assert transformed.whole() is Action.PUBLISHED
     assert transformed.total == "1"
 
@@ -219,7 +219,7 @@ def test_a_whole_table_whose_input_changes_while_it_is_read_is_read_again(
 def test_a_day_that_its_provider_does_not_show_any_more_is_not_made(
     transformed: Transformed,
 ) -> None:
-    services = transformed.org.world.services
+    services = transformed.org.env.services
     services.ledger.record(
         [
             SliceEnd(

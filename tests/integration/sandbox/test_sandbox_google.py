@@ -19,7 +19,7 @@ from convergence_sandbox.providers.google.accounts import (
     service_account,
 )
 from convergence_sandbox.providers.google.billing import rows_of
-from sandbox_process import SandboxProcess
+from support.sandbox_process import SandboxProcess
 
 HOUR = timedelta(hours=1)
 

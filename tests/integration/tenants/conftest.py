@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +17,10 @@ from convergence.tenants.datasets import central_dataset
 from convergence.tenants.keys import issue_key
 from convergence.warehouse.bootstrap import build_layout, central_layout
 from convergence.warehouse.client import Warehouse
-from integration.tenants.owner import ANTHROPIC, BY, NOW, OPENAI, Owner, put
-from sandbox_process import SandboxProcess
+from support.sandbox_process import SandboxProcess
+from support.tenant_owner import ANTHROPIC, BY, NOW, OPENAI, NewOrg, Owner, put
 
 KEY = "projects/local-dev-project/locations/global/keyRings/convergence/cryptoKeys/credentials"
-
-NewOrg = Callable[[], str]
 
 
 @pytest.fixture(scope="session")

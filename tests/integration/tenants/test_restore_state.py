@@ -27,8 +27,7 @@ from convergence.tenants.audit_verify import verify
 from convergence.tenants.restore_state import restore
 from convergence.tenants.shipping import ship
 from convergence.warehouse.client import Warehouse
-from integration.tenants.conftest import NewOrg
-from integration.tenants.owner import BY, NOW
+from support.tenant_owner import BY, NOW, NewOrg
 
 NewStore = Callable[[], StateStore]
 

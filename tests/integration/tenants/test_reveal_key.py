@@ -26,9 +26,8 @@ from convergence.tenants import reveal_key
 from convergence.tenants.audit import AUDIT_LOG
 from convergence.tenants.keys import IssuedKey, issue_key, revoke_key
 from convergence.warehouse.client import Warehouse
-from integration.tenants.conftest import NewOrg
-from integration.tenants.owner import BY, NOW
 from stack import guarded
+from support.tenant_owner import BY, NOW, NewOrg
 
 OPERATOR, REASON = "Ada Lovelace", "ticket 4711: the customer lost it"
 

@@ -19,7 +19,7 @@ from convergence.tenants.keys import revoke_key
 from convergence.tenants.reencryption import Reencrypted, Reencryption
 from convergence.tenants.shipping import ship
 from convergence.warehouse.client import Warehouse
-from integration.tenants.owner import ANTHROPIC, BY, NOW, OPENAI, Owner, put, registered
+from support.tenant_owner import ANTHROPIC, BY, NOW, OPENAI, Owner, put, registered
 
 
 def test_every_ciphertext_comes_to_the_new_version_and_opens_as_before(

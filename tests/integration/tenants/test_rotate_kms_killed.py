@@ -21,7 +21,7 @@ from convergence.tenants.audit_verify import verify
 from convergence.tenants.credentials import Credentials
 from convergence.tenants.shipping import ship
 from convergence.warehouse.client import Warehouse
-from integration.tenants.owner import NOW, Owner, registered
+from support.tenant_owner import NOW, Owner, registered
 
 
 class Killed(BaseException):

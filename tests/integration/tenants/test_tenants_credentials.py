@@ -13,8 +13,7 @@ from convergence.security.redaction import redact
 from convergence.settings import Settings
 from convergence.tenants.credentials import Credential, Credentials
 from convergence.warehouse.client import Warehouse
-from integration.tenants.conftest import NewOrg
-from integration.tenants.owner import BY, NOW
+from support.tenant_owner import BY, NOW, NewOrg
 
 FIRST = "sk-admin-sandbox-first"
 SECOND = "sk-admin-sandbox-second"

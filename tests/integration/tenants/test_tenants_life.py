@@ -17,8 +17,7 @@ from convergence.tenants.credentials import Credentials
 from convergence.tenants.keys import IssuedKey
 from convergence.tenants.shipping import ship
 from convergence.warehouse.client import Warehouse
-from integration.tenants.conftest import NewOrg
-from integration.tenants.owner import BY, NOW
+from support.tenant_owner import BY, NOW, NewOrg
 
 SCOPES = ("pipelines:read", "pipelines:run")
 

@@ -9,8 +9,8 @@ import pytest
 
 from convergence.state.store import StateStore
 from convergence.warehouse.client import Warehouse
-from sandbox_process import SandboxProcess
-from warehouse_stage import Stage, connect, stage_on
+from support.sandbox_process import SandboxProcess
+from support.warehouse_env import WarehouseEnv, build_warehouse_env, connect_warehouse
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +23,14 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess
 
 @pytest.fixture
 def w(sandbox: SandboxProcess) -> Iterator[Warehouse]:
-    made = connect(sandbox)
+    made = connect_warehouse(sandbox)
     yield made
     sandbox.admin("DELETE", "faults")
     made.client.close()
 
 
 @pytest.fixture
-def stage(w: Warehouse, tmp_path: Path) -> Iterator[Stage]:
+def stage(w: Warehouse, tmp_path: Path) -> Iterator[WarehouseEnv]:
     store = StateStore.connect(f"sqlite:///{tmp_path}/state.db")
-    yield stage_on(w, store, tmp_path)
+    yield build_warehouse_env(w, store, tmp_path)
     store.close()

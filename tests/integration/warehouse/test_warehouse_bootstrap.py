@@ -31,26 +31,26 @@ from convergence.warehouse.names import CENTRAL, TableName, central_table
 from convergence.warehouse.query import run_file
 from convergence.warehouse.schemas import TableSchema
 from convergence.warehouse.stream import append_rows
-from sandbox_process import SandboxProcess
-from warehouse_stage import CONFIGS, NOW, SCHEMA, bootstrap, connect
+from support.sandbox_process import SandboxProcess
+from support.warehouse_env import CONFIGS, NOW, SCHEMA, bootstrap_warehouse, connect_warehouse
 
 VIEWS = {"org_consolidated_view", "pipeline_logs_view", "step_logs_view"}
 
 
 def test_bootstrap_creates_everything_once(w: Warehouse) -> None:
-    report = bootstrap(w)
+    report = bootstrap_warehouse(w)
     assert report.dataset_outcome is EnsureOutcome.CREATED
     assert len(report.tables) == 15
     assert set(report.views) == VIEWS
     assert len(report.created) == 18
     assert list_tables(w, CENTRAL) == set(report.tables) | VIEWS
-    again = bootstrap(w)
+    again = bootstrap_warehouse(w)
     assert again.dataset_outcome is EnsureOutcome.UNCHANGED
     assert len(again.unchanged) == 18
 
 
 def test_every_table_is_as_its_file_says(w: Warehouse) -> None:
-    bootstrap(w)
+    bootstrap_warehouse(w)
     for schema in central_layout(CONFIGS).schemas:
         table = w.client.get_table(w.reference(central_table(schema.table)))
         assert table.description == schema.description
@@ -67,10 +67,12 @@ def test_every_table_is_as_its_file_says(w: Warehouse) -> None:
 
 def test_two_bootstraps_at_once_end_the_same(w: Warehouse) -> None:
     with ThreadPoolExecutor(4) as pool:
-        reports = [future.result() for future in [pool.submit(bootstrap, w) for _ in range(4)]]
+        reports = [
+            future.result() for future in [pool.submit(bootstrap_warehouse, w) for _ in range(4)]
+        ]
     created = [name for report in reports for name in report.created]
     assert sorted(created) == sorted(set(created)), "each was created by one of them"
-    assert len(bootstrap(w).unchanged) == 18
+    assert len(bootstrap_warehouse(w).unchanged) == 18
 
 
 def _with_column(schema: TableSchema, **column: Any) -> TableSchema:
@@ -140,7 +142,7 @@ def test_another_location_is_refused(w: Warehouse) -> None:
 
 
 def test_a_dataset_is_dropped_with_all_it_holds(w: Warehouse) -> None:
-    bootstrap(w)
+    bootstrap_warehouse(w)
     assert dataset_exists(w, CENTRAL)
     assert drop_dataset(w, CENTRAL)
     assert not dataset_exists(w, CENTRAL)
@@ -160,7 +162,7 @@ def test_before_bootstrap_every_way_in_says_so(w: Warehouse, tmp_path: Path) -> 
 
 
 def test_a_log_is_never_read_whole(w: Warehouse, tmp_path: Path) -> None:
-    bootstrap(w)
+    bootstrap_warehouse(w)
     sql = tmp_path / "x.sql"
     sql.write_text("SELECT org_slug FROM `{{ project }}.{{ central }}.org_meta_slices`")
     with pytest.raises(WarehouseError):
@@ -189,7 +191,7 @@ def test_a_warehouse_that_is_down_is_worth_a_retry(w: Warehouse) -> None:
 
 
 def test_a_server_fault_is_retried_within_limits(w: Warehouse, sandbox: SandboxProcess) -> None:
-    bootstrap(w)
+    bootstrap_warehouse(w)
     rule = {"action": "status", "status": 503, "match": {"path_regex": w.project}, "count": 2}
     sandbox.admin("POST", "faults", rule)
     assert dataset_exists(w, CENTRAL)
@@ -209,7 +211,7 @@ def _log_run(w: Warehouse, run: str, status: str, minute: int, **more: object) -
 
 
 def test_the_views_show_what_is_now(w: Warehouse, tmp_path: Path) -> None:
-    bootstrap(w)
+    bootstrap_warehouse(w)
     start = datetime.now(UTC) - timedelta(minutes=59)
     _log_run(w, "run_1", "QUEUED", 0)
     _log_run(w, "run_1", "RUNNING", 1, started_at=start)
@@ -295,7 +297,7 @@ def test_a_layout_that_fails_midway_goes_on(w: Warehouse, sandbox: SandboxProces
     ensure_table(w, central_table("org_profiles"), layout.schemas[0])
     sandbox.admin("POST", "faults", rule)
     with pytest.raises(WarehouseError):
-        bootstrap(w)
+        bootstrap_warehouse(w)
     report: LayoutReport = build_layout(
         w, layout, dataset=CENTRAL, description="The central dataset of the tests", labels={}
     )
@@ -304,4 +306,4 @@ def test_a_layout_that_fails_midway_goes_on(w: Warehouse, sandbox: SandboxProces
 
 
 def test_the_api_side_connects_from_settings(sandbox: SandboxProcess) -> None:
-    assert connect(sandbox, project="from-settings").project == "from-settings"
+    assert connect_warehouse(sandbox, project="from-settings").project == "from-settings"

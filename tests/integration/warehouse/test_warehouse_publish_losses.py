@@ -19,13 +19,23 @@ from convergence.errors import (
 from convergence.runs.ledger import Action
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.day_file import DayFile
-from sandbox_process import SandboxProcess
-from warehouse_stage import DAY, KEY, NOW, PATIENCE, SCHEMA, TABLE, Stage, connect, stage_on
+from support.sandbox_process import SandboxProcess
+from support.warehouse_env import (
+    DAY,
+    KEY,
+    NOW,
+    PATIENCE,
+    SCHEMA,
+    TABLE,
+    WarehouseEnv,
+    build_warehouse_env,
+    connect_warehouse,
+)
 
 
 @pytest.mark.parametrize("large", [False, True], ids=["multipart", "resumable"])
 def test_a_lost_answer_costs_no_second_job(
-    stage: Stage, sandbox: SandboxProcess, large: bool
+    stage: WarehouseEnv, sandbox: SandboxProcess, large: bool
 ) -> None:
     rule = {
         "action": "drop_reply",
@@ -44,7 +54,7 @@ def test_a_lost_answer_costs_no_second_job(
     assert len(stage.jobs()) == 1
 
 
-def _large(stage: Stage) -> DayFile:
+def _large(stage: WarehouseEnv) -> DayFile:
     """More than the client sends in one request (5 MiB), so that it uploads by chunks."""
     rows = [
         {"usage_date": DAY.isoformat(), "model": secrets.token_hex(3000), "cost": "1"}
@@ -58,7 +68,7 @@ def _large(stage: Stage) -> DayFile:
 
 
 def test_a_passing_failure_is_tried_under_the_next_id(
-    stage: Stage, sandbox: SandboxProcess
+    stage: WarehouseEnv, sandbox: SandboxProcess
 ) -> None:
     rule = {"action": "fail_job", "match": {"job": "load"}, "reason": "backendError", "count": 2}
     sandbox.admin("POST", "faults", rule)
@@ -67,7 +77,7 @@ def test_a_passing_failure_is_tried_under_the_next_id(
 
 
 def test_a_lasting_failure_is_told_and_publishes_nothing(
-    stage: Stage, sandbox: SandboxProcess
+    stage: WarehouseEnv, sandbox: SandboxProcess
 ) -> None:
     stage.publish(["1"])
     rule = {"action": "fail_job", "match": {"job": "load"}, "reason": "backendError", "count": 9}
@@ -79,17 +89,17 @@ def test_a_lasting_failure_is_told_and_publishes_nothing(
 
 
 def test_a_killed_warehouse_that_had_committed_is_recovered_from(
-    stage: Stage, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    stage: WarehouseEnv, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     own = SandboxProcess(tmp_path_factory.mktemp("killed"))
     own.start()
     try:
-        lost = stage_on(connect(own), stage.store, tmp_path)
+        lost = build_warehouse_env(connect_warehouse(own), stage.store, tmp_path)
         own.admin("POST", "faults", {"action": "kill_before_done", "match": {"job": "load"}})
         impatient = Warehouse(
             lost.warehouse.client, location="US", timeouts=replace(PATIENCE, call=5, retry=1)
         )
-        broken = Stage(impatient, lost.store, tmp_path)
+        broken = WarehouseEnv(impatient, lost.store, tmp_path)
         with pytest.raises(WarehouseUnavailableError):
             broken.publish(["1", "2"])
         own.kill()
@@ -103,7 +113,7 @@ def test_a_killed_warehouse_that_had_committed_is_recovered_from(
 
 
 def test_an_older_attempt_whose_job_is_slow_is_told_that_it_was_overtaken(
-    stage: Stage, sandbox: SandboxProcess
+    stage: WarehouseEnv, sandbox: SandboxProcess
 ) -> None:
     older = stage.publisher.begin([KEY])[KEY]
     rule = {"action": "hold_job", "match": {"job": "load"}, "seconds": 2, "count": 1}

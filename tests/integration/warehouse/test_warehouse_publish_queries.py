@@ -16,7 +16,7 @@ from convergence.warehouse.day_file import Money
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
-from warehouse_stage import DAY, KEY, NOW, SCHEMA, TABLE, Stage
+from support.warehouse_env import DAY, KEY, NOW, SCHEMA, TABLE, WarehouseEnv
 
 PRICED = TableSchema.model_validate(
     {
@@ -44,13 +44,13 @@ HAVING COUNT(*) > 0
 
 
 @pytest.fixture
-def priced(stage: Stage) -> tuple[TableName, SliceKey]:
+def priced(stage: WarehouseEnv) -> tuple[TableName, SliceKey]:
     name = TableName(TABLE.dataset, "priced")
     ensure_table(stage.warehouse, name, PRICED)
     return name, SliceKey(KEY.org_slug, KEY.pipeline_id, "priced", DAY)
 
 
-def _query(stage: Stage, content: str) -> PricedDay:
+def _query(stage: WarehouseEnv, content: str) -> PricedDay:
     (stage.folder / "price.sql").write_text(PRICE)
     (stage.folder / "totals.sql").write_text(TOTALS)
     return PricedDay(
@@ -63,7 +63,7 @@ def _query(stage: Stage, content: str) -> PricedDay:
 
 
 def test_a_query_fills_its_partition_and_is_recorded_with_its_totals(
-    stage: Stage, priced: tuple[TableName, SliceKey]
+    stage: WarehouseEnv, priced: tuple[TableName, SliceKey]
 ) -> None:
     table, key = priced
 
@@ -92,7 +92,9 @@ def test_a_query_fills_its_partition_and_is_recorded_with_its_totals(
     assert descriptions == [field.description for field in PRICED.fields]
 
 
-def test_a_query_job_is_found_again(stage: Stage, priced: tuple[TableName, SliceKey]) -> None:
+def test_a_query_job_is_found_again(
+    stage: WarehouseEnv, priced: tuple[TableName, SliceKey]
+) -> None:
     table, key = priced
     stage.publish(["1"])
     outcomes = []
@@ -115,7 +117,7 @@ def test_a_query_job_is_found_again(stage: Stage, priced: tuple[TableName, Slice
 
 
 def test_a_table_with_required_columns_takes_no_query(
-    stage: Stage, priced: tuple[TableName, SliceKey]
+    stage: WarehouseEnv, priced: tuple[TableName, SliceKey]
 ) -> None:
     with pytest.raises(SchemaError):
         stage.publisher.publish_query(

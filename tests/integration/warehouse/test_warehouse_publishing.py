@@ -25,12 +25,12 @@ from convergence.state.store import StateStore
 from convergence.warehouse.day_file import Money
 from convergence.warehouse.names import TableName
 from convergence.warehouse.publish import load_partition, partition_writes
-from warehouse_stage import DAY, KEY, NOW, SCHEMA, TABLE, Stage
+from support.warehouse_env import DAY, KEY, NOW, SCHEMA, TABLE, WarehouseEnv
 
 OTHER_DAY = DAY + timedelta(days=1)
 
 
-def test_a_day_is_published_exactly_and_its_neighbours_stay(stage: Stage) -> None:
+def test_a_day_is_published_exactly_and_its_neighbours_stay(stage: WarehouseEnv) -> None:
     load_partition(
         stage.warehouse,
         TABLE,
@@ -51,7 +51,7 @@ def test_a_day_is_published_exactly_and_its_neighbours_stay(stage: Stage) -> Non
     assert stage.costs(day=OTHER_DAY) == [Decimal(7)]
 
 
-def test_the_job_is_labelled_and_named_for_its_slice(stage: Stage) -> None:
+def test_the_job_is_labelled_and_named_for_its_slice(stage: WarehouseEnv) -> None:
     row = stage.publish(["1"])
     job = stage.warehouse.client.get_job(row.job_id, location="US")
     assert job.labels["org"] == "acme_corp"
@@ -61,7 +61,7 @@ def test_the_job_is_labelled_and_named_for_its_slice(stage: Stage) -> None:
     assert "acme_corp-usage-20261117" in row.job_id
 
 
-def test_an_empty_day_empties_the_partition_atomically(stage: Stage) -> None:
+def test_an_empty_day_empties_the_partition_atomically(stage: WarehouseEnv) -> None:
     stage.publish(["1", "2"])
     row = stage.publish([], run="run_2")
     assert (row.row_count, row.action) == (0, Action.PUBLISHED)
@@ -71,7 +71,9 @@ def test_an_empty_day_empties_the_partition_atomically(stage: Stage) -> None:
     stage.assert_sound(["1"])
 
 
-def test_a_file_without_any_byte_empties_the_partition_too(stage: Stage, tmp_path: Path) -> None:
+def test_a_file_without_any_byte_empties_the_partition_too(
+    stage: WarehouseEnv, tmp_path: Path
+) -> None:
     stage.publish(["1", "2"])
     path = tmp_path / "none.ndjson"
     path.write_bytes(b"")
@@ -89,7 +91,7 @@ def test_a_file_without_any_byte_empties_the_partition_too(stage: Stage, tmp_pat
     assert stage.costs() == []
 
 
-def test_unchanged_content_starts_no_job(stage: Stage) -> None:
+def test_unchanged_content_starts_no_job(stage: WarehouseEnv) -> None:
     stage.publish(["1"])
     assert stage.publish(["1"], run="run_2").action is Action.UNCHANGED
     assert len(stage.jobs()) == 1
@@ -98,7 +100,7 @@ def test_unchanged_content_starts_no_job(stage: Stage) -> None:
     assert newest.run_id == "run_2"
 
 
-def test_the_same_run_again_takes_the_job_it_finds(stage: Stage) -> None:
+def test_the_same_run_again_takes_the_job_it_finds(stage: WarehouseEnv) -> None:
     first = stage.publish(["1"])
     lost = stage.publisher.begin([KEY])[KEY]
     # As if the ledger had never had the row: the attempt knows of nothing published.
@@ -109,7 +111,7 @@ def test_the_same_run_again_takes_the_job_it_finds(stage: Stage) -> None:
     assert len(stage.jobs()) == 1
 
 
-def test_a_foreign_writer_is_detected_and_overwritten(stage: Stage) -> None:
+def test_a_foreign_writer_is_detected_and_overwritten(stage: WarehouseEnv) -> None:
     stage.publish(["1", "2"])
     load_partition(
         stage.warehouse,
@@ -126,7 +128,7 @@ def test_a_foreign_writer_is_detected_and_overwritten(stage: Stage) -> None:
     stage.assert_sound(["1", "2"])
 
 
-def test_a_foreign_statement_is_detected_too(stage: Stage) -> None:
+def test_a_foreign_statement_is_detected_too(stage: WarehouseEnv) -> None:
     stage.publish(["1", "2"])
     stage.query(
         "UPDATE `{{ project }}.{{ dataset }}.usage` SET cost = 5 WHERE usage_date = @day", day=DAY
@@ -135,13 +137,13 @@ def test_a_foreign_statement_is_detected_too(stage: Stage) -> None:
     stage.assert_sound(["1", "2"])
 
 
-def test_content_that_comes_back_is_published_again(stage: Stage) -> None:
+def test_content_that_comes_back_is_published_again(stage: WarehouseEnv) -> None:
     for costs in (["1"], ["2"], ["1"], ["2"]):
         stage.publish(costs)
         stage.assert_sound(costs)
 
 
-def test_a_row_that_does_not_fit_is_refused_whole_with_the_reason(stage: Stage) -> None:
+def test_a_row_that_does_not_fit_is_refused_whole_with_the_reason(stage: WarehouseEnv) -> None:
     stage.publish(["1"])
     good = stage.seal(["2", "3"])
     text = gzip.decompress(good.path.read_bytes()).replace(b'"3"', b'"not a number"')
@@ -155,7 +157,7 @@ def test_a_row_that_does_not_fit_is_refused_whole_with_the_reason(stage: Stage) 
     stage.assert_sound(["1"])
 
 
-def test_a_row_of_another_day_is_refused(stage: Stage) -> None:
+def test_a_row_of_another_day_is_refused(stage: WarehouseEnv) -> None:
     sealed = stage.seal(["1"], day=OTHER_DAY)
     with pytest.raises(WarehouseError):
         stage.publisher.publish_rows(
@@ -164,7 +166,7 @@ def test_a_row_of_another_day_is_refused(stage: Stage) -> None:
     assert stage.costs() == []
 
 
-def test_a_missing_table_is_named(stage: Stage) -> None:
+def test_a_missing_table_is_named(stage: WarehouseEnv) -> None:
     nowhere = TableName(TABLE.dataset, "nowhere")
     with pytest.raises(WarehouseError) as caught:
         stage.publisher.publish_rows(
@@ -173,7 +175,7 @@ def test_a_missing_table_is_named(stage: Stage) -> None:
     assert caught.value.details["target"] == "acme_corp_dev.nowhere$20261117"
 
 
-def test_a_reader_never_sees_a_mixture(stage: Stage) -> None:
+def test_a_reader_never_sees_a_mixture(stage: WarehouseEnv) -> None:
     old, new = ["1"] * 40, ["2"] * 60
     stage.publish(old)
     seen: set[tuple[Decimal, ...]] = set()
@@ -194,7 +196,7 @@ def test_a_reader_never_sees_a_mixture(stage: Stage) -> None:
     assert seen
 
 
-def test_partition_writes_tells_the_days_that_are_there(stage: Stage) -> None:
+def test_partition_writes_tells_the_days_that_are_there(stage: WarehouseEnv) -> None:
     stage.publish(["1", "2"])
     newest = stage.newest()
     assert newest is not None
@@ -205,7 +207,7 @@ def test_partition_writes_tells_the_days_that_are_there(stage: Stage) -> None:
     assert partition_writes(stage.warehouse, TABLE, []) == {}
 
 
-def test_a_row_without_content_hides_none_of_what_is_published(stage: Stage) -> None:
+def test_a_row_without_content_hides_none_of_what_is_published(stage: WarehouseEnv) -> None:
     published = stage.publish(["1"])
     ended = SliceEnd(
         key=KEY,
@@ -228,7 +230,9 @@ def test_a_row_without_content_hides_none_of_what_is_published(stage: Stage) -> 
     assert lost.begin([KEY])[KEY].number == ended.attempt + 1
 
 
-def test_the_ledger_keeps_final_days_however_long_ago_they_were_checked(stage: Stage) -> None:
+def test_the_ledger_keeps_final_days_however_long_ago_they_were_checked(
+    stage: WarehouseEnv,
+) -> None:
     old = date(2025, 1, 5)
     ledger = stage.ledger
     first = stage.publish(["1"])
@@ -253,7 +257,9 @@ def test_the_ledger_keeps_final_days_however_long_ago_they_were_checked(stage: S
         st.lists(st.sampled_from(["0", "0.1", "2.000000001"]), max_size=3), min_size=1, max_size=4
     )
 )
-def test_whatever_is_published_last_is_there_once(stage: Stage, contents: list[list[str]]) -> None:
+def test_whatever_is_published_last_is_there_once(
+    stage: WarehouseEnv, contents: list[list[str]]
+) -> None:
     for number, costs in enumerate(contents):
         stage.publish(costs, run=f"run_{number % 2}")
         stage.assert_sound(costs)

@@ -1,4 +1,4 @@
-"""Each test asks the app in a world of its own."""
+"""The app of each test, on an environment of its own."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from fastapi.testclient import TestClient
 from convergence.api.http.scopes import org_scopes
 from convergence.api.platform import background_tasks
 from convergence.settings import Settings
-from unit.api.airflow_double import AirflowDouble
-from unit.api.apps import lent
-from unit.api.edges import EdgeAuthenticator, EdgeGate, EdgeLedger
-from unit.api.world import (
+from support.api.airflow_double import AirflowDouble
+from support.api.apps import borrow_app
+from support.api.env import (
     ACME,
     ACME_KEY,
     GLOBEX,
     GLOBEX_KEY,
     SEED,
     USAGE_COST,
-    EdgeServices,
-    World,
-    settings_of,
+    ApiEnv,
+    InMemoryServices,
+    make_settings,
 )
+from support.api.in_memory import InMemoryAuthenticator, InMemoryGate, InMemoryLedger
 
 
 @pytest.fixture(autouse=True)
@@ -34,32 +34,32 @@ def _no_chores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def world() -> World:
+def env() -> ApiEnv:
     airflow = AirflowDouble()
     for dag_id in (USAGE_COST, SEED):
         airflow.add_dag(dag_id)
-    authenticator = EdgeAuthenticator()
+    authenticator = InMemoryAuthenticator()
     authenticator.add(ACME_KEY, ACME, scopes=org_scopes())
     authenticator.add(GLOBEX_KEY, GLOBEX, scopes=org_scopes())
-    world = World(airflow, authenticator, EdgeGate(), EdgeLedger())
+    env = ApiEnv(airflow, authenticator, InMemoryGate(), InMemoryLedger())
     for org in (ACME, GLOBEX):
-        world.standing(org)
-    return world
+        env.standing(org)
+    return env
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return settings_of(tmp_path)
+    return make_settings(tmp_path)
 
 
 @pytest.fixture
-def services(settings: Settings, world: World) -> EdgeServices:
-    return EdgeServices(settings, world)
+def services(settings: Settings, env: ApiEnv) -> InMemoryServices:
+    return InMemoryServices(settings, env)
 
 
 @pytest.fixture
-def app(services: EdgeServices) -> Iterator[FastAPI]:
-    with lent(services) as app:
+def app(services: InMemoryServices) -> Iterator[FastAPI]:
+    with borrow_app(services) as app:
         yield app
 
 

@@ -17,49 +17,26 @@ from convergence.api.app import create_app
 from convergence.api.http.routing import GuardedRoute, check_every_route_is_guarded, guarded_router
 from convergence.api.http.scopes import Scope, needs, org_scopes
 from convergence.errors import ConfigurationError, SettingsError
-from unit.api.world import (
+from support.api.env import (
     ACME,
     ACME_KEY,
     GLOBEX,
     ROOT_KEY,
-    EdgeServices,
-    World,
-    settings_of,
+    ApiEnv,
+    InMemoryServices,
+    make_settings,
 )
+from support.api.routes import PATH_VALUES, ROUTES, is_problem, name_route
 
-VALUES = {"asset": "swagger-ui.css",
-          "provider": "openai", "domain": "cost", "pipeline": "usage_cost", "run_id": "run_x",
-          "operation_id": "bootstrap__x", "key_id": "key_x", "model_id": "gpt-5",
-          "plan_name": "chatgpt_business"}  # fmt: skip
-
-
-def guarded() -> list[GuardedRoute]:
-    """The routes of the app; the same in every environment."""
-    app = create_app(services=EdgeServices(settings_of(Path()), World(*[None] * 4)))  # type: ignore[arg-type]  # only its routes are looked at
-    return [route for route in app.routes if isinstance(route, GuardedRoute)]
-
-
-ROUTES = guarded()
 CLOSED = [route for route in ROUTES if route.scope is not Scope.PUBLIC]
 OF_ORGS = [route for route in CLOSED if route.scope.for_orgs]
 IN_AN_ORG = [route for route in OF_ORGS if "{org}" in route.path]
 OF_ROOT = [route for route in CLOSED if route.scope is Scope.ADMIN]
 
 
-def name(route: APIRoute) -> str:
-    return f"{next(iter(route.methods))} {route.path}"
-
-
 def call(client: TestClient, route: APIRoute, *, org: str = ACME, **sent: Any) -> Any:
-    path = route.path_format.format(**{**VALUES, "org": org})
+    path = route.path_format.format(**{**PATH_VALUES, "org": org})
     return client.request(next(iter(route.methods)), path, **sent)
-
-
-def is_problem(answer: Any, status: int, code: str) -> bool:
-    body = answer.json()
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert body["request_id"] == answer.headers["X-Request-ID"]
-    return (answer.status_code, body["status"], body["code"]) == (status, status, code)
 
 
 def test_the_matrix_has_every_kind_of_route() -> None:
@@ -67,25 +44,25 @@ def test_the_matrix_has_every_kind_of_route() -> None:
     assert len(IN_AN_ORG) >= 10
 
 
-@pytest.mark.parametrize("route", CLOSED, ids=name)
+@pytest.mark.parametrize("route", CLOSED, ids=name_route)
 def test_nobody_gets_in_without_a_key(client: TestClient, route: APIRoute) -> None:
     answer = call(client, route)
     assert is_problem(answer, 401, "not_authenticated")
     assert "WWW-Authenticate" in answer.headers
 
 
-@pytest.mark.parametrize("route", OF_ORGS, ids=name)
+@pytest.mark.parametrize("route", OF_ORGS, ids=name_route)
 @pytest.mark.parametrize("header", ["X-CA-Root-Key", "X-Admin-Key"])
 def test_the_root_key_opens_no_org_route(client: TestClient, route: APIRoute, header: str) -> None:
     assert is_problem(call(client, route, headers={header: ROOT_KEY}), 403, "forbidden")
 
 
-@pytest.mark.parametrize("route", OF_ROOT, ids=name)
-def test_an_org_key_opens_no_root_route(client: TestClient, world: World, route: APIRoute) -> None:
-    assert is_problem(call(client, route, headers=world.headers["acme"]), 403, "forbidden")
+@pytest.mark.parametrize("route", OF_ROOT, ids=name_route)
+def test_an_org_key_opens_no_root_route(client: TestClient, env: ApiEnv, route: APIRoute) -> None:
+    assert is_problem(call(client, route, headers=env.headers["acme"]), 403, "forbidden")
 
 
-@pytest.mark.parametrize("route", CLOSED, ids=name)
+@pytest.mark.parametrize("route", CLOSED, ids=name_route)
 def test_two_keys_are_refused(client: TestClient, route: APIRoute) -> None:
     headers = {"X-CA-Root-Key": ROOT_KEY, "X-API-Key": ACME_KEY}
     assert is_problem(call(client, route, headers=headers), 400, "bad_request")
@@ -109,12 +86,12 @@ def test_wrong_keys_all_look_alike(client: TestClient, header: str, key: str) ->
     assert {**answer.json(), "request_id": ""} == {**bare, "request_id": ""}
 
 
-@pytest.mark.parametrize("route", IN_AN_ORG, ids=name)
+@pytest.mark.parametrize("route", IN_AN_ORG, ids=name_route)
 def test_a_foreign_org_and_one_that_does_not_exist_get_the_same_answer(
-    client: TestClient, world: World, route: APIRoute
+    client: TestClient, env: ApiEnv, route: APIRoute
 ) -> None:
     answers = [
-        call(client, route, org=org, headers=world.headers["acme"])
+        call(client, route, org=org, headers=env.headers["acme"])
         for org in (GLOBEX, "no_such_org", "x", "Ünïcode", "a" * 300, "acme_corp ")
     ]
     bodies = [{**answer.json(), "request_id": ""} for answer in answers]
@@ -122,35 +99,35 @@ def test_a_foreign_org_and_one_that_does_not_exist_get_the_same_answer(
     assert all(body == bodies[0] for body in bodies)
 
 
-@pytest.mark.parametrize("route", IN_AN_ORG, ids=name)
+@pytest.mark.parametrize("route", IN_AN_ORG, ids=name_route)
 def test_the_foreign_org_is_refused_before_its_body_is_read(
-    client: TestClient, world: World, route: APIRoute
+    client: TestClient, env: ApiEnv, route: APIRoute
 ) -> None:
-    sent = {"content": b"{", "headers": {**world.headers["acme"], "Content-Type": "text/html"}}
+    sent = {"content": b"{", "headers": {**env.headers["acme"], "Content-Type": "text/html"}}
     assert is_problem(call(client, route, org=GLOBEX, **sent), 404, "not_found")
 
 
-@pytest.mark.parametrize("route", OF_ORGS, ids=name)
+@pytest.mark.parametrize("route", OF_ORGS, ids=name_route)
 def test_a_key_without_the_scope_is_refused(
-    client: TestClient, world: World, route: GuardedRoute
+    client: TestClient, env: ApiEnv, route: GuardedRoute
 ) -> None:
     key = f"{ACME}_api_EEEEffff55556666"
     others = [scope for scope in org_scopes() if scope != route.scope.value]
-    world.authenticator.add(key, ACME, scopes=others)
+    env.authenticator.add(key, ACME, scopes=others)
     assert is_problem(call(client, route, headers={"X-API-Key": key}), 403, "forbidden")
 
 
-@pytest.mark.parametrize("route", OF_ORGS, ids=name)
-def test_an_expired_key_is_refused(client: TestClient, world: World, route: APIRoute) -> None:
+@pytest.mark.parametrize("route", OF_ORGS, ids=name_route)
+def test_an_expired_key_is_refused(client: TestClient, env: ApiEnv, route: APIRoute) -> None:
     key, past = f"{ACME}_api_GGGGhhhh77778888", datetime.now(UTC) - timedelta(seconds=1)
-    world.authenticator.add(key, ACME, scopes=org_scopes(), not_after=past)
+    env.authenticator.add(key, ACME, scopes=org_scopes(), not_after=past)
     assert is_problem(call(client, route, headers={"X-API-Key": key}), 401, "not_authenticated")
 
 
-def test_a_good_key_is_looked_up_once(client: TestClient, world: World) -> None:
+def test_a_good_key_is_looked_up_once(client: TestClient, env: ApiEnv) -> None:
     for _ in range(5):
-        client.get(f"/pipelines/runs/{ACME}", headers=world.headers["acme"])
-    assert world.authenticator.lookups == 1
+        client.get(f"/pipelines/runs/{ACME}", headers=env.headers["acme"])
+    assert env.authenticator.lookups == 1
 
 
 @pytest.mark.parametrize("path", ["/health", "/docs", "/redoc", "/openapi.json"])
@@ -161,9 +138,9 @@ def test_the_open_routes_are_these(client: TestClient, path: str) -> None:
     assert known == docs | {"/health", "/health/ready"}
 
 
-def test_documentation_can_be_switched_off(tmp_path: Path, world: World) -> None:
-    settings = settings_of(tmp_path, enable_api_docs=False)
-    with TestClient(create_app(services=EdgeServices(settings, world))) as client:
+def test_documentation_can_be_switched_off(tmp_path: Path, env: ApiEnv) -> None:
+    settings = make_settings(tmp_path, enable_api_docs=False)
+    with TestClient(create_app(services=InMemoryServices(settings, env))) as client:
         for path in ("/docs", "/redoc", "/openapi.json", "/docs/assets/swagger-ui.css"):
             assert client.get(path).status_code == 404
 
@@ -199,8 +176,8 @@ def test_a_declared_scope_is_enough(app: FastAPI) -> None:
 
 
 @pytest.fixture
-def unlocked(tmp_path: Path, world: World) -> FastAPI:
-    return create_app(services=EdgeServices(settings_of(tmp_path, disable_auth=True), world))
+def unlocked(tmp_path: Path, env: ApiEnv) -> FastAPI:
+    return create_app(services=InMemoryServices(make_settings(tmp_path, disable_auth=True), env))
 
 
 @pytest.fixture
@@ -244,20 +221,20 @@ def test_what_a_proxy_hands_on_is_not_loopback(at_home: TestClient, header: str)
 
 @pytest.mark.parametrize("environment", ["staging", "production"])
 def test_authentication_can_be_off_in_development_only(
-    tmp_path: Path, world: World, environment: str
+    tmp_path: Path, env: ApiEnv, environment: str
 ) -> None:
-    settings = settings_of(tmp_path, disable_auth=True, environment=environment)
+    settings = make_settings(tmp_path, disable_auth=True, environment=environment)
     with pytest.raises(SettingsError, match="DISABLE_AUTH"):
-        create_app(services=EdgeServices(settings, world))
+        create_app(services=InMemoryServices(settings, env))
 
 
 def test_with_authentication_no_answer_says_it_is_off(client: TestClient) -> None:
     assert "X-Convergence-Auth" not in client.get("/health").headers
 
 
-def test_a_missing_root_key_opens_nothing(tmp_path: Path, world: World) -> None:
-    settings = settings_of(tmp_path, root_api_key=None)
-    with TestClient(create_app(services=EdgeServices(settings, world))) as client:
+def test_a_missing_root_key_opens_nothing(tmp_path: Path, env: ApiEnv) -> None:
+    settings = make_settings(tmp_path, root_api_key=None)
+    with TestClient(create_app(services=InMemoryServices(settings, env))) as client:
         for key in ("", "None", "e3b0c44298fc1c149afbf4c8996fb924"):
             answer = client.get("/admin/operations/x", headers={"X-CA-Root-Key": key})
             assert answer.status_code == 401

@@ -19,7 +19,7 @@ from convergence.errors import (
     OrchestratorUnavailableError,
     PipelineUnavailableError,
 )
-from unit.api.airflow_double import PASSWORD, USERNAME, AirflowDouble
+from support.api.airflow_double import PASSWORD, USERNAME, AirflowDouble
 
 DAG = "openai.cost.usage_cost"
 

@@ -12,12 +12,12 @@ from convergence.runs.records import GRACE
 from convergence.state import org_runs
 from convergence.state.org_runs import OrgRun, RunStatus
 from convergence.state.retention import RUNS_KEPT
-from unit.api.world import ACME, USAGE_COST, EdgeServices, World
+from support.api.env import ACME, USAGE_COST, ApiEnv, InMemoryServices
 
 all_background_tasks = background_tasks.all_of  # before the fixtures of this folder replace it
 
 
-def add_run(services: EdgeServices, dag_run_id: str, *, age: timedelta) -> str:
+def add_run(services: InMemoryServices, dag_run_id: str, *, age: timedelta) -> str:
     run_id = org_runs.org_run_id(USAGE_COST, dag_run_id, ACME)
     run = OrgRun(
         run_id=run_id,
@@ -36,12 +36,12 @@ def add_run(services: EdgeServices, dag_run_id: str, *, age: timedelta) -> str:
 
 
 def test_a_run_that_airflow_never_got_ends_with_a_reason(
-    services: EdgeServices, world: World
+    services: InMemoryServices, env: ApiEnv
 ) -> None:
     lost = add_run(services, "api__lost", age=GRACE * 2)
     young = add_run(services, "api__young", age=timedelta(seconds=5))
     known = add_run(services, "api__known", age=GRACE * 2)
-    world.airflow.runs[USAGE_COST, "api__known"] = {
+    env.airflow.runs[USAGE_COST, "api__known"] = {
         "dag_id": USAGE_COST, "dag_run_id": "api__known", "state": "running",
     }  # fmt: skip
 
@@ -57,7 +57,7 @@ def test_a_run_that_airflow_never_got_ends_with_a_reason(
     assert all(run is not None and run.live for run in (found[young], found[known]))
 
 
-def test_what_is_old_is_forgotten(services: EdgeServices) -> None:
+def test_what_is_old_is_forgotten(services: InMemoryServices) -> None:
     ended = datetime.now(UTC) - RUNS_KEPT
     for dag_run_id, age in (("api__old", timedelta(hours=1)), ("api__young", -timedelta(hours=1))):
         run_id = add_run(services, dag_run_id, age=RUNS_KEPT)
@@ -70,7 +70,7 @@ def test_what_is_old_is_forgotten(services: EdgeServices) -> None:
 
 
 def test_a_process_does_every_chore(
-    services: EdgeServices, monkeypatch: pytest.MonkeyPatch
+    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
 

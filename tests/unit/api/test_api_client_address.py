@@ -16,7 +16,7 @@ from convergence.api.http import limits
 from convergence.api.http.client_address import client_address, counted_as
 from convergence.errors import SettingsError
 from convergence.settings import read_settings
-from unit.api.world import ACME, EdgeServices, World, settings_of
+from support.api.env import ACME, ApiEnv, InMemoryServices, make_settings
 
 PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 PATH = f"/pipelines/runs/{ACME}"
@@ -101,10 +101,10 @@ def test_failures_are_counted_by_ipv4_address_and_ipv6_line() -> None:
 
 
 def behind(
-    world: World, tmp_path: Path, *, peer: str = "10.0.0.1", trusted: str = "10.0.0.0/8"
+    env: ApiEnv, tmp_path: Path, *, peer: str = "10.0.0.1", trusted: str = "10.0.0.0/8"
 ) -> TestClient:
-    settings = settings_of(tmp_path, trusted_proxies=trusted)
-    app = create_app(services=EdgeServices(settings, world))
+    settings = make_settings(tmp_path, trusted_proxies=trusted)
+    app = create_app(services=InMemoryServices(settings, env))
     return TestClient(app, client=(peer, 4711))
 
 
@@ -118,8 +118,8 @@ def fail(client: TestClient, address: str, times: int, header: str = "X-API-Key"
     ]
 
 
-def test_wrong_keys_of_one_client_do_not_lock_out_another(world: World, tmp_path: Path) -> None:
-    with behind(world, tmp_path) as client:
+def test_wrong_keys_of_one_client_do_not_lock_out_another(env: ApiEnv, tmp_path: Path) -> None:
+    with behind(env, tmp_path) as client:
         most = limits.FAILED_KEYS_PER_MINUTE
         assert fail(client, "198.51.100.1", most + 2)[-2:] == [429, 429]
         assert fail(client, "198.51.100.2", 1) == [401]
@@ -127,21 +127,19 @@ def test_wrong_keys_of_one_client_do_not_lock_out_another(world: World, tmp_path
         assert fail(client, "1.2.3.4, 198.51.100.1", 1) == [429]
 
 
-def test_a_good_key_is_served_whatever_failed_from_its_address(
-    world: World, tmp_path: Path
-) -> None:
-    with behind(world, tmp_path, trusted="") as client:
+def test_a_good_key_is_served_whatever_failed_from_its_address(env: ApiEnv, tmp_path: Path) -> None:
+    with behind(env, tmp_path, trusted="") as client:
         for header in ("X-API-Key", "X-CA-Root-Key"):
             assert fail(client, "198.51.100.1", 25, header=header)[-5:] == [429] * 5
         for name in ("acme", "globex"):
-            org = world.headers[name]["X-API-Key"].partition("_api_")[0]
-            answer = client.get(f"/pipelines/runs/{org}", headers=world.headers[name])
+            org = env.headers[name]["X-API-Key"].partition("_api_")[0]
+            answer = client.get(f"/pipelines/runs/{org}", headers=env.headers[name])
             assert answer.status_code == 200
-        assert client.get("/admin/operations/x", headers=world.headers["root"]).status_code == 404
+        assert client.get("/admin/operations/x", headers=env.headers["root"]).status_code == 404
 
 
-def test_an_untrusted_peer_can_not_choose_its_address(world: World, tmp_path: Path) -> None:
-    with behind(world, tmp_path, peer="203.0.113.9") as client:
+def test_an_untrusted_peer_can_not_choose_its_address(env: ApiEnv, tmp_path: Path) -> None:
+    with behind(env, tmp_path, peer="203.0.113.9") as client:
         codes = [
             fail(client, f"198.51.100.{number}", 1)[0]
             for number in range(limits.FAILED_ADDRESS_PER_MINUTE + 1)

@@ -9,16 +9,16 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from unit.api.world import ACME, USAGE_COST, World
+from support.api.env import ACME, USAGE_COST, ApiEnv
 
 RUN = f"/pipelines/run/{ACME}/openai/cost/usage_cost"
 
 
 @pytest.mark.parametrize("clients", [1, 8])
 def test_a_trigger_has_one_request_to_airflow_under_way_at_most(
-    app: FastAPI, world: World, clients: int
+    app: FastAPI, env: ApiEnv, clients: int
 ) -> None:
-    inner, counts = world.airflow.app, {"now": 0, "most": 0}
+    inner, counts = env.airflow.app, {"now": 0, "most": 0}
 
     async def counting(scope: Scope, receive: Receive, send: Send) -> None:
         counts["now"] += 1
@@ -27,11 +27,11 @@ def test_a_trigger_has_one_request_to_airflow_under_way_at_most(
         await inner(scope, receive, send)
         counts["now"] -= 1
 
-    world.airflow.app = counting  # type: ignore[assignment]  # an ASGI app all the same
+    env.airflow.app = counting  # type: ignore[assignment]  # an ASGI app all the same
 
     async def trigger_all() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app)
-        headers = world.headers["acme"]
+        headers = env.headers["acme"]
         async with httpx.AsyncClient(
             transport=transport, base_url="http://api.test", headers=headers
         ) as client:
@@ -40,5 +40,5 @@ def test_a_trigger_has_one_request_to_airflow_under_way_at_most(
 
     answers = asyncio.run(trigger_all())
     assert {answer.status_code for answer in answers} == {202}
-    assert len(world.airflow.triggered(USAGE_COST)) == clients
+    assert len(env.airflow.triggered(USAGE_COST)) == clients
     assert 1 <= counts["most"] <= clients

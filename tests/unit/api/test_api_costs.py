@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from convergence.api.costs import reading
-from unit.api.world import ACME, World
+from support.api.env import ACME, ApiEnv
 
 ROWS: list[dict[str, Any]] = [
     {"day": date(2025, 11, 25), "model": "gpt-5", "cost": Decimal("0.100000000"),
@@ -33,7 +33,7 @@ class Warehouse:
 
 @pytest.fixture
 def asked(
-    monkeypatch: pytest.MonkeyPatch, world: World, services: Any
+    monkeypatch: pytest.MonkeyPatch, env: ApiEnv, services: Any
 ) -> list[tuple[str, dict[str, Any]]]:
     seen: list[tuple[str, dict[str, Any]]] = []
 
@@ -55,9 +55,9 @@ QUERY = {"start_date": "2025-11-25", "end_date": "2025-11-25", "group_by": "day,
 
 
 def test_cost_is_decimal_text_and_names_its_basis_and_currency(
-    client: TestClient, world: World, asked: list[tuple[str, dict[str, Any]]]
+    client: TestClient, env: ApiEnv, asked: list[tuple[str, dict[str, Any]]]
 ) -> None:
-    answer = client.get(f"/costs/{ACME}", params=QUERY, headers=world.headers["acme"])
+    answer = client.get(f"/costs/{ACME}", params=QUERY, headers=env.headers["acme"])
     body = answer.json()
     assert (body["basis"], body["currency"]) == ("computed", "USD")
     assert [row["cost"] for row in body["rows"]] == ["0.100000000", "0.000000001", None]
@@ -74,22 +74,22 @@ def test_cost_is_decimal_text_and_names_its_basis_and_currency(
 
 def test_several_currencies_have_a_total_each_and_none_in_common(
     client: TestClient,
-    world: World,
+    env: ApiEnv,
     asked: list[tuple[str, dict[str, Any]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     euros = {**ROWS[0], "currency": "EUR", "cost": Decimal(2)}
     monkeypatch.setitem(globals(), "ROWS", [*ROWS, euros])
-    body = client.get(f"/costs/{ACME}", params=QUERY, headers=world.headers["acme"]).json()
+    body = client.get(f"/costs/{ACME}", params=QUERY, headers=env.headers["acme"]).json()
     assert body["currency"] is None
     assert [total["currency"] for total in body["totals"]] == ["EUR", "USD"]
 
 
 def test_csv_holds_no_formula(
-    client: TestClient, world: World, asked: list[tuple[str, dict[str, Any]]]
+    client: TestClient, env: ApiEnv, asked: list[tuple[str, dict[str, Any]]]
 ) -> None:
     query = {**QUERY, "format": "csv"}
-    answer = client.get(f"/costs/{ACME}", params=query, headers=world.headers["acme"])
+    answer = client.get(f"/costs/{ACME}", params=query, headers=env.headers["acme"])
     assert answer.headers["content-type"].startswith("text/csv")
     lines = answer.text.splitlines()
     assert lines[0] == "day,model,cost,list_cost,billed_cost,currency,basis"
@@ -112,10 +112,10 @@ def test_csv_holds_no_formula(
 )
 def test_wrong_questions_are_refused_before_the_warehouse_is_asked(
     client: TestClient,
-    world: World,
+    env: ApiEnv,
     asked: list[tuple[str, dict[str, Any]]],
     query: dict[str, str],
 ) -> None:
-    answer = client.get(f"/costs/{ACME}", params=query, headers=world.headers["acme"])
+    answer = client.get(f"/costs/{ACME}", params=query, headers=env.headers["acme"])
     assert answer.status_code == 422
     assert not asked

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from convergence.api.airflow.stalls import CONFIRM_SECONDS, StallWatch
 from convergence.api.platform import readiness
 from convergence.api.standalone import create_alone
-from unit.api.world import ACME, EdgeServices, World
+from support.api.env import ACME, ApiEnv, InMemoryServices
 
 
 class Kms:
@@ -26,18 +26,18 @@ class Kms:
 
 
 @pytest.fixture
-def sound(services: EdgeServices, monkeypatch: pytest.MonkeyPatch) -> EdgeServices:
+def sound(services: InMemoryServices, monkeypatch: pytest.MonkeyPatch) -> InMemoryServices:
     monkeypatch.setattr(services, "warehouse_check", lambda: None)
     vars(services)["kms"] = Kms()
     return services
 
 
-def test_live_asks_nothing_else(client: TestClient, world: World) -> None:
+def test_live_asks_nothing_else(client: TestClient, env: ApiEnv) -> None:
     assert client.get("/health").json()["status"] == "ok"
-    assert world.airflow.calls == []
+    assert env.airflow.calls == []
 
 
-def test_ready_says_how_long_each_took(sound: EdgeServices, client: TestClient) -> None:
+def test_ready_says_how_long_each_took(sound: InMemoryServices, client: TestClient) -> None:
     answer = client.get("/health/ready")
     assert (answer.status_code, answer.json()["status"]) == (200, "ready")
     checks = answer.json()["checks"]
@@ -45,27 +45,27 @@ def test_ready_says_how_long_each_took(sound: EdgeServices, client: TestClient) 
     assert all(check["milliseconds"] >= 0 for check in checks.values())
 
 
-def break_warehouse(services: EdgeServices, _: World, patch: pytest.MonkeyPatch) -> None:
+def break_warehouse(services: InMemoryServices, _: ApiEnv, patch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise OSError("secret address")
 
     patch.setattr(services, "warehouse_check", fail)
 
 
-def break_airflow(_: EdgeServices, world: World, patch: pytest.MonkeyPatch) -> None:
+def break_airflow(_: InMemoryServices, env: ApiEnv, patch: pytest.MonkeyPatch) -> None:
     sick = {"metadatabase": {"status": "healthy"}, "scheduler": {"status": "unhealthy"}}
-    patch.setattr(world.airflow, "broken", lambda _request: JSONResponse(sick))
+    patch.setattr(env.airflow, "broken", lambda _request: JSONResponse(sick))
 
 
-def stall_tasks(services: EdgeServices, world: World, _: pytest.MonkeyPatch) -> None:
-    world.airflow.waits = True
+def stall_tasks(services: InMemoryServices, env: ApiEnv, _: pytest.MonkeyPatch) -> None:
+    env.airflow.waits = True
     clock = itertools.count(0.0, CONFIRM_SECONDS)
     watch = StallWatch(services.airflow, after=timedelta(minutes=3), clock=lambda: next(clock))
     vars(services)["stalls"] = watch
     asyncio.run(watch.look())
 
 
-def hang_warehouse(services: EdgeServices, _: World, patch: pytest.MonkeyPatch) -> None:
+def hang_warehouse(services: InMemoryServices, _: ApiEnv, patch: pytest.MonkeyPatch) -> None:
     import time
 
     patch.setattr(readiness, "PATIENCE_SECONDS", 0.5)
@@ -83,15 +83,15 @@ def hang_warehouse(services: EdgeServices, _: World, patch: pytest.MonkeyPatch) 
 )
 def test_not_ready_names_what_fails_and_no_more(
     *,
-    sound: EdgeServices,
+    sound: InMemoryServices,
     client: TestClient,
-    world: World,
+    env: ApiEnv,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
     code: str,
     fail: Any,
 ) -> None:
-    fail(sound, world, monkeypatch)
+    fail(sound, env, monkeypatch)
     answer = client.get("/health/ready")
     assert (answer.status_code, answer.json()["status"]) == (503, "not_ready")
     checks = answer.json()["checks"]
@@ -101,7 +101,7 @@ def test_not_ready_names_what_fails_and_no_more(
 
 
 def test_ready_does_not_ask_again_at_once(
-    sound: EdgeServices, client: TestClient, monkeypatch: pytest.MonkeyPatch
+    sound: InMemoryServices, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
     monkeypatch.setattr(sound, "warehouse_check", lambda: asked.append(1))
@@ -111,13 +111,13 @@ def test_ready_does_not_ask_again_at_once(
 
 
 def test_alone_it_serves_under_the_prefix_and_the_probe_at_the_root(
-    services: EdgeServices, world: World
+    services: InMemoryServices, env: ApiEnv
 ) -> None:
     with TestClient(create_alone(services=services)) as client:
         assert client.get("/health").json()["status"] == "ok"
         assert client.get("/api/v1/health").json()["status"] == "ok"
         path = f"/pipelines/run/{ACME}/openai/cost/usage_cost"
-        headers = world.headers["acme"]
+        headers = env.headers["acme"]
         answer = client.post(f"/api/v1{path}", json={"date": "2025-11-25"}, headers=headers)
         run_id = answer.json()["run_id"]
         expected = f"http://testserver/api/v1/pipelines/runs/{ACME}/{run_id}"

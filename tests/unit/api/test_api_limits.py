@@ -10,20 +10,20 @@ from fastapi.testclient import TestClient
 
 from convergence.api.app import create_app
 from convergence.api.http import limits
-from unit.api.world import ACME, GLOBEX, EdgeServices, World, settings_of
+from support.api.env import ACME, GLOBEX, ApiEnv, InMemoryServices, make_settings
 
 
 @pytest.fixture
-def limited(tmp_path: Path, world: World) -> Iterator[TestClient]:
-    settings = settings_of(tmp_path, rate_limit_requests_per_minute=5)
-    with TestClient(create_app(services=EdgeServices(settings, world))) as client:
+def limited(tmp_path: Path, env: ApiEnv) -> Iterator[TestClient]:
+    settings = make_settings(tmp_path, rate_limit_requests_per_minute=5)
+    with TestClient(create_app(services=InMemoryServices(settings, env))) as client:
         yield client
 
 
 def test_an_org_has_its_own_rate_and_every_answer_tells_it(
-    limited: TestClient, world: World
+    limited: TestClient, env: ApiEnv
 ) -> None:
-    path, headers = f"/pipelines/runs/{ACME}", world.headers["acme"]
+    path, headers = f"/pipelines/runs/{ACME}", env.headers["acme"]
     left = []
     for _ in range(5):
         answer = limited.get(path, headers=headers)
@@ -35,15 +35,15 @@ def test_an_org_has_its_own_rate_and_every_answer_tells_it(
     assert (refused.status_code, refused.json()["code"]) == (429, "limit_reached")
     assert 1 <= int(refused.headers["Retry-After"]) <= 60
     assert refused.headers["RateLimit-Remaining"] == "0"
-    other = limited.get(f"/pipelines/runs/{GLOBEX}", headers=world.headers["globex"])
+    other = limited.get(f"/pipelines/runs/{GLOBEX}", headers=env.headers["globex"])
     assert other.status_code == 200
 
 
-def test_all_requests_together_have_a_rate(tmp_path: Path, world: World) -> None:
-    settings = settings_of(tmp_path, rate_limit_global_requests_per_minute=3)
-    with TestClient(create_app(services=EdgeServices(settings, world))) as client:
+def test_all_requests_together_have_a_rate(tmp_path: Path, env: ApiEnv) -> None:
+    settings = make_settings(tmp_path, rate_limit_global_requests_per_minute=3)
+    with TestClient(create_app(services=InMemoryServices(settings, env))) as client:
         codes = [
-            client.get(f"/pipelines/runs/{org}", headers=world.headers[who]).status_code
+            client.get(f"/pipelines/runs/{org}", headers=env.headers[who]).status_code
             for who, org in (("acme", ACME), ("globex", GLOBEX)) * 2
         ]
     assert codes == [200, 200, 200, 429]
@@ -53,28 +53,28 @@ def test_the_live_probe_has_no_limit(limited: TestClient) -> None:
     assert {limited.get("/health").status_code for _ in range(20)} == {200}
 
 
-def test_limits_can_be_off(tmp_path: Path, world: World) -> None:
-    settings = settings_of(tmp_path, rate_limit_requests_per_minute=1, rate_limit_enabled=False)
-    with TestClient(create_app(services=EdgeServices(settings, world))) as client:
+def test_limits_can_be_off(tmp_path: Path, env: ApiEnv) -> None:
+    settings = make_settings(tmp_path, rate_limit_requests_per_minute=1, rate_limit_enabled=False)
+    with TestClient(create_app(services=InMemoryServices(settings, env))) as client:
         answers = [
-            client.get(f"/pipelines/runs/{ACME}", headers=world.headers["acme"]) for _ in range(3)
+            client.get(f"/pipelines/runs/{ACME}", headers=env.headers["acme"]) for _ in range(3)
         ]
     assert {answer.status_code for answer in answers} == {200}
     assert "RateLimit-Limit" not in answers[0].headers
 
 
 def test_wrong_keys_are_counted_per_address_and_claimed_org(
-    client: TestClient, world: World
+    client: TestClient, env: ApiEnv
 ) -> None:
     path = f"/pipelines/runs/{ACME}"
     wrong = [f"{ACME}_api_{number:016d}" for number in range(limits.FAILED_KEYS_PER_MINUTE + 5)]
     codes = [client.get(path, headers={"X-API-Key": key}).status_code for key in wrong]
     assert codes == [401] * limits.FAILED_KEYS_PER_MINUTE + [429] * 5
-    own = client.get(path, headers=world.headers["acme"])
+    own = client.get(path, headers=env.headers["acme"])
     assert own.status_code == 200
-    neighbour = client.get(f"/pipelines/runs/{GLOBEX}", headers=world.headers["globex"])
+    neighbour = client.get(f"/pipelines/runs/{GLOBEX}", headers=env.headers["globex"])
     assert neighbour.status_code == 200
-    assert client.get("/admin/operations/x", headers=world.headers["root"]).status_code == 404
+    assert client.get("/admin/operations/x", headers=env.headers["root"]).status_code == 404
 
 
 def test_wrong_root_keys_are_counted_too(client: TestClient) -> None:
@@ -85,7 +85,7 @@ def test_wrong_root_keys_are_counted_too(client: TestClient) -> None:
     assert codes[-2:] == [429, 429]
 
 
-def test_good_keys_are_not_counted_as_failures(client: TestClient, world: World) -> None:
+def test_good_keys_are_not_counted_as_failures(client: TestClient, env: ApiEnv) -> None:
     path = f"/pipelines/runs/{ACME}"
-    codes = {client.get(path, headers=world.headers["acme"]).status_code for _ in range(50)}
+    codes = {client.get(path, headers=env.headers["acme"]).status_code for _ in range(50)}
     assert codes == {200}

@@ -15,7 +15,7 @@ from convergence.settings import PROJECT_ROOT
 from convergence.state import pipeline_configs, queue
 from convergence.state.pipeline_configs import PipelineConfig
 from convergence.tenants.audit import Actor
-from unit.api.world import ACME, EdgeServices
+from support.api.env import ACME, InMemoryServices
 
 CONFIGS = PROJECT_ROOT / "include" / "configs"
 REGISTRY = ProviderRegistry.load(CONFIGS / "system" / "providers.yml")
@@ -23,7 +23,7 @@ NOW = datetime.now(UTC)
 RUNS = [(one, run) for one in REGISTRY for run in one.on_connect]
 
 
-def imported(services: EdgeServices, provider: Provider) -> list[str]:
+def imported(services: InMemoryServices, provider: Provider) -> list[str]:
     queued = Imports(services, ACME, Actor("org_key", "key_1")).queue(provider, now=NOW)
     return [run.pipeline for run in queued]
 
@@ -47,7 +47,7 @@ def test_only_what_seeds_is_free_and_it_comes_first() -> None:
 
 
 def test_a_long_history_is_as_many_runs_as_it_takes_one_after_the_other(
-    services: EdgeServices, monkeypatch: pytest.MonkeyPatch
+    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find = Catalog.find
 
@@ -68,7 +68,7 @@ def test_a_long_history_is_as_many_runs_as_it_takes_one_after_the_other(
     assert {(entry.days, entry.requested_by) for entry in entries} == {((), "key_1")}
 
 
-def test_what_needs_settings_waits_for_them(services: EdgeServices) -> None:
+def test_what_needs_settings_waits_for_them(services: InMemoryServices) -> None:
     aws = REGISTRY.get("aws")
     assert imported(services, aws) == []
     params = {"bucket": "acme-billing", "export_name": "daily"}
@@ -81,7 +81,7 @@ def test_what_needs_settings_waits_for_them(services: EdgeServices) -> None:
 
 
 def test_a_pipeline_that_can_not_be_found_leaves_the_others(
-    services: EdgeServices, monkeypatch: pytest.MonkeyPatch
+    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find = Catalog.find
 
@@ -95,12 +95,12 @@ def test_a_pipeline_that_can_not_be_found_leaves_the_others(
     assert found == ["openai/seed_csv", "openai/cost/usage_cost"]
 
 
-def test_balances_are_observed_on_connecting(services: EdgeServices) -> None:
+def test_balances_are_observed_on_connecting(services: InMemoryServices) -> None:
     assert imported(services, REGISTRY.get("deepseek")) == ["deepseek/balance"]
 
 
 def test_no_more_waits_than_a_queue_may_hold(
-    services: EdgeServices, monkeypatch: pytest.MonkeyPatch
+    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("convergence.api.integrations.imports.MOST_WAITING", 2)
     assert imported(services, REGISTRY.get("openai")) == []

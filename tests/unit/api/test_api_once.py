@@ -10,13 +10,13 @@ from sqlalchemy import text
 
 from convergence.api.http.idempotency import PLATFORM, Answer, Once
 from convergence.errors import ConflictError, IdempotencyKeyReusedError, RequestInFlightError
-from unit.api.world import ACME, EdgeServices
+from support.api.env import ACME, InMemoryServices
 
 SECRET = "acme_corp_api_AAAAbbbb11112222"
 
 
 @pytest.fixture
-def once(services: EdgeServices) -> Once:
+def once(services: InMemoryServices) -> Once:
     return services.once
 
 
@@ -28,7 +28,7 @@ async def refused() -> Answer:
     raise ConflictError("Not now.")
 
 
-def test_a_secret_is_told_once_and_kept_nowhere(once: Once, services: EdgeServices) -> None:
+def test_a_secret_is_told_once_and_kept_nowhere(once: Once, services: InMemoryServices) -> None:
     async def run() -> tuple[Answer, Answer]:
         first = await once.answer(PLATFORM, told, given="k", request={"a": 1})
         return first, await once.answer(PLATFORM, told, given="k", request={"a": 1})

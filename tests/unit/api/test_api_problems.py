@@ -20,7 +20,7 @@ from convergence.api.http.routing import guarded_router
 from convergence.api.http.scopes import Scope, needs
 from convergence.errors import RetryableError, SettingsError, WarehouseError
 from convergence.settings import Settings
-from unit.api.world import ACME, EdgeServices, World, settings_of
+from support.api.env import ACME, ApiEnv, InMemoryServices, make_settings
 
 RUN = f"/pipelines/run/{ACME}/openai/cost/usage_cost"
 SECRET = "sk-admin-0123456789abcdefghij"
@@ -62,11 +62,11 @@ MALFORMED = [
 
 @pytest.mark.parametrize("content", MALFORMED, ids=lambda raw: repr(raw[:20]))
 def test_a_body_that_can_not_be_read_is_refused(
-    client: TestClient, world: World, content: bytes
+    client: TestClient, env: ApiEnv, content: bytes
 ) -> None:
-    headers = {**world.headers["acme"], "Content-Type": "application/json"}
+    headers = {**env.headers["acme"], "Content-Type": "application/json"}
     check_problem(client.post(RUN, content=content, headers=headers), 400, "bad_request")
-    assert not world.airflow.runs
+    assert not env.airflow.runs
 
 
 @pytest.mark.parametrize(
@@ -74,16 +74,16 @@ def test_a_body_that_can_not_be_read_is_refused(
     ["text/plain", "application/xml", "multipart/form-data; boundary=x", "",
      "application/x-www-form-urlencoded", "application/json; charset=latin-1"],
 )  # fmt: skip
-def test_what_is_not_json_is_refused(client: TestClient, world: World, media_type: str) -> None:
-    headers = {**world.headers["acme"], "Content-Type": media_type}
+def test_what_is_not_json_is_refused(client: TestClient, env: ApiEnv, media_type: str) -> None:
+    headers = {**env.headers["acme"], "Content-Type": media_type}
     answer = client.post(RUN, content=b"{}", headers=headers)
     check_problem(answer, 415, "unsupported_media_type")
 
 
 def test_a_body_above_the_cap_is_refused_wherever_its_length_is_told(
-    client: TestClient, world: World
+    client: TestClient, env: ApiEnv
 ) -> None:
-    headers = {**world.headers["acme"], "Content-Type": "application/json"}
+    headers = {**env.headers["acme"], "Content-Type": "application/json"}
     large = b'{"a": "' + b"x" * body.MAX_BYTES + b'"}'
     check_problem(client.post(RUN, content=large, headers=headers), 413, "body_too_large")
     chunks = (large[at : at + 8192] for at in range(0, len(large), 8192))
@@ -92,16 +92,16 @@ def test_a_body_above_the_cap_is_refused_wherever_its_length_is_told(
 
 @pytest.mark.parametrize("document", [[], "text", 7, True, None])
 def test_a_body_that_is_no_object_is_refused(
-    client: TestClient, world: World, document: object
+    client: TestClient, env: ApiEnv, document: object
 ) -> None:
     path = f"/integrations/{ACME}/openai/setup"
-    answer = client.post(path, json=document, headers=world.headers["acme"])
+    answer = client.post(path, json=document, headers=env.headers["acme"])
     check_problem(answer, 422, "request_invalid")
 
 
-def test_an_unknown_field_is_named_with_the_known_ones(client: TestClient, world: World) -> None:
+def test_an_unknown_field_is_named_with_the_known_ones(client: TestClient, env: ApiEnv) -> None:
     body = {"org_slug": "acme", "company": "A", "admin_email": "a@b.example"}
-    answer = client.post("/organizations/onboard", json=body, headers=world.headers["root"])
+    answer = client.post("/organizations/onboard", json=body, headers=env.headers["root"])
     problem = check_problem(answer, 422, "request_invalid")
     by_field = {fault["field"]: fault for fault in problem["errors"]}
     assert by_field["body.company"]["did_you_mean"] == "company_name"
@@ -109,32 +109,32 @@ def test_an_unknown_field_is_named_with_the_known_ones(client: TestClient, world
     assert "body.company_name" in by_field
 
 
-def test_every_fault_of_an_organization_is_told_at_once(client: TestClient, world: World) -> None:
+def test_every_fault_of_an_organization_is_told_at_once(client: TestClient, env: ApiEnv) -> None:
     body = {
         "org_slug": "Acme!", "company_name": "A", "admin_email": "nobody",
         "subscription_plan": "STARTR",
     }  # fmt: skip
-    answer = client.post("/organizations/onboard", json=body, headers=world.headers["root"])
+    answer = client.post("/organizations/onboard", json=body, headers=env.headers["root"])
     problem = check_problem(answer, 422, "request_invalid")
     fields = [fault["field"] for fault in problem["errors"]]
     assert fields == ["body.org_slug", "body.admin_email", "body.subscription_plan"]
     assert problem["errors"][2]["did_you_mean"] == "STARTER"
-    assert not world.airflow.runs
+    assert not env.airflow.runs
 
 
 @pytest.mark.parametrize(
     "value", ["a\nb", "a\x07b", "", " ", "x" * 201, 5, None, ["a"], {"a": 1}, True]
 )
-def test_text_fields_take_one_line_of_text(client: TestClient, world: World, value: object) -> None:
+def test_text_fields_take_one_line_of_text(client: TestClient, env: ApiEnv, value: object) -> None:
     body = {"org_slug": "acme", "company_name": value, "admin_email": "a@b.example"}
-    answer = client.post("/organizations/onboard", json=body, headers=world.headers["root"])
+    answer = client.post("/organizations/onboard", json=body, headers=env.headers["root"])
     check_problem(answer, 422, "request_invalid")
 
 
-def test_a_refused_value_is_not_repeated(client: TestClient, world: World) -> None:
+def test_a_refused_value_is_not_repeated(client: TestClient, env: ApiEnv) -> None:
     path = f"/integrations/{ACME}/openai/setup"
     for sent in ({"credential": [SECRET]}, {"credential": SECRET, "extra": SECRET}, {SECRET: 1}):
-        answer = client.post(path, json=sent, headers=world.headers["acme"])
+        answer = client.post(path, json=sent, headers=env.headers["acme"])
         check_problem(answer, 422, "request_invalid")
         assert SECRET not in answer.text
 
@@ -153,8 +153,8 @@ def test_a_refused_value_is_not_repeated(client: TestClient, world: World) -> No
         "limit=3&x=%F0%9F",
     ],
 )
-def test_wrong_query_parameters(client: TestClient, world: World, query: str) -> None:
-    answer = client.get(f"/pipelines/runs/{ACME}?{query}", headers=world.headers["acme"])
+def test_wrong_query_parameters(client: TestClient, env: ApiEnv, query: str) -> None:
+    answer = client.get(f"/pipelines/runs/{ACME}?{query}", headers=env.headers["acme"])
     check_problem(answer, 422, "request_invalid")
 
 
@@ -209,16 +209,16 @@ def test_a_request_id_is_kept_when_it_is_harmless(
     assert accepted_request_id(answered) == answered
 
 
-def test_every_answer_carries_the_security_headers(client: TestClient, world: World) -> None:
+def test_every_answer_carries_the_security_headers(client: TestClient, env: ApiEnv) -> None:
     for answer in (client.get("/health"), client.get("/nothing"), client.post(RUN)):
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Cache-Control"] == "no-store"
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
 
 
-def test_only_named_origins_may_read_answers(tmp_path: Path, world: World) -> None:
-    own = settings_of(tmp_path, cors_origins=("https://app.example",))
-    with TestClient(create_app(services=EdgeServices(own, world))) as client:
+def test_only_named_origins_may_read_answers(tmp_path: Path, env: ApiEnv) -> None:
+    own = make_settings(tmp_path, cors_origins=("https://app.example",))
+    with TestClient(create_app(services=InMemoryServices(own, env))) as client:
         mine = client.get("/health", headers={"Origin": "https://app.example"})
         assert mine.headers["Access-Control-Allow-Origin"] == "https://app.example"
         other = client.get("/health", headers={"Origin": "https://evil.example"})
@@ -257,19 +257,19 @@ json_values = st.recursive(
     [RUN, f"/integrations/{ACME}/openai/setup", f"/pipelines/runs/{ACME}/x/cancel"]
 ))  # fmt: skip
 def test_no_json_whatever_makes_the_api_fail(
-    client: TestClient, world: World, document: object, path: str
+    client: TestClient, env: ApiEnv, document: object, path: str
 ) -> None:
-    headers = {**world.headers["acme"], "Content-Type": "application/json"}
+    headers = {**env.headers["acme"], "Content-Type": "application/json"}
     answer = client.post(path, content=json.dumps(document), headers=headers)
     assert answer.status_code < 500, answer.text
     assert answer.status_code < 400 or answer.headers["content-type"].endswith("problem+json")
 
 
 def test_the_access_line_names_who_and_what_but_no_key(
-    client: TestClient, world: World, caplog: pytest.LogCaptureFixture
+    client: TestClient, env: ApiEnv, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="convergence.api.access"):
-        client.get(f"/pipelines/runs/{ACME}?limit=3", headers=world.headers["acme"])
+        client.get(f"/pipelines/runs/{ACME}?limit=3", headers=env.headers["acme"])
     access = [one for one in caplog.records if one.name == "convergence.api.access"]
     [line] = [record.getMessage() for record in access]
     assert line.startswith("GET /pipelines/runs/{org} 200 ")
@@ -278,6 +278,6 @@ def test_the_access_line_names_who_and_what_but_no_key(
 
 
 def test_settings_of_the_app_are_those_of_its_services(
-    settings: Settings, services: EdgeServices
+    settings: Settings, services: InMemoryServices
 ) -> None:
     assert create_app(services=services).state.services.settings is settings

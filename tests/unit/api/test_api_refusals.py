@@ -9,21 +9,21 @@ from fastapi.testclient import TestClient
 from convergence.errors import StateUnavailableError
 from convergence.state import outbox
 from convergence.tenants import audit
-from unit.api.world import ACME, GLOBEX, EdgeServices, World
+from support.api.env import ACME, GLOBEX, ApiEnv, InMemoryServices
 
 RUN = f"/pipelines/run/{ACME}/openai/cost/usage_cost"
 
 
-def told(services: EdgeServices) -> list[dict[str, Any]]:
+def told(services: InMemoryServices) -> list[dict[str, Any]]:
     with services.store.read() as conn:
         return outbox.rows_waiting(conn, "org_audit_logs")
 
 
 def test_a_foreign_path_is_told_once_and_then_counted(
-    client: TestClient, world: World, services: EdgeServices
+    client: TestClient, env: ApiEnv, services: InMemoryServices
 ) -> None:
     for _ in range(5):
-        client.get(f"/pipelines/runs/{GLOBEX}", headers=world.headers["acme"])
+        client.get(f"/pipelines/runs/{GLOBEX}", headers=env.headers["acme"])
     [row] = told(services)
     assert (row["org_slug"], row["actor"], row["result"]) == (ACME, f"key_of_{ACME}", "REFUSED")
     assert row["action"] == "GET /pipelines/runs/{org}"
@@ -36,7 +36,9 @@ def test_a_foreign_path_is_told_once_and_then_counted(
     assert len(told(services)) == 2
 
 
-def test_a_flood_without_a_key_costs_one_row(client: TestClient, services: EdgeServices) -> None:
+def test_a_flood_without_a_key_costs_one_row(
+    client: TestClient, services: InMemoryServices
+) -> None:
     for number in range(300):
         client.get(f"/pipelines/runs/org_{number}")
     assert told(services) == []
@@ -49,11 +51,11 @@ def test_a_flood_without_a_key_costs_one_row(client: TestClient, services: EdgeS
 
 
 def test_what_the_gate_refuses_is_told(
-    client: TestClient, world: World, services: EdgeServices
+    client: TestClient, env: ApiEnv, services: InMemoryServices
 ) -> None:
-    world.standing(ACME, subscription_status="SUSPENDED")
-    client.post(RUN, json={"date": "2025-11-25"}, headers=world.headers["acme"])
-    client.post("/admin/bootstrap", json={}, headers=world.headers["acme"])
+    env.standing(ACME, subscription_status="SUSPENDED")
+    client.post(RUN, json={"date": "2025-11-25"}, headers=env.headers["acme"])
+    client.post("/admin/bootstrap", json={}, headers=env.headers["acme"])
     codes = [(row["action"], row["details"]) for row in told(services)]
     assert codes == [
         ("POST /pipelines/run/{org}/{provider}/{domain}/{pipeline}",
@@ -63,24 +65,24 @@ def test_what_the_gate_refuses_is_told(
 
 
 def test_a_trigger_and_a_cancellation_are_told_with_the_change(
-    client: TestClient, world: World, services: EdgeServices
+    client: TestClient, env: ApiEnv, services: InMemoryServices
 ) -> None:
-    accepted = client.post(RUN, json={"date": "2025-11-25"}, headers=world.headers["acme"])
+    accepted = client.post(RUN, json={"date": "2025-11-25"}, headers=env.headers["acme"])
     run_id = accepted.json()["run_id"]
-    client.post(f"/pipelines/runs/{ACME}/{run_id}/cancel", headers=world.headers["acme"])
+    client.post(f"/pipelines/runs/{ACME}/{run_id}/cancel", headers=env.headers["acme"])
     rows = [(row["action"], row["target"], row["result"]) for row in told(services)]
     assert rows == [("run.trigger", run_id, "SUCCEEDED"), ("run.cancel", run_id, "SUCCEEDED")]
 
 
 def test_a_run_whose_audit_entry_can_not_be_kept_is_refused(
-    client: TestClient, world: World, services: EdgeServices, monkeypatch: Any
+    client: TestClient, env: ApiEnv, services: InMemoryServices, monkeypatch: Any
 ) -> None:
     def down(*_args: object, **_more: object) -> str:
         raise StateUnavailableError("disk full")
 
     monkeypatch.setattr(audit, "append", down)
-    answer = client.post(RUN, json={"date": "2025-11-25"}, headers=world.headers["acme"])
+    answer = client.post(RUN, json={"date": "2025-11-25"}, headers=env.headers["acme"])
     assert answer.status_code == 503
-    assert not world.airflow.runs
-    assert client.get(f"/pipelines/runs/{ACME}", headers=world.headers["acme"]).json()["runs"] == []
+    assert not env.airflow.runs
+    assert client.get(f"/pipelines/runs/{ACME}", headers=env.headers["acme"]).json()["runs"] == []
     del services

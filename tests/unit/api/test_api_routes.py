@@ -7,7 +7,7 @@ neither appear nor change its scope unnoticed.
 from __future__ import annotations
 
 from convergence.api.http.scopes import Scope
-from unit.api.test_api_access import ROUTES, VALUES
+from support.api.routes import PATH_VALUES, ROUTES
 
 CASES = {
     "POST /admin/bootstrap": Scope.ADMIN,
@@ -68,4 +68,4 @@ def test_every_route_is_a_case_and_opens_with_the_key_that_is_said_here() -> Non
 
 def test_every_parameter_of_a_path_has_a_value_in_the_matrix() -> None:
     for route in ROUTES:
-        route.path.replace(":path", "").format(**VALUES, org="acme_corp")
+        route.path.replace(":path", "").format(**PATH_VALUES, org="acme_corp")

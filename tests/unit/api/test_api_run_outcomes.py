@@ -11,7 +11,7 @@ from convergence.state import notifications, org_runs, org_steps
 from convergence.state.notifications import NotificationKey
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
-from unit.api.world import ACME, GLOBEX, USAGE_COST, EdgeServices, World
+from support.api.env import ACME, GLOBEX, USAGE_COST, ApiEnv, InMemoryServices
 
 NOW = datetime(2026, 11, 21, 6, tzinfo=UTC)
 FINDING = {
@@ -25,7 +25,7 @@ FINDING = {
 }
 
 
-def add_run(services: EdgeServices, *, findings: list[dict[str, str]]) -> OrgRun:
+def add_run(services: InMemoryServices, *, findings: list[dict[str, str]]) -> OrgRun:
     failed = bool(findings)
     run = OrgRun(
         run_id="run_1",
@@ -70,7 +70,7 @@ def add_run(services: EdgeServices, *, findings: list[dict[str, str]]) -> OrgRun
     return run
 
 
-def message(services: EdgeServices, channel: str, event: str, **ended: Any) -> None:
+def message(services: InMemoryServices, channel: str, event: str, **ended: Any) -> None:
     key = NotificationKey("run_1", ACME, channel, event)
     with services.store.begin() as conn:
         owner = notifications.claim(conn, key, now=NOW, most_attempts=3)
@@ -79,18 +79,18 @@ def message(services: EdgeServices, channel: str, event: str, **ended: Any) -> N
             notifications.end(conn, key, owner=owner, now=NOW, **ended)
 
 
-def detail(client: TestClient, world: World) -> dict[str, Any]:
-    answer = client.get(f"/pipelines/runs/{ACME}/run_1", headers=world.headers["acme"])
+def detail(client: TestClient, env: ApiEnv) -> dict[str, Any]:
+    answer = client.get(f"/pipelines/runs/{ACME}/run_1", headers=env.headers["acme"])
     assert answer.status_code == 200
     told: dict[str, Any] = answer.json()
     return told
 
 
 def test_what_was_not_met_is_told_also_of_a_step_that_failed(
-    client: TestClient, world: World, services: EdgeServices
+    client: TestClient, env: ApiEnv, services: InMemoryServices
 ) -> None:
     add_run(services, findings=[FINDING])
-    told = detail(client, world)
+    told = detail(client, env)
     (quality,) = told["quality"]
     assert quality["message"] == "7 expectations of openai_cost_suite on 1 day: 1 not met"
     assert quality["findings"] == [FINDING]
@@ -98,22 +98,22 @@ def test_what_was_not_met_is_told_also_of_a_step_that_failed(
 
 
 def test_what_was_met_is_told_in_a_sentence(
-    client: TestClient, world: World, services: EdgeServices
+    client: TestClient, env: ApiEnv, services: InMemoryServices
 ) -> None:
     add_run(services, findings=[])
-    told = detail(client, world)
+    told = detail(client, env)
     assert told["quality"][0]["message"].endswith("on 1 day: all met")
     assert told["notifications"] == []
 
 
 def test_messages_are_told_with_what_became_of_them(
-    client: TestClient, world: World, services: EdgeServices
+    client: TestClient, env: ApiEnv, services: InMemoryServices
 ) -> None:
     add_run(services, findings=[])
     message(services, "email", "succeeded", recipients=1)
     message(services, "slack", "succeeded", error="Slack says: no (500)")
     message(services, "slack", "step:notify_team")
-    assert [one["message"] for one in detail(client, world)["notifications"]] == [
+    assert [one["message"] for one in detail(client, env)["notifications"]] == [
         "email about a succeeded run: sent to 1 recipient",
         "slack about the run at its step notify_team: being sent",
         "slack about a succeeded run: not sent after 1 try: Slack says: no (500)",
@@ -121,10 +121,10 @@ def test_messages_are_told_with_what_became_of_them(
 
 
 def test_another_orgs_messages_of_a_run_are_not_told(
-    client: TestClient, world: World, services: EdgeServices
+    client: TestClient, env: ApiEnv, services: InMemoryServices
 ) -> None:
     add_run(services, findings=[])
     with services.store.begin() as conn:
         key = NotificationKey("run_1", GLOBEX, "email", "failed")
         notifications.claim(conn, key, now=NOW, most_attempts=3)
-    assert detail(client, world)["notifications"] == []
+    assert detail(client, env)["notifications"] == []

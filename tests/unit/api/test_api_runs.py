@@ -13,18 +13,18 @@ from convergence.metering import Resource, Use
 from convergence.state import org_runs, org_steps
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
-from unit.api.world import ACME, GLOBEX, USAGE_COST, EdgeServices, World
+from support.api.env import ACME, GLOBEX, USAGE_COST, ApiEnv, InMemoryServices
 
 NOW = datetime.now(UTC)
 RUNS = f"/pipelines/runs/{ACME}"
 
 
 @pytest.fixture
-def acme(world: World) -> dict[str, str]:
-    return world.headers["acme"]
+def acme(env: ApiEnv) -> dict[str, str]:
+    return env.headers["acme"]
 
 
-def add_run(services: EdgeServices, number: int = 1, **changes: Any) -> OrgRun:
+def add_run(services: InMemoryServices, number: int = 1, **changes: Any) -> OrgRun:
     values: dict[str, Any] = {
         "run_id": f"run_{number:024x}",
         "org_slug": ACME,
@@ -44,13 +44,13 @@ def add_run(services: EdgeServices, number: int = 1, **changes: Any) -> OrgRun:
     return run
 
 
-def in_airflow(world: World, run: OrgRun, state: str) -> None:
-    world.airflow.runs[run.dag_id, run.dag_run_id] = {
+def in_airflow(env: ApiEnv, run: OrgRun, state: str) -> None:
+    env.airflow.runs[run.dag_id, run.dag_run_id] = {
         "dag_id": run.dag_id, "dag_run_id": run.dag_run_id, "state": state,
     }  # fmt: skip
 
 
-def add_step(services: EdgeServices, run: OrgRun, step: str, **ended: Any) -> None:
+def add_step(services: InMemoryServices, run: OrgRun, step: str, **ended: Any) -> None:
     begun = OrgStep(
         run_id=run.run_id, step=step, org_slug=run.org_slug, processor="openai.usage", attempt=1,
         started_at=run.created_at + timedelta(seconds=1),
@@ -62,10 +62,10 @@ def add_step(services: EdgeServices, run: OrgRun, step: str, **ended: Any) -> No
 
 
 def test_a_run_is_told_with_its_steps_rows_and_tables(
-    client: TestClient, world: World, acme: dict[str, str], services: EdgeServices
+    client: TestClient, env: ApiEnv, acme: dict[str, str], services: InMemoryServices
 ) -> None:
     run = add_run(services, request_id="req_1", params={"model": "gpt"})
-    in_airflow(world, run, "running")
+    in_airflow(env, run, "running")
     table = "acme_corp_dev.openai_usage_daily_raw"
     add_step(
         services, run, "extract_usage", status=StepStatus.SUCCESS, rows_processed=42,
@@ -108,43 +108,43 @@ def test_a_run_is_told_with_its_steps_rows_and_tables(
 def test_a_run_that_airflow_ended_is_ended_when_it_is_read(
     *,
     client: TestClient,
-    world: World,
+    env: ApiEnv,
     acme: dict[str, str],
-    services: EdgeServices,
+    services: InMemoryServices,
     airflow_says: str,
     expected: str,
     code: str | None,
 ) -> None:
     run = add_run(services)
-    in_airflow(world, run, airflow_says)
+    in_airflow(env, run, airflow_says)
     for _ in range(2):
         body = client.get(f"{RUNS}/{run.run_id}", headers=acme).json()
         assert (body["status"], body.get("error", {}).get("code")) == (expected, code)
 
 
 def test_a_run_is_told_as_recorded_when_airflow_does_not_answer(
-    client: TestClient, world: World, acme: dict[str, str], services: EdgeServices
+    client: TestClient, env: ApiEnv, acme: dict[str, str], services: InMemoryServices
 ) -> None:
     run = add_run(services)
 
     def broken(_: object) -> Response:
         return JSONResponse({}, status_code=503)
 
-    world.airflow.broken = broken
+    env.airflow.broken = broken
     assert client.get(f"{RUNS}/{run.run_id}", headers=acme).json()["status"] == "RUNNING"
 
 
 def test_an_ended_run_asks_airflow_nothing(
-    client: TestClient, world: World, acme: dict[str, str], services: EdgeServices
+    client: TestClient, env: ApiEnv, acme: dict[str, str], services: InMemoryServices
 ) -> None:
     run = add_run(services, status=RunStatus.SUCCESS)
     client.get(f"{RUNS}/{run.run_id}", headers=acme)
-    assert world.airflow.calls == []
+    assert env.airflow.calls == []
 
 
 @pytest.mark.parametrize("verb", ["get", "post"])
 def test_another_orgs_run_and_a_missing_one_are_the_same_404(
-    client: TestClient, acme: dict[str, str], services: EdgeServices, verb: str
+    client: TestClient, acme: dict[str, str], services: InMemoryServices, verb: str
 ) -> None:
     foreign = add_run(services, org_slug=GLOBEX)
     suffix = "" if verb == "get" else "/cancel"
@@ -162,7 +162,7 @@ def test_another_orgs_run_and_a_missing_one_are_the_same_404(
 
 
 def test_pages_hold_every_run_once_newest_first(
-    client: TestClient, acme: dict[str, str], services: EdgeServices
+    client: TestClient, acme: dict[str, str], services: InMemoryServices
 ) -> None:
     runs = [add_run(services, number, created_at=NOW) for number in range(1, 8)]
     add_run(services, 99, org_slug=GLOBEX)
@@ -178,7 +178,7 @@ def test_pages_hold_every_run_once_newest_first(
 
 
 def test_runs_are_filtered_by_status_and_pipeline(
-    client: TestClient, acme: dict[str, str], services: EdgeServices
+    client: TestClient, acme: dict[str, str], services: InMemoryServices
 ) -> None:
     add_run(services, 1, status=RunStatus.FAILED)
     add_run(services, 2, status=RunStatus.SUCCESS)
@@ -189,26 +189,26 @@ def test_runs_are_filtered_by_status_and_pipeline(
 
 
 def test_cancelling_a_triggered_run_stops_it_in_airflow(
-    client: TestClient, world: World, acme: dict[str, str], services: EdgeServices
+    client: TestClient, env: ApiEnv, acme: dict[str, str], services: InMemoryServices
 ) -> None:
     run = add_run(services)
-    in_airflow(world, run, "running")
+    in_airflow(env, run, "running")
     body = client.post(f"{RUNS}/{run.run_id}/cancel", headers=acme).json()
     assert (body["status"], body["error"]["code"]) == ("CANCELLED", "cancelled")
     assert "cancel" not in body["links"]
-    assert world.airflow.runs[run.dag_id, run.dag_run_id]["state"] == "failed"
+    assert env.airflow.runs[run.dag_id, run.dag_run_id]["state"] == "failed"
     again = client.post(f"{RUNS}/{run.run_id}/cancel", headers=acme)
     assert (again.status_code, again.json()["reason"]) == (409, "CANCELLED")
 
 
 def test_cancelling_its_part_of_a_scheduled_run_leaves_the_others(
-    client: TestClient, world: World, acme: dict[str, str], services: EdgeServices
+    client: TestClient, env: ApiEnv, acme: dict[str, str], services: InMemoryServices
 ) -> None:
     mine = add_run(services, 1, trigger="schedule", dag_run_id="scheduled__1")
     other = add_run(services, 2, trigger="schedule", dag_run_id="scheduled__1", org_slug=GLOBEX)
-    in_airflow(world, mine, "running")
+    in_airflow(env, mine, "running")
     assert client.post(f"{RUNS}/{mine.run_id}/cancel", headers=acme).json()["status"] == "CANCELLED"
-    assert world.airflow.runs[mine.dag_id, mine.dag_run_id]["state"] == "running"
+    assert env.airflow.runs[mine.dag_id, mine.dag_run_id]["state"] == "running"
     with services.store.read() as conn:
         kept = org_runs.get(conn, other.run_id)
     assert kept is not None

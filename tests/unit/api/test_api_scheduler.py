@@ -13,46 +13,46 @@ from fastapi.testclient import TestClient
 from convergence.pipelines.files.params import ParamSpec
 from convergence.state import org_runs, outbox, pipeline_configs, slots
 from convergence.state.slots import RunLimits
-from unit.api.world import ACME, GLOBEX, USAGE_COST, EdgeServices, World
+from support.api.env import ACME, GLOBEX, USAGE_COST, ApiEnv, InMemoryServices
 
 CONFIG = f"/pipelines/config/{ACME}/openai-usage-cost"
 RUN = f"/pipelines/run/{ACME}/openai/cost/usage_cost"
 
 
-def queue_one(client: TestClient, world: World, day: str, **more: Any) -> Any:
+def queue_one(client: TestClient, env: ApiEnv, day: str, **more: Any) -> Any:
     body = {"pipeline": "openai/cost/usage_cost", "date": day, **more}
-    return client.post("/scheduler/trigger", json=body, headers=world.headers["acme"])
+    return client.post("/scheduler/trigger", json=body, headers=env.headers["acme"])
 
 
-def services_of(client: TestClient) -> EdgeServices:
+def services_of(client: TestClient) -> InMemoryServices:
     found = cast("FastAPI", client.app).state.services
-    assert isinstance(found, EdgeServices)
+    assert isinstance(found, InMemoryServices)
     return found
 
 
 @pytest.fixture
-def narrow(world: World) -> None:
+def narrow(env: ApiEnv) -> None:
     """A plan with one run at once."""
-    world.standing(ACME, limits=RunLimits(50, 500, 1))
+    env.standing(ACME, limits=RunLimits(50, 500, 1))
 
 
-def test_with_a_free_slot_it_starts_at_once(client: TestClient, world: World) -> None:
-    answer = queue_one(client, world, "2025-11-25")
+def test_with_a_free_slot_it_starts_at_once(client: TestClient, env: ApiEnv) -> None:
+    answer = queue_one(client, env, "2025-11-25")
     assert answer.status_code == 202, answer.text
     body = answer.json()
     assert (body["status"], body["days"]) == ("STARTED", ["2025-11-25"])
-    [run] = world.airflow.triggered(USAGE_COST)
+    [run] = env.airflow.triggered(USAGE_COST)
     assert run["conf"] == {"org_run_id": body["run_id"]}
-    detail = client.get(f"/pipelines/runs/{ACME}/{body['run_id']}", headers=world.headers["acme"])
+    detail = client.get(f"/pipelines/runs/{ACME}/{body['run_id']}", headers=env.headers["acme"])
     assert detail.json()["status"] == "QUEUED"
 
 
 @pytest.mark.usefixtures("narrow")
-def test_without_one_it_waits_and_starts_once_there_is(client: TestClient, world: World) -> None:
-    first = queue_one(client, world, "2025-11-25").json()
-    second = queue_one(client, world, "2025-11-26").json()
+def test_without_one_it_waits_and_starts_once_there_is(client: TestClient, env: ApiEnv) -> None:
+    first = queue_one(client, env, "2025-11-25").json()
+    second = queue_one(client, env, "2025-11-26").json()
     assert (second["status"], second["reason"]) == ("QUEUED", "1 of 1 concurrent_runs are used")
-    key = world.headers["acme"]
+    key = env.headers["acme"]
     none = client.post("/scheduler/queue/process", headers=key).json()
     assert (none["started"], none["waiting"]) == (0, 1)
     assert [one["queue_id"] for one in none["entries"]] == [second["queue_id"]]
@@ -79,33 +79,33 @@ def test_without_one_it_waits_and_starts_once_there_is(client: TestClient, world
     ],
 )
 def test_what_can_not_run_waits_without_a_slot_and_starts_when_it_can(
-    client: TestClient, world: World, change: dict[str, bool] | None, reason: str
+    client: TestClient, env: ApiEnv, change: dict[str, bool] | None, reason: str
 ) -> None:
-    world.standing(ACME, limits=RunLimits(20, 300, 3))
+    env.standing(ACME, limits=RunLimits(20, 300, 3))
     if change is None:
-        del world.airflow.dags[USAGE_COST]
+        del env.airflow.dags[USAGE_COST]
     else:
-        world.airflow.add_dag(USAGE_COST, **change)
-    waiting = [queue_one(client, world, f"2025-11-2{day}").json() for day in range(3)]
+        env.airflow.add_dag(USAGE_COST, **change)
+    waiting = [queue_one(client, env, f"2025-11-2{day}").json() for day in range(3)]
     assert [(one["status"], one["reason"]) for one in waiting] == [("QUEUED", reason)] * 3
-    key = world.headers["acme"]
+    key = env.headers["acme"]
     with services_of(client).store.read() as conn:
         assert slots.usage(conn, ACME, now=datetime.now(UTC)) == (0, 0, 0)
     seed = client.post(f"/pipelines/run/{ACME}/openai/seed_csv", json={}, headers=key)
     assert seed.status_code == 202, seed.text
-    assert world.airflow.triggered(USAGE_COST) == []
+    assert env.airflow.triggered(USAGE_COST) == []
 
-    world.airflow.add_dag(USAGE_COST)
+    env.airflow.add_dag(USAGE_COST)
     services_of(client).forget_dag(USAGE_COST)
     done = client.post("/scheduler/queue/process", headers=key).json()
     assert (done["started"], done["waiting"]) == (2, 1)
 
 
 @pytest.mark.usefixtures("narrow")
-def test_a_neighbour_sees_and_starts_nothing_of_it(client: TestClient, world: World) -> None:
-    queue_one(client, world, "2025-11-25")
-    queue_one(client, world, "2025-11-26")
-    key = world.headers["globex"]
+def test_a_neighbour_sees_and_starts_nothing_of_it(client: TestClient, env: ApiEnv) -> None:
+    queue_one(client, env, "2025-11-25")
+    queue_one(client, env, "2025-11-26")
+    key = env.headers["globex"]
     assert client.get("/scheduler/queue", headers=key).json() == {"entries": []}
     done = client.post("/scheduler/queue/process", headers=key).json()
     assert done == {"started": 0, "waiting": 0, "failed": 0, "entries": []}
@@ -123,39 +123,39 @@ def test_a_neighbour_sees_and_starts_nothing_of_it(client: TestClient, world: Wo
     ],
 )
 def test_what_makes_no_sense_is_not_queued(
-    client: TestClient, world: World, body: dict[str, Any]
+    client: TestClient, env: ApiEnv, body: dict[str, Any]
 ) -> None:
-    answer = client.post("/scheduler/trigger", json=body, headers=world.headers["acme"])
+    answer = client.post("/scheduler/trigger", json=body, headers=env.headers["acme"])
     assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid"), answer.text
-    assert client.get("/scheduler/queue", headers=world.headers["acme"]).json()["entries"] == []
+    assert client.get("/scheduler/queue", headers=env.headers["acme"]).json()["entries"] == []
 
 
 def test_an_unknown_pipeline_and_a_suspended_org_are_refused(
-    client: TestClient, world: World
+    client: TestClient, env: ApiEnv
 ) -> None:
     body = {"pipeline": "no/such/pipeline"}
-    answer = client.post("/scheduler/trigger", json=body, headers=world.headers["acme"])
+    answer = client.post("/scheduler/trigger", json=body, headers=env.headers["acme"])
     assert answer.status_code == 404
-    world.standing(ACME, subscription_status="SUSPENDED")
-    assert queue_one(client, world, "2025-11-25").json()["code"] == "subscription_inactive"
+    env.standing(ACME, subscription_status="SUSPENDED")
+    assert queue_one(client, env, "2025-11-25").json()["code"] == "subscription_inactive"
 
 
-def test_a_replayed_request_queues_once(client: TestClient, world: World) -> None:
+def test_a_replayed_request_queues_once(client: TestClient, env: ApiEnv) -> None:
     body = {"pipeline": "openai/cost/usage_cost", "date": "2025-11-25"}
-    headers = {**world.headers["acme"], "Idempotency-Key": "queue-1"}
+    headers = {**env.headers["acme"], "Idempotency-Key": "queue-1"}
     first = client.post("/scheduler/trigger", json=body, headers=headers)
     again = client.post("/scheduler/trigger", json=body, headers=headers)
     assert again.json() == first.json()
-    assert len(world.airflow.triggered(USAGE_COST)) == 1
+    assert len(env.airflow.triggered(USAGE_COST)) == 1
 
 
 # --- configuration ----------------------------------------------------------------------------
 
 
 def test_a_pipeline_is_as_its_file_says_until_it_is_configured(
-    client: TestClient, world: World, services: EdgeServices
+    client: TestClient, env: ApiEnv, services: InMemoryServices
 ) -> None:
-    key = world.headers["acme"]
+    key = env.headers["acme"]
     before = client.get(CONFIG, headers=key).json()
     assert (before["enabled"], before["schedule"], before["updated_at"]) == (True, None, None)
     assert before["common_schedule"]
@@ -166,28 +166,28 @@ def test_a_pipeline_is_as_its_file_says_until_it_is_configured(
     assert put.json()["next_due_at"][11:16] in {"02:30", "03:30"}
     assert put.json()["updated_by"] == f"key_of_{ACME}"
     other = f"/pipelines/config/{GLOBEX}/openai-usage-cost"
-    assert client.get(other, headers=world.headers["globex"]).json()["schedule"] is None
+    assert client.get(other, headers=env.headers["globex"]).json()["schedule"] is None
     with services.store.read() as conn:
         [told] = outbox.rows_waiting(conn, "org_audit_logs")
     assert (told["action"], told["target"]) == ("pipeline.configure", "openai-usage-cost")
 
 
-def test_a_pipeline_that_is_switched_off_does_not_run(client: TestClient, world: World) -> None:
-    key = world.headers["acme"]
+def test_a_pipeline_that_is_switched_off_does_not_run(client: TestClient, env: ApiEnv) -> None:
+    key = env.headers["acme"]
     client.put(CONFIG, json={"enabled": False, "schedule": "@daily"}, headers=key)
     answer = client.post(RUN, json={"date": "2025-11-25"}, headers=key)
     assert (answer.status_code, answer.json()["code"]) == (409, "pipeline_disabled")
-    queued = queue_one(client, world, "2025-11-25")
+    queued = queue_one(client, env, "2025-11-25")
     assert (queued.status_code, queued.json()["code"]) == (409, "pipeline_disabled")
     assert client.get("/scheduler/queue", headers=key).json()["entries"] == []
-    assert world.airflow.triggered(USAGE_COST) == []
+    assert env.airflow.triggered(USAGE_COST) == []
     assert client.get(CONFIG, headers=key).json()["next_due_at"] is None
     client.put(CONFIG, json={}, headers=key)
     assert client.post(RUN, json={"date": "2025-11-25"}, headers=key).status_code == 202
 
 
 @pytest.fixture
-def grain(services: EdgeServices, monkeypatch: pytest.MonkeyPatch) -> None:
+def grain(services: InMemoryServices, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipeline with params of its own beside days."""
     spec = services.catalog.find("openai/cost/usage_cost")
     params = {
@@ -211,18 +211,18 @@ def grain(services: EdgeServices, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_run_takes_what_it_is_given_and_else_what_the_org_has_set(
     client: TestClient,
-    world: World,
-    services: EdgeServices,
+    env: ApiEnv,
+    services: InMemoryServices,
     *,
     queued: bool,
     given: dict[str, Any],
     expected: dict[str, Any],
 ) -> None:
-    key = world.headers["acme"]
+    key = env.headers["acme"]
     put = client.put(CONFIG, json={"params": {"grain": "hour", "depth": 3}}, headers=key)
     assert put.status_code == 200, put.text
     if queued:
-        answer = queue_one(client, world, "2025-11-25", params=given)
+        answer = queue_one(client, env, "2025-11-25", params=given)
     else:
         answer = client.post(RUN, json={"date": "2025-11-25", **given}, headers=key)
     assert answer.status_code == 202, answer.text
@@ -234,9 +234,9 @@ def test_a_run_takes_what_it_is_given_and_else_what_the_org_has_set(
 
 @pytest.mark.usefixtures("grain")
 def test_only_what_was_set_is_kept_so_that_a_default_may_change(
-    client: TestClient, world: World
+    client: TestClient, env: ApiEnv
 ) -> None:
-    key = world.headers["acme"]
+    key = env.headers["acme"]
     put = client.put(CONFIG, json={"params": {"depth": 3}}, headers=key)
     assert put.json()["params"] == {"depth": 3}
     wrong = client.put(CONFIG, json={"params": {"grain": "year"}}, headers=key)
@@ -244,9 +244,9 @@ def test_only_what_was_set_is_kept_so_that_a_default_may_change(
 
 
 def test_settings_that_the_pipeline_takes_no_longer_are_named_at_the_trigger(
-    client: TestClient, world: World, services: EdgeServices
+    client: TestClient, env: ApiEnv, services: InMemoryServices
 ) -> None:
-    key = world.headers["acme"]
+    key = env.headers["acme"]
     client.put(CONFIG, json={}, headers=key)
     with services.store.begin() as conn:
         known = pipeline_configs.get(conn, ACME, "openai-usage-cost")
@@ -258,9 +258,9 @@ def test_settings_that_the_pipeline_takes_no_longer_are_named_at_the_trigger(
 
 
 def test_every_change_of_settings_goes_to_the_warehouse_too(
-    client: TestClient, world: World, services: EdgeServices
+    client: TestClient, env: ApiEnv, services: InMemoryServices
 ) -> None:
-    key = world.headers["acme"]
+    key = env.headers["acme"]
     client.put(CONFIG, json={"schedule": "@daily"}, headers=key)
     client.put(CONFIG, json={"enabled": False}, headers=key)
     with services.store.read() as conn:
@@ -283,23 +283,23 @@ def test_every_change_of_settings_goes_to_the_warehouse_too(
     ],
 )
 def test_a_configuration_that_makes_no_sense_changes_nothing(
-    client: TestClient, world: World, body: dict[str, Any]
+    client: TestClient, env: ApiEnv, body: dict[str, Any]
 ) -> None:
-    answer = client.put(CONFIG, json=body, headers=world.headers["acme"])
+    answer = client.put(CONFIG, json=body, headers=env.headers["acme"])
     assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid"), answer.text
-    assert client.get(CONFIG, headers=world.headers["acme"]).json()["updated_at"] is None
+    assert client.get(CONFIG, headers=env.headers["acme"]).json()["updated_at"] is None
 
 
-def test_an_unknown_pipeline_has_no_configuration(client: TestClient, world: World) -> None:
+def test_an_unknown_pipeline_has_no_configuration(client: TestClient, env: ApiEnv) -> None:
     for pipeline in ("no-such", "platform-tick", "platform/tick", "openai/cost", "%2e%2e"):
         path = f"/pipelines/config/{ACME}/{pipeline}"
-        assert client.get(path, headers=world.headers["acme"]).status_code == 404
+        assert client.get(path, headers=env.headers["acme"]).status_code == 404
 
 
 def test_a_pipeline_is_configured_by_its_id_its_path_or_an_alias(
-    client: TestClient, world: World
+    client: TestClient, env: ApiEnv
 ) -> None:
-    headers = world.headers["acme"]
+    headers = env.headers["acme"]
     assert client.put(CONFIG, json={"enabled": False}, headers=headers).status_code == 200
     for name in ("openai/cost/usage_cost", "openai/usage_cost"):
         told = client.get(f"/pipelines/config/{ACME}/{name}", headers=headers).json()

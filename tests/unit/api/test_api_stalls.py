@@ -19,7 +19,7 @@ from convergence.processors.notify_systems.notifier import Notifier
 from convergence.settings import PROJECT_ROOT
 from convergence.state import queue
 from convergence.state.notifications import NotificationKey
-from unit.api.world import ACME, SEED, EdgeServices, World
+from support.api.env import ACME, SEED, ApiEnv, InMemoryServices
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 AFTER = timedelta(minutes=3)
@@ -29,7 +29,7 @@ LONG_AGO = NOW - AFTER - timedelta(seconds=1)
 class Ticking:
     """A watch over the double, with a clock that the test moves."""
 
-    def __init__(self, services: EdgeServices) -> None:
+    def __init__(self, services: InMemoryServices) -> None:
         self.seconds = 0.0
         self.watch = StallWatch(
             services.airflow, after=AFTER, now=lambda: NOW, clock=lambda: self.seconds
@@ -41,63 +41,63 @@ class Ticking:
 
 
 @pytest.fixture
-def ticking(services: EdgeServices) -> Ticking:
+def ticking(services: InMemoryServices) -> Ticking:
     return Ticking(services)
 
 
-def test_tasks_that_wait_while_none_begins_are_a_stall(ticking: Ticking, world: World) -> None:
-    world.airflow.waits, world.airflow.last_start = True, LONG_AGO
+def test_tasks_that_wait_while_none_begins_are_a_stall(ticking: Ticking, env: ApiEnv) -> None:
+    env.airflow.waits, env.airflow.last_start = True, LONG_AGO
     assert ticking.look() is None
     assert ticking.look(after=CONFIRM_SECONDS) == Stall(LONG_AGO)
 
 
 def test_a_task_that_waits_for_a_moment_after_a_long_one_is_none(
-    ticking: Ticking, world: World
+    ticking: Ticking, env: ApiEnv
 ) -> None:
-    world.airflow.waits, world.airflow.last_start = True, LONG_AGO
+    env.airflow.waits, env.airflow.last_start = True, LONG_AGO
     assert ticking.look() is None
-    world.airflow.last_start = NOW
+    env.airflow.last_start = NOW
     assert ticking.look(after=CONFIRM_SECONDS) is None
-    world.airflow.last_start = LONG_AGO
+    env.airflow.last_start = LONG_AGO
     assert ticking.look(after=CONFIRM_SECONDS) is None
 
 
 @pytest.mark.parametrize(("waits", "last_start"), [(False, LONG_AGO), (True, NOW - AFTER / 2)])
 def test_nothing_that_waits_or_a_task_that_began_is_none(
-    ticking: Ticking, world: World, *, waits: bool, last_start: datetime
+    ticking: Ticking, env: ApiEnv, *, waits: bool, last_start: datetime
 ) -> None:
-    world.airflow.waits, world.airflow.last_start = waits, last_start
+    env.airflow.waits, env.airflow.last_start = waits, last_start
     for _ in range(3):
         assert ticking.look(after=CONFIRM_SECONDS) is None
 
 
-def test_a_stall_is_over_when_a_task_begins(ticking: Ticking, world: World) -> None:
-    world.airflow.waits, world.airflow.last_start = True, LONG_AGO
+def test_a_stall_is_over_when_a_task_begins(ticking: Ticking, env: ApiEnv) -> None:
+    env.airflow.waits, env.airflow.last_start = True, LONG_AGO
     ticking.look()
     assert ticking.look(after=CONFIRM_SECONDS) is not None
-    world.airflow.last_start = NOW
+    env.airflow.last_start = NOW
     assert ticking.look(after=CONFIRM_SECONDS) is None
 
 
 def test_a_scheduler_that_stays_unhealthy_is_a_stall(
-    ticking: Ticking, world: World, monkeypatch: pytest.MonkeyPatch
+    ticking: Ticking, env: ApiEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     healthy = {"status": "healthy"}
     sick = {"metadatabase": healthy, "dag_processor": healthy, "scheduler": {"status": "sick"}}
-    monkeypatch.setattr(world.airflow, "broken", lambda _request: JSONResponse(sick))
+    monkeypatch.setattr(env.airflow, "broken", lambda _request: JSONResponse(sick))
     assert ticking.look() is None
     assert ticking.look(after=AFTER.total_seconds() / 2) is None  # it may be restarting
     assert ticking.look(after=AFTER.total_seconds()) == Stall(None, ("scheduler",))
 
 
-def test_airflow_is_not_asked_at_every_look(ticking: Ticking, world: World) -> None:
+def test_airflow_is_not_asked_at_every_look(ticking: Ticking, env: ApiEnv) -> None:
     for _ in range(5):
         ticking.look()
-    assert sum("taskInstances" in call for call in world.airflow.calls) == 1
+    assert sum("taskInstances" in call for call in env.airflow.calls) == 1
 
 
-def test_two_processes_see_one_incident(services: EdgeServices, world: World) -> None:
-    world.airflow.waits, world.airflow.last_start = True, LONG_AGO
+def test_two_processes_see_one_incident(services: InMemoryServices, env: ApiEnv) -> None:
+    env.airflow.waits, env.airflow.last_start = True, LONG_AGO
     found = []
     for offset in (0.0, 17.0):
         each = Ticking(services)
@@ -129,7 +129,7 @@ class Post:
         pass
 
 
-def test_the_platforms_recipients_hear_of_an_incident_once(services: EdgeServices) -> None:
+def test_the_platforms_recipients_hear_of_an_incident_once(services: InMemoryServices) -> None:
     post = Post()
     configs = PROJECT_ROOT / "include" / "configs"
     notifier = Notifier(services.store, configs, now=lambda: NOW, connect=post.connect)
@@ -149,7 +149,9 @@ def test_the_page_that_the_message_names_exists() -> None:
     assert "\n## No task begins\n" in page
 
 
-def test_a_process_starts_what_waits_without_any_task(services: EdgeServices, world: World) -> None:
+def test_a_process_starts_what_waits_without_any_task(
+    services: InMemoryServices, env: ApiEnv
+) -> None:
     """The minute task does the same, but needs a slot and a worker."""
     entry = queue.Entry(
         org_slug=ACME,
@@ -167,4 +169,4 @@ def test_a_process_starts_what_waits_without_any_task(services: EdgeServices, wo
         await background_tasks.dispatch(services)
 
     asyncio.run(dispatch())
-    assert len(world.airflow.triggered(SEED)) == 1
+    assert len(env.airflow.triggered(SEED)) == 1

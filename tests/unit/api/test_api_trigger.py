@@ -13,23 +13,23 @@ from starlette.responses import JSONResponse, Response
 from convergence.state import org_runs, slots
 from convergence.state.org_runs import OrgRun
 from convergence.state.slots import RunLimits
-from unit.api.world import ACME, GLOBEX, SEED, USAGE_COST, EdgeServices, World
+from support.api.env import ACME, GLOBEX, SEED, USAGE_COST, ApiEnv, InMemoryServices
 
 RUN = f"/pipelines/run/{ACME}/openai/cost/usage_cost"
 
 
 @pytest.fixture
-def acme(world: World) -> dict[str, str]:
-    return world.headers["acme"]
+def acme(env: ApiEnv) -> dict[str, str]:
+    return env.headers["acme"]
 
 
-def runs_of(services: EdgeServices, org: str = ACME) -> list[OrgRun]:
+def runs_of(services: InMemoryServices, org: str = ACME) -> list[OrgRun]:
     with services.store.read() as conn:
         return org_runs.list_for_org(conn, org, limit=1000)
 
 
 def test_a_day_is_accepted_and_handed_to_airflow_with_the_run_id_alone(
-    client: TestClient, world: World, acme: dict[str, str], services: EdgeServices
+    client: TestClient, env: ApiEnv, acme: dict[str, str], services: InMemoryServices
 ) -> None:
     answer = client.post(RUN, json={"date": "2025-11-25"}, headers=acme)
 
@@ -39,7 +39,7 @@ def test_a_day_is_accepted_and_handed_to_airflow_with_the_run_id_alone(
     assert body["days"] == ["2025-11-25"]
     assert body["pipeline_id"] == "acme_corp-openai-usage-cost"
     assert body["status_url"].endswith(f"/pipelines/runs/{ACME}/{body['run_id']}")
-    [run] = world.airflow.triggered(USAGE_COST)
+    [run] = env.airflow.triggered(USAGE_COST)
     assert run["conf"] == {"org_run_id": body["run_id"]}
     [recorded] = runs_of(services)
     assert (recorded.run_id, recorded.status) == (body["run_id"], "QUEUED")
@@ -73,21 +73,21 @@ def test_an_empty_body_asks_for_what_is_due(
 
 
 def test_a_pipeline_without_days_runs_without_days(
-    client: TestClient, world: World, acme: dict[str, str]
+    client: TestClient, env: ApiEnv, acme: dict[str, str]
 ) -> None:
     answer = client.post(f"/pipelines/run/{ACME}/openai/seed_csv", json={}, headers=acme)
     assert (answer.status_code, answer.json()["days"]) == (202, [])
-    assert len(world.airflow.triggered(SEED)) == 1
+    assert len(env.airflow.triggered(SEED)) == 1
 
 
 def test_when_nothing_is_due_the_run_succeeds_at_once_and_costs_nothing(
-    client: TestClient, world: World, acme: dict[str, str], services: EdgeServices
+    client: TestClient, env: ApiEnv, acme: dict[str, str], services: InMemoryServices
 ) -> None:
-    world.standing(ACME, connected_on=datetime.now(UTC).date() + timedelta(days=31))
+    env.standing(ACME, connected_on=datetime.now(UTC).date() + timedelta(days=31))
     body = client.post(RUN, json={}, headers=acme).json()
     assert (body["status"], body["days"]) == ("SUCCESS", [])
     assert "Nothing is due" in body["message"]
-    assert not world.airflow.runs
+    assert not env.airflow.runs
     seen = client.get(f"/pipelines/runs/{ACME}/{body['run_id']}", headers=acme).json()
     assert seen["status"] == "SUCCESS"
     with services.store.read() as conn:
@@ -122,9 +122,9 @@ TODAY = datetime.now(UTC).date()
 def test_wrong_days_and_unknown_fields_are_named(
     *,
     client: TestClient,
-    world: World,
+    env: ApiEnv,
     acme: dict[str, str],
-    services: EdgeServices,
+    services: InMemoryServices,
     body: dict[str, Any],
     named: str,
 ) -> None:
@@ -133,7 +133,7 @@ def test_wrong_days_and_unknown_fields_are_named(
     problem = answer.json()
     told = problem["detail"] + str(problem.get("errors"))
     assert named in told
-    assert not world.airflow.runs
+    assert not env.airflow.runs
     assert not runs_of(services)
 
 
@@ -177,17 +177,17 @@ def test_what_is_no_pipeline_of_an_org_is_not_found(
 def test_the_gate_refuses_and_leaves_nothing(
     *,
     client: TestClient,
-    world: World,
+    env: ApiEnv,
     acme: dict[str, str],
-    services: EdgeServices,
+    services: InMemoryServices,
     changes: dict[str, Any],
     status: int,
     code: str,
 ) -> None:
-    world.standing(ACME, **changes)
+    env.standing(ACME, **changes)
     answer = client.post(RUN, json={"date": "2025-11-25"}, headers=acme)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert not world.airflow.runs
+    assert not env.airflow.runs
     assert not runs_of(services)
 
 
@@ -203,16 +203,16 @@ def test_the_gate_refuses_and_leaves_nothing(
 def test_a_paused_stale_broken_or_unknown_dag_is_a_conflict_at_once(
     *,
     client: TestClient,
-    world: World,
+    env: ApiEnv,
     acme: dict[str, str],
-    services: EdgeServices,
+    services: InMemoryServices,
     dag: dict[str, bool] | None,
     status: int,
     code: str,
 ) -> None:
-    world.airflow.dags.pop(USAGE_COST)
+    env.airflow.dags.pop(USAGE_COST)
     if dag is not None:
-        world.airflow.add_dag(USAGE_COST, **dag)
+        env.airflow.add_dag(USAGE_COST, **dag)
     answer = client.post(RUN, json={"date": "2025-11-25"}, headers=acme)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert not [run for run in runs_of(services) if run.live]
@@ -241,14 +241,14 @@ def refuse_triggers(status: int) -> Any:
 def test_a_run_that_airflow_does_not_take_ends_with_a_reason_and_gives_its_slot_back(
     *,
     client: TestClient,
-    world: World,
+    env: ApiEnv,
     acme: dict[str, str],
-    services: EdgeServices,
+    services: InMemoryServices,
     airflow_says: int,
     status: int,
     code: str,
 ) -> None:
-    world.airflow.broken = refuse_triggers(airflow_says)
+    env.airflow.broken = refuse_triggers(airflow_says)
     answer = client.post(RUN, json={"date": "2025-11-25"}, headers=acme)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     [run] = runs_of(services)
@@ -258,14 +258,14 @@ def test_a_run_that_airflow_does_not_take_ends_with_a_reason_and_gives_its_slot_
     with services.store.read() as conn:
         assert slots.usage(conn, ACME, now=datetime.now(UTC)) == (0, 0, 0)
 
-    world.airflow.broken = None
+    env.airflow.broken = None
     again = client.post(RUN, json={"date": "2025-11-25"}, headers=acme)
     assert again.status_code == 202
     assert again.json()["run_id"] != run.run_id
 
 
 def test_a_run_whose_reply_was_lost_is_accepted_when_airflow_has_it(
-    client: TestClient, world: World, acme: dict[str, str], services: EdgeServices
+    client: TestClient, env: ApiEnv, acme: dict[str, str], services: InMemoryServices
 ) -> None:
     taken: list[str] = []
 
@@ -274,13 +274,13 @@ def test_a_run_whose_reply_was_lost_is_accepted_when_airflow_has_it(
             taken.append("once")
             [run] = runs_of(services)
             key = (USAGE_COST, run.dag_run_id)
-            world.airflow.runs[key] = {
+            env.airflow.runs[key] = {
                 "dag_id": USAGE_COST, "dag_run_id": run.dag_run_id, "state": "queued", "conf": {},
             }  # fmt: skip
             return JSONResponse({"detail": "lost"}, status_code=502)
         return None
 
-    world.airflow.broken = take_and_fail
+    env.airflow.broken = take_and_fail
     answer = client.post(RUN, json={"date": "2025-11-25"}, headers=acme)
     assert answer.status_code == 202
     [run] = runs_of(services)
@@ -288,9 +288,9 @@ def test_a_run_whose_reply_was_lost_is_accepted_when_airflow_has_it(
 
 
 def test_the_quota_refuses_with_the_limit_its_use_and_when_it_resets(
-    client: TestClient, world: World, acme: dict[str, str]
+    client: TestClient, env: ApiEnv, acme: dict[str, str]
 ) -> None:
-    world.standing(ACME, limits=RunLimits(runs_per_day=1, runs_per_month=9, concurrent_runs=9))
+    env.standing(ACME, limits=RunLimits(runs_per_day=1, runs_per_month=9, concurrent_runs=9))
     assert client.post(RUN, json={"date": "2025-11-25"}, headers=acme).status_code == 202
     answer = client.post(RUN, json={"date": "2025-11-24"}, headers=acme)
     assert answer.status_code == 429
@@ -299,13 +299,13 @@ def test_the_quota_refuses_with_the_limit_its_use_and_when_it_resets(
     resets_at = datetime.fromisoformat(problem["resets_at"])
     assert resets_at.date() == TODAY + timedelta(days=1)
     assert int(answer.headers["Retry-After"]) > 0
-    assert len(world.airflow.runs) == 1
+    assert len(env.airflow.runs) == 1
 
 
 def test_of_many_triggers_at_once_only_as_many_as_the_limit_leaves_are_accepted(
-    client: TestClient, world: World, acme: dict[str, str]
+    client: TestClient, env: ApiEnv, acme: dict[str, str]
 ) -> None:
-    world.standing(ACME, limits=RunLimits(runs_per_day=3, runs_per_month=9, concurrent_runs=9))
+    env.standing(ACME, limits=RunLimits(runs_per_day=3, runs_per_month=9, concurrent_runs=9))
     days = [date(2025, 10, 1) + timedelta(days=back) for back in range(16)]
 
     def trigger(day: date) -> int:
@@ -314,11 +314,11 @@ def test_of_many_triggers_at_once_only_as_many_as_the_limit_leaves_are_accepted(
     with ThreadPoolExecutor(8) as pool:
         codes = sorted(pool.map(trigger, days))
     assert codes == [202] * 3 + [429] * 13
-    assert len(world.airflow.runs) == 3
+    assert len(env.airflow.runs) == 3
 
 
 def test_equal_triggers_within_a_minute_are_one_run(
-    client: TestClient, world: World, acme: dict[str, str]
+    client: TestClient, env: ApiEnv, acme: dict[str, str]
 ) -> None:
     def trigger(_: int) -> str:
         answer = client.post(RUN, json={"date": "2025-11-25"}, headers=acme)
@@ -328,11 +328,11 @@ def test_equal_triggers_within_a_minute_are_one_run(
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(trigger, range(24)))) == 1
-    assert len(world.airflow.runs) == 1
+    assert len(env.airflow.runs) == 1
 
 
 def test_an_idempotency_key_replays_the_answer_and_says_so(
-    client: TestClient, world: World, acme: dict[str, str]
+    client: TestClient, env: ApiEnv, acme: dict[str, str]
 ) -> None:
     headers = {**acme, "Idempotency-Key": "monday"}
     first = client.post(RUN, json={"date": "2025-11-25"}, headers=headers)
@@ -342,41 +342,41 @@ def test_an_idempotency_key_replays_the_answer_and_says_so(
     assert again.headers["Idempotency-Replayed"] == "true"
     other = client.post(RUN, json={"date": "2025-11-24"}, headers=headers)
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
-    assert len(world.airflow.runs) == 1
+    assert len(env.airflow.runs) == 1
 
 
-def test_two_orgs_may_use_the_same_idempotency_key(client: TestClient, world: World) -> None:
+def test_two_orgs_may_use_the_same_idempotency_key(client: TestClient, env: ApiEnv) -> None:
     for who, org in (("acme", ACME), ("globex", GLOBEX)):
-        headers = {**world.headers[who], "Idempotency-Key": "monday"}
+        headers = {**env.headers[who], "Idempotency-Key": "monday"}
         path = f"/pipelines/run/{org}/openai/cost/usage_cost"
         assert client.post(path, json={"date": "2025-11-25"}, headers=headers).status_code == 202
-    assert len(world.airflow.runs) == 2
+    assert len(env.airflow.runs) == 2
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "tab\there", "caf\xe9"])
 def test_a_wrong_idempotency_key_is_refused(
-    client: TestClient, world: World, acme: dict[str, str], key: str
+    client: TestClient, env: ApiEnv, acme: dict[str, str], key: str
 ) -> None:
     sent = {**acme, "Idempotency-Key": key}
     headers = {name.encode(): value.encode("latin-1") for name, value in sent.items()}
     answer = client.post(RUN, json={"date": "2025-11-25"}, headers=headers)
     assert answer.status_code == 422
-    assert not world.airflow.runs
+    assert not env.airflow.runs
 
 
 def test_a_suspended_org_gets_no_replay_either(
-    client: TestClient, world: World, acme: dict[str, str]
+    client: TestClient, env: ApiEnv, acme: dict[str, str]
 ) -> None:
     headers = {**acme, "Idempotency-Key": "monday"}
     client.post(RUN, json={"date": "2025-11-25"}, headers=headers)
-    world.standing(ACME, subscription_status="SUSPENDED")
+    env.standing(ACME, subscription_status="SUSPENDED")
     assert client.post(RUN, json={"date": "2025-11-25"}, headers=headers).status_code == 403
 
 
 def test_an_expired_airflow_token_is_renewed_without_the_caller_noticing(
-    client: TestClient, world: World, acme: dict[str, str]
+    client: TestClient, env: ApiEnv, acme: dict[str, str]
 ) -> None:
     client.post(RUN, json={"date": "2025-11-25"}, headers=acme)
-    world.airflow.expire_token()
+    env.airflow.expire_token()
     assert client.post(RUN, json={"date": "2025-11-24"}, headers=acme).status_code == 202
-    assert world.airflow.calls.count("POST /auth/token") == 2
+    assert env.airflow.calls.count("POST /auth/token") == 2

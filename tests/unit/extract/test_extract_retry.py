@@ -27,7 +27,7 @@ NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 
 @dataclass
-class World:
+class RetryEnv:
     """A clock that only sleeping and calling move on."""
 
     seconds: float = 1_000.0
@@ -78,37 +78,37 @@ policies = st.builds(
 def test_attempts_and_time_are_bounded_whatever_happens(
     policy: RetryPolicy, budget: float, takes: float, times: int, seed: int
 ) -> None:
-    world = World()
-    retrier = world.retrier(policy, seed=seed)
-    call = world.failing(unavailable(), times=times, takes=takes)
-    deadline = world.deadline(budget)
+    env = RetryEnv()
+    retrier = env.retrier(policy, seed=seed)
+    call = env.failing(unavailable(), times=times, takes=takes)
+    deadline = env.deadline(budget)
     with suppress(ProviderUnavailableError):
         assert retrier.run(call, deadline=deadline) == "answer"
-        assert world.calls == times + 1
-    assert 1 <= world.calls <= policy.attempts
-    assert retrier.retries == len(world.naps) == world.calls - 1
-    assert sum(world.naps) <= budget
-    for failures, nap in enumerate(world.naps, start=1):
+        assert env.calls == times + 1
+    assert 1 <= env.calls <= policy.attempts
+    assert retrier.retries == len(env.naps) == env.calls - 1
+    assert sum(env.naps) <= budget
+    for failures, nap in enumerate(env.naps, start=1):
         assert 0 <= nap <= policy.ceiling(failures)
 
 
 def test_the_jitter_is_full() -> None:
     naps = []
     for seed in range(200):
-        world = World()
-        retrier = world.retrier(RetryPolicy(base_seconds=1), seed=seed)
-        retrier.run(world.failing(unavailable(), times=1), deadline=world.deadline(9))
-        naps += world.naps
+        env = RetryEnv()
+        retrier = env.retrier(RetryPolicy(base_seconds=1), seed=seed)
+        retrier.run(env.failing(unavailable(), times=1), deadline=env.deadline(9))
+        naps += env.naps
     assert min(naps) < 0.05
     assert max(naps) > 0.95
 
 
 @pytest.mark.parametrize("error", [ProviderRejectedError("no"), ProviderProtocolError("odd")])
 def test_what_asking_again_cannot_mend_is_not_asked_again(error: ConvergenceError) -> None:
-    world = World()
+    env = RetryEnv()
     with pytest.raises(type(error)):
-        world.retrier(RetryPolicy()).run(world.failing(error), deadline=world.deadline(99))
-    assert world.calls == 1
+        env.retrier(RetryPolicy()).run(env.failing(error), deadline=env.deadline(99))
+    assert env.calls == 1
 
 
 def test_an_unreadable_answer_has_fewer_attempts() -> None:
@@ -118,22 +118,22 @@ def test_an_unreadable_answer_has_fewer_attempts() -> None:
             world.failing(MalformedResponseError("cut")),
             deadline=world.deadline(99),
         )
-    assert world.calls == 3
+    assert env.calls == 3
 
 
 def test_a_told_pause_is_kept_and_never_shortened() -> None:
-    world = World()
-    world.retrier(RetryPolicy(base_seconds=0.5)).run(
-        world.failing(unavailable("7"), times=1), deadline=world.deadline(60)
+    env = RetryEnv()
+    env.retrier(RetryPolicy(base_seconds=0.5)).run(
+        env.failing(unavailable("7"), times=1), deadline=env.deadline(60)
     )
-    assert 7 <= world.naps[0] <= 7.5
+    assert 7 <= env.naps[0] <= 7.5
 
 
 def test_a_told_pause_beyond_the_deadline_is_not_begun() -> None:
-    world = World()
+    env = RetryEnv()
     with pytest.raises(ProviderUnavailableError) as failure:
-        world.retrier(RetryPolicy()).run(
-            world.failing(unavailable("120"), times=1), deadline=world.deadline(60)
+        env.retrier(RetryPolicy()).run(
+            env.failing(unavailable("120"), times=1), deadline=env.deadline(60)
         )
     assert world.naps == []
     assert failure.value.details["retry_after"] == 120.0
@@ -170,9 +170,9 @@ def test_retry_after_in_every_form(told: object, seconds: float | None) -> None:
 
 
 def test_the_error_says_how_often_was_asked() -> None:
-    world = World()
+    env = RetryEnv()
     with pytest.raises(ProviderUnavailableError) as failure:
-        world.retrier(RetryPolicy(attempts=4)).run(
-            world.failing(unavailable("garbage")), deadline=world.deadline(999)
+        env.retrier(RetryPolicy(attempts=4)).run(
+            env.failing(unavailable("garbage")), deadline=env.deadline(999)
         )
     assert failure.value.details == {"status": 429, "retry_after": None, "attempts": 4}

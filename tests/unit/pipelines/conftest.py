@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-import sample_pipelines
+from support import sample_pipelines
 
 sample_pipelines.install_processors()

@@ -11,8 +11,8 @@ from convergence.errors import ConfigurationError
 from convergence.pipelines import catalogue
 from convergence.pipelines.files.loader import load_all
 from convergence.settings import PROJECT_ROOT
-from sample_pipelines import USAGE_COST, write
 from stack import guarded
+from support.sample_pipelines import USAGE_COST, write
 
 DOCUMENT = f"# Readme\n\n{catalogue.BEGIN}\nSTALE\n{catalogue.END}\n\nmore\n"
 

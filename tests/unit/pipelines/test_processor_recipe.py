@@ -20,7 +20,7 @@ from convergence.pipelines.files.loader import load_all, load_pipeline
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors import registry
 from convergence.settings import PROJECT_ROOT
-from sample_pipelines import write
+from support.sample_pipelines import write
 
 RECIPE = (PROJECT_ROOT / "docs" / "processors.md").read_text(encoding="utf-8")
 PIPELINES = (PROJECT_ROOT / "docs" / "pipelines.md").read_text(encoding="utf-8")

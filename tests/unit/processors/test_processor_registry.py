@@ -4,12 +4,12 @@ import sys
 
 import pytest
 
-import sample_pipelines
 from convergence.processors import registry
 from convergence.processors.registry import UnknownProcessorError, find_config
 from convergence.processors.step_config import StepConfig
 from convergence.settings import PROJECT_ROOT
 from stack import guarded
+from support import sample_pipelines
 
 sample_pipelines.install_processors()
 

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 import yaml
 
-import own_configs
 from convergence.extract.ratelimit import RequestRate
 from convergence.processors.generic.config import ApiExtractorConfig
 from convergence.processors.lib.daily.day_ranges import DayRange
 from convergence.processors.lib.rest.rest_days import WORDS, day_words, filled
 from convergence.processors.lib.rest.rest_options import RateOptions
-from sample_pipelines import loaded, told
+from support import custom_configs
+from support.sample_pipelines import loaded, told
 
 PATH = "seats_vendor/seats.yml"
 EXTRACT: dict[str, Any] = {
-    "url": f"{own_configs.BASE}/users",
-    "auth": {"type": "header", "provider": own_configs.VENDOR},
+    "url": f"{custom_configs.BASE}/users",
+    "auth": {"type": "header", "provider": custom_configs.VENDOR},
     "pagination": {"type": "cursor", "param": "after", "response_path": "meta.next", "limit": 100},
     "fields": {"is_active": "active"},
     "destination": {"table": "seats_users_raw", "unique_by": ["id"]},
@@ -44,7 +44,7 @@ FILES: dict[str, object] = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return own_configs.make(tmp_path / "configs", FILES)
+    return custom_configs.make(tmp_path / "configs", FILES)
 
 
 def pipeline(extract: dict[str, Any], transform: dict[str, Any] = TRANSFORM) -> str:
@@ -60,7 +60,7 @@ def pipeline(extract: dict[str, Any], transform: dict[str, Any] = TRANSFORM) -> 
         {
             "pipeline_id": "seats",
             "description": "Seats",
-            "provider": own_configs.VENDOR,
+            "provider": custom_configs.VENDOR,
             "steps": steps,
         },
         sort_keys=False,
@@ -78,7 +78,7 @@ def test_a_sound_file_has_no_fault_and_both_tables_have_days(folder: Path) -> No
         ({"url": "http://api.seats.example/v1/users"}, "config.url: "),
         ({"url": "https://api.seats.example/v2/users"}, "config.url: lies outside of"),
         ({"url": "https://api.seats.example.evil/v1/users"}, "config.url: lies outside of"),
-        ({"url": f"{own_configs.BASE}/{{frist_day}}"}, "did you mean {first_day}"),
+        ({"url": f"{custom_configs.BASE}/{{frist_day}}"}, "did you mean {first_day}"),
         ({"auth": {"type": "query", "header_name": "X-Key"}}, "header_name is for type header"),
         ({"auth": {"type": "header", "provider": "SEAT"}}, "unknown provider 'SEAT'"),
         ({"auth": {"type": "oauth"}}, "config.auth.type: "),

@@ -40,9 +40,9 @@ def child_pytest(folder: Path, test: str) -> str:
     path.write_text(textwrap.dedent(START) + textwrap.dedent(test))
     environment = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
     environment |= {"PYTHONPATH": PATHS, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    timeouts = "import leftovers, pytest, sys; leftovers.GRACE_SECONDS = 0.5;"
+    timeouts = "from support import leftovers; import pytest, sys; leftovers.GRACE_SECONDS = 0.5;"
     code = f"{timeouts} sys.exit(pytest.main(sys.argv[1:]))"
-    options = ("-p", "leftovers", "-p", "no:cacheprovider", "--rootdir", str(folder), "-rA")
+    options = ("-p", "support.leftovers", "-p", "no:cacheprovider", "--rootdir", str(folder), "-rA")
     done = guarded.run(
         [sys.executable, "-c", code, *options, str(path)], env=environment, timeout=100
     )

@@ -19,7 +19,7 @@ from convergence.state.store import StateStore
 from convergence.warehouse.day_file import DayFile, Money
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import FieldSpec, Partition, TableSchema
-from fakes.bigquery import CrashError, FakeBigQuery, warehouse
+from support.fake_bigquery import CrashError, FakeBigQuery, warehouse
 
 DAY = date(2026, 11, 17)
 NOW = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
@@ -38,7 +38,7 @@ SCHEMA = TableSchema(
 
 
 @dataclass
-class World:
+class PublisherEnv:
     fake: FakeBigQuery
     store: StateStore
     folder: Path
@@ -98,8 +98,9 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(FakeBigQuery(), StateStore.connect(f"sqlite:///{tmp_path}/state.db"), tmp_path)
+def env(tmp_path: Path) -> PublisherEnv:
+    store = StateStore.connect(f"sqlite:///{tmp_path}/state.db")
+    return PublisherEnv(FakeBigQuery(), store, tmp_path)
 
 
 def _crash_at(number: int) -> Callable[[str], None]:
@@ -113,165 +114,167 @@ def _crash_at(number: int) -> Callable[[str], None]:
     return at
 
 
-def _edges(world: World) -> int:
-    world.fake.at = lambda _: None
-    before = len(world.fake.calls)
-    world.publish([1, 2, 3])
-    return len(world.fake.calls) - before
+def _edges(env: PublisherEnv) -> int:
+    env.fake.at = lambda _: None
+    before = len(env.fake.calls)
+    env.publish([1, 2, 3])
+    return len(env.fake.calls) - before
 
 
-def test_publishes_once_and_records(world: World) -> None:
-    row = world.publish([1, 2, 3])
-    world.assert_sound([1, 2, 3])
-    assert row == world.ledger
+def test_publishes_once_and_records(env: PublisherEnv) -> None:
+    row = env.publish([1, 2, 3])
+    env.assert_sound([1, 2, 3])
+    assert row == env.ledger
     assert (row.action, row.finality, row.attempt) == (Action.PUBLISHED, Finality.SETTLING, 1)
     assert row.totals == (Money("USD", "computed", Decimal(6)),)
 
 
 def test_every_crash_is_mended_by_the_same_runs_retry(tmp_path: Path) -> None:
-    def fresh(number: int) -> World:
+    def fresh(number: int) -> PublisherEnv:
         folder = tmp_path / str(number)
         folder.mkdir()
-        return World(FakeBigQuery(), StateStore.connect(f"sqlite:///{folder}/state.db"), folder)
+        store = StateStore.connect(f"sqlite:///{folder}/state.db")
+        return PublisherEnv(FakeBigQuery(), store, folder)
 
     edges = _edges(fresh(0))
     assert edges >= 6
     for number in range(1, edges + 1):
-        world = fresh(number)
-        world.fake.at = _crash_at(number)
+        env = fresh(number)
+        env.fake.at = _crash_at(number)
         with pytest.raises(CrashError):
-            world.publish([1, 2, 3])
-        world.fake.at = lambda _: None
-        row = world.publish([1, 2, 3])
-        world.fake.commit_orphans()
-        world.assert_sound([1, 2, 3])
-        assert len(world.fake.jobs) == 1, f"crash at edge {number} cost a second job"
+            env.publish([1, 2, 3])
+        env.fake.at = lambda _: None
+        row = env.publish([1, 2, 3])
+        env.fake.commit_orphans()
+        env.assert_sound([1, 2, 3])
+        assert len(env.fake.jobs) == 1, f"crash at edge {number} cost a second job"
         assert row.action in {Action.PUBLISHED, Action.UNCHANGED}
 
 
-def test_a_crash_before_the_row_is_recovered_from_the_job(world: World) -> None:
-    world.fake.at = lambda name: (_ for _ in ()).throw(CrashError()) if name == "insert" else None
+def test_a_crash_before_the_row_is_recovered_from_the_job(env: PublisherEnv) -> None:
+    env.fake.at = lambda name: (_ for _ in ()).throw(CrashError()) if name == "insert" else None
     with pytest.raises(CrashError):
-        world.publish([1, 2, 3])
-    assert world.ledger is None
-    world.fake.at = lambda _: None
-    row = world.publish([1, 2, 3])
+        env.publish([1, 2, 3])
+    assert env.ledger is None
+    env.fake.at = lambda _: None
+    row = env.publish([1, 2, 3])
     assert row.action is Action.PUBLISHED
-    assert len(world.fake.jobs) == 1
-    world.assert_sound([1, 2, 3])
+    assert len(env.fake.jobs) == 1
+    env.assert_sound([1, 2, 3])
 
 
 def test_every_crash_is_mended_by_another_run_with_newer_content(tmp_path: Path) -> None:
     for number in range(1, 12):
         folder = tmp_path / str(number)
         folder.mkdir()
-        world = World(FakeBigQuery(), StateStore.connect(f"sqlite:///{folder}/state.db"), folder)
-        world.fake.at = _crash_at(number)
+        store = StateStore.connect(f"sqlite:///{folder}/state.db")
+        env = PublisherEnv(FakeBigQuery(), store, folder)
+        env.fake.at = _crash_at(number)
         try:
-            world.publish([1], run="run_1")
+            env.publish([1], run="run_1")
         except CrashError:
-            world.fake.commit_orphans()
-        world.fake.at = lambda _: None
-        world.publish([2], run="run_2", now=NOW + timedelta(hours=1))
-        world.assert_sound([2])
+            env.fake.commit_orphans()
+        env.fake.at = lambda _: None
+        env.publish([2], run="run_2", now=NOW + timedelta(hours=1))
+        env.assert_sound([2])
 
 
-def test_an_orphaned_job_that_ends_late_is_found_by_the_next_run(world: World) -> None:
-    world.fake.at = lambda name: (
-        (_ for _ in ()).throw(CrashError()) if name == "submitted" else None
-    )
+def test_an_orphaned_job_that_ends_late_is_found_by_the_next_run(env: PublisherEnv) -> None:
+    env.fake.at = lambda name: (_ for _ in ()).throw(CrashError()) if name == "submitted" else None
     with pytest.raises(CrashError):
-        world.publish([1], run="run_1")
-    world.fake.at = lambda _: None
-    world.publish([2], run="run_2")
-    world.fake.commit_orphans()
-    assert world.tokens == [1]
-    world.publish([2], run="run_3")
-    world.assert_sound([2])
+        env.publish([1], run="run_1")
+    env.fake.at = lambda _: None
+    env.publish([2], run="run_2")
+    env.fake.commit_orphans()
+    assert env.tokens == [1]
+    env.publish([2], run="run_3")
+    env.assert_sound([2])
 
 
-def test_unchanged_content_starts_no_job(world: World) -> None:
-    first = world.publish([1, 2, 3])
-    row = world.publish([1, 2, 3], run="run_2", now=NOW + timedelta(days=4))
+def test_unchanged_content_starts_no_job(env: PublisherEnv) -> None:
+    first = env.publish([1, 2, 3])
+    row = env.publish([1, 2, 3], run="run_2", now=NOW + timedelta(days=4))
     assert row.action is Action.UNCHANGED
-    assert len(world.fake.jobs) == 1
+    assert len(env.fake.jobs) == 1
     assert (row.job_id, row.totals, row.source_pages) == (
         first.job_id,
         first.totals,
         first.source_pages,
     )
     assert (row.run_id, row.finality) == ("run_2", Finality.FINAL)
-    assert world.ledger == row
+    assert env.ledger == row
 
 
-def test_an_empty_day_is_published_and_then_unchanged(world: World) -> None:
-    world.fake.write(PARTITION, [{"tokens": 9}])
-    assert world.publish([]).row_count == 0
-    assert world.tokens == []
-    del world.fake.partitions[PARTITION]  # BigQuery may forget an empty partition
-    assert world.publish([], run="run_2").action is Action.UNCHANGED
-    world.fake.write(PARTITION, [{"tokens": 9}])
-    assert world.publish([], run="run_3").action is Action.PUBLISHED
-    assert world.tokens == []
+def test_an_empty_day_is_published_and_then_unchanged(env: PublisherEnv) -> None:
+    env.fake.write(PARTITION, [{"tokens": 9}])
+    assert env.publish([]).row_count == 0
+    assert env.tokens == []
+    del env.fake.partitions[PARTITION]  # BigQuery may forget an empty partition
+    assert env.publish([], run="run_2").action is Action.UNCHANGED
+    env.fake.write(PARTITION, [{"tokens": 9}])
+    assert env.publish([], run="run_3").action is Action.PUBLISHED
+    assert env.tokens == []
 
 
 @pytest.mark.parametrize("rows", [[{"tokens": 7}], [{"tokens": 7}] * 3])
 def test_a_foreign_writer_is_found_and_overwritten(
-    world: World, rows: list[dict[str, int]]
+    env: PublisherEnv, rows: list[dict[str, int]]
 ) -> None:
-    world.publish([1, 2, 3])
-    world.fake.write(PARTITION, rows)
-    assert world.publish([1, 2, 3], run="run_2").action is Action.PUBLISHED
-    world.assert_sound([1, 2, 3])
+    env.publish([1, 2, 3])
+    env.fake.write(PARTITION, rows)
+    assert env.publish([1, 2, 3], run="run_2").action is Action.PUBLISHED
+    env.assert_sound([1, 2, 3])
 
 
-def test_a_foreign_writer_is_found_by_the_same_run_too(world: World) -> None:
-    world.publish([1, 2, 3])
-    world.fake.write(PARTITION, [{"tokens": 7}] * 3)
-    row = world.publish([1, 2, 3])
+def test_a_foreign_writer_is_found_by_the_same_run_too(env: PublisherEnv) -> None:
+    env.publish([1, 2, 3])
+    env.fake.write(PARTITION, [{"tokens": 7}] * 3)
+    row = env.publish([1, 2, 3])
     assert row.job_id.endswith("_1")
-    world.assert_sound([1, 2, 3])
+    env.assert_sound([1, 2, 3])
 
 
-def test_a_lost_partition_is_published_again(world: World) -> None:
-    world.publish([1, 2, 3])
-    del world.fake.partitions[PARTITION]
-    world.publish([1, 2, 3], run="run_2")
-    world.assert_sound([1, 2, 3])
+def test_a_lost_partition_is_published_again(env: PublisherEnv) -> None:
+    env.publish([1, 2, 3])
+    del env.fake.partitions[PARTITION]
+    env.publish([1, 2, 3], run="run_2")
+    env.assert_sound([1, 2, 3])
 
 
-def test_content_that_returns_to_an_earlier_state_within_a_run_is_published(world: World) -> None:
+def test_content_that_returns_to_an_earlier_state_within_a_run_is_published(
+    env: PublisherEnv,
+) -> None:
     for tokens in ([1], [2], [1], [2], [1]):
-        world.publish(tokens)
-        world.assert_sound(tokens)
+        env.publish(tokens)
+        env.assert_sound(tokens)
 
 
-def test_a_changed_final_day_is_restated_until_it_rests(world: World) -> None:
+def test_a_changed_final_day_is_restated_until_it_rests(env: PublisherEnv) -> None:
     later = NOW + timedelta(days=10)
-    assert world.publish([1], now=later).finality is Finality.FINAL
-    assert world.publish([2], now=later, run="run_2").finality is Finality.RESTATED
-    assert world.publish([3], now=later, run="run_3").finality is Finality.RESTATED
-    assert world.publish([3], now=later, run="run_4").finality is Finality.FINAL
+    assert env.publish([1], now=later).finality is Finality.FINAL
+    assert env.publish([2], now=later, run="run_2").finality is Finality.RESTATED
+    assert env.publish([3], now=later, run="run_3").finality is Finality.RESTATED
+    assert env.publish([3], now=later, run="run_4").finality is Finality.FINAL
 
 
-def test_an_older_attempt_does_not_publish(world: World) -> None:
-    older = world.publisher.begin([KEY])[KEY]
-    world.publish([2])
+def test_an_older_attempt_does_not_publish(env: PublisherEnv) -> None:
+    older = env.publisher.begin([KEY])[KEY]
+    env.publish([2])
     with pytest.raises(SupersededError) as caught:
         world.publish([1], slice_=older)
     assert caught.value.details["after"] is False
     world.assert_sound([2])
 
 
-def test_an_attempt_that_is_overtaken_while_it_publishes_says_so(world: World) -> None:
-    older = world.publisher.begin([KEY])[KEY]
+def test_an_attempt_that_is_overtaken_while_it_publishes_says_so(env: PublisherEnv) -> None:
+    older = env.publisher.begin([KEY])[KEY]
 
     def overtake(name: str) -> None:
         if name == "submitted":
-            world.fake.at = lambda _: None
-            world.publish([2])
+            env.fake.at = lambda _: None
+            env.publish([2])
 
-    world.fake.at = overtake
+    env.fake.at = overtake
     with pytest.raises(SupersededError) as caught:
         world.publish([1], slice_=older)
     assert caught.value.details["after"] is True
@@ -280,22 +283,22 @@ def test_an_attempt_that_is_overtaken_while_it_publishes_says_so(world: World) -
     world.assert_sound([2])
 
 
-def test_a_lost_state_store_goes_on_from_the_ledger(world: World, tmp_path: Path) -> None:
+def test_a_lost_state_store_goes_on_from_the_ledger(env: PublisherEnv, tmp_path: Path) -> None:
     for tokens in ([1], [2], [3]):
-        world.publish(tokens)
-    world.store = StateStore.connect(f"sqlite:///{tmp_path}/new.db")
-    assert world.publish([4]).attempt == 4
-    world.assert_sound([4])
+        env.publish(tokens)
+    env.store = StateStore.connect(f"sqlite:///{tmp_path}/new.db")
+    assert env.publish([4]).attempt == 4
+    env.assert_sound([4])
 
 
-def test_a_passing_failure_takes_the_next_job_id(world: World) -> None:
-    world.fake.faults = [{"reason": "backendError", "message": "try again"}]
-    assert world.publish([1]).job_id.endswith("_1")
-    world.assert_sound([1])
+def test_a_passing_failure_takes_the_next_job_id(env: PublisherEnv) -> None:
+    env.fake.faults = [{"reason": "backendError", "message": "try again"}]
+    assert env.publish([1]).job_id.endswith("_1")
+    env.assert_sound([1])
 
 
-def test_failed_jobs_of_earlier_tries_are_passed_over(world: World) -> None:
-    world.fake.faults = [{"reason": "invalid", "message": "bad row"}]
+def test_failed_jobs_of_earlier_tries_are_passed_over(env: PublisherEnv) -> None:
+    env.fake.faults = [{"reason": "invalid", "message": "bad row"}]
     with pytest.raises(WarehouseError) as caught:
         world.publish([1])
     assert caught.value.details["reason"] == "invalid"
@@ -303,29 +306,29 @@ def test_failed_jobs_of_earlier_tries_are_passed_over(world: World) -> None:
     assert world.publish([1]).job_id.endswith("_1")
 
 
-def test_failures_that_go_on_end_in_an_error_worth_a_retry(world: World) -> None:
-    world.fake.faults = [{"reason": "backendError", "message": "try again"}] * 5
+def test_failures_that_go_on_end_in_an_error_worth_a_retry(env: PublisherEnv) -> None:
+    env.fake.faults = [{"reason": "backendError", "message": "try again"}] * 5
     with pytest.raises(WarehouseUnavailableError):
-        world.publish([1])
-    assert len(world.fake.jobs) == 3
+        env.publish([1])
+    assert len(env.fake.jobs) == 3
 
 
-def test_a_missing_central_table_means_bootstrap(world: World) -> None:
+def test_a_missing_central_table_means_bootstrap(env: PublisherEnv) -> None:
     from convergence.errors import NotBootstrappedError
 
-    world.fake.missing.add("organizations.org_meta_slices")
+    env.fake.missing.add("organizations.org_meta_slices")
     with pytest.raises(NotBootstrappedError):
-        world.publish([1])
+        env.publish([1])
 
 
 def test_a_query_is_published_with_the_totals_of_the_published_day(
-    world: World, tmp_path: Path
+    env: PublisherEnv, tmp_path: Path
 ) -> None:
     (tmp_path / "price.sql").write_text("SELECT 1 FROM `{{ dataset }}.usage`")
     (tmp_path / "totals.sql").write_text("SELECT 2")
     money = {"currency": "USD", "basis": "computed", "amount": Decimal("12.975")}
-    world.fake.query_rows = lambda _: [{"tokens": 5}]
-    world.fake.answers["totals"] = lambda _: [money]
+    env.fake.query_rows = lambda _: [{"tokens": 5}]
+    env.fake.answers["totals"] = lambda _: [money]
     query = PricedDay(
         sql_path=tmp_path / "price.sql",
         identifiers={"dataset": "acme_corp_dev"},
@@ -333,20 +336,20 @@ def test_a_query_is_published_with_the_totals_of_the_published_day(
         content_hash="f" * 64,
         totals_path=tmp_path / "totals.sql",
     )
-    row = world.publisher.publish_query(
+    row = env.publisher.publish_query(
         KEY, query, table=TABLE, schema=SCHEMA, run_id="run_1", now=NOW, settle_days=5
     )
     assert (row.row_count, row.totals) == (1, (Money("USD", "computed", Decimal("12.975")),))
-    assert world.tokens == [5]
-    again = world.publisher.publish_query(
+    assert env.tokens == [5]
+    again = env.publisher.publish_query(
         KEY, query, table=TABLE, schema=SCHEMA, run_id="run_2", now=NOW, settle_days=5
     )
     assert again.action is Action.UNCHANGED
 
 
-def test_the_job_carries_labels_that_bigquery_takes(world: World) -> None:
-    world.publish([1])
-    (job,) = world.fake.jobs.values()
+def test_the_job_carries_labels_that_bigquery_takes(env: PublisherEnv) -> None:
+    env.publish([1])
+    (job,) = env.fake.jobs.values()
     assert job.labels["org"] == "acme_corp"
     assert job.labels["day"] == "20261117"
     assert set(job.labels) == {

@@ -24,7 +24,7 @@ from convergence.warehouse.day_file import DayFile
 from convergence.warehouse.names import TableName
 from convergence.warehouse.publish import PartitionWrite, is_intact
 from convergence.warehouse.schemas import FieldSpec, Partition, TableSchema
-from fakes.bigquery import CrashError, FakeBigQuery, warehouse
+from support.fake_bigquery import CrashError, FakeBigQuery, warehouse
 
 DAY = date(2026, 11, 17)
 NOW = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)

@@ -22,7 +22,7 @@ from convergence.state.store import StateStore
 from convergence.warehouse.day_file import DayFile, Money
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
-from fakes.bigquery import FakeBigQuery, warehouse
+from support.fake_bigquery import FakeBigQuery, warehouse
 
 DAY = date(2026, 11, 17)
 KEY = SliceKey("acme_corp", "openai-usage-cost", "usage", DAY)

@@ -13,7 +13,7 @@ from convergence.runs.ledger import Action, Ledger, LedgerRow, SliceEnd
 from convergence.runs.slice_states import CHECKED, CONTENT, ENDING
 from convergence.runs.slices import Finality, SliceKey, finality, next_finality
 from convergence.warehouse.day_file import Money
-from fakes.bigquery import FakeBigQuery, warehouse
+from support.fake_bigquery import FakeBigQuery, warehouse
 
 DAY = date(2026, 11, 17)
 KEY = SliceKey("acme_corp", "openai-usage-cost", "openai_usage_daily_raw", DAY)

@@ -16,8 +16,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nested_processes import TREE_PROCESSES, end_marked, marked, tree_command, wait_for_marked
 from stack.guarded import GuardedProcess, run
+from support.nested_processes import (
+    TREE_PROCESSES,
+    end_marked,
+    marked,
+    tree_command,
+    wait_for_marked,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 FEW_SECONDS = 8
@@ -41,7 +47,7 @@ def starter(marker: str, *, then: str = "time.sleep(300)") -> Iterator[subproces
     """A process that starts the tree the project's way and then sleeps."""
     script = f"""
         import os, time
-        from nested_processes import end_marked, tree_command
+        from support.nested_processes import end_marked, tree_command
         from stack.guarded import GuardedProcess, die_with_parent
         die_with_parent()
         process = GuardedProcess(tree_command({marker!r}), grace_seconds=0.5)

@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 from e2e.harness import PORT_VARIABLES, free_ports
-from nested_processes import TREE_PROCESSES, end_marked, is_running, wait_for_marked
 from stack.guarded import GuardedProcess
 from stack.guardian import descendants
 from stack.processes import RecentRestarts
+from support.nested_processes import TREE_PROCESSES, end_marked, is_running, wait_for_marked
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PATHS = os.pathsep.join(
@@ -36,7 +36,7 @@ LAUNCHER = """
     import os, sys, types
     import stack.__main__ as launcher
     import stack.stack as module
-    from nested_processes import end_marked, tree_command
+    from support.nested_processes import end_marked, tree_command
     from stack.service import Service
 
     class TreeStack(module.Stack):

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nested_processes import TREE_PROCESSES, end_marked, is_running, wait_for_marked
+from support.nested_processes import TREE_PROCESSES, end_marked, is_running, wait_for_marked
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PATHS = os.pathsep.join(
@@ -35,8 +35,8 @@ TESTS = """
     import multiprocessing, os, sys, time
     from pathlib import Path
     import pytest
-    from nested_processes import end_marked, tree_command
-    from sandbox_process import SandboxProcess
+    from support.nested_processes import end_marked, tree_command
+    from support.sandbox_process import SandboxProcess
     from stack.guarded import GuardedProcess, die_with_parent
 
     def work(folder):
@@ -71,7 +71,7 @@ def running_pytest(marker: str, folder: Path, *, workers: int) -> Iterator[subpr
     (folder / "test_child.py").write_text(textwrap.dedent(TESTS))
     options = ["-n", str(workers)] if workers else []
     command = [
-        *(sys.executable, "-m", "pytest", "-p", "leftovers", "-p", "xdist", *options),
+        *(sys.executable, "-m", "pytest", "-p", "support.leftovers", "-p", "xdist", *options),
         *("-p", "no:cacheprovider", "--rootdir", str(folder), "-o", "addopts="),
         str(folder / "test_child.py"),
     ]

@@ -12,7 +12,7 @@ from convergence.errors import ConfigurationError, WarehouseError
 from convergence.warehouse.query import run_file
 from convergence.warehouse.sql_rendering import render_marked, render_source
 from convergence.warehouse.sql_source import SqlSource, SqlSourceError, read_source
-from fakes.bigquery import FakeBigQuery, warehouse
+from support.fake_bigquery import FakeBigQuery, warehouse
 
 SHARED = """-- shared
 WITH

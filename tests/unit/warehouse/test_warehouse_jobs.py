@@ -19,7 +19,7 @@ from convergence.warehouse.publish import (
     load_partition,
 )
 from convergence.warehouse.schemas import FieldSpec, Partition, TableSchema
-from fakes.bigquery import FakeBigQuery, Job, warehouse
+from support.fake_bigquery import FakeBigQuery, Job, warehouse
 
 TABLE = TableName("acme_dev", "usage")
 DAY = date(2026, 11, 17)

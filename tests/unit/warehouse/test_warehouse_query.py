@@ -18,7 +18,7 @@ from convergence.errors import (
 from convergence.warehouse.bigquery_errors import is_passing, is_worth_a_call
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.query import TRIES, render, run_file
-from fakes.bigquery import FakeBigQuery, warehouse
+from support.fake_bigquery import FakeBigQuery, warehouse
 
 
 class Scripted(FakeBigQuery):

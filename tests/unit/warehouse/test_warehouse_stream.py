@@ -14,7 +14,7 @@ from convergence.errors import (
 )
 from convergence.warehouse.names import TableName, central_table
 from convergence.warehouse.stream import BATCH_BYTES, BATCH_ROWS, append_rows, to_json_value
-from fakes.bigquery import FakeBigQuery, warehouse
+from support.fake_bigquery import FakeBigQuery, warehouse
 
 LOG = central_table("org_audit_logs")
 

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from aws_customer import Customer
 from convergence.processors.aws import period
-from processors_world import OrgWorld
+from support.processor_env import OrgEnv
+from support.vendors.aws_customer import Customer
 
 
 @pytest.fixture(autouse=True)
@@ -18,5 +18,5 @@ def _deliveries_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def customer(org: OrgWorld) -> Customer:
+def customer(org: OrgEnv) -> Customer:
     return Customer(org)

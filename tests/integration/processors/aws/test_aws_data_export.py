@@ -9,15 +9,26 @@ from decimal import Decimal
 
 import pytest
 
-from aws_customer import BOTH, DUE, NANO, NOVEMBER, OCTOBER, TABLE, TODAY, Customer, by_day, sums
 from convergence.runs.slices import Finality
 from convergence_sandbox.aws import exports, keys
 from convergence_sandbox.aws.lines import lines
-from processors_world import OrgWorld
+from support.processor_env import OrgEnv
+from support.vendors.aws_customer import (
+    BOTH,
+    DUE,
+    NANO,
+    NOVEMBER,
+    OCTOBER,
+    TABLE,
+    TODAY,
+    Customer,
+    by_day,
+    sums,
+)
 
 
 @pytest.mark.parametrize("export", list(exports.EXPORTS))
-def test_every_form_of_export_comes_to_what_was_charged(org: OrgWorld, export: str) -> None:
+def test_every_form_of_export_comes_to_what_was_charged(org: OrgEnv, export: str) -> None:
     one = Customer(org, export)
     charges = one.deliver_all(*BOTH)
     result = one.run()
@@ -134,12 +145,12 @@ def test_a_partition_that_somebody_else_wrote_is_loaded_again(customer: Customer
     customer.run()
     day = date(2026, 11, 5)
     total = by_day(customer.rows(), "billed_cost")[day]
-    customer.org.world.ask(f"DELETE FROM {customer.org.table(TABLE)} WHERE usage_date = '{day}'")
+    customer.org.env.ask(f"DELETE FROM {customer.org.table(TABLE)} WHERE usage_date = '{day}'")
     assert customer.run(run_id="run_2").facts["periods_loaded"] == ["2026-11"]
     assert by_day(customer.rows(), "billed_cost")[day] == total
 
 
 def test_a_role_reads_as_a_key_does(customer: Customer) -> None:
     customer.deliver_all()
-    customer.org.world.keys[customer.org.slug] = json.dumps(keys.role(customer.seed))
+    customer.org.env.keys[customer.org.slug] = json.dumps(keys.role(customer.seed))
     assert customer.run().facts["periods_loaded"] == ["2026-11"]

@@ -11,11 +11,11 @@ from decimal import Decimal
 
 import pytest
 
-from aws_customer import BOTH, DUE, NANO, NOVEMBER, TODAY, Customer
 from convergence.errors import ConvergenceError
 from convergence.processors.aws import period
 from convergence_sandbox.aws import exports
 from convergence_sandbox.aws.lines import lines
+from support.vendors.aws_customer import BOTH, DUE, NANO, NOVEMBER, TODAY, Customer
 
 
 def billed_cost(customer: Customer) -> Decimal:

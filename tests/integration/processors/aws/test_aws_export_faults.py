@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aws_customer import BOTH, DUE, NANO, NOVEMBER, OCTOBER, TODAY, Customer, by_day, sums
 from convergence.errors import (
     ConfigurationError,
     IntegrationInvalidError,
@@ -27,6 +26,17 @@ from convergence.processors.aws.bucket import Bucket
 from convergence.runs.publisher import Publisher
 from convergence_sandbox.aws import exports, keys
 from convergence_sandbox.aws.lines import lines
+from support.vendors.aws_customer import (
+    BOTH,
+    DUE,
+    NANO,
+    NOVEMBER,
+    OCTOBER,
+    TODAY,
+    Customer,
+    by_day,
+    sums,
+)
 
 if TYPE_CHECKING:
     from convergence.runs.ledger import LedgerRow
@@ -189,11 +199,11 @@ def test_whose_rights_do_not_reach_is_told_so_for_good(customer: Customer) -> No
         (keys.credential("x") | {"secret_access_key": "x" * 40}, "SignatureDoesNotMatch"),
         (keys.role("x") | {"external_id": "other"}, "AccessDenied"),
     ):
-        customer.org.world.keys[customer.org.slug] = json.dumps(credential)
+        customer.org.env.keys[customer.org.slug] = json.dumps(credential)
         with pytest.raises(ProviderRejectedError, match=told) as caught:
             customer.run()
         assert "x" * 40 not in str(caught.value)
-    customer.org.world.keys[customer.org.slug] = "{}"
+    customer.org.env.keys[customer.org.slug] = "{}"
     with pytest.raises(IntegrationInvalidError):
         customer.run()
 

@@ -6,9 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from gcp_customer import Customer
-from processors_world import OrgWorld
-from sandbox_process import SandboxProcess
+from support.processor_env import OrgEnv
+from support.sandbox_process import SandboxProcess
+from support.vendors.gcp_customer import Customer
 
 
 @pytest.fixture
@@ -17,6 +17,6 @@ def customer(sandbox: SandboxProcess) -> Customer:
 
 
 @pytest.fixture
-def account(org: OrgWorld, customer: Customer) -> OrgWorld:
+def account(org: OrgEnv, customer: Customer) -> OrgEnv:
     customer.connect(org)
     return org

@@ -27,13 +27,13 @@ from convergence.runs.slices import Finality
 from convergence.warehouse import bulk_read
 from convergence_sandbox.providers.google.accounts import service_account
 from convergence_sandbox.providers.google.billing import exported
-from gcp_customer import Customer, golden_rows, golden_totals
-from gcp_steps import BILLING, DAYS, FAR_BACK, decimals, hashes, loads, run, sums
-from processors_world import OrgWorld
-from sandbox_process import SandboxProcess
+from support.processor_env import OrgEnv
+from support.sandbox_process import SandboxProcess
+from support.vendors.gcp_customer import Customer, golden_rows, golden_totals
+from support.vendors.gcp_steps import BILLING, DAYS, FAR_BACK, decimals, hashes, loads, run, sums
 
 
-def test_the_recorded_export_comes_to_its_totals(account: OrgWorld, customer: Customer) -> None:
+def test_the_recorded_export_comes_to_its_totals(account: OrgEnv, customer: Customer) -> None:
     customer.export(golden_rows())
     _, summed = run(account, config=BqEtlConfig(overlap_days=30))
     expected = golden_totals()
@@ -69,7 +69,7 @@ def test_the_recorded_export_comes_to_its_totals(account: OrgWorld, customer: Cu
 
 
 def test_the_storage_read_api_gives_the_same_rows_as_pages(
-    account: OrgWorld, customer: Customer, monkeypatch: pytest.MonkeyPatch
+    account: OrgEnv, customer: Customer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     customer.export(golden_rows())
     run(account, config=FAR_BACK)
@@ -84,7 +84,7 @@ def test_the_storage_read_api_gives_the_same_rows_as_pages(
 
     monkeypatch.setattr(BigQueryReadClient, "read_rows", counted)
     monkeypatch.setattr(bulk_read, "PAGE_ROWS", 1)
-    other = account.world.new_org()
+    other = account.env.new_org()
     customer.connect(other)
     run(other.served_by(bigquery_storage_emulator_host=customer.sandbox.kms), config=FAR_BACK)
     assert hashes(other) == by_pages
@@ -92,7 +92,7 @@ def test_the_storage_read_api_gives_the_same_rows_as_pages(
 
 
 def test_without_the_right_to_stream_pages_are_read(
-    account: OrgWorld,
+    account: OrgEnv,
     customer: Customer,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -102,7 +102,7 @@ def test_without_the_right_to_stream_pages_are_read(
     reader = AccountCredentials(
         ServiceAccount.parse(json.dumps(service_account("somebody_else"))),
         scopes=[BIGQUERY],
-        settings=account.world.settings,
+        settings=account.env.settings,
     )
     channel = bearing_channel(customer.sandbox.kms, reader)
     client = BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=channel))
@@ -116,7 +116,7 @@ def test_without_the_right_to_stream_pages_are_read(
 
 
 def test_late_rows_rebuild_the_days_they_touch_and_no_others(
-    account: OrgWorld, customer: Customer
+    account: OrgEnv, customer: Customer
 ) -> None:
     expected, cut = golden_totals(), "2026-11-18T00:00:00Z"
     early = [row for row in golden_rows() if row["export_time"] < cut]
@@ -131,7 +131,7 @@ def test_late_rows_rebuild_the_days_they_touch_and_no_others(
     assert copied.facts["days_touched"] == ["2026-11-01"]
     seen = sums(account.rows("billing_cost_daily"), "usage_date")
     assert seen == decimals(expected["net_by_usage_day_utc"])
-    ledger = account.world.services.ledger.latest(
+    ledger = account.env.services.ledger.latest(
         orgs=[account.slug], pipeline_id=BILLING.pipeline_id
     )
     newest = {
@@ -144,7 +144,7 @@ def test_late_rows_rebuild_the_days_they_touch_and_no_others(
         assert newest[table, date(2026, 11, 12)][0] == "run_1"
 
 
-def test_running_again_reads_but_publishes_nothing(account: OrgWorld, customer: Customer) -> None:
+def test_running_again_reads_but_publishes_nothing(account: OrgEnv, customer: Customer) -> None:
     customer.export(golden_rows())
     run(account, config=FAR_BACK)
     before = loads(account)
@@ -154,7 +154,7 @@ def test_running_again_reads_but_publishes_nothing(account: OrgWorld, customer: 
     assert summed.facts["days_published"] == 0
 
 
-def test_rows_that_look_alike_add_up(account: OrgWorld, customer: Customer) -> None:
+def test_rows_that_look_alike_add_up(account: OrgEnv, customer: Customer) -> None:
     row = golden_rows()[0]
     customer.export([row, row, row])
     run(account)
@@ -167,7 +167,7 @@ def test_rows_that_look_alike_add_up(account: OrgWorld, customer: Customer) -> N
 
 
 def test_made_up_exports_agree_with_a_sum_of_their_own(
-    org: OrgWorld, sandbox: SandboxProcess
+    org: OrgEnv, sandbox: SandboxProcess
 ) -> None:
     customer, as_of = Customer(sandbox, "acme_corp"), datetime(2026, 11, 21, 6, tzinfo=UTC)
     customer.connect(org)
@@ -189,7 +189,7 @@ def test_made_up_exports_agree_with_a_sum_of_their_own(
     assert found == {day: totals[day] for day in touched}
 
 
-def test_the_bill_is_in_cost_daily(account: OrgWorld, customer: Customer) -> None:
+def test_the_bill_is_in_cost_daily(account: OrgEnv, customer: Customer) -> None:
     customer.export(golden_rows())
     run(account, config=FAR_BACK)
     rows = account.rows("cost_daily", "WHERE x_Provider = 'gcp'")
@@ -204,7 +204,7 @@ def test_the_bill_is_in_cost_daily(account: OrgWorld, customer: Customer) -> Non
     assert partner["PublisherName"] == "Acme Partner Inc."
 
 
-def test_a_run_that_is_asked_for_a_day_does_that_day(account: OrgWorld, customer: Customer) -> None:
+def test_a_run_that_is_asked_for_a_day_does_that_day(account: OrgEnv, customer: Customer) -> None:
     customer.export(golden_rows())
     run(account, days=[date(2026, 11, 1)], config=FAR_BACK)
     assert list(sums(account.rows("billing_cost_daily"), "usage_date")) == ["2026-11-01"]
@@ -214,7 +214,7 @@ def test_a_run_that_is_asked_for_a_day_does_that_day(account: OrgWorld, customer
 
 
 def test_a_day_that_fails_far_back_is_found_again_by_the_next_run(
-    account: OrgWorld, customer: Customer, monkeypatch: pytest.MonkeyPatch
+    account: OrgEnv, customer: Customer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     customer.export(golden_rows())
 
@@ -234,18 +234,18 @@ def test_a_day_that_fails_far_back_is_found_again_by_the_next_run(
 
 
 def test_jobs_run_where_the_customers_data_is_and_none_crosses_projects(
-    account: OrgWorld, customer: Customer
+    account: OrgEnv, customer: Customer
 ) -> None:
     told = customer.export(golden_rows())
     run(account)
     assert {job.location for job in customer.client.list_jobs()} == {"EU"}
-    assert account.world.settings.bigquery_location == "US"
+    assert account.env.settings.bigquery_location == "US"
     with pytest.raises(google_errors.Forbidden, match="Access Denied"):
-        account.world.ask(f"SELECT * FROM `{customer.project}.billing_export.{told['table']}`")
+        account.env.ask(f"SELECT * FROM `{customer.project}.billing_export.{told['table']}`")
 
 
 def test_of_two_exports_of_an_account_the_detailed_one_is_read(
-    account: OrgWorld, customer: Customer
+    account: OrgEnv, customer: Customer
 ) -> None:
     rows = golden_rows()
     bare = [{k: v for k, v in row.items() if k not in {"resource", "subscription"}} for row in rows]

@@ -16,13 +16,13 @@ from convergence.errors import (
 )
 from convergence.processors.gcp.config import BqEtlConfig
 from convergence_sandbox.providers.google.accounts import service_account
-from gcp_customer import Customer, golden_rows
-from gcp_steps import FAR_BACK, run
-from processors_world import OrgWorld
-from sandbox_process import SandboxProcess
+from support.processor_env import OrgEnv
+from support.sandbox_process import SandboxProcess
+from support.vendors.gcp_customer import Customer, golden_rows
+from support.vendors.gcp_steps import FAR_BACK, run
 
 
-def test_a_partition_filter_is_kept(account: OrgWorld, customer: Customer) -> None:
+def test_a_partition_filter_is_kept(account: OrgEnv, customer: Customer) -> None:
     told = customer.export(golden_rows())
     table = customer.client.get_table(f"{customer.project}.billing_export.{told['table']}")
     table.require_partition_filter = True
@@ -37,7 +37,7 @@ def test_a_partition_filter_is_kept(account: OrgWorld, customer: Customer) -> No
     assert summed.facts["net_cost"] == {"USD": "40.875"}
 
 
-def test_a_new_column_is_kept_and_counted(account: OrgWorld, customer: Customer) -> None:
+def test_a_new_column_is_kept_and_counted(account: OrgEnv, customer: Customer) -> None:
     told = customer.export([])
     table = customer.client.get_table(f"{customer.project}.billing_export.{told['table']}")
     schema = [one.to_api_repr() for one in table.schema]
@@ -55,7 +55,7 @@ def test_a_new_column_is_kept_and_counted(account: OrgWorld, customer: Customer)
 
 
 def test_a_column_that_changed_its_type_is_named_and_nothing_is_published(
-    account: OrgWorld, customer: Customer
+    account: OrgEnv, customer: Customer
 ) -> None:
     told = customer.export([])
     name = f"{customer.project}.billing_export.{told['table']}"
@@ -69,7 +69,7 @@ def test_a_column_that_changed_its_type_is_named_and_nothing_is_published(
 
 
 def test_a_query_that_would_read_more_than_its_cap_is_not_run(
-    account: OrgWorld, customer: Customer
+    account: OrgEnv, customer: Customer
 ) -> None:
     customer.export(golden_rows())
     with pytest.raises(WarehouseError, match="max_bytes_billed") as caught:
@@ -81,7 +81,7 @@ def test_a_query_that_would_read_more_than_its_cap_is_not_run(
 
 @pytest.mark.parametrize("project", ["customer-somebody-else", None])
 def test_an_account_without_rights_is_told_as_such(
-    org: OrgWorld, sandbox: SandboxProcess, project: str | None
+    org: OrgEnv, sandbox: SandboxProcess, project: str | None
 ) -> None:
     tail = "" if project else "-norights"
     customer = Customer(sandbox, f"t{uuid4().hex[:10]}{tail}")
@@ -92,16 +92,16 @@ def test_an_account_without_rights_is_told_as_such(
     assert "PRIVATE KEY" not in str(caught.value)
 
 
-def test_a_key_that_google_does_not_know_is_told_as_such(org: OrgWorld, customer: Customer) -> None:
+def test_a_key_that_google_does_not_know_is_told_as_such(org: OrgEnv, customer: Customer) -> None:
     other = service_account("another")["private_key"]
     told = service_account(customer.seed) | {"private_key": other}
-    org.world.keys[org.slug] = json.dumps(told)
+    org.env.keys[org.slug] = json.dumps(told)
     with pytest.raises(IntegrationInvalidError, match="does not accept"):
         run(org)
 
 
 def test_an_account_without_an_export_is_told_where_it_was_looked_for(
-    account: OrgWorld, customer: Customer
+    account: OrgEnv, customer: Customer
 ) -> None:
     with pytest.raises(IntegrationInvalidError, match="no billing export") as caught:
         run(account)

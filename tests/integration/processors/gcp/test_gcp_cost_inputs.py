@@ -16,15 +16,15 @@ from convergence.processors.lib.daily.extraction import publish_sealed
 from convergence.runs.ledger import Action, LedgerRow
 from convergence.runs.slices import SliceKey
 from convergence.warehouse.day_file import DayFile
-from gcp_customer import Customer, golden_rows
-from gcp_steps import BILLING, COST, DAYS, run
-from processors_world import OrgWorld
+from support.processor_env import OrgEnv
+from support.vendors.gcp_customer import Customer, golden_rows
+from support.vendors.gcp_steps import BILLING, COST, DAYS, run
 
 
 class Bill:
     """One day of an org's bill, and what was copied of it."""
 
-    def __init__(self, org: OrgWorld, customer: Customer) -> None:
+    def __init__(self, org: OrgEnv, customer: Customer) -> None:
         self.org = org
         self._customer = customer
         self.copies: list[tuple[DayFile, dict[str, Any]]] = []
@@ -55,7 +55,7 @@ class Bill:
 
     @property
     def ledger(self) -> LedgerRow:
-        latest = self.org.world.services.ledger.latest(
+        latest = self.org.env.services.ledger.latest(
             orgs=[self.org.slug], pipeline_id=BILLING.pipeline_id
         )
         return latest[self.key("billing_cost_daily")]
@@ -67,7 +67,7 @@ class Bill:
 
 
 @pytest.fixture
-def bill(account: OrgWorld, customer: Customer, monkeypatch: pytest.MonkeyPatch) -> Bill:
+def bill(account: OrgEnv, customer: Customer, monkeypatch: pytest.MonkeyPatch) -> Bill:
     made = Bill(account, customer)
 
     def kept(org: Any, attempt: Any, sealed: DayFile, **how: Any) -> LedgerRow:
@@ -96,7 +96,7 @@ def test_rows_that_are_not_as_recorded_are_not_summed(bill: Bill) -> None:
     bill.copy(golden_rows()[0])
     once = bill.cost
     raw = bill.org.table("gcp_billing_daily_raw")
-    bill.org.world.ask(f"UPDATE {raw} SET cost = cost + 1 WHERE usage_date = '{bill.day}'")
+    bill.org.env.ask(f"UPDATE {raw} SET cost = cost + 1 WHERE usage_date = '{bill.day}'")
     with pytest.raises(InputNotAsRecordedError):
         bill.sum(run_id="run_x")
     assert bill.cost == once

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from google.cloud import bigquery
 
-from gcp_customer import Customer, golden_rows
-from gcp_steps import DAYS, run, sums
-from processors_world import OrgWorld
+from support.processor_env import OrgEnv
+from support.vendors.gcp_customer import Customer, golden_rows
+from support.vendors.gcp_steps import DAYS, run, sums
 
 GOLDEN = golden_rows()[0]
 ONLY_DETAILED = {"resource", "subscription"}
@@ -46,7 +46,7 @@ def standard(rows: list[Row]) -> list[Row]:
     return [{key: row[key] for key in row if key not in ONLY_DETAILED} for row in rows]
 
 
-def net_cost(org: OrgWorld) -> dict[str, Decimal]:
+def net_cost(org: OrgEnv) -> dict[str, Decimal]:
     return sums(org.rows("billing_cost_daily"), "usage_date")
 
 
@@ -55,7 +55,7 @@ def net_cost(org: OrgWorld) -> dict[str, Decimal]:
     raises=AssertionError,
 )
 def test_a_detailed_export_that_starts_later_keeps_the_days_before(
-    account: OrgWorld, customer: Customer
+    account: OrgEnv, customer: Customer
 ) -> None:
     """A detailed export into a regional dataset is not backfilled."""
     customer.export(standard([export_row(day, 10.0) for day in DAYS]), kind="standard")
@@ -67,7 +67,7 @@ def test_a_detailed_export_that_starts_later_keeps_the_days_before(
 
 
 def test_days_come_back_when_the_setting_names_the_fuller_export(
-    account: OrgWorld, customer: Customer
+    account: OrgEnv, customer: Customer
 ) -> None:
     customer.export(standard([export_row(day, 10.0) for day in DAYS]), kind="standard")
     run(account, run_id="run_1")
@@ -82,7 +82,7 @@ def test_days_come_back_when_the_setting_names_the_fuller_export(
     raises=AssertionError,
 )
 def test_a_correction_of_an_expired_day_is_added_to_what_was_published(
-    account: OrgWorld, customer: Customer
+    account: OrgEnv, customer: Customer
 ) -> None:
     """The rows of 1 October have expired; a correction of -1 for that day arrives."""
     old = date(2026, 10, 1)
@@ -111,7 +111,7 @@ def test_a_correction_of_an_expired_day_is_added_to_what_was_published(
 
 
 def test_bqutils289_two_credits_of_a_row_do_not_repeat_its_cost(
-    account: OrgWorld, customer: Customer
+    account: OrgEnv, customer: Customer
 ) -> None:
     amounts = {"COMMITTED_USAGE_DISCOUNT": -3.0, "PROMOTION": -2.0, "SOMETHING_NEW": -1.0}
     granted = [
@@ -126,7 +126,7 @@ def test_bqutils289_two_credits_of_a_row_do_not_repeat_its_cost(
 
 
 def test_koku3098_a_day_may_belong_to_several_invoice_months(
-    account: OrgWorld, customer: Customer
+    account: OrgEnv, customer: Customer
 ) -> None:
     day = date(2026, 11, 16)
     months = {"202611": 4.0, "202612": 6.0, "202610": 1.0}
@@ -139,7 +139,7 @@ def test_koku3098_a_day_may_belong_to_several_invoice_months(
     assert sum(row["BilledCost"] for row in shown) == 11
 
 
-def test_optscale548_two_currencies_have_two_totals(account: OrgWorld, customer: Customer) -> None:
+def test_optscale548_two_currencies_have_two_totals(account: OrgEnv, customer: Customer) -> None:
     rupiah = export_row(DAYS[0], 163500.123456, currency="IDR", currency_conversion_rate=16350.0)
     customer.export([rupiah, export_row(DAYS[0], 10.0)])
     _, summed = run(account)
@@ -147,14 +147,14 @@ def test_optscale548_two_currencies_have_two_totals(account: OrgWorld, customer:
 
 
 def test_optscale833_the_export_may_be_named_by_its_table(
-    account: OrgWorld, customer: Customer
+    account: OrgEnv, customer: Customer
 ) -> None:
     exported = customer.export([export_row(DAYS[0], 10.0)])
     run(account, export_dataset="billing_export", export_table=exported["table"])
     assert net_cost(account) == {str(DAYS[0]): 10}
 
 
-def test_opencost2680_the_export_may_be_a_view(account: OrgWorld, customer: Customer) -> None:
+def test_opencost2680_the_export_may_be_a_view(account: OrgEnv, customer: Customer) -> None:
     """A view has no pseudo-column of its partition's time."""
     exported = customer.export([export_row(DAYS[0], 10.0)])
     dataset = f"{customer.project}.billing_export"
@@ -168,7 +168,7 @@ def test_opencost2680_the_export_may_be_a_view(account: OrgWorld, customer: Cust
 @pytest.mark.xfail(
     reason="Rounded before it is added: amounts below 1e-9 are lost", raises=AssertionError
 )
-def test_tiny_costs_of_a_detailed_export_add_up(account: OrgWorld, customer: Customer) -> None:
+def test_tiny_costs_of_a_detailed_export_add_up(account: OrgEnv, customer: Customer) -> None:
     """A thousand rows of 4e-10 are 4e-7."""
     tiny = [export_row(DAYS[0], 4e-10) for _ in range(1000)]
     customer.export([*tiny, export_row(DAYS[0], 1.0)])
@@ -177,14 +177,14 @@ def test_tiny_costs_of_a_detailed_export_add_up(account: OrgWorld, customer: Cus
 
 
 def test_large_and_small_floats_of_a_day_are_added_exactly(
-    account: OrgWorld, customer: Customer
+    account: OrgEnv, customer: Customer
 ) -> None:
     customer.export([export_row(DAYS[0], cost) for cost in (0.1, 0.2, 1e15)])
     run(account)
     assert net_cost(account)[str(DAYS[0])] == Decimal("1000000000000000.3")
 
 
-def test_a_renamed_project_keeps_all_its_cost(account: OrgWorld, customer: Customer) -> None:
+def test_a_renamed_project_keeps_all_its_cost(account: OrgEnv, customer: Customer) -> None:
     renamed = {**GOLDEN["project"], "name": "renamed"}
     customer.export([export_row(DAYS[0], 1.0), export_row(DAYS[0], 2.0, project=renamed)])
     run(account)

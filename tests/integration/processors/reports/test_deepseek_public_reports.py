@@ -16,9 +16,9 @@ import pytest
 from convergence.processors.context import PipelineFacts
 from convergence.processors.deepseek.config import BalanceConfig
 from convergence.processors.deepseek.observation import observe
-from llm_responses import write_page
-from processors_world import World
-from recorded_api import recorded
+from support.processor_env import ProcessorEnv
+from support.vendors.llm_responses import write_page
+from support.vendors.recorded_api import recorded
 
 BALANCE = PipelineFacts(
     pipeline_id="deepseek-balance",
@@ -44,10 +44,10 @@ def balance(currency: str, total: str, granted: str = "0.00", paid: str | None =
     }
 
 
-def observe_days(world: World, folder: Path, *days: Sequence[Balance]) -> Rows:
+def observe_days(env: ProcessorEnv, folder: Path, *days: Sequence[Balance]) -> Rows:
     """Observe one response per day; the rows by day and currency."""
-    org = world.new_org()
-    org.world.keys[org.slug] = "sk-x"
+    org = env.new_org()
+    org.env.keys[org.slug] = "sk-x"
     for number, balances in enumerate(days):
         day = FIRST_DAY + timedelta(days=number)
         page = write_page(folder, {"is_available": True, "balance_infos": list(balances)})
@@ -59,9 +59,11 @@ def observe_days(world: World, folder: Path, *days: Sequence[Balance]) -> Rows:
     return {(str(row["usage_date"]), row["currency"]): row for row in rows}
 
 
-def test_codexbar873_currencies_are_told_apart_in_any_order(world: World, tmp_path: Path) -> None:
+def test_codexbar873_currencies_are_told_apart_in_any_order(
+    env: ProcessorEnv, tmp_path: Path
+) -> None:
     rows = observe_days(
-        world,
+        env,
         tmp_path,
         [balance("USD", "0.00"), balance("CNY", "100.00")],
         [balance("CNY", "71.46"), balance("USD", "0.00")],
@@ -70,8 +72,8 @@ def test_codexbar873_currencies_are_told_apart_in_any_order(world: World, tmp_pa
     assert rows[SECOND_DAY, "USD"]["spend"] == 0
 
 
-def test_newapi5879_an_account_may_have_one_currency(world: World, tmp_path: Path) -> None:
-    rows = observe_days(world, tmp_path, [balance("USD", "10.00")], [balance("USD", "9.99")])
+def test_newapi5879_an_account_may_have_one_currency(env: ProcessorEnv, tmp_path: Path) -> None:
+    rows = observe_days(env, tmp_path, [balance("USD", "10.00")], [balance("USD", "9.99")])
     assert rows[SECOND_DAY, "USD"]["spend"] == Decimal("0.01")
 
 
@@ -79,8 +81,8 @@ def test_newapi5879_an_account_may_have_one_currency(world: World, tmp_path: Pat
     reason="Absence taken for zero: a response without balances becomes a spend",
     raises=AssertionError,
 )
-def test_wssfk_an_empty_list_says_nothing_of_a_balance(world: World, tmp_path: Path) -> None:
-    rows = observe_days(world, tmp_path, [balance("CNY", "81.69")], [])
+def test_wssfk_an_empty_list_says_nothing_of_a_balance(env: ProcessorEnv, tmp_path: Path) -> None:
+    rows = observe_days(env, tmp_path, [balance("CNY", "81.69")], [])
     second = rows.get((SECOND_DAY, "CNY"))
     assert second is None or second["spend"] is None
 
@@ -88,10 +90,10 @@ def test_wssfk_an_empty_list_says_nothing_of_a_balance(world: World, tmp_path: P
 @pytest.mark.xfail(
     reason="An expired grant is shown as certain usage, without a caveat", raises=AssertionError
 )
-def test_a_grant_that_expires_is_no_certain_usage(world: World, tmp_path: Path) -> None:
+def test_a_grant_that_expires_is_no_certain_usage(env: ProcessorEnv, tmp_path: Path) -> None:
     """A grant of 5 ends while nothing is paid."""
     rows = observe_days(
-        world,
+        env,
         tmp_path,
         [balance("USD", "15.00", "5.00", "10.00")],
         [balance("USD", "10.00", "0.00", "10.00")],

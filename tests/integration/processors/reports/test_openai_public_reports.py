@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from convergence.errors import ConvergenceError, ProviderProtocolError
-from llm_responses import (
+from support.processor_env import ProcessorEnv
+from support.vendors.llm_responses import (
     DAY,
     PER_MILLION,
     bill_openai,
@@ -26,12 +27,11 @@ from llm_responses import (
     run_openai_usage,
     write_page,
 )
-from processors_world import World
 
 MODEL = "gpt-4o-2024-08-06"
 
 
-def test_timbal162_cache_writes_are_part_of_the_input(world: World, tmp_path: Path) -> None:
+def test_timbal162_cache_writes_are_part_of_the_input(env: ProcessorEnv, tmp_path: Path) -> None:
     """OpenAI's own example: of 2,600 tokens 2,000 are read and 400 written, 200 are plain."""
     usage = completion(
         "gpt-5.6-sol",
@@ -42,14 +42,14 @@ def test_timbal162_cache_writes_are_part_of_the_input(world: World, tmp_path: Pa
         output_tokens=10,
     )
     expected = 200 * 4 + 2000 * Decimal("0.4") + 400 * 5 + 10 * 20
-    priced = price_openai(world, tmp_path, [usage])
+    priced = price_openai(env, tmp_path, [usage])
     assert priced.cost() == (expected * PER_MILLION, None, None)
 
 
-def test_langfuse10592_cached_tokens_are_priced_once(world: World, tmp_path: Path) -> None:
+def test_langfuse10592_cached_tokens_are_priced_once(env: ProcessorEnv, tmp_path: Path) -> None:
     usage = completion(MODEL, input_tokens=17903, input_cached_tokens=17817)
     expected = 86 * Decimal("2.5") + 17817 * Decimal("1.25")
-    assert price_openai(world, tmp_path, [usage]).cost() == (expected * PER_MILLION, None, None)
+    assert price_openai(env, tmp_path, [usage]).cost() == (expected * PER_MILLION, None, None)
 
 
 @pytest.mark.parametrize(
@@ -60,12 +60,12 @@ def test_langfuse10592_cached_tokens_are_priced_once(world: World, tmp_path: Pat
     ],
 )
 def test_litellm20411_a_fine_tuned_model_has_its_own_price(
-    world: World, tmp_path: Path, model: str, rates: tuple[str, str, str]
+    env: ProcessorEnv, tmp_path: Path, model: str, rates: tuple[str, str, str]
 ) -> None:
     plain, cached, output = map(Decimal, rates)
     usage = completion(model, input_tokens=1000, input_cached_tokens=400, output_tokens=100)
     expected = (600 * plain + 400 * cached + 100 * output) * PER_MILLION
-    assert price_openai(world, tmp_path, [usage]).cost() == (expected, None, None)
+    assert price_openai(env, tmp_path, [usage]).cost() == (expected, None, None)
 
 
 @pytest.mark.parametrize(
@@ -76,10 +76,10 @@ def test_litellm20411_a_fine_tuned_model_has_its_own_price(
     ],
 )
 def test_a_fine_tuned_model_without_a_price_is_not_priced_as_its_base(
-    world: World, tmp_path: Path, base: str
+    env: ProcessorEnv, tmp_path: Path, base: str
 ) -> None:
     usage = completion(f"ft:{base}:acme::x", input_tokens=1000)
-    assert price_openai(world, tmp_path, [usage]).cost()[:2] == (None, "no_price")
+    assert price_openai(env, tmp_path, [usage]).cost()[:2] == (None, "no_price")
 
 
 @pytest.mark.xfail(reason="A public price that the book lacks", raises=AssertionError)
@@ -90,8 +90,10 @@ def test_a_fine_tuned_model_without_a_price_is_not_priced_as_its_base(
         *("chat-latest", "gpt-5-search-api", "computer-use-preview", "gpt-realtime-2.1"),
     ],
 )
-def test_a_model_with_a_public_price_is_priced(world: World, tmp_path: Path, model: str) -> None:
-    priced = price_openai(world, tmp_path, [completion(model, input_tokens=1000)])
+def test_a_model_with_a_public_price_is_priced(
+    env: ProcessorEnv, tmp_path: Path, model: str
+) -> None:
+    priced = price_openai(env, tmp_path, [completion(model, input_tokens=1000)])
     assert priced.cost()[1] is None
 
 
@@ -100,29 +102,31 @@ def test_a_model_with_a_public_price_is_priced(world: World, tmp_path: Path, mod
     [("flex", "2.5"), ("priority", "12.5"), (None, "5"), ("scale", None), ("auto", None)],
 )
 def test_a_tier_has_its_own_rate_or_none(
-    world: World, tmp_path: Path, tier: str | None, rate: str | None
+    env: ProcessorEnv, tmp_path: Path, tier: str | None, rate: str | None
 ) -> None:
     usage = completion("gpt-5.5", input_tokens=1000, service_tier=tier)
     expected = Decimal(rate) * 1000 * PER_MILLION if rate else None
-    assert price_openai(world, tmp_path, [usage]).cost()[0] == expected
+    assert price_openai(env, tmp_path, [usage]).cost()[0] == expected
 
 
-def test_dust24852_a_possible_long_context_has_a_caveat(world: World, tmp_path: Path) -> None:
+def test_dust24852_a_possible_long_context_has_a_caveat(env: ProcessorEnv, tmp_path: Path) -> None:
     usage = completion("gpt-5.5", input_tokens=300_000, num_model_requests=1)
-    assert price_openai(world, tmp_path, [usage]).cost()[2] == "long_context_not_visible"
+    assert price_openai(env, tmp_path, [usage]).cost()[2] == "long_context_not_visible"
 
 
 @pytest.mark.xfail(
     reason="A false alarm: no request of the row can be above the long-context threshold",
     raises=AssertionError,
 )
-def test_small_requests_have_no_long_context_caveat(world: World, tmp_path: Path) -> None:
+def test_small_requests_have_no_long_context_caveat(env: ProcessorEnv, tmp_path: Path) -> None:
     """272,001 requests have 272,001 tokens together: one each."""
     usage = completion("gpt-5.5", input_tokens=272_001, num_model_requests=272_001)
-    assert price_openai(world, tmp_path, [usage]).cost()[2] is None
+    assert price_openai(env, tmp_path, [usage]).cost()[2] is None
 
 
-def test_litellm10384_a_web_search_costs_where_it_was_called(world: World, tmp_path: Path) -> None:
+def test_litellm10384_a_web_search_costs_where_it_was_called(
+    env: ProcessorEnv, tmp_path: Path
+) -> None:
     row = {
         "object": "organization.usage.web_search_calls.result",
         "num_model_requests": 7,
@@ -135,11 +139,11 @@ def test_litellm10384_a_web_search_costs_where_it_was_called(world: World, tmp_p
         row | {"num_requests": 3, "context_level": "medium"},
         row | {"num_requests": 0, "context_level": "low"},
     ]
-    costs = price_openai(world, tmp_path, web_search_calls=calls).costs
+    costs = price_openai(env, tmp_path, web_search_calls=calls).costs
     assert sorted(one["effective_cost"] for one in costs) == [0, Decimal("0.03")]
 
 
-def test_a_moderation_is_free_and_an_embedding_is_not(world: World, tmp_path: Path) -> None:
+def test_a_moderation_is_free_and_an_embedding_is_not(env: ProcessorEnv, tmp_path: Path) -> None:
     row = {
         "object": "result",
         "input_tokens": 1,
@@ -149,7 +153,7 @@ def test_a_moderation_is_free_and_an_embedding_is_not(world: World, tmp_path: Pa
         "api_key_id": None,
     }
     priced = price_openai(
-        world,
+        env,
         tmp_path,
         moderations=[row | {"model": "omni-moderation-latest"}],
         embeddings=[row | {"model": "text-embedding-3-small"}],
@@ -160,21 +164,21 @@ def test_a_moderation_is_free_and_an_embedding_is_not(world: World, tmp_path: Pa
     }
 
 
-def test_two_rows_of_one_group_are_refused_and_not_lost(world: World, tmp_path: Path) -> None:
+def test_two_rows_of_one_group_are_refused_and_not_lost(env: ProcessorEnv, tmp_path: Path) -> None:
     """A group stands once in a response; a second row of it would be counted or dropped."""
     usage = [completion(MODEL, input_tokens=10), completion(MODEL, input_tokens=10)]
     with pytest.raises(ProviderProtocolError):
-        price_openai(world, tmp_path, usage)
+        price_openai(env, tmp_path, usage)
 
 
-def test_a_token_count_may_be_a_whole_float_but_no_text(world: World, tmp_path: Path) -> None:
-    priced = price_openai(world, tmp_path, [completion(MODEL, input_tokens=10.0)])
+def test_a_token_count_may_be_a_whole_float_but_no_text(env: ProcessorEnv, tmp_path: Path) -> None:
+    priced = price_openai(env, tmp_path, [completion(MODEL, input_tokens=10.0)])
     assert priced.cost()[0] == 10 * Decimal("2.5") * PER_MILLION
     with pytest.raises(ConvergenceError):
-        price_openai(world, tmp_path, [completion(MODEL, input_tokens="10")])
+        price_openai(env, tmp_path, [completion(MODEL, input_tokens="10")])
 
 
-def test_an_empty_page_that_announces_another_is_refused(world: World, tmp_path: Path) -> None:
+def test_an_empty_page_that_announces_another_is_refused(env: ProcessorEnv, tmp_path: Path) -> None:
     """`has_more` with an empty page proves no end: the pages are refused, none is published."""
     first = openai_page([]) | {"data": [], "has_more": True, "next_page": "p2"}
     second = openai_page([completion(MODEL, input_tokens=10)])
@@ -183,7 +187,7 @@ def test_an_empty_page_that_announces_another_is_refused(world: World, tmp_path:
         write_page(tmp_path, first),
         write_page(tmp_path, second),
     ]
-    org = new_openai_org(world)
+    org = new_openai_org(env)
     with pytest.raises(ProviderProtocolError):
         run_openai_usage(org, pages)
     assert org.rows("openai_usage_daily_raw", f"WHERE usage_date = '{DAY}'") == []
@@ -206,14 +210,14 @@ def test_an_empty_page_that_announces_another_is_refused(world: World, tmp_path:
     ],
 )
 def test_snapshots_tiers_and_days_have_their_own_price(
-    world: World, tmp_path: Path, model: str, day: date, rate: str | None
+    env: ProcessorEnv, tmp_path: Path, model: str, day: date, rate: str | None
 ) -> None:
     """genai-prices 496, instructor 672, litellm 37046, llm-prices 33, cpa-usage-keeper 508."""
     name, _, tier = model.partition("/")
     usage = completion(
         name, input_tokens=1_000_000, num_model_requests=10**6, service_tier=tier or "default"
     )
-    priced = price_openai(world, tmp_path, [usage], day)
+    priced = price_openai(env, tmp_path, [usage], day)
     assert priced.cost()[0] == (Decimal(rate) if rate else None)
 
 
@@ -221,10 +225,10 @@ def test_snapshots_tiers_and_days_have_their_own_price(
     reason="A misleading reason: long context that is billed is called a stale price",
     raises=AssertionError,
 )
-def test_the_reconciliation_names_the_long_context(world: World, tmp_path: Path) -> None:
+def test_the_reconciliation_names_the_long_context(env: ProcessorEnv, tmp_path: Path) -> None:
     """One request of 300,000 tokens is billed at twice the rate; its row has the caveat."""
     usage = completion("gpt-5.5", input_tokens=300_000, input_uncached_tokens=300_000)
-    billed = bill_openai(world, tmp_path, [usage], [cost_line("gpt-5.5, input", 3.0)])
+    billed = bill_openai(env, tmp_path, [usage], [cost_line("gpt-5.5, input", 3.0)])
     assert "price_table_stale" not in billed.reconciliation()["days"][0]["reasons"]
 
 
@@ -238,15 +242,17 @@ def test_the_reconciliation_names_the_long_context(world: World, tmp_path: Path)
     ],
 )
 def test_a_bill_without_amount_or_currency_is_refused(
-    world: World, tmp_path: Path, amount: object
+    env: ProcessorEnv, tmp_path: Path, amount: object
 ) -> None:
     with pytest.raises(ConvergenceError):
-        bill_openai(world, tmp_path, [], [cost_line("a", 1, amount=amount)])
+        bill_openai(env, tmp_path, [], [cost_line("a", 1, amount=amount)])
 
 
-def test_a_day_that_comes_back_empty_is_not_zero_in_silence(world: World, tmp_path: Path) -> None:
+def test_a_day_that_comes_back_empty_is_not_zero_in_silence(
+    env: ProcessorEnv, tmp_path: Path
+) -> None:
     """A day of 2 USD has no rows the next morning: they are kept, or the run reports it."""
-    org = new_openai_org(world)
+    org = new_openai_org(env)
     usage = [completion(MODEL, input_tokens=800_000)]
     first = run_openai_usage(org, openai_pages(tmp_path, completions=usage), run_id="first")
     assert sum(row["effective_cost"] for row in first.costs) == 2

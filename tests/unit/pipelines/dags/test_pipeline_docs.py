@@ -9,7 +9,7 @@ from convergence.pipelines.files.loader import load_pipeline
 from convergence.pipelines.files.messages import accepted_keys
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.settings import PROJECT_ROOT
-from sample_pipelines import USAGE_COST, write
+from support.sample_pipelines import USAGE_COST, write
 
 
 def loaded(root: Path, text: str) -> PipelineSpec:

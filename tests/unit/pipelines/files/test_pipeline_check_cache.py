@@ -12,7 +12,7 @@ from convergence.pipelines.files import all_violations as checked
 from convergence.pipelines.files.check_cache import CheckCache
 from convergence.pipelines.files.violations import PipelineFilesError, Violation
 from convergence.settings import get_settings
-from sample_pipelines import USAGE_COST, write
+from support.sample_pipelines import USAGE_COST, write
 
 HOUR_NS = 3_600_000_000_000
 FOUND = (

@@ -17,7 +17,7 @@ from convergence.pipelines.files.loader import (
 )
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.pipelines.files.violations import PipelineFilesError, Violation
-from sample_pipelines import PATH, PREPARE, USAGE_COST, loaded, told, write
+from support.sample_pipelines import PATH, PREPARE, USAGE_COST, loaded, told, write
 
 
 def test_settings_and_hidden_files_are_no_pipelines(tmp_path: Path) -> None:

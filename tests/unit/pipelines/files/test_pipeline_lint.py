@@ -7,8 +7,8 @@ import pytest
 
 from convergence.pipelines.lint import main
 from convergence.settings import PROJECT_ROOT
-from sample_pipelines import PREPARE, USAGE_COST, write
 from stack import guarded
+from support.sample_pipelines import PREPARE, USAGE_COST, write
 
 
 @pytest.fixture

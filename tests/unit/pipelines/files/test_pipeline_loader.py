@@ -9,7 +9,7 @@ import pytest
 from convergence.pipelines.files.loader import load_dag
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.settings import PROJECT_ROOT
-from sample_pipelines import (
+from support.sample_pipelines import (
     PATH,
     PREPARE,
     USAGE_COST,

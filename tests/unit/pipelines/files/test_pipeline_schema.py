@@ -11,8 +11,8 @@ from jsonschema import Draft202012Validator
 from convergence.pipelines import json_schema
 from convergence.pipelines.files.loader import find_pipeline_files
 from convergence.settings import PROJECT_ROOT
-from sample_pipelines import PREPARE, USAGE_COST
 from stack import guarded
+from support.sample_pipelines import PREPARE, USAGE_COST
 
 CONFIGS = PROJECT_ROOT / "include" / "configs"
 

@@ -17,8 +17,8 @@ from convergence.pipelines.files.sql.syntax import check_sql_syntax
 from convergence.pipelines.lint import main
 from convergence.settings import PROJECT_ROOT
 from convergence.warehouse.query import run_file
-from fakes.bigquery import FakeBigQuery, warehouse
 from stack.guarded import run
+from support.fake_bigquery import FakeBigQuery, warehouse
 
 SHIPPED = PROJECT_ROOT / "include" / "configs"
 SQL = "example/finance/sql/subscription_costs.sql"

@@ -10,7 +10,7 @@ from convergence.pipelines.files.loader import load_pipeline
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.pipelines.files.suites import check_suite, find_suites
 from convergence.settings import PROJECT_ROOT
-from sample_pipelines import USAGE_COST, write
+from support.sample_pipelines import USAGE_COST, write
 
 CONFIGS = PROJECT_ROOT / "include" / "configs"
 SUITE = "data_quality/expectations/usage_suite.json"

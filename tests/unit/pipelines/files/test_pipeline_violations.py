@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from convergence.pipelines.files.loader import load_pipeline
 from convergence.pipelines.files.spec import PipelineSpec
-from sample_pipelines import PATH, USAGE_COST, told, write
+from support.sample_pipelines import PATH, USAGE_COST, told, write
 
 
 @pytest.mark.parametrize(

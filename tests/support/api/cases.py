@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from integration.api.inhabited import DAY, Resident
+from support.api.residents import DAY, Resident
 
 MISSING = {
     "org": "no_such_org",

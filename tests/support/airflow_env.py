@@ -21,7 +21,7 @@ LIMITS = RunLimits(runs_per_day=10, runs_per_month=100, concurrent_runs=10)
 
 
 @dataclass
-class World:
+class AirflowEnv:
     """The tenants as the test wants them, and the real state store of the run."""
 
     store: StateStore

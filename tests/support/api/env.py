@@ -20,8 +20,8 @@ from convergence.api.http.services import Services
 from convergence.runs.eligibility import Eligibility
 from convergence.settings import Settings
 from convergence.state.slots import RunLimits
-from unit.api.airflow_double import PASSWORD, USERNAME, AirflowDouble
-from unit.api.edges import EdgeAuthenticator, EdgeGate, EdgeLedger
+from support.api.airflow_double import PASSWORD, USERNAME, AirflowDouble
+from support.api.in_memory import InMemoryAuthenticator, InMemoryGate, InMemoryLedger
 
 ROOT_KEY = "root-key-of-the-tests-0123456789abcdef"
 ACME, GLOBEX = "acme_corp", "globex_inc"
@@ -31,13 +31,13 @@ SEED = "openai.seed_csv"
 
 
 @dataclass
-class World:
+class ApiEnv:
     """What surrounds the app, for tests to change."""
 
     airflow: AirflowDouble
-    authenticator: EdgeAuthenticator
-    gate: EdgeGate
-    ledger: EdgeLedger
+    authenticator: InMemoryAuthenticator
+    gate: InMemoryGate
+    ledger: InMemoryLedger
     headers: dict[str, dict[str, str]] = field(
         default_factory=lambda: {
             "root": {"X-CA-Root-Key": ROOT_KEY},
@@ -63,12 +63,12 @@ class World:
         self.gate.forget_org(org)
 
 
-class EdgeServices(Services):
+class InMemoryServices(Services):
     """The services, with doubles at the edges of the process."""
 
-    def __init__(self, settings: Settings, world: World) -> None:
+    def __init__(self, settings: Settings, env: ApiEnv) -> None:
         super().__init__(settings)
-        self.world = world
+        self.env = env
 
     @cached_property
     def airflow(self) -> AirflowClient:
@@ -77,23 +77,23 @@ class EdgeServices(Services):
             username=USERNAME,
             password=PASSWORD,
             first_wait_seconds=0.0,
-            transport=httpx.ASGITransport(self.world.airflow.app),
+            transport=httpx.ASGITransport(self.env.airflow.app),
         )
 
     @cached_property
-    def authenticator(self) -> EdgeAuthenticator:
-        return self.world.authenticator
+    def authenticator(self) -> InMemoryAuthenticator:
+        return self.env.authenticator
 
     @cached_property
-    def gate(self) -> EdgeGate:
-        return self.world.gate
+    def gate(self) -> InMemoryGate:
+        return self.env.gate
 
     @cached_property
-    def ledger(self) -> EdgeLedger:  # type: ignore[override]  # only what the API calls of it
-        return self.world.ledger
+    def ledger(self) -> InMemoryLedger:  # type: ignore[override]  # only what the API calls of it
+        return self.env.ledger
 
 
-def settings_of(tmp_path: Path, **changes: Any) -> Settings:
+def make_settings(tmp_path: Path, **changes: Any) -> Settings:
     """Settings of a test's own state; limits far away."""
     values: dict[str, Any] = {
         "root_api_key": ROOT_KEY,

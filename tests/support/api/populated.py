@@ -14,56 +14,71 @@ from fastapi.testclient import TestClient
 
 from convergence.api.app import create_app
 from convergence.api.http.routing import GuardedRoute
+from convergence.api.http.scopes import Scope
 from convergence.api.platform import background_tasks
 from convergence.tenants import key_digests
-from integration.api.cases import CASES
-from integration.api.conftest import ROOT
-from integration.api.inhabited import Asks, Resident, inhabit, services_on
-from processors_world import World
-from sandbox_process import SandboxProcess
-from unit.api.test_api_access import name
-from unit.api.world import ROOT_KEY
+from support.api.cases import CASES
+from support.api.env import ROOT_KEY
+from support.api.residents import ApiClient, Resident, connect_services, create_residents
+from support.api.routes import ROUTES_BY_NAME, name_route
+from support.api.sandbox_services import ROOT
+from support.processor_env import ProcessorEnv
+from support.sandbox_process import SandboxProcess
 
 
 @dataclass(frozen=True)
-class Town:
+class PopulatedApi:
     """The inhabited platform, and a header for every kind of key."""
 
-    client: Asks
-    world: World
+    client: ApiClient
+    env: ProcessorEnv
     acme: Resident
     globex: Resident
     keys: dict[str, dict[str, str]]
 
     def ask(self, route: GuardedRoute, key: str, **changes: str) -> Any:
         """A route's sound request with a kind of key, on acme's objects but for the changes."""
-        case = CASES[name(route)]
+        case = CASES[name_route(route)]
         query = dict(case.query)
-        if name(route) == "DELETE /organizations/{org}":
+        if name_route(route) == "DELETE /organizations/{org}":
             query["confirmation"] = changes.get("org", self.acme.slug)
         path = case.path(route.path, self.acme, **changes)
         sent = {} if case.body is None else {"json": case.body}
         method = next(iter(route.methods))
         return self.client.request(method, path, params=query, headers=self.keys[key], **sent)
 
+    def read_everything(self) -> dict[str, Any]:
+        """Return everything that both residents and the platform can read."""
+        seen: dict[str, Any] = {}
+        for route in (ROUTES_BY_NAME[one] for one in CASES if one.startswith("GET ")):
+            if route.scope is Scope.PUBLIC:
+                continue
+            for one, key in ((self.acme, "own"), (self.globex, "other")):
+                caller = "root" if route.scope is Scope.ADMIN else key
+                answer = self.ask(route, caller, org=one.slug, run_id=one.run_id)
+                seen[f"{name_route(route)} {one.slug}"] = {**answer.json(), "request_id": ""}
+        return seen
+
 
 @contextmanager
-def settled(sandbox: SandboxProcess, folder: Path) -> Iterator[Town]:
+def populate_api(sandbox: SandboxProcess, folder: Path) -> Iterator[PopulatedApi]:
     """The platform on a project of its own, with both residents in it."""
-    world, services = services_on(sandbox, folder, project=f"town-{folder.name.replace('_', '-')}")
+    env, services = connect_services(
+        sandbox, folder, project=f"populated-{folder.name.replace('_', '-')}"
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(background_tasks, "all_of", lambda _services: [])
         app = create_app(services=services)
         with TestClient(app, raise_server_exceptions=False) as client:
-            acme, globex = inhabit(client, world)
-            yield Town(client, world, acme, globex, _keys(client, world, acme, globex))
-    world.services.store.close()
+            acme, globex = create_residents(client, env)
+            yield PopulatedApi(client, env, acme, globex, _keys(client, env, acme, globex))
+    env.services.store.close()
 
 
 def _keys(
-    client: Asks, world: World, acme: Resident, globex: Resident
+    client: ApiClient, env: ProcessorEnv, acme: Resident, globex: Resident
 ) -> dict[str, dict[str, str]]:
-    ended = {kind: _ended_key(client, world, acme, kind) for kind in ("expired", "revoked")}
+    ended = {kind: _ended_key(client, env, acme, kind) for kind in ("expired", "revoked")}
     return {
         "none": {},
         "root": ROOT,
@@ -76,7 +91,7 @@ def _keys(
     }
 
 
-def _ended_key(client: Asks, world: World, acme: Resident, kind: str) -> dict[str, str]:
+def _ended_key(client: ApiClient, env: ProcessorEnv, acme: Resident, kind: str) -> dict[str, str]:
     path = f"/organizations/{acme.slug}/api-keys"
     soon = {"not_after": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}
     told = client.post(path, headers=ROOT, json=soon).json()
@@ -85,6 +100,6 @@ def _ended_key(client: Asks, world: World, acme: Resident, kind: str) -> dict[st
         assert client.delete(f"{path}/{key_id}", headers=ROOT).json()["status"] == "REVOKED"
     else:
         past = "not_after = TIMESTAMP '2026-01-01'"
-        world.ask(f"UPDATE organizations.org_api_keys SET {past} WHERE key_id = '{key_id}'")
-        key_digests.refresh(world.services.store, world.warehouse)
+        env.ask(f"UPDATE organizations.org_api_keys SET {past} WHERE key_id = '{key_id}'")
+        key_digests.refresh(env.services.store, env.warehouse)
     return {"X-API-Key": told["api_key"]}

@@ -25,7 +25,7 @@ from convergence.warehouse.jobs import JobOutcome
 from convergence.warehouse.names import TableName
 from convergence.warehouse.publish import load_partition
 from convergence.warehouse.schemas import TableSchema
-from processors_world import USAGE_COST, USAGE_SCHEMA, OrgWorld
+from support.processor_env import USAGE_COST, USAGE_SCHEMA, OrgEnv
 
 DAY = date(2026, 11, 17)
 USAGE = "openai_usage_daily_raw"
@@ -88,14 +88,14 @@ def usage(tokens: int, *, rows: int = 1) -> list[dict[str, Any]]:
 class Books:
     """An org with usage, prices and cost of one day."""
 
-    org: OrgWorld
+    org: OrgEnv
     folder: Path
 
     def put_price(self, per_million: str) -> None:
         """Make this the price of gpt-x, as an API call does: by DML."""
         table = self.org.table("openai_model_pricing")
-        self.org.world.ask(f"DELETE FROM {table} WHERE TRUE")
-        self.org.world.ask(
+        self.org.env.ask(f"DELETE FROM {table} WHERE TRUE")
+        self.org.env.ask(
             f"INSERT INTO {table} (model_id, service_tier, currency, is_override,"
             " input_per_million, effective_from, effective_basis, price_version, updated_at)"
             f" VALUES ('gpt-x', 'standard', 'USD', FALSE, NUMERIC '{per_million}',"
@@ -110,7 +110,7 @@ class Books:
         killed: bool = False,
     ) -> None:
         """Publish the usage as the extracting step does, or die after its job."""
-        services = self.org.world.services
+        services = self.org.env.services
         publisher = services.publisher
         if killed:
             publisher = Publisher(
@@ -135,13 +135,13 @@ class Books:
             attempt=attempt,
             table=table,
             run_id=new_run(),
-            now=self.org.world.services.now(),
+            now=self.org.env.services.now(),
             settle_days=3,
             content_hash=sealed.content_hash,
             source_pages=1,
         )
         load_partition(
-            self.org.world.warehouse,
+            self.org.env.warehouse,
             table,
             DAY,
             sealed.path,
@@ -158,7 +158,7 @@ class Books:
 
     @property
     def usage_schema(self) -> TableSchema:
-        return TableSchema.load(self.org.world.settings.configs_dir / USAGE_SCHEMA)
+        return TableSchema.load(self.org.env.settings.configs_dir / USAGE_SCHEMA)
 
     def price(
         self,
@@ -171,11 +171,11 @@ class Books:
         """Price the day; `before_job` happens once, between the look at the inputs and the job."""
         org = self.org
         if before_job is not None:
-            services = org.world.services
+            services = org.env.services
             publisher = InterruptedPublisher(services.warehouse, services.store, services.ledger)
             publisher.before_job, publisher.killed = before_job, killed
-            org = OrgWorld(
-                replace(org.world, services=replace(services, publisher=publisher)), org.slug
+            org = OrgEnv(
+                replace(org.env, services=replace(services, publisher=publisher)), org.slug
             )
         return price_usage(
             org.context([DAY], run_id=run_id or new_run(), attempt=attempt), CostConfig()
@@ -186,7 +186,7 @@ class Books:
 
     def row(self, table: str) -> LedgerRow:
         """The ledger's newest row of the day."""
-        latest = self.org.world.services.ledger.latest(
+        latest = self.org.env.services.ledger.latest(
             orgs=[self.org.slug], pipeline_id=USAGE_COST.pipeline_id, since=DAY
         )
         return latest[self.key(table)]
@@ -194,7 +194,7 @@ class Books:
     @property
     def cost(self) -> Decimal:
         """What the published cost comes to."""
-        found = self.org.world.ask(
+        found = self.org.env.ask(
             f"SELECT SUM(effective_cost) AS cost FROM {self.org.table(COST)}"
             f" WHERE usage_date = '{DAY}'"
         )
@@ -202,7 +202,7 @@ class Books:
 
     def jobs(self) -> int:
         """Jobs that ever wrote a partition of the cost table."""
-        client = self.org.world.warehouse.client
+        client = self.org.env.warehouse.client
         return sum(
             (job.labels or {}).get("org") == self.org.slug
             and (job.labels or {}).get("table") == COST

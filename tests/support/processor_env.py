@@ -32,7 +32,7 @@ from convergence.warehouse.query import Row
 from convergence.warehouse.schemas import TableSchema
 from convergence_sandbox.aws.keys import PLATFORM as AWS_PLATFORM
 from convergence_sandbox.aws.keys import secret_of
-from sandbox_process import SandboxProcess
+from support.sandbox_process import SandboxProcess
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 USAGE_SCHEMA = "openai/cost/schemas/openai_usage_daily_raw.json"
@@ -52,7 +52,7 @@ USAGE_COST = PipelineFacts(
 
 
 @dataclass
-class World:
+class ProcessorEnv:
     """The rooms below the processors, connected to one sandbox."""
 
     settings: Settings
@@ -89,24 +89,24 @@ class World:
             labels=kind.labels,
         )
 
-    def new_org(self) -> OrgWorld:
+    def new_org(self) -> OrgEnv:
         """An org with its dataset, and no profile: what steps of pipelines need."""
         slug = f"org_{uuid.uuid4().hex[:10]}"
         plan = DatasetPlan.load(self.settings.configs_dir, ONBOARDING)
         lay_out(self.warehouse, plan, org_dataset(self.settings, slug), org_slug=slug)
-        return OrgWorld(self, slug)
+        return OrgEnv(self, slug)
 
 
 @dataclass
-class OrgWorld:
-    """One org of a world."""
+class OrgEnv:
+    """One org of a `ProcessorEnv`."""
 
-    world: World
+    env: ProcessorEnv
     slug: str
 
     @property
     def dataset(self) -> str:
-        return self.world.settings.org_dataset(self.slug)
+        return self.env.settings.org_dataset(self.slug)
 
     def context(
         self,
@@ -127,27 +127,27 @@ class OrgWorld:
             attempt=attempt,
             previous=None,
             resumes=attempt > 1,
-            services=self.world.services,
+            services=self.env.services,
             log=logging.getLogger("test"),
             stop=threading.Event(),
         )
 
-    def at(self, now: datetime) -> OrgWorld:
+    def at(self, now: datetime) -> OrgEnv:
         """The same org at another time."""
-        services = replace(self.world.services, now=lambda: now)
-        return OrgWorld(replace(self.world, services=services), self.slug)
+        services = replace(self.env.services, now=lambda: now)
+        return OrgEnv(replace(self.env, services=services), self.slug)
 
-    def served_by(self, **settings_of: Any) -> OrgWorld:
+    def served_by(self, **settings_of: Any) -> OrgEnv:
         """The same org with other settings: its providers' APIs or its configurations elsewhere."""
-        settings = self.world.settings.model_copy(update=settings_of)
-        services = replace(self.world.services, settings=settings)
-        return OrgWorld(replace(self.world, settings=settings, services=services), self.slug)
+        settings = self.env.settings.model_copy(update=settings_of)
+        services = replace(self.env.services, settings=settings)
+        return OrgEnv(replace(self.env, settings=settings, services=services), self.slug)
 
     def table(self, name: str) -> str:
-        return f"`{self.world.warehouse.project}.{self.dataset}.{name}`"
+        return f"`{self.env.warehouse.project}.{self.dataset}.{name}`"
 
     def rows(self, table: str, more: str = "") -> list[Row]:
-        return self.world.ask(f"SELECT * FROM {self.table(table)} {more}")  # ours
+        return self.env.ask(f"SELECT * FROM {self.table(table)} {more}")  # ours
 
     def publish_usage(
         self,
@@ -161,20 +161,20 @@ class OrgWorld:
         spool = Spool.open(folder / uuid.uuid4().hex, fingerprint="test")
         spool.write_page(rows, next_token=None)
         sealed = spool.seal(day_of, days)
-        configs = self.world.settings.configs_dir
+        configs = self.env.settings.configs_dir
         for day in days:
-            self.world.services.publisher.publish_rows(
+            self.env.services.publisher.publish_rows(
                 SliceKey(self.slug, USAGE_COST.pipeline_id, "openai_usage_daily_raw", day),
                 sealed[day],
                 table=TableName(self.dataset, "openai_usage_daily_raw"),
                 schema=TableSchema.load(configs / USAGE_SCHEMA),
                 run_id=run_id,
-                now=self.world.services.now(),
+                now=self.env.services.now(),
                 settle_days=3,
             )
 
 
-def connect(sandbox: SandboxProcess, var_dir: Path, *, project: str) -> World:
+def connect_env(sandbox: SandboxProcess, var_dir: Path, *, project: str) -> ProcessorEnv:
     """The rooms below, on a project of the sandbox that nobody has used."""
     settings = Settings(
         gcp_project_id=project,
@@ -204,4 +204,4 @@ def connect(sandbox: SandboxProcess, var_dir: Path, *, project: str) -> World:
         open_credential=lambda org, _provider: keys[org],
         now=lambda: NOW,
     )
-    return World(settings, services, keys)
+    return ProcessorEnv(settings, services, keys)

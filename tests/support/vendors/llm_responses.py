@@ -14,9 +14,9 @@ from typing import Any
 from convergence.processors.context import StepResult
 from convergence.processors.lib.pricing.price_seed import seed_prices
 from convergence.processors.openai.config import SeedCsvConfig as OpenAISeed
-from pipeline_steps import run_steps
-from processors_world import OrgWorld, World
-from recorded_api import recorded
+from support.pipeline_steps import run_steps
+from support.processor_env import OrgEnv, ProcessorEnv
+from support.vendors.recorded_api import recorded
 
 DAY = date(2026, 11, 17)
 PER_MILLION = Decimal("0.000001")
@@ -45,7 +45,7 @@ class Priced:
         results: of the last pipeline's steps, by name.
     """
 
-    org: OrgWorld
+    org: OrgEnv
     costs: list[Row]
     results: Mapping[str, StepResult]
 
@@ -123,16 +123,16 @@ def openai_pages(folder: Path, day: date = DAY, **rows: Sequence[Row]) -> dict[s
     }
 
 
-def new_openai_org(world: World) -> OrgWorld:
+def new_openai_org(env: ProcessorEnv) -> OrgEnv:
     """An org with a key and the default prices."""
-    org = world.new_org()
-    org.world.keys[org.slug] = "sk-admin-x"
+    org = env.new_org()
+    org.env.keys[org.slug] = "sk-admin-x"
     seed_prices(org.context([]), OpenAISeed())
     return org
 
 
 def run_openai_usage(
-    org: OrgWorld, pages: Mapping[str, list[Path]], day: date = DAY, *, run_id: str | None = None
+    org: OrgEnv, pages: Mapping[str, list[Path]], day: date = DAY, *, run_id: str | None = None
 ) -> Priced:
     """Run OpenAI's usage and cost pipeline for one day."""
     with recorded(pages) as url:
@@ -146,18 +146,22 @@ def run_openai_usage(
 
 
 def price_openai(
-    world: World, folder: Path, completions: Sequence[Row] = (), day: date = DAY, **rows: Any
+    env: ProcessorEnv, folder: Path, completions: Sequence[Row] = (), day: date = DAY, **rows: Any
 ) -> Priced:
     """Extract and price rows of OpenAI's usage for a new org."""
     pages = openai_pages(folder, day, completions=completions, **rows)
-    return run_openai_usage(new_openai_org(world), pages, day)
+    return run_openai_usage(new_openai_org(env), pages, day)
 
 
 def bill_openai(
-    world: World, folder: Path, completions: Sequence[Row], lines: Sequence[Row], day: date = DAY
+    env: ProcessorEnv,
+    folder: Path,
+    completions: Sequence[Row],
+    lines: Sequence[Row],
+    day: date = DAY,
 ) -> Priced:
     """Price rows of OpenAI's usage, then extract the bill of the same day."""
-    priced = price_openai(world, folder, completions, day)
+    priced = price_openai(env, folder, completions, day)
     pages = {"/organization/costs": [write_page(folder, openai_page(lines, day))]}
     with recorded(pages) as url:
         org = priced.org.served_by(openai_base_url=url)
@@ -211,14 +215,16 @@ def anthropic_page(rows: Iterable[Row], **more: object) -> Row:
     return {"data": list(rows), "has_more": False, "next_page": None, **more}
 
 
-def run_anthropic(world: World, usage: list[Path], bill: list[Path], day: date = DAY) -> Priced:
+def run_anthropic(
+    env: ProcessorEnv, usage: list[Path], bill: list[Path], day: date = DAY
+) -> Priced:
     """Run Anthropic's pipeline for a new org on pages of usage and of the bill."""
     pages = {
         "/v1/organizations/analytics/usage": usage,
         "/v1/organizations/analytics/cost": bill,
     }
-    org = world.new_org()
-    org.world.keys[org.slug] = "sk-ant-admin-x"
+    org = env.new_org()
+    org.env.keys[org.slug] = "sk-ant-admin-x"
     with recorded(pages) as url:
         results = run_steps(
             org.served_by(anthropic_base_url=url),
@@ -230,11 +236,11 @@ def run_anthropic(world: World, usage: list[Path], bill: list[Path], day: date =
 
 
 def price_anthropic(
-    world: World, folder: Path, usage: Sequence[Row], bill: Sequence[Row] = ()
+    env: ProcessorEnv, folder: Path, usage: Sequence[Row], bill: Sequence[Row] = ()
 ) -> Priced:
     """Extract and price rows of Anthropic's usage, beside its bill, for a new org."""
     return run_anthropic(
-        world,
+        env,
         [write_page(folder, anthropic_page(usage))],
         [write_page(folder, anthropic_page(bill))],
     )

@@ -13,7 +13,7 @@ from convergence.processors.context import PipelineFacts, StepResult
 from convergence.processors.gcp.billing_export import copy_export
 from convergence.processors.gcp.config import BillingCostConfig, BqEtlConfig
 from convergence.processors.gcp.cost_days import sum_costs
-from processors_world import OrgWorld
+from support.processor_env import OrgEnv
 
 BILLING = PipelineFacts(
     pipeline_id="gcp-cost-billing", dag_id="gcp.cost.billing", provider="gcp", settle_days=5
@@ -24,7 +24,7 @@ DAYS = [date(2026, 11, day) for day in range(16, 21)]
 
 
 def run(
-    org: OrgWorld,
+    org: OrgEnv,
     *,
     days: Sequence[date] = DAYS,
     run_id: str = "run_1",
@@ -50,9 +50,9 @@ def decimals(told: dict[str, str]) -> dict[str, Decimal]:
     return {name: Decimal(text) for name, text in told.items()}
 
 
-def hashes(org: OrgWorld) -> dict[date, str]:
+def hashes(org: OrgEnv) -> dict[date, str]:
     """What the ledger says the copied days hold."""
-    ledger = org.world.services.ledger.latest(orgs=[org.slug], pipeline_id=BILLING.pipeline_id)
+    ledger = org.env.services.ledger.latest(orgs=[org.slug], pipeline_id=BILLING.pipeline_id)
     return {
         key.day: row.content_hash
         for key, row in ledger.items()
@@ -60,7 +60,7 @@ def hashes(org: OrgWorld) -> dict[date, str]:
     }
 
 
-def loads(org: OrgWorld) -> int:
+def loads(org: OrgEnv) -> int:
     """Jobs that have published into the org's dataset."""
-    jobs = org.world.warehouse.client.list_jobs()
+    jobs = org.env.warehouse.client.list_jobs()
     return sum(job.job_id.startswith("convergence-") and org.slug in job.job_id for job in jobs)

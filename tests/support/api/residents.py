@@ -14,13 +14,13 @@ import httpx
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from integration.api.conftest import KMS_KEY, PLATFORM_DAGS, ROOT, SandboxServices, working
-from processors_world import World, connect
-from sandbox_process import SandboxProcess
-from unit.api.airflow_double import AirflowDouble
-from unit.api.world import ACME, GLOBEX, ROOT_KEY
+from support.api.airflow_double import AirflowDouble
+from support.api.env import ACME, GLOBEX, ROOT_KEY
+from support.api.sandbox_services import KMS_KEY, PLATFORM_DAGS, ROOT, SandboxServices, working
+from support.processor_env import ProcessorEnv, connect_env
+from support.sandbox_process import SandboxProcess
 
-Asks: TypeAlias = httpx.Client | TestClient
+ApiClient: TypeAlias = httpx.Client | TestClient
 
 ORG_DAGS = ("openai.cost.usage_cost", "openai.seed_csv")
 DAY = "2025-11-25"
@@ -42,41 +42,41 @@ class Resident:
         return {"X-API-Key": self.key}
 
 
-def services_on(
+def connect_services(
     sandbox: SandboxProcess, folder: Path, *, project: str
-) -> tuple[World, SandboxServices]:
+) -> tuple[ProcessorEnv, SandboxServices]:
     """The app's services on a project of the sandbox that nobody has used."""
-    world = connect(sandbox, folder, project=project)
+    env = connect_env(sandbox, folder, project=project)
     changes = {
         "kms_key_name": KMS_KEY,
         "rate_limit_enabled": False,
         "root_api_key": SecretStr(ROOT_KEY),
         "admin_call_wait_seconds": 5.0,
     }
-    world.settings = world.settings.model_copy(update=changes)
-    world.services = replace(world.services, settings=world.settings)
+    env.settings = env.settings.model_copy(update=changes)
+    env.services = replace(env.services, settings=env.settings)
     double = AirflowDouble()
     for dag_id in (*PLATFORM_DAGS, *ORG_DAGS):
         double.add_dag(dag_id)
-    double.work = working(world)
-    return world, SandboxServices(world.settings, double)
+    double.work = working(env)
+    return env, SandboxServices(env.settings, double)
 
 
-def inhabit(client: Asks, world: World) -> tuple[Resident, Resident]:
+def create_residents(client: ApiClient, env: ProcessorEnv) -> tuple[Resident, Resident]:
     """Bootstrap the platform and let both organizations move in.
 
     Args:
         client: reaches the app; paths begin below its `/api/v1`.
-        world: the tasks' side of the same warehouse.
+        env: the tasks' side of the same warehouse.
     """
     _sent(client, "POST", "/admin/bootstrap", headers=ROOT, json={})
     first, second = (_onboarded(client, org) for org in (ACME, GLOBEX))
     far = "SET concurrent_runs = 1000000, runs_per_day = 1000000, runs_per_month = 1000000"
-    world.ask(f"UPDATE organizations.org_usage_quotas {far} WHERE TRUE")
+    env.ask(f"UPDATE organizations.org_usage_quotas {far} WHERE TRUE")
     return _settled(client, first), _settled(client, second)
 
 
-def _onboarded(client: Asks, org: str) -> Resident:
+def _onboarded(client: ApiClient, org: str) -> Resident:
     company = f"{org.replace('_', ' ').title()} Holding"
     body = {
         "org_slug": org,
@@ -89,7 +89,7 @@ def _onboarded(client: Asks, org: str) -> Resident:
     return Resident(org, company, told["api_key"], key_id, run_id="", queue_id="")
 
 
-def _settled(client: Asks, one: Resident) -> Resident:
+def _settled(client: ApiClient, one: Resident) -> Resident:
     org, headers = one.slug, one.headers
     credential = {"credential": f"sk-admin-sandbox-{org}", "credential_name": f"{org} finance"}
     _sent(client, "POST", f"/integrations/{org}/openai/setup", headers=headers, json=credential)
@@ -102,7 +102,7 @@ def _settled(client: Asks, one: Resident) -> Resident:
     return replace(one, run_id=run["run_id"], queue_id=entry["queue_id"])
 
 
-def _sent(client: Asks, method: str, path: str, **sent: Any) -> dict[str, Any]:
+def _sent(client: ApiClient, method: str, path: str, **sent: Any) -> dict[str, Any]:
     answer = client.request(method, path, **sent)
     assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
     document: dict[str, Any] = answer.json()

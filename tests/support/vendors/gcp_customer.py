@@ -15,10 +15,10 @@ from google.cloud import bigquery
 from google.oauth2.credentials import Credentials
 
 from convergence_sandbox.providers.google.accounts import make_token, project_of, service_account
-from processors_world import OrgWorld
-from sandbox_process import SandboxProcess
+from support.processor_env import OrgEnv
+from support.sandbox_process import SandboxProcess
 
-DATA = Path(__file__).parent / "data" / "gcp"
+DATA = Path(__file__).parents[2] / "data" / "gcp"
 
 
 def golden_rows() -> list[dict[str, Any]]:
@@ -57,9 +57,9 @@ class Customer:
             client_options=ClientOptions(api_endpoint=self.sandbox.bigquery),
         )
 
-    def connect(self, org: OrgWorld) -> None:
+    def connect(self, org: OrgEnv) -> None:
         """Make it the org's Google Cloud."""
-        org.world.keys[org.slug] = self.credential
+        org.env.keys[org.slug] = self.credential
 
     def export(self, rows: Sequence[dict[str, Any]], **more: str) -> dict[str, Any]:
         """Let Google export rows; answers where they are."""

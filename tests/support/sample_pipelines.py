@@ -16,7 +16,7 @@ from convergence.pipelines.files.violations import ViolationReport
 from convergence.processors import registry
 
 PATH = "sample/cost/usage_cost.yml"
-_FOLDER = str(Path(__file__).parent / "data" / "processors")
+_FOLDER = str(Path(__file__).parents[1] / "data" / "processors")
 
 USAGE_COST = """\
 pipeline_id: sample-usage-cost

@@ -16,8 +16,8 @@ from starlette.types import ASGIApp
 
 from convergence.api.app import PREFIX
 from convergence.api.standalone import create_alone
-from integration.api.inhabited import Resident, inhabit, services_on
-from sandbox_process import SandboxProcess
+from support.api.residents import Resident, connect_services, create_residents
+from support.sandbox_process import SandboxProcess
 
 _READY_SECONDS = 20.0
 
@@ -36,13 +36,13 @@ def served(folder: Path) -> Iterator[Served]:
     sandbox = SandboxProcess(folder / "sandbox")
     sandbox.start()
     try:
-        world, services = services_on(sandbox, folder / "var", project="served-project")
+        env, services = connect_services(sandbox, folder / "var", project="served-project")
         with listening(create_alone(services=services)) as base_url:
             url = f"{base_url}{PREFIX}"
             with httpx.Client(base_url=url, timeout=60.0, trust_env=False) as client:
-                residents = inhabit(client, world)
+                residents = create_residents(client, env)
             yield Served(url, residents)
-        world.services.store.close()
+        env.services.store.close()
     finally:
         sandbox.stop()
 

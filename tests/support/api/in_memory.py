@@ -17,7 +17,7 @@ from convergence.warehouse.client import Warehouse
 NO_WAREHOUSE = cast("Warehouse", None)
 
 
-class EdgeAuthenticator(Authenticator):
+class InMemoryAuthenticator(Authenticator):
     """The real cache and comparison over a dictionary of keys; counts its lookups."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class EdgeAuthenticator(Authenticator):
         return self.keys.get(fingerprint, authentication._UNKNOWN)
 
 
-class EdgeGate(EligibilityChecker):
+class InMemoryGate(EligibilityChecker):
     """The real gate over a dictionary of standings."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class EdgeGate(EligibilityChecker):
         return [self.standings[org] for org in wanted if org in self.standings]
 
 
-class EdgeLedger:
+class InMemoryLedger:
     """The ledger's newest rows, as a test sets them."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ _BUILT: dict[tuple[object, ...], FastAPI] = {}
 
 
 @contextmanager
-def lent(services: Services) -> Iterator[FastAPI]:
+def borrow_app(services: Services) -> Iterator[FastAPI]:
     """The app of these services, built once for all settings that build it alike.
 
     One borrower at a time; the routes that a test adds go when it gives the app back.

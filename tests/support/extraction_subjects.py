@@ -14,10 +14,10 @@ from typing import Any
 
 from convergence.processors.context import StepResult
 from convergence_sandbox.providers.google.accounts import service_account
-from pipeline_steps import Job, endpoints, run_steps
-from processors_world import NOW, OrgWorld
-from providers_server import client
-from sandbox_process import SandboxProcess
+from support.pipeline_steps import Job, endpoints, run_steps
+from support.processor_env import NOW, OrgEnv
+from support.sandbox_process import SandboxProcess
+from support.vendors.providers_server import client
 
 YESTERDAY = NOW.date() - timedelta(days=1)
 TWO_DAYS = (YESTERDAY - timedelta(days=1), YESTERDAY)
@@ -175,7 +175,7 @@ class Trial:
     """One subject, for one org that the stand-in knows."""
 
     def __init__(
-        self, subject: Subject, org: OrgWorld, sandbox: SandboxProcess, *, seed: str
+        self, subject: Subject, org: OrgEnv, sandbox: SandboxProcess, *, seed: str
     ) -> None:
         self.subject = subject
         self.org = org
@@ -183,7 +183,7 @@ class Trial:
         self.seed = seed
         self.runs = 0
         self.key = subject.key(seed)
-        org.world.keys[org.slug] = self.key
+        org.env.keys[org.slug] = self.key
 
     def run(self, *, run_id: str | None = None, attempt: int = 1) -> StepResult:
         self.runs += 1
@@ -200,7 +200,7 @@ class Trial:
 
     def job(self, *, run_id: str, attempt: int = 1) -> Job:
         """The same in a process of its own."""
-        settings = self.org.world.settings
+        settings = self.org.env.settings
         return Job(
             sandbox=endpoints(self.sandbox),
             project=settings.gcp_project_id,
@@ -217,7 +217,7 @@ class Trial:
 
     def published(self) -> list[str]:
         """The rows of the days, as text, sorted."""
-        client = self.org.world.warehouse.client
+        client = self.org.env.warehouse.client
         tables = {table.table_id for table in client.list_tables(self.org.dataset)}
         if self.subject.table not in tables:
             return []

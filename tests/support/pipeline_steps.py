@@ -1,6 +1,6 @@
 """A pipeline's steps, run one after the other as its operators run them, here or in a process.
 
-python tests/pipeline_steps.py '{"sandbox": {…}, "project": …, …}'    (see `Job`)
+python tests/support/pipeline_steps.py '{"sandbox": {…}, "project": …, …}'    (see `Job`)
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from convergence.processors.base import OrgProcessor
 from convergence.processors.context import StepResult
 from convergence.processors.registry import find
 from convergence.settings import PROJECT_ROOT
-from processors_world import OrgWorld, connect
-from sandbox_process import SandboxProcess
 from stack import guarded
+from support.processor_env import OrgEnv, connect_env
+from support.sandbox_process import SandboxProcess
 
 
 def run_steps(
-    org: OrgWorld,
+    org: OrgEnv,
     path: str,
     days: Sequence[date],
     *,
@@ -36,7 +36,7 @@ def run_steps(
     only: str | None = None,
 ) -> dict[str, StepResult]:
     """Run the steps of a pipeline file for one org, in the file's order."""
-    configs = org.world.settings.configs_dir
+    configs = org.env.settings.configs_dir
     spec = load_pipeline(configs / path, configs)
     assert isinstance(spec, PipelineSpec), [str(fault) for fault in spec]
     results: dict[str, StepResult] = {}
@@ -92,14 +92,14 @@ class Job:
 
     def run(self) -> dict[str, StepResult]:
         """Run the steps in this process."""
-        world = connect(
+        env = connect_env(
             cast("Any", SimpleNamespace(**self.sandbox)), Path(self.var_dir), project=self.project
         )
-        world.keys[self.org_slug] = self.key
+        env.keys[self.org_slug] = self.key
         own = dict(self.settings)
         if "configs_dir" in own:
             own["configs_dir"] = Path(own["configs_dir"])
-        org = OrgWorld(world, self.org_slug).served_by(**own)
+        org = OrgEnv(env, self.org_slug).served_by(**own)
         days = [date.fromisoformat(day) for day in self.days]
         return run_steps(
             org, self.path, days, run_id=self.run_id, attempt=self.attempt, only=self.only

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ from convergence.warehouse.client import Warehouse
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 BY = Actor("root", "admin", request_id="req_1")
+NewOrg = Callable[[], str]
 OPENAI, ANTHROPIC = "sk-admin-sandbox-rotate", "sk-ant-admin01-rotate"
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent / "data" / "old_release"
+FOLDER = Path(__file__).parents[1] / "data" / "old_release"
 GROUPING = "day,provider,service,model"
 
 

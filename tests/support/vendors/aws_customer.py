@@ -17,7 +17,7 @@ from convergence.processors.context import PipelineFacts, StepResult
 from convergence.providers.aws_session import AccessKey, AwsSession
 from convergence_sandbox.aws import exports, keys
 from convergence_sandbox.aws.lines import Line, lines
-from processors_world import OrgWorld
+from support.processor_env import OrgEnv
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -44,17 +44,17 @@ TABLE = "aws_cost_daily"
 class Customer:
     """An org whose exports a test puts into its bucket."""
 
-    org: OrgWorld
+    org: OrgEnv
     export: str = "cur2-csv"
     params: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.seed = self.org.slug
         self.bucket = f"test-{uuid.uuid4().hex[:12]}"
-        self.org.world.keys[self.org.slug] = json.dumps(keys.credential(self.seed))
+        self.org.env.keys[self.org.slug] = json.dumps(keys.credential(self.seed))
         self.s3: S3Client = AwsSession.with_key(
             AccessKey(keys.key_id(self.seed), keys.secret_of(keys.key_id(self.seed))),
-            settings=self.org.world.settings,
+            settings=self.org.env.settings,
         ).s3()
         self.s3.create_bucket(Bucket=self.bucket)
         self.params = {
@@ -94,7 +94,7 @@ class Customer:
         return self.org.rows(TABLE, more)
 
     def slices(self, table: str = TABLE) -> dict[date, LedgerRow]:
-        found = self.org.world.services.ledger.latest(
+        found = self.org.env.services.ledger.latest(
             orgs=[self.org.slug], pipeline_id=FACTS.pipeline_id
         )
         return {key.day: row for key, row in found.items() if key.table == table}

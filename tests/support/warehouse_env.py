@@ -27,7 +27,7 @@ from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import CENTRAL, TableName
 from convergence.warehouse.query import run_file
 from convergence.warehouse.schemas import TableSchema
-from sandbox_process import SandboxProcess
+from support.sandbox_process import SandboxProcess
 
 CONFIGS = PROJECT_ROOT / "include" / "configs"
 DAY = date(2026, 11, 17)
@@ -56,7 +56,7 @@ def _nap(seconds: float) -> None:
 PATIENCE = WarehouseTimeouts(call=10, retry=10, job=60, poll=0.5, sleep=_nap)
 
 
-def connect(sandbox: SandboxProcess, *, project: str | None = None) -> Warehouse:
+def connect_warehouse(sandbox: SandboxProcess, *, project: str | None = None) -> Warehouse:
     """A warehouse in a project of its own."""
     settings = Settings(
         gcp_project_id=project or f"warehouse-{uuid.uuid4().hex[:12]}",
@@ -65,7 +65,7 @@ def connect(sandbox: SandboxProcess, *, project: str | None = None) -> Warehouse
     return Warehouse.connect(settings, timeouts=PATIENCE)
 
 
-def bootstrap(w: Warehouse) -> LayoutReport:
+def bootstrap_warehouse(w: Warehouse) -> LayoutReport:
     """The central dataset as the setup pipeline makes it."""
     return build_layout(
         w,
@@ -77,7 +77,7 @@ def bootstrap(w: Warehouse) -> LayoutReport:
 
 
 @dataclass
-class Stage:
+class WarehouseEnv:
     """What a test of publishing stands on."""
 
     warehouse: Warehouse
@@ -151,9 +151,9 @@ class Stage:
         return [job.job_id for job in client.list_jobs() if job.job_id.startswith("convergence-")]
 
 
-def stage_on(w: Warehouse, store: StateStore, folder: Path) -> Stage:
+def build_warehouse_env(w: Warehouse, store: StateStore, folder: Path) -> WarehouseEnv:
     """Bootstrap the warehouse and make the org's table."""
-    bootstrap(w)
+    bootstrap_warehouse(w)
     ensure_dataset(w, TABLE.dataset, description="An org's dataset")
     ensure_table(w, TABLE, SCHEMA)
-    return Stage(w, store, folder)
+    return WarehouseEnv(w, store, folder)

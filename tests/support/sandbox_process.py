@@ -16,7 +16,7 @@ import httpx
 
 from stack import guarded
 
-SOURCES = Path(__file__).resolve().parents[1] / "sandbox" / "src"
+SOURCES = Path(__file__).resolve().parents[2] / "sandbox" / "src"
 START_SECONDS = 30.0
 
 

@@ -1,0 +1,83 @@
+"""The API's services on the sandbox: its warehouse, KMS and providers; only Airflow is a double.
+
+The double does the work of platform DAGs in this process, as their tasks would.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, cast
+
+import httpx
+
+from convergence.api.airflow.client import AirflowClient
+from convergence.api.http.services import Services
+from convergence.pipelines.files.loader import load_dag
+from convergence.pipelines.files.spec import PipelineSpec
+from convergence.processors.base import PlatformProcessor
+from convergence.processors.context import PlatformContext
+from convergence.processors.registry import find
+from convergence.processors.run_conf import check
+from convergence.settings import Settings
+from support.api.airflow_double import PASSWORD, USERNAME, AirflowDouble
+from support.api.env import ROOT_KEY
+from support.processor_env import ProcessorEnv
+
+KMS_KEY = "projects/local-dev-project/locations/global/keyRings/convergence/cryptoKeys/credentials"
+ROOT = {"X-CA-Root-Key": ROOT_KEY}
+PLATFORM_DAGS = (
+    "setup.initial.onetime_bootstrap",
+    "setup.organizations.dryrun",
+    "setup.organizations.onboarding",
+    "integrations.validate",
+)
+
+
+class SandboxServices(Services):
+    """The real services; Airflow is a double."""
+
+    def __init__(self, settings: Settings, double: AirflowDouble) -> None:
+        super().__init__(settings)
+        self.double = double
+
+    @cached_property
+    def airflow(self) -> AirflowClient:
+        return AirflowClient(
+            "http://airflow.test",
+            username=USERNAME,
+            password=PASSWORD,
+            first_wait_seconds=0.0,
+            transport=httpx.ASGITransport(self.double.app),
+        )
+
+
+def working(env: ProcessorEnv) -> Callable[[str, dict[str, Any]], dict[str, Any] | None]:
+    """Run the steps of a platform DAG; leave an org's run queued."""
+
+    def work(dag_id: str, conf: dict[str, Any]) -> dict[str, Any] | None:
+        spec = load_dag(dag_id, env.settings.configs_dir)
+        assert isinstance(spec, PipelineSpec)
+        if spec.scope == "org":
+            return None
+        facts = spec.facts()
+        told: dict[str, Any] = {}
+        for step in spec.steps:
+            kind = cast("type[PlatformProcessor[Any]]", find(step.ps_type))
+            operator = kind(task_id=step.step, config=step.config, pipeline=facts)
+            context = PlatformContext(
+                pipeline=facts,
+                step=step.step,
+                dag_run_id="test",
+                attempt=1,
+                services=env.services,
+                log=logging.getLogger("test"),
+                stop=threading.Event(),
+            )
+            params = check(conf, pipeline=facts)
+            told[step.step] = operator.run(context, operator.parsed(), params).answer()
+        return told
+
+    return work
