@@ -150,7 +150,7 @@ def task(
             raise error
         return save(disk, work, page=page, **more)
 
-    monkeypatch.setattr(pages, "save", save_or_fail)
+    monkeypatch.setattr(pages, "save_page", save_or_fail)
     yield made
     store.close()
 
