@@ -164,9 +164,9 @@ def test_a_wrong_request_is_refused_before_anything_is_made(empty_env: Processor
     bootstrap(empty_env)
     wrong = OrganizationRequest(org_slug="acme_corp", company_name="", admin_email="x")
     with pytest.raises(RequestError) as caught:
-        onboard(empty_world, wrong)
+        onboard(empty_env, wrong)
     assert len(caught.value.details["errors"]) == 2  # type: ignore[arg-type]  # a list
-    assert orgs.list_orgs(empty_world.warehouse) == []
+    assert orgs.list_orgs(empty_env.warehouse) == []
 
 
 def test_a_taken_slug_is_not_handed_over(empty_env: ProcessorEnv) -> None:

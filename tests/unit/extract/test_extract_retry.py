@@ -112,11 +112,11 @@ def test_what_asking_again_cannot_mend_is_not_asked_again(error: ConvergenceErro
 
 
 def test_an_unreadable_answer_has_fewer_attempts() -> None:
-    world = World()
+    env = RetryEnv()
     with pytest.raises(MalformedResponseError):
-        world.retrier(RetryPolicy(attempts=9, malformed_attempts=3)).run(
-            world.failing(MalformedResponseError("cut")),
-            deadline=world.deadline(99),
+        env.retrier(RetryPolicy(attempts=9, malformed_attempts=3)).run(
+            env.failing(MalformedResponseError("cut")),
+            deadline=env.deadline(99),
         )
     assert env.calls == 3
 
@@ -135,7 +135,7 @@ def test_a_told_pause_beyond_the_deadline_is_not_begun() -> None:
         env.retrier(RetryPolicy()).run(
             env.failing(unavailable("120"), times=1), deadline=env.deadline(60)
         )
-    assert world.naps == []
+    assert env.naps == []
     assert failure.value.details["retry_after"] == 120.0
 
 

@@ -261,9 +261,9 @@ def test_an_older_attempt_does_not_publish(env: PublisherEnv) -> None:
     older = env.publisher.begin([KEY])[KEY]
     env.publish([2])
     with pytest.raises(SupersededError) as caught:
-        world.publish([1], slice_=older)
+        env.publish([1], slice_=older)
     assert caught.value.details["after"] is False
-    world.assert_sound([2])
+    env.assert_sound([2])
 
 
 def test_an_attempt_that_is_overtaken_while_it_publishes_says_so(env: PublisherEnv) -> None:
@@ -276,11 +276,11 @@ def test_an_attempt_that_is_overtaken_while_it_publishes_says_so(env: PublisherE
 
     env.fake.at = overtake
     with pytest.raises(SupersededError) as caught:
-        world.publish([1], slice_=older)
+        env.publish([1], slice_=older)
     assert caught.value.details["after"] is True
-    assert world.tokens == [1], "the older content is there: that is why it must be made again"
-    world.publish([2])
-    world.assert_sound([2])
+    assert env.tokens == [1], "the older content is there: that is why it must be made again"
+    env.publish([2])
+    env.assert_sound([2])
 
 
 def test_a_lost_state_store_goes_on_from_the_ledger(env: PublisherEnv, tmp_path: Path) -> None:
@@ -300,10 +300,10 @@ def test_a_passing_failure_takes_the_next_job_id(env: PublisherEnv) -> None:
 def test_failed_jobs_of_earlier_tries_are_passed_over(env: PublisherEnv) -> None:
     env.fake.faults = [{"reason": "invalid", "message": "bad row"}]
     with pytest.raises(WarehouseError) as caught:
-        world.publish([1])
+        env.publish([1])
     assert caught.value.details["reason"] == "invalid"
     assert str(caught.value.details["job_id"]).endswith("_0")
-    assert world.publish([1]).job_id.endswith("_1")
+    assert env.publish([1]).job_id.endswith("_1")
 
 
 def test_failures_that_go_on_end_in_an_error_worth_a_retry(env: PublisherEnv) -> None:
