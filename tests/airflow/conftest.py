@@ -36,7 +36,7 @@ def env(configs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     settings = get_settings()
     store = StateStore.connect(f"sqlite:///{tmp_path / 'state.db'}")
     made = AirflowEnv(store, settings, ["acme_corp", "beta_labs"], {})
-    monkeypatch.setattr(connect, "services", made.services)
+    monkeypatch.setattr(connect, "open_services", made.services)
     monkeypatch.setattr(RunServices, "gate", made)
     monkeypatch.setattr(RunServices, "ship_records", lambda _: made.ship())
     yield made

@@ -79,7 +79,7 @@ def test_a_customers_exports_become_its_cost_and_a_second_run_reads_nothing() ->
         "admin_email": "cfo@acme.example",
     }
     assert run("setup.organizations.onboarding", organization)[0] == "success"
-    with connect.services() as services, connect_kms(services.settings) as kms:
+    with connect.open_services() as services, connect_kms(services.settings) as kms:
         Credentials(services.store, services.warehouse, kms).put(
             ORG,
             "AWS",
@@ -102,7 +102,7 @@ def test_a_customers_exports_become_its_cost_and_a_second_run_reads_nothing() ->
     assert state == "success", answer
     month = yesterday.replace(day=1)
     expected = sum((one.billed for one in lines("acme-corp", month, as_of=today)), Decimal(0))
-    with connect.services() as services:
+    with connect.open_services() as services:
         query = (
             "SELECT BilledCost, x_Basis"
             f" FROM `{services.settings.org_dataset(ORG)}.cost_daily` WHERE x_Provider = 'aws'"

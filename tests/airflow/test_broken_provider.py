@@ -142,7 +142,7 @@ def test_the_last_try_records_why_the_first_task_failed(
         raise WarehouseUnavailableError("BigQuery does not answer")
 
     write("sample/cost/usage_cost.yml", USAGE_COST + "retries: 0\n")
-    monkeypatch.setattr(connect, "table_id", away)
+    monkeypatch.setattr(connect, "find_table_id", away)
     dag_run, ended = carried_out(env, monkeypatch)
     assert dag_run.state == "failed"
     assert ended.error is not None

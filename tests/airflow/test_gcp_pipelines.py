@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from convergence.processors import connect
-from convergence.processors.context import Services
+from convergence.processors.context import TaskServices
 from convergence.security.kms import connect_kms
 from convergence.settings import get_settings
 from convergence.tenants.audit import Actor
@@ -66,7 +66,7 @@ def run(dag_id: str, conf: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return str(dag_run.state), closing.xcom_pull(task_ids="close_run")
 
 
-def put_credential(services: Services, secret: str) -> None:
+def put_credential(services: TaskServices, secret: str) -> None:
     with connect_kms(services.settings) as kms:
         Credentials(services.store, services.warehouse, kms).put(
             ORG,
@@ -86,7 +86,7 @@ def test_from_a_service_account_to_its_cost(sandbox: SandboxProcess) -> None:
     run("setup.initial.onetime_bootstrap", {})
     organization = {"company_name": "Acme", "admin_email": "cfo@acme.example"}
     run("setup.organizations.onboarding", {"org_slug": ORG, **organization})
-    with connect.services() as services:
+    with connect.open_services() as services:
         put_credential(services, customer.credential)
 
     state, answer = run("gcp.cost.billing", {})
@@ -94,7 +94,7 @@ def test_from_a_service_account_to_its_cost(sandbox: SandboxProcess) -> None:
     expected = Decimal(0)
     for row in exported(customer.project, first=first, last=last, as_of=now):
         expected += row["cost"] + sum((one["amount"] for one in row["credits"]), Decimal(0))
-    with connect.services() as services:
+    with connect.open_services() as services:
         dataset = services.settings.org_dataset(ORG)
         query = f"SELECT SUM(BilledCost) AS total FROM `{dataset}.cost_daily`"
         (found,) = services.warehouse.client.query_and_wait(query)

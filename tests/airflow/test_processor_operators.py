@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from convergence.processors.context import PipelineFacts
+from convergence.processors.context import PipelineInfo
 from convergence.state.org_runs import OrgRun, org_run_id
 from support.airflow_env import LIMITS, AirflowEnv
 
 pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("default")]
 
-FACTS = PipelineFacts(
+FACTS = PipelineInfo(
     pipeline_id="sample",
     dag_id="sample.usage",
     provider="openai",
@@ -124,7 +124,7 @@ def test_killing_a_task_stops_its_work_and_its_warehouse_jobs(
     operator = task(fetch, admitted(env, "acme", "beta"))
     operator.on_kill()
     assert cancelled == []
-    with operator.connected():
+    with operator.connect_services():
         operator.on_kill()
     assert cancelled == ["all"]
     assert operator.stop.is_set()

@@ -12,7 +12,7 @@ import pytest
 
 from convergence.metering import Resource
 from convergence.processors import connect
-from convergence.processors.context import Services
+from convergence.processors.context import TaskServices
 from convergence.security.kms import connect_kms
 from convergence.settings import get_settings
 from convergence.state import org_runs
@@ -106,7 +106,7 @@ def clear_and_run(dag: Any, run_id: str) -> str:
         return str(dag_run.state)
 
 
-def connect_openai(services: Services, org_slug: str = ORG) -> None:
+def connect_openai(services: TaskServices, org_slug: str = ORG) -> None:
     with connect_kms(services.settings) as kms:
         Credentials(services.store, services.warehouse, kms).put(
             org_slug,
@@ -119,7 +119,7 @@ def connect_openai(services: Services, org_slug: str = ORG) -> None:
         )
 
 
-def cost_of(services: Services) -> list[str]:
+def cost_of(services: TaskServices) -> list[str]:
     """Every row of the org's cost, without the run that looked at it last."""
     query = f"SELECT * FROM `{services.settings.org_dataset(ORG)}.cost_daily`"
     rows = services.warehouse.client.query_and_wait(query)
@@ -146,7 +146,7 @@ def test_from_nothing_to_daily_cost_and_a_second_run_finds_nothing_to_do() -> No
 
     assert run(USAGE_COST, asked)[0] == "failed", "a run before the provider is connected"
 
-    with connect.services() as services:
+    with connect.open_services() as services:
         connect_openai(services)
     assert run("openai.seed_csv", {"org_slug": ORG})[0] == "success"
 
@@ -154,12 +154,12 @@ def test_from_nothing_to_daily_cost_and_a_second_run_finds_nothing_to_do() -> No
     assert state == "success", answer
     assert answer["orgs_succeeded"] == 1
     assert answer["rows_processed"] > 0
-    with connect.services() as services:
+    with connect.open_services() as services:
         first = cost_of(services)
     assert first
 
     assert run(USAGE_COST, asked)[0] == "success"
-    with connect.services() as services:
+    with connect.open_services() as services:
         assert cost_of(services) == first
         with services.store.read() as conn:
             runs = org_runs.list_for_org(conn, ORG, limit=20)
@@ -177,7 +177,7 @@ def test_plans_become_months_and_an_edition_that_an_org_has_changes_nothing() ->
     assert run("setup.initial.onetime_bootstrap", {})[0] == "success"
     company = {"org_slug": org, "company_name": "Initech", "admin_email": "cfo@initech.example"}
     assert run("setup.organizations.onboarding", company)[0] == "success"
-    with connect.services() as services:
+    with connect.open_services() as services:
         connect_openai(services, org)
     state, edition = run("platform.price_book_rollout", {})
     assert state == "success", edition
@@ -187,7 +187,7 @@ def test_plans_become_months_and_an_edition_that_an_org_has_changes_nothing() ->
 
     state, seeded = run("openai.seed_csv", {"org_slug": org})
     assert (state, seeded["rows_processed"]) == ("success", 0), "the edition was there"
-    with connect.services() as services:
+    with connect.open_services() as services:
         dataset = services.settings.org_dataset(org)
         services.warehouse.client.query_and_wait(
             f"INSERT INTO `{dataset}.openai_subscriptions` (plan_name, billing_period, currency,"
@@ -197,7 +197,7 @@ def test_plans_become_months_and_an_edition_that_an_org_has_changes_nothing() ->
         )
     state, months = run("openai.subscriptions", {"org_slug": org, "date": "2026-02-10"})
     assert (state, months["rows_processed"]) == ("success", 1), months
-    with connect.services() as services:
+    with connect.open_services() as services:
         query = f"SELECT EffectiveCost FROM `{dataset}.cost_daily` WHERE ServiceName = 'ChatGPT'"
         found = [row["EffectiveCost"] for row in services.warehouse.client.query_and_wait(query)]
     assert (len(found), sum(found)) == (28, 12 * 25)
@@ -211,7 +211,7 @@ def test_a_cleared_run_asks_the_provider_again_and_closes_again() -> None:
     assert run("setup.initial.onetime_bootstrap", {})[0] == "success"
     company = {"org_slug": org, "company_name": "Umbrella", "admin_email": "cfo@umbrella.example"}
     assert run("setup.organizations.onboarding", company)[0] == "success"
-    with connect.services() as services:
+    with connect.open_services() as services:
         connect_openai(services, org)
     day = (datetime.now(UTC).date() - timedelta(days=2)).isoformat()
     dag = dag_of(USAGE_COST)
@@ -220,9 +220,9 @@ def test_a_cleared_run_asks_the_provider_again_and_closes_again() -> None:
     run_id = org_runs.org_run_id(USAGE_COST, dag_run.run_id, org)
 
     def requests() -> tuple[int, str]:
-        with connect.services() as services:
-            step = services.steps.steps(run_id)["extract_usage"]
-            ended = services.steps.run(run_id)
+        with connect.open_services() as services:
+            step = services.steps.list_steps(run_id)["extract_usage"]
+            ended = services.steps.get_run(run_id)
             assert ended is not None
             return step.used[Resource.PROVIDER].calls, ended.status
 

@@ -28,10 +28,10 @@ def emulated(configs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("emulated")
 def test_a_task_is_connected_to_the_warehouse_of_airflows_connection(tmp_path: Path) -> None:
-    with connect.services() as services:
+    with connect.open_services() as services:
         assert services.warehouse.project == "local-dev-project"
-        assert services.steps.steps("run_none") == {}
-        assert services.steps.run("run_none") is None
+        assert services.steps.list_steps("run_none") == {}
+        assert services.steps.get_run("run_none") is None
         assert services.now().tzinfo is not None
     assert (tmp_path / "var" / "state" / "state.db").exists()
 
@@ -41,4 +41,4 @@ def test_a_task_is_connected_to_the_warehouse_of_airflows_connection(tmp_path: P
     ("provider", "name"), [("openai", "OPENAI"), ("gcp", "GCP_SA"), ("claude", "ANTHROPIC")]
 )
 def test_a_provider_has_its_name_in_tables(provider: str, name: str) -> None:
-    assert connect.table_id(provider) == name
+    assert connect.find_table_id(provider) == name

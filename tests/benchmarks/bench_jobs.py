@@ -24,7 +24,7 @@ from benchmarks.report import Report
 from convergence.metering import Resource, Use, Used, metered
 from convergence.processors.anthropic import extraction as anthropic
 from convergence.processors.anthropic.config import BilledConfig, CostConfig, UsageConfig
-from convergence.processors.context import OrgContext, PipelineFacts, StepResult
+from convergence.processors.context import OrgContext, PipelineInfo, StepResult
 from convergence.processors.generic.config import SeedCsvConfig
 from convergence.processors.lib.pricing.price_seed import seed_prices
 from convergence.processors.lib.pricing.pricing import price_usage
@@ -142,12 +142,12 @@ def _all(
     days: Sequence[date],
     without: frozenset[str],
 ) -> int:
-    facts = PipelineFacts(pipeline_id="bench", dag_id="bench", provider=provider)
+    facts = PipelineInfo(pipeline_id="bench", dag_id="bench", provider=provider)
     run_id = f"run_{uuid.uuid4().hex}"
     rows = 0
     for step in steps:
         model, work = STEPS[step["processor"]]
-        config = model.parse(_narrowed(step["config"], without))
+        config = model.from_values(_narrowed(step["config"], without))
         context = org.context(days, run_id=run_id, step=step["step"], pipeline=facts)
         rows += work(context, config).rows_processed or 0
     return rows

@@ -52,7 +52,7 @@ def by_hand(n: int) -> Any:
     from airflow.sdk import DAG, Param, TriggerRule, task_group
 
     from convergence.pipelines.dags.lifecycle import CloseRun, SelectOrgs
-    from convergence.processors.context import PipelineFacts
+    from convergence.processors.context import PipelineInfo
 
     # Written by this benchmark, so unknown to a type checker.
     sample = "convergence.processors.sample"
@@ -65,7 +65,7 @@ def by_hand(n: int) -> Any:
         "title": "Organization",
         "pattern": "^[a-z0-9][a-z0-9_]{1,48}[a-z0-9]$",
     }
-    facts = PipelineFacts(
+    facts = PipelineInfo(
         pipeline_id=f"bench-usage-{n}",
         dag_id=dag_id_of(n),
         provider="openai",

@@ -19,8 +19,8 @@ from google.cloud.bigquery import LoadJobConfig
 
 from convergence.pipelines.files.loader import load_pipeline
 from convergence.pipelines.files.spec import PipelineSpec
-from convergence.processors.context import Services
-from convergence.processors.steplog import StoredStepLog
+from convergence.processors.context import TaskServices
+from convergence.processors.steplog import StepLog
 from convergence.runs.records import RunRecords
 from convergence.settings import PROJECT_ROOT
 from convergence_sandbox.providers.openai.prices import COMPLETIONS
@@ -81,7 +81,7 @@ class Platform:
         services = replace(
             made.services,
             settings=settings,
-            steps=StoredStepLog(made.services.store, RunRecords(made.services.store)),
+            steps=StepLog(made.services.store, RunRecords(made.services.store)),
             open_credential=lambda org, _provider: f"{KEY_PREFIX}{org}",
             now=lambda: datetime.now(UTC),
         )
@@ -90,7 +90,7 @@ class Platform:
         env = ProcessorEnv(settings, services)
         return cls(folder, sandbox, provider, env, spec)
 
-    def services(self) -> Services:
+    def services(self) -> TaskServices:
         """The same for a child process: connections of its own."""
         made = connect_env(
             cast("Any", SimpleNamespace(**self.sandbox.ready)),
@@ -100,7 +100,7 @@ class Platform:
         return replace(
             made,
             settings=self.env.settings,
-            steps=StoredStepLog(made.store, RunRecords(made.store)),
+            steps=StepLog(made.store, RunRecords(made.store)),
             open_credential=self.env.services.open_credential,
             now=self.env.services.now,
         )

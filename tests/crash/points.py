@@ -67,15 +67,15 @@ def install(points: Points) -> None:
     from google.cloud import bigquery
 
     from convergence.extract.disk import Disk
-    from convergence.processors.steplog import StoredStepLog
+    from convergence.processors.steplog import StepLog
     from convergence.runs import publisher
     from convergence.runs.ledger import Ledger
     from convergence.runs.publisher import Publisher
 
     around(points, Disk, "sync", before="before_fsync", after="after_fsync")
     around(points, Disk, "rename", before="before_rename", after="after_rename")
-    around(points, StoredStepLog, "started", after="step_started")
-    around(points, StoredStepLog, "finished", before="before_step_recorded", after="step_recorded")
+    around(points, StepLog, "started", after="step_started")
+    around(points, StepLog, "finished", before="before_step_recorded", after="step_recorded")
     around(
         points,
         Publisher,

@@ -21,9 +21,9 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from convergence.processors import connect
 from convergence.processors.base import OrgProcessor
 from convergence.processors.batch import Batch, OrgSlice
-from convergence.processors.context import Services
+from convergence.processors.context import TaskServices
 from convergence.processors.lib.daily import overtaken
-from convergence.processors.registry import find
+from convergence.processors.registry import find_operator
 from convergence.runs import publisher
 from convergence.runs.heartbeat import heartbeat
 from convergence.runs.records import RunRecords
@@ -114,26 +114,26 @@ def _operate(job: Try, platform: Platform) -> None:
     """The operator's own `execute`, with the services of this platform."""
     spec = platform.spec
     step = next(one for one in spec.steps if one.step == job.step)
-    kind = cast("type[OrgProcessor[Any]]", find(step.ps_type))
+    kind = cast("type[OrgProcessor[Any]]", find_operator(step.ps_type))
     requested = tuple(sorted(days(job.day_count), reverse=True))
     batch = Batch(job.org, (OrgSlice(job.org, job.run_id, requested),))
     operator = kind(
         task_id=step.step,
         config=step.config,
         pipeline=spec.facts(),
-        batch=batch.dump(),
+        batch=batch.to_dict(),
         execution_timeout=LONGEST_TRY,
     )
 
     @contextmanager
-    def services() -> Iterator[Services]:
+    def services() -> Iterator[TaskServices]:
         made = platform.services()
         try:
             yield made
         finally:
             made.store.close()
 
-    connect.services = services
+    connect.open_services = services
 
     def on_term(_number: int, _frame: FrameType | None) -> None:
         operator.on_kill()  # all that Airflow's own handler does

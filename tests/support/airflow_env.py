@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from convergence.processors.context import Services
-from convergence.processors.steplog import StoredStepLog
+from convergence.processors.context import TaskServices
+from convergence.processors.steplog import StepLog
 from convergence.runs.eligibility import Eligibility, OrgSelection
 from convergence.runs.records import RunRecords
 from convergence.settings import Settings
@@ -59,15 +59,15 @@ class AirflowEnv:
         pass
 
     @contextmanager
-    def services(self) -> Iterator[Services]:
+    def services(self) -> Iterator[TaskServices]:
         outside = cast("Any", self)
-        yield Services(
+        yield TaskServices(
             settings=self.settings,
             warehouse=outside,
             store=self.store,
             ledger=outside,
             publisher=outside,
-            steps=StoredStepLog(self.store, self.records),
+            steps=StepLog(self.store, self.records),
             open_credential=lambda org, provider: f"{org} at {provider}",
             now=lambda: datetime.now(UTC),
         )

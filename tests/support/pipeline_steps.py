@@ -19,7 +19,7 @@ from convergence.pipelines.files.loader import load_pipeline
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors.base import OrgProcessor
 from convergence.processors.context import StepResult
-from convergence.processors.registry import find
+from convergence.processors.registry import find_operator
 from convergence.settings import PROJECT_ROOT
 from stack import guarded
 from support.processor_env import OrgEnv, connect_env
@@ -43,12 +43,12 @@ def run_steps(
     for step in spec.steps:
         if only not in {None, step.step}:
             continue
-        kind = cast("type[OrgProcessor[Any]]", find(step.ps_type))
+        kind = cast("type[OrgProcessor[Any]]", find_operator(step.ps_type))
         operator = kind(task_id=step.step, config=step.config, pipeline=spec.facts(), batch={})
         context = org.context(
             days, run_id=run_id, step=step.step, attempt=attempt, pipeline=spec.facts()
         )
-        results[step.step] = operator.run(context, operator.parsed())
+        results[step.step] = operator.run_step(context, operator.parse_config())
     return results
 
 
@@ -108,4 +108,4 @@ class Job:
 
 if __name__ == "__main__":
     found = Job(**json.loads(sys.argv[1])).run()
-    sys.stdout.write(json.dumps({name: result.answer() for name, result in found.items()}))
+    sys.stdout.write(json.dumps({name: result.to_dict() for name, result in found.items()}))

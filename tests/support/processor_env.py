@@ -14,7 +14,7 @@ from typing import Any, cast
 from pydantic import SecretStr
 
 from convergence.extract.spool import Spool
-from convergence.processors.context import OrgContext, PipelineFacts, PlatformContext, Services
+from convergence.processors.context import OrgContext, PipelineInfo, PlatformContext, TaskServices
 from convergence.processors.lib.daily.fields import day_of
 from convergence.processors.setup.organizations.config import OnboardingConfig
 from convergence.processors.setup.organizations.dataset import DatasetPlan, lay_out
@@ -36,7 +36,7 @@ from support.sandbox_process import SandboxProcess
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 USAGE_SCHEMA = "openai/cost/schemas/openai_usage_daily_raw.json"
-ONBOARDING = OnboardingConfig.parse(
+ONBOARDING = OnboardingConfig.from_values(
     {
         "provider_tables": [
             "openai/seed/schemas/openai_model_pricing.json",
@@ -46,7 +46,7 @@ ONBOARDING = OnboardingConfig.parse(
         "cost_sources": ["openai/cost/views/openai_cost_source.sql"],
     }
 )
-USAGE_COST = PipelineFacts(
+USAGE_COST = PipelineInfo(
     pipeline_id="openai-usage-cost", dag_id="openai.cost.usage_cost", provider="openai"
 )
 
@@ -56,7 +56,7 @@ class ProcessorEnv:
     """The rooms below the processors, connected to one sandbox."""
 
     settings: Settings
-    services: Services
+    services: TaskServices
     keys: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -69,7 +69,7 @@ class ProcessorEnv:
 
     def platform(self, run_id: str = "manual__1") -> PlatformContext:
         return PlatformContext(
-            pipeline=PipelineFacts(pipeline_id="setup", dag_id="setup", scope="platform"),
+            pipeline=PipelineInfo(pipeline_id="setup", dag_id="setup", scope="platform"),
             step="create",
             dag_run_id=run_id,
             attempt=1,
@@ -115,7 +115,7 @@ class OrgEnv:
         run_id: str = "run_1",
         step: str = "step",
         attempt: int = 1,
-        pipeline: PipelineFacts = USAGE_COST,
+        pipeline: PipelineInfo = USAGE_COST,
     ) -> OrgContext:
         return OrgContext(
             org_slug=self.slug,
@@ -194,7 +194,7 @@ def connect_env(sandbox: SandboxProcess, var_dir: Path, *, project: str) -> Proc
     store = StateStore.connect(settings.state_url)
     ledger = Ledger(warehouse)
     keys: dict[str, str] = {}
-    services = Services(
+    services = TaskServices(
         settings=settings,
         warehouse=warehouse,
         store=store,

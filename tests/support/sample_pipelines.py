@@ -52,7 +52,7 @@ def install_processors() -> None:
     """Let the sample processors be found beside the product's own; calling it again is nothing."""
     if _FOLDER not in processors.__path__:
         processors.__path__.append(_FOLDER)
-        registry.forget()
+        registry.clear_caches()
 
 
 def write(root: Path, path: str, text: str) -> Path:

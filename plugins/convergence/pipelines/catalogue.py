@@ -45,7 +45,7 @@ class Entry:
 
 def list_entries(specs: Sequence[PipelineSpec]) -> list[Entry]:
     """Return an entry for every processor, by name."""
-    found = {name: _build_entry(name) for name in registry.available()}
+    found = {name: _build_entry(name) for name in registry.list_ps_types()}
     for spec in specs:
         for step in spec.steps:
             entry = found[step.ps_type]
@@ -97,12 +97,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _build_entry(name: str) -> Entry:
-    return Entry(name, registry.find_config(name).summary().rstrip("."))
+    return Entry(name, registry.find_config(name).get_summary().rstrip("."))
 
 
 def _list_tables(step: StepSpec) -> Iterator[str]:
     """Yield the tables that a step publishes by day, and the table named in its `config`."""
-    yield from step.parsed.tables()
+    yield from step.parsed.daily_tables()
     table: Any = step.config.get("table") or step.config.get("destination")
     if isinstance(table, dict):
         table = table.get("table")

@@ -28,7 +28,7 @@ _MODE: Literal["validation"] = "validation"
 
 def build_schema() -> dict[str, Any]:
     """Build the schema, in which the processor of a step decides the schema of its `config`."""
-    processors = {name: registry.find_config(name) for name in registry.available()}
+    processors = {name: registry.find_config(name) for name in registry.list_ps_types()}
     models: list[type[BaseModel]] = [PipelineSpec, *processors.values()]
     by_model, schema = models_json_schema(
         [(model, _MODE) for model in models], schema_generator=DescribedJsonSchema

@@ -1,7 +1,7 @@
-"""The operators that every processor is: what they share, so that a processor is only its work.
+"""Operator base classes of all processors.
 
-A processor says its `Config` model and implements `run`. Everything else (who runs, in which
-order, what is skipped, recorded, retried and answered) is here and in `batch`.
+A processor sets its `Config` model and implements `run_step`. This module and `batch` select the
+orgs, skip and record steps, retry failures and build the result.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from convergence.errors import ConfigurationError
 from convergence.processors import connect, run_conf
 from convergence.processors.batch import (
     Batch,
-    Outcome,
+    OrgOutcome,
     StepRun,
-    explain,
-    log_unforeseen,
-    worth_retrying,
+    build_run_error,
+    is_retryable,
+    log_unexpected_error,
 )
 from convergence.processors.context import (
     OrgContext,
-    PipelineFacts,
+    PipelineInfo,
     PlatformContext,
-    Services,
     StepResult,
+    TaskServices,
 )
 from convergence.processors.step_config import StepConfig
 
@@ -44,19 +44,17 @@ ConfigT = TypeVar("ConfigT", bound=StepConfig)
 
 
 class Processor(BaseOperator, Generic[ConfigT]):
-    """What org and platform processors share.
+    """Base of org and platform processors.
 
     Args:
-        config: the step's `config:` as the author wrote it; its strings may be Jinja templates.
-        pipeline: what the step may know of its pipeline.
+        config: the step's `config:` from YAML; its strings may be Jinja templates.
+        pipeline: properties of the pipeline.
     """
 
     Config: ClassVar[type[StepConfig]]
     template_fields: Collection[str] = ("config",)
 
-    def __init__(
-        self, *, config: Mapping[str, Any], pipeline: PipelineFacts, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, config: Mapping[str, Any], pipeline: PipelineInfo, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = config
         self.pipeline = pipeline
@@ -65,93 +63,93 @@ class Processor(BaseOperator, Generic[ConfigT]):
 
     @property
     def step(self) -> str:
-        """The step's name in YAML."""
+        """The name of the step in YAML."""
         return self.task_id.rpartition(".")[2]
 
     @property
     def operator_name(self) -> str:
-        """What Airflow's UI calls the operator: its ps_type."""
+        """The operator's name in Airflow's UI: its ps_type."""
         return self.Config.ps_type
 
     def on_kill(self) -> None:
-        """Let running work know that nobody waits for it, and cancel its warehouse jobs."""
+        """Signal running work to stop and cancel its warehouse jobs."""
         self.stop.set()
         if self._warehouse is not None:
             self._warehouse.cancel_jobs()
 
     @contextmanager
-    def connected(self) -> Iterator[Services]:
-        """The rooms below, for as long as the step works."""
-        with connect.services() as services:
+    def connect_services(self) -> Iterator[TaskServices]:
+        """Connect the task's services while the block runs."""
+        with connect.open_services() as services:
             self._warehouse = services.warehouse
             try:
                 yield services
             finally:
                 self._warehouse = None
 
-    def parsed(self) -> ConfigT:
-        """The configuration, validated again after its templates were rendered.
+    def parse_config(self) -> ConfigT:
+        """Validate the configuration again after its templates were rendered.
 
         Raises:
-            ConfigurationError: a template rendered to something the model refuses.
+            ConfigurationError: a template rendered to a value that the model does not accept.
         """
         try:
-            return self.Config.parse(self.config)  # type: ignore[return-value]  # it is ConfigT
+            return self.Config.from_values(self.config)  # type: ignore[return-value]  # it is ConfigT
         except ValidationError as error:
-            faults = [
-                f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-                for fault in error.errors(include_input=False, include_url=False)
+            violations = [
+                f"{'.'.join(str(part) for part in violation['loc'])}: {violation['msg']}"
+                for violation in error.errors(include_input=False, include_url=False)
             ]
-        raise ConfigurationError("The rendered configuration is wrong", errors=faults)
+        raise ConfigurationError("The rendered configuration is invalid", errors=violations)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Run the step; whatever goes wrong leaves here redacted."""
+        """Run the task; errors are redacted before they are raised."""
         try:
-            return self.work(context)
+            return self.run_task(context)
         except AirflowException:
             raise
         except Exception as error:  # noqa: BLE001  # a step may fail in any way
-            failure = failure_of(error, log=_log_of(self))
+            failure = build_task_failure(error, log=_get_logger(self))
         raise failure
 
-    def work(self, context: Context) -> dict[str, Any]:
-        """What the task does, and its answer."""
+    def run_task(self, context: Context) -> dict[str, Any]:
+        """Do the work of the task and return its result."""
         raise NotImplementedError
 
 
 class OrgProcessor(Processor[ConfigT]):
-    """A processor that works for one org at a time.
+    """Base of processors that work for one org at a time.
 
     Args:
-        batch: `{"label": …, "runs": [{"org_slug", "run_id", "days"}]}`, one of those that
+        batch: `{"label": …, "runs": [{"org_slug", "run_id", "days"}]}`, one of the batches that
             `select_orgs` returned.
     """
 
     template_fields: Collection[str] = ("config", "batch")
     derived: ClassVar[bool] = False
-    """Whether the step computes from other tables: only equal inputs make it done, so a cleared
-    task looks at every org again, also at those that had succeeded."""
+    """Whether the step computes from other tables. Such a step is done only while its inputs are
+    the same, so a cleared task checks every org again, including those that had succeeded."""
 
     def __init__(self, *, batch: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(map_index_template="{{ task.batch['label'] }}", **kwargs)
         self.batch = batch
 
-    def run(self, org: OrgContext, config: ConfigT) -> StepResult:
-        """Do the step for one org; called from several threads at once.
+    def run_step(self, org: OrgContext, config: ConfigT) -> StepResult:
+        """Run the step for one org; several threads call this method at the same time.
 
-        Doing it again after success must change nothing.
+        A second run after a success must change nothing.
 
         Raises:
-            ConvergenceError: a RetryableError is tried again, any other is final for this run.
+            ConvergenceError: a RetryableError is retried; any other error is final for this run.
         """
         raise NotImplementedError
 
-    def work(self, context: Context) -> dict[str, Any]:
+    def run_task(self, context: Context) -> dict[str, Any]:
         """Run the step for every org of this mapped index."""
         ti = context["ti"]
-        config = self.parsed()
-        batch = Batch.load(self.batch)
-        with self.connected() as services:
+        config = self.parse_config()
+        batch = Batch.from_dict(self.batch)
+        with self.connect_services() as services:
             outcomes = StepRun(
                 step=self.step,
                 processor=self.Config.ps_type,
@@ -161,78 +159,78 @@ class OrgProcessor(Processor[ConfigT]):
                 max_tries=ti.max_tries,
                 timeout=self.execution_timeout,
                 derived=self.derived,
-                work=lambda org: self.run(org, config),
+                run_org=lambda org: self.run_step(org, config),
                 stop=self.stop,
-                log=_log_of(self),
-            ).run(batch)
+                log=_get_logger(self),
+            ).run_batch(batch)
         if len(outcomes) == 1:
-            return _single(outcomes[0])
-        return _several(outcomes, last_try=ti.try_number > ti.max_tries)
+            return _build_single_result(outcomes[0])
+        return _build_batch_result(outcomes, last_try=ti.try_number > ti.max_tries)
 
 
 class PlatformProcessor(Processor[ConfigT]):
-    """A processor that runs once, for the platform."""
+    """Base of processors that run once, for the platform."""
 
-    def run(
+    def run_step(
         self, platform: PlatformContext, config: ConfigT, params: Mapping[str, Any]
     ) -> StepResult:
-        """Do the step; doing it again after success must change nothing.
+        """Run the step; a second run after a success must change nothing.
 
         Args:
-            platform: the rooms below.
+            platform: the context, with the connected services.
             config: the step's configuration.
-            params: what the run was asked for, checked against the pipeline's params.
+            params: params of the run, checked against the pipeline's params.
 
         Raises:
-            ConvergenceError: a RetryableError is tried again, any other is final for this run.
+            ConvergenceError: a RetryableError is retried; any other error is final for this run.
         """
         raise NotImplementedError
 
-    def work(self, context: Context) -> dict[str, Any]:
-        """Check what the run was asked for, then run the step once."""
+    def run_task(self, context: Context) -> dict[str, Any]:
+        """Check the params of the run, then run the step once."""
         dag_run = context["dag_run"]
-        params = run_conf.check(dag_run.conf or {}, pipeline=self.pipeline)
-        with self.connected() as services:
+        params = run_conf.check_params(dag_run.conf or {}, pipeline=self.pipeline)
+        with self.connect_services() as services:
             platform = PlatformContext(
                 pipeline=self.pipeline,
                 step=self.step,
                 dag_run_id=dag_run.run_id,
                 attempt=context["ti"].try_number,
                 services=services,
-                log=_log_of(self),
+                log=_get_logger(self),
                 stop=self.stop,
             )
-            return self.run(platform, self.parsed(), params).answer()
+            return self.run_step(platform, self.parse_config(), params).to_dict()
 
 
-def failure_of(error: Exception, *, log: logging.Logger) -> AirflowException:
-    """What a task raises for an error: redacted, and retried only where that may help."""
-    log_unforeseen(error, log)
-    told = explain(error)
-    return _failure(f"{told.code}: {told.message}", retry=worth_retrying(error))
+def build_task_failure(error: Exception, *, log: logging.Logger) -> AirflowException:
+    """Build the redacted Airflow exception for an error; set whether Airflow retries it."""
+    log_unexpected_error(error, log)
+    run_error = build_run_error(error)
+    return _build_exception(f"{run_error.code}: {run_error.message}", retry=is_retryable(error))
 
 
-def _log_of(operator: BaseOperator) -> logging.Logger:
+def _get_logger(operator: BaseOperator) -> logging.Logger:
     return logging.getLogger(type(operator).__module__)
 
 
-def _single(outcome: Outcome) -> dict[str, Any]:
+def _build_single_result(outcome: OrgOutcome) -> dict[str, Any]:
     if outcome.failed and outcome.error is not None:
-        told = f"{outcome.org_slug}: {outcome.error.code}: {outcome.error.message}"
-        raise _failure(told, retry=outcome.worth_retrying)
-    return outcome.result.answer()
+        message = f"{outcome.org_slug}: {outcome.error.code}: {outcome.error.message}"
+        raise _build_exception(message, retry=outcome.retryable)
+    return outcome.result.to_dict()
 
 
-def _several(outcomes: Sequence[Outcome], *, last_try: bool) -> dict[str, Any]:
+def _build_batch_result(outcomes: Sequence[OrgOutcome], *, last_try: bool) -> dict[str, Any]:
     failed = [outcome for outcome in outcomes if outcome.failed]
-    if not last_try and any(outcome.worth_retrying for outcome in failed):
-        told = "; ".join(f"{one.org_slug}: {one.error.code}" for one in failed if one.error)
-        raise _failure(f"{len(failed)} of {len(outcomes)} orgs failed: {told}", retry=True)
+    if not last_try and any(outcome.retryable for outcome in failed):
+        codes = "; ".join(f"{one.org_slug}: {one.error.code}" for one in failed if one.error)
+        raise _build_exception(f"{len(failed)} of {len(outcomes)} orgs failed: {codes}", retry=True)
     return {
         "status": "FAILED" if failed else "SUCCESS",
-        "orgs": {outcome.org_slug: outcome.result.answer() for outcome in outcomes},
+        "orgs": {outcome.org_slug: outcome.result.to_dict() for outcome in outcomes},
     }
 
 
-def _failure(message: str, *, retry: bool) -> AirflowException:
+def _build_exception(message: str, *, retry: bool) -> AirflowException:
     return AirflowException(message) if retry else AirflowFailException(message)

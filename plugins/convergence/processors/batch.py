@@ -1,11 +1,12 @@
-"""Run one step for the orgs of one mapped index, side by side, each on its own.
+"""Run one step for the orgs of one mapped index, in parallel and isolated from each other.
 
-The rules of a retry live here. One org alone: its failure fails the task. Several: every org is
-tried; while tries remain and a failure is worth another, the task fails and its next try does
-only what is not recorded as done; on the last try failures are recorded and the others go on.
+The retry rules are here. In a batch of one org, its failure fails the task. In a larger batch every
+org is tried. While tries remain and a failure is retryable, the task fails, and its next try
+processes only the orgs that are not recorded as done. The last try records the failures, and the
+other orgs go on.
 
-An automatic retry continues the work of the try before it. A task that a person cleared begins
-its work again: for all orgs if all had succeeded, otherwise for those that had not (`tries`).
+An automatic retry continues the work of the try before it. A task that a person cleared starts its
+work again: for all orgs if all had succeeded, otherwise for those that had not (`tries`).
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from typing import Any, NamedTuple, Self
 from convergence.errors import ConvergenceError, ReportedError, RetryableError
 from convergence.metering import Used, metered
 from convergence.processors import run_conf
-from convergence.processors.context import OrgContext, PipelineFacts, Services, StepResult
-from convergence.processors.tries import begun, keep_done, was_cleared
+from convergence.processors.context import OrgContext, PipelineInfo, StepResult, TaskServices
+from convergence.processors.tries import keep_succeeded_orgs, set_work_start, was_cleared
 from convergence.security.redaction import redact
 from convergence.state.org_runs import RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 
-MAX_ORGS_AT_ONCE = 8
+MAX_PARALLEL_ORGS = 8
 
 BLOCKED = "upstream_failed"
 CANCELLED = "cancelled"
@@ -39,7 +40,7 @@ INTERRUPTED = "interrupted"
 
 
 class OrgSlice(NamedTuple):
-    """One org of a batch."""
+    """One org of a batch, with its org run and its days."""
 
     org_slug: str
     run_id: str
@@ -48,22 +49,22 @@ class OrgSlice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The orgs of one mapped index; `label` is what Airflow's UI shows for it."""
+    """The orgs of one mapped index; Airflow's UI shows `label` for it."""
 
     label: str
     runs: tuple[OrgSlice, ...]
 
     @classmethod
-    def load(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `dump` wrote."""
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build a batch from the JSON of `to_dict`."""
         runs = tuple(
             OrgSlice(run["org_slug"], run["run_id"], tuple(map(date.fromisoformat, run["days"])))
             for run in values["runs"]
         )
         return cls(values["label"], runs)
 
-    def dump(self) -> dict[str, Any]:
-        """JSON for XCom."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the batch as JSON for XCom."""
         runs = [
             {
                 "org_slug": run.org_slug,
@@ -75,62 +76,64 @@ class Batch:
         return {"label": self.label, "runs": runs}
 
 
-class Outcome(NamedTuple):
-    """How a step ended for one org."""
+class OrgOutcome(NamedTuple):
+    """Result of a step for one org, and its error if it failed."""
 
     org_slug: str
     result: StepResult
     error: RunError | None = None
-    worth_retrying: bool = False
+    retryable: bool = False
 
     @property
     def failed(self) -> bool:
-        """Whether the org's step failed."""
+        """Whether the step failed for the org."""
         return self.result.status == "FAILED"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepRun:
-    """One try of one step: who does the work, and for which task.
+    """One try of one step.
 
     Attributes:
-        work: the processor's work for one org.
-        attempt: the task's try number.
-        max_tries: of the task, as Airflow has it now.
-        timeout: the longest that a try may take; None for no limit.
-        derived: whether a cleared task looks at the inputs of every org again.
+        run_org: runs the step for one org.
+        attempt: try number of the task.
+        max_tries: current `max_tries` of the task.
+        timeout: maximum duration of a try; None for no limit.
+        derived: whether a cleared task checks the inputs of every org again.
         stop: set when the task is being killed.
     """
 
     step: str
     processor: str
-    pipeline: PipelineFacts
-    services: Services
+    pipeline: PipelineInfo
+    services: TaskServices
     attempt: int
     max_tries: int
-    work: Callable[[OrgContext], StepResult]
+    run_org: Callable[[OrgContext], StepResult]
     stop: threading.Event
     log: logging.Logger
     timeout: timedelta | None = None
     derived: bool = False
     _began: float = field(default_factory=time.monotonic)
 
-    def run(self, batch: Batch) -> list[Outcome]:
-        """Try every org of the batch; the outcomes are in the batch's order."""
+    def run_batch(self, batch: Batch) -> list[OrgOutcome]:
+        """Run the step for every org of the batch; return the outcomes in the batch's order."""
         if not self.derived:
-            keep_done(self.services.steps, batch, step=self.step, max_tries=self.max_tries)
+            keep_succeeded_orgs(
+                self.services.steps, batch, step=self.step, max_tries=self.max_tries
+            )
         if len(batch.runs) == 1:
-            return [self._one(batch.runs[0])]
-        pool = ThreadPoolExecutor(min(MAX_ORGS_AT_ONCE, len(batch.runs)), self.step)
+            return [self._process_org(batch.runs[0])]
+        pool = ThreadPoolExecutor(min(MAX_PARALLEL_ORGS, len(batch.runs)), self.step)
         try:
-            futures = [pool.submit(self._one, run) for run in batch.runs]
-            self._watch(futures)
+            futures = [pool.submit(self._process_org, run) for run in batch.runs]
+            self._log_progress(futures)
             return [future.result() for future in futures]
         finally:
-            # A task that timed out or is being killed must not wait for work it gave up.
+            # A task that timed out or is being killed must not wait for abandoned work.
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _watch(self, futures: Sequence[Future[Outcome]]) -> None:
+    def _log_progress(self, futures: Sequence[Future[OrgOutcome]]) -> None:
         pending, done = set(futures), 0
         tenth = max(1, len(futures) // 10)
         while pending:
@@ -140,15 +143,15 @@ class StepRun:
                 failed = sum(future.result().failed for future in futures if future.done())
                 self.log.info("%d of %d orgs done, %d failed", done, len(futures), failed)
 
-    def _one(self, org: OrgSlice) -> Outcome:
+    def _process_org(self, org: OrgSlice) -> OrgOutcome:
         log = _OrgLog(self.log, {"org": org.org_slug})
-        steps = self.services.steps.steps(org.run_id)
+        steps = self.services.steps.list_steps(org.run_id)
         previous = steps.get(self.step)
         cleared = was_cleared(previous, max_tries=self.max_tries)
         if previous is not None and previous.status is StepStatus.SUCCESS and not cleared:
-            log.info("done by try %d already", previous.attempt)
-            return Outcome(org.org_slug, _recorded(previous))
-        record = begun(
+            log.info("already done by try %d", previous.attempt)
+            return OrgOutcome(org.org_slug, _build_recorded_result(previous))
+        record = set_work_start(
             OrgStep(
                 run_id=org.run_id,
                 step=self.step,
@@ -161,59 +164,61 @@ class StepRun:
             previous,
             cleared=cleared,
         )
-        if not self.services.steps.started(record):
-            return self._overtaken(org)
+        if not self.services.steps.record_start(record):
+            return self._build_superseded(org)
         if cleared and self.services.steps.reopen_run(org.run_id, now=self.services.now()):
-            log.info("the task was cleared: its run is taken up again")
-        context = self._context(org, record, previous, log)
-        with metered(self._labels(org)) as meter:
-            outcome = self._refusal(org, steps) or self._attempt(context, log)
-        if not self._record(record, outcome, used=meter.used):
-            return self._overtaken(org)
+            log.info("the task was cleared: its run is reopened")
+        context = self._build_context(org, record, previous, log)
+        with metered(self._build_labels(org)) as meter:
+            outcome = self._find_blocker(org, steps) or self._run_org(context, log)
+        if not self._record_end(record, outcome, used=meter.used):
+            return self._build_superseded(org)
         if not outcome.failed:
             shutil.rmtree(context.spool_root, ignore_errors=True)
         return outcome
 
-    def _overtaken(self, org: OrgSlice) -> Outcome:
-        """The outcome of a try whose record belongs to a newer one."""
-        return _failure(org.org_slug, INTERRUPTED, "a newer try of this task has begun", retry=True)
+    def _build_superseded(self, org: OrgSlice) -> OrgOutcome:
+        """Build the outcome of a try whose step record belongs to a newer try."""
+        return _build_failure(
+            org.org_slug, INTERRUPTED, "a newer try of this task has started", retry=True
+        )
 
-    def _labels(self, org: OrgSlice) -> dict[str, str]:
-        """Of the step's queries; those that publish have the same and more."""
+    def _build_labels(self, org: OrgSlice) -> dict[str, str]:
+        """Build the labels of the step's queries; publishing queries have further labels."""
         return {"org": org.org_slug, "pipeline": self.pipeline.pipeline_id, "run": org.run_id}
 
-    def _refusal(self, org: OrgSlice, steps: Mapping[str, OrgStep]) -> Outcome | None:
-        """Why the work must not begin, if so."""
+    def _find_blocker(self, org: OrgSlice, steps: Mapping[str, OrgStep]) -> OrgOutcome | None:
+        """Return the outcome that keeps the work from starting, or None when it may start."""
         if self.stop.is_set():
-            return _failure(org.org_slug, INTERRUPTED, "the task was stopped", retry=True)
-        run = self.services.steps.run(org.run_id)
+            return _build_failure(org.org_slug, INTERRUPTED, "the task was stopped", retry=True)
+        run = self.services.steps.get_run(org.run_id)
         if run is not None and run.status is RunStatus.CANCELLED:
-            return _skipped(org.org_slug, CANCELLED, "the run was cancelled")
+            return _build_skipped(org.org_slug, CANCELLED, "the run was cancelled")
         for name in self.pipeline.upstream.get(self.step, ()):
             upstream = steps.get(name)
-            if upstream is None or not _lets_pass(upstream):
-                return _skipped(org.org_slug, BLOCKED, f"{name} did not succeed")
+            if upstream is None or not _unblocks_downstream(upstream):
+                return _build_skipped(org.org_slug, BLOCKED, f"{name} did not succeed")
         return None
 
-    def _attempt(self, context: OrgContext, log: _OrgLog) -> Outcome:
+    def _run_org(self, context: OrgContext, log: _OrgLog) -> OrgOutcome:
         try:
-            result = self.work(context)
-        except Exception as error:  # noqa: BLE001  # one org's failure is its own, whatever it is
-            return self._explained(context.org_slug, error, log)
+            result = self.run_org(context)
+        except Exception as error:  # noqa: BLE001  # the failure of one org must not stop the others
+            return self._build_error_outcome(context.org_slug, error, log)
         log.info("%s", result.status)
-        return Outcome(context.org_slug, result)
+        return OrgOutcome(context.org_slug, result)
 
-    def _context(
+    def _build_context(
         self, org: OrgSlice, record: OrgStep, previous: OrgStep | None, log: _OrgLog
     ) -> OrgContext:
-        run = self.services.steps.run(org.run_id)
+        run = self.services.steps.get_run(org.run_id)
         return OrgContext(
             org_slug=org.org_slug,
             run_id=org.run_id,
             pipeline=self.pipeline,
             step=self.step,
             days=org.days,
-            params=run_conf.with_defaults(run.params if run else {}, pipeline=self.pipeline),
+            params=run_conf.add_defaults(run.params if run else {}, pipeline=self.pipeline),
             attempt=self.attempt,
             previous=previous,
             began_at=record.began_at,
@@ -229,43 +234,43 @@ class StepRun:
     def _deadline(self) -> float:
         return math.inf if self.timeout is None else self._began + self.timeout.total_seconds()
 
-    def _explained(self, org_slug: str, error: Exception, log: _OrgLog) -> Outcome:
-        failure = explain(error)
-        log.error("failed: %s: %s", failure.code, failure.message)
-        log_unforeseen(error, log)
+    def _build_error_outcome(self, org_slug: str, error: Exception, log: _OrgLog) -> OrgOutcome:
+        run_error = build_run_error(error)
+        log.error("failed: %s: %s", run_error.code, run_error.message)
+        log_unexpected_error(error, log)
         report = error.report if isinstance(error, ReportedError) else {}
-        result = StepResult(status="FAILED", facts=report)
-        return Outcome(org_slug, result, failure, worth_retrying(error))
+        result = StepResult(status="FAILED", details=report)
+        return OrgOutcome(org_slug, result, run_error, is_retryable(error))
 
-    def _record(self, record: OrgStep, outcome: Outcome, *, used: Used) -> bool:
-        return self.services.steps.finished(
+    def _record_end(self, record: OrgStep, outcome: OrgOutcome, *, used: Used) -> bool:
+        return self.services.steps.record_end(
             record,
             status=StepStatus(outcome.result.status),
             now=self.services.now(),
             rows_processed=outcome.result.rows_processed,
             destination_table=outcome.result.destination_table,
             error=outcome.error,
-            result=outcome.result.answer(),
+            result=outcome.result.to_dict(),
             used=used,
         )
 
 
-def explain(error: BaseException) -> RunError:
-    """An error as a run record shows it: its code and a redacted message."""
+def build_run_error(error: BaseException) -> RunError:
+    """Return an error as a run record shows it: its code and a redacted message."""
     if isinstance(error, ConvergenceError):
         return RunError(error.code, redact(str(error)))
     return RunError("internal", redact(f"{type(error).__name__}: {error}"))
 
 
-def worth_retrying(error: BaseException) -> bool:
-    """Whether another try may succeed: what is passing, and what nobody foresaw."""
+def is_retryable(error: BaseException) -> bool:
+    """Return whether another try may succeed: after a RetryableError or an unexpected error."""
     return isinstance(error, RetryableError) or not isinstance(error, ConvergenceError)
 
 
-def log_unforeseen(
+def log_unexpected_error(
     error: Exception, log: logging.Logger | logging.LoggerAdapter[logging.Logger]
 ) -> None:
-    """Log the traceback, redacted, of an error that nobody raised on purpose."""
+    """Log the redacted traceback of an error that is not a ConvergenceError."""
     if not isinstance(error, ConvergenceError):
         log.error("%s", redact("".join(traceback.format_exception(error))))
 
@@ -276,24 +281,26 @@ class _OrgLog(logging.LoggerAdapter[logging.Logger]):
         return f"[{org}] {msg}", kwargs
 
 
-def _lets_pass(step: OrgStep) -> bool:
+def _unblocks_downstream(step: OrgStep) -> bool:
     if step.status is StepStatus.SKIPPED:
         return step.error is None
     return step.status is StepStatus.SUCCESS
 
 
-def _recorded(step: OrgStep) -> StepResult:
-    facts = dict(step.result or {})
+def _build_recorded_result(step: OrgStep) -> StepResult:
+    details = dict(step.result or {})
     for known in ("status", "rows_processed", "destination_table"):
-        facts.pop(known, None)
+        details.pop(known, None)
     return StepResult(
-        rows_processed=step.rows_processed, destination_table=step.destination_table, facts=facts
+        rows_processed=step.rows_processed,
+        destination_table=step.destination_table,
+        details=details,
     )
 
 
-def _failure(org_slug: str, code: str, message: str, *, retry: bool = False) -> Outcome:
-    return Outcome(org_slug, StepResult(status="FAILED"), RunError(code, message), retry)
+def _build_failure(org_slug: str, code: str, message: str, *, retry: bool = False) -> OrgOutcome:
+    return OrgOutcome(org_slug, StepResult(status="FAILED"), RunError(code, message), retry)
 
 
-def _skipped(org_slug: str, code: str, message: str) -> Outcome:
-    return Outcome(org_slug, StepResult(status="SKIPPED"), RunError(code, message))
+def _build_skipped(org_slug: str, code: str, message: str) -> OrgOutcome:
+    return OrgOutcome(org_slug, StepResult(status="SKIPPED"), RunError(code, message))

@@ -1,6 +1,6 @@
-"""Connect the rooms below for one task.
+"""Connect the services of one task.
 
-The warehouse comes through Airflow's Connection, the rest from the process' settings.
+The warehouse uses Airflow's Connection; everything else uses the settings of the process.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
-from convergence.processors.context import Services
-from convergence.processors.steplog import StoredStepLog
+from convergence.processors.context import TaskServices
+from convergence.processors.steplog import StepLog
 from convergence.settings import get_settings
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ GCP_CONN_ID = "google_cloud_default"
 
 
 @contextmanager
-def services() -> Iterator[Services]:
-    """The rooms below, until the block ends."""
+def open_services() -> Iterator[TaskServices]:
+    """Connect the services and close them when the block ends."""
     from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
 
     from convergence.runs.ledger import Ledger
@@ -46,33 +46,37 @@ def services() -> Iterator[Services]:
         ledger = Ledger(warehouse)
 
         @cache
-        def credentials() -> Credentials:
+        def connect_credentials() -> Credentials:
             return Credentials(store, warehouse, connect_kms(settings))
 
-        yield Services(
+        yield TaskServices(
             settings=settings,
             warehouse=warehouse,
             store=store,
             ledger=ledger,
             publisher=Publisher(warehouse, store, ledger),
-            steps=StoredStepLog(store, RunRecords(store)),
-            open_credential=lambda org, provider: credentials().open(org, table_id(provider)),
-            provider_of_credential=lambda org, name: provider_id(credentials().named(org, name)),
+            steps=StepLog(store, RunRecords(store)),
+            open_credential=lambda org, provider: connect_credentials().open(
+                org, find_table_id(provider)
+            ),
+            provider_of_credential=lambda org, name: find_provider_id(
+                connect_credentials().named(org, name)
+            ),
         )
     finally:
         client.close()
         store.close()
 
 
-def provider_id(credential: Credential) -> str:
-    """The provider that a credential is for, as YAML names it."""
+def find_provider_id(credential: Credential) -> str:
+    """Return the id of the credential's provider as YAML spells it."""
     from convergence.providers.registry import load_registry
 
     return load_registry(get_settings()).id_of_table(credential.provider)
 
 
-def table_id(provider: str) -> str:
-    """A provider as tables name it: `openai` is OPENAI, `gcp` is GCP_SA."""
+def find_table_id(provider: str) -> str:
+    """Return the id of a provider as tables spell it: `openai` is OPENAI, `gcp` is GCP_SA."""
     from convergence.providers.registry import load_registry
 
     return load_registry(get_settings()).get(provider).table_id

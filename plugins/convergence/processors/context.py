@@ -1,4 +1,4 @@
-"""What a processor is handed: the pipeline's facts, the org of this call, and the rooms below."""
+"""Contexts and results of a processor: its pipeline, the org it works for, and task services."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ Status = Literal["SUCCESS", "FAILED", "SKIPPED"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PipelineFacts:
-    """What a step may know of its pipeline.
+class PipelineInfo:
+    """Properties of a pipeline that its steps may read.
 
     Attributes:
         pipeline_id: kebab-case name, such as `openai-usage-cost`.
-        dag_id: identity, such as `openai.cost.usage_cost`.
-        provider: whose integration an org needs; None when it needs none.
+        dag_id: DAG id, such as `openai.cost.usage_cost`.
+        provider: provider whose integration an org needs; None when the pipeline needs none.
         scope: `org` or `platform`.
-        history_days: how far before its first connected day an org's first run reaches.
-        max_days: most days that one run does for one org.
-        settle_days: how long the provider may still change a day.
+        history_days: days before its first connected day that an org's first run covers.
+        max_days: maximum number of days that one run processes for one org.
+        settle_days: number of days in which the provider may still change a day.
         tables: day-sliced tables of all steps, in step order.
         upstream: each step's upstream steps.
-        params: JSON Schema of the object of params that a run may be given.
+        params: JSON Schema of the params object that a run accepts.
     """
 
     pipeline_id: str
@@ -57,37 +57,39 @@ class PipelineFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """What a step did for one org, or for the platform: small, and without secrets.
+    """Result of a step for one org, or for the platform: small, and without secrets.
 
     Attributes:
         status: SKIPPED when there was nothing to do.
         rows_processed: rows extracted or written.
         destination_table: `dataset.table`.
-        facts: more names of the answer (`tables_created`, `dataset_id`, …); JSON values only.
+        details: further keys of the result (`tables_created`, `dataset_id`, …); JSON values only.
     """
 
     status: Status = "SUCCESS"
     rows_processed: int | None = None
     destination_table: str | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
-    def answer(self) -> dict[str, Any]:
-        """The result as Airflow, the run records and the HTTP API show it."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as Airflow, the run records and the HTTP API show it."""
         known = {
             "status": self.status,
             "rows_processed": self.rows_processed,
             "destination_table": self.destination_table,
         }
-        return {key: value for key, value in known.items() if value is not None} | dict(self.facts)
+        return {key: value for key, value in known.items() if value is not None} | dict(
+            self.details
+        )
 
 
-def _nobodys(_org_slug: str, name: str) -> str:
+def _raise_unknown_credential(_org_slug: str, name: str) -> str:
     raise IntegrationInvalidError("No credential has this name", credential_name=name)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Services:
-    """The rooms below, connected; one per task process, shared by its threads."""
+class TaskServices:
+    """Connected services of one task process, shared by its threads."""
 
     settings: Settings
     warehouse: Warehouse
@@ -97,67 +99,68 @@ class Services:
     steps: StepLog
     open_credential: Callable[[str, str], str]
     """(org_slug, provider) → the decrypted credential."""
-    provider_of_credential: Callable[[str, str], str] = _nobodys
-    """(org_slug, the org's own name for a credential) → the provider it is for."""
+    provider_of_credential: Callable[[str, str], str] = _raise_unknown_credential
+    """(org_slug, credential name chosen by the org) → the provider of the credential."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepContext:
-    """What every step is handed.
+    """Context of every step.
 
     Attributes:
-        pipeline: the pipeline's facts.
+        pipeline: properties of the pipeline.
         step: the step's name.
-        attempt: 1 at the first try of the task, then rising.
-        services: the rooms below.
-        log: carries the org's slug in every line where the step works for one.
-        stop: set when the task is being killed; long loops look at it.
+        attempt: try number of the task, from 1.
+        services: connected services of the task.
+        log: adds the org's slug to each line where the step works for an org.
+        stop: set when the task is being killed; long loops check it.
     """
 
-    pipeline: PipelineFacts
+    pipeline: PipelineInfo
     step: str
     attempt: int
-    services: Services
+    services: TaskServices
     log: logging.Logger | logging.LoggerAdapter[logging.Logger]
     stop: threading.Event
 
     @property
     def settings(self) -> Settings:
-        """The process' settings."""
+        """The settings of the process."""
         return self.services.settings
 
     @property
     def warehouse(self) -> Warehouse:
-        """Our project's warehouse."""
+        """The warehouse of our project."""
         return self.services.warehouse
 
     @property
     def store(self) -> StateStore:
-        """The transactional store."""
+        """The transactional state store."""
         return self.services.store
 
     def now(self) -> datetime:
-        """The present, UTC."""
+        """Return the current time, UTC."""
         return self.services.now()
 
 
 @dataclass(frozen=True, kw_only=True)
 class OrgContext(StepContext):
-    """One org's share of a step.
+    """Context of a step for one org.
 
     Attributes:
         org_slug: the org.
         run_id: its org run.
-        days: complete UTC days to do, newest first; empty where the pipeline has no day tables.
-        params: what the run was asked for, checked against the pipeline's params.
-        previous: what an earlier try recorded for this step of this org run.
-        began_at: when the first try of this work began. Automatic retries continue the work; a
-            task that a person cleared begins it again.
+        days: complete UTC days to process, newest first; empty where the pipeline has no table
+            with days.
+        params: params of the run, checked against the pipeline's params.
+        previous: record of an earlier try of this step of this org run.
+        began_at: start of the first try of this work. Automatic retries continue the work; a
+            task that a person cleared starts it again.
         resumes: whether this try continues the work of an earlier one.
-        cleared: whether this work began because a person cleared the task: the provider is
-            called again, whatever earlier tries received.
-        deadline: when this try's time is over, by `time.monotonic`.
+        cleared: whether this work started because a person cleared the task: the provider is
+            called again even for what earlier tries received.
+        deadline: time limit of this try, on the clock of `time.monotonic`.
     """
 
     org_slug: str
@@ -172,12 +175,12 @@ class OrgContext(StepContext):
 
     @property
     def ledger(self) -> Ledger:
-        """What is published, slice by slice."""
+        """The record of what is published, slice by slice."""
         return self.services.ledger
 
     @property
     def publisher(self) -> Publisher:
-        """The way of a sealed day into its partition."""
+        """The publisher of day files and queries into partitions."""
         return self.services.publisher
 
     @property
@@ -187,39 +190,39 @@ class OrgContext(StepContext):
 
     @property
     def spool_dir(self) -> Path:
-        """Where this step may keep pages: the same for every try that continues this work."""
+        """The folder for pages, shared by all tries that continue this work."""
         if self.began_at is None:
             return self.spool_root
         return self.spool_root / f"{self.began_at.astimezone(UTC):%Y%m%dT%H%M%S%f}"
 
     @property
     def spool_root(self) -> Path:
-        """The folder of all pages of this step and org run; removed after success."""
+        """The folder of all pages of this step and org run; it is removed after success."""
         parts = (self.pipeline.dag_id, self.org_slug, self.run_id, self.step)
         return self.settings.var_dir.joinpath("spool", *parts)
 
     def credential(self, provider: str | None = None) -> str:
-        """Decrypt the org's credential in this process; never log it, never hand it on.
+        """Decrypt the org's credential; never log it and never pass it to another process.
 
         Args:
-            provider: a provider id; the pipeline's own when not given.
+            provider: a provider id; the pipeline's provider by default.
 
         Raises:
             IntegrationInvalidError: the org has none for this provider.
             DecryptionError: it does not decrypt.
         """
-        wanted = provider or self.pipeline.provider
-        if wanted is None:
-            raise ValueError(f"{self.pipeline.dag_id} names no provider, so the step must")
-        return self.services.open_credential(self.org_slug, wanted)
+        provider_id = provider or self.pipeline.provider
+        if provider_id is None:
+            raise ValueError(f"{self.pipeline.dag_id} has no provider; pass one to credential()")
+        return self.services.open_credential(self.org_slug, provider_id)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlatformContext(StepContext):
-    """A platform step's surroundings.
+    """Context of a platform step.
 
     Attributes:
-        dag_run_id: Airflow's id of the run.
+        dag_run_id: Airflow's run id.
     """
 
     dag_run_id: str

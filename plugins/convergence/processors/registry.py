@@ -1,4 +1,4 @@
-"""Find a processor by its ps_type; a module dropped into a folder is found without being listed.
+"""Find a processor by its ps_type; a new module in a folder needs no registration.
 
 `openai.usage` is the operator in `processors/openai/usage.py`, and its configuration model is in
 `processors/openai/config.py`. Looking up a configuration never imports an operator, so it works
@@ -31,89 +31,89 @@ _CONFIG_MODULE = "config"
 
 
 class UnknownProcessorError(ConfigurationError):
-    """Raised when no processor has the ps_type; facts: `ps_type`, `suggestion`, `accepted`."""
+    """Raised when no processor has the ps_type; details: `ps_type`, `suggestion`, `accepted`."""
 
     code = "processor_unknown"
 
 
-def available() -> tuple[str, ...]:
-    """Every ps_type, sorted."""
-    return tuple(sorted(_all_configs()))
+def list_ps_types() -> tuple[str, ...]:
+    """Return every ps_type, sorted."""
+    return tuple(sorted(_load_all_configs()))
 
 
 @cache
 def find_config(ps_type: str) -> type[StepConfig]:
-    """The configuration model of a processor; Airflow is not imported.
+    """Return the configuration model of a processor; this does not import Airflow.
 
     Raises:
         UnknownProcessorError: no processor has this ps_type.
     """
     if _PS_TYPE.fullmatch(ps_type):
         folder = ps_type.rpartition(".")[0]
-        found = _configs_in(f"{processors.__name__}.{folder}.{_CONFIG_MODULE}").get(ps_type)
+        found = _load_configs(f"{processors.__name__}.{folder}.{_CONFIG_MODULE}").get(ps_type)
         if found is not None:
             return found
     raise UnknownProcessorError(
         f"no processor is named {ps_type!r}",
         ps_type=ps_type,
-        suggestion=suggest(ps_type),
-        accepted=available(),
+        suggestion=suggest_ps_type(ps_type),
+        accepted=list_ps_types(),
     )
 
 
 @cache
-def find(ps_type: str) -> type[Processor[Any]]:
-    """The operator class of a processor.
+def find_operator(ps_type: str) -> type[Processor[Any]]:
+    """Return the operator class of a processor.
 
     Raises:
         UnknownProcessorError: no processor has this ps_type.
-        ConfigurationError: its module holds no operator for the configuration model.
+        ConfigurationError: its module has no operator for the configuration model.
     """
     config = find_config(ps_type)
     name = f"{processors.__name__}.{ps_type}"
-    module = _module(name)
+    module = _import_module(name)
     for _, member in inspect.getmembers(module, inspect.isclass):
         if member.__module__ == name and getattr(member, "Config", None) is config:
             return cast("type[Processor[Any]]", member)
     raise ConfigurationError(
-        f"{name} holds no operator whose Config is {config.__name__}", ps_type=ps_type
+        f"{name} has no operator whose Config is {config.__name__}", ps_type=ps_type
     )
 
 
-def suggest(ps_type: str) -> str | None:
-    """The ps_type that was most likely meant."""
-    close = difflib.get_close_matches(ps_type, available(), n=1, cutoff=0.6)
+def suggest_ps_type(ps_type: str) -> str | None:
+    """Return the ps_type that is spelled most like this one."""
+    close = difflib.get_close_matches(ps_type, list_ps_types(), n=1, cutoff=0.6)
     return close[0] if close else None
 
 
-def forget() -> None:
-    """Drop what was looked up, after the folders of processors changed."""
-    for lookup in (find_config, find, _all_configs, _configs_in):
+def clear_caches() -> None:
+    """Clear the caches, after the folders of processors changed."""
+    for lookup in (find_config, find_operator, _load_all_configs, _load_configs):
         lookup.cache_clear()
 
 
 @cache
-def _all_configs() -> dict[str, type[StepConfig]]:
+def _load_all_configs() -> dict[str, type[StepConfig]]:
     found: dict[str, type[StepConfig]] = {}
-    for name in _config_modules(processors.__path__, f"{processors.__name__}."):
-        found.update(_configs_in(name))
+    for name in _list_config_modules(processors.__path__, f"{processors.__name__}."):
+        found.update(_load_configs(name))
     return found
 
 
-def _config_modules(paths: list[str], prefix: str) -> list[str]:
+def _list_config_modules(paths: list[str], prefix: str) -> list[str]:
     names: list[str] = []
     for module in pkgutil.iter_modules(paths, prefix):
         if module.ispkg:
             folder = importlib.import_module(module.name)
-            names += _config_modules(list(folder.__path__), f"{module.name}.")
+            names += _list_config_modules(list(folder.__path__), f"{module.name}.")
         elif module.name.endswith(f".{_CONFIG_MODULE}") and prefix.count(".") > 2:
             names.append(module.name)
     return names
 
 
 @cache
-def _configs_in(name: str) -> dict[str, type[StepConfig]]:
-    module = _module(name)
+def _load_configs(name: str) -> dict[str, type[StepConfig]]:
+    module = _import_module(name)
     if module is None:
         return {}
     return {
@@ -125,7 +125,7 @@ def _configs_in(name: str) -> dict[str, type[StepConfig]]:
     }
 
 
-def _module(name: str) -> ModuleType | None:
+def _import_module(name: str) -> ModuleType | None:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

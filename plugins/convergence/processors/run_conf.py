@@ -1,8 +1,8 @@
-"""What a run may be asked for: its params, and nothing else.
+"""Validate the conf of a run: the params of its pipeline, and nothing else.
 
-The one check of a trigger's values, whoever sends them: the HTTP API before it triggers, and the
-first task of the DAG again, since Airflow's UI accepts any key in a run's conf. What a run is not
-given, the org's own settings of the pipeline say, and then the pipeline's defaults.
+This is the only check of a trigger's values. The HTTP API calls it before it triggers a run. The
+first task of the DAG calls it again, because Airflow's UI accepts any key in a run's conf. A param
+without a value takes the org's setting for the pipeline, or else the pipeline's default.
 """
 
 from __future__ import annotations
@@ -12,122 +12,124 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from convergence.errors import PipelineUnavailableError, RequestError
-from convergence.processors.context import PipelineFacts
+from convergence.processors.context import PipelineInfo
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
 ORG_SLUG = "org_slug"
 ORG_RUN_ID = "org_run_id"
-_OF_ORG_PIPELINES = (ORG_SLUG, ORG_RUN_ID)
+_ORG_KEYS = (ORG_SLUG, ORG_RUN_ID)
 
 
-def check(
-    conf: Mapping[str, Any], *, pipeline: PipelineFacts, allowed: tuple[str, ...] = ()
+def check_params(
+    conf: Mapping[str, Any], *, pipeline: PipelineInfo, allowed: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """Check a run's values against the pipeline's params and fill in the defaults.
+    """Check the values of a run against the pipeline's params and add the defaults.
 
     Args:
-        conf: what the run was asked for; null stands for "not given".
+        conf: the values of the run; null means "no value".
         pipeline: its `params` is the JSON Schema of the values.
-        allowed: further keys that are checked elsewhere and left out of the answer.
+        allowed: further keys, which are checked elsewhere and not returned.
 
     Returns:
         The params that have a value.
 
     Raises:
-        RequestError: naming the key at fault and what is accepted.
+        RequestError: a key or value is invalid; the message names it and the accepted keys.
     """
-    values = with_defaults(_known(conf, pipeline, allowed), pipeline=pipeline)
-    return _checked(values, pipeline.params)
+    values = add_defaults(_select_params(conf, pipeline, allowed), pipeline=pipeline)
+    return _validate_values(values, pipeline.params)
 
 
-def check_part(conf: Mapping[str, Any], *, pipeline: PipelineFacts) -> dict[str, Any]:
-    """Check some of a run's values: as `check`, but none is required and no default filled in."""
-    return _checked(_known(conf, pipeline, ()), _optional(pipeline))
+def check_partial_params(conf: Mapping[str, Any], *, pipeline: PipelineInfo) -> dict[str, Any]:
+    """Check some values of a run, as `check_params` but without required params and defaults."""
+    return _validate_values(_select_params(conf, pipeline, ()), _drop_required(pipeline))
 
 
-def check_org_conf(conf: Mapping[str, Any], *, pipeline: PipelineFacts) -> dict[str, Any]:
-    """Check the conf of an org-scoped pipeline's run, where an org may be named as well.
+def check_org_conf(conf: Mapping[str, Any], *, pipeline: PipelineInfo) -> dict[str, Any]:
+    """Check the conf of a run of an org-scoped pipeline; the conf may also name an org.
 
     Returns:
-        The params that were given; `merged` makes each org's params of them.
+        The params in the conf; `merge_params` builds each org's params from them.
     """
-    return _checked(_known(conf, pipeline, _OF_ORG_PIPELINES), _optional(pipeline))
+    return _validate_values(_select_params(conf, pipeline, _ORG_KEYS), _drop_required(pipeline))
 
 
-def merged(
-    given: Mapping[str, Any], settings: Mapping[str, Any], *, pipeline: PipelineFacts
+def merge_params(
+    conf: Mapping[str, Any], settings: Mapping[str, Any], *, pipeline: PipelineInfo
 ) -> dict[str, Any]:
-    """A run's params: what it was given, else what its org has set, else the defaults.
+    """Merge the params of a run: its conf first, then the org's settings, then the defaults.
 
     Args:
-        given: what the run was asked for; null stands for "not given".
-        settings: the params of the org's own settings of the pipeline.
+        conf: the values of the run; null means "no value".
+        settings: the params in the org's settings for the pipeline.
         pipeline: its `params` is the JSON Schema of the values.
 
     Raises:
-        RequestError: what was given is wrong, or a required param is missing.
-        PipelineUnavailableError: the pipeline no longer takes what the org has set.
+        RequestError: a value in the conf is invalid, or a required param is missing.
+        PipelineUnavailableError: the pipeline no longer accepts the org's settings.
     """
-    asked = {key: value for key, value in given.items() if value is not None}
-    used = {key: value for key, value in settings.items() if key not in asked}
+    requested = {key: value for key, value in conf.items() if value is not None}
+    used = {key: value for key, value in settings.items() if key not in requested}
     try:
-        check_part(used, pipeline=pipeline)
+        check_partial_params(used, pipeline=pipeline)
     except RequestError as error:
         raise PipelineUnavailableError(
-            f"The organization's own settings do not fit the pipeline any more: {error.message}",
+            f"The organization's settings are no longer valid for the pipeline: {error.message}",
             reason="settings",
         ) from error
-    return check({**used, **asked}, pipeline=pipeline)
+    return check_params({**used, **requested}, pipeline=pipeline)
 
 
-def with_defaults(values: Mapping[str, Any], *, pipeline: PipelineFacts) -> dict[str, Any]:
-    """The values, and the default of each param that has none."""
+def add_defaults(values: Mapping[str, Any], *, pipeline: PipelineInfo) -> dict[str, Any]:
+    """Return the values, with the default of each param that has no value."""
     properties: Mapping[str, Any] = pipeline.params.get("properties", {})
     known = {key: schema["default"] for key, schema in properties.items() if "default" in schema}
     return {**known, **values}
 
 
-def _known(
-    conf: Mapping[str, Any], pipeline: PipelineFacts, allowed: tuple[str, ...]
+def _select_params(
+    conf: Mapping[str, Any], pipeline: PipelineInfo, allowed: tuple[str, ...]
 ) -> dict[str, Any]:
-    """The params that were given; a key that is none is refused, unless it is allowed."""
+    """Return the params in the conf; raise for a key that is neither a param nor allowed."""
     properties: Mapping[str, Any] = pipeline.params.get("properties", {})
-    given = {key: value for key, value in conf.items() if value is not None}
+    values = {key: value for key, value in conf.items() if value is not None}
     accepted = sorted({*properties, *allowed})
-    for key in given:
+    for key in values:
         if key not in accepted:
             close = difflib.get_close_matches(key, accepted, n=1)
             raise RequestError(
-                f"{key} is not a param of this pipeline", **_hint(close), accepted=accepted
+                f"{key} is not a param of this pipeline", **_build_hint(close), accepted=accepted
             )
-    return {key: value for key, value in given.items() if key in properties}
+    return {key: value for key, value in values.items() if key in properties}
 
 
-def _optional(pipeline: PipelineFacts) -> dict[str, Any]:
+def _drop_required(pipeline: PipelineInfo) -> dict[str, Any]:
     return {key: value for key, value in pipeline.params.items() if key != "required"}
 
 
-def _checked(values: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    if fault := _first_fault(values, schema):
+def _validate_values(values: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    if error := _find_first_error(values, schema):
         accepted = sorted(schema.get("properties", {}))
-        raise RequestError(f"{_place(fault)}: {fault.message}", accepted=accepted)
+        raise RequestError(f"{_format_path(error)}: {error.message}", accepted=accepted)
     return values
 
 
-def _hint(close: list[str]) -> dict[str, str]:
+def _build_hint(close: list[str]) -> dict[str, str]:
     return {"did_you_mean": close[0]} if close else {}
 
 
-def _first_fault(values: Mapping[str, Any], schema: Mapping[str, Any]) -> ValidationError | None:
+def _find_first_error(
+    values: Mapping[str, Any], schema: Mapping[str, Any]
+) -> ValidationError | None:
     from jsonschema import Draft202012Validator
 
     validator = Draft202012Validator(
         dict(schema), format_checker=Draft202012Validator.FORMAT_CHECKER
     )
-    return min(validator.iter_errors(dict(values)), key=_place, default=None)
+    return min(validator.iter_errors(dict(values)), key=_format_path, default=None)
 
 
-def _place(fault: ValidationError) -> str:
-    return ".".join(str(part) for part in fault.absolute_path) or "params"
+def _format_path(error: ValidationError) -> str:
+    return ".".join(str(part) for part in error.absolute_path) or "params"

@@ -1,7 +1,8 @@
-"""What a step's `config:` may hold: the base of every processor's own model.
+"""Base models of a step's `config:`.
 
-Each folder of processors keeps its models in a module named `config`, importable without Airflow:
-the linter, the HTTP API and the JSON Schema need them where Airflow does not run.
+Each folder of processors keeps its models in a module named `config`. These modules must be
+importable without Airflow: the linter, the HTTP API and the JSON Schema use them where Airflow is
+not installed.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from pydantic_core import PydanticCustomError
 Scope = Literal["org", "platform"]
 
 
-class Fault(NamedTuple):
-    """What is wrong with a configuration in view of other files; `place` leads to the key."""
+class ConfigViolation(NamedTuple):
+    """An error of a configuration that depends on other files; `place` is the path of the key."""
 
     place: tuple[str | int, ...]
     message: str
@@ -27,66 +28,71 @@ class Fault(NamedTuple):
 class StepConfig(BaseModel):
     """Base of every processor's configuration: strict types, no unknown keys, immutable.
 
-    The first line of the subclass' docstring says what the processor does; it is shown in the
-    documentation of every pipeline that uses it.
+    The first line of a subclass' docstring describes the processor; the documentation of every
+    pipeline that uses the processor shows it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     ps_type: ClassVar[str]
-    """Name in YAML: `openai.usage` is the operator in `processors/openai/usage.py`."""
+    """The name in YAML: `openai.usage` is the operator in `processors/openai/usage.py`."""
 
     scope: ClassVar[Scope] = "org"
     """`org`: works for one org at a time. `platform`: runs once."""
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any]) -> Self:
-        """Validate values as they stand in YAML: JSON types, so a list may become a tuple.
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """Validate values from YAML. They have JSON types, so a list may become a tuple.
 
         Raises:
-            pydantic.ValidationError: with every fault.
+            pydantic.ValidationError: a value is invalid; all errors are listed.
         """
         return cls.model_validate_json(json.dumps(values))
 
     @classmethod
-    def summary(cls) -> str:
-        """What the processor does, in one line."""
+    def get_summary(cls) -> str:
+        """Return one line that describes the processor."""
         return (cls.__doc__ or "").strip().partition("\n")[0]
 
-    def tables(self) -> tuple[str, ...]:
-        """Tables of the org's dataset that the step publishes day by day; they have due days."""
+    def daily_tables(self) -> tuple[str, ...]:
+        """Return the tables that the step publishes day by day; these tables have due days."""
         return ()
 
-    def faults(self, folder: Path, *, provider: str | None) -> Iterator[Fault]:  # noqa: ARG002  # for subclasses
-        """What is wrong in view of the files that the configuration names.
+    def find_violations(
+        self,
+        folder: Path,  # noqa: ARG002  # for subclasses
+        *,
+        provider: str | None,  # noqa: ARG002  # for subclasses
+    ) -> Iterator[ConfigViolation]:
+        """Find errors that only the files named in the configuration reveal.
 
         Args:
-            folder: of configurations.
-            provider: the pipeline's.
+            folder: the folder of configurations.
+            provider: the pipeline's provider.
         """
         return iter(())
 
 
-def refusal(message: str) -> PydanticCustomError:
-    """What a model's validator raises for a value whose type is right and which is wrong."""
+def config_error(message: str) -> PydanticCustomError:
+    """Build the error that a model's validator raises for a value of the right type."""
     return PydanticCustomError("config", "{why}", {"why": message})
 
 
-def check_groups(given: Sequence[str], *, accepted: Collection[str], what: str) -> None:
-    """Check what a provider is asked to split its figures by.
+def check_groups(groups: Sequence[str], *, accepted: Collection[str], what: str) -> None:
+    """Check the groups by which a provider is to split its figures.
 
     Raises:
-        PydanticCustomError: a group that `what` does not have, or one that is named twice.
+        PydanticCustomError: `what` does not have a group, or a group is named twice.
     """
-    if unknown := sorted(set(given) - set(accepted)):
-        raise refusal(
+    if unknown := sorted(set(groups) - set(accepted)):
+        raise config_error(
             f"{what} can't be grouped by {', '.join(unknown)}; accepted: {', '.join(accepted)}"
         )
-    if len(set(given)) != len(given):
-        raise refusal("a group is named twice")
+    if len(set(groups)) != len(groups):
+        raise config_error("a group is named twice")
 
 
 class PlatformConfig(StepConfig):
-    """Base for processors that run once, for the platform and not for an org."""
+    """Base of processors that run once, for the platform and not for an org."""
 
     scope: ClassVar[Scope] = "platform"

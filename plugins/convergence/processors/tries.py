@@ -1,10 +1,10 @@
-"""Tell an automatic retry of a task from one that a person cleared, and who is to work again.
+"""Distinguish an automatic retry of a task from a task that a person cleared.
 
-Airflow's try number rises in both cases. It changes `max_tries` when a person clears a task, to the
-tries so far and the task's retries, and at no other time
+Airflow's try number rises in both cases. Airflow changes `max_tries` only when a person clears a
+task: to the number of tries so far plus the task's retries
 (`airflow.models.taskinstance.clear_task_instances`). So a step record that has ended, under another
-`max_tries` or by the last try there was, is of a task that was cleared since. A record that never
-ended is of a worker that was killed, and the retry continues its work.
+`max_tries` or in the last allowed try, belongs to a task that was cleared since. A record that
+never ended belongs to a worker that was killed, and the retry continues its work.
 """
 
 from __future__ import annotations
@@ -20,46 +20,47 @@ if TYPE_CHECKING:
 
 
 def was_cleared(previous: OrgStep | None, *, max_tries: int) -> bool:
-    """Whether a person has cleared the task since this record of it.
+    """Return whether a person has cleared the task since this record was written.
 
     Args:
-        previous: the newest attempt at the step; None when none began.
-        max_tries: of the task, as Airflow has it now.
+        previous: the newest attempt at the step; None when there was none.
+        max_tries: current `max_tries` of the task.
     """
     if previous is None or previous.status is StepStatus.RUNNING:
         return False
-    return _is_older(previous, max_tries=max_tries)
+    return _is_before_clear(previous, max_tries=max_tries)
 
 
-def begun(record: OrgStep, previous: OrgStep | None, *, cleared: bool) -> OrgStep:
-    """The record with the begin of its work: its own, or that of the work it continues."""
+def set_work_start(record: OrgStep, previous: OrgStep | None, *, cleared: bool) -> OrgStep:
+    """Return the record with the start time of its work; a retry keeps the earlier start time."""
     if previous is None or cleared:
         return replace(record, began_at=record.started_at, cleared=cleared)
     began_at = previous.began_at or previous.started_at
     return replace(record, began_at=began_at, cleared=previous.cleared)
 
 
-def keep_done(steps: StepLog, batch: Batch, *, step: str, max_tries: int) -> None:
-    """Where a cleared task had not succeeded as a whole, keep what its orgs have done.
+def keep_succeeded_orgs(steps: StepLog, batch: Batch, *, step: str, max_tries: int) -> None:
+    """Keep the orgs that succeeded where the cleared task had not succeeded as a whole.
 
-    Orgs that began since the task was cleared have a record of this `max_tries`. If all others had
-    succeeded, the task was cleared as a whole and each of them works again. If not, those that had
-    succeeded are done, which is recorded at once: a try that dies after this decides the same.
+    Orgs that started after the task was cleared have a record with this `max_tries`. If all others
+    had succeeded, the whole task was cleared and every org works again. Otherwise those that had
+    succeeded are kept. This decision is recorded at once, so that a try that starts after a crash
+    makes the same decision.
     """
     run_ids = [run.run_id for run in batch.runs]
-    found = steps.of_step(step, run_ids=run_ids)
+    found = steps.list_attempts(step, run_ids=run_ids)
     before = {
         run_id: found.get(run_id)
         for run_id in run_ids
-        if run_id not in found or _is_older(found[run_id], max_tries=max_tries)
+        if run_id not in found or _is_before_clear(found[run_id], max_tries=max_tries)
     }
     done = [run_id for run_id, record in before.items() if record is not None and _is_done(record)]
     if done and len(done) < len(before):
-        steps.keep(step, run_ids=done, max_tries=max_tries)
+        steps.keep_results(step, run_ids=done, max_tries=max_tries)
 
 
-def _is_older(record: OrgStep, *, max_tries: int) -> bool:
-    """Whether the task was cleared after the record's attempt began."""
+def _is_before_clear(record: OrgStep, *, max_tries: int) -> bool:
+    """Return whether the task was cleared after this attempt started."""
     known = record.max_tries
     return known is None or known != max_tries or record.attempt > known
 

@@ -12,7 +12,7 @@ import pytest
 
 from convergence.processors.anthropic.config import BilledConfig, CostConfig, UsageConfig
 from convergence.processors.anthropic.extraction import extract_billed, extract_usage
-from convergence.processors.context import PipelineFacts, StepResult
+from convergence.processors.context import PipelineInfo, StepResult
 from convergence.processors.generic.config import SeedCsvConfig
 from convergence.processors.lib.pricing.price_seed import seed_prices
 from convergence.processors.lib.pricing.pricing import price_usage
@@ -24,7 +24,7 @@ DATA = PROJECT_ROOT / "tests" / "data" / "anthropic"
 EXPECTED = json.loads((DATA / "expected_totals.json").read_text())
 DAY = date(2026, 11, 17)
 DAYS = [DAY, date(2026, 11, 18)]
-FACTS = PipelineFacts(
+FACTS = PipelineInfo(
     pipeline_id="anthropic-usage-cost", dag_id="anthropic.usage_cost", provider="anthropic"
 )
 SEED = SeedCsvConfig(
@@ -51,11 +51,11 @@ class Ran:
     def __init__(self, org: OrgEnv, api: str) -> None:
         self.org = org
         self.seeded = seed_prices(self.context("seed"), SEED)
-        self.usage = extract_usage(self.context("usage"), UsageConfig.parse({"api": api}))
+        self.usage = extract_usage(self.context("usage"), UsageConfig.from_values({"api": api}))
         self.cost = price_usage(self.context("cost"), COST)
         self.billed = extract_billed(
             self.context("billed"),
-            BilledConfig.parse(
+            BilledConfig.from_values(
                 {"api": api, "source_view": f"{SOURCES}/anthropic_billed_source.sql"}
             ),
         )
@@ -112,7 +112,7 @@ def test_what_the_bill_has_more_than_usage_explains_is_code_execution(legacy: Ra
     )
     code = [row["billed_cost"] for row in billed if row["cost_type"] == "code_execution"]
     assert [gap] == code == [Decimal("0.12345")]
-    assert legacy.billed.facts["reconciliation"] == {
+    assert legacy.billed.details["reconciliation"] == {
         "totals": [
             {
                 "currency": "USD",
@@ -137,7 +137,7 @@ def test_what_the_bill_has_more_than_usage_explains_is_code_execution(legacy: Ra
 
 
 def test_a_discount_and_what_is_not_billed_are_told_apart(analytics: Ran) -> None:
-    (day,) = analytics.billed.facts["reconciliation"]["days"]
+    (day,) = analytics.billed.details["reconciliation"]["days"]
     assert (day["computed"], day["billed"]) == ("24.5", "17.03595")
     reasons = {name: Decimal(amount) for name, amount in day["reasons"].items()}
     assert sum(reasons.values()) == Decimal(day["gap"]) == Decimal("-7.46405")
@@ -165,8 +165,8 @@ def test_a_day_without_usage_is_published_without_rows(
 ) -> None:
     one: Ran = request.getfixturevalue(generation)
     for result in (one.usage, one.cost, one.billed):
-        assert result.facts["days_published"] == 2
-    assert one.cost.facts["unpriced_rows"] == 0
+        assert result.details["days_published"] == 2
+    assert one.cost.details["unpriced_rows"] == 0
     for table in ("anthropic_cost_daily", "anthropic_billed_daily"):
         assert {row["usage_date"] for row in one.org.rows(table)} == {DAY}
 
@@ -219,13 +219,15 @@ def test_each_cost_names_its_price_and_the_price_its_public_source(legacy: Ran) 
 def test_running_again_publishes_nothing(generation: str, request: pytest.FixtureRequest) -> None:
     one: Ran = request.getfixturevalue(generation)
     again: list[StepResult] = [
-        extract_usage(one.context("usage", run_id="run_2"), UsageConfig.parse({"api": generation})),
+        extract_usage(
+            one.context("usage", run_id="run_2"), UsageConfig.from_values({"api": generation})
+        ),
         price_usage(one.context("cost", run_id="run_2"), COST),
         extract_billed(
-            one.context("billed", run_id="run_2"), BilledConfig.parse({"api": generation})
+            one.context("billed", run_id="run_2"), BilledConfig.from_values({"api": generation})
         ),
     ]
-    assert [result.facts["days_published"] for result in again] == [0, 0, 0]
+    assert [result.details["days_published"] for result in again] == [0, 0, 0]
     assert seed_prices(one.context("seed"), SEED).rows_processed == 0
 
 
@@ -238,7 +240,7 @@ def test_anthropics_cost_follows_prices_there_and_back(env: ProcessorEnv) -> Non
             return org.context(DAYS, run_id=run_id, attempt=attempt, pipeline=FACTS)
 
         seed_prices(context("run_0"), SEED)
-        extract_usage(context("run_0"), UsageConfig.parse({"api": "legacy"}))
+        extract_usage(context("run_0"), UsageConfig.from_values({"api": "legacy"}))
         told: list[tuple[int, str]] = []
         for factor in (1, 2, "0.5"):
             org.env.ask(
@@ -246,8 +248,8 @@ def test_anthropics_cost_follows_prices_there_and_back(env: ProcessorEnv) -> Non
                 f" output_per_million = output_per_million * {factor} WHERE TRUE"
             )
             result = price_usage(context("run_1", attempt=len(told) + 1), COST)
-            told.append((result.facts["days_published"], result.facts["effective_cost"]["USD"]))
+            told.append((result.details["days_published"], result.details["effective_cost"]["USD"]))
         again = price_usage(context("run_1", attempt=4), COST)
     assert [published for published, _ in told] == [2, 2, 2]
     assert told[0][1] == told[2][1] != told[1][1]
-    assert (again.facts["days_published"], again.facts["days_unchanged"]) == (0, 2)
+    assert (again.details["days_published"], again.details["days_unchanged"]) == (0, 2)

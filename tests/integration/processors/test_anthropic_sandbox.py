@@ -15,7 +15,7 @@ from genai_prices import Usage, calc_price
 from convergence.errors import ProviderProtocolError, ProviderRejectedError
 from convergence.processors.anthropic.config import BilledConfig, CostConfig, UsageConfig
 from convergence.processors.anthropic.extraction import extract_billed, extract_usage
-from convergence.processors.context import PipelineFacts, StepResult
+from convergence.processors.context import PipelineInfo, StepResult
 from convergence.processors.generic.config import SeedCsvConfig
 from convergence.processors.lib.pricing.price_seed import seed_prices
 from convergence.processors.lib.pricing.pricing import price_usage
@@ -23,7 +23,7 @@ from support.processor_env import OrgEnv
 from support.sandbox_process import SandboxProcess
 
 DAYS = [date(2026, 11, day) for day in (16, 17, 18)]
-FACTS = PipelineFacts(
+FACTS = PipelineInfo(
     pipeline_id="anthropic-usage-cost", dag_id="anthropic.usage_cost", provider="anthropic"
 )
 SEED = SeedCsvConfig(
@@ -49,9 +49,9 @@ class Connected:
 
         seed_prices(context("seed"), SEED)
         return [
-            extract_usage(context("usage"), UsageConfig.parse({"api": api})),
+            extract_usage(context("usage"), UsageConfig.from_values({"api": api})),
             price_usage(context("cost"), CostConfig()),
-            extract_billed(context("billed"), BilledConfig.parse({"api": api})),
+            extract_billed(context("billed"), BilledConfig.from_values({"api": api})),
         ]
 
     def total(self, table: str, column: str, more: str = "") -> Decimal:
@@ -98,7 +98,7 @@ def oracle(row: dict[str, Any]) -> Decimal:
 @pytest.mark.parametrize("api", APIS)
 def test_every_row_costs_what_another_price_book_says(acme: Connected, api: str) -> None:
     usage, cost, billed = acme.run(api)
-    assert [one.facts["days_published"] for one in (usage, cost, billed)] == [3, 3, 3]
+    assert [one.details["days_published"] for one in (usage, cost, billed)] == [3, 3, 3]
     rows = acme.org.rows("anthropic_cost_daily", "WHERE cost_type = 'tokens'")
     assert rows
     for row in rows:
@@ -144,7 +144,7 @@ def test_a_discount_is_in_the_bill_and_not_in_the_list(org: OrgEnv) -> None:
 def test_usage_without_a_public_price_is_listed_with_its_reason(org: OrgEnv) -> None:
     one = Connected(org, seed="unpriced_priority")
     _, cost, _ = one.run("analytics")
-    reasons = {(line["model"], line["reason"]) for line in cost.facts["unpriced"]}
+    reasons = {(line["model"], line["reason"]) for line in cost.details["unpriced"]}
     assert reasons == {
         ("claude-haiku-4-5-20251001", "priority_tier"),
         ("claude-sandbox-preview-20251001", "no_price"),

@@ -13,8 +13,8 @@ import pytest
 from convergence.errors import FatalError
 from convergence.processors.batch import Batch, OrgSlice, StepRun
 from convergence.processors.context import OrgContext, StepResult
-from convergence.processors.registry import find
-from convergence.processors.steplog import StoredStepLog
+from convergence.processors.registry import find_operator
+from convergence.processors.steplog import StepLog
 from convergence.runs.records import RunRecords
 from convergence.state.org_runs import OrgRun
 from convergence.state.slots import RunLimits
@@ -55,7 +55,7 @@ def test_a_derived_step_that_was_cleared_after_a_failure_looks_at_every_org_agai
 ) -> None:
     store = StateStore.connect(f"sqlite:///{tmp_path}/records.db")
     records = RunRecords(store)
-    steps = StoredStepLog(store, records)
+    steps = StepLog(store, records)
     for name in ("one", "two"):
         records.admit(_run(name), limits=RunLimits(10, 10, 10), now=NOW)
         records.begin_run(f"run_{name}", now=NOW)
@@ -70,11 +70,11 @@ def test_a_derived_step_that_was_cleared_after_a_failure_looks_at_every_org_agai
             services=replace(env.services, steps=steps, store=store, now=lambda: NOW),
             attempt=number,
             max_tries=max_tries,
-            work=work,
+            run_org=work,
             stop=threading.Event(),
             log=logging.getLogger("test"),
             derived=derived,
-        ).run(batch)
+        ).run_batch(batch)
 
     attempt(1, max_tries=3)
     attempt(2, max_tries=3)  # an automatic retry does only the one that failed
@@ -96,4 +96,4 @@ def test_a_derived_step_that_was_cleared_after_a_failure_looks_at_every_org_agai
     ],
 )
 def test_steps_that_compute_from_other_tables_say_so(ps_type: str, derived: bool) -> None:
-    assert getattr(find(ps_type), "derived") is derived  # noqa: B009  # not of every processor
+    assert getattr(find_operator(ps_type), "derived") is derived  # noqa: B009  # not of every processor

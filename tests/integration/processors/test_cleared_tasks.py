@@ -16,11 +16,11 @@ import pytest
 from convergence.errors import FatalError, ProviderUnavailableError
 from convergence.extract import pages
 from convergence.metering import Resource
-from convergence.processors.batch import Batch, OrgSlice, Outcome, StepRun
+from convergence.processors.batch import Batch, OrgOutcome, OrgSlice, StepRun
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.openai.config import GROUPABLE, UsageConfig
 from convergence.processors.openai.extraction import extract_usage
-from convergence.processors.steplog import StoredStepLog
+from convergence.processors.steplog import StepLog
 from convergence.runs.ledger import Action
 from convergence.runs.records import RunRecords
 from convergence.state.org_runs import OrgRun, RunStatus
@@ -29,7 +29,7 @@ from convergence.state.store import StateStore
 from support.processor_env import NOW, USAGE_COST, OrgEnv, ProcessorEnv
 
 DAYS = tuple(date(2026, 11, day) for day in (18, 17, 16))
-CONFIG = UsageConfig.parse(
+CONFIG = UsageConfig.from_values(
     {
         "endpoints": [{"endpoint": "completions", "group_by": list(GROUPABLE["completions"])}],
         "buckets_per_page": 1,
@@ -65,10 +65,10 @@ class Task:
         return RunRecords(self.store)
 
     @property
-    def log(self) -> StoredStepLog:
-        return StoredStepLog(self.store, self.records)
+    def log(self) -> StepLog:
+        return StepLog(self.store, self.records)
 
-    def attempt(self) -> list[Outcome]:
+    def attempt(self) -> list[OrgOutcome]:
         """Try the task: each try begins a minute after the one before."""
         self.try_number += 1
         now = NOW + timedelta(minutes=self.try_number)
@@ -81,10 +81,10 @@ class Task:
             services=services,
             attempt=self.try_number,
             max_tries=self.max_tries,
-            work=_extract,
+            run_org=_extract,
             stop=threading.Event(),
             log=logging.getLogger("test"),
-        ).run(Batch("some", tuple(slices)))
+        ).run_batch(Batch("some", tuple(slices)))
 
     def succeeds(self) -> None:
         """Try the task; every org succeeds."""
@@ -99,7 +99,7 @@ class Task:
         others = {f"run_{org.slug}" for org in self.orgs if org.slug not in self.failing}
         until = time.monotonic() + 60
         while time.monotonic() < until:
-            steps = self.log.of_step("extract_usage", run_ids=others)
+            steps = self.log.list_attempts("extract_usage", run_ids=others)
             ended = [one for one in steps.values() if one.ended_at is not None]
             if [one.attempt for one in ended] == [self.try_number] * len(others):
                 return
@@ -108,7 +108,7 @@ class Task:
 
     def requests(self) -> list[int]:
         """Requests to the provider of all tries that ended, by org."""
-        steps = [self.log.steps(f"run_{org.slug}")["extract_usage"] for org in self.orgs]
+        steps = [self.log.list_steps(f"run_{org.slug}")["extract_usage"] for org in self.orgs]
         return [step.used[Resource.PROVIDER].calls for step in steps]
 
     def published(self) -> list[int]:
@@ -180,7 +180,7 @@ def test_a_task_cleared_after_success_asks_again_for_every_org(task: Task) -> No
     assert task.requests() == [2 * PAGES] * len(task.orgs)
     assert task.published() == [2 * len(DAYS)] * len(task.orgs)
     for org in task.orgs:
-        run = task.log.run(f"run_{org.slug}")
+        run = task.log.get_run(f"run_{org.slug}")
         assert run is not None
         assert run.status is RunStatus.RUNNING, "the run is open again until it is closed again"
 

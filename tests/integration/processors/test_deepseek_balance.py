@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from convergence.errors import ProviderRejectedError
-from convergence.processors.context import PipelineFacts, StepResult
+from convergence.processors.context import PipelineInfo, StepResult
 from convergence.processors.deepseek.config import BalanceConfig
 from convergence.processors.deepseek.observation import observe
 from convergence.settings import PROJECT_ROOT
@@ -21,7 +21,7 @@ from support.sandbox_process import SandboxProcess
 from support.vendors.recorded_api import recorded
 
 DATA = PROJECT_ROOT / "tests" / "data" / "deepseek"
-FACTS = PipelineFacts(
+FACTS = PipelineInfo(
     pipeline_id="deepseek-balance",
     dag_id="deepseek.balance",
     provider="deepseek",
@@ -93,7 +93,7 @@ def test_a_day_is_observed_once_and_never_again(account: Account) -> None:
     account.run(FIRST)
     before = account.rows(FIRST)
     again = account.run(FIRST, at=midnight(FIRST + timedelta(days=1, hours=0)) + timedelta(hours=9))
-    assert (again.facts["days_kept"], again.rows_processed) == (1, 0)
+    assert (again.details["days_kept"], again.rows_processed) == (1, 0)
     assert account.rows(FIRST) == before
 
 
@@ -104,7 +104,7 @@ def test_days_that_nobody_observed_are_empty_and_their_spend_comes_with_the_next
     missed = [FIRST + timedelta(days=count) for count in (1, 2)]
     observed = FIRST + timedelta(days=3)
     result = account.run(*missed, observed)
-    assert result.facts["days_not_observed"] == [day.isoformat() for day in missed]
+    assert result.details["days_not_observed"] == [day.isoformat() for day in missed]
     assert [account.rows(day) for day in missed] == [{}, {}]
     row = account.rows(observed)["USD"]
     assert row["previous_observed_at"] == midnight(missed[0])

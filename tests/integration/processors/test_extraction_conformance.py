@@ -186,7 +186,7 @@ def sound(
 
 
 def test_no_processor_is_left_out() -> None:
-    known = {name for name in registry.available() if not name.startswith("sample.")}
+    known = {name for name in registry.list_ps_types() if not name.startswith("sample.")}
     lists = (set(SUBJECTS), set(HELD_ELSEWHERE), PROCESSORS_THAT_DO_NOT)
     assert known == set().union(*lists)
     assert sum(map(len, lists)) == len(known)
@@ -196,7 +196,7 @@ def test_no_processor_is_left_out() -> None:
 def test_running_again_changes_nothing(sound: Sound) -> None:
     sound.trial.run()
     again = sound.trial.run()
-    assert again.facts["days_published"] == 0
+    assert again.details["days_published"] == 0
     assert sound.trial.published() == sound.exact
     assert len(sound.exact) >= 1
 

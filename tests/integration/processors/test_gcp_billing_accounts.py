@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from convergence.errors import IntegrationInvalidError, ProviderProtocolError, ProviderRejectedError
-from convergence.processors.context import PipelineFacts, StepResult
+from convergence.processors.context import PipelineInfo, StepResult
 from convergence.processors.gcp.config import ApiExtractorConfig
 from convergence.processors.gcp.snapshot import take_snapshot
 from convergence.providers.registry import load_registry
@@ -21,7 +21,7 @@ from support.processor_env import OrgEnv
 from support.sandbox_process import SandboxProcess
 from support.vendors.gcp_customer import Customer
 
-ACCOUNTS = PipelineFacts(
+ACCOUNTS = PipelineInfo(
     pipeline_id="gcp-billing-accounts",
     dag_id="gcp.api.billing_accounts",
     provider="gcp",
@@ -40,7 +40,7 @@ def config(**more: Any) -> ApiExtractorConfig:
         "table": TABLE,
         "schema_file": f"gcp/api/schemas/{TABLE}.json",
     }
-    return ApiExtractorConfig.parse(values | more)
+    return ApiExtractorConfig.from_values(values | more)
 
 
 def take(org: OrgEnv, *, days: Sequence[date] = (YESTERDAY,), run_id: str = "run_1") -> StepResult:
@@ -79,9 +79,9 @@ def test_a_day_is_observed_once_and_days_before_are_told_unobserved(
 ) -> None:
     connected(org, sandbox)
     first = take(org, days=(date(2026, 11, 19), YESTERDAY))
-    assert first.facts["days_not_observed"] == ["2026-11-19"]
+    assert first.details["days_not_observed"] == ["2026-11-19"]
     connected(org, sandbox)
-    assert take(org, run_id="run_2").facts["days_kept"] == 1
+    assert take(org, run_id="run_2").details["days_kept"] == 1
     later = org.at(datetime(2026, 11, 22, 1, tzinfo=UTC))
     take(later, days=(date(2026, 11, 21),), run_id="run_3")
     seen = {(row["snapshot_date"], row["name"]) for row in org.rows(TABLE)}

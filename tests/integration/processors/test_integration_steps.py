@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from convergence.errors import DecryptionError, IntegrationInvalidError
-from convergence.processors.context import OrgContext, PipelineFacts
+from convergence.processors.context import OrgContext, PipelineInfo
 from convergence.processors.integrations.stored import stored_credentials
-from convergence.processors.registry import find, find_config
+from convergence.processors.registry import find_config, find_operator
 from convergence.security.kms import connect_kms
 from convergence.tenants.audit import Actor
 from convergence.tenants.credentials import fingerprint
@@ -22,7 +22,7 @@ from support.processor_env import NOW, OrgEnv
 from support.sandbox_process import SandboxProcess
 
 KEY = "projects/local-dev-project/locations/global/keyRings/convergence/cryptoKeys/credentials"
-FACTS = PipelineFacts(pipeline_id="integrations-x", dag_id="integrations.x")
+FACTS = PipelineInfo(pipeline_id="integrations-x", dag_id="integrations.x")
 SECRETS = {
     "OPENAI": "sk-admin-sandbox-acme",
     "ANTHROPIC": "sk-ant-admin-sandbox-acme",
@@ -52,8 +52,10 @@ class Connected:
         )
 
     def run(self, ps_type: str, **config: Any) -> dict[str, Any]:
-        step: Any = find(ps_type)(task_id="x", config={}, pipeline=FACTS, batch={"runs": []})
-        answer = step.run(self.context, find_config(ps_type).parse(config)).answer()
+        step: Any = find_operator(ps_type)(
+            task_id="x", config={}, pipeline=FACTS, batch={"runs": []}
+        )
+        answer = step.run_step(self.context, find_config(ps_type).from_values(config)).answer()
         json.dumps(answer)
         return dict(answer)
 

@@ -13,8 +13,8 @@ import pytest
 
 from convergence.errors import NotificationUnavailableError
 from convergence.processors.context import OrgContext
-from convergence.processors.registry import find, find_config
-from convergence.processors.steplog import StoredStepLog
+from convergence.processors.registry import find_config, find_operator
+from convergence.processors.steplog import StepLog
 from convergence.runs.records import RunRecords
 from convergence.state.org_runs import OrgRun
 from convergence.state.org_steps import OrgStep, StepStatus
@@ -37,7 +37,7 @@ class Telling:
         shutil.copytree(settings.configs_dir / "notify_systems", configs / "notify_systems")
         self.store = StateStore.connect(f"sqlite:///{folder}/state.db")
         records = RunRecords(self.store)
-        self.log = StoredStepLog(self.store, records)
+        self.log = StepLog(self.store, records)
         context = org.context([DAY], step="notify_team")
         services = replace(
             context.services,
@@ -61,10 +61,10 @@ class Telling:
 
     def run(self, channel: str, **config: Any) -> dict[str, Any]:
         ps_type = f"notify_systems.{channel}_notification"
-        step: Any = find(ps_type)(
+        step: Any = find_operator(ps_type)(
             task_id="notify_team", config={}, pipeline=USAGE_COST, batch={"runs": []}
         )
-        return dict(step.run(self.context, find_config(ps_type).parse(config)).answer())
+        return dict(step.run_step(self.context, find_config(ps_type).from_values(config)).answer())
 
     def step_ended(self, status: StepStatus) -> None:
         step = OrgStep(
@@ -75,8 +75,8 @@ class Telling:
             attempt=1,
             started_at=NOW,
         )
-        self.log.started(step)
-        self.log.finished(step, status=status, now=NOW, rows_processed=42)
+        self.log.record_start(step)
+        self.log.record_end(step, status=status, now=NOW, rows_processed=42)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from convergence.errors import ProviderProtocolError
-from convergence.processors.context import PipelineFacts
+from convergence.processors.context import PipelineInfo
 from convergence.processors.lib.pricing.price_seed import seed_prices
 from convergence.processors.lib.pricing.pricing import price_usage
 from convergence.processors.openai.config import (
@@ -28,10 +28,10 @@ from support.vendors.recorded_api import recorded
 
 COSTS = PROJECT_ROOT / "tests" / "data" / "openai" / "costs_line_item.json"
 DAYS = [date(2026, 11, day) for day in (17, 18, 19)]
-FACTS = PipelineFacts(
+FACTS = PipelineInfo(
     pipeline_id="openai-cost-extract", dag_id="openai.cost.cost_extract", provider="openai"
 )
-AGAIN = PipelineFacts(
+AGAIN = PipelineInfo(
     pipeline_id="openai-cost-calculation",
     dag_id="openai.cost.cost_calculation",
     provider="openai",
@@ -57,7 +57,7 @@ def test_the_recorded_bill_comes_to_its_exact_total(connected: OrgEnv) -> None:
     with recorded({"/organization/costs": [COSTS]}) as url:
         org = connected.served_by(openai_base_url=url)
         result = extract_billed(org.context(DAYS, pipeline=FACTS), BILLED)
-    assert result.facts["days_published"] == 3
+    assert result.details["days_published"] == 3
     rows = org.rows("openai_billed_daily")
     by_day = {day: [row for row in rows if row["usage_date"] == day] for day in DAYS}
     assert sum(row["billed_cost"] for row in by_day[DAYS[0]]) == Decimal("14.375")
@@ -77,7 +77,7 @@ def test_the_recorded_bill_comes_to_its_exact_total(connected: OrgEnv) -> None:
 
 
 def test_computed_cost_ties_out_with_the_bill_of_any_org(connected: OrgEnv) -> None:
-    usage = UsageConfig.parse(
+    usage = UsageConfig.from_values(
         {
             "endpoints": [
                 {"endpoint": name, "group_by": list(groups)} for name, groups in GROUPABLE.items()
@@ -96,12 +96,12 @@ def test_computed_cost_ties_out_with_the_bill_of_any_org(connected: OrgEnv) -> N
         told = sum(row["billed_cost"] for row in billed if row["usage_date"] == day)
         ours = [row["effective_cost"] for row in computed if row["usage_date"] == day]
         assert sum(one for one in ours if one is not None) == told
-    reasons = {line["reason"] for line in cost.facts["unpriced"]}
-    endpoints = {line["endpoint"] for line in cost.facts["unpriced"]}
+    reasons = {line["reason"] for line in cost.details["unpriced"]}
+    endpoints = {line["endpoint"] for line in cost.details["unpriced"]}
     assert reasons <= {"unknown_unit"}
     assert endpoints <= {"images", "vector_stores"}
-    assert {line["endpoint"] for line in cost.facts["free"]} == {"moderations"}
-    explained = cost.facts["unpriced_by_reason"]
+    assert {line["endpoint"] for line in cost.details["free"]} == {"moderations"}
+    explained = cost.details["unpriced_by_reason"]
     priced = [row for row in computed if row["pricing_status"] == "PRICED"]
     usage_rows = connected.rows("openai_usage_daily_raw", "WHERE usage_date > '2000-01-01'")
     assert len(priced) + sum(explained.values()) == len(usage_rows)
@@ -110,7 +110,7 @@ def test_computed_cost_ties_out_with_the_bill_of_any_org(connected: OrgEnv) -> N
 def test_a_bill_extracted_again_is_the_same_bill(connected: OrgEnv) -> None:
     extract_billed(connected.context(DAYS, pipeline=FACTS), BILLED)
     again = extract_billed(connected.context(DAYS, run_id="run_2", pipeline=FACTS), BILLED)
-    assert (again.facts["days_published"], again.facts["days_unchanged"]) == (0, 3)
+    assert (again.details["days_published"], again.details["days_unchanged"]) == (0, 3)
 
 
 @pytest.mark.parametrize("kind", ["duplicate_rows", "missing_page", "loop", "null_page"])
@@ -126,24 +126,26 @@ def test_a_broken_bill_is_a_named_failure_and_publishes_nothing(
 
 
 def test_pricing_again_replaces_the_cost_of_days_whose_price_changed(connected: OrgEnv) -> None:
-    usage = UsageConfig.parse(
+    usage = UsageConfig.from_values(
         {"endpoints": [{"endpoint": "embeddings", "group_by": list(GROUPABLE["embeddings"])}]}
     )
     seed_prices(connected.context([]), SeedCsvConfig())
     extract_usage(connected.context(DAYS[:2], step="usage"), usage)
     first = price_usage(connected.context(DAYS[:2], step="cost"), CostConfig())
     same = price_usage(connected.context(DAYS, run_id="run_2", pipeline=AGAIN), REPRICE)
-    assert same.facts["days_published"] == 0
-    assert same.facts["days_without_usage"] == ["2026-11-19"]
+    assert same.details["days_published"] == 0
+    assert same.details["days_without_usage"] == ["2026-11-19"]
     connected.env.ask(
         f"UPDATE {connected.table('openai_model_pricing')} "
         "SET input_per_million = input_per_million * 2 "
         "WHERE STARTS_WITH(model_id, 'text-embedding')"
     )
     again = price_usage(connected.context(DAYS, run_id="run_3", pipeline=AGAIN), REPRICE)
-    assert again.facts["days_published"] == 2
-    doubled = {name: 2 * Decimal(amount) for name, amount in first.facts["effective_cost"].items()}
-    assert {n: Decimal(a) for n, a in again.facts["effective_cost"].items()} == doubled
+    assert again.details["days_published"] == 2
+    doubled = {
+        name: 2 * Decimal(amount) for name, amount in first.details["effective_cost"].items()
+    }
+    assert {n: Decimal(a) for n, a in again.details["effective_cost"].items()} == doubled
     # The slice is one slice, whichever pipeline made its newest content.
     latest = connected.env.services.ledger.latest(
         orgs=[connected.slug], pipeline_id="openai-usage-cost", since=DAYS[0]
@@ -154,4 +156,4 @@ def test_pricing_again_replaces_the_cost_of_days_whose_price_changed(connected: 
 
 def test_costs_can_not_be_split_by_user_and_project_at_once() -> None:
     with pytest.raises(ValueError, match="user_id and project_id"):
-        BilledConfig.parse({"group_by": ["user_id", "project_id"]})
+        BilledConfig.from_values({"group_by": ["user_id", "project_id"]})

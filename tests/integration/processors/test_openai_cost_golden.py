@@ -54,8 +54,8 @@ def priced(env: ProcessorEnv, tmp_path_factory: pytest.TempPathFactory) -> OrgEn
     seed(org)
     org.publish_usage(COMPLETIONS, DAYS, folder=tmp_path_factory.mktemp("spool"))
     result = price_usage(org.context(DAYS), CostConfig())
-    assert result.facts["days_published"] == 3
-    assert result.facts["unpriced_rows"] == 0
+    assert result.details["days_published"] == 3
+    assert result.details["unpriced_rows"] == 0
     return org
 
 
@@ -113,9 +113,9 @@ def test_the_ledger_knows_each_days_total(priced: OrgEnv) -> None:
 def test_pricing_again_finds_nothing_to_do_and_says_the_same(priced: OrgEnv) -> None:
     before = sorted(map(str, priced.rows("openai_cost_daily")))
     again = price_usage(priced.context(DAYS, run_id="run_2"), CostConfig())
-    assert again.facts["days_published"] == 0
-    assert again.facts["days_unchanged"] == 3
-    assert again.facts["effective_cost"] == {"USD": "14.655"}
+    assert again.details["days_published"] == 0
+    assert again.details["days_unchanged"] == 3
+    assert again.details["effective_cost"] == {"USD": "14.655"}
     assert sorted(map(str, priced.rows("openai_cost_daily"))) == before
 
 
@@ -193,7 +193,7 @@ def test_other_endpoints_are_priced_or_listed_with_their_reason(
     for name in ("images", "vector_stores"):
         assert found[name]["effective_cost"] is None
         assert found[name]["unpriced_reason"] == "unknown_unit"
-    assert result.facts["unpriced_rows"] == 2
+    assert result.details["unpriced_rows"] == 2
     shown = {row["SkuMeter"]: row for row in org.rows("cost_daily")}
     assert (shown["web_search_calls"]["ConsumedQuantity"], shown["web_search_calls"]["SkuId"]) == (
         140,
@@ -211,5 +211,5 @@ def test_usage_without_a_model_has_no_cost_rather_than_none_to_pay(
     (row,) = org.rows("openai_cost_daily")
     assert row["effective_cost"] is row["list_cost"] is row["currency"] is None
     assert (row["pricing_status"], row["unpriced_reason"]) == ("UNPRICED", "model_unknown")
-    assert result.facts["effective_cost"] == {}
-    assert result.facts["unpriced"][0]["reason"] == "model_unknown"
+    assert result.details["effective_cost"] == {}
+    assert result.details["unpriced"][0]["reason"] == "model_unknown"

@@ -220,12 +220,12 @@ def test_only_days_whose_price_changed_are_published_again(org: OrgEnv, tmp_path
     days = [DAY, DAY + timedelta(days=1)]
     put_prices(org, price())
     org.publish_usage([usage(day) for day in days], days, folder=tmp_path)
-    assert price_usage(org.context(days), CostConfig()).facts["days_published"] == 2
+    assert price_usage(org.context(days), CostConfig()).details["days_published"] == 2
     later = price(input_per_million="3", effective_from=days[1].isoformat())
     put_prices(org, price(effective_to=days[1].isoformat()), later)
     again = price_usage(org.context(days, run_id="run_2"), CostConfig())
     # The first day's price has an end now, and the same rates.
-    assert (again.facts["days_published"], again.facts["days_unchanged"]) == (1, 1)
+    assert (again.details["days_published"], again.details["days_unchanged"]) == (1, 1)
 
 
 def test_a_retry_of_a_run_publishes_no_day_again_whose_inputs_are_equal(
@@ -235,9 +235,9 @@ def test_a_retry_of_a_run_publishes_no_day_again_whose_inputs_are_equal(
     org.publish_usage([usage()], [DAY], folder=tmp_path)
     price_usage(org.context([DAY]), CostConfig())
     retry = price_usage(org.context([DAY], attempt=2), CostConfig())
-    assert retry.facts["days_done_before"] == 1
-    assert (retry.facts["days_published"], retry.facts["days_unchanged"]) == (0, 1)
-    assert retry.facts["effective_cost"] == {"USD": "0.001"}
+    assert retry.details["days_done_before"] == 1
+    assert (retry.details["days_published"], retry.details["days_unchanged"]) == (0, 1)
+    assert retry.details["effective_cost"] == {"USD": "0.001"}
 
 
 def test_a_day_whose_usage_was_never_published_is_not_priced(org: OrgEnv) -> None:

@@ -27,7 +27,7 @@ from support.processor_env import NOW, OrgEnv
 from support.sandbox_process import SandboxProcess
 
 DAYS = [date(2026, 11, day) for day in (14, 16, 17, 18)]
-CONFIG = UsageConfig.parse(
+CONFIG = UsageConfig.from_values(
     {
         "endpoints": [
             {"endpoint": name, "group_by": list(GROUPABLE[name])}
@@ -78,7 +78,7 @@ def results(org: OrgEnv, day: date, endpoint: str) -> list[dict[str, Any]]:
 
 def test_every_asked_day_is_published_with_every_field(connected: OrgEnv) -> None:
     result = extract_usage(connected.context(DAYS), CONFIG)
-    assert result.facts["days_published"] == len(DAYS)
+    assert result.details["days_published"] == len(DAYS)
     total = 0
     for day in DAYS:
         rows = raw(connected, day)
@@ -97,7 +97,7 @@ def test_extracting_again_publishes_nothing_and_leaves_the_rows(connected: OrgEn
     extract_usage(connected.context(DAYS), CONFIG)
     before = [raw(connected, day) for day in DAYS]
     again = extract_usage(connected.context(DAYS, run_id="run_2"), CONFIG)
-    assert (again.facts["days_published"], again.facts["days_unchanged"]) == (0, len(DAYS))
+    assert (again.details["days_published"], again.details["days_unchanged"]) == (0, len(DAYS))
     assert [raw(connected, day) for day in DAYS] == before
 
 
@@ -209,7 +209,7 @@ def test_usage_becomes_cost_and_the_unpriced_rest_is_listed(org: OrgEnv) -> None
     rows = org.rows("openai_cost_daily")
     priced = [row for row in rows if row["pricing_status"] == "PRICED"]
     total = sum((row["effective_cost"] for row in priced), Decimal(0))
-    assert result.facts["effective_cost"] == {"USD": format(total, "f")}
-    assert result.facts["unpriced_rows"] == len(rows) - len(priced) > 0
-    assert {line["reason"] for line in result.facts["unpriced"]} == {"no_price"}
+    assert result.details["effective_cost"] == {"USD": format(total, "f")}
+    assert result.details["unpriced_rows"] == len(rows) - len(priced) > 0
+    assert {line["reason"] for line in result.details["unpriced"]} == {"no_price"}
     assert total > 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from convergence.processors.context import PipelineFacts, StepResult
+from convergence.processors.context import PipelineInfo, StepResult
 from convergence.processors.generic.config import SeedCsvConfig
 from convergence.processors.generic.seed_csv import SeedCsv
 from convergence.processors.openai.config import SubscriptionsConfig
@@ -22,7 +22,7 @@ from convergence.warehouse.schemas import TableSchema
 from support.processor_env import OrgEnv
 
 BATCH: dict[str, Any] = {"label": "org", "runs": []}
-FACTS = PipelineFacts(
+FACTS = PipelineInfo(
     pipeline_id="openai-subscriptions",
     dag_id="openai.subscriptions",
     provider="openai",
@@ -45,7 +45,7 @@ def org(org: OrgEnv) -> OrgEnv:
         schema = TableSchema.load(configs / path)
         ensure_table(org.env.warehouse, TableName(org.dataset, schema.table), schema)
     step = SeedCsv(task_id="load", config={}, pipeline=FACTS, batch=BATCH)
-    assert step.run(org.context([]), PLANS).rows_processed
+    assert step.run_step(org.context([]), PLANS).rows_processed
     return org
 
 
@@ -62,7 +62,7 @@ def own(org: OrgEnv, begins: str, ends: str | None, seats: int, price: str = "25
 
 def snapshot(org: OrgEnv, days: Sequence[date] = (), *, run_id: str = "run_1") -> StepResult:
     step = Subscriptions(task_id="extract", config={}, pipeline=FACTS, batch=BATCH)
-    return step.run(org.context(days, run_id=run_id, pipeline=FACTS), CONFIG)
+    return step.run_step(org.context(days, run_id=run_id, pipeline=FACTS), CONFIG)
 
 
 def months(org: OrgEnv) -> list[tuple[str, str, int, int, Decimal]]:
@@ -77,8 +77,8 @@ def months(org: OrgEnv) -> list[tuple[str, str, int, int, Decimal]]:
 def test_without_seats_nothing_is_written(org: OrgEnv) -> None:
     result = snapshot(org)
     assert result.rows_processed == 0
-    assert result.facts["months_without_seats"] == ["2026-08", "2026-09", "2026-10", "2026-11"]
-    assert result.facts["months"] == []
+    assert result.details["months_without_seats"] == ["2026-08", "2026-09", "2026-10", "2026-11"]
+    assert result.details["months"] == []
 
 
 def test_months_are_prorated_where_the_plan_changes_and_to_yesterday(org: OrgEnv) -> None:
@@ -90,25 +90,25 @@ def test_months_are_prorated_where_the_plan_changes_and_to_yesterday(org: OrgEnv
         ("2026-11-01", "2026-11-11", 10, 31, Decimal("320.333333333")),
         ("2026-11-11", "2026-11-21", 10, 60, Decimal(200)),
     ]
-    assert result.facts["effective_cost"] == {"USD": "1171.333333333"}
-    assert (result.facts["basis"], result.rows_processed) == ("computed", 3)
+    assert result.details["effective_cost"] == {"USD": "1171.333333333"}
+    assert (result.details["basis"], result.rows_processed) == ("computed", 3)
 
 
 def test_the_same_again_is_no_new_publication_and_a_mended_month_is(org: OrgEnv) -> None:
     own(org, "2026-10-01", None, 10)
-    assert snapshot(org).facts["days_published"] == 2
+    assert snapshot(org).details["days_published"] == 2
     again = snapshot(org, run_id="run_2")
-    assert (again.facts["days_published"], again.facts["days_unchanged"]) == (0, 2)
+    assert (again.details["days_published"], again.details["days_unchanged"]) == (0, 2)
     own(org, "2026-10-16", None, 20)
     third = snapshot(org, run_id="run_3")
-    assert third.facts["days_published"] == 2
+    assert third.details["days_published"] == 2
     assert [row[3] for row in months(org)] == [10, 20, 20]
 
 
 def test_days_asked_for_name_their_months_only(org: OrgEnv) -> None:
     own(org, "2025-01-01", None, 10)
     result = snapshot(org, [date(2025, 3, 31), date(2025, 3, 5)])
-    assert result.facts["months"] == ["2025-03"]
+    assert result.details["months"] == ["2025-03"]
     assert [row[0] for row in months(org)] == ["2025-03-01"]
 
 
@@ -119,7 +119,7 @@ def test_a_plan_taken_back_empties_its_months(org: OrgEnv) -> None:
         f"DELETE FROM {org.table('openai_subscriptions')} WHERE is_override"
     )
     result = snapshot(org, run_id="run_2")
-    assert result.facts["days_published"] == 2
+    assert result.details["days_published"] == 2
     assert months(org) == []
 
 
@@ -156,8 +156,8 @@ def test_a_month_in_another_currency_is_told_apart(org: OrgEnv) -> None:
         f"UPDATE {org.table('openai_subscriptions')} SET currency = 'EUR' WHERE is_override"
     )
     result = snapshot(org, [OCTOBER])
-    assert result.facts["effective_cost"] == {"EUR": "250.000000000"}
-    assert replace(result, facts={}).rows_processed == 1
+    assert result.details["effective_cost"] == {"EUR": "250.000000000"}
+    assert replace(result, details={}).rows_processed == 1
 
 
 class Seats:
@@ -178,7 +178,7 @@ class Seats:
 
     def snapshot(self, org: OrgEnv | None = None, *, attempt: int = 1) -> dict[str, Any]:
         context = (org or self.org).context([], run_id="run_1", attempt=attempt, pipeline=FACTS)
-        return dict(snapshot_months(context, CONFIG).facts)
+        return dict(snapshot_months(context, CONFIG).details)
 
     @property
     def seats(self) -> list[int]:

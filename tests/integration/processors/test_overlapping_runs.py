@@ -26,7 +26,7 @@ from support.processor_env import USAGE_COST, OrgEnv
 
 DAYS = [date(2026, 11, 17), date(2026, 11, 18)]
 TABLE = "openai_usage_daily_raw"
-CONFIG = UsageConfig.parse(
+CONFIG = UsageConfig.from_values(
     {"endpoints": [{"endpoint": "completions", "group_by": list(GROUPABLE["completions"])}]}
 )
 PATIENCE = 60.0
@@ -95,8 +95,8 @@ def test_an_older_run_that_is_tried_again_waits_for_a_slow_newer_one(
         slow.go_on.set()
         results = newer.result(PATIENCE), older.result(PATIENCE)
     assert [one.status for one in results] == ["SUCCESS", "SUCCESS"]
-    assert results[0].facts["days_published"] == len(DAYS)
-    assert (results[1].facts["days_published"], results[1].facts["days_superseded"]) == (0, 2)
+    assert results[0].details["days_published"] == len(DAYS)
+    assert (results[1].details["days_published"], results[1].details["days_superseded"]) == (0, 2)
     assert states(connected) == {
         ("run_newer", Action.PUBLISHED): len(DAYS),
         ("run_older", Action.SUPERSEDED): len(DAYS),
@@ -109,7 +109,7 @@ def test_an_older_run_publishes_where_the_newer_one_was_killed(
     monkeypatch.setattr(attempts, "HEARTBEAT_STALE", timedelta(seconds=1))
     keys = _take_and_die(connected)
     older = run(connected, "run_older", attempt=2, resumes=True)
-    assert older.facts["days_published"] == len(DAYS)
+    assert older.details["days_published"] == len(DAYS)
     assert states(connected) == {("run_older", Action.PUBLISHED): len(DAYS)}
     newest = connected.env.services.publisher.newest(keys)
     assert {one.run_id for one in newest.values()} == {"run_older"}
@@ -137,7 +137,7 @@ def test_an_older_try_of_one_run_stops_when_a_newer_one_works(
         slow.go_on.set()
         with pytest.raises(SupersededError):
             old_try.result(PATIENCE)
-        assert new_try.result(PATIENCE).facts["days_published"] == len(DAYS)
+        assert new_try.result(PATIENCE).details["days_published"] == len(DAYS)
     assert states(connected) == {("run_newer", Action.PUBLISHED): len(DAYS)}
 
 

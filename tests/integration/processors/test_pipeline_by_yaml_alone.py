@@ -167,7 +167,7 @@ def test_extracted_typed_priced_and_checked(author: Author) -> None:
     results = run_steps(author.org, PATH, [YESTERDAY])
     author.assert_exact()
     assert results["extract_users"].rows_processed == len(author.users)
-    assert results["transform_cost"].facts["bytes_estimated"] > 0
+    assert results["transform_cost"].details["bytes_estimated"] > 0
     assert results["validate_cost"].status == "SUCCESS"
     rows = author.org.env.services.ledger.latest(orgs=[author.org.slug], pipeline_id="seats-cost")
     totals = {key.table: row.totals for key, row in rows.items()}
@@ -178,7 +178,10 @@ def test_running_it_again_changes_nothing(author: Author) -> None:
     run_steps(author.org, PATH, [YESTERDAY])
     again = run_steps(author.org, PATH, [YESTERDAY], run_id="run_2")
     for step in ("extract_users", "transform_cost"):
-        assert (again[step].facts["days_published"], again[step].facts["days_unchanged"]) == (0, 1)
+        assert (again[step].details["days_published"], again[step].details["days_unchanged"]) == (
+            0,
+            1,
+        )
     author.assert_exact()
 
 

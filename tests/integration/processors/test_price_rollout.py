@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from convergence.errors import ConvergenceError, PriceBookError
-from convergence.processors.context import PipelineFacts, StepResult
+from convergence.processors.context import PipelineInfo, StepResult
 from convergence.processors.generic.config import PriceRolloutConfig
 from convergence.processors.generic.price_rollout import PriceRollout
 from convergence.processors.lib.pricing.price_seed import seed_prices
@@ -30,7 +30,7 @@ CONFIG = PriceRolloutConfig(
     data_file="openai/seed/data/default_pricing.csv",
     cost_table="openai_cost_daily",
 )
-FACTS = PipelineFacts(pipeline_id="platform", dag_id="platform.rollout", scope="platform")
+FACTS = PipelineInfo(pipeline_id="platform", dag_id="platform.rollout", scope="platform")
 DAYS = [date(2026, 11, number) for number in (10, 11, 12, 13)]
 Rewrite = Callable[[str], str]
 
@@ -101,7 +101,7 @@ def with_book(env: ProcessorEnv, tmp_path: Path, rewrite: Rewrite) -> ProcessorE
 
 def roll_out(env: ProcessorEnv) -> StepResult:
     step = PriceRollout(task_id="load", config={}, pipeline=FACTS)
-    return step.run(env.platform("rollout__1"), CONFIG, {})
+    return step.run_step(env.platform("rollout__1"), CONFIG, {})
 
 
 def cheaper(book: str) -> str:
@@ -138,7 +138,11 @@ def test_an_edition_that_everybody_has_changes_nothing(
     env: ProcessorEnv, customers: list[OrgEnv]
 ) -> None:
     result = roll_out(env)
-    assert (result.rows_processed, result.facts["orgs"], result.facts["orgs_changed"]) == (0, 2, 0)
+    assert (result.rows_processed, result.details["orgs"], result.details["orgs_changed"]) == (
+        0,
+        2,
+        0,
+    )
 
 
 def test_defaults_follow_overrides_stay_and_only_days_priced_with_them_are_named(
@@ -147,13 +151,13 @@ def test_defaults_follow_overrides_stay_and_only_days_priced_with_them_are_named
     first, second = customers
     before = [costs(org) for org in customers]
     result = roll_out(with_book(env, tmp_path, cheaper))
-    assert result.facts["edition"] == "2026-12-01"
-    assert result.facts["orgs_changed"] == 2
-    assert result.facts["days_to_reprice"] == {first.slug: ["2026-11-12"]}
+    assert result.details["edition"] == "2026-12-01"
+    assert result.details["orgs_changed"] == 2
+    assert result.details["days_to_reprice"] == {first.slug: ["2026-11-12"]}
     assert prices(first, "model_id = 'gpt-4o' AND service_tier = 'standard'")[-1] == 2
     assert prices(second, "is_override") == [1]
     assert [costs(org) for org in customers] == before, "pricing again is another pipeline's"
-    assert roll_out(with_book(env, tmp_path / "again", cheaper)).facts["orgs_changed"] == 0
+    assert roll_out(with_book(env, tmp_path / "again", cheaper)).details["orgs_changed"] == 0
 
 
 def test_pricing_again_changes_the_days_that_were_named_and_no_others(
@@ -176,7 +180,7 @@ def test_a_price_that_comes_for_usage_without_one_names_its_days(
 
     result = roll_out(with_book(env, tmp_path, newcomer))
     named = {org.slug: ["2026-11-11"] for org in customers}
-    assert result.facts["days_to_reprice"] == named
+    assert result.details["days_to_reprice"] == named
 
 
 def test_an_org_of_before_the_provider_is_given_its_tables_and_prices(
@@ -187,7 +191,7 @@ def test_an_org_of_before_the_provider_is_given_its_tables_and_prices(
         env.warehouse.client.query_and_wait(f"DROP TABLE {org.table(table)}")
     eligible.append(org.slug)
     result = roll_out(env)
-    assert result.facts["days_to_reprice"] == {}
+    assert result.details["days_to_reprice"] == {}
     written = prices(org, "TRUE")
     assert len(written) == result.rows_processed
     assert len(written) > 200

@@ -19,7 +19,7 @@ BATCH: dict[str, Any] = {"label": "org", "runs": []}
 
 def seed(org: OrgEnv) -> int:
     step = SeedCsv(task_id="load", config={}, pipeline=USAGE_COST, batch=BATCH)
-    result = step.run(org.context([]), SeedCsvConfig())
+    result = step.run_step(org.context([]), SeedCsvConfig())
     assert result.rows_processed is not None
     return result.rows_processed
 

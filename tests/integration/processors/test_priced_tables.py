@@ -21,7 +21,7 @@ from google.cloud.bigquery import LoadJobConfig
 
 from convergence.extract.spool import Spool
 from convergence.processors.anthropic.config import CostConfig as AnthropicCost
-from convergence.processors.context import PipelineFacts
+from convergence.processors.context import PipelineInfo
 from convergence.processors.lib.daily.fields import day_of
 from convergence.processors.lib.pricing.pricing import price_usage
 from convergence.processors.lib.pricing.pricing_config import PricingConfig
@@ -45,8 +45,8 @@ class Vendor:
     config: PricingConfig
 
     @property
-    def pipeline(self) -> PipelineFacts:
-        return PipelineFacts(
+    def pipeline(self) -> PipelineInfo:
+        return PipelineInfo(
             pipeline_id=f"{self.name}-usage-cost", dag_id=f"{self.name}.cost", provider=self.name
         )
 
@@ -60,10 +60,15 @@ class Vendor:
 
 
 VENDORS = [
-    Vendor("openai", OpenAiCost.parse({"source_view": "openai/cost/views/openai_cost_source.sql"})),
+    Vendor(
+        "openai",
+        OpenAiCost.from_values({"source_view": "openai/cost/views/openai_cost_source.sql"}),
+    ),
     Vendor(
         "anthropic",
-        AnthropicCost.parse({"source_view": "anthropic/cost/views/anthropic_cost_source.sql"}),
+        AnthropicCost.from_values(
+            {"source_view": "anthropic/cost/views/anthropic_cost_source.sql"}
+        ),
     ),
 ]
 
@@ -112,7 +117,7 @@ def priced(org: OrgEnv, vendor: Vendor, folder: Path) -> dict[str, list[Any]]:
     result = price_usage(org.context([DAY], pipeline=vendor.pipeline), config)
     assert config.source_view is not None
     source = Path(config.source_view).stem
-    summary = result.facts
+    summary = result.details
     names = ("effective_cost", "unpriced_rows", "unpriced_by_reason", "unpriced", "free")
     return {
         "cost": _as_text(org.rows(config.table)),

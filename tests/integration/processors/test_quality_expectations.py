@@ -79,7 +79,7 @@ class Checked:
         step = Expectations(
             task_id="validate_quality", config={}, pipeline=USAGE_COST, batch={"runs": []}
         )
-        return dict(step.run(context, ExpectationsConfig(suite="suite.json")).answer())
+        return dict(step.run_step(context, ExpectationsConfig(suite="suite.json")).to_dict())
 
     def results(self) -> list[dict[str, Any]]:
         with self.org.env.services.store.read() as conn:

@@ -51,7 +51,7 @@ def books(org: OrgEnv, tmp_path: Path) -> Books:
 
 def check(books: Books, *, run_id: str = "run_1") -> StepResult:
     step = Expectations(task_id="check", config={}, pipeline=USAGE_COST, batch={"runs": []})
-    return step.run(books.org.context([DAY], run_id=run_id), ExpectationsConfig(suite=SUITE))
+    return step.run_step(books.org.context([DAY], run_id=run_id), ExpectationsConfig(suite=SUITE))
 
 
 def results(books: Books) -> list[dict[str, Any]]:
@@ -70,7 +70,7 @@ def test_usage_that_another_run_published_since_is_superseded_and_passes_when_it
         check(books)
     assert results(books) == []
     books.price()
-    assert check(books).facts["quality"]["not_met"] == 0
+    assert check(books).details["quality"]["not_met"] == 0
     assert books.cost == money(B, "1")
 
 
@@ -137,7 +137,7 @@ def test_a_cost_that_does_not_tie_is_computed_again_from_equal_inputs(
     books.price()
     assert books.row(COST).content_hash == believed.content_hash
     assert (books.row(COST).action, books.cost) == (Action.PUBLISHED, money(A, "1"))
-    assert check(books).facts["quality"]["not_met"] == 0
+    assert check(books).details["quality"]["not_met"] == 0
 
 
 def due(books: Books) -> list[Any]:
@@ -183,7 +183,7 @@ def test_a_slow_newer_run_is_waited_for(books: Books, monkeypatch: pytest.Monkey
     pricing = threading.Timer(1.0, books.price, kwargs={"run_id": newer})
     pricing.start()
     try:
-        assert check(books).facts["quality"]["not_met"] == 0
+        assert check(books).details["quality"]["not_met"] == 0
     finally:
         pricing.join(timeout=60)
     assert books.cost == money(B, "1")
@@ -202,4 +202,4 @@ def test_a_newer_run_that_works_longer_than_the_step_may_is_retryable(
     context = books.org.context([DAY])
     limited = replace(context, deadline=time.monotonic() + MARGIN_SECONDS + 1)
     with pytest.raises(SupersededError):
-        step.run(limited, ExpectationsConfig(suite=SUITE))
+        step.run_step(limited, ExpectationsConfig(suite=SUITE))

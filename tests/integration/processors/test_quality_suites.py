@@ -12,10 +12,10 @@ from convergence.errors import ExpectationsNotMetError
 from convergence.pipelines.files.loader import load_pipeline
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors.base import OrgProcessor
-from convergence.processors.context import OrgContext, PipelineFacts, StepResult
+from convergence.processors.context import OrgContext, PipelineInfo, StepResult
 from convergence.processors.gcp.billing_export import copy_export
 from convergence.processors.gcp.config import BqEtlConfig
-from convergence.processors.registry import find
+from convergence.processors.registry import find_operator
 from convergence.settings import PROJECT_ROOT
 from support.processor_env import OrgEnv
 from support.sandbox_process import SandboxProcess
@@ -38,14 +38,14 @@ class Pipeline:
         spec = load_pipeline(CONFIGS / path, CONFIGS)
         assert isinstance(spec, PipelineSpec), spec
         self.spec = spec
-        self._facts: PipelineFacts = spec.facts()
+        self._facts: PipelineInfo = spec.facts()
 
     def step(self, name: str) -> StepResult:
         spec = next(step for step in self.spec.steps if step.step == name)
-        kind = find(spec.ps_type)
+        kind = find_operator(spec.ps_type)
         step = kind(task_id=name, config={}, pipeline=self._facts, batch={"runs": []})
         assert isinstance(step, OrgProcessor)
-        return step.run(self.context(name), spec.parsed)
+        return step.run_step(self.context(name), spec.parsed)
 
     def context(self, step: str) -> OrgContext:
         return self._org.context(DAYS, step=step, pipeline=self._facts)
@@ -69,7 +69,7 @@ def test_what_the_platforms_steps_publish_meets_its_suite(
     ran: tuple[Pipeline, dict[str, StepResult]],
 ) -> None:
     _, results = ran
-    quality: dict[str, Any] = dict(results["validate_quality"].facts["quality"])
+    quality: dict[str, Any] = dict(results["validate_quality"].details["quality"])
     assert quality["expectations"] >= 7
     assert quality["days"] == 3
     assert quality["findings"] == []
@@ -88,7 +88,7 @@ def test_what_google_exports_meets_its_suite_corrections_and_look_alike_rows_inc
     pipeline = Pipeline(org, "gcp/cost/billing.yml")
     copy_export(pipeline.context("extract_billing"), BqEtlConfig(overlap_days=30))
     pipeline.step("transform_cost")
-    quality = dict(pipeline.step("validate_quality").facts["quality"])
+    quality = dict(pipeline.step("validate_quality").details["quality"])
     assert quality["expectations"] == 7
     assert org.rows("billing_cost_daily")
     assert [one["message"] for one in quality["findings"] if one["severity"] == "stop"] == []

@@ -20,7 +20,7 @@ from convergence.errors import (
     ProviderProtocolError,
     ProviderUnavailableError,
 )
-from convergence.processors.context import PipelineFacts, StepResult
+from convergence.processors.context import PipelineInfo, StepResult
 from convergence.processors.generic.config import ApiExtractorConfig
 from convergence.processors.lib.rest.rest_extraction import extract_api
 from convergence_sandbox.providers.vendor import usage, users
@@ -30,7 +30,7 @@ from support.sandbox_process import SandboxProcess
 
 DAYS = [date(2026, 11, day) for day in (17, 18, 19)]
 YESTERDAY = NOW.date() - timedelta(days=1)
-FACTS = PipelineFacts(
+FACTS = PipelineInfo(
     pipeline_id="example-elt",
     dag_id="example.usage.example_elt_pipeline",
     provider="vendor_api",
@@ -80,7 +80,7 @@ PAGINGS: dict[str, dict[str, Any]] = {
 
 
 def changed(values: Mapping[str, Any], **changes: Any) -> ApiExtractorConfig:
-    return ApiExtractorConfig.parse({**values, **changes})
+    return ApiExtractorConfig.from_values({**values, **changes})
 
 
 class Vendor:
@@ -167,8 +167,8 @@ def test_every_row_is_in_its_day_typed_and_once(vendor: Vendor) -> None:
 def test_running_again_finds_every_day_unchanged(vendor: Vendor) -> None:
     first = vendor.run(changed(USAGE))
     again = vendor.run(changed(USAGE), run_id="run_2")
-    assert first.facts["days_published"] == 3
-    assert (again.facts["days_published"], again.facts["days_unchanged"]) == (0, 3)
+    assert first.details["days_published"] == 3
+    assert (again.details["days_published"], again.details["days_unchanged"]) == (0, 3)
 
 
 def test_a_list_by_post_is_asked_for_in_its_body(vendor: Vendor) -> None:
@@ -212,12 +212,12 @@ def test_every_kind_of_credential_is_taken(seats: Seats, auth: str) -> None:
 def test_a_snapshot_is_of_the_day_that_has_just_ended_and_no_other(seats: Seats) -> None:
     before = YESTERDAY - timedelta(days=1)
     first = seats.snapshot("cursor", [before, YESTERDAY])
-    assert first.facts["days_not_observed"] == [before.isoformat()]
+    assert first.details["days_not_observed"] == [before.isoformat()]
     assert seats.kept(before) == []
     later = copy(seats)
     later.org = seats.org.at(NOW + timedelta(days=1))
     again = later.snapshot("cursor", [YESTERDAY, NOW.date()])
-    assert again.facts["days_kept"] == 1
+    assert again.details["days_kept"] == 1
     assert len(seats.kept()) == len(seats.kept(NOW.date())) == len(users(seats.seed))
 
 
@@ -226,7 +226,7 @@ def test_fields_without_a_column_are_kept_and_counted(seats: Seats) -> None:
     result = seats.snapshot("cursor")
     many = len(users(seats.seed))
     counted = {"email": many, "x_sandbox_new.level": many, "x_sandbox_new.since": many}
-    assert result.facts["unknown_fields"] == counted
+    assert result.details["unknown_fields"] == counted
     assert seats.kept()[0]["extra"]["x_sandbox_new"]["level"] == 3
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from convergence.processors.anthropic.config import BilledConfig, CostConfig, UsageConfig
 from convergence.processors.anthropic.extraction import extract_billed, extract_usage
-from convergence.processors.context import PipelineFacts, StepResult
+from convergence.processors.context import PipelineInfo, StepResult
 from convergence.processors.generic.config import SeedCsvConfig
 from convergence.processors.lib.pricing.price_seed import seed_prices
 from convergence.processors.lib.pricing.pricing import price_usage
@@ -19,7 +19,7 @@ from convergence.runs.slices import Finality
 from support.processor_env import NOW, OrgEnv
 
 DAY = date(2026, 11, 17)
-FACTS = PipelineFacts(
+FACTS = PipelineInfo(
     pipeline_id="anthropic-usage-cost",
     dag_id="anthropic.usage_cost",
     provider="anthropic",
@@ -42,8 +42,8 @@ def run(org: OrgEnv, run_id: str) -> dict[str, StepResult]:
     billed = {"api": "analytics", "source_view": BILLED_VIEW}
     return {
         "usage": extract_usage(context("usage"), UsageConfig()),
-        "cost": price_usage(context("cost"), CostConfig.parse({"source_view": COST_VIEW})),
-        "billed": extract_billed(context("billed"), BilledConfig.parse(billed)),
+        "cost": price_usage(context("cost"), CostConfig.from_values({"source_view": COST_VIEW})),
+        "billed": extract_billed(context("billed"), BilledConfig.from_values(billed)),
     }
 
 
@@ -76,9 +76,11 @@ def test_a_changed_day_goes_from_settling_to_final_to_restated_and_back(org: Org
         for told in ("SETTLING", "FINAL", "RESTATED", "FINAL")
     ]
     assert costs[1] != costs[2]
-    assert not any("restated" in one.facts for step in (0, 1, 3) for one in results[step].values())
+    assert not any(
+        "restated" in one.details for step in (0, 1, 3) for one in results[step].values()
+    )
     for name, basis in (("cost", "computed"), ("billed", "billed")):
-        facts = results[2][name].facts
+        facts = results[2][name].details
         assert facts["days_restated"] == 1
         ((old,), (new,)) = (facts["restated"][0][which] for which in ("previous_totals", "totals"))
         assert (old["currency"], old["basis"], new["basis"]) == ("USD", basis, basis)

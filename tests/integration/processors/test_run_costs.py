@@ -17,8 +17,8 @@ from convergence.metering import Resource, Used
 from convergence.processors.anthropic.config import UsageConfig
 from convergence.processors.anthropic.extraction import extract_usage
 from convergence.processors.batch import Batch, OrgSlice, StepRun
-from convergence.processors.context import OrgContext, PipelineFacts, StepResult
-from convergence.processors.steplog import StoredStepLog
+from convergence.processors.context import OrgContext, PipelineInfo, StepResult
+from convergence.processors.steplog import StepLog
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.records import RunRecords
 from convergence.state.org_runs import OrgRun
@@ -29,7 +29,7 @@ from convergence.warehouse.names import label_value
 from support.processor_env import NOW, OrgEnv, ProcessorEnv
 from support.sandbox_process import SandboxProcess
 
-FACTS = PipelineFacts(
+FACTS = PipelineInfo(
     pipeline_id="anthropic-usage-cost", dag_id="anthropic.usage_cost", provider="anthropic"
 )
 DAYS = tuple(date(2026, 11, day) for day in (18, 17, 16))
@@ -42,7 +42,7 @@ class Fleet:
     def __init__(self, env: ProcessorEnv, folder: Path) -> None:
         self.store = StateStore.connect(f"sqlite:///{folder}/records.db")
         self.records = RunRecords(self.store)
-        self.log = StoredStepLog(self.store, self.records)
+        self.log = StepLog(self.store, self.records)
         self.orgs = {"acme": env.new_org(), "globex": env.new_org()}
         self.env = env
         for name, org in self.orgs.items():
@@ -74,14 +74,14 @@ class Fleet:
             services=replace(self.env.services, steps=self.log),
             attempt=attempt,
             max_tries=3,
-            work=_extract,
+            run_org=_extract,
             stop=threading.Event(),
             log=logging.getLogger("test"),
-        ).run(Batch("both", tuple(slices)))
+        ).run_batch(Batch("both", tuple(slices)))
         return [outcome.result.status for outcome in found]
 
     def used(self, name: str) -> Used:
-        return self.log.steps(f"run_{self.orgs[name].slug}")[STEP].used
+        return self.log.list_steps(f"run_{self.orgs[name].slug}")[STEP].used
 
     def jobs(self, name: str) -> Counter[str]:
         """BigQuery's own list of the jobs that carry the run's label."""

@@ -12,7 +12,7 @@ from convergence.errors import (
     RequestError,
     WarehouseUnavailableError,
 )
-from convergence.processors.context import PipelineFacts
+from convergence.processors.context import PipelineInfo
 from convergence.processors.setup.initial.config import OnetimeBootstrapConfig
 from convergence.processors.setup.initial.onetime_bootstrap import OnetimeBootstrap
 from convergence.processors.setup.organizations import arrival
@@ -27,12 +27,12 @@ ACME = OrganizationRequest(
     org_slug="acme_corp", company_name="Acme Corporation", admin_email="cfo@acme.example"
 )
 DATASET = "acme_corp_dev"
-FACTS = PipelineFacts(pipeline_id="setup", dag_id="setup", scope="platform")
+FACTS = PipelineInfo(pipeline_id="setup", dag_id="setup", scope="platform")
 
 
 def bootstrap(env: ProcessorEnv, **params: Any) -> dict[str, Any]:
     step = OnetimeBootstrap(task_id="create", config={}, pipeline=FACTS)
-    return step.run(env.platform(), OnetimeBootstrapConfig(), params).answer()
+    return step.run_step(env.platform(), OnetimeBootstrapConfig(), params).to_dict()
 
 
 def dryrun(env: ProcessorEnv, **params: Any) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def dryrun(env: ProcessorEnv, **params: Any) -> dict[str, Any]:
         "company_name": "Acme Corporation",
         "admin_email": "cfo@acme.example",
     }
-    return step.run(env.platform(), DryrunConfig(), values | params).answer()
+    return step.run_step(env.platform(), DryrunConfig(), values | params).to_dict()
 
 
 def failed(answer: dict[str, Any]) -> set[str]:

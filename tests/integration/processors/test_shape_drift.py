@@ -17,7 +17,7 @@ import pytest
 from convergence.errors import ShapeChangedError
 from convergence.processors.anthropic.config import UsageConfig as AnthropicUsage
 from convergence.processors.anthropic.extraction import extract_usage as anthropic_usage
-from convergence.processors.context import OrgContext, PipelineFacts, StepResult
+from convergence.processors.context import OrgContext, PipelineInfo, StepResult
 from convergence.processors.deepseek.config import BalanceConfig
 from convergence.processors.deepseek.observation import observe
 from convergence.processors.openai.config import UsageConfig as OpenaiUsage
@@ -49,19 +49,19 @@ CASES = {
         "sk-admin-sandbox-drift",
         "openai_usage_daily_raw",
         "usage/embeddings",
-        lambda org, more: openai_usage(org, OpenaiUsage.parse(OPENAI | more)),
+        lambda org, more: openai_usage(org, OpenaiUsage.from_values(OPENAI | more)),
     ),
     "anthropic": Case(
         "sk-ant-admin-sandbox-drift",
         "anthropic_usage_daily_raw",
         "analytics/usage",
-        lambda org, more: anthropic_usage(org, AnthropicUsage.parse(more)),
+        lambda org, more: anthropic_usage(org, AnthropicUsage.from_values(more)),
     ),
     "deepseek": Case(
         "sk-deepseek-sandbox-drift",
         "deepseek_balance_daily",
         "user/balance",
-        lambda org, more: observe(org, BalanceConfig.parse(more)),
+        lambda org, more: observe(org, BalanceConfig.from_values(more)),
     ),
 }
 
@@ -87,7 +87,7 @@ class Trial:
         httpx.post(self.faults, json=fault, trust_env=False).raise_for_status()
 
     def run(self, more: dict[str, Any] | None = None, *, days_later: int = 0) -> StepResult:
-        facts = PipelineFacts(
+        facts = PipelineInfo(
             pipeline_id=f"{self.name}-drift", dag_id=f"{self.name}.drift", provider=self.name
         )
         org = self.org.at(NOW + timedelta(days=days_later))
@@ -124,11 +124,11 @@ def test_a_new_field_is_kept_in_its_row_and_counted(trial: Trial) -> None:
     rows = trial.rows()
     assert rows
     assert all(row["extra"]["x_sandbox_new"]["level"] == 3 for row in rows)
-    assert result.facts["unknown_fields"]["x_sandbox_new"] == len(rows)
+    assert result.details["unknown_fields"]["x_sandbox_new"] == len(rows)
 
 
 def test_a_documented_answer_counts_no_unknown_field(trial: Trial) -> None:
-    assert "x_sandbox_new" not in trial.run().facts.get("unknown_fields", {})
+    assert "x_sandbox_new" not in trial.run().details.get("unknown_fields", {})
 
 
 def test_another_type_is_a_named_error_with_the_page_set_aside(trial: Trial) -> None:

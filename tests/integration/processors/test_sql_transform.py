@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from convergence.errors import ConfigurationError
-from convergence.processors.context import PipelineFacts, StepResult
+from convergence.processors.context import PipelineInfo, StepResult
 from convergence.processors.generic.config import LocalBqTransformerConfig
 from convergence.processors.lib.transform.transform import transform
 from convergence.settings import PROJECT_ROOT
@@ -22,7 +22,7 @@ from support.processor_env import OrgEnv
 CONFIGS = PROJECT_ROOT / "include" / "configs"
 DAYS = [date(2026, 11, 18), date(2026, 11, 19)]
 TABLE = "subscription_cost_daily"
-FACTS = PipelineFacts(
+FACTS = PipelineInfo(
     pipeline_id="example-subscription-costs",
     dag_id="example.finance.subscription_costs_transform",
     tables=(TABLE,),
@@ -32,7 +32,7 @@ FACTS = PipelineFacts(
 def step(**changes: Any) -> LocalBqTransformerConfig:
     path = CONFIGS / "example" / "finance" / "subscription_costs_transform.yml"
     config = yaml.safe_load(path.read_text())["steps"][0]["config"]
-    return LocalBqTransformerConfig.parse({**config, **changes})
+    return LocalBqTransformerConfig.from_values({**config, **changes})
 
 
 class Finance:
@@ -75,7 +75,7 @@ def test_each_day_holds_what_the_plans_in_force_come_to(finance: Finance) -> Non
         (DAYS[1], "enterprise"): round(annual, 9),
     }
     assert result.rows_processed == 3
-    assert result.facts["bytes_estimated"] > 0
+    assert result.details["bytes_estimated"] > 0
 
 
 def test_the_ledger_keeps_each_days_sums(finance: Finance) -> None:
@@ -91,9 +91,9 @@ def test_the_ledger_keeps_each_days_sums(finance: Finance) -> None:
 
 def test_a_day_is_made_anew_only_when_what_it_follows_from_has_changed(finance: Finance) -> None:
     finance.run(step())
-    assert finance.run(step(), run_id="run_2").facts["days_unchanged"] == 2
+    assert finance.run(step(), run_id="run_2").details["days_unchanged"] == 2
     finance.maintain("pro", seats=1, price="200", since="2026-11-18", period="monthly")
-    assert finance.run(step(), run_id="run_3").facts["days_published"] == 2
+    assert finance.run(step(), run_id="run_3").details["days_published"] == 2
     assert len(finance.org.rows(TABLE)) == 5
 
 

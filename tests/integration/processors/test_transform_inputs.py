@@ -70,7 +70,7 @@ class Transformed:
 
     def run_daily(self, *, run_id: str | None = None, attempt: int = 1) -> None:
         self._run(
-            LocalBqTransformerConfig.parse(
+            LocalBqTransformerConfig.from_values(
                 {
                     "sql_file": "own/daily.sql",
                     "destination": {"table": DAILY, "schema_file": "own/schemas/tokens_daily.json"},
@@ -83,7 +83,7 @@ class Transformed:
 
     def whole(self, *, run_id: str | None = None, attempt: int = 1, sql: str = "whole") -> Action:
         self._run(
-            LocalBqTransformerConfig.parse(
+            LocalBqTransformerConfig.from_values(
                 {
                     "sql_file": f"own/{sql}.sql",
                     "destination": {

@@ -19,8 +19,8 @@ from convergence.pipelines.files.loader import load_dag
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors.base import PlatformProcessor
 from convergence.processors.context import PlatformContext
-from convergence.processors.registry import find
-from convergence.processors.run_conf import check
+from convergence.processors.registry import find_operator
+from convergence.processors.run_conf import check_params
 from convergence.settings import Settings
 from support.api.airflow_double import PASSWORD, USERNAME, AirflowDouble
 from support.api.env import ROOT_KEY
@@ -65,7 +65,7 @@ def working(env: ProcessorEnv) -> Callable[[str, dict[str, Any]], dict[str, Any]
         facts = spec.facts()
         told: dict[str, Any] = {}
         for step in spec.steps:
-            kind = cast("type[PlatformProcessor[Any]]", find(step.ps_type))
+            kind = cast("type[PlatformProcessor[Any]]", find_operator(step.ps_type))
             operator = kind(task_id=step.step, config=step.config, pipeline=facts)
             context = PlatformContext(
                 pipeline=facts,
@@ -76,8 +76,8 @@ def working(env: ProcessorEnv) -> Callable[[str, dict[str, Any]], dict[str, Any]
                 log=logging.getLogger("test"),
                 stop=threading.Event(),
             )
-            params = check(conf, pipeline=facts)
-            told[step.step] = operator.run(context, operator.parsed(), params).answer()
+            params = check_params(conf, pipeline=facts)
+            told[step.step] = operator.run_step(context, operator.parse_config(), params).to_dict()
         return told
 
     return work

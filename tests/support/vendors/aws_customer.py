@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from convergence.processors.aws.config import S3DataLoaderConfig
 from convergence.processors.aws.loading import load_exports
-from convergence.processors.context import PipelineFacts, StepResult
+from convergence.processors.context import PipelineInfo, StepResult
 from convergence.providers.aws_session import AccessKey, AwsSession
 from convergence_sandbox.aws import exports, keys
 from convergence_sandbox.aws.lines import Line, lines
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from convergence.runs.ledger import LedgerRow
 
-FACTS = PipelineFacts(
+FACTS = PipelineInfo(
     pipeline_id="aws-cost-data-export",
     dag_id="aws.cost.data_export",
     provider="aws",

@@ -9,13 +9,13 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from convergence.processors.context import PipelineFacts, StepResult
+from convergence.processors.context import PipelineInfo, StepResult
 from convergence.processors.gcp.billing_export import copy_export
 from convergence.processors.gcp.config import BillingCostConfig, BqEtlConfig
 from convergence.processors.gcp.cost_days import sum_costs
 from support.processor_env import OrgEnv
 
-BILLING = PipelineFacts(
+BILLING = PipelineInfo(
     pipeline_id="gcp-cost-billing", dag_id="gcp.cost.billing", provider="gcp", settle_days=5
 )
 COST = BillingCostConfig(source_view="gcp/cost/views/gcp_billing_source.sql")

@@ -56,7 +56,7 @@ class Priced:
 
     def reconciliation(self) -> Row:
         """The last report that a step made of computed and billed cost."""
-        found = [one.facts.get("reconciliation") for one in self.results.values()]
+        found = [one.details.get("reconciliation") for one in self.results.values()]
         return next(one for one in reversed(found) if one)
 
 

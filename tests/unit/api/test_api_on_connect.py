@@ -42,7 +42,7 @@ def test_only_what_seeds_is_free_and_it_comes_first() -> None:
     for provider in REGISTRY:
         free = [run.pipeline for run in provider.on_connect if not run.debited]
         steps = [step for path in free for step in catalog.find(path).steps]
-        assert [step.parsed.tables() for step in steps] == [()] * len(steps)
+        assert [step.parsed.daily_tables() for step in steps] == [()] * len(steps)
         assert [run.pipeline for run in provider.on_connect][: len(free)] == free
 
 

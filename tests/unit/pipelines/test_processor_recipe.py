@@ -40,7 +40,7 @@ def spec(tmp_path: Path) -> Iterator[PipelineSpec]:
         write(folder, f"fx/{name}.py", text)
     processors.__path__.append(str(folder))
     importlib.invalidate_caches()
-    registry.forget()
+    registry.clear_caches()
     write(tmp_path / "configs", "fx/rates.yml", blocks("yaml")[0])
     found = load_pipeline(tmp_path / "configs" / "fx/rates.yml", tmp_path / "configs")
     assert isinstance(found, PipelineSpec), found
@@ -48,11 +48,11 @@ def spec(tmp_path: Path) -> Iterator[PipelineSpec]:
     processors.__path__.remove(str(folder))
     for name in [name for name in sys.modules if name.startswith("convergence.processors.fx")]:
         del sys.modules[name]
-    registry.forget()
+    registry.clear_caches()
 
 
 def test_it_is_in_the_registry_with_its_own_model(spec: PipelineSpec) -> None:
-    assert "fx.rates" in registry.available()
+    assert "fx.rates" in registry.list_ps_types()
     assert spec.tables == ("fx_rates_daily",)
     assert spec.steps[0].parsed.model_dump()["base"] == "EUR"
 

@@ -145,8 +145,8 @@ def test_a_cost_of_another_shape_is_refused(api: Api, row: dict[str, Any]) -> No
 )
 def test_groups_that_can_not_be_asked_for_or_priced_are_refused(config: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"api|group"):
-        UsageConfig.parse(config)
+        UsageConfig.from_values(config)
 
 
 def test_a_bill_can_be_split_by_what_usage_is_not() -> None:
-    assert BilledConfig.parse({"group_by": ["api_key_id"]}).api == "analytics"
+    assert BilledConfig.from_values({"group_by": ["api_key_id"]}).api == "analytics"

@@ -135,4 +135,4 @@ def test_an_answer_that_is_no_balance_is_refused(body: object) -> None:
 @pytest.mark.parametrize("step", [0, -1, "10", 1.5])
 def test_a_top_up_step_is_a_positive_whole_amount(step: object) -> None:
     with pytest.raises(ValueError, match="top_up_step"):
-        BalanceConfig.parse({"top_up_step": step})
+        BalanceConfig.from_values({"top_up_step": step})

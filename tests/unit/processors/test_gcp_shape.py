@@ -271,7 +271,7 @@ def test_the_pipelines_answer_where_they_are_called_and_fill_their_tables() -> N
 )
 def test_a_token_for_google_goes_to_google_only(url: str) -> None:
     with pytest.raises(ValueError, match="url"):
-        ApiExtractorConfig.parse(
+        ApiExtractorConfig.from_values(
             {
                 "url": url,
                 "data_path": "rows",
@@ -284,4 +284,4 @@ def test_a_token_for_google_goes_to_google_only(url: str) -> None:
 
 def test_a_cap_below_what_bigquery_bills_at_least_is_refused() -> None:
     with pytest.raises(ValueError, match="max_bytes_billed"):
-        BqEtlConfig.parse({"max_bytes_billed": 1})
+        BqEtlConfig.from_values({"max_bytes_billed": 1})

@@ -14,11 +14,11 @@ COMPLETIONS = {"endpoint": "completions", "group_by": list(GROUPABLE["completion
 
 @pytest.mark.parametrize("endpoint", GROUPABLE)
 def test_every_endpoint_can_be_read_by_configuration_alone(endpoint: str) -> None:
-    config = UsageConfig.parse(
+    config = UsageConfig.from_values(
         {"endpoints": [{"endpoint": endpoint, "group_by": list(GROUPABLE[endpoint])}]}
     )
     assert config.endpoints[0].endpoint == endpoint
-    assert config.tables() == ("openai_usage_daily_raw",)
+    assert config.daily_tables() == ("openai_usage_daily_raw",)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_every_endpoint_can_be_read_by_configuration_alone(endpoint: str) -> Non
 )
 def test_what_could_not_be_priced_or_asked_for_is_refused(endpoints: Any, told: str) -> None:
     with pytest.raises(ValidationError, match=told):
-        UsageConfig.parse({"endpoints": endpoints})
+        UsageConfig.from_values({"endpoints": endpoints})
 
 
 def line(status: str = "PRICED", **changed: Any) -> dict[str, Any]:

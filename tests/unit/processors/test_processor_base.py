@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from convergence.errors import FatalError, ProviderUnavailableError
 from convergence.metering import Used
-from convergence.processors.batch import MAX_ORGS_AT_ONCE, Batch, OrgSlice, Outcome, StepRun
-from convergence.processors.context import OrgContext, PipelineFacts, Services, StepResult
+from convergence.processors.batch import MAX_PARALLEL_ORGS, Batch, OrgOutcome, OrgSlice, StepRun
+from convergence.processors.context import OrgContext, PipelineInfo, StepResult, TaskServices
+from convergence.processors.steplog import StepLog
 from convergence.security.redaction import register_secret
 from convergence.settings import Settings
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
@@ -26,7 +27,7 @@ from convergence.state.org_steps import OrgStep, StepStatus
 
 NOW = datetime(2026, 11, 21, 6, tzinfo=UTC)
 DAYS = (date(2026, 11, 20), date(2026, 11, 19))
-FACTS = PipelineFacts(
+FACTS = PipelineInfo(
     pipeline_id="p",
     dag_id="a.p",
     provider="openai",
@@ -41,14 +42,14 @@ class FakeStepLog:
     reopened: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def run(self, run_id: str) -> OrgRun | None:
+    def get_run(self, run_id: str) -> OrgRun | None:
         return self.runs.get(run_id)
 
-    def steps(self, run_id: str) -> dict[str, OrgStep]:
+    def list_steps(self, run_id: str) -> dict[str, OrgStep]:
         with self.lock:
             return {step: one for (run, step), one in self.recorded.items() if run == run_id}
 
-    def of_step(self, step: str, *, run_ids: Collection[str]) -> dict[str, OrgStep]:
+    def list_attempts(self, step: str, *, run_ids: Collection[str]) -> dict[str, OrgStep]:
         with self.lock:
             return {
                 run: one
@@ -56,7 +57,7 @@ class FakeStepLog:
                 if name == step and run in run_ids
             }
 
-    def keep(self, step: str, *, run_ids: Collection[str], max_tries: int) -> None:
+    def keep_results(self, step: str, *, run_ids: Collection[str], max_tries: int) -> None:
         with self.lock:
             for run in run_ids:
                 self.recorded[run, step] = replace(self.recorded[run, step], max_tries=max_tries)
@@ -65,7 +66,7 @@ class FakeStepLog:
         self.reopened.append(run_id)
         return True
 
-    def started(self, step: OrgStep) -> bool:
+    def record_start(self, step: OrgStep) -> bool:
         with self.lock:
             known = self.recorded.get((step.run_id, step.step))
             if known is not None and known.attempt > step.attempt:
@@ -73,7 +74,7 @@ class FakeStepLog:
             self.recorded[step.run_id, step.step] = step
             return True
 
-    def finished(
+    def record_end(
         self,
         step: OrgStep,
         *,
@@ -108,15 +109,15 @@ def log() -> FakeStepLog:
 
 
 @pytest.fixture
-def services(log: FakeStepLog, tmp_path: Path) -> Services:
+def services(log: FakeStepLog, tmp_path: Path) -> TaskServices:
     nothing = cast("Any", None)
-    return Services(
+    return TaskServices(
         settings=Settings(var_dir=tmp_path),
         warehouse=nothing,
         store=nothing,
         ledger=nothing,
         publisher=nothing,
-        steps=log,
+        steps=cast("StepLog", log),
         open_credential=lambda org, provider: f"secret of {org} at {provider}",
         now=lambda: NOW,
     )
@@ -127,7 +128,7 @@ def batch(*orgs: str) -> Batch:
 
 
 def step_run(
-    services: Services,
+    services: TaskServices,
     work: Callable[[OrgContext], StepResult],
     *,
     step: str = "extract_usage",
@@ -142,21 +143,21 @@ def step_run(
         services=services,
         attempt=attempt,
         max_tries=max_tries,
-        work=work,
+        run_org=work,
         stop=stop or threading.Event(),
         log=logging.getLogger("tests.steps"),
     )
 
 
 def done(_: OrgContext) -> StepResult:
-    return StepResult(rows_processed=7, destination_table="acme_dev.usage", facts={"pages": 2})
+    return StepResult(rows_processed=7, destination_table="acme_dev.usage", details={"pages": 2})
 
 
-def statuses(outcomes: list[Outcome]) -> dict[str, str]:
+def statuses(outcomes: list[OrgOutcome]) -> dict[str, str]:
     return {outcome.org_slug: outcome.result.status for outcome in outcomes}
 
 
-def test_a_step_is_handed_its_org_and_recorded(services: Services, log: FakeStepLog) -> None:
+def test_a_step_is_handed_its_org_and_recorded(services: TaskServices, log: FakeStepLog) -> None:
     seen: list[OrgContext] = []
     log.runs["run_acme"] = an_org_run(params={"model": "x"})
 
@@ -164,14 +165,14 @@ def test_a_step_is_handed_its_org_and_recorded(services: Services, log: FakeStep
         seen.append(org)
         return done(org)
 
-    (outcome,) = step_run(services, work).run(batch("acme"))
+    (outcome,) = step_run(services, work).run_batch(batch("acme"))
     (org,) = seen
     assert (org.org_slug, org.run_id, org.days, org.attempt) == ("acme", "run_acme", DAYS, 1)
     assert org.params == {"model": "x"}
     assert org.dataset == "acme_dev"
     assert org.credential() == "secret of acme at openai"
     assert org.credential("gcp") == "secret of acme at gcp"
-    assert outcome.result.answer() == {
+    assert outcome.result.to_dict() == {
         "status": "SUCCESS",
         "rows_processed": 7,
         "destination_table": "acme_dev.usage",
@@ -179,7 +180,7 @@ def test_a_step_is_handed_its_org_and_recorded(services: Services, log: FakeStep
     }
     recorded = log.recorded["run_acme", "extract_usage"]
     assert (recorded.status, recorded.attempt, recorded.rows_processed) == ("SUCCESS", 1, 7)
-    assert recorded.result == outcome.result.answer()
+    assert recorded.result == outcome.result.to_dict()
 
 
 def an_org_run(**changes: Any) -> OrgRun:
@@ -197,17 +198,17 @@ def an_org_run(**changes: Any) -> OrgRun:
     return replace(base, **changes)
 
 
-def test_what_is_recorded_as_done_is_not_done_again(services: Services) -> None:
-    first = step_run(services, done).run(batch("acme"))
+def test_what_is_recorded_as_done_is_not_done_again(services: TaskServices) -> None:
+    first = step_run(services, done).run_batch(batch("acme"))
 
     def never(_: OrgContext) -> StepResult:
         raise AssertionError("it was done")
 
-    again = step_run(services, never, attempt=2).run(batch("acme"))
-    assert [one.result.answer() for one in again] == [one.result.answer() for one in first]
+    again = step_run(services, never, attempt=2).run_batch(batch("acme"))
+    assert [one.result.to_dict() for one in again] == [one.result.to_dict() for one in first]
 
 
-def test_one_orgs_failure_is_its_own(services: Services, log: FakeStepLog) -> None:
+def test_one_orgs_failure_is_its_own(services: TaskServices, log: FakeStepLog) -> None:
     def work(org: OrgContext) -> StepResult:
         if org.org_slug == "beta":
             raise ProviderUnavailableError("answers 503")
@@ -217,14 +218,14 @@ def test_one_orgs_failure_is_its_own(services: Services, log: FakeStepLog) -> No
             raise KeyError("a bug")
         return done(org)
 
-    outcomes = step_run(services, work).run(batch("acme", "beta", "gamma", "delta"))
+    outcomes = step_run(services, work).run_batch(batch("acme", "beta", "gamma", "delta"))
     assert statuses(outcomes) == {
         "acme": "SUCCESS",
         "beta": "FAILED",
         "gamma": "FAILED",
         "delta": "FAILED",
     }
-    assert {one.org_slug: one.worth_retrying for one in outcomes if one.failed} == {
+    assert {one.org_slug: one.retryable for one in outcomes if one.failed} == {
         "beta": True,
         "gamma": False,
         "delta": True,
@@ -237,7 +238,7 @@ def test_one_orgs_failure_is_its_own(services: Services, log: FakeStepLog) -> No
     }
 
 
-def test_a_retry_does_only_the_orgs_that_are_not_done(services: Services) -> None:
+def test_a_retry_does_only_the_orgs_that_are_not_done(services: TaskServices) -> None:
     calls: list[str] = []
 
     def work(org: OrgContext) -> StepResult:
@@ -246,75 +247,77 @@ def test_a_retry_does_only_the_orgs_that_are_not_done(services: Services) -> Non
             raise ProviderUnavailableError("answers 503")
         return done(org)
 
-    step_run(services, work).run(batch("acme", "beta", "gamma"))
+    step_run(services, work).run_batch(batch("acme", "beta", "gamma"))
     calls.clear()
-    outcomes = step_run(services, work, attempt=2).run(batch("acme", "beta", "gamma"))
+    outcomes = step_run(services, work, attempt=2).run_batch(batch("acme", "beta", "gamma"))
     assert calls == ["beta"]
     assert set(statuses(outcomes).values()) == {"SUCCESS"}
 
 
 def test_a_later_step_leaves_out_orgs_whose_earlier_step_failed(
-    services: Services, log: FakeStepLog
+    services: TaskServices, log: FakeStepLog
 ) -> None:
     def work(org: OrgContext) -> StepResult:
         if org.org_slug == "beta":
             raise FatalError("refused")
         return done(org)
 
-    step_run(services, work).run(batch("acme", "beta"))
-    outcomes = step_run(services, done, step="transform_cost").run(batch("acme", "beta", "new"))
+    step_run(services, work).run_batch(batch("acme", "beta"))
+    outcomes = step_run(services, done, step="transform_cost").run_batch(
+        batch("acme", "beta", "new")
+    )
     assert statuses(outcomes) == {"acme": "SUCCESS", "beta": "SKIPPED", "new": "SKIPPED"}
     assert log.recorded["run_beta", "transform_cost"].error == RunError(
         "upstream_failed", "extract_usage did not succeed"
     )
 
 
-def test_an_org_that_was_left_out_stays_out_of_every_step_after(services: Services) -> None:
+def test_an_org_that_was_left_out_stays_out_of_every_step_after(services: TaskServices) -> None:
     longer = replace(FACTS, upstream={**FACTS.upstream, "validate_cost": ("transform_cost",)})
 
     def refused(_: OrgContext) -> StepResult:
         raise FatalError("refused")
 
-    step_run(services, refused).run(batch("acme"))
-    step_run(services, done, step="transform_cost").run(batch("acme"))
+    step_run(services, refused).run_batch(batch("acme"))
+    step_run(services, done, step="transform_cost").run_batch(batch("acme"))
     last = replace(step_run(services, done, step="validate_cost"), pipeline=longer)
-    assert statuses(last.run(batch("acme"))) == {"acme": "SKIPPED"}
+    assert statuses(last.run_batch(batch("acme"))) == {"acme": "SKIPPED"}
 
 
-def test_a_step_with_nothing_to_do_does_not_hold_up_the_next(services: Services) -> None:
-    step_run(services, lambda _: StepResult(status="SKIPPED")).run(batch("acme"))
-    outcomes = step_run(services, done, step="transform_cost").run(batch("acme"))
+def test_a_step_with_nothing_to_do_does_not_hold_up_the_next(services: TaskServices) -> None:
+    step_run(services, lambda _: StepResult(status="SKIPPED")).run_batch(batch("acme"))
+    outcomes = step_run(services, done, step="transform_cost").run_batch(batch("acme"))
     assert statuses(outcomes) == {"acme": "SUCCESS"}
 
 
-def test_a_cancelled_run_does_no_further_step(services: Services, log: FakeStepLog) -> None:
+def test_a_cancelled_run_does_no_further_step(services: TaskServices, log: FakeStepLog) -> None:
     log.runs["run_acme"] = an_org_run(status=RunStatus.CANCELLED)
-    assert statuses(step_run(services, done).run(batch("acme"))) == {"acme": "SKIPPED"}
+    assert statuses(step_run(services, done).run_batch(batch("acme"))) == {"acme": "SKIPPED"}
     assert log.recorded["run_acme", "extract_usage"].error == RunError(
         "cancelled", "the run was cancelled"
     )
 
 
 def test_an_older_try_that_comes_back_late_changes_nothing(
-    services: Services, log: FakeStepLog
+    services: TaskServices, log: FakeStepLog
 ) -> None:
     newer = OrgStep("run_acme", "extract_usage", "acme", "sample.fetch", 2, NOW)
     log.recorded["run_acme", "extract_usage"] = newer
-    (outcome,) = step_run(services, done, attempt=1).run(batch("acme"))
+    (outcome,) = step_run(services, done, attempt=1).run_batch(batch("acme"))
     assert outcome.failed
     assert log.recorded["run_acme", "extract_usage"] is newer
 
 
-def test_a_task_that_is_being_killed_begins_no_org(services: Services) -> None:
+def test_a_task_that_is_being_killed_begins_no_org(services: TaskServices) -> None:
     stop = threading.Event()
     stop.set()
-    outcomes = step_run(services, done, stop=stop).run(batch("acme", "beta"))
+    outcomes = step_run(services, done, stop=stop).run_batch(batch("acme", "beta"))
     assert statuses(outcomes) == {"acme": "FAILED", "beta": "FAILED"}
-    assert all(outcome.worth_retrying for outcome in outcomes)
+    assert all(outcome.retryable for outcome in outcomes)
 
 
 def test_secrets_do_not_leave_in_an_error(
-    services: Services, log: FakeStepLog, caplog: pytest.LogCaptureFixture
+    services: TaskServices, log: FakeStepLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     register_secret("hunter2-hunter2-hunter2")
 
@@ -322,7 +325,7 @@ def test_secrets_do_not_leave_in_an_error(
         raise ValueError("the key hunter2-hunter2-hunter2 is wrong")
 
     with caplog.at_level(logging.INFO):
-        (outcome,) = step_run(services, work).run(batch("acme"))
+        (outcome,) = step_run(services, work).run_batch(batch("acme"))
     assert outcome.error is not None
     assert "hunter2" not in outcome.error.message
     assert "hunter2" not in caplog.text
@@ -330,7 +333,7 @@ def test_secrets_do_not_leave_in_an_error(
     assert "[acme]" in caplog.text
 
 
-def test_pages_are_kept_for_the_next_try_and_removed_after_success(services: Services) -> None:
+def test_pages_are_kept_for_the_next_try_and_removed_after_success(services: TaskServices) -> None:
     places: list[Path] = []
 
     def work(org: OrgContext) -> StepResult:
@@ -342,13 +345,13 @@ def test_pages_are_kept_for_the_next_try_and_removed_after_success(services: Ser
         assert (org.spool_dir / "page_1").exists()
         return done(org)
 
-    step_run(services, work).run(batch("acme"))
-    step_run(services, work, attempt=2).run(batch("acme"))
+    step_run(services, work).run_batch(batch("acme"))
+    step_run(services, work, attempt=2).run_batch(batch("acme"))
     assert places[0] == places[1]
     assert not places[0].exists()
 
 
-def test_orgs_run_side_by_side_within_a_bound(services: Services) -> None:
+def test_orgs_run_side_by_side_within_a_bound(services: TaskServices) -> None:
     lock, running, most = threading.Lock(), 0, 0
 
     def work(org: OrgContext) -> StepResult:
@@ -361,10 +364,10 @@ def test_orgs_run_side_by_side_within_a_bound(services: Services) -> None:
             running -= 1
         return done(org)
 
-    orgs = [f"org_{number}" for number in range(4 * MAX_ORGS_AT_ONCE)]
-    outcomes = step_run(services, work).run(batch(*orgs))
+    orgs = [f"org_{number}" for number in range(4 * MAX_PARALLEL_ORGS)]
+    outcomes = step_run(services, work).run_batch(batch(*orgs))
     assert [outcome.org_slug for outcome in outcomes] == orgs
-    assert 2 <= most <= MAX_ORGS_AT_ONCE
+    assert 2 <= most <= MAX_PARALLEL_ORGS
 
 
 @settings(max_examples=25)
@@ -377,13 +380,13 @@ def test_whatever_fails_whenever_each_org_is_done_at_most_once(
 ) -> None:
     log, successes = FakeStepLog(), dict.fromkeys(range(len(kinds)), 0)
     nothing = cast("Any", None)
-    services = Services(
+    services = TaskServices(
         settings=Settings(var_dir=tmp_path_factory.mktemp("var")),
         warehouse=nothing,
         store=nothing,
         ledger=nothing,
         publisher=nothing,
-        steps=log,
+        steps=cast("StepLog", log),
         open_credential=lambda _org, _provider: "",
         now=lambda: NOW,
     )
@@ -399,9 +402,9 @@ def test_whatever_fails_whenever_each_org_is_done_at_most_once(
         return done(org)
 
     orgs = batch(*(f"org_{number}" for number in range(len(kinds))))
-    outcomes: list[Outcome] = []
+    outcomes: list[OrgOutcome] = []
     for attempt in range(1, tries + 1):
-        outcomes = step_run(services, work, attempt=attempt).run(orgs)
+        outcomes = step_run(services, work, attempt=attempt).run_batch(orgs)
     for number, kind in enumerate(kinds):
         expected = kind == "ok" or (kind in {"passing", "bug"} and tries >= 3)
         assert successes[number] == int(expected)

@@ -18,8 +18,8 @@ def test_a_ps_type_leads_to_its_configuration() -> None:
     config = find_config("sample.fetch")
     assert issubclass(config, StepConfig)
     assert config.ps_type == "sample.fetch"
-    assert config.summary() == "Fetches usage, page by page."
-    assert "sample.fetch" in registry.available()
+    assert config.get_summary() == "Fetches usage, page by page."
+    assert "sample.fetch" in registry.list_ps_types()
 
 
 @pytest.mark.parametrize(
@@ -33,15 +33,15 @@ def test_what_is_no_processor_is_refused_with_what_there_is(ps_type: str) -> Non
 
 
 def test_the_nearest_name_is_suggested() -> None:
-    assert registry.suggest("sample.fetsh") == "sample.fetch"
-    assert registry.suggest("nothing.like.it") is None
+    assert registry.suggest_ps_type("sample.fetsh") == "sample.fetch"
+    assert registry.suggest_ps_type("nothing.like.it") is None
 
 
 def test_looking_configurations_up_never_imports_airflow() -> None:
     program = (
         "import sys\n"
         "from convergence.processors import registry\n"
-        "assert registry.available()\n"
+        "assert registry.list_ps_types()\n"
         "sys.exit('airflow' in sys.modules)\n"
     )
     done = guarded.run([sys.executable, "-c", program], cwd=PROJECT_ROOT / "plugins", timeout=110)

@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 
 from convergence.errors import FatalError, RetryableError, SupersededError
-from convergence.processors.context import OrgContext, PipelineFacts
+from convergence.processors.context import OrgContext, PipelineInfo
 from convergence.processors.lib.daily import overtaken as overtaken_days
 from convergence.processors.lib.daily.slices import (
     MOST_ROUNDS,
@@ -127,7 +127,7 @@ def context(publisher: Publisher, ledger: Ledger | None = None, **changes: Any) 
     org = OrgContext(
         org_slug="acme",
         run_id="run_1",
-        pipeline=PipelineFacts(pipeline_id="p", dag_id="p"),
+        pipeline=PipelineInfo(pipeline_id="p", dag_id="p"),
         step="step",
         days=DAYS,
         params={},

@@ -144,7 +144,7 @@ def test_a_value_that_nobody_gives_is_told(folder: Path) -> None:
 
 
 def test_the_keys_of_earlier_configurations_are_taken_as_they_are() -> None:
-    config = ApiExtractorConfig.parse(
+    config = ApiExtractorConfig.from_values(
         yaml.safe_load(
             """
             url: https://api.vendor.com/v1/users
@@ -158,7 +158,7 @@ def test_the_keys_of_earlier_configurations_are_taken_as_they_are() -> None:
         )
     )
     assert config.rate_limit.rate() == RequestRate(10, 1)
-    assert config.tables() == ("vendor_users_raw",)
+    assert config.daily_tables() == ("vendor_users_raw",)
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def read_trigger(
     facts = pipeline.facts()
     values = {**(request.model_extra or {})}
     values |= {name: day for name, day in asked.items() if name in facts.params["properties"]}
-    given = run_conf.check_part(values, pipeline=facts)
+    given = run_conf.check_partial_params(values, pipeline=facts)
     return Trigger(org_slug, pipeline, days, given, context, by, runs_url, now)
 
 
@@ -111,7 +111,7 @@ def merged_params(conn: Connection, trigger: Trigger) -> dict[str, Any]:
         )
     settings = config.params if config else {}
     return _without_days(
-        run_conf.merged(trigger.given, settings, pipeline=trigger.pipeline.facts())
+        run_conf.merge_params(trigger.given, settings, pipeline=trigger.pipeline.facts())
     )
 
 

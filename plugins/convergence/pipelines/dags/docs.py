@@ -42,8 +42,8 @@ def _render_steps(spec: PipelineSpec) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for step in spec.steps:
         after = ", ".join(f"`{name}`" for name in spec.upstream[step.step])
-        tables = ", ".join(f"`{table}`" for table in step.parsed.tables())
-        does = _escape_cell(find_config(step.ps_type).summary())
+        tables = ", ".join(f"`{table}`" for table in step.parsed.daily_tables())
+        does = _escape_cell(find_config(step.ps_type).get_summary())
         yield f"| `{step.step}` | `{step.ps_type}` | {does} | {after} | {tables} |"
 
 

@@ -19,8 +19,8 @@ from convergence.pipelines.dags.lifecycle import CLOSE_RUN, SELECT_ORGS, CloseRu
 from convergence.pipelines.files.loader import load_all, load_dag
 from convergence.pipelines.files.params import ParamSpec
 from convergence.pipelines.files.spec import PipelineSpec, StepSpec
-from convergence.processors.context import PipelineFacts
-from convergence.processors.registry import find
+from convergence.processors.context import PipelineInfo
+from convergence.processors.registry import find_operator
 from convergence.processors.run_conf import ORG_SLUG
 from convergence.settings import get_settings
 
@@ -119,7 +119,7 @@ def _add_platform_tasks(spec: PipelineSpec) -> None:
         step >> close
 
 
-def _build_close_task(spec: PipelineSpec, pipeline: PipelineFacts) -> CloseRun:
+def _build_close_task(spec: PipelineSpec, pipeline: PipelineInfo) -> CloseRun:
     rule = TriggerRule.ALL_DONE
     return CloseRun(
         task_id=CLOSE_RUN,
@@ -144,7 +144,9 @@ def _build_operator(step: StepSpec, arguments: Mapping[str, Any]) -> BaseOperato
         overrides["retries"] = step.retries
     if step.timeout_minutes is not None:
         overrides["execution_timeout"] = timedelta(minutes=step.timeout_minutes)
-    return find(step.ps_type)(task_id=step.step, config=step.config, **arguments, **overrides)
+    return find_operator(step.ps_type)(
+        task_id=step.step, config=step.config, **arguments, **overrides
+    )
 
 
 def _build_params(spec: PipelineSpec) -> ParamsDict:

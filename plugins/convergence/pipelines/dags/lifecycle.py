@@ -17,9 +17,9 @@ from convergence.pipelines.running.missed_notifications import MissedNotificatio
 from convergence.pipelines.running.run_services import RunServices
 from convergence.pipelines.running.selection import Selector
 from convergence.processors import connect
-from convergence.processors.base import failure_of
-from convergence.processors.batch import explain, worth_retrying
-from convergence.processors.context import PipelineFacts, Services
+from convergence.processors.base import build_task_failure
+from convergence.processors.batch import build_run_error, is_retryable
+from convergence.processors.context import PipelineInfo, TaskServices
 from convergence.processors.notify_systems.links import base_url
 from convergence.processors.notify_systems.notifier import Notifier
 from convergence.processors.notify_systems.recipients import admin_emails
@@ -42,14 +42,14 @@ class SelectOrgs(BaseOperator):
 
     ui_color = "#dbeafe"
 
-    def __init__(self, *, pipeline: PipelineFacts, **kwargs: Any) -> None:
+    def __init__(self, *, pipeline: PipelineInfo, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.pipeline = pipeline
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Return the batches that the steps are mapped over."""
         try:
-            with connect.services() as services:
+            with connect.open_services() as services:
                 try:
                     return self._select(context, services)
                 except Exception as error:
@@ -57,15 +57,15 @@ class SelectOrgs(BaseOperator):
                     raise
         except Exception as error:  # noqa: BLE001  # every failure leaves here redacted
             context["ti"].xcom_push(key=CAUSE, value=_describe_cause(error))
-            failure = failure_of(error, log=log)
+            failure = build_task_failure(error, log=log)
         raise failure
 
-    def _select(self, context: Context, services: Services) -> list[dict[str, Any]]:
+    def _select(self, context: Context, services: TaskServices) -> list[dict[str, Any]]:
         dag_run, runs, provider = context["dag_run"], RunServices(services), self.pipeline.provider
         log.info("provider registry: edition %s", load_registry(services.settings).edition)
         selector = Selector(
             pipeline=self.pipeline,
-            provider=connect.table_id(provider) if provider else None,
+            provider=connect.find_table_id(provider) if provider else None,
             gate=runs.gate,
             ledger=services.ledger,
             runs=runs,
@@ -73,18 +73,18 @@ class SelectOrgs(BaseOperator):
             scheduled=str(dag_run.run_type) == "scheduled",
             now=services.now(),
         )
-        return [batch.dump() for batch in selector.select(dag_run.conf or {})]
+        return [batch.to_dict() for batch in selector.select(dag_run.conf or {})]
 
-    def _record_failure(self, error: Exception, context: Context, services: Services) -> None:
+    def _record_failure(self, error: Exception, context: Context, services: TaskServices) -> None:
         """End the org runs of this run with the cause, unless a retry follows."""
         ti, dag_run = context["ti"], context["dag_run"]
-        if worth_retrying(error) and ti.try_number <= ti.max_tries:
+        if is_retryable(error) and ti.try_number <= ti.max_tries:
             return
         runs = RunServices(services)
         for run in runs.of_dag_run(self.pipeline.dag_id, dag_run.run_id):
             if run.live:
                 runs.finish_run(
-                    run.run_id, RunStatus.FAILED, now=services.now(), error=explain(error)
+                    run.run_id, RunStatus.FAILED, now=services.now(), error=build_run_error(error)
                 )
 
 
@@ -94,7 +94,7 @@ class CloseRun(BaseOperator):
     ui_color = "#dcfce7"
 
     def __init__(
-        self, *, pipeline: PipelineFacts, notify: Notify | None = None, **kwargs: Any
+        self, *, pipeline: PipelineInfo, notify: Notify | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.pipeline = pipeline
@@ -103,7 +103,7 @@ class CloseRun(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Return the summary of the run; a failed run keeps it as an XCom too."""
         try:
-            with connect.services() as services:
+            with connect.open_services() as services:
                 runs = RunServices(services)
                 if self.pipeline.scope == "org":
                     summary, error = self._close_orgs(context, runs, services)
@@ -114,7 +114,7 @@ class CloseRun(BaseOperator):
                     summary["notifications"] = self._announce_run(context, runs, services, error)
                 runs.ship_records()
         except Exception as problem:  # noqa: BLE001  # every failure leaves here redacted
-            failure = failure_of(problem, log=log)
+            failure = build_task_failure(problem, log=log)
         else:
             if error is None:
                 return summary
@@ -123,7 +123,7 @@ class CloseRun(BaseOperator):
         raise failure
 
     def _close_orgs(
-        self, context: Context, runs: RunServices, services: Services
+        self, context: Context, runs: RunServices, services: TaskServices
     ) -> tuple[dict[str, Any], PipelineFailedError | None]:
         selected = context["ti"].xcom_pull(task_ids=SELECT_ORGS) is not None
         summary = close_orgs(
@@ -143,7 +143,7 @@ class CloseRun(BaseOperator):
         self,
         context: Context,
         runs: RunServices,
-        services: Services,
+        services: TaskServices,
         error: PipelineFailedError | None,
     ) -> dict[str, Any]:
         dag_run_id = context["dag_run"].run_id
@@ -153,7 +153,7 @@ class CloseRun(BaseOperator):
             failed=_list_failures(error, cause=_read_cause(context)),
         )
 
-    def _send_missed_notifications(self, runs: RunServices, services: Services) -> None:
+    def _send_missed_notifications(self, runs: RunServices, services: TaskServices) -> None:
         """Announce runs whose last task never ran; `system.tick` comes here every minute."""
 
         def build_announcer(spec: PipelineSpec) -> Announcer:
@@ -183,7 +183,7 @@ class CloseRun(BaseOperator):
 
 
 def _build_announcer(
-    pipeline: PipelineFacts, notify: Notify, runs: RunServices, services: Services
+    pipeline: PipelineInfo, notify: Notify, runs: RunServices, services: TaskServices
 ) -> Announcer:
     return Announcer(
         pipeline=pipeline,
@@ -198,7 +198,7 @@ def _build_announcer(
 
 def _describe_cause(error: Exception) -> str:
     """Return the code and the redacted message of an error, for the last task of the run."""
-    found = explain(error)
+    found = build_run_error(error)
     return f"{found.code}: {found.message}"
 
 

@@ -126,8 +126,8 @@ class Checks:
                 self._add_violation(
                     where,
                     f"unknown processor {quote_value(step.processor)}",
-                    suggestion=registry.suggest(step.processor),
-                    accepted=registry.available(),
+                    suggestion=registry.suggest_ps_type(step.processor),
+                    accepted=registry.list_ps_types(),
                 )
                 continue
             if scope in ("org", "platform") and config.scope != scope:
@@ -144,7 +144,7 @@ class Checks:
         if not isinstance(values, Mapping):
             return
         try:
-            self.parsed[index] = model.parse(values)
+            self.parsed[index] = model.from_values(values)
         except ValidationError as error:
             report_validation_errors(
                 error, model=model, document=self._document, report=self._report, under=under
@@ -236,7 +236,7 @@ class Checks:
     def _check_files_of_steps(self, root: FilePath) -> None:
         provider = _text_or_none(self._values.get("provider"))
         for index, config in self.parsed.items():
-            for place, message in config.faults(root, provider=provider):
+            for place, message in config.find_violations(root, provider=provider):
                 self._add_violation(("steps", index, "config", *place), message)
             self._check_sql_of_step(index, config, root)
 

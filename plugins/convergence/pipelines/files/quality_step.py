@@ -24,6 +24,6 @@ def with_quality(spec: PipelineSpec) -> PipelineSpec:
             "depends_on": tuple(name for name in spec.upstream if name not in waited_for),
         }
     )
-    step.set_parsed(ExpectationsConfig.parse(config))
+    step.set_parsed(ExpectationsConfig.from_values(config))
     values = {name: getattr(spec, name) for name in PipelineSpec.model_fields}
     return PipelineSpec.model_construct(**values | {"steps": (*spec.steps, step)})

@@ -14,7 +14,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, Priv
 
 from convergence.pipelines.files.params import ParamSpec
 from convergence.pipelines.files.schedule import Schedule
-from convergence.processors.context import PipelineFacts
+from convergence.processors.context import PipelineInfo
 from convergence.processors.notify_systems.channels import Trigger
 from convergence.processors.step_config import Scope, StepConfig
 
@@ -204,7 +204,9 @@ class PipelineSpec(_Model):
     @property
     def tables(self) -> tuple[str, ...]:
         """Return the tables that the steps publish by day, in step order, without duplicates."""
-        return tuple(dict.fromkeys(name for step in self.steps for name in step.parsed.tables()))
+        return tuple(
+            dict.fromkeys(name for step in self.steps for name in step.parsed.daily_tables())
+        )
 
     def params_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of the object with a run's params."""
@@ -215,9 +217,9 @@ class PipelineSpec(_Model):
             "additionalProperties": False,
         }
 
-    def facts(self) -> PipelineFacts:
+    def facts(self) -> PipelineInfo:
         """Return the properties of the pipeline that its steps use."""
-        return PipelineFacts(
+        return PipelineInfo(
             pipeline_id=self.pipeline_id,
             dag_id=self.dag_id,
             provider=self.provider,

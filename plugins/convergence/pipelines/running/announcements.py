@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from convergence.processors.batch import explain
-from convergence.processors.context import PipelineFacts
+from convergence.processors.batch import build_run_error
+from convergence.processors.context import PipelineInfo
 from convergence.processors.notify_systems.channels import (
     ADMIN_EMAIL,
     Audience,
@@ -64,7 +64,7 @@ class Announcer:
         base_url: the API's address for customers, unless the channels' settings name one.
     """
 
-    pipeline: PipelineFacts
+    pipeline: PipelineInfo
     notify: Notify
     notifier: Notifier
     ledger: Ledger
@@ -88,8 +88,8 @@ class Announcer:
                 self._send_digest(dag_run_id, runs, failed)
                 self._send_org_messages(runs)
         except Exception as error:  # noqa: BLE001  # a failed notification must not fail the run
-            log.error("The run could not be announced: %s", explain(error).message)  # noqa: TRY400  # redacted
-            return {**self.notifier.summary(), "error": explain(error).message}
+            log.error("The run could not be announced: %s", build_run_error(error).message)  # noqa: TRY400  # redacted
+            return {**self.notifier.summary(), "error": build_run_error(error).message}
         finally:
             self.notifier.close()
         return dict(self.notifier.summary())

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from convergence.errors import PipelineFailedError
 from convergence.metering import Used, total
 from convergence.processors.batch import INTERRUPTED
-from convergence.processors.context import PipelineFacts
+from convergence.processors.context import PipelineInfo
 from convergence.runs.records import NEVER_ENDED
 from convergence.runs.run_cost import summarize_cost
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
@@ -78,7 +78,7 @@ class Summary:
 
 
 def close_orgs(
-    pipeline: PipelineFacts, *, runs: ClosingRecords, dag_run_id: str, selected: bool, now: datetime
+    pipeline: PipelineInfo, *, runs: ClosingRecords, dag_run_id: str, selected: bool, now: datetime
 ) -> Summary:
     """End every org run of an Airflow run that has not ended yet.
 
@@ -112,7 +112,7 @@ def close_orgs(
 
 
 def _find_failure(
-    run: OrgRun, steps: Mapping[str, OrgStep], pipeline: PipelineFacts, *, selected: bool
+    run: OrgRun, steps: Mapping[str, OrgStep], pipeline: PipelineInfo, *, selected: bool
 ) -> RunError | None:
     """Return why the org run did not succeed; None if every step succeeded or had nothing to do."""
     if not selected:

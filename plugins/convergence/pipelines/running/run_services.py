@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 
 from convergence.errors import ConvergenceError
-from convergence.processors.batch import explain
-from convergence.processors.context import Services
+from convergence.processors.batch import build_run_error
+from convergence.processors.context import TaskServices
 from convergence.runs.eligibility import EligibilityChecker
 from convergence.runs.records import RunRecords
 from convergence.state import org_runs, pipeline_configs
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 class RunServices:
     """The run records and the gate of one task, over its `Services`."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: TaskServices) -> None:
         self._services = services
         self._records = RunRecords(services.store)
 
@@ -50,7 +50,7 @@ class RunServices:
 
     def list_steps(self, run_id: str) -> Mapping[str, OrgStep]:
         """Return the newest attempt at each started step, by step."""
-        return self._services.steps.steps(run_id)
+        return self._services.steps.list_steps(run_id)
 
     def admit(self, run: OrgRun, *, limits: RunLimits, now: datetime) -> Admitted | Refused:
         """Admit a run within the limits of its org."""
@@ -70,11 +70,11 @@ class RunServices:
         self, step: OrgStep, *, status: StepStatus, now: datetime, error: RunError | None = None
     ) -> bool:
         """Record the end of a step."""
-        return self._services.steps.finished(step, status=status, now=now, error=error)
+        return self._services.steps.record_end(step, status=status, now=now, error=error)
 
     def ship_records(self) -> None:
         """Send the records to the warehouse; a later run sends those that fail now."""
         try:
             ship(self._services.store, self._services.warehouse)
         except ConvergenceError as error:
-            log.warning("A later run will send the records: %s", explain(error).message)
+            log.warning("A later run will send the records: %s", build_run_error(error).message)

@@ -26,14 +26,14 @@ from convergence.errors import (
     SubscriptionInactiveError,
 )
 from convergence.pipelines.running.requested_days import parse_requested_days
-from convergence.processors.batch import Batch, OrgSlice, explain
-from convergence.processors.context import PipelineFacts
+from convergence.processors.batch import Batch, OrgSlice, build_run_error
+from convergence.processors.context import PipelineInfo
 from convergence.processors.run_conf import (
     ORG_RUN_ID,
     ORG_SLUG,
     check_org_conf,
-    check_part,
-    merged,
+    check_partial_params,
+    merge_params,
 )
 from convergence.runs.days import due_days, first_day
 from convergence.runs.eligibility import Eligibility, OrgSelection
@@ -104,7 +104,7 @@ class Selector:
         now: the current time.
     """
 
-    pipeline: PipelineFacts
+    pipeline: PipelineInfo
     provider: str | None
     gate: GateKeeper
     ledger: LedgerReader
@@ -149,12 +149,14 @@ class Selector:
             log.info("%s was cancelled before it started", run_id)
             return []
         try:
-            check_part(run.params, pipeline=self.pipeline)
+            check_partial_params(run.params, pipeline=self.pipeline)
             eligibility = self._check_eligibility(run.org_slug)
             days = run.days or self._due([eligibility])[run.org_slug]
         except ConvergenceError as error:
             if not isinstance(error, RetryableError):
-                self.runs.finish_run(run_id, RunStatus.FAILED, now=self.now, error=explain(error))
+                self.runs.finish_run(
+                    run_id, RunStatus.FAILED, now=self.now, error=build_run_error(error)
+                )
             raise
         self.runs.begin_run(run_id, now=self.now, days=days)
         return self._unless_idle([OrgSlice(run.org_slug, run_id, tuple(days))])
@@ -214,7 +216,7 @@ class Selector:
     def _merge_params(
         self, params: Mapping[str, Any], config: PipelineConfig | None
     ) -> dict[str, Any]:
-        return merged(params, config.params if config else {}, pipeline=self.pipeline)
+        return merge_params(params, config.params if config else {}, pipeline=self.pipeline)
 
     def _check_eligibility(self, org_slug: str) -> Eligibility:
         selection = self.gate.select_orgs(

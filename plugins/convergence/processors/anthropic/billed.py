@@ -12,7 +12,7 @@ class Billed(OrgProcessor[BilledConfig]):
 
     Config = BilledConfig
 
-    def run(self, org: OrgContext, config: BilledConfig) -> StepResult:
+    def run_step(self, org: OrgContext, config: BilledConfig) -> StepResult:
         """Answer with rows, table, and how many days were published or found unchanged.
 
         Raises:

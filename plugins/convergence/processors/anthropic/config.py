@@ -10,7 +10,7 @@ from convergence.processors.lib.daily.extraction_config import ExtractionConfig
 from convergence.processors.lib.field_types import ColumnName, SchemaFile, SqlFile, TableId
 from convergence.processors.lib.pricing.meters import Meter
 from convergence.processors.lib.pricing.pricing_config import PricingConfig
-from convergence.processors.step_config import check_groups, refusal
+from convergence.processors.step_config import check_groups, config_error
 
 Api = Literal["analytics", "legacy"]
 
@@ -53,7 +53,7 @@ class _ReportConfig(ExtractionConfig):
         accepted = ANALYTICS_GROUPS if self.api == "analytics" else LEGACY_GROUPS
         check_groups(self.group_by, accepted=accepted, what=f"the {self.api} report")
         if self.api == "analytics" and len(self.group_by) > MOST_ANALYTICS_GROUPS:
-            raise refusal(f"the analytics report takes at most {MOST_ANALYTICS_GROUPS} groups")
+            raise config_error(f"the analytics report takes at most {MOST_ANALYTICS_GROUPS} groups")
         return self
 
 
@@ -71,10 +71,10 @@ class UsageConfig(_ReportConfig):
     @model_validator(mode="after")
     def _can_be_priced(self) -> Self:
         if missing := [key for key in PRICED_BY if key not in self.group_by]:
-            raise refusal(f"usage has no price without {', '.join(missing)}")
+            raise config_error(f"usage has no price without {', '.join(missing)}")
         return self
 
-    def tables(self) -> tuple[str, ...]:
+    def daily_tables(self) -> tuple[str, ...]:
         """The usage table has due days."""
         return (self.table,)
 
@@ -146,6 +146,6 @@ class BilledConfig(_ReportConfig):
     source_view: SqlFile | None = None
     """The table's part of cost_daily."""
 
-    def tables(self) -> tuple[str, ...]:
+    def daily_tables(self) -> tuple[str, ...]:
         """The billed table has due days."""
         return (self.table,)

@@ -13,7 +13,7 @@ class Cost(OrgProcessor[CostConfig]):
     Config = CostConfig
     derived = True
 
-    def run(self, org: OrgContext, config: CostConfig) -> StepResult:
+    def run_step(self, org: OrgContext, config: CostConfig) -> StepResult:
         """Answer with rows, table, and days, totals by currency, and what has no price.
 
         Raises:

@@ -12,7 +12,7 @@ class Usage(OrgProcessor[UsageConfig]):
 
     Config = UsageConfig
 
-    def run(self, org: OrgContext, config: UsageConfig) -> StepResult:
+    def run_step(self, org: OrgContext, config: UsageConfig) -> StepResult:
         """Answer with rows, table, and how many days were published or found unchanged.
 
         Raises:

@@ -42,6 +42,6 @@ class S3DataLoaderConfig(StepConfig):
     max_unpacked_mb: int = Field(default=65_536, ge=1, le=1_048_576)
     """Most that a compressed file may unpack to."""
 
-    def tables(self) -> tuple[str, ...]:
+    def daily_tables(self) -> tuple[str, ...]:
         """The cost table has due days; the files of a period have none."""
         return (self.table,)

@@ -218,7 +218,7 @@ class _Loading:
         return StepResult(
             rows_processed=sum(one.rows for one in loaded),
             destination_table=str(TableName(self._org.dataset, self._config.table)),
-            facts=facts,
+            details=facts,
         )
 
 

@@ -12,7 +12,7 @@ class S3DataLoader(OrgProcessor[S3DataLoaderConfig]):
 
     Config = S3DataLoaderConfig
 
-    def run(self, org: OrgContext, config: S3DataLoaderConfig) -> StepResult:
+    def run_step(self, org: OrgContext, config: S3DataLoaderConfig) -> StepResult:
         """Answer with rows, table, and which periods were loaded, kept, vanished or put off.
 
         Raises:

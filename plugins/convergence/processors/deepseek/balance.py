@@ -12,7 +12,7 @@ class Balance(OrgProcessor[BalanceConfig]):
 
     Config = BalanceConfig
 
-    def run(self, org: OrgContext, config: BalanceConfig) -> StepResult:
+    def run_step(self, org: OrgContext, config: BalanceConfig) -> StepResult:
         """Answer with rows, table, and how many days were observed, kept or never observed.
 
         Raises:

@@ -34,6 +34,6 @@ class BalanceConfig(ExtractionConfig):
     requests_per_minute: int = Field(default=30, ge=1, le=6000)
     """Most requests to the provider for one org."""
 
-    def tables(self) -> tuple[str, ...]:
+    def daily_tables(self) -> tuple[str, ...]:
         """The balance table has due days."""
         return (self.table,)

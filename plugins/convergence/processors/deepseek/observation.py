@@ -83,7 +83,9 @@ def observe(org: OrgContext, config: BalanceConfig) -> StepResult:
     facts: dict[str, Any] = {**published.facts(), **days.details()}
     if account.unknown:
         facts["unknown_fields"] = dict(sorted(account.unknown.items()))
-    return StepResult(rows_processed=published.row_count, destination_table=str(table), facts=facts)
+    return StepResult(
+        rows_processed=published.row_count, destination_table=str(table), details=facts
+    )
 
 
 class Account:

@@ -13,7 +13,7 @@ class BillingCost(OrgProcessor[BillingCostConfig]):
     Config = BillingCostConfig
     derived = True
 
-    def run(self, org: OrgContext, config: BillingCostConfig) -> StepResult:
+    def run_step(self, org: OrgContext, config: BillingCostConfig) -> StepResult:
         """Answer with rows, table, days, and the net cost of those days by currency.
 
         Raises:

@@ -260,7 +260,7 @@ class Copy:
         return StepResult(
             rows_processed=late.row_count + published.row_count,
             destination_table=str(self._table),
-            facts=facts,
+            details=facts,
         )
 
 

@@ -12,7 +12,7 @@ class BqEtl(OrgProcessor[BqEtlConfig]):
 
     Config = BqEtlConfig
 
-    def run(self, org: OrgContext, config: BqEtlConfig) -> StepResult:
+    def run_step(self, org: OrgContext, config: BqEtlConfig) -> StepResult:
         """Answer with rows, table, and how many days were published, unchanged or found touched.
 
         Raises:

@@ -56,7 +56,7 @@ class BqEtlConfig(StepConfig):
     days_per_query: int = Field(default=31, ge=1, le=366)
     """Most usage days that are read by one query."""
 
-    def tables(self) -> tuple[str, ...]:
+    def daily_tables(self) -> tuple[str, ...]:
         """The copy has due days."""
         return (self.table,)
 
@@ -87,7 +87,7 @@ class BillingCostConfig(StepConfig):
     source_view: SqlFile | None = None
     """The table's part of cost_daily."""
 
-    def tables(self) -> tuple[str, ...]:
+    def daily_tables(self) -> tuple[str, ...]:
         """The cost table has due days."""
         return (self.table,)
 
@@ -118,6 +118,6 @@ class ApiExtractorConfig(StepConfig):
     requests_per_minute: int = Field(default=60, ge=1, le=6000)
     """Most requests to the API for one org."""
 
-    def tables(self) -> tuple[str, ...]:
+    def daily_tables(self) -> tuple[str, ...]:
         """The table has due days."""
         return (self.table,)

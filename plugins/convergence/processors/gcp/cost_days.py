@@ -40,7 +40,7 @@ def sum_costs(org: OrgContext, config: BillingCostConfig) -> StepResult:
     return StepResult(
         rows_processed=published.row_count,
         destination_table=str(costs.table),
-        facts={
+        details={
             **published.facts(),
             "days_done_before": len(before),
             "net_cost": totals(published.rows.values()),

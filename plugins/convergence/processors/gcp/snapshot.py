@@ -92,7 +92,7 @@ def take_snapshot(org: OrgContext, config: ApiExtractorConfig) -> StepResult:
     return StepResult(
         rows_processed=published.row_count,
         destination_table=str(table),
-        facts={**published.facts(), **days.details()},
+        details={**published.facts(), **days.details()},
     )
 
 

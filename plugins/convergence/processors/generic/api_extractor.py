@@ -12,7 +12,7 @@ class ApiExtractor(OrgProcessor[ApiExtractorConfig]):
 
     Config = ApiExtractorConfig
 
-    def run(self, org: OrgContext, config: ApiExtractorConfig) -> StepResult:
+    def run_step(self, org: OrgContext, config: ApiExtractorConfig) -> StepResult:
         """Answer with rows, table, days, and fields that have no column, by how often they came.
 
         Raises:

@@ -13,7 +13,7 @@ class LocalBqTransformer(OrgProcessor[LocalBqTransformerConfig]):
     Config = LocalBqTransformerConfig
     derived = True
 
-    def run(self, org: OrgContext, config: LocalBqTransformerConfig) -> StepResult:
+    def run_step(self, org: OrgContext, config: LocalBqTransformerConfig) -> StepResult:
         """Answer with rows, table, days, and the bytes that the queries were estimated to read.
 
         Raises:

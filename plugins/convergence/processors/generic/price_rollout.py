@@ -15,7 +15,7 @@ class PriceRollout(PlatformProcessor[PriceRolloutConfig]):
 
     Config = PriceRolloutConfig
 
-    def run(
+    def run_step(
         self, platform: PlatformContext, config: PriceRolloutConfig, params: Mapping[str, Any]
     ) -> StepResult:
         """Answer with the edition, how many orgs it changed, and whose past days it would change.

@@ -15,7 +15,7 @@ class KmsDecrypt(OrgProcessor[KmsDecryptConfig]):
 
     Config = KmsDecryptConfig
 
-    def run(self, org: OrgContext, config: KmsDecryptConfig) -> StepResult:
+    def run_step(self, org: OrgContext, config: KmsDecryptConfig) -> StepResult:
         """Answer with `credentials`: provider, credential_id, fingerprint and status of each.
 
         Raises:
@@ -30,11 +30,11 @@ class KmsDecrypt(OrgProcessor[KmsDecryptConfig]):
         if missing := [name for name in wanted if name not in connected]:
             raise IntegrationInvalidError("A provider is not connected", provider=missing[0])
         if not wanted:
-            return StepResult(status="SKIPPED", facts={"reason": "no provider is connected"})
+            return StepResult(status="SKIPPED", details={"reason": "no provider is connected"})
         for name in wanted:
             open_stored(stored, connected[name])
         return StepResult(
-            facts={
+            details={
                 "credentials": [
                     {
                         "provider": name,

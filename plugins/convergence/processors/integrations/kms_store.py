@@ -20,7 +20,7 @@ class KmsStore(OrgProcessor[KmsStoreConfig]):
 
     Config = KmsStoreConfig
 
-    def run(self, org: OrgContext, config: KmsStoreConfig) -> StepResult:
+    def run_step(self, org: OrgContext, config: KmsStoreConfig) -> StepResult:
         """Answer with how many ciphertexts were moved; none when all were under that version.
 
         Raises:
@@ -42,7 +42,7 @@ class KmsStore(OrgProcessor[KmsStoreConfig]):
                 "Stored secrets do not decrypt for their owner", ids=list(outcome.unreadable)
             )
         return StepResult(
-            facts={
+            details={
                 "ciphertexts_moved": outcome.moved,
                 "changed_meanwhile": outcome.changed,
                 "kms_key_version": work.version.rpartition("/")[2],

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from convergence.errors import DecryptionError
-from convergence.processors.context import Services
+from convergence.processors.context import TaskServices
 from convergence.providers.registry import Provider, load_registry
 from convergence.providers.validation import Validation, validate_credential
 from convergence.security.kms import connect_kms
@@ -35,12 +35,12 @@ class Checked:
         }
 
 
-def stored_credentials(services: Services) -> Credentials:
+def stored_credentials(services: TaskServices) -> Credentials:
     """The orgs' credentials, with the key that opens them."""
     return Credentials(services.store, services.warehouse, connect_kms(services.settings))
 
 
-def check_stored(services: Services, *, org_slug: str, provider: str) -> Checked:
+def check_stored(services: TaskServices, *, org_slug: str, provider: str) -> Checked:
     """Open an org's credential, ask its provider about it, and record the answer.
 
     Raises:

@@ -19,7 +19,7 @@ class Validate(PlatformProcessor[ValidateConfig]):
 
     Config = ValidateConfig
 
-    def run(
+    def run_step(
         self, platform: PlatformContext, config: ValidateConfig, params: Mapping[str, Any]
     ) -> StepResult:
         """Answer with `validation_status`, `credential_id` and `error`.
@@ -31,4 +31,4 @@ class Validate(PlatformProcessor[ValidateConfig]):
         del config  # everything is in the run's params
         org_slug = params["org_slug"]
         checked = check_stored(platform.services, org_slug=org_slug, provider=params["provider"])
-        return StepResult(facts={"org_slug": org_slug, **checked.facts()})
+        return StepResult(details={"org_slug": org_slug, **checked.facts()})

@@ -16,7 +16,7 @@ ConfigT = TypeVar("ConfigT", bound=ValidateOneConfig)
 class ValidateOne(OrgProcessor[ConfigT]):
     """Decrypt in this process, ask the provider, record what it said; hand nothing on."""
 
-    def run(self, org: OrgContext, config: ConfigT) -> StepResult:
+    def run_step(self, org: OrgContext, config: ConfigT) -> StepResult:
         """Answer with `validation_status` (PENDING where it could not be asked) and a reference.
 
         Raises:
@@ -26,9 +26,9 @@ class ValidateOne(OrgProcessor[ConfigT]):
         try:
             checked = check_stored(org.services, org_slug=org.org_slug, provider=config.provider)
         except NotFoundError as error:
-            return StepResult(status="SKIPPED", facts={"reason": error.message})
+            return StepResult(status="SKIPPED", details={"reason": error.message})
         if config.must_be_valid and checked.found.status == "INVALID":
             raise IntegrationInvalidError(
                 f"{checked.provider.name} refuses the stored credential: {checked.found.error}"
             )
-        return StepResult(facts=checked.facts())
+        return StepResult(details=checked.facts())

@@ -15,7 +15,7 @@ class EmailNotification(OrgProcessor[EmailNotificationConfig]):
 
     Config = EmailNotificationConfig
 
-    def run(self, org: OrgContext, config: EmailNotificationConfig) -> StepResult:
+    def run_step(self, org: OrgContext, config: EmailNotificationConfig) -> StepResult:
         """Answer with `notification_sent`.
 
         Raises:

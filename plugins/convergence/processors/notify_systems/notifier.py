@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from convergence.errors import NotificationUnavailableError
-from convergence.processors.batch import explain
+from convergence.processors.batch import build_run_error
 from convergence.processors.notify_systems.channels import (
     Audience,
     Channel,
@@ -171,9 +171,9 @@ class Notifier:
         except NotificationUnavailableError as error:
             asked = error.details.pop("retry_after", 0.0)
             wait = float(asked) if isinstance(asked, int | float) else 0.0
-            told = explain(error).message
+            told = build_run_error(error).message
         except Exception as error:  # noqa: BLE001  # no failure to tell may fail what is told of
-            told = explain(error).message
+            told = build_run_error(error).message
         log.warning("%s could not be told by %s: %s", key.org_slug, key.channel, told)
         return Told(key=key, sent=False, error=told), wait
 

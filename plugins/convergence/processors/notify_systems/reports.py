@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from convergence.processors.context import PipelineFacts
+from convergence.processors.context import PipelineInfo
 from convergence.processors.notify_systems.channels import Trigger, Words
 from convergence.processors.notify_systems.messages import FleetReport, OrgReport, TableTotal
 from convergence.runs.log_rows import record_name
@@ -39,7 +39,7 @@ def hears(trigger: Trigger, event: str) -> bool:
     return event in _HEARS[trigger]
 
 
-def ended_as(run: OrgRun, pipeline: PipelineFacts) -> str:
+def ended_as(run: OrgRun, pipeline: PipelineInfo) -> str:
     """The event of an ended run."""
     if run.status is RunStatus.CANCELLED:
         return CANCELLED
@@ -48,7 +48,7 @@ def ended_as(run: OrgRun, pipeline: PipelineFacts) -> str:
     return IDLE if pipeline.tables and not run.days else SUCCEEDED
 
 
-def stands_at(run: OrgRun, steps: Mapping[str, OrgStep], pipeline: PipelineFacts) -> str:
+def stands_at(run: OrgRun, steps: Mapping[str, OrgStep], pipeline: PipelineInfo) -> str:
     """The event of a run that is under way, by the steps so far."""
     if any(step.status is StepStatus.FAILED for step in steps.values()):
         return FAILED
@@ -98,7 +98,7 @@ def org_report(
 
 
 def fleet_report(
-    pipeline: PipelineFacts,
+    pipeline: PipelineInfo,
     *,
     dag_run_id: str,
     event: str,

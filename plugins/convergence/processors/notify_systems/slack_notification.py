@@ -15,7 +15,7 @@ class SlackNotification(OrgProcessor[SlackNotificationConfig]):
 
     Config = SlackNotificationConfig
 
-    def run(self, org: OrgContext, config: SlackNotificationConfig) -> StepResult:
+    def run_step(self, org: OrgContext, config: SlackNotificationConfig) -> StepResult:
         """Answer with `notification_sent`.
 
         Raises:

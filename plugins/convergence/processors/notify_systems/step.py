@@ -43,15 +43,15 @@ def tell(org: OrgContext, telling: Telling, *, notifier: Notifier, base_url: str
         NotificationUnavailableError: it must arrive and did not.
         NotFoundError: the run has no record.
     """
-    run = org.services.steps.run(org.run_id)
+    run = org.services.steps.get_run(org.run_id)
     if run is None:
         raise NotFoundError("There is no such run", run_id=org.run_id)
-    steps = org.services.steps.steps(org.run_id)
+    steps = org.services.steps.list_steps(org.run_id)
     event = stands_at(run, steps, org.pipeline)
     to = _recipients(org, telling, notifier)
     if not to or not hears(telling.trigger, event):
         why = "nobody is to be told" if not to else f"the run is {event}"
-        return StepResult(status="SKIPPED", facts={"notification_sent": False, "reason": why})
+        return StepResult(status="SKIPPED", details={"notification_sent": False, "reason": why})
     latest: Mapping[SliceKey, LedgerRow] = {}
     if org.days:
         latest = org.ledger.latest(
@@ -72,8 +72,8 @@ def tell(org: OrgContext, telling: Telling, *, notifier: Notifier, base_url: str
         if telling.must_arrive:
             raise NotificationUnavailableError(f"The message was not sent: {told.error}")
         org.log.warning("not sent: %s", told.error)
-        return StepResult(facts={"notification_sent": False, "reason": told.error})
-    return StepResult(facts={"notification_sent": True, "recipients": len(to)})
+        return StepResult(details={"notification_sent": False, "reason": told.error})
+    return StepResult(details={"notification_sent": True, "recipients": len(to)})
 
 
 def _recipients(org: OrgContext, telling: Telling, notifier: Notifier) -> tuple[str, ...]:

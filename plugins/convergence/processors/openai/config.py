@@ -10,7 +10,7 @@ from convergence.processors.lib.daily.extraction_config import ExtractionConfig
 from convergence.processors.lib.field_types import CsvFile, SchemaFile, SqlFile, TableId
 from convergence.processors.lib.pricing.meters import Meter
 from convergence.processors.lib.pricing.pricing_config import PriceSeedConfig, PricingConfig
-from convergence.processors.step_config import StepConfig, check_groups, refusal
+from convergence.processors.step_config import StepConfig, check_groups, config_error
 
 _WHO = ("project_id", "user_id", "api_key_id")
 _MODEL = (*_WHO, "model")
@@ -82,7 +82,7 @@ class UsageEndpoint(BaseModel):
         accepted = GROUPABLE[self.endpoint]
         check_groups(self.group_by, accepted=accepted, what=self.endpoint)
         if missing := [k for k in PRICED_BY.get(self.endpoint, ()) if k not in self.group_by]:
-            raise refusal(f"{self.endpoint} has no price without {', '.join(missing)}")
+            raise config_error(f"{self.endpoint} has no price without {', '.join(missing)}")
         return self
 
 
@@ -110,10 +110,10 @@ class UsageConfig(ExtractionConfig):
     def _once(self) -> Self:
         names = [one.endpoint for one in self.endpoints]
         if len(set(names)) != len(names):
-            raise refusal("an endpoint is named twice")
+            raise config_error("an endpoint is named twice")
         return self
 
-    def tables(self) -> tuple[str, ...]:
+    def daily_tables(self) -> tuple[str, ...]:
         """The usage table has due days."""
         return (self.table,)
 
@@ -213,10 +213,10 @@ class BilledConfig(ExtractionConfig):
     def _fits(self) -> Self:
         check_groups(self.group_by, accepted=get_args(BilledKey), what="costs")
         if {"user_id", "project_id"} <= set(self.group_by):
-            raise refusal("costs can't be grouped by user_id and project_id together")
+            raise config_error("costs can't be grouped by user_id and project_id together")
         return self
 
-    def tables(self) -> tuple[str, ...]:
+    def daily_tables(self) -> tuple[str, ...]:
         """The billed table has due days."""
         return (self.table,)
 

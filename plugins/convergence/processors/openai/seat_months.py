@@ -45,7 +45,7 @@ def snapshot_months(org: OrgContext, config: SubscriptionsConfig) -> StepResult:
     return StepResult(
         rows_processed=published.row_count,
         destination_table=str(table),
-        facts={
+        details={
             **published.facts(),
             "months": [f"{month:%Y-%m}" for month in sorted(published.rows)],
             "months_without_seats": [f"{m:%Y-%m}" for m in sorted(set(asked) - set(todo))],

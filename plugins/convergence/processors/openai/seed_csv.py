@@ -12,7 +12,7 @@ class SeedCsv(OrgProcessor[SeedCsvConfig]):
 
     Config = SeedCsvConfig
 
-    def run(self, org: OrgContext, config: SeedCsvConfig) -> StepResult:
+    def run_step(self, org: OrgContext, config: SeedCsvConfig) -> StepResult:
         """Answer with rows written (0 when nothing changed), table and edition.
 
         Raises:

@@ -13,7 +13,7 @@ class Subscriptions(OrgProcessor[SubscriptionsConfig]):
     Config = SubscriptionsConfig
     derived = True
 
-    def run(self, org: OrgContext, config: SubscriptionsConfig) -> StepResult:
+    def run_step(self, org: OrgContext, config: SubscriptionsConfig) -> StepResult:
         """Answer with rows, table, months, and their sums by currency."""
         from convergence.processors.openai.seat_months import snapshot_months
 

@@ -23,7 +23,7 @@ class Expectations(OrgProcessor[ExpectationsConfig]):
 
     Config = ExpectationsConfig
 
-    def run(self, org: OrgContext, config: ExpectationsConfig) -> StepResult:
+    def run_step(self, org: OrgContext, config: ExpectationsConfig) -> StepResult:
         """Answer with `quality`: what was checked and what was not met.
 
         Raises:
@@ -36,7 +36,7 @@ class Expectations(OrgProcessor[ExpectationsConfig]):
         suite = load_suite(configs / config.suite)
         days = published_days(org, suite)
         if not days:
-            return StepResult(status="SKIPPED", facts={"reason": "no day was published"})
+            return StepResult(status="SKIPPED", details={"reason": "no day was published"})
         inspector = Inspector(
             warehouse=org.warehouse,
             dataset=org.dataset,
@@ -56,7 +56,7 @@ class Expectations(OrgProcessor[ExpectationsConfig]):
                 org.log.warning("%s: %s", verdict.severity, verdict.message)
         if (error := refusal(verdicts, suite=name)) is not None:
             raise error
-        return StepResult(facts=report(verdicts, suite=name))
+        return StepResult(details=report(verdicts, suite=name))
 
 
 def published_days(org: OrgContext, suite: Suite) -> list[date]:

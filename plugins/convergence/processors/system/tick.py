@@ -17,7 +17,7 @@ class Tick(PlatformProcessor[TickConfig]):
 
     Config = TickConfig
 
-    def run(
+    def run_step(
         self, platform: PlatformContext, config: TickConfig, params: Mapping[str, Any]
     ) -> StepResult:
         """Answer with how many entries were due, started, waiting and failed, and runs closed.
@@ -47,4 +47,4 @@ class Tick(PlatformProcessor[TickConfig]):
         shipped = ship(store, platform.warehouse)
         prune(store, now=now)
         facts = {**asdict(dispatched), "runs_closed": len(closed)}
-        return StepResult(rows_processed=shipped, facts=facts)
+        return StepResult(rows_processed=shipped, details=facts)

@@ -37,7 +37,7 @@ class FetchConfig(StepConfig):
     since: date | None = None
     paging: Window | Cursor | None = Field(default=None, discriminator="kind")
 
-    def tables(self) -> tuple[str, ...]:
+    def daily_tables(self) -> tuple[str, ...]:
         return (self.destination,)
 
 
@@ -50,7 +50,7 @@ class PriceConfig(StepConfig):
     discount: Decimal = Decimal(0)
     destination: str = "sample_cost_daily"
 
-    def tables(self) -> tuple[str, ...]:
+    def daily_tables(self) -> tuple[str, ...]:
         return (self.destination,)
 
 

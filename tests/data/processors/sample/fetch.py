@@ -17,7 +17,7 @@ class Fetch(OrgProcessor[FetchConfig]):
 
     Config = FetchConfig
 
-    def run(self, org: OrgContext, config: FetchConfig) -> StepResult:
+    def run_step(self, org: OrgContext, config: FetchConfig) -> StepResult:
         CALLS.append(org.org_slug)
         if pending := FAILURES.get(org.org_slug):
             raise pending.pop(0)

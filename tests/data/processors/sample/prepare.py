@@ -14,7 +14,7 @@ class Prepare(PlatformProcessor[PrepareConfig]):
 
     Config = PrepareConfig
 
-    def run(
+    def run_step(
         self, platform: PlatformContext, config: PrepareConfig, params: Mapping[str, Any]
     ) -> StepResult:
-        return StepResult(facts={"answer": config.answer, "params": dict(params)})
+        return StepResult(details={"answer": config.answer, "params": dict(params)})

@@ -11,5 +11,5 @@ class Price(OrgProcessor[PriceConfig]):
 
     Config = PriceConfig
 
-    def run(self, org: OrgContext, config: PriceConfig) -> StepResult:
+    def run_step(self, org: OrgContext, config: PriceConfig) -> StepResult:
         return StepResult(rows_processed=len(org.days), destination_table=config.destination)

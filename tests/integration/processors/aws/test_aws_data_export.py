@@ -32,9 +32,9 @@ def test_every_form_of_export_comes_to_what_was_charged(org: OrgEnv, export: str
     one = Customer(org, export)
     charges = one.deliver_all(*BOTH)
     result = one.run()
-    assert result.facts["periods_loaded"] == ["2026-10", "2026-11"]
-    assert result.facts["lines_read"] == len(charges)
-    assert result.facts["days_published"] == 38
+    assert result.details["periods_loaded"] == ["2026-10", "2026-11"]
+    assert result.details["lines_read"] == len(charges)
+    assert result.details["days_published"] == 38
     rows = one.rows()
     # Each row is rounded once, so a day's total may differ by half of the last digit per row.
     near = NANO / 2 * len(rows)
@@ -66,7 +66,7 @@ def test_the_bill_is_in_cost_daily_and_only_there_on_the_billed_basis(customer: 
 
 def test_an_invoice_makes_a_period_final_whatever_the_calendar_says(customer: Customer) -> None:
     customer.deliver_all(*BOTH)
-    assert customer.run().facts["periods_invoiced"] == ["2026-10"]
+    assert customer.run().details["periods_invoiced"] == ["2026-10"]
     told = {day: row.finality for day, row in customer.slices().items()}
     assert {told[day] for day in told if day < NOVEMBER} == {Finality.FINAL}
     assert {told[day] for day in told if day >= NOVEMBER} == {Finality.SETTLING}
@@ -80,9 +80,9 @@ def test_a_second_run_reads_no_file_and_confirms_what_is_due(customer: Customer)
     customer.run()
     before = {day: row.job_id for day, row in customer.slices().items()}
     again = customer.run(run_id="run_2", today=TODAY)
-    assert again.facts["periods_loaded"] == []
-    assert (again.facts["days_published"], again.facts["days_unchanged"]) == (0, 7)
-    assert again.facts["days_without_export"] == len(DUE) - 7
+    assert again.details["periods_loaded"] == []
+    assert (again.details["days_published"], again.details["days_unchanged"]) == (0, 7)
+    assert again.details["days_without_export"] == len(DUE) - 7
     assert {day: row.job_id for day, row in customer.slices().items()} == before
 
 
@@ -95,10 +95,10 @@ def test_a_rewritten_month_is_loaded_whole_and_its_changed_days_published(
     november = list(lines(customer.seed, NOVEMBER, as_of=tomorrow))
     customer.deliver(NOVEMBER, november)
     result = customer.run([TODAY], run_id="run_2", today=tomorrow)
-    assert result.facts["periods_loaded"] == ["2026-11"]
+    assert result.details["periods_loaded"] == ["2026-11"]
     # The day that was not told in full, and the new one.
-    assert result.facts["days_published"] == 2
-    assert result.facts["days_unchanged"] == 6
+    assert result.details["days_published"] == 2
+    assert result.details["days_unchanged"] == 6
     found = by_day(customer.rows("WHERE usage_date >= '2026-11-01'"), "billed_cost")
     for day, total in sums(november, lambda line: line.billed).items():
         assert abs(found[day] - total) < NANO * 40
@@ -115,7 +115,7 @@ def test_a_final_month_that_changes_is_restated_with_both_totals(customer: Custo
     customer.deliver(OCTOBER, october)
     # A day that is final is not due: another one brings the run.
     result = customer.run([TODAY - timedelta(days=1)], run_id="run_2")
-    assert result.facts["periods_loaded"] == ["2026-10"]
+    assert result.details["periods_loaded"] == ["2026-10"]
     after = customer.slices()
     assert {day for day, row in after.items() if row.finality is Finality.RESTATED} == {changed}
     (old,), (new,) = before.totals, after[changed].totals
@@ -135,7 +135,7 @@ def test_of_deliveries_that_are_kept_the_one_in_the_manifest_counts(customer: Cu
         f"exports/{customer.export}/metadata/BILLING_PERIOD=2026-11/{customer.export}-Manifest.json",
         json.dumps({"dataFiles": [f"s3://{customer.bucket}/{newest}"]}).encode(),
     )
-    assert customer.run().facts["lines_read"] == len(charges)
+    assert customer.run().details["lines_read"] == len(charges)
     total = sum(by_day(customer.rows(), "billed_cost").values(), Decimal(0))
     assert abs(total - sum((line.billed for line in doubled), Decimal(0))) < NANO * len(charges)
 
@@ -146,11 +146,11 @@ def test_a_partition_that_somebody_else_wrote_is_loaded_again(customer: Customer
     day = date(2026, 11, 5)
     total = by_day(customer.rows(), "billed_cost")[day]
     customer.org.env.ask(f"DELETE FROM {customer.org.table(TABLE)} WHERE usage_date = '{day}'")
-    assert customer.run(run_id="run_2").facts["periods_loaded"] == ["2026-11"]
+    assert customer.run(run_id="run_2").details["periods_loaded"] == ["2026-11"]
     assert by_day(customer.rows(), "billed_cost")[day] == total
 
 
 def test_a_role_reads_as_a_key_does(customer: Customer) -> None:
     customer.deliver_all()
     customer.org.env.keys[customer.org.slug] = json.dumps(keys.role(customer.seed))
-    assert customer.run().facts["periods_loaded"] == ["2026-11"]
+    assert customer.run().details["periods_loaded"] == ["2026-11"]

@@ -55,7 +55,7 @@ def test_finopsstack3_a_legacy_report_is_refused(customer: Customer) -> None:
 def test_optscale389_every_period_is_loaded_not_only_the_latest(customer: Customer) -> None:
     customer.deliver_all(date(2026, 9, 1), *BOTH)
     result = customer.run([date(2026, 9, 15), *DUE])
-    assert result.facts["periods_loaded"] == ["2026-09", "2026-10", "2026-11"]
+    assert result.details["periods_loaded"] == ["2026-09", "2026-10", "2026-11"]
 
 
 @pytest.mark.xfail(
@@ -71,4 +71,4 @@ def test_a_period_without_a_manifest_waits_until_its_listing_is_stable(
     files = exports.period(customer.bucket, customer.export, NOVEMBER, charges)
     first = next((key, body) for key, body in files if "/data/" in key)
     customer.put(*first)
-    assert customer.run().facts["periods_loaded"] == []
+    assert customer.run().details["periods_loaded"] == []

@@ -53,8 +53,8 @@ def test_files_of_others_are_left_alone_and_reported(customer: Customer) -> None
     ):
         customer.put(key, b"not an export")
     result = customer.run()
-    assert result.facts["foreign_files"] == 4
-    assert result.facts["periods_loaded"] == ["2026-11"]
+    assert result.details["foreign_files"] == 4
+    assert result.details["periods_loaded"] == ["2026-11"]
 
 
 def test_a_truncated_file_costs_its_own_period_only_and_is_named(customer: Customer) -> None:
@@ -71,7 +71,7 @@ def test_a_truncated_file_costs_its_own_period_only_and_is_named(customer: Custo
     assert caught.value.details["periods_failed"] == ["2026-11"]
     assert {row["usage_date"].month for row in customer.rows()} == {10}
     customer.deliver(NOVEMBER, list(lines(customer.seed, NOVEMBER, as_of=TODAY)))
-    assert customer.run(run_id="run_2").facts["periods_loaded"] == ["2026-11"]
+    assert customer.run(run_id="run_2").details["periods_loaded"] == ["2026-11"]
     assert {row["usage_date"].month for row in customer.rows()} == {10, 11}
 
 
@@ -95,7 +95,7 @@ def test_an_undocumented_column_is_kept_and_counted(customer: Customer) -> None:
     wider = [f"{header},line_item_novelty", *(f"{one},n{i % 2}" for i, one in enumerate(records))]
     customer.put(key, gzip.compress("\n".join(wider).encode()))
     result = customer.run()
-    assert result.facts["unknown_columns"] == {"line_item_novelty": len(records)}
+    assert result.details["unknown_columns"] == {"line_item_novelty": len(records)}
     kept = [row["extra"]["line_item_novelty"] for row in customer.rows()]
     assert all(one in ("n0", "n1") or one == ["n0", "n1"] for one in kept)
 
@@ -111,8 +111,8 @@ def test_a_month_that_vanishes_stays_as_it_was_published(customer: Customer) -> 
     )["Contents"]:
         customer.s3.delete_object(Bucket=customer.bucket, Key=one["Key"])
     result = customer.run(run_id="run_2")
-    assert result.facts["periods_vanished"] == ["2026-10"]
-    assert result.facts["days_unchanged"] == len(DUE)
+    assert result.details["periods_vanished"] == ["2026-10"]
+    assert result.details["days_unchanged"] == len(DUE)
     assert len(before) == len(customer.rows("WHERE usage_date < '2026-11-01'")) > 0
 
 
@@ -143,10 +143,10 @@ def test_a_delivery_under_way_is_left_to_the_next_run(
         customer.put(key, body)
         time.sleep(1.1 if key.endswith("json") else 0)  # S3 tells whole seconds
     result = customer.run()
-    assert result.facts["periods_later"] == ["2026-11"]
+    assert result.details["periods_later"] == ["2026-11"]
     assert customer.rows() == []
     customer.put(*told[-1])
-    assert customer.run(run_id="run_2").facts["periods_loaded"] == ["2026-11"]
+    assert customer.run(run_id="run_2").details["periods_loaded"] == ["2026-11"]
 
 
 def test_a_run_that_dies_midway_is_completed_by_the_next(
@@ -168,7 +168,7 @@ def test_a_run_that_dies_midway_is_completed_by_the_next(
     assert customer.slices("aws_export_files") == {}
     monkeypatch.undo()
     result = customer.run()
-    assert result.facts["days_unchanged"] == 4
+    assert result.details["days_unchanged"] == 4
     total = sum(by_day(customer.rows(), "billed_cost").values(), Decimal(0))
     assert abs(total - sum((line.billed for line in charges), Decimal(0))) < NANO * len(charges)
 

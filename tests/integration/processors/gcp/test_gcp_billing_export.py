@@ -41,7 +41,7 @@ def test_the_recorded_export_comes_to_its_totals(account: OrgEnv, customer: Cust
     assert len(account.rows("gcp_billing_daily_raw")) == expected["row_count"]
     rows = account.rows("billing_cost_daily")
     assert sum(row["net_cost"] for row in rows) == Decimal(expected["net_total"])
-    assert summed.facts["net_cost"] == {"USD": expected["net_total"]}
+    assert summed.details["net_cost"] == {"USD": expected["net_total"]}
     assert sums(rows, "usage_date") == decimals(expected["net_by_usage_day_utc"])
     assert sums(rows, "usage_date_pacific") == decimals(expected["net_by_usage_day_us_pacific"])
     assert sums(rows, "invoice_month") == decimals(expected["net_by_invoice_month"])
@@ -111,7 +111,7 @@ def test_without_the_right_to_stream_pages_are_read(
     )
     with caplog.at_level("INFO", logger="convergence.warehouse.bulk_read"):
         _, summed = run(account, config=FAR_BACK)
-    assert summed.facts["net_cost"] == {"USD": "40.875"}
+    assert summed.details["net_cost"] == {"USD": "40.875"}
     assert "reading pages instead" in caplog.text
 
 
@@ -128,7 +128,7 @@ def test_late_rows_rebuild_the_days_they_touch_and_no_others(
 
     customer.export([row for row in golden_rows() if row["export_time"] >= cut])
     copied, _ = run(account, run_id="run_2")
-    assert copied.facts["days_touched"] == ["2026-11-01"]
+    assert copied.details["days_touched"] == ["2026-11-01"]
     seen = sums(account.rows("billing_cost_daily"), "usage_date")
     assert seen == decimals(expected["net_by_usage_day_utc"])
     ledger = account.env.services.ledger.latest(
@@ -150,8 +150,8 @@ def test_running_again_reads_but_publishes_nothing(account: OrgEnv, customer: Cu
     before = loads(account)
     copied, summed = run(account, run_id="run_2", config=FAR_BACK)
     assert loads(account) == before
-    assert (copied.facts["days_published"], copied.facts["days_touched"]) == (0, [])
-    assert summed.facts["days_published"] == 0
+    assert (copied.details["days_published"], copied.details["days_touched"]) == (0, [])
+    assert summed.details["days_published"] == 0
 
 
 def test_rows_that_look_alike_add_up(account: OrgEnv, customer: Customer) -> None:
@@ -251,12 +251,12 @@ def test_of_two_exports_of_an_account_the_detailed_one_is_read(
     bare = [{k: v for k, v in row.items() if k not in {"resource", "subscription"}} for row in rows]
     customer.export(bare, kind="standard")
     standard = run(account, config=FAR_BACK)[0]
-    assert [name.rpartition(".")[2][:24] for name in standard.facts["exports"]] == [
-        "gcp_billing_export_v1_" + standard.facts["exports"][0].rpartition("v1_")[2][:2]
+    assert [name.rpartition(".")[2][:24] for name in standard.details["exports"]] == [
+        "gcp_billing_export_v1_" + standard.details["exports"][0].rpartition("v1_")[2][:2]
     ]
     customer.export(rows, kind="detailed")
     copied, summed = run(account, run_id="run_2", config=FAR_BACK)
-    (name,) = copied.facts["exports"]
+    (name,) = copied.details["exports"]
     assert "gcp_billing_export_resource_v1_" in name
     assert sum(row["net_cost"] for row in account.rows("billing_cost_daily")) == Decimal("40.875")
     assert summed.status == "SUCCESS"

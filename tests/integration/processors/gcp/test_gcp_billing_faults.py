@@ -34,7 +34,7 @@ def test_a_partition_filter_is_kept(account: OrgEnv, customer: Customer) -> None
             )
         )
     _, summed = run(account, config=FAR_BACK)
-    assert summed.facts["net_cost"] == {"USD": "40.875"}
+    assert summed.details["net_cost"] == {"USD": "40.875"}
 
 
 def test_a_new_column_is_kept_and_counted(account: OrgEnv, customer: Customer) -> None:
@@ -49,7 +49,7 @@ def test_a_new_column_is_kept_and_counted(account: OrgEnv, customer: Customer) -
     row = golden_rows()[0]
     customer.export([{**row, "carbon": 0.5, "price": {"promise": "kept", "unit": "hour"}}, row])
     copied, _ = run(account)
-    assert copied.facts["unknown_fields"] == {"carbon": 1, "price.promise": 1}
+    assert copied.details["unknown_fields"] == {"carbon": 1, "price.promise": 1}
     kept = [one["extra"] for one in account.rows("gcp_billing_daily_raw")]
     assert sorted(kept, key=str) == [None, {"carbon": 0.5, "price": {"promise": "kept"}}]
 

@@ -143,7 +143,7 @@ def test_optscale548_two_currencies_have_two_totals(account: OrgEnv, customer: C
     rupiah = export_row(DAYS[0], 163500.123456, currency="IDR", currency_conversion_rate=16350.0)
     customer.export([rupiah, export_row(DAYS[0], 10.0)])
     _, summed = run(account)
-    assert summed.facts["net_cost"] == {"IDR": "163500.123456", "USD": "10"}
+    assert summed.details["net_cost"] == {"IDR": "163500.123456", "USD": "10"}
 
 
 def test_optscale833_the_export_may_be_named_by_its_table(

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from convergence.processors.context import PipelineFacts
+from convergence.processors.context import PipelineInfo
 from convergence.processors.deepseek.config import BalanceConfig
 from convergence.processors.deepseek.observation import observe
 from support.processor_env import ProcessorEnv
 from support.vendors.llm_responses import write_page
 from support.vendors.recorded_api import recorded
 
-BALANCE = PipelineFacts(
+BALANCE = PipelineInfo(
     pipeline_id="deepseek-balance",
     dag_id="deepseek.balance",
     provider="deepseek",

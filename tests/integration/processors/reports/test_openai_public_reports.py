@@ -258,7 +258,7 @@ def test_a_day_that_comes_back_empty_is_not_zero_in_silence(
     assert sum(row["effective_cost"] for row in first.costs) == 2
     second = run_openai_usage(org, openai_pages(tmp_path), run_id="second")
     reported = any(
-        "warn" in json.dumps(result.facts, default=str).lower() or result.facts.get("restated")
+        "warn" in json.dumps(result.details, default=str).lower() or result.details.get("restated")
         for result in second.results.values()
     )
     assert second.costs or reported

@@ -14,7 +14,7 @@ import pytest
 
 from convergence.errors import NotificationRejectedError
 from convergence.pipelines.running.announcements import Announcer, Notify
-from convergence.processors.context import PipelineFacts
+from convergence.processors.context import PipelineInfo
 from convergence.processors.notify_systems.channels import Channel
 from convergence.processors.notify_systems.messages import Message
 from convergence.processors.notify_systems.notifier import Notifier
@@ -30,7 +30,7 @@ from convergence.warehouse.day_file import Money
 
 NOW = datetime(2026, 11, 21, 6, tzinfo=UTC)
 DAY = date(2026, 11, 20)
-FACTS = PipelineFacts(
+FACTS = PipelineInfo(
     pipeline_id="openai-usage-cost",
     dag_id="openai.cost.usage_cost",
     tables=("openai_cost_daily",),
@@ -120,7 +120,7 @@ class Stage:
         notify: Notify,
         *runs: OrgRun,
         failed: Mapping[str, str] | None = None,
-        facts: PipelineFacts = FACTS,
+        facts: PipelineInfo = FACTS,
     ) -> dict[str, Any]:
         return Announcer(
             pipeline=facts,

@@ -9,13 +9,13 @@ import pytest
 
 from convergence.metering import Resource, Use
 from convergence.pipelines.running.closing import NEVER_BEGAN, close_orgs
-from convergence.processors.context import PipelineFacts
+from convergence.processors.context import PipelineInfo
 from convergence.runs.records import NEVER_ENDED
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 
 NOW = datetime(2026, 11, 21, 6, tzinfo=UTC)
-FACTS = PipelineFacts(
+FACTS = PipelineInfo(
     pipeline_id="p",
     dag_id="a.p",
     tables=("usage",),

@@ -20,7 +20,7 @@ from convergence.errors import (
 )
 from convergence.pipelines.running.selection import Selector, split_into_batches
 from convergence.processors.batch import Batch, OrgSlice
-from convergence.processors.context import PipelineFacts
+from convergence.processors.context import PipelineInfo
 from convergence.runs.eligibility import Eligibility, OrgSelection
 from convergence.runs.ledger import Action, SliceEnd
 from convergence.runs.slice_states import CHECKED
@@ -32,7 +32,7 @@ from convergence.state.slots import Admitted, Refused, RunLimits
 NOW = datetime(2026, 11, 21, 6, tzinfo=UTC)
 TODAY = NOW.date()
 LIMITS = RunLimits(runs_per_day=6, runs_per_month=100, concurrent_runs=3)
-FACTS = PipelineFacts(
+FACTS = PipelineInfo(
     pipeline_id="sample-usage-cost",
     dag_id="sample.cost.usage_cost",
     provider="openai",
@@ -148,7 +148,7 @@ def selector(
     *,
     runs: FakeRuns | None = None,
     ledger: FakeLedger | None = None,
-    pipeline: PipelineFacts = FACTS,
+    pipeline: PipelineInfo = FACTS,
     scheduled: bool = True,
 ) -> Selector:
     return Selector(
@@ -367,7 +367,7 @@ def test_dealing_keeps_every_org_once_in_order_and_the_shares_even(count: int, m
 
 def test_a_batch_survives_its_way_through_xcom() -> None:
     batch = Batch("acme", (OrgSlice("acme", "run_1", (TODAY, date(2026, 1, 2))),))
-    assert Batch.load(batch.dump()) == batch
+    assert Batch.from_dict(batch.to_dict()) == batch
 
 
 def test_a_cleared_run_does_the_days_that_it_did_before() -> None:

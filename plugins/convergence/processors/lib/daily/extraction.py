@@ -125,7 +125,9 @@ def extract_days(org: OrgContext, source: DailySource) -> StepResult:
         facts |= observed.details()
     if source.unknown:
         facts["unknown_fields"] = dict(sorted(source.unknown.items()))
-    return StepResult(rows_processed=published.row_count, destination_table=str(table), facts=facts)
+    return StepResult(
+        rows_processed=published.row_count, destination_table=str(table), details=facts
+    )
 
 
 def _connected(org: OrgContext, source: DailySource) -> OriginClient:

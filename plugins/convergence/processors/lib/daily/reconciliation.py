@@ -23,7 +23,7 @@ def reconciled(org: OrgContext, result: StepResult) -> StepResult:
     if result.status != "SUCCESS" or org.pipeline.provider is None:
         return result
     told = reconciliation(_rows(org, org.pipeline.provider, org.days))
-    return replace(result, facts={**result.facts, "reconciliation": told}) if told else result
+    return replace(result, details={**result.details, "reconciliation": told}) if told else result
 
 
 def reconciliation(rows: Iterable[Row]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from convergence.processors.lib.field_types import ColumnName
-from convergence.processors.step_config import refusal
+from convergence.processors.step_config import config_error
 
 if TYPE_CHECKING:
     from convergence.warehouse.query import Group
@@ -48,11 +48,11 @@ class Meter(BaseModel):
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
         if self.fallback_rate is not None and self.rate is None:
-            raise refusal("fallback_rate needs a rate that it stands in for")
+            raise config_error("fallback_rate needs a rate that it stands in for")
         if self.fallback_caveat is not None and self.fallback_rate is None:
-            raise refusal("fallback_caveat needs a fallback_rate")
+            raise config_error("fallback_caveat needs a fallback_rate")
         if self.per == "unit" and self.rate is None:
-            raise refusal("a meter per unit needs a rate")
+            raise config_error("a meter per unit needs a rate")
         return self
 
     @property

@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from convergence.errors import FatalError, RetryableError
-from convergence.processors.batch import MAX_ORGS_AT_ONCE, explain, log_unforeseen, worth_retrying
+from convergence.processors.batch import (
+    MAX_PARALLEL_ORGS,
+    build_run_error,
+    is_retryable,
+    log_unexpected_error,
+)
 from convergence.processors.context import PlatformContext, StepResult
 from convergence.processors.lib.daily.day_ranges import contiguous
 from convergence.processors.lib.pricing.price_book import digest
@@ -57,18 +62,18 @@ def roll_out(platform: PlatformContext, config: RolloutConfig) -> StepResult:
         RetryableError, FatalError: some orgs failed; the fact `orgs` names them.
     """
     edition = Edition(platform, config)
-    with ThreadPoolExecutor(MAX_ORGS_AT_ONCE, platform.step) as pool:
+    with ThreadPoolExecutor(MAX_PARALLEL_ORGS, platform.step) as pool:
         done = list(pool.map(edition.bring_to, edition.orgs()))
     failed = {one.org_slug: one.error for one in done if one.error is not None}
     if failed:
-        kind = RetryableError if any(map(worth_retrying, failed.values())) else FatalError
-        told = {org: explain(error).code for org, error in sorted(failed.items())}
+        kind = RetryableError if any(map(is_retryable, failed.values())) else FatalError
+        told = {org: build_run_error(error).code for org, error in sorted(failed.items())}
         raise kind(f"{len(failed)} of {len(done)} orgs failed", orgs=told)
     changed = [one for one in done if one.rows]
     late = [one for one in changed if one.days]
     return StepResult(
         rows_processed=sum(one.rows for one in done),
-        facts={
+        details={
             "edition": edition.name,
             "orgs": len(done),
             "orgs_changed": len(changed),
@@ -109,8 +114,8 @@ class Edition:
         try:
             done = self._bring_to(org_slug)
         except Exception as error:  # noqa: BLE001  # one org's failure is its own, whatever it is
-            log_unforeseen(error, log)
-            log.warning("%s: %s", org_slug, explain(error).message)
+            log_unexpected_error(error, log)
+            log.warning("%s: %s", org_slug, build_run_error(error).message)
             return RolledOut(org_slug, error=error)
         if done.rows:
             days = ", ".join(told_days(done.days)) or "none"

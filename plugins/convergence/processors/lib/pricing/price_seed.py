@@ -36,7 +36,7 @@ def seed_prices(org: OrgContext, config: PriceSeedConfig) -> StepResult:
     return StepResult(
         rows_processed=merge(org.warehouse, shelf, name, now=org.now()),
         destination_table=str(name),
-        facts={"prices": len(shelf.book.prices), "edition": shelf.book.edition},
+        details={"prices": len(shelf.book.prices), "edition": shelf.book.edition},
     )
 
 

@@ -63,7 +63,7 @@ def price_usage(org: OrgContext, config: PricingConfig) -> StepResult:
     if without:
         facts["days_without_usage"] = _told(without)
     result = StepResult(
-        rows_processed=published.row_count, destination_table=str(pricing.table), facts=facts
+        rows_processed=published.row_count, destination_table=str(pricing.table), details=facts
     )
     return reconciled(org, result)
 

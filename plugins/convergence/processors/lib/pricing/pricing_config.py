@@ -19,7 +19,12 @@ from convergence.processors.lib.field_types import (
     TableId,
 )
 from convergence.processors.lib.pricing.meters import Meter, meter_groups
-from convergence.processors.step_config import Fault, PlatformConfig, StepConfig, refusal
+from convergence.processors.step_config import (
+    ConfigViolation,
+    PlatformConfig,
+    StepConfig,
+    config_error,
+)
 from convergence.warehouse.schemas import TableSchema
 
 if TYPE_CHECKING:
@@ -69,7 +74,7 @@ class PricingConfig(StepConfig):
     slices_of: PipelineId | None = None
     """The pipeline whose usage is priced again and whose cost is replaced; this one when absent."""
 
-    def tables(self) -> tuple[str, ...]:
+    def daily_tables(self) -> tuple[str, ...]:
         """Return the cost table: it has due days."""
         return (self.table,)
 
@@ -77,22 +82,22 @@ class PricingConfig(StepConfig):
     def _meters_are_distinct(self) -> Self:
         quantities = [meter.quantity for meter in self.meters]
         if twice := sorted({name for name in quantities if quantities.count(name) > 1}):
-            raise refusal(f"{twice[0]} is charged by two meters; a quantity has one")
+            raise config_error(f"{twice[0]} is charged by two meters; a quantity has one")
         return self
 
-    def faults(self, folder: Path, *, provider: str | None) -> Iterator[Fault]:
+    def find_violations(self, folder: Path, *, provider: str | None) -> Iterator[ConfigViolation]:
         """Report meters of quantities that the cost table does not have."""
         del provider
         try:
             schema = TableSchema.load(folder / self.schema_file)
         except ConfigurationError as error:
-            yield Fault(("schema_file",), str(error))
+            yield ConfigViolation(("schema_file",), str(error))
             return
         columns = {field.name for field in schema.fields}
         for index, meter in enumerate(self.meters):
             if meter.quantity not in columns:
                 message = f"{self.schema_file} has no column {meter.quantity}"
-                yield Fault(("meters", index, "quantity"), message)
+                yield ConfigViolation(("meters", index, "quantity"), message)
 
     def identifiers(self, schema: TableSchema, *, dataset: str) -> Identifiers:
         """Return what the step's SQL files may name in double braces.

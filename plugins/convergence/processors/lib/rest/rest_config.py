@@ -23,7 +23,7 @@ from convergence.processors.lib.rest.rest_options import (
     RetryOptions,
 )
 from convergence.processors.lib.rest.rest_shape import shape_faults
-from convergence.processors.step_config import Fault, refusal
+from convergence.processors.step_config import ConfigViolation, config_error
 from convergence.providers.registry import HeaderName, ParamName, Provider, load_registry_at
 from convergence.warehouse.schemas import TableSchema
 
@@ -94,21 +94,23 @@ class RestConfig(ExtractionConfig):
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
         if self.method == "GET" and self.body is not None:
-            raise refusal("a GET has no body; say method: POST")
+            raise config_error("a GET has no body; say method: POST")
         if self.method == "POST" and self.body is None:
-            raise refusal("a POST has a body; say body: {} for an empty one")
+            raise config_error("a POST has a body; say body: {} for an empty one")
         for word in words_in([self.url, self.params]):
             if word not in WORDS:
-                raise refusal(_unknown_word(word))
+                raise config_error(_unknown_word(word))
         if self.names_days and self.day_path is None:
-            raise refusal("the request names days, so day_path must say which day a row belongs to")
+            raise config_error(
+                "the request names days, so day_path must say which day a row belongs to"
+            )
         if own := sorted(name for name in self.headers if name.lower() in _OWN_HEADERS):
-            raise refusal(f"{own[0]} is not the pipeline's to set; a credential goes by auth")
+            raise config_error(f"{own[0]} is not the pipeline's to set; a credential goes by auth")
         names = {self.secret_key, self.auth.secret_key if self.auth else None} - {None}
         if len(names) > 1:
-            raise refusal("secret_key and auth.secret_key name two credentials")
+            raise config_error("secret_key and auth.secret_key name two credentials")
         if self.secret_key is not None and self.auth is None:
-            raise refusal("secret_key needs auth, which says how the credential is sent")
+            raise config_error("secret_key needs auth, which says how the credential is sent")
         return self
 
     @property
@@ -121,7 +123,7 @@ class RestConfig(ExtractionConfig):
         """The name of the credential, where one is said."""
         return self.secret_key or (self.auth.secret_key if self.auth else None)
 
-    def tables(self) -> tuple[str, ...]:
+    def daily_tables(self) -> tuple[str, ...]:
         """The destination has due days."""
         return (self.destination.table,)
 
@@ -142,43 +144,49 @@ class RestConfig(ExtractionConfig):
             )
         return found[0]
 
-    def faults(self, folder: Path, *, provider: str | None) -> Iterator[Fault]:
+    def find_violations(self, folder: Path, *, provider: str | None) -> Iterator[ConfigViolation]:
         """A schema that does not fit, and a URL to which the credential may not go."""
-        yield from self._schema_faults(folder)
+        yield from self._find_schema_violations(folder)
         if self.source_view is not None and not (folder / self.source_view).is_file():
-            yield Fault(("source_view",), f"there is no file {self.source_view}")
+            yield ConfigViolation(("source_view",), f"there is no file {self.source_view}")
         named = self.auth.provider if self.auth else None
         if (wanted := named or provider) is None:
             if self.auth is not None and self.credential_name is None:
-                yield Fault(("auth",), "neither the pipeline nor auth says whose credential it is")
+                yield ConfigViolation(
+                    ("auth",), "neither the pipeline nor auth says whose credential it is"
+                )
             return
         try:
             known = load_registry_at(folder).named(wanted)
         except NotFoundError:
             if named:
-                yield Fault(("auth", "provider"), f"no provider is named {named!r}")
+                yield ConfigViolation(("auth", "provider"), f"no provider is named {named!r}")
             return
         except ConfigurationError:
             return  # the registry's own faults are told where it is read
         if self.auth is not None and below(self.url, known) is None:
-            yield Fault(("url",), f"lies outside of {known.base_url}, {known.id}'s base URL")
+            yield ConfigViolation(
+                ("url",), f"lies outside of {known.base_url}, {known.id}'s base URL"
+            )
 
-    def _schema_faults(self, folder: Path) -> Iterator[Fault]:
+    def _find_schema_violations(self, folder: Path) -> Iterator[ConfigViolation]:
         place = ("destination", "schema_file" if self.destination.schema_file else "table")
         try:
             schema = TableSchema.load(self.schema_path(folder))
         except ConfigurationError as error:
-            yield Fault(place, str(error))
+            yield ConfigViolation(place, str(error))
             return
         for told in shape_faults(schema, self.fields):
-            yield Fault(place, told)
+            yield ConfigViolation(place, told)
         columns = {spec.name for spec in schema.fields}
         for name in self.destination.unique_by:
             if name not in columns:
-                yield Fault(("destination", "unique_by"), f"{schema.table} has no column {name}")
+                yield ConfigViolation(
+                    ("destination", "unique_by"), f"{schema.table} has no column {name}"
+                )
         for name in _money_columns(self.money):
             if name not in columns:
-                yield Fault(("money",), f"{schema.table} has no column {name}")
+                yield ConfigViolation(("money",), f"{schema.table} has no column {name}")
 
 
 def below(url: str, provider: Provider) -> str | None:

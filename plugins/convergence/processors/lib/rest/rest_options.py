@@ -19,7 +19,7 @@ from convergence.extract.paginate import (
 from convergence.extract.ratelimit import RequestRate
 from convergence.extract.retry import RetryPolicy
 from convergence.processors.lib.field_types import SchemaFile, TableId
-from convergence.processors.step_config import refusal
+from convergence.processors.step_config import config_error
 from convergence.providers.registry import Auth, HeaderName, ParamName
 
 Dotted = Annotated[str, Field(pattern=r"^[^.\s]+(\.[^.\s]+)*$", max_length=300)]
@@ -58,7 +58,7 @@ class AuthOptions(Options):
     def _fits_its_type(self) -> Self:
         for key, wanted in (("header_name", "header"), ("param", "query")):
             if getattr(self, key) is not None and self.type != wanted:
-                raise refusal(f"{key} is for type {wanted}, not {self.type}")
+                raise config_error(f"{key} is for type {wanted}, not {self.type}")
         return self
 
     def placed(self) -> Auth:

@@ -72,7 +72,7 @@ class Transform:
             "bytes_estimated": self._estimated,
         }
         return StepResult(
-            rows_processed=published.row_count, destination_table=str(self.table), facts=facts
+            rows_processed=published.row_count, destination_table=str(self.table), details=facts
         )
 
     def make(
@@ -98,7 +98,7 @@ class Transform:
         return StepResult(
             rows_processed=row.row_count,
             destination_table=str(self.table),
-            facts={"bytes_estimated": self._estimated},
+            details={"bytes_estimated": self._estimated},
         )
 
     def _whole_query(self) -> PricedDay:

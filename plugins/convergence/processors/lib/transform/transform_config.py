@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from convergence.errors import ConfigurationError
 from convergence.processors.lib.field_types import SchemaFile, SqlFile, TableId
 from convergence.processors.lib.rest.rest_options import Options
-from convergence.processors.step_config import Fault, StepConfig, refusal
+from convergence.processors.step_config import ConfigViolation, StepConfig, config_error
 from convergence.warehouse.params import Param, query_parameters, typed
 from convergence.warehouse.schemas import TableSchema
 from convergence.warehouse.sql_source import read_source
@@ -47,9 +47,9 @@ class TypedValue(Options):
         try:
             query_parameters({"value": self.param()})
         except (ValueError, TypeError, InvalidOperation):
-            raise refusal(f"{self.value!r} is no {self.type}") from None
+            raise config_error(f"{self.value!r} is no {self.type}") from None
         except ConfigurationError:
-            raise refusal(f"a {self.type} would change {self.value}; say BIGNUMERIC") from None
+            raise config_error(f"a {self.type} would change {self.value}; say BIGNUMERIC") from None
         return self
 
     def param(self) -> Param:
@@ -119,14 +119,14 @@ class TransformConfig(StepConfig):
         taken_names = {*OWN_NAMES, *PROJECTS, *DATASETS}
         for names, own in ((self.reads, taken_names), (self.params, OWN_PARAMS)):
             if taken := sorted(set(names) & set(own)):
-                raise refusal(f"{taken[0]} is a name that every query has already")
+                raise config_error(f"{taken[0]} is a name that every query has already")
         if self.destination.table in self.reads.values():
-            raise refusal("a table can't follow from itself")
+            raise config_error("a table can't follow from itself")
         if self.partition == "none" and self.totals_file is not None:
-            raise refusal("totals_file is for a table with days")
+            raise config_error("totals_file is for a table with days")
         return self
 
-    def tables(self) -> tuple[str, ...]:
+    def daily_tables(self) -> tuple[str, ...]:
         """A table with days has due ones."""
         return (self.destination.table,) if self.partition == "day" else ()
 
@@ -137,42 +137,46 @@ class TransformConfig(StepConfig):
             for name, value in self.params.items()
         }
 
-    def faults(self, folder: Path, *, provider: str | None) -> Iterator[Fault]:
+    def find_violations(self, folder: Path, *, provider: str | None) -> Iterator[ConfigViolation]:
         """Files that are missing, a schema that a query can't fill, values that nobody gives."""
         del provider
         for key in ("sql_file", "totals_file", "source_view"):
             path = getattr(self, key)
             if path is not None and not (folder / path).is_file():
-                yield Fault((key,), f"there is no file {path}")
-        yield from self._schema_faults(folder)
+                yield ConfigViolation((key,), f"there is no file {path}")
+        yield from self._find_schema_violations(folder)
         if (folder / self.sql_file).is_file():
             try:
                 named = named_params(read_source(folder / self.sql_file, folder).text)
             except ConfigurationError:
                 return  # the check of the SQL file itself reports this
             for name in sorted(named - {*self.params, *OWN_PARAMS}):
-                yield Fault(("sql_file",), f"@{name} is not among params")
+                yield ConfigViolation(("sql_file",), f"@{name} is not among params")
             for name in sorted(set(self.params) - named):
-                yield Fault(("params", name), f"{self.sql_file} has no @{name}")
+                yield ConfigViolation(("params", name), f"{self.sql_file} has no @{name}")
             if self.partition == "none" and "day" in named:
-                yield Fault(("sql_file",), "@day is for a table with days")
+                yield ConfigViolation(("sql_file",), "@day is for a table with days")
 
-    def _schema_faults(self, folder: Path) -> Iterator[Fault]:
+    def _find_schema_violations(self, folder: Path) -> Iterator[ConfigViolation]:
         place = ("destination", "schema_file")
         try:
             schema = TableSchema.load(folder / self.destination.schema_file)
         except ConfigurationError as error:
-            yield Fault(place, str(error))
+            yield ConfigViolation(place, str(error))
             return
         if schema.table != self.destination.table:
-            yield Fault(place, f"it is the schema of {schema.table}")
+            yield ConfigViolation(place, f"it is the schema of {schema.table}")
         if schema.required:
-            yield Fault(place, f"a query can't fill REQUIRED columns: {', '.join(schema.required)}")
+            yield ConfigViolation(
+                place, f"a query can't fill REQUIRED columns: {', '.join(schema.required)}"
+            )
         daily = schema.partition is not None and schema.partition.type == "DAY"
         if self.partition == "day" and not daily:
-            yield Fault(place, f"{schema.table} is not partitioned by day; say partition: none")
+            yield ConfigViolation(
+                place, f"{schema.table} is not partitioned by day; say partition: none"
+            )
         if self.partition == "none" and schema.partition is not None:
-            yield Fault(place, f"{schema.table} has partitions; say partition: day")
+            yield ConfigViolation(place, f"{schema.table} has partitions; say partition: day")
 
 
 def named_params(sql: str) -> set[str]:

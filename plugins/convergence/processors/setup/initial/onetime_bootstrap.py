@@ -17,7 +17,7 @@ class OnetimeBootstrap(PlatformProcessor[OnetimeBootstrapConfig]):
 
     Config = OnetimeBootstrapConfig
 
-    def run(
+    def run_step(
         self,
         platform: PlatformContext,
         config: OnetimeBootstrapConfig,
@@ -49,7 +49,7 @@ class OnetimeBootstrap(PlatformProcessor[OnetimeBootstrapConfig]):
             labels=dataset.labels,
         )
         return StepResult(
-            facts={
+            details={
                 "dataset_id": report.dataset,
                 "dataset_recreated": recreated,
                 "tables_created": [

@@ -24,7 +24,7 @@ class Dryrun(PlatformProcessor[DryrunConfig]):
 
     Config = DryrunConfig
 
-    def run(
+    def run_step(
         self, platform: PlatformContext, config: DryrunConfig, params: Mapping[str, Any]
     ) -> StepResult:
         """Answer with `ready_for_onboarding` and `checks`; a failed check fails no run."""
@@ -43,7 +43,7 @@ class Dryrun(PlatformProcessor[DryrunConfig]):
             verdict = "holds" if check.passed else "fails"
             platform.log.info("%s %s: %s", check.check, verdict, check.detail)
         return StepResult(
-            facts={
+            details={
                 "ready_for_onboarding": all(check.passed for check in checks),
                 "checks": [check.answer() for check in checks],
             }

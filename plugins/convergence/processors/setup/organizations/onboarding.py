@@ -19,7 +19,7 @@ class Onboarding(PlatformProcessor[OnboardingConfig]):
 
     Config = OnboardingConfig
 
-    def run(
+    def run_step(
         self, platform: PlatformContext, config: OnboardingConfig, params: Mapping[str, Any]
     ) -> StepResult:
         """Answer with `org_slug`, `dataset_id`, `dataset_created` and `tables_created`.
@@ -31,4 +31,4 @@ class Onboarding(PlatformProcessor[OnboardingConfig]):
         """
         from convergence.processors.setup.organizations.arrival import onboard
 
-        return StepResult(facts=onboard(platform, config, OrganizationRequest.read(params)))
+        return StepResult(details=onboard(platform, config, OrganizationRequest.read(params)))
