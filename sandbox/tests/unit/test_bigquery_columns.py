@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from convergence_sandbox.bigquery.columns import plain_table
-from convergence_sandbox.bigquery.fields import Field, Schema
-from convergence_sandbox.bigquery.validate import RowFault, RowReader
+from convergence_sandbox.bigquery.resources.fields import Field, Schema
+from convergence_sandbox.bigquery.rows.columns import plain_table
+from convergence_sandbox.bigquery.rows.validate import RowFault, RowReader
 
 TYPES = ["STRING", "INTEGER", "BOOLEAN", "FLOAT", "NUMERIC", "DATE", "TIMESTAMP", "JSON", "TIME"]
 TEXTS = [

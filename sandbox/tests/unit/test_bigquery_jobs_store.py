@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from convergence_sandbox.bigquery.errors import BigQueryError
-from convergence_sandbox.bigquery.rest.jobs import Job, JobKey
+from convergence_sandbox.bigquery.rest.jobs.job import Job, JobKey
+from convergence_sandbox.bigquery.rest.jobs.store import JobFilter, JobStore
 from convergence_sandbox.bigquery.rest.limits import Limits, LimitSettings, mutated_table
-from convergence_sandbox.bigquery.rest.store import JobFilter, JobStore
 
 KEY = JobKey("p", "US", "j")
 QUERY = Job(KEY, "query", {"query": {"query": "SELECT 1"}, "labels": {"a": "b"}}, request_id="r")

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convergence_sandbox.bigquery.errors import BigQueryError
-from convergence_sandbox.bigquery.rest import media
-from convergence_sandbox.bigquery.rest.media import Rejects, read_batches
+from convergence_sandbox.bigquery.rest.jobs import media
+from convergence_sandbox.bigquery.rest.jobs.media import Rejects, read_batches
 
 COLUMNS = [("s", "STRING"), ("n", "INTEGER")]
 

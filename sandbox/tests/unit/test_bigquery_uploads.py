@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from convergence_sandbox.bigquery.errors import BigQueryError
-from convergence_sandbox.bigquery.rest.uploads import Chunk, Uploads, split_multipart
+from convergence_sandbox.bigquery.rest.jobs.uploads import Chunk, Uploads, split_multipart
 
 SMALL = st.binary(max_size=300)
 

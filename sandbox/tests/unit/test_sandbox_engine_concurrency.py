@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from convergence_sandbox.bigquery.engine import Engine
-from convergence_sandbox.bigquery.model import TableRef
+from convergence_sandbox.bigquery.resources.model import TableRef
 from stack import guarded
 
 SOURCES = Path(__file__).parents[2] / "src"
@@ -92,7 +92,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from convergence_sandbox.bigquery.engine import Engine
-from convergence_sandbox.bigquery.model import TableRef
+from convergence_sandbox.bigquery.resources.model import TableRef
 engine = Engine(Path(sys.argv[1]))
 ref = TableRef("p", "d", "daily$20251101")
 number = 0

@@ -9,7 +9,7 @@ import pytest
 
 from convergence_sandbox.bigquery.engine import Engine
 from convergence_sandbox.bigquery.errors import BigQueryError
-from convergence_sandbox.bigquery.result import QueryResult
+from convergence_sandbox.bigquery.rows.result import QueryResult
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from convergence_sandbox.bigquery.engine import Engine
 from convergence_sandbox.bigquery.errors import BigQueryError
-from convergence_sandbox.bigquery.model import TableRef
+from convergence_sandbox.bigquery.resources.model import TableRef
 
 Json = dict[str, Any]
 FULL: Json = {

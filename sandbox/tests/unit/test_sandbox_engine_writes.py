@@ -10,9 +10,9 @@ import pytest
 
 from convergence_sandbox.bigquery.engine import Engine
 from convergence_sandbox.bigquery.errors import BigQueryError
-from convergence_sandbox.bigquery.fields import Schema
-from convergence_sandbox.bigquery.model import TableRef, TimePartitioning
-from convergence_sandbox.bigquery.writes import WriteOptions
+from convergence_sandbox.bigquery.resources.fields import Schema
+from convergence_sandbox.bigquery.resources.model import TableRef, TimePartitioning
+from convergence_sandbox.bigquery.rows.writes import WriteOptions
 
 Rows = list[dict[str, Any]]
 DAILY = {

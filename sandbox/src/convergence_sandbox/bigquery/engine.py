@@ -12,23 +12,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from convergence_sandbox.bigquery import commits, partitions, tables
-from convergence_sandbox.bigquery.catalog import Catalog, Session
-from convergence_sandbox.bigquery.copying import copy_rows
+from convergence_sandbox.bigquery.database import commits
+from convergence_sandbox.bigquery.database.storage import Storage, scalar
 from convergence_sandbox.bigquery.errors import in_use, invalid, not_found
-from convergence_sandbox.bigquery.evolution import updated_schema
-from convergence_sandbox.bigquery.execute import Executor, QueryRequest
-from convergence_sandbox.bigquery.fields import Json, Schema
-from convergence_sandbox.bigquery.loading import Batch, inferred_schema, stage_rows
-from convergence_sandbox.bigquery.model import DatasetMeta, TableMeta, TableRef
-from convergence_sandbox.bigquery.reading import read_rows
-from convergence_sandbox.bigquery.result import QueryResult
+from convergence_sandbox.bigquery.resources import partitions, tables
+from convergence_sandbox.bigquery.resources.catalog import Catalog, Session
+from convergence_sandbox.bigquery.resources.evolution import updated_schema
+from convergence_sandbox.bigquery.resources.fields import Json, Schema
+from convergence_sandbox.bigquery.resources.model import DatasetMeta, TableMeta, TableRef
+from convergence_sandbox.bigquery.rows.copying import copy_rows
+from convergence_sandbox.bigquery.rows.loading import Batch, inferred_schema, stage_rows
+from convergence_sandbox.bigquery.rows.reading import read_rows
+from convergence_sandbox.bigquery.rows.result import QueryResult
+from convergence_sandbox.bigquery.rows.streams import Key, Streams
+from convergence_sandbox.bigquery.rows.wire import Wire
+from convergence_sandbox.bigquery.rows.writes import WriteOptions, write_rows
 from convergence_sandbox.bigquery.sql.functions.udf import prepare
 from convergence_sandbox.bigquery.sql.types import quote
-from convergence_sandbox.bigquery.storage import Storage, scalar
-from convergence_sandbox.bigquery.streams import Key, Streams
-from convergence_sandbox.bigquery.wire import Wire
-from convergence_sandbox.bigquery.writes import WriteOptions, write_rows
+from convergence_sandbox.bigquery.statements.execute import Executor
+from convergence_sandbox.bigquery.statements.request import QueryRequest
 
 
 class Engine:

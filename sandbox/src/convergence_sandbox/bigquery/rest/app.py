@@ -21,20 +21,20 @@ from convergence_sandbox.bigquery.errors import BigQueryError, not_implemented
 from convergence_sandbox.bigquery.rest.admin import AdminRoutes
 from convergence_sandbox.bigquery.rest.customers import BillingExports, CustomerProjects
 from convergence_sandbox.bigquery.rest.datasets import DatasetRoutes
-from convergence_sandbox.bigquery.rest.execute import JobExecutor
 from convergence_sandbox.bigquery.rest.faults import FaultMiddleware, Faults
-from convergence_sandbox.bigquery.rest.intake import Intake
-from convergence_sandbox.bigquery.rest.job_routes import JobRoutes, UploadRoutes
+from convergence_sandbox.bigquery.rest.jobs.execute import JobExecutor
+from convergence_sandbox.bigquery.rest.jobs.intake import Intake
+from convergence_sandbox.bigquery.rest.jobs.queries import QueryRoutes
+from convergence_sandbox.bigquery.rest.jobs.reader import ResultReader
+from convergence_sandbox.bigquery.rest.jobs.results import Results
+from convergence_sandbox.bigquery.rest.jobs.routes import JobRoutes, UploadRoutes
+from convergence_sandbox.bigquery.rest.jobs.runner import JobRunner
+from convergence_sandbox.bigquery.rest.jobs.store import JobStore
+from convergence_sandbox.bigquery.rest.jobs.uploads import Uploads
 from convergence_sandbox.bigquery.rest.limits import Limits, LimitSettings
-from convergence_sandbox.bigquery.rest.queries import QueryRoutes
-from convergence_sandbox.bigquery.rest.reader import ResultReader
-from convergence_sandbox.bigquery.rest.results import Results
-from convergence_sandbox.bigquery.rest.runner import JobRunner
-from convergence_sandbox.bigquery.rest.store import JobStore
+from convergence_sandbox.bigquery.rest.storage_read import StorageRead
 from convergence_sandbox.bigquery.rest.tables import TableRoutes
-from convergence_sandbox.bigquery.rest.uploads import Uploads
 from convergence_sandbox.bigquery.rest.wire import error_reply
-from convergence_sandbox.bigquery.storage_read import StorageRead
 
 
 @dataclass(frozen=True)

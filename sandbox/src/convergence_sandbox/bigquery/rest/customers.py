@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from convergence_sandbox.bigquery.engine import Engine
 from convergence_sandbox.bigquery.errors import BigQueryError, invalid
-from convergence_sandbox.bigquery.model import TableRef
+from convergence_sandbox.bigquery.resources.model import TableRef
 from convergence_sandbox.bigquery.rest.wire import (
     Json,
     body_json,

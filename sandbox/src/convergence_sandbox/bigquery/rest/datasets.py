@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from convergence_sandbox.bigquery.engine import Engine
 from convergence_sandbox.bigquery.errors import not_implemented
-from convergence_sandbox.bigquery.model import DatasetMeta
+from convergence_sandbox.bigquery.resources.model import DatasetMeta
 from convergence_sandbox.bigquery.rest.wire import Json, body_json, check_etag, flag, page_of, reply
 
 

@@ -31,7 +31,7 @@ from typing import Literal, get_args
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from convergence_sandbox.bigquery.errors import BigQueryError, invalid
-from convergence_sandbox.bigquery.rest.jobs import Job
+from convergence_sandbox.bigquery.rest.jobs.job import Job
 from convergence_sandbox.bigquery.rest.wire import Json, error_reply, refuse_unknown
 
 Action = Literal[

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from convergence_sandbox.bigquery.errors import BigQueryError, invalid
-from convergence_sandbox.bigquery.model import TableRef
+from convergence_sandbox.bigquery.resources.model import TableRef
 from convergence_sandbox.bigquery.rest.wire import Json, refuse_unknown
 
 _COMMENT = re.compile(r"--[^\n]*|#[^\n]*|/\*.*?\*/", re.DOTALL)

@@ -14,9 +14,9 @@ from starlette.routing import Route
 
 from convergence_sandbox.bigquery.engine import Engine
 from convergence_sandbox.bigquery.errors import invalid, not_implemented
-from convergence_sandbox.bigquery.fields import Schema
-from convergence_sandbox.bigquery.model import TableMeta, TableRef
-from convergence_sandbox.bigquery.rest.reader import Page
+from convergence_sandbox.bigquery.resources.fields import Schema
+from convergence_sandbox.bigquery.resources.model import TableMeta, TableRef
+from convergence_sandbox.bigquery.rest.jobs.reader import Page
 from convergence_sandbox.bigquery.rest.wire import (
     Json,
     body_json,

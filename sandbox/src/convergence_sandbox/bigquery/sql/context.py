@@ -6,11 +6,11 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from convergence_sandbox.bigquery.catalog import Snapshot
 from convergence_sandbox.bigquery.errors import invalid_query
-from convergence_sandbox.bigquery.model import TableMeta, TableRef
+from convergence_sandbox.bigquery.resources.catalog import Snapshot
+from convergence_sandbox.bigquery.resources.model import TableMeta, TableRef
+from convergence_sandbox.bigquery.rows.values import EPOCH, MICROSECOND
 from convergence_sandbox.bigquery.sql.expr import Expr
-from convergence_sandbox.bigquery.values import EPOCH, MICROSECOND
 
 
 @dataclass(slots=True)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from convergence_sandbox.bigquery.sql.select import QueryCompiler
 
 # Importing these fills the function table.
-FUNCTION_ROOMS = (arrays, conditions, extracts, jsons, maths, spans, texts, times)
+FUNCTION_MODULES = (arrays, conditions, extracts, jsons, maths, spans, texts, times)
 # Functions of a partition column that BigQuery still prunes by.
 _MONOTONE = frozenset({"DATE", "DATETIME", "TIMESTAMP", "TIMESTAMP_TRUNC"})
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from convergence_sandbox.bigquery.errors import invalid_query, not_implemented
-from convergence_sandbox.bigquery.fields import Field
-from convergence_sandbox.bigquery.model import DatasetMeta, TableMeta
-from convergence_sandbox.bigquery.partitions import partition_id_sql
+from convergence_sandbox.bigquery.resources.fields import Field
+from convergence_sandbox.bigquery.resources.model import DatasetMeta, TableMeta
+from convergence_sandbox.bigquery.resources.partitions import partition_id_sql
 from convergence_sandbox.bigquery.sql.context import Context
 from convergence_sandbox.bigquery.sql.literals import literal_sql
 from convergence_sandbox.bigquery.sql.types import (

@@ -14,9 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from convergence_sandbox.bigquery.errors import invalid_query, not_implemented
-from convergence_sandbox.bigquery.sql.expr import Expr
-from convergence_sandbox.bigquery.sql.types import SqlType, quote, stored_names, text
-from convergence_sandbox.bigquery.values import (
+from convergence_sandbox.bigquery.rows.values import (
     EPOCH,
     parse_bool,
     parse_date,
@@ -30,6 +28,8 @@ from convergence_sandbox.bigquery.values import (
     to_bignumeric,
     to_numeric,
 )
+from convergence_sandbox.bigquery.sql.expr import Expr
+from convergence_sandbox.bigquery.sql.types import SqlType, quote, stored_names, text
 
 Value = Any
 

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from convergence_sandbox.bigquery.errors import invalid_query
+from convergence_sandbox.bigquery.rows.values import INT64_MAX, INT64_MIN
 from convergence_sandbox.bigquery.sql.coerce import coerce, cost
 from convergence_sandbox.bigquery.sql.expr import Expr, combine
 from convergence_sandbox.bigquery.sql.literals import literal
@@ -29,7 +30,6 @@ from convergence_sandbox.bigquery.sql.types import (
     TIMESTAMP,
     SqlType,
 )
-from convergence_sandbox.bigquery.values import INT64_MAX, INT64_MIN
 
 _DECIMAL = "DECIMAL(38,9)"
 _OVERFLOW = "error('floating point error: double overflow')"

@@ -8,10 +8,10 @@ import pyarrow as pa
 from sqlglot import exp
 
 from convergence_sandbox.bigquery.errors import invalid_query
+from convergence_sandbox.bigquery.rows.wire import output_sql
 from convergence_sandbox.bigquery.sql.context import Context
 from convergence_sandbox.bigquery.sql.select import Output, Query, QueryCompiler, named_columns
 from convergence_sandbox.bigquery.sql.types import stored_names
-from convergence_sandbox.bigquery.wire import output_sql
 
 
 def compile_query(node: exp.Expr, context: Context) -> Query:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from convergence_sandbox.bigquery.errors import invalid_query, not_implemented
-from convergence_sandbox.bigquery.model import TableMeta
-from convergence_sandbox.bigquery.partitions import INGESTION_COLUMN, partition_column
+from convergence_sandbox.bigquery.resources.model import TableMeta
+from convergence_sandbox.bigquery.resources.partitions import INGESTION_COLUMN, partition_column
 from convergence_sandbox.bigquery.sql.coerce import unify
 from convergence_sandbox.bigquery.sql.context import Context, TableInstance
 from convergence_sandbox.bigquery.sql.expr import Expr

@@ -8,7 +8,7 @@ from typing import TypeGuard
 from sqlglot import exp
 
 from convergence_sandbox.bigquery.errors import invalid_query, not_implemented
-from convergence_sandbox.bigquery.model import TableMeta
+from convergence_sandbox.bigquery.resources.model import TableMeta
 from convergence_sandbox.bigquery.sql import information_schema
 from convergence_sandbox.bigquery.sql.coerce import coerce, common_type, convert_sql
 from convergence_sandbox.bigquery.sql.context import Context

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from convergence_sandbox.bigquery.errors import invalid_query, not_implemented
-from convergence_sandbox.bigquery.fields import Field, Schema
+from convergence_sandbox.bigquery.resources.fields import Field, Schema
 
 DUCKDB_TYPES = {
     "INT64": "BIGINT",

@@ -7,7 +7,7 @@ import binascii
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
@@ -99,11 +99,6 @@ def parse(
         },
         digest=_digest(told),
     )
-
-
-def day_of(start_time: int) -> datetime:
-    """The UTC moment of a bucket's start."""
-    return datetime.fromtimestamp(start_time, tz=UTC)
 
 
 def _width_and_limit(told: Mapping[str, list[str]], *, daily_only: bool) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from convergence_sandbox.bigquery import values
+from convergence_sandbox.bigquery.rows import values
 from convergence_sandbox.bigquery.sql.functions.farmhash import fingerprint64
 from convergence_sandbox.bigquery.sql.functions.moments import format_moment, parse_moment
 

@@ -9,7 +9,7 @@ import datetime as dt
 import re
 from collections.abc import Callable
 
-from convergence_sandbox.bigquery.values import EPOCH, MICROSECOND, zone
+from convergence_sandbox.bigquery.rows.values import EPOCH, MICROSECOND, zone
 
 _DIRECT = {
     "Y",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 
 from convergence_sandbox.bigquery.errors import not_implemented
+from convergence_sandbox.bigquery.rows.values import EPOCH
 from convergence_sandbox.bigquery.sql.coerce import coerce
 from convergence_sandbox.bigquery.sql.expr import Expr, combine
 from convergence_sandbox.bigquery.sql.functions.registry import Call, define, handler
@@ -26,7 +27,6 @@ from convergence_sandbox.bigquery.sql.types import (
     TIME,
     TIMESTAMP,
 )
-from convergence_sandbox.bigquery.values import EPOCH
 
 define(
     {

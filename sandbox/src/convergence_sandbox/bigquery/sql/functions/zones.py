@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from convergence_sandbox.bigquery.errors import invalid_query, not_implemented
+from convergence_sandbox.bigquery.rows.values import zone
 from convergence_sandbox.bigquery.sql.coerce import coerce, cost
 from convergence_sandbox.bigquery.sql.expr import Expr
 from convergence_sandbox.bigquery.sql.functions.registry import Call
@@ -16,7 +17,6 @@ from convergence_sandbox.bigquery.sql.types import (
     TIMESTAMP,
     SqlType,
 )
-from convergence_sandbox.bigquery.values import zone
 
 CLOCK_PARTS = {"MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR"}
 DATE_PARTS = {"DAY", "WEEK", "ISOWEEK", "MONTH", "QUARTER", "YEAR", "ISOYEAR"}

@@ -1,0 +1,3 @@
+"""The DuckDB file below everything."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Projects, datasets, tables and their schemas, as the sandbox's database keeps them."""
+
+from __future__ import annotations

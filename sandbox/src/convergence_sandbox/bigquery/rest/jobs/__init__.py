@@ -1,0 +1,3 @@
+"""Jobs over REST: their routes, life, uploads and results."""
+
+from __future__ import annotations

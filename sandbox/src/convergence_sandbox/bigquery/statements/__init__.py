@@ -1,0 +1,3 @@
+"""Statements and scripts of GoogleSQL: compiled, run, and their effects kept."""
+
+from __future__ import annotations
