@@ -16,7 +16,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from e2e.harness import RunningStack
-from stack.client import ApiClient, ApiRefusalError
+from stack.client import ApiClient, ApiRequestError
 
 PROJECT = "local-dev-project"
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
@@ -85,7 +85,7 @@ def _started(client: ApiClient, queue_id: str) -> str:
     deadline = time.monotonic() + 120
     while True:
         # The platform's minute task may be at it.
-        with suppress(ApiRefusalError):
+        with suppress(ApiRequestError):
             client.post("/scheduler/queue/process", {})
         entries = client.get("/scheduler/queue")["entries"]
         entry = next(one for one in entries if one["queue_id"] == queue_id)

@@ -101,15 +101,15 @@ def _establish_one(
     if user is None:
         name = (account.username, account.username.title(), "Convergence")
         email = f"{account.username}@{domain}"
-        taken, told = manager.add_user(*name, email, role, password), "made"
+        taken, outcome = manager.add_user(*name, email, role, password), "made"
     else:
         user.roles = [role]
-        taken, told = manager.update_user(user), "kept"
+        taken, outcome = manager.update_user(user), "kept"
         if taken and not same(user.password, password):
-            taken, told = manager.reset_password(user.id, password), "given its new password"
+            taken, outcome = manager.reset_password(user.id, password), "given its new password"
     if not taken:
         raise AccountError(f"Airflow refused the account {account.username}")
-    return f"{account.username}: {told}, {account.role}"
+    return f"{account.username}: {outcome}, {account.role}"
 
 
 def main() -> int:

@@ -29,10 +29,10 @@ def main(command: Sequence[str]) -> int:
     host = EntrySettings().sandbox_forward
     if host is None:
         os.execvp(command[0], list(command))  # noqa: S606 - the container's own command
-    return asyncio.run(run_beside_forwards(command, host=host, ports=SANDBOX_PORTS))
+    return asyncio.run(run_with_forwards(command, host=host, ports=SANDBOX_PORTS))
 
 
-async def run_beside_forwards(
+async def run_with_forwards(
     command: Sequence[str], *, host: str, ports: Sequence[int], to_ports: Sequence[int] = ()
 ) -> int:
     """Forward loopback's `ports` to the same of `host` while the command runs.

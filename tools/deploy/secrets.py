@@ -42,8 +42,8 @@ def _passwords(directory: Path) -> dict[str, str]:
     }
     conf = directory / "redis_conf"
     lines = conf.read_text().splitlines() if conf.is_file() else []
-    words = [line.removeprefix("requirepass ") for line in lines if "requirepass " in line]
-    return found | {"redis": words[0] if words else secrets.token_urlsafe(32)}
+    keywords = [line.removeprefix("requirepass ") for line in lines if "requirepass " in line]
+    return found | {"redis": keywords[0] if keywords else secrets.token_urlsafe(32)}
 
 
 def _values(passwords: Mapping[str, str]) -> dict[str, str]:

@@ -32,13 +32,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--celery", action="store_true", help="PostgreSQL, Redis, two API servers, a Celery worker"
     )
-    asked = parser.parse_args(arguments)
-    command = asked.command
+    options = parser.parse_args(arguments)
+    command = options.command
     # A second signal during the stop must not cut it short.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _stop)
     try:
-        stack = _celery_stack() if asked.celery else partial(Stack, StackSettings())
+        stack = _celery_stack() if options.celery else partial(Stack, StackSettings())
         return up(stack(say=say)) if command == "up" else _demo(stack)
     except ValidationError as error:
         for fault in error.errors(include_url=False):

@@ -11,7 +11,7 @@ from stack.databases import (
     AIRFLOW_DATABASE,
     STATE_DATABASE,
     database_url,
-    databases_answer,
+    databases_response,
     postgres_service,
     redis_service,
     redis_url,
@@ -89,7 +89,7 @@ class CeleryStack(Stack):
         super()._wait_for_backing()
         self._wait(
             "PostgreSQL and Redis",
-            lambda: databases_answer(self.settings, self.secrets),
+            lambda: databases_response(self.settings, self.secrets),
             DATABASES_READY_SECONDS,
         )
 

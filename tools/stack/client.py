@@ -12,7 +12,7 @@ import httpx
 from stack.errors import StackError
 
 ENDED = ("SUCCESS", "FAILED", "CANCELLED")
-MOST_WAITS = 5
+MAX_WAITS = 5
 LONGEST_WAIT_SECONDS = 60.0
 
 
@@ -63,9 +63,12 @@ class ApiClient:
         seen: object = None
         while time.monotonic() < deadline:
             run = self.get(status_url)
-            told = run["status"], [(each["step"], each["status"]) for each in run.get("steps", [])]
-            if told != seen:
-                seen = told
+            state = (
+                run["status"],
+                [(each["step"], each["status"]) for each in run.get("steps", [])],
+            )
+            if state != seen:
+                seen = state
                 on_change(run)
             if run["status"] in ENDED:
                 return run
@@ -91,39 +94,39 @@ class ApiClient:
             if time.monotonic() > deadline:
                 raise StackError(f"{', '.join(pending)} had not ended within {seconds:.0f} s")
             page = self.get(f"/pipelines/runs/{org_slug}", limit="100")
-            for told in page["runs"]:
-                run_id = told["run_id"]
-                if run_id in pending and told["status"] != runs[run_id]["status"]:
-                    runs[run_id] = self.get(told["status_url"])
+            for summary in page["runs"]:
+                run_id = summary["run_id"]
+                if run_id in pending and summary["status"] != runs[run_id]["status"]:
+                    runs[run_id] = self.get(summary["status_url"])
                     on_change(runs[run_id])
             time.sleep(1)
         return list(runs.values())
 
     def _ask(self, method: str, path: str, **sent: Any) -> dict[str, Any]:
         """The answer; one that can't be had just now is asked for again when the API says."""
-        for _ in range(MOST_WAITS):
-            answer = self._http.request(method, path, **sent)
-            wait = float(answer.headers.get("Retry-After", "inf"))
-            if answer.status_code not in (429, 503) or wait > LONGEST_WAIT_SECONDS:
+        for _ in range(MAX_WAITS):
+            response = self._http.request(method, path, **sent)
+            wait = float(response.headers.get("Retry-After", "inf"))
+            if response.status_code not in (429, 503) or wait > LONGEST_WAIT_SECONDS:
                 break
             time.sleep(wait)
-        return self._told(answer)
+        return self._read_document(response)
 
-    def _told(self, answer: httpx.Response) -> dict[str, Any]:
-        request = f"{answer.request.method} {answer.request.url.path}"
-        if answer.is_success:
-            document: dict[str, Any] = answer.json()
+    def _read_document(self, response: httpx.Response) -> dict[str, Any]:
+        request = f"{response.request.method} {response.request.url.path}"
+        if response.is_success:
+            document: dict[str, Any] = response.json()
             return document
-        raise ApiRefusalError(request, answer)
+        raise ApiRequestError(request, response)
 
 
-class ApiRefusalError(StackError):
+class ApiRequestError(StackError):
     """Raised when the API answers anything but success."""
 
-    def __init__(self, request: str, answer: httpx.Response) -> None:
-        super().__init__(f"{request} answered {answer.status_code}: {answer.text[:600]}")
-        self.status = answer.status_code
+    def __init__(self, request: str, response: httpx.Response) -> None:
+        super().__init__(f"{request} answered {response.status_code}: {response.text[:600]}")
+        self.status = response.status_code
         try:
-            self.problem: dict[str, Any] = answer.json()
+            self.problem: dict[str, Any] = response.json()
         except ValueError:
             self.problem = {}

@@ -65,20 +65,22 @@ def _google_key(settings: StackSettings, slug: str) -> dict[str, Any]:
         "location": "EU",
     }
     bigquery, providers = settings.sandbox_bigquery_port, settings.sandbox_providers_port
-    _told("POST", bigquery, "/_sandbox/google/billing_exports", export)
-    return _told("GET", providers, f"/_sandbox/google/service_accounts/{slug}")
+    _send_request("POST", bigquery, "/_sandbox/google/billing_exports", export)
+    return _send_request("GET", providers, f"/_sandbox/google/service_accounts/{slug}")
 
 
 def _aws_exports(settings: StackSettings, slug: str) -> dict[str, Any]:
-    return _told("GET", settings.sandbox_aws_port, f"/_sandbox/exports/{slug}")
+    return _send_request("GET", settings.sandbox_aws_port, f"/_sandbox/exports/{slug}")
 
 
-def _told(method: str, port: int, path: str, body: dict[str, str] | None = None) -> dict[str, Any]:
+def _send_request(
+    method: str, port: int, path: str, body: dict[str, str] | None = None
+) -> dict[str, Any]:
     url = f"http://{LOOPBACK}:{port}{path}"
-    answer = httpx.request(method, url, json=body, timeout=60, trust_env=False)
-    answer.raise_for_status()
-    told: dict[str, Any] = answer.json()
-    return told
+    response = httpx.request(method, url, json=body, timeout=60, trust_env=False)
+    response.raise_for_status()
+    document: dict[str, Any] = response.json()
+    return document
 
 
 CONNECTIONS: tuple[Connection, ...] = (

@@ -94,7 +94,7 @@ def redis_service(
     return Service("redis", (binary, str(home / "redis.conf")), base_environment(), stops_last=True)
 
 
-def databases_answer(settings: CeleryStackSettings, secrets: LocalSecrets) -> bool:
+def databases_response(settings: CeleryStackSettings, secrets: LocalSecrets) -> bool:
     """Whether both servers take our password; makes the two databases when they do."""
     try:
         _make_databases(database_url(settings, secrets, "postgres"))

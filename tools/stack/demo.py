@@ -11,7 +11,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from stack.client import ApiClient, ApiRefusalError
+from stack.client import ApiClient, ApiRequestError
 from stack.customers import CONNECTIONS, ORGS, Connection, DemoOrg
 from stack.errors import StackError
 from stack.report import DemoReport, OrgReport, render
@@ -99,9 +99,9 @@ class Demo:
         credential = to.credential(self._settings, org.slug)
         # A month of history would be imported beside the three days shown.
         body = {"credential": credential, "credential_name": "demo", "import_history": False}
-        answer = client.post(f"/integrations/{org.slug}/{to.provider}/setup", body)
-        if answer["validation_status"] != "VALID":
-            raise StackError(f"{to.name} did not take the credential: {answer.get('error')}")
+        response = client.post(f"/integrations/{org.slug}/{to.provider}/setup", body)
+        if response["validation_status"] != "VALID":
+            raise StackError(f"{to.name} did not take the credential: {response.get('error')}")
         if to.configure is not None:
             pipeline, params = to.configure
             config = {"params": params(self._settings, org.slug)}
@@ -115,15 +115,17 @@ class Demo:
             client.post(f"/pipelines/run/{org.slug}/{path}", body)["run_id"] for path in paths
         ]
 
-        def tell(run: dict[str, Any]) -> None:
+        def print_run(run: dict[str, Any]) -> None:
             steps = " · ".join(f"{s['step']} {s['status']}" for s in run.get("steps", []))
             self._say(f"  {org.slug} {run['pipeline']} {run['status']}  {steps}")
 
-        runs = client.wait_for_runs(org.slug, accepted, seconds=RUN_SECONDS, on_change=tell)
+        runs = client.wait_for_runs(org.slug, accepted, seconds=RUN_SECONDS, on_change=print_run)
         for run in runs:
             if run["status"] != "SUCCESS":
-                told = f"{run['pipeline']}: {run['run_id']} ended {run['status']}: {run['error']}"
-                raise StackError(told)
+                message = (
+                    f"{run['pipeline']}: {run['run_id']} ended {run['status']}: {run['error']}"
+                )
+                raise StackError(message)
         return runs
 
     def _org_key(self, root: ApiClient, org: DemoOrg) -> str:
@@ -138,13 +140,13 @@ class Demo:
             "subscription_plan": org.plan,
         }
         try:
-            answer = root.post("/organizations/onboard", body)
-        except ApiRefusalError as refusal:
-            if refusal.status != 409:
+            response = root.post("/organizations/onboard", body)
+        except ApiRequestError as rejection:
+            if rejection.status != 409:
                 raise
             # It is there from an earlier demo whose key file is gone: a key is shown once only.
-            answer = root.post(f"/organizations/{org.slug}/api-keys")
-        kept[org.slug] = answer["api_key"]
+            response = root.post(f"/organizations/{org.slug}/api-keys")
+        kept[org.slug] = response["api_key"]
         write_private(path, json.dumps(kept))
         return kept[org.slug]
 

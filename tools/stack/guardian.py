@@ -195,13 +195,13 @@ def _kill(pid: int, number: int) -> None:
             os.killpg(pid, number)
 
 
-def _leave_streams(own: set[int]) -> None:
+def _leave_streams(kept: set[int]) -> None:
     # Readers of the command's output see its end when the command ends, not when this process does.
     null = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(null, stream)
     for name in os.listdir("/dev/fd"):  # noqa: PTH208 - numbers, not paths
-        if int(name) > 2 and int(name) not in own:
+        if int(name) > 2 and int(name) not in kept:
             with suppress(OSError):
                 os.close(int(name))
 

@@ -9,7 +9,7 @@ from stack.errors import StackError
 from stack.settings import LOOPBACK
 
 
-def refuse_busy(ports: Mapping[str, int]) -> None:
+def check_ports_free(ports: Mapping[str, int]) -> None:
     """Check that every port is free and named once.
 
     Raises:

@@ -32,8 +32,8 @@ def become_reaper() -> None:
 class RecentRestarts:
     """When a component was started again, as far back as `window_seconds`."""
 
-    def __init__(self, *, most: int, window_seconds: float) -> None:
-        self._most = most
+    def __init__(self, *, maximum: int, window_seconds: float) -> None:
+        self._maximum = maximum
         self._window_seconds = window_seconds
         self._times: deque[float] = deque()
 
@@ -41,7 +41,7 @@ class RecentRestarts:
         """Count one more restart at the monotonic time `now`, unless there were too many."""
         while self._times and now - self._times[0] > self._window_seconds:
             self._times.popleft()
-        if len(self._times) >= self._most:
+        if len(self._times) >= self._maximum:
             return False
         self._times.append(now)
         return True
@@ -70,7 +70,7 @@ class Component:
         self.env = env
         self.log = log
         self.cwd = cwd
-        self.restarts = restarts or RecentRestarts(most=3, window_seconds=600)
+        self.restarts = restarts or RecentRestarts(maximum=3, window_seconds=600)
         self._process: GuardedProcess | None = None
 
     def start(self) -> None:

@@ -16,7 +16,7 @@ from stack.environment import airflow_environment, sandbox_environment, service_
 from stack.errors import StackError
 from stack.guarded import run
 from stack.lock import StateLock
-from stack.ports import refuse_busy
+from stack.ports import check_ports_free
 from stack.processes import Component, RecentRestarts, become_reaper, end_orphans, stop_all
 from stack.secrets import LocalSecrets
 from stack.service import Service, airflow_service, python_service
@@ -55,7 +55,7 @@ class Stack:
     def __enter__(self) -> Self:
         self._lock.__enter__()
         try:
-            refuse_busy(self.settings.ports)
+            check_ports_free(self.settings.ports)
             become_reaper()
             self.secrets = LocalSecrets.load_or_make(self.settings.var_dir / "secrets")
             self._start()
@@ -83,7 +83,7 @@ class Stack:
         for service in services:
             self._add(service)
         self._wait("Airflow", self._airflow_is_healthy, self.settings.ready_timeout_seconds)
-        self._wait("the API", self._api_answers, self.settings.ready_timeout_seconds)
+        self._wait("the API", self._api_responses, self.settings.ready_timeout_seconds)
 
     def backing(self) -> tuple[Service, ...]:
         """What Airflow needs around it, in the order of its start."""
@@ -114,7 +114,7 @@ class Stack:
         return airflow_environment(self.settings, self.secrets) | schedule
 
     def _wait_for_backing(self) -> None:
-        self._wait("the sandbox", self._sandbox_answers, SANDBOX_READY_SECONDS)
+        self._wait("the sandbox", self._sandbox_responses, SANDBOX_READY_SECONDS)
 
     def _add(self, service: Service) -> None:
         component = Component(
@@ -125,7 +125,7 @@ class Stack:
             cwd=REPOSITORY,
             stop_signal=service.stop_signal,
             stops_last=service.stops_last,
-            restarts=RecentRestarts(most=MAX_RESTARTS, window_seconds=RESTART_WINDOW_SECONDS),
+            restarts=RecentRestarts(maximum=MAX_RESTARTS, window_seconds=RESTART_WINDOW_SECONDS),
         )
         self.components.append(component)
         component.start()
@@ -161,14 +161,14 @@ class Stack:
     def _wait(self, what: str, is_ready: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            self.refuse_dead()
+            self.reject_dead()
             if is_ready():
                 return
             time.sleep(0.2)
         log = self.components[-1].log if self.components else None
         raise StackError(f"{what} was not ready within {seconds:.0f} s", log=log)
 
-    def refuse_dead(self) -> None:
+    def reject_dead(self) -> None:
         """Raise when a component has ended by itself.
 
         Raises:
@@ -206,7 +206,7 @@ class Stack:
             self.components = []
         self._lock.__exit__()
 
-    def _sandbox_answers(self) -> bool:
+    def _sandbox_responses(self) -> bool:
         bigquery = f"http://{LOOPBACK}:{self.settings.sandbox_bigquery_port}/_sandbox/health"
         providers = f"http://{LOOPBACK}:{self.settings.sandbox_providers_port}/_sandbox/faults"
         return _get(bigquery) is not None and _get(providers) is not None
@@ -214,22 +214,22 @@ class Stack:
     def _airflow_is_healthy(self) -> bool:
         needed = ("metadatabase", "scheduler", "dag_processor")
         for base_url in self.settings.base_urls:
-            answer = _get(f"{base_url}/api/v2/monitor/health")
-            health = answer.json() if answer is not None else {}
+            response = _get(f"{base_url}/api/v2/monitor/health")
+            health = response.json() if response is not None else {}
             if any(health.get(part, {}).get("status") != "healthy" for part in needed):
                 return False
         return True
 
-    def _api_answers(self) -> bool:
+    def _api_responses(self) -> bool:
         return all(_get(f"{url}/health") is not None for url in self.settings.api_urls)
 
 
 def _get(url: str) -> httpx.Response | None:
     try:
-        answer = httpx.get(url, timeout=5, trust_env=False)
+        response = httpx.get(url, timeout=5, trust_env=False)
     except httpx.HTTPError:
         return None
-    return answer if answer.status_code == 200 else None
+    return response if response.status_code == 200 else None
 
 
 def _airflow_version() -> str:

@@ -97,7 +97,7 @@ async def _serve(settings: SandboxSettings) -> None:
         settings.data_dir / "bigquery",
         options=Options(
             limits,
-            answer_seconds=settings.job_answer_seconds,
+            response_seconds=settings.job_response_seconds,
             streaming_buffer=settings.streaming_buffer,
         ),
     )
@@ -105,7 +105,7 @@ async def _serve(settings: SandboxSettings) -> None:
     kms_address = f"{settings.host}:{kms_port}"
     try:
         kms_server = kms.serve(
-            kms_address, settings.data_dir / "kms", beside=[bigquery.storage_read]
+            kms_address, settings.data_dir / "kms", services=[bigquery.storage_read]
         )
     except RuntimeError as exc:
         raise StartError(f"SANDBOX_KMS_PORT={settings.kms_port} can't be used: {exc}") from exc

@@ -48,7 +48,7 @@ _STATES = {
 }
 
 
-class RefusedCallError(Exception):
+class KmsCallError(Exception):
     """Raised when a call ends with a gRPC status other than OK."""
 
     def __init__(self, status: grpc.StatusCode, message: str) -> None:
@@ -57,7 +57,7 @@ class RefusedCallError(Exception):
 
 
 class KeyManagement:
-    """The covered methods, each from its request message to its answer or a `RefusedCallError`."""
+    """The covered methods, each from its request message to its answer or a `KmsCallError`."""
 
     def __init__(self, keys: KeyFile) -> None:
         self._keys = keys
@@ -67,7 +67,7 @@ class KeyManagement:
         """Encrypt with the primary version, or the one that is named."""
         checked_plaintext = _verify("plaintext", request.plaintext, request.plaintext_crc32c)
         checked_aad = _verify_aad(request)
-        key, version = self._sealing_version(request.name)
+        key, version = self._encrypting_version(request.name)
         aad = request.additional_authenticated_data
         ciphertext = kms_keys.seal(version, request.plaintext, aad=aad)
         return kms_v1.EncryptResponse(
@@ -90,7 +90,7 @@ class KeyManagement:
             _require_enabled(key, version)
             plaintext = kms_keys.unseal(version, request.ciphertext, aad=aad)
         except UndecipherableError:
-            _refuse_argument("Decryption failed: the ciphertext is invalid.")
+            _reject_argument("Decryption failed: the ciphertext is invalid.")
         return kms_v1.DecryptResponse(
             plaintext=plaintext,
             plaintext_crc32c=google_crc32c.value(plaintext),
@@ -142,9 +142,7 @@ class KeyManagement:
         try:
             created_at = self._keys.create_ring(name)
         except AlreadyThereError:
-            raise RefusedCallError(
-                grpc.StatusCode.ALREADY_EXISTS, f"KeyRing {name} exists."
-            ) from None
+            raise KmsCallError(grpc.StatusCode.ALREADY_EXISTS, f"KeyRing {name} exists.") from None
         return kms_v1.KeyRing(name=name, create_time=datetime.fromisoformat(created_at))
 
     def create_crypto_key(self, request: kms_v1.CreateCryptoKeyRequest) -> kms_v1.CryptoKey:
@@ -152,11 +150,9 @@ class KeyManagement:
         name = f"{request.parent}/cryptoKeys/{request.crypto_key_id}"
         _match(_KEY, name)
         if self._keys.ring(request.parent) is None:
-            raise RefusedCallError(
-                grpc.StatusCode.NOT_FOUND, f"KeyRing {request.parent} not found."
-            )
+            raise KmsCallError(grpc.StatusCode.NOT_FOUND, f"KeyRing {request.parent} not found.")
         if request.crypto_key.purpose != _SYMMETRIC:
-            raise RefusedCallError(
+            raise KmsCallError(
                 grpc.StatusCode.UNIMPLEMENTED, "The sandbox's KMS has ENCRYPT_DECRYPT keys only."
             )
         try:
@@ -166,7 +162,7 @@ class KeyManagement:
                 with_version=not request.skip_initial_version_creation,
             )
         except AlreadyThereError:
-            raise RefusedCallError(
+            raise KmsCallError(
                 grpc.StatusCode.ALREADY_EXISTS, f"CryptoKey {name} exists."
             ) from None
         return _key_message(key)
@@ -182,7 +178,7 @@ class KeyManagement:
         _match(_KEY, name)
         key = self._keys.key(name)
         if key is None:
-            raise RefusedCallError(grpc.StatusCode.NOT_FOUND, f"CryptoKey {name} not found.")
+            raise KmsCallError(grpc.StatusCode.NOT_FOUND, f"CryptoKey {name} not found.")
         return key
 
     def _version(self, name: str) -> tuple[Key, Version]:
@@ -190,16 +186,16 @@ class KeyManagement:
         key = self._key(parts[1])
         version = key.versions.get(int(parts[2]))
         if version is None:
-            raise RefusedCallError(grpc.StatusCode.NOT_FOUND, f"CryptoKeyVersion {name} not found.")
+            raise KmsCallError(grpc.StatusCode.NOT_FOUND, f"CryptoKeyVersion {name} not found.")
         return key, version
 
-    def _sealing_version(self, name: str) -> tuple[Key, Version]:
+    def _encrypting_version(self, name: str) -> tuple[Key, Version]:
         if "/cryptoKeyVersions/" in name:
             key, version = self._version(name)
         else:
             key = self._key(name)
             if key.primary == 0:
-                raise RefusedCallError(
+                raise KmsCallError(
                     grpc.StatusCode.FAILED_PRECONDITION, f"CryptoKey {name} has no primary version."
                 )
             version = key.versions[key.primary]
@@ -236,19 +232,19 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no t
         return grpc.unary_unary_rpc_method_handler(
             _answering(call),
             request_deserializer=message.deserialize,
-            response_serializer=lambda answer: type(answer).serialize(answer),
+            response_serializer=lambda response: type(response).serialize(response),
         )
 
 
 def serve(
-    address: str, data_dir: Path, *, beside: Sequence[grpc.GenericRpcHandler] = ()
+    address: str, data_dir: Path, *, services: Sequence[grpc.GenericRpcHandler] = ()
 ) -> grpc.Server:
     """Start answering at `host:port`; the keys live in `data_dir/kms_keys.json`.
 
     Args:
         address: where.
         data_dir: of the keys.
-        beside: further services of the same server.
+        services: further services of the same server.
 
     Raises:
         RuntimeError: the address is taken or can't be bound.
@@ -256,7 +252,7 @@ def serve(
     service = KeyManagement(KeyFile(data_dir / "kms_keys.json"))
     # Without this, a second process would silently share the port.
     server = grpc.server(ThreadPoolExecutor(max_workers=8), options=[("grpc.so_reuseport", 0)])
-    server.add_generic_rpc_handlers((*beside, _Methods(service)))
+    server.add_generic_rpc_handlers((*services, _Methods(service)))
     if not server.add_insecure_port(address):
         raise RuntimeError(f"The KMS sandbox can't listen on {address}.")
     server.start()
@@ -264,42 +260,42 @@ def serve(
 
 
 def _answering(call: Callable[[Any], Any]) -> Callable[[Any, grpc.ServicerContext], object]:
-    def answer(request: object, context: grpc.ServicerContext) -> object:
+    def response(request: object, context: grpc.ServicerContext) -> object:
         try:
             return call(request)
-        except RefusedCallError as refusal:
-            return context.abort(refusal.status, str(refusal))
+        except KmsCallError as rejection:
+            return context.abort(rejection.status, str(rejection))
 
-    return answer
+    return response
 
 
 def _unknown(method: str) -> Callable[[bytes, grpc.ServicerContext], object]:
-    def answer(_request: bytes, context: grpc.ServicerContext) -> object:
+    def response(_request: bytes, context: grpc.ServicerContext) -> object:
         return context.abort(
             grpc.StatusCode.UNIMPLEMENTED, f"The sandbox's KMS does not have {method}."
         )
 
-    return answer
+    return response
 
 
-def _refuse_argument(message: str) -> NoReturn:
-    raise RefusedCallError(grpc.StatusCode.INVALID_ARGUMENT, message)
+def _reject_argument(message: str) -> NoReturn:
+    raise KmsCallError(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
 def _match(pattern: str, name: str) -> re.Match[str]:
     parts = re.fullmatch(pattern, name)
     if parts is None:
-        _refuse_argument(f"Resource name {name!r} is malformed.")
+        _reject_argument(f"Resource name {name!r} is malformed.")
     return parts
 
 
-def _verify(field: str, value: bytes, told: object, *, limited: bool = True) -> bool:
+def _verify(field: str, value: bytes, checksum: object, *, limited: bool = True) -> bool:
     """Whether a checksum (None or int) was sent; refuses a wrong one, and more than 64 KiB."""
     if limited and len(value) > MAX_BYTES:
-        _refuse_argument(f"The {field} is {len(value)} bytes; at most {MAX_BYTES} are allowed.")
-    if told is not None and told != google_crc32c.value(value):
-        _refuse_argument(f"The checksum in field {field}_crc32c did not match the data in {field}.")
-    return told is not None
+        _reject_argument(f"The {field} is {len(value)} bytes; at most {MAX_BYTES} are allowed.")
+    if checksum is not None and checksum != google_crc32c.value(value):
+        _reject_argument(f"The checksum in field {field}_crc32c did not match the data in {field}.")
+    return checksum is not None
 
 
 def _verify_aad(request: kms_v1.EncryptRequest | kms_v1.DecryptRequest) -> bool:
@@ -312,7 +308,7 @@ def _verify_aad(request: kms_v1.EncryptRequest | kms_v1.DecryptRequest) -> bool:
 
 def _require_enabled(key: Key, version: Version) -> None:
     if version.state != kms_keys.ENABLED:
-        raise RefusedCallError(
+        raise KmsCallError(
             grpc.StatusCode.FAILED_PRECONDITION,
             f"{_version_name(key, version)} is not enabled, current state is: {version.state}.",
         )

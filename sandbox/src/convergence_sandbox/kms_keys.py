@@ -148,9 +148,9 @@ class KeyFile:
             self._save()
 
     def _load(self) -> None:
-        told = json.loads(self._path.read_text())
-        self._rings = told["rings"]
-        for row in told["keys"]:
+        stored = json.loads(self._path.read_text())
+        self._rings = stored["rings"]
+        for row in stored["keys"]:
             versions = {item["number"]: Version(**item) for item in row.pop("versions")}
             self._keys[row["name"]] = Key(**row, versions=versions)
 

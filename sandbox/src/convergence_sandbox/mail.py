@@ -15,7 +15,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from convergence_sandbox.kept import Kept
 
-MOST_BYTES = 2 * 1024 * 1024
+MAX_BYTES = 2 * 1024 * 1024
 
 
 class _Mailroom:
@@ -62,7 +62,7 @@ async def serve(line: socket.socket, kept: Kept) -> asyncio.Server:
     """Take mail on a listening socket."""
     handler = _Mailroom(kept)
     return await asyncio.get_running_loop().create_server(
-        lambda: SMTP(handler, data_size_limit=MOST_BYTES, enable_SMTPUTF8=True), sock=line
+        lambda: SMTP(handler, data_size_limit=MAX_BYTES, enable_SMTPUTF8=True), sock=line
     )
 
 

@@ -32,7 +32,7 @@ class SandboxSettings:
             0 for any number.
         streaming_buffer: `SANDBOX_BIGQUERY_STREAMING_BUFFER`; 1 refuses DML on tables that rows
             were streamed into, as BigQuery does for a while.
-        job_answer_seconds: `SANDBOX_BIGQUERY_JOB_ANSWER_SECONDS`; how long jobs.insert waits for
+        job_response_seconds: `SANDBOX_BIGQUERY_JOB_ANSWER_SECONDS`; how long jobs.insert waits for
             the job's end before it answers RUNNING.
     """
 
@@ -46,7 +46,7 @@ class SandboxSettings:
     dml_queue: int = 0
     load_jobs_per_table_day: int = 0
     streaming_buffer: bool = False
-    job_answer_seconds: float = 10.0
+    job_response_seconds: float = 10.0
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> SandboxSettings:
@@ -59,28 +59,28 @@ class SandboxSettings:
         return cls(
             data_dir=Path(values.get("SANDBOX_DATA_DIR") or DEFAULT_DATA_DIR).resolve(),
             host=values.get("SANDBOX_HOST") or "127.0.0.1",
-            bigquery_port=_number(values, "SANDBOX_BIGQUERY_PORT", default=9050, most=65535),
-            kms_port=_number(values, "SANDBOX_KMS_PORT", default=9060, most=65535),
-            providers_port=_number(values, "SANDBOX_PROVIDERS_PORT", default=9070, most=65535),
-            aws_port=_number(values, "SANDBOX_AWS_PORT", default=9080, most=65535),
-            smtp_port=_number(values, "SANDBOX_SMTP_PORT", default=9025, most=65535),
+            bigquery_port=_number(values, "SANDBOX_BIGQUERY_PORT", default=9050, maximum=65535),
+            kms_port=_number(values, "SANDBOX_KMS_PORT", default=9060, maximum=65535),
+            providers_port=_number(values, "SANDBOX_PROVIDERS_PORT", default=9070, maximum=65535),
+            aws_port=_number(values, "SANDBOX_AWS_PORT", default=9080, maximum=65535),
+            smtp_port=_number(values, "SANDBOX_SMTP_PORT", default=9025, maximum=65535),
             dml_queue=_number(values, "SANDBOX_BIGQUERY_DML_QUEUE", default=0),
             load_jobs_per_table_day=_number(
                 values, "SANDBOX_BIGQUERY_LOAD_JOBS_PER_TABLE_DAY", default=0
             ),
             streaming_buffer=bool(
-                _number(values, "SANDBOX_BIGQUERY_STREAMING_BUFFER", default=0, most=1)
+                _number(values, "SANDBOX_BIGQUERY_STREAMING_BUFFER", default=0, maximum=1)
             ),
-            job_answer_seconds=float(
+            job_response_seconds=float(
                 _number(values, "SANDBOX_BIGQUERY_JOB_ANSWER_SECONDS", default=10)
             ),
         )
 
 
 def _number(
-    values: Mapping[str, str], name: str, *, default: int, most: int = 1_000_000_000
+    values: Mapping[str, str], name: str, *, default: int, maximum: int = 1_000_000_000
 ) -> int:
     text = values.get(name) or str(default)
-    if not (text.isascii() and text.isdecimal()) or int(text) > most:
-        raise SandboxSettingsError(f"{name}={text!r} is not a whole number from 0 to {most}")
+    if not (text.isascii() and text.isdecimal()) or int(text) > maximum:
+        raise SandboxSettingsError(f"{name}={text!r} is not a whole number from 0 to {maximum}")
     return int(text)

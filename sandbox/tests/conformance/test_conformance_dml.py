@@ -61,7 +61,7 @@ def test_delete_counts_its_rows(client: Client, table: str) -> None:
 
 
 @pytest.mark.parametrize("statement", ["UPDATE `{}` SET org = 'x'", "DELETE FROM `{}`"])
-def test_a_mutation_without_where_is_refused(
+def test_a_mutation_without_where_is_rejected(
     client: Client, table: str, ask: Ask, statement: str
 ) -> None:
     with pytest.raises(exceptions.BadRequest):
@@ -99,7 +99,7 @@ def test_merge_twice_changes_nothing_more(client: Client, table: str, ask: Ask) 
     assert ask(f"SELECT org FROM `{table}` WHERE id = 9") == [("n",)]
 
 
-def test_merge_refuses_two_sources_for_one_row(client: Client, table: str) -> None:
+def test_merge_rejects_two_sources_for_one_row(client: Client, table: str) -> None:
     with pytest.raises(exceptions.BadRequest):
         run(
             client,
@@ -108,7 +108,7 @@ def test_merge_refuses_two_sources_for_one_row(client: Client, table: str) -> No
         )
 
 
-def test_null_in_a_required_column_is_refused(client: Client, table: str, ask: Ask) -> None:
+def test_null_in_a_required_column_is_rejected(client: Client, table: str, ask: Ask) -> None:
     for sql in (
         f"INSERT INTO `{table}` (org) VALUES ('x')",
         f"INSERT INTO `{table}` VALUES (NULL, 'x', 1)",
@@ -119,7 +119,7 @@ def test_null_in_a_required_column_is_refused(client: Client, table: str, ask: A
     assert ask(f"SELECT COUNT(id) FROM `{table}`") == [(3,)]
 
 
-def test_a_wrong_type_is_refused(client: Client, table: str) -> None:
+def test_a_wrong_type_is_rejected(client: Client, table: str) -> None:
     with pytest.raises(exceptions.BadRequest):
         run(client, f"INSERT INTO `{table}` VALUES (1, 2, 3)")
 

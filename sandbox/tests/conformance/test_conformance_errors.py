@@ -46,7 +46,7 @@ def test_a_bad_query_raises_whichever_way_it_is_run(
     assert caught.value.errors[0]["reason"] == reason
 
 
-def test_an_unknown_function_is_refused(ask: Ask) -> None:
+def test_an_unknown_function_is_rejected(ask: Ask) -> None:
     # The sandbox can't tell a function that BigQuery has not from one that it has itself not.
     with pytest.raises((exceptions.BadRequest, exceptions.MethodNotImplemented), match="NO_SUCH"):
         ask("SELECT NO_SUCH_FUNCTION(1)")

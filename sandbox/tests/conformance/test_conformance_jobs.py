@@ -111,7 +111,7 @@ def test_a_job_in_another_location_than_its_data_is_404(
         client.query(f"SELECT * FROM {table.table_id}", location="EU", job_config=config).result()
 
 
-def test_jobs_query_answers_the_same_request_once(client: Client, make: Make, ask: Ask) -> None:
+def test_jobs_query_responses_the_same_request_once(client: Client, make: Make, ask: Ask) -> None:
     table = make([("a", "INTEGER")])
     body = {
         "query": f"INSERT INTO `{table.reference}` VALUES (1)",
@@ -120,16 +120,16 @@ def test_jobs_query_answers_the_same_request_once(client: Client, make: Make, as
         "location": "US",
     }
     path = f"/projects/{client.project}/queries"
-    answers = [
+    responses = [
         client._connection.api_request(method="POST", path=path, data=body) for _ in range(2)
     ]
-    assert answers[0]["jobReference"] == answers[1]["jobReference"]
-    assert answers[0]["numDmlAffectedRows"] == "1"
+    assert responses[0]["jobReference"] == responses[1]["jobReference"]
+    assert responses[0]["numDmlAffectedRows"] == "1"
     assert ask(f"SELECT COUNT(*) FROM `{table.reference}`") == [(1,)]
 
 
 @pytest.mark.parametrize("mode", ["JOB_CREATION_REQUIRED", "JOB_CREATION_OPTIONAL"])
-def test_a_query_answers_in_either_creation_mode(client: Client, mode: str) -> None:
+def test_a_query_responses_in_either_creation_mode(client: Client, mode: str) -> None:
     client.default_job_creation_mode = mode
     try:
         assert [row["a"] for row in client.query_and_wait("SELECT 1 AS a")] == [1]

@@ -31,7 +31,7 @@ def load_file(client: Client, content: bytes, target: str, **options: object) ->
     return client.load_table_from_file(io.BytesIO(content), target, job_config=config).result()
 
 
-def refused(job: Any) -> list[dict[str, Any]]:
+def rejected(job: Any) -> list[dict[str, Any]]:
     """The errors of a call that must be refused with 400 `invalid`."""
     with pytest.raises(exceptions.BadRequest) as caught:
         job()
@@ -57,7 +57,7 @@ def test_a_load_makes_its_table_and_tells_how_many_rows(
     assert client.get_table(name).num_rows == 2
 
 
-def test_a_load_appends_unless_told_otherwise(client: Client, daily: str, ask: Ask) -> None:
+def test_a_load_appends_unless_payload_otherwise(client: Client, daily: str, ask: Ask) -> None:
     load(client, [{"day": "2025-11-25", "n": 3}], daily)
     assert ask(f"SELECT COUNT(*) FROM `{daily}`") == [(3,)]
 
@@ -70,13 +70,13 @@ def test_write_truncate_replaces_the_table(client: Client, daily: str, ask: Ask)
     assert client.get_table(daily).time_partitioning.field == "day"
 
 
-def test_write_empty_refuses_a_table_with_rows(client: Client, daily: str) -> None:
+def test_write_empty_rejects_a_table_with_rows(client: Client, daily: str) -> None:
     with pytest.raises(exceptions.Conflict) as caught:
         load(client, [{"day": "2025-11-25"}], daily, write_disposition="WRITE_EMPTY", schema=SCHEMA)
     assert caught.value.errors[0]["reason"] == "duplicate"
 
 
-def test_create_never_refuses_a_missing_table(client: Client, name: str) -> None:
+def test_create_never_rejects_a_missing_table(client: Client, name: str) -> None:
     with pytest.raises(exceptions.NotFound):
         load(
             client, [{"day": "2025-11-25"}], name, create_disposition="CREATE_NEVER", schema=SCHEMA
@@ -105,17 +105,17 @@ def test_a_partition_can_be_emptied(client: Client, daily: str, ask: Ask) -> Non
     assert ask(f"SELECT n FROM `{daily}`") == [(1,)]
 
 
-def test_a_row_of_another_day_is_refused_and_changes_nothing(
+def test_a_row_of_another_day_is_rejected_and_changes_nothing(
     client: Client, daily: str, ask: Ask
 ) -> None:
     rows = [{"day": "2025-11-25", "n": 7}, {"day": "2025-11-26", "n": 8}]
-    refused(lambda: load(client, rows, f"{daily}$20251125", write_disposition="WRITE_TRUNCATE"))
+    rejected(lambda: load(client, rows, f"{daily}$20251125", write_disposition="WRITE_TRUNCATE"))
     assert ask(f"SELECT n FROM `{daily}` ORDER BY n") == [(1,), (2,)]
 
 
-def test_a_partition_of_a_table_without_partitions_is_refused(client: Client, make: Make) -> None:
+def test_a_partition_of_a_table_without_partitions_is_rejected(client: Client, make: Make) -> None:
     table = make([("a", "STRING")])
-    refused(lambda: load(client, [{"a": "x"}], f"{table.reference}$20251125"))
+    rejected(lambda: load(client, [{"a": "x"}], f"{table.reference}$20251125"))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_partition_of_a_table_without_partitions_is_refused(client: Client, ma
 def test_a_bad_row_fails_the_load_and_is_named(
     client: Client, daily: str, ask: Ask, row: dict[str, Any], about: str
 ) -> None:
-    errors = refused(lambda: load(client, [{"day": "2025-11-25"}, row], daily))
+    errors = rejected(lambda: load(client, [{"day": "2025-11-25"}, row], daily))
     assert about in json.dumps(errors)
     assert ask(f"SELECT COUNT(*) FROM `{daily}`") == [(2,)]
 
@@ -152,10 +152,10 @@ def test_a_bad_row_fails_the_load_and_is_named(
 def test_bad_rows_are_left_out_up_to_max_bad_records(client: Client, daily: str) -> None:
     rows: list[dict[str, Any]] = [{"day": "2025-11-25", "n": 5}, {"day": "x"}]
     assert load(client, rows, daily, max_bad_records=1).output_rows == 1
-    refused(lambda: load(client, [*rows, {"day": "y"}], daily, max_bad_records=1))
+    rejected(lambda: load(client, [*rows, {"day": "y"}], daily, max_bad_records=1))
 
 
-def test_unknown_fields_are_dropped_when_asked(client: Client, daily: str, ask: Ask) -> None:
+def test_unknown_fields_are_dropped_when_requested(client: Client, daily: str, ask: Ask) -> None:
     rows: list[dict[str, Any]] = [{"day": "2025-11-25", "n": 5, "other": {"deep": 1}}]
     load(client, rows, daily, ignore_unknown_values=True)
     assert (5,) in ask(f"SELECT n FROM `{daily}`")
@@ -164,7 +164,7 @@ def test_unknown_fields_are_dropped_when_asked(client: Client, daily: str, ask: 
 def test_a_column_is_added_only_when_allowed(client: Client, daily: str, ask: Ask) -> None:
     schema = [*SCHEMA, bigquery.SchemaField("model", "STRING")]
     rows = [{"day": "2025-11-25", "n": 5, "model": "m"}]
-    refused(lambda: load(client, rows, daily, schema=schema))
+    rejected(lambda: load(client, rows, daily, schema=schema))
     load(client, rows, daily, schema=schema, schema_update_options=["ALLOW_FIELD_ADDITION"])
     assert ask(f"SELECT n, model FROM `{daily}` ORDER BY n") == [(1, None), (2, None), (5, "m")]
 
@@ -237,9 +237,9 @@ def test_json_files_load_plain_or_gzipped(client: Client, daily: str, packed: bo
     assert job.output_rows == 2
 
 
-def test_broken_json_is_refused_and_located(client: Client, daily: str) -> None:
+def test_broken_json_is_rejected_and_located(client: Client, daily: str) -> None:
     content = b'{"day":"2025-11-25"}\n{"day":\n'
-    errors = refused(
+    errors = rejected(
         lambda: load_file(client, content, daily, source_format="NEWLINE_DELIMITED_JSON")
     )
     assert "JSON" in json.dumps(errors)
@@ -300,9 +300,9 @@ def test_csv_dialects(
 
 
 @pytest.mark.parametrize("content", [b"a\n", b"a,1,2\n", b"a,x\n"], ids=["few", "many", "type"])
-def test_csv_rows_that_do_not_fit_are_refused(client: Client, name: str, content: bytes) -> None:
+def test_csv_rows_that_do_not_fit_are_rejected(client: Client, name: str, content: bytes) -> None:
     schema = [bigquery.SchemaField("s", "STRING"), bigquery.SchemaField("n", "INTEGER")]
-    refused(lambda: load_file(client, content, name, schema=schema, source_format="CSV"))
+    rejected(lambda: load_file(client, content, name, schema=schema, source_format="CSV"))
 
 
 def parquet(table: pa.Table) -> bytes:
@@ -345,7 +345,7 @@ def test_parquet_loads_into_a_partition(client: Client, daily: str, ask: Ask) ->
     ]
 
 
-def test_no_schema_anywhere_is_refused(client: Client, name: str) -> None:
+def test_no_schema_anywhere_is_rejected(client: Client, name: str) -> None:
     config = bigquery.LoadJobConfig(source_format="CSV", autodetect=False)
     with pytest.raises(exceptions.BadRequest):
         client.load_table_from_file(io.BytesIO(b"a,1\n"), name, job_config=config).result()

@@ -195,7 +195,7 @@ def test_a_dry_run_tells_schema_and_size_and_runs_nothing(
     assert ask(f"SELECT COUNT(*) FROM `{table.reference}`") == [(2,)]
 
 
-def test_a_dry_run_of_bad_sql_is_refused(client: Client) -> None:
+def test_a_dry_run_of_bad_sql_is_rejected(client: Client) -> None:
     config = bigquery.QueryJobConfig(dry_run=True)
     with pytest.raises(exceptions.BadRequest) as caught:
         client.query("SELEKT 1", job_config=config)
@@ -216,7 +216,7 @@ def test_statistics_of_a_query(client: Client, make: Make) -> None:
     assert found.query == f"SELECT a FROM `{table.reference}`"
 
 
-def test_a_query_over_its_bytes_limit_is_refused(client: Client, make: Make, ask: Ask) -> None:
+def test_a_query_over_its_bytes_limit_is_rejected(client: Client, make: Make, ask: Ask) -> None:
     table = make([("a", "INTEGER")], "(1)")
     enough = 10 * 1024 * 1024  # what BigQuery bills at least for each table
     with pytest.raises(exceptions.BadRequest) as caught:

@@ -15,8 +15,8 @@ def stream(
     client: Client, table: bigquery.Table, rows: list[dict[str, Any]], **options: object
 ) -> list[dict[str, Any]]:
     ids = options.pop("ids", bigquery.AutoRowIDs.GENERATE_UUID)
-    answer: list[dict[str, Any]] = client.insert_rows_json(table, rows, row_ids=ids, **options)
-    return answer
+    response: list[dict[str, Any]] = client.insert_rows_json(table, rows, row_ids=ids, **options)
+    return response
 
 
 def test_streamed_rows_can_be_queried_at_once(client: Client, make: Make, ask: Ask) -> None:
@@ -38,7 +38,7 @@ def test_streamed_rows_can_be_queried_at_once(client: Client, make: Make, ask: A
     ],
     ids=["REQUIRED missing", "REQUIRED null", "unknown field", "wrong type"],
 )
-def test_a_bad_row_is_refused_by_its_index_and_nothing_is_written(
+def test_a_bad_row_is_rejected_by_its_index_and_nothing_is_written(
     client: Client, make: Make, ask: Ask, row: dict[str, Any], location: str
 ) -> None:
     table = make(COLUMNS)
@@ -50,14 +50,14 @@ def test_a_bad_row_is_refused_by_its_index_and_nothing_is_written(
     assert ask(f"SELECT COUNT(*) FROM `{table.reference}`") == [(0,)]
 
 
-def test_bad_rows_are_skipped_when_asked(client: Client, make: Make, ask: Ask) -> None:
+def test_bad_rows_are_skipped_when_requested(client: Client, make: Make, ask: Ask) -> None:
     table = make(COLUMNS)
     errors = stream(client, table, [{"org": "good"}, {"n": 1}], skip_invalid_rows=True)
     assert [error["index"] for error in errors] == [1]
     assert ask(f"SELECT org FROM `{table.reference}`") == [("good",)]
 
 
-def test_unknown_fields_are_dropped_when_asked(client: Client, make: Make, ask: Ask) -> None:
+def test_unknown_fields_are_dropped_when_requested(client: Client, make: Make, ask: Ask) -> None:
     table = make(COLUMNS)
     assert stream(client, table, [{"org": "a", "x": 1}], ignore_unknown_values=True) == []
     assert ask(f"SELECT org FROM `{table.reference}`") == [("a",)]
@@ -84,7 +84,7 @@ def test_streaming_into_a_missing_table_is_404(client: Client, name: str) -> Non
         client.insert_rows_json(table, [{"a": "x"}], row_ids=["1"])
 
 
-def test_streaming_into_a_view_is_refused(client: Client, name: str) -> None:
+def test_streaming_into_a_view_is_rejected(client: Client, name: str) -> None:
     view = bigquery.Table(name)
     view.view_query = "SELECT 'x' AS a"
     client.create_table(view)

@@ -210,7 +210,7 @@ def test_a_view_can_be_changed(client: Client, ask: Ask, name: str) -> None:
     assert ask(f"SELECT a FROM `{name}`") == [(2,)]
 
 
-def test_a_view_of_a_missing_table_is_refused(client: Client, name: str) -> None:
+def test_a_view_of_a_missing_table_is_rejected(client: Client, name: str) -> None:
     view = bigquery.Table(name)
     view.view_query = f"SELECT * FROM `{name}_missing`"
     with pytest.raises((exceptions.NotFound, exceptions.BadRequest)):

@@ -39,7 +39,7 @@ def test_a_status_on_request_is_retried_by_the_client(
     assert sandbox.admin("GET", "faults").json() == {"faults": []}
 
 
-def test_a_lost_answer_leaves_the_work_done(
+def test_a_lost_response_leaves_the_work_done(
     sandbox: SandboxProcess, client: Client, make: Make, job_id: str
 ) -> None:
     table = make([("a", "STRING")])
@@ -79,7 +79,7 @@ def test_a_job_fails_on_request_and_leaves_nothing(
     client.load_table_from_json([{"a": "x"}], table, job_config=config).result()
 
 
-def test_a_fault_that_makes_no_sense_is_refused(sandbox: SandboxProcess) -> None:
+def test_a_fault_that_makes_no_sense_is_rejected(sandbox: SandboxProcess) -> None:
     for fault in (
         {"action": "explode"},
         {"action": "status", "match": {"path_regex": "("}},
@@ -89,7 +89,7 @@ def test_a_fault_that_makes_no_sense_is_refused(sandbox: SandboxProcess) -> None
             sandbox.admin("POST", "faults", fault)
 
 
-def test_the_queue_of_mutations_is_limited_when_asked(
+def test_the_queue_of_mutations_is_limited_when_requested(
     sandbox: SandboxProcess, client: Client, make: Make
 ) -> None:
     table = make([("id", "INTEGER"), ("n", "INTEGER")], "(1, 0)")
@@ -122,7 +122,7 @@ def test_the_queue_of_mutations_is_limited_when_asked(
     assert [run(0) for _ in range(5)] == ["done"] * 5
 
 
-def test_load_jobs_per_table_and_day_are_limited_when_asked(
+def test_load_jobs_per_table_and_day_are_limited_when_requested(
     sandbox: SandboxProcess, client: Client, make: Make
 ) -> None:
     table = make([("a", "STRING")])
@@ -136,7 +136,7 @@ def test_load_jobs_per_table_and_day_are_limited_when_asked(
 
 
 @pytest.fixture
-def own_sandbox(tmp_path: Path) -> Iterator[SandboxProcess]:
+def fresh_sandbox(tmp_path: Path) -> Iterator[SandboxProcess]:
     process = SandboxProcess(tmp_path / "data")
     process.start()
     yield process
@@ -150,8 +150,8 @@ def prepare(url: str) -> tuple[Client, bigquery.Table]:
     return client, client.create_table(table)
 
 
-def test_a_kill_loses_nothing_that_was_answered(own_sandbox: SandboxProcess) -> None:
-    client, table = prepare(own_sandbox.bigquery)
+def test_a_kill_loses_nothing_that_was_responded(fresh_sandbox: SandboxProcess) -> None:
+    client, table = prepare(fresh_sandbox.bigquery)
     config = bigquery.LoadJobConfig(schema=table.schema, labels={"kept": "yes"})
     rows = [{"a": "x"}]
     client.load_table_from_json(rows, table, job_id="load_1", job_config=config).result()
@@ -159,8 +159,8 @@ def test_a_kill_loses_nothing_that_was_answered(own_sandbox: SandboxProcess) -> 
         client.query("SELECT 1/0", job_id="failed_1", job_retry=None).result()
     client.query(f"INSERT INTO `{table.reference}` VALUES ('y')").result()
     assert client.insert_rows_json(table, [{"a": "z"}], row_ids=["1"]) == []
-    own_sandbox.kill()
-    own_sandbox.start()
+    fresh_sandbox.kill()
+    fresh_sandbox.start()
     assert sorted(row["a"] for row in client.list_rows(table)) == ["x", "y", "z"]
     job = client.get_job("load_1")
     assert (job.state, job.output_rows, job.labels) == ("DONE", 1, {"kept": "yes"})
@@ -173,13 +173,13 @@ def test_a_kill_loses_nothing_that_was_answered(own_sandbox: SandboxProcess) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before the commit", "after the commit"])
-def test_a_job_that_a_kill_cut_off_is_done_once(own_sandbox: SandboxProcess, moment: str) -> None:
-    client, table = prepare(own_sandbox.bigquery)
+def test_a_job_that_a_kill_cut_off_is_done_once(fresh_sandbox: SandboxProcess, moment: str) -> None:
+    client, table = prepare(fresh_sandbox.bigquery)
     if moment == "before the commit":
         fault = {"match": {"job": "load"}, "action": "hold_job", "seconds": 30}
     else:
         fault = {"match": {"job": "load"}, "action": "kill_before_done"}
-    own_sandbox.admin("POST", "faults", fault)
+    fresh_sandbox.admin("POST", "faults", fault)
     config = bigquery.LoadJobConfig(schema=table.schema)
     with ThreadPoolExecutor(1) as pool:
         sent = pool.submit(
@@ -193,9 +193,9 @@ def test_a_job_that_a_kill_cut_off_is_done_once(own_sandbox: SandboxProcess, mom
         if moment == "before the commit":
             time.sleep(0.5)
         else:
-            own_sandbox.wait()
-        own_sandbox.kill()
-        own_sandbox.start()
+            fresh_sandbox.wait()
+        fresh_sandbox.kill()
+        fresh_sandbox.start()
         sent.exception()
     job = client.get_job("cut").result()
     assert (job.state, job.output_rows) == ("DONE", 2)
@@ -204,14 +204,14 @@ def test_a_job_that_a_kill_cut_off_is_done_once(own_sandbox: SandboxProcess, mom
 
 
 @pytest.mark.slow
-def test_kills_at_any_moment_lose_and_double_nothing(own_sandbox: SandboxProcess) -> None:
-    setup, table = prepare(own_sandbox.bigquery)
+def test_kills_at_any_moment_lose_and_double_nothing(fresh_sandbox: SandboxProcess) -> None:
+    setup, table = prepare(fresh_sandbox.bigquery)
     config = bigquery.LoadJobConfig(schema=table.schema)
     over = threading.Event()
 
     def write(who: int) -> list[str]:
         """Load one row after the other, as a publisher does: a 409 means to wait for that job."""
-        client = connect(own_sandbox.bigquery)
+        client = connect(fresh_sandbox.bigquery)
         done: list[str] = []
         while not over.is_set():
             one = f"row_{who}_{len(done)}"
@@ -229,8 +229,8 @@ def test_kills_at_any_moment_lose_and_double_nothing(own_sandbox: SandboxProcess
         writers = [pool.submit(write, who) for who in range(3)]
         for pause in (0.4, 1.9):
             time.sleep(pause)
-            own_sandbox.kill()
-            own_sandbox.start()
+            fresh_sandbox.kill()
+            fresh_sandbox.start()
         time.sleep(1.5)
         over.set()
         written = sorted(one for writer in writers for one in writer.result())
@@ -238,37 +238,37 @@ def test_kills_at_any_moment_lose_and_double_nothing(own_sandbox: SandboxProcess
     setup.close()
 
 
-def test_it_stops_at_once_when_told_to(own_sandbox: SandboxProcess) -> None:
-    client, table = prepare(own_sandbox.bigquery)
+def test_it_stops_at_once_when_payload_to(fresh_sandbox: SandboxProcess) -> None:
+    client, table = prepare(fresh_sandbox.bigquery)
     assert list(client.list_rows(table)) == []
     began = time.monotonic()
-    assert own_sandbox.stop() == 0
+    assert fresh_sandbox.stop() == 0
     assert time.monotonic() - began < 5
-    own_sandbox.start()
+    fresh_sandbox.start()
     assert client.get_table(table).table_id == "t"
     client.close()
 
 
-def test_a_second_sandbox_on_the_same_data_is_refused(
-    own_sandbox: SandboxProcess, tmp_path: Path
+def test_a_second_sandbox_on_the_same_data_is_rejected(
+    fresh_sandbox: SandboxProcess, tmp_path: Path
 ) -> None:
     second = SandboxProcess(tmp_path / "data")
     with pytest.raises(RuntimeError, match="another sandbox is using"):
         second.start()
 
 
-def test_a_busy_port_is_named(own_sandbox: SandboxProcess, tmp_path: Path) -> None:
-    port = own_sandbox.bigquery.rpartition(":")[2]
+def test_a_busy_port_is_named(fresh_sandbox: SandboxProcess, tmp_path: Path) -> None:
+    port = fresh_sandbox.bigquery.rpartition(":")[2]
     second = SandboxProcess(tmp_path / "other", environment={"SANDBOX_BIGQUERY_PORT": port})
     with pytest.raises(RuntimeError, match=f"SANDBOX_BIGQUERY_PORT={port}"):
         second.start()
 
 
-def test_results_survive_in_their_destination(own_sandbox: SandboxProcess) -> None:
-    client, _ = prepare(own_sandbox.bigquery)
+def test_results_survive_in_their_destination(fresh_sandbox: SandboxProcess) -> None:
+    client, _ = prepare(fresh_sandbox.bigquery)
     config = bigquery.QueryJobConfig(destination=f"{client.project}.d.out")
     client.query("SELECT 1 AS a", job_id="out", job_config=config, job_retry=None).result()
-    own_sandbox.kill()
-    own_sandbox.start()
+    fresh_sandbox.kill()
+    fresh_sandbox.start()
     assert [row["a"] for row in client.get_job("out").result()] == [1]
     client.close()

@@ -20,10 +20,10 @@ def http(sandbox: SandboxProcess) -> Iterator[httpx.Client]:
         yield client
 
 
-def error(answer: httpx.Response) -> dict[str, Any]:
+def error(response: httpx.Response) -> dict[str, Any]:
     """The error body, checked to be in Google's form."""
-    body: dict[str, Any] = answer.json()["error"]
-    assert body["code"] == answer.status_code
+    body: dict[str, Any] = response.json()["error"]
+    assert body["code"] == response.status_code
     assert body["errors"][0]["reason"]
     assert body["errors"][0]["message"] == body["message"]
     assert body["status"]
@@ -43,9 +43,9 @@ def error(answer: httpx.Response) -> dict[str, Any]:
 def test_a_method_that_is_not_covered_is_501_and_named(
     http: httpx.Client, method: str, path: str
 ) -> None:
-    answer = http.request(method, path)
-    assert answer.status_code == 501
-    body = error(answer)
+    response = http.request(method, path)
+    assert response.status_code == 501
+    body = error(response)
     assert f"{method} {path}" in body["message"]
     assert body["errors"][0]["reason"] == "notImplemented"
 
@@ -91,9 +91,9 @@ JOBS = "/bigquery/v2/projects/wire-project/jobs"
 def test_a_configuration_that_is_not_covered_is_501_and_named(
     http: httpx.Client, configuration: dict[str, Any], named: str
 ) -> None:
-    answer = http.post(JOBS, json={"configuration": configuration})
-    assert answer.status_code == 501
-    assert named in error(answer)["message"]
+    response = http.post(JOBS, json={"configuration": configuration})
+    assert response.status_code == 501
+    assert named in error(response)["message"]
 
 
 @pytest.mark.parametrize(
@@ -102,9 +102,9 @@ def test_a_configuration_that_is_not_covered_is_501_and_named(
     ids=["cut", "list", "text", "not UTF-8", "deep"],
 )
 def test_a_body_that_is_no_json_object_is_400(http: httpx.Client, content: bytes) -> None:
-    answer = http.post(JOBS, content=content)
-    assert answer.status_code == 400
-    assert error(answer)["errors"][0]["reason"] == "parseError"
+    response = http.post(JOBS, content=content)
+    assert response.status_code == 400
+    assert error(response)["errors"][0]["reason"] == "parseError"
 
 
 @pytest.mark.parametrize(
@@ -146,19 +146,19 @@ def test_a_body_that_is_no_json_object_is_400(http: httpx.Client, content: bytes
     ],
 )
 def test_a_job_that_makes_no_sense_is_400(http: httpx.Client, body: dict[str, Any]) -> None:
-    answer = http.post(JOBS, json=body)
-    assert answer.status_code == 400, answer.text
-    error(answer)
+    response = http.post(JOBS, json=body)
+    assert response.status_code == 400, response.text
+    error(response)
 
 
 def test_a_gzipped_body_is_read(http: httpx.Client) -> None:
     body = json.dumps({"query": "SELECT 1 AS a", "useLegacySql": False}).encode()
-    answer = http.post(
+    response = http.post(
         "/bigquery/v2/projects/wire-project/queries",
         content=gzip.compress(body),
         headers={"content-encoding": "gzip", "content-type": "application/json"},
     )
-    assert answer.json()["rows"] == [{"f": [{"v": "1"}]}]
+    assert response.json()["rows"] == [{"f": [{"v": "1"}]}]
     broken = http.post(
         "/bigquery/v2/projects/wire-project/queries",
         content=b"not gzip",
@@ -172,17 +172,17 @@ def test_a_gzipped_body_is_read(http: httpx.Client) -> None:
     [({}, "1764032523.5"), ({"formatOptions": {"useInt64Timestamp": True}}, "1764032523500000")],
     ids=["seconds", "microseconds"],
 )
-def test_timestamps_are_told_as_asked(
+def test_timestamps_are_payload_as_requested(
     http: httpx.Client, options: dict[str, Any], value: str
 ) -> None:
     sql = "SELECT TIMESTAMP '2025-11-25 01:02:03.5+00'"
     body = {"query": sql, "useLegacySql": False, **options}
-    answer = http.post("/bigquery/v2/projects/wire-project/queries", json=body)
-    [row] = answer.json()["rows"]
+    response = http.post("/bigquery/v2/projects/wire-project/queries", json=body)
+    [row] = response.json()["rows"]
     assert float(row["f"][0]["v"]) == float(value)
 
 
-def test_a_query_that_takes_longer_than_asked_is_answered_incomplete(
+def test_a_query_that_takes_longer_than_requested_is_responded_incomplete(
     http: httpx.Client, sandbox: SandboxProcess
 ) -> None:
     marker = "SELECT 'slow'"
@@ -211,13 +211,13 @@ def session(http: httpx.Client, make: Make) -> tuple[str, str]:
         "destinationTable": table.reference.to_api_repr(),
         "sourceFormat": "NEWLINE_DELIMITED_JSON",
     }
-    answer = http.post(
+    response = http.post(
         UPLOAD.format(project=table.project),
         params={"uploadType": "resumable"},
         json={"configuration": {"load": load}},
     )
-    assert answer.status_code == 200
-    return answer.headers["location"], str(table.reference)
+    assert response.status_code == 200
+    return response.headers["location"], str(table.reference)
 
 
 ROWS = b'{"a":"x"}\n{"a":"y"}\n'
@@ -235,8 +235,8 @@ def test_an_upload_goes_on_where_it_was_cut(
     assert put(http, url, b"", "*/*").status_code == 308
     first = put(http, url, ROWS[:12], "0-11/*")
     assert (first.status_code, first.headers["range"]) == (308, "bytes=0-11")
-    asked = put(http, url, b"", f"*/{size}")
-    assert (asked.status_code, asked.headers["range"]) == (308, "bytes=0-11")
+    requested = put(http, url, b"", f"*/{size}")
+    assert (requested.status_code, requested.headers["range"]) == (308, "bytes=0-11")
     assert put(http, url, ROWS[5:12], f"5-11/{size}").status_code == 308
     last = put(http, url, ROWS[12:], f"12-{size - 1}/{size}")
     assert last.status_code == 200
@@ -268,14 +268,14 @@ def test_an_unknown_upload_is_404(http: httpx.Client) -> None:
     ],
 )
 def test_a_broken_multipart_body_is_400(http: httpx.Client, content_type: str, body: bytes) -> None:
-    answer = http.post(
+    response = http.post(
         UPLOAD.format(project="p"),
         params={"uploadType": "multipart"},
         content=body,
         headers={"content-type": content_type},
     )
-    assert answer.status_code == 400
-    error(answer)
+    assert response.status_code == 400
+    error(response)
 
 
 def test_a_page_token_of_someone_else_is_400(http: httpx.Client, client: Client) -> None:

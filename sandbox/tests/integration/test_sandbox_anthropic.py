@@ -45,9 +45,9 @@ def headers(seed: str = "acme") -> dict[str, str]:
 
 
 def ask(client: TestClient, path: str, params: Params, *, seed: str = "acme") -> dict[str, Any]:
-    answer = client.get(path, params=params, headers=headers(seed))
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = json.loads(answer.text, parse_float=Decimal)
+    response = client.get(path, params=params, headers=headers(seed))
+    assert response.status_code == 200, response.text
+    found: dict[str, Any] = json.loads(response.text, parse_float=Decimal)
     return found
 
 
@@ -112,16 +112,16 @@ def test_analytics_rows_have_the_fields_of_recorded_ones(
     seed=st.from_regex(r"[a-z0-9][a-z0-9_]{1,20}[a-z0-9]", fullmatch=True),
     day=st.dates(date(2026, 1, 1), date(2028, 12, 31)),
 )
-def test_any_seed_and_day_always_answer_the_same_in_both_generations(
+def test_any_seed_and_day_always_response_the_same_in_both_generations(
     client: TestClient, seed: str, day: date
 ) -> None:
     old = ask(client, USAGE, {**window(first=day), "group_by[]": PRICED_BY}, seed=seed)
     assert ask(client, USAGE, {**window(first=day), "group_by[]": PRICED_BY}, seed=seed) == old
     new = ask(client, NEW_USAGE, {**flat(first=day), "group_by[]": PRICED_BY}, seed=seed)["data"]
-    told = {tuple(row[key] for key in PRICED_BY): row for row in rows(old)}
-    assert len(told) == len(new)
+    payload = {tuple(row[key] for key in PRICED_BY): row for row in rows(old)}
+    assert len(payload) == len(new)
     for row in new:
-        same = told[tuple(row["group"][key] for key in PRICED_BY)]
+        same = payload[tuple(row["group"][key] for key in PRICED_BY)]
         assert (
             row["usage"].items()
             >= {
@@ -212,7 +212,7 @@ def test_a_discount_shows_in_the_new_amount_only_and_only_on_tokens(client: Test
         assert amount == listed * share > 0
 
 
-def test_pages_hold_each_row_once_and_in_time_order_when_asked(client: TestClient) -> None:
+def test_pages_hold_each_row_once_and_in_time_order_when_requested(client: TestClient) -> None:
     params = {**flat(5), "limit": 7, "order_by": "time", "group_by[]": PRICED_BY}
     found, token = [], None
     while True:
@@ -239,8 +239,10 @@ def test_buckets_come_oldest_first_with_empty_ones_and_follow_a_token(client: Te
     days = [DAY + timedelta(days=count) for count in range(10)]
     assert starts == [f"{day}T00:00:00Z" for day in days]
     assert third["next_page"] is None
-    answer = client.get(USAGE, params={**window(9), "page": first["next_page"]}, headers=headers())
-    assert answer.status_code == 400
+    response = client.get(
+        USAGE, params={**window(9), "page": first["next_page"]}, headers=headers()
+    )
+    assert response.status_code == 400
 
 
 def test_hours_add_up_to_their_day(client: TestClient) -> None:
@@ -271,23 +273,23 @@ def test_hours_add_up_to_their_day(client: TestClient) -> None:
         (NEW_USAGE, {**flat(), "group_by[]": [*PRICED_BY, "speed", "product", "actor"]}),
     ],
 )
-def test_wrong_parameters_are_refused_in_anthropics_form(
+def test_wrong_parameters_are_rejected_in_anthropics_form(
     client: TestClient, path: str, params: Params
 ) -> None:
-    answer = client.get(path, params=params, headers=headers())
-    assert answer.status_code == 400
-    assert set(answer.json()) == {"type", "error", "request_id"}
-    assert answer.json()["error"]["type"] == "invalid_request_error"
+    response = client.get(path, params=params, headers=headers())
+    assert response.status_code == 400
+    assert set(response.json()) == {"type", "error", "request_id"}
+    assert response.json()["error"]["type"] == "invalid_request_error"
 
 
 def test_keys_open_what_they_should_and_nothing_else(client: TestClient) -> None:
     def get(path: str, **changed: str) -> Any:
         return client.get(path, params=window(), headers={**headers(), **changed})
 
-    refused = get(USAGE, **{"x-api-key": "sk-ant-admin-nobody"})
+    rejected = get(USAGE, **{"x-api-key": "sk-ant-admin-nobody"})
     known = recorded("error_401.json")
-    assert (refused.status_code, refused.json()["error"]) == (401, known["error"])
-    assert set(refused.json()) == set(known)
+    assert (rejected.status_code, rejected.json()["error"]) == (401, known["error"])
+    assert set(rejected.json()) == set(known)
     assert get(USAGE, **{"x-api-key": "sk-ant-api03-someone"}).status_code == 403
     assert get(USAGE, **{"anthropic-version": "1999-01-01"}).status_code == 400
     assert get(NEW_USAGE, **{"anthropic-beta": "other"}).status_code == 400

@@ -35,15 +35,15 @@ def client(tmp_path: Path) -> Iterator[TestClient]:
 
 def balance(client: TestClient, *, seed: str = "acme") -> dict[str, Any]:
     headers = {"authorization": f"Bearer sk-deepseek-sandbox-{seed}"}
-    answer = client.get("/deepseek/user/balance", headers=headers)
-    assert answer.status_code == 200
-    found: dict[str, Any] = answer.json()
+    response = client.get("/deepseek/user/balance", headers=headers)
+    assert response.status_code == 200
+    found: dict[str, Any] = response.json()
     return found
 
 
 def set_clock(client: TestClient, now: datetime) -> None:
-    told = client.post("/_sandbox/clock", json={"now": now.isoformat()})
-    assert told.status_code == 204
+    payload = client.post("/_sandbox/clock", json={"now": now.isoformat()})
+    assert payload.status_code == 204
 
 
 def test_a_balance_has_the_shape_of_a_recorded_one(client: TestClient) -> None:
@@ -105,11 +105,11 @@ def test_money_is_paid_in_when_it_runs_low(client: TestClient) -> None:
     assert 2 <= sum(amount > 0 for amount in paid) <= 12
 
 
-def test_only_known_keys_are_answered(client: TestClient) -> None:
+def test_only_known_keys_are_responded(client: TestClient) -> None:
     for path in ("user/balance", "models"):
-        answer = client.get(f"/deepseek/{path}", headers={"authorization": "Bearer sk-nobody"})
-        assert answer.status_code == 401
-        assert answer.json()["error"]["type"] == "authentication_error"
+        response = client.get(f"/deepseek/{path}", headers={"authorization": "Bearer sk-nobody"})
+        assert response.status_code == 401
+        assert response.json()["error"]["type"] == "authentication_error"
     headers = {"authorization": "Bearer sk-deepseek-sandbox-acme"}
     known = json.loads((DATA / "models.json").read_text())
     assert client.get("/deepseek/models", headers=headers).json() == known

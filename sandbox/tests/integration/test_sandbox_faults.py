@@ -26,7 +26,7 @@ def statuses(client: TestClient, count: int, *, path: str = MODELS) -> list[int]
     return [client.get(path).status_code for _ in range(count)]
 
 
-def test_a_fault_strikes_after_its_skips_and_as_often_as_told(client: TestClient) -> None:
+def test_a_fault_strikes_after_its_skips_and_as_often_as_payload(client: TestClient) -> None:
     client.post("/_sandbox/faults", json={**BUSY, "skip": 1, "count": 2})
     assert statuses(client, 5) == [200, 503, 503, 200, 200]
     assert client.get("/_sandbox/faults").json()[0]["struck"] == 2
@@ -68,10 +68,10 @@ def test_random_faults_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrong", [{}, {"kind": "gremlin"}, {"kind": "hang", "path": "("}, {"kind": "hang", "x": 1}, 7]
 )
-def test_a_wrong_fault_is_refused(client: TestClient, wrong: object) -> None:
-    answer = client.post("/_sandbox/faults", json=wrong)
-    assert answer.status_code == 422
-    assert answer.json()["error"]
+def test_a_wrong_fault_is_rejected(client: TestClient, wrong: object) -> None:
+    response = client.post("/_sandbox/faults", json=wrong)
+    assert response.status_code == 422
+    assert response.json()["error"]
 
 
 def test_faults_in_wait_outlive_a_restart(tmp_path: Path) -> None:

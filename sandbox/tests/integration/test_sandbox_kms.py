@@ -78,16 +78,16 @@ def decrypt(
     )
 
 
-def test_round_trip_answers_verified_checksums_and_the_version(
+def test_round_trip_responses_verified_checksums_and_the_version(
     client: kms_v1.KeyManagementServiceClient,
 ) -> None:
-    sealed = encrypt(client, b"a credential", aad=b"v1|acme|OPENAI|c1")
-    assert sealed.name == f"{CREDENTIALS_KEY}/cryptoKeyVersions/1"
-    assert sealed.verified_plaintext_crc32c
-    assert sealed.verified_additional_authenticated_data_crc32c
-    assert sealed.ciphertext_crc32c == google_crc32c.value(sealed.ciphertext)
-    assert b"a credential" not in sealed.ciphertext
-    opened = decrypt(client, sealed.ciphertext, aad=b"v1|acme|OPENAI|c1")
+    encrypted = encrypt(client, b"a credential", aad=b"v1|acme|OPENAI|c1")
+    assert encrypted.name == f"{CREDENTIALS_KEY}/cryptoKeyVersions/1"
+    assert encrypted.verified_plaintext_crc32c
+    assert encrypted.verified_additional_authenticated_data_crc32c
+    assert encrypted.ciphertext_crc32c == google_crc32c.value(encrypted.ciphertext)
+    assert b"a credential" not in encrypted.ciphertext
+    opened = decrypt(client, encrypted.ciphertext, aad=b"v1|acme|OPENAI|c1")
     assert opened.plaintext == b"a credential"
     assert opened.plaintext_crc32c == google_crc32c.value(b"a credential")
     assert opened.used_primary
@@ -102,13 +102,13 @@ def test_the_same_plaintext_never_gives_the_same_ciphertext(
 def test_unsent_checksums_are_not_called_verified(
     client: kms_v1.KeyManagementServiceClient,
 ) -> None:
-    sealed = client.encrypt(request={"name": CREDENTIALS_KEY, "plaintext": b"x"})
-    assert not sealed.verified_plaintext_crc32c
-    assert not sealed.verified_additional_authenticated_data_crc32c
+    encrypted = client.encrypt(request={"name": CREDENTIALS_KEY, "plaintext": b"x"})
+    assert not encrypted.verified_plaintext_crc32c
+    assert not encrypted.verified_additional_authenticated_data_crc32c
 
 
 @pytest.mark.parametrize("field", ["plaintext_crc32c", "additional_authenticated_data_crc32c"])
-def test_a_wrong_checksum_on_the_way_in_is_refused(
+def test_a_wrong_checksum_on_the_way_in_is_rejected(
     client: kms_v1.KeyManagementServiceClient, field: str
 ) -> None:
     request = {
@@ -121,11 +121,11 @@ def test_a_wrong_checksum_on_the_way_in_is_refused(
         client.encrypt(request=request)
 
 
-def test_a_wrong_ciphertext_checksum_is_refused(
+def test_a_wrong_ciphertext_checksum_is_rejected(
     client: kms_v1.KeyManagementServiceClient,
 ) -> None:
-    sealed = encrypt(client, b"x").ciphertext
-    request = {"name": CREDENTIALS_KEY, "ciphertext": sealed, "ciphertext_crc32c": 1}
+    encrypted = encrypt(client, b"x").ciphertext
+    request = {"name": CREDENTIALS_KEY, "ciphertext": encrypted, "ciphertext_crc32c": 1}
     with pytest.raises(exceptions.InvalidArgument, match="ciphertext_crc32c"):
         client.decrypt(request=request)
 
@@ -134,22 +134,22 @@ def test_a_ciphertext_moved_to_another_owner_does_not_open(
     client: kms_v1.KeyManagementServiceClient,
 ) -> None:
     owners = [b"v1|acme|OPENAI|c1", b"v1|globex|OPENAI|c1", b"v1|acme|ANTHROPIC|c1", b""]
-    sealed = {owner: encrypt(client, b"secret", aad=owner).ciphertext for owner in owners}
+    encrypted = {owner: encrypt(client, b"secret", aad=owner).ciphertext for owner in owners}
     for owner, other in permutations(owners, 2):
         with pytest.raises(exceptions.InvalidArgument, match="the ciphertext is invalid"):
-            decrypt(client, sealed[owner], aad=other)
+            decrypt(client, encrypted[owner], aad=other)
 
 
 def test_every_damaged_byte_is_noticed(client: kms_v1.KeyManagementServiceClient) -> None:
-    sealed = encrypt(client, b"secret").ciphertext
-    for index in range(len(sealed)):
-        damaged = bytearray(sealed)
+    encrypted = encrypt(client, b"secret").ciphertext
+    for index in range(len(encrypted)):
+        damaged = bytearray(encrypted)
         damaged[index] ^= 1
         with pytest.raises(exceptions.InvalidArgument):
             decrypt(client, bytes(damaged))
-    for cut in (0, 4, 10, len(sealed) - 1):
+    for cut in (0, 4, 10, len(encrypted) - 1):
         with pytest.raises(exceptions.InvalidArgument):
-            decrypt(client, sealed[:cut])
+            decrypt(client, encrypted[:cut])
 
 
 def test_another_key_does_not_open_a_ciphertext(
@@ -159,12 +159,12 @@ def test_another_key_does_not_open_a_ciphertext(
     other = client.create_crypto_key(
         request={"parent": RING, "crypto_key_id": "other", "crypto_key": {"purpose": purpose}}
     )
-    sealed = encrypt(client, b"secret").ciphertext
+    encrypted = encrypt(client, b"secret").ciphertext
     with pytest.raises(exceptions.InvalidArgument):
-        client.decrypt(request={"name": other.name, "ciphertext": sealed})
+        client.decrypt(request={"name": other.name, "ciphertext": encrypted})
 
 
-def test_more_than_64_kib_is_refused(client: kms_v1.KeyManagementServiceClient) -> None:
+def test_more_than_64_kib_is_rejected(client: kms_v1.KeyManagementServiceClient) -> None:
     encrypt(client, b"x" * 65_536, aad=b"y" * 65_536)
     with pytest.raises(exceptions.InvalidArgument, match="65537"):
         encrypt(client, b"x" * 65_537)
@@ -172,7 +172,7 @@ def test_more_than_64_kib_is_refused(client: kms_v1.KeyManagementServiceClient) 
         encrypt(client, b"x", aad=b"y" * 65_537)
 
 
-def test_rotation_encrypts_anew_and_still_opens_the_old(
+def test_rotation_encrypts_again_and_still_opens_the_old(
     client: kms_v1.KeyManagementServiceClient,
 ) -> None:
     old = encrypt(client, b"old")
@@ -191,18 +191,18 @@ def test_rotation_encrypts_anew_and_still_opens_the_old(
 def test_a_destroyed_version_neither_encrypts_nor_decrypts(
     client: kms_v1.KeyManagementServiceClient,
 ) -> None:
-    sealed = encrypt(client, b"x")
-    gone = client.destroy_crypto_key_version(name=sealed.name)
+    encrypted = encrypt(client, b"x")
+    gone = client.destroy_crypto_key_version(name=encrypted.name)
     states = kms_v1.CryptoKeyVersion.CryptoKeyVersionState
     assert gone.state == states.DESTROY_SCHEDULED
-    assert client.get_crypto_key_version(name=sealed.name).destroy_time is not None
+    assert client.get_crypto_key_version(name=encrypted.name).destroy_time is not None
     with pytest.raises(exceptions.FailedPrecondition, match="not enabled"):
-        decrypt(client, sealed.ciphertext)
+        decrypt(client, encrypted.ciphertext)
     with pytest.raises(exceptions.FailedPrecondition, match="not enabled"):
         encrypt(client, b"y")
 
 
-def test_what_is_missing_is_not_found_and_what_is_malformed_is_refused(
+def test_what_is_missing_is_not_found_and_what_is_malformed_is_rejected(
     client: kms_v1.KeyManagementServiceClient,
 ) -> None:
     with pytest.raises(exceptions.NotFound):
@@ -228,7 +228,7 @@ def test_rings_and_keys_are_created_once(client: kms_v1.KeyManagementServiceClie
         client.create_crypto_key(request=request)
 
 
-def test_an_uncovered_method_is_refused_by_name(
+def test_an_uncovered_method_is_rejected_by_name(
     client: kms_v1.KeyManagementServiceClient,
 ) -> None:
     with pytest.raises(exceptions.MethodNotImplemented, match="AsymmetricSign"):
@@ -237,7 +237,7 @@ def test_an_uncovered_method_is_refused_by_name(
         )
 
 
-def test_the_key_file_is_its_owners_alone(
+def test_the_key_file_is_its_owners_standalone(
     client: kms_v1.KeyManagementServiceClient, data_dir: Path
 ) -> None:
     client.create_crypto_key_version(request={"parent": CREDENTIALS_KEY})
@@ -279,13 +279,13 @@ def test_keys_survive_a_kill(data_dir: Path) -> None:
     process = start(address, data_dir)
     first = connect(address)
     first.create_crypto_key_version(request={"parent": CREDENTIALS_KEY})
-    sealed = encrypt(first, b"kept", aad=b"a").ciphertext
+    encrypted = encrypt(first, b"kept", aad=b"a").ciphertext
     process.send_signal(signal.SIGKILL)
     process.wait()
     process = start(address, data_dir)
     try:
         second = connect(address)
-        assert decrypt(second, sealed, aad=b"a").plaintext == b"kept"
+        assert decrypt(second, encrypted, aad=b"a").plaintext == b"kept"
         name = f"{CREDENTIALS_KEY}/cryptoKeyVersions/2"
         assert second.get_crypto_key_version(name=name).name == name
     finally:

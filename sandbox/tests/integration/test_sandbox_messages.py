@@ -24,8 +24,8 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess
 
 
 def listed(sandbox: SandboxProcess, kind: str) -> list[dict[str, Any]]:
-    answer = httpx.get(f"{sandbox.providers}/_sandbox/{kind}", trust_env=False)
-    rows: list[dict[str, Any]] = answer.raise_for_status().json()
+    response = httpx.get(f"{sandbox.providers}/_sandbox/{kind}", trust_env=False)
+    rows: list[dict[str, Any]] = response.raise_for_status().json()
     return rows
 
 
@@ -59,7 +59,7 @@ def test_mail_is_kept_and_listed_even_after_a_kill(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("address", "code"), [("refused@x.co", 550), ("later@x.co", 451)])
-def test_some_addresses_are_refused(sandbox: SandboxProcess, address: str, code: int) -> None:
+def test_some_addresses_are_rejected(sandbox: SandboxProcess, address: str, code: int) -> None:
     with client(sandbox) as line, pytest.raises(smtplib.SMTPRecipientsRefused) as caught:
         line.send_message(letter("x"), to_addrs=[address])
     assert caught.value.recipients[address][0] == code
@@ -69,8 +69,8 @@ def test_slacks_own_client_posts_to_a_webhook(sandbox: SandboxProcess) -> None:
     base = f"{sandbox.providers}/slack/services"
     # The sandbox is shared: other tests post messages too.
     httpx.delete(f"{sandbox.providers}/_sandbox/slack", trust_env=False).raise_for_status()
-    answer = WebhookClient(f"{base}/T1/B1/xyz").send(text="hello")
-    assert (answer.status_code, answer.body) == (200, "ok")
+    response = WebhookClient(f"{base}/T1/B1/xyz").send(text="hello")
+    assert (response.status_code, response.body) == (200, "ok")
     assert WebhookClient(f"{base}/gone/B1/xyz").send(text="hello").status_code == 404
     assert WebhookClient(f"{base}/T1/B1/xyz").send_dict({}).body == "no_text"
     (kept,) = listed(sandbox, "slack")
@@ -81,6 +81,6 @@ def test_slack_takes_faults_as_the_providers_do(sandbox: SandboxProcess) -> None
     fault = {"kind": "status", "provider": "slack", "options": {"status": 429}}
     url = f"{sandbox.providers}/_sandbox/faults"
     httpx.post(url, json=fault, trust_env=False).raise_for_status()
-    answer = WebhookClient(f"{sandbox.providers}/slack/services/T1/B1/xyz").send(text="hello")
-    assert answer.status_code == 429
+    response = WebhookClient(f"{sandbox.providers}/slack/services/T1/B1/xyz").send(text="hello")
+    assert response.status_code == 429
     httpx.delete(url, trust_env=False).raise_for_status()

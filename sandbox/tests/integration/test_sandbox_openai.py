@@ -36,9 +36,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 
 def ask(client: TestClient, path: str, params: Params, *, seed: str = "acme") -> dict[str, Any]:
     headers = {"authorization": f"Bearer sk-admin-sandbox-{seed}"}
-    answer = client.get(f"{BASE}/{path}", params=params, headers=headers)
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = json.loads(answer.text, parse_float=Decimal)
+    response = client.get(f"{BASE}/{path}", params=params, headers=headers)
+    assert response.status_code == 200, response.text
+    found: dict[str, Any] = json.loads(response.text, parse_float=Decimal)
     return found
 
 
@@ -88,7 +88,7 @@ def test_costs_have_the_fields_of_recorded_ones(client: TestClient) -> None:
     day=st.dates(date(2024, 6, 1), date(2028, 12, 31)),
     endpoint=st.sampled_from(sorted(ENDPOINTS)),
 )
-def test_any_seed_and_day_always_answer_the_same(
+def test_any_seed_and_day_always_response_the_same(
     client: TestClient, seed: str, day: date, endpoint: str
 ) -> None:
     start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
@@ -107,12 +107,12 @@ def test_any_seed_and_day_always_answer_the_same(
 
 
 def test_orgs_and_days_differ(client: TestClient) -> None:
-    told = {
+    payload = {
         json.dumps(rows(ask(client, "usage/completions", window(start=start), seed=seed)))
         for seed in ("acme", "globex", "initech")
         for start in (START, START + DAY, START + 2 * DAY)
     }
-    assert len(told) >= 8
+    assert len(payload) >= 8
 
 
 def test_several_projects_models_tiers_and_batches_are_used(client: TestClient) -> None:
@@ -220,8 +220,8 @@ def test_pages_together_are_the_whole(client: TestClient, path: str) -> None:
     assert (whole["has_more"], whole["next_page"]) == (False, None)
     parts, page = [], None
     for _ in range(4):
-        told = {**params, "limit": 3} | ({"page": page} if page else {})
-        part = ask(client, path, told)
+        payload = {**params, "limit": 3} | ({"page": page} if page else {})
+        part = ask(client, path, payload)
         parts += part["data"]
         page = part["next_page"]
         assert part["has_more"] is (page is not None)
@@ -242,7 +242,7 @@ def test_hours_and_minutes_add_up_to_their_day(client: TestClient, width: str, c
         assert sum(row[name] for row in rows(parts)) == day[name]
 
 
-def test_groups_add_up_and_keys_not_asked_for_are_null(client: TestClient) -> None:
+def test_groups_add_up_and_keys_not_requested_for_are_null(client: TestClient) -> None:
     whole = rows(ask(client, "usage/completions", window()))[0]
     assert {whole[key] for key in ("project_id", "model", "batch", "user_id")} == {None}
     for key in ENDPOINTS["completions"].dimensions.group_by:
@@ -260,8 +260,8 @@ def test_arrays_are_read_with_and_without_brackets(client: TestClient, style: st
 def test_filters_keep_what_they_name(client: TestClient) -> None:
     every = rows(ask(client, "usage/completions", {**window(), "group_by": ["model", "batch"]}))
     model = every[0]["model"]
-    told = {**window(), "group_by": ["model", "batch"], "models[]": [model], "batch": "false"}
-    kept = rows(ask(client, "usage/completions", told))
+    payload = {**window(), "group_by": ["model", "batch"], "models[]": [model], "batch": "false"}
+    kept = rows(ask(client, "usage/completions", payload))
     assert kept == [row for row in every if row["model"] == model and not row["batch"]]
     lines = {**window(), "group_by": "line_item", "line_items": ["web search tool calls"]}
     assert len(rows(ask(client, "costs", lines))) <= 1
@@ -293,13 +293,13 @@ WRONG: list[tuple[str, Params, str]] = [
 
 
 @pytest.mark.parametrize(("path", "params", "param"), WRONG, ids=str)
-def test_wrong_parameters_are_refused_in_openais_form(
+def test_wrong_parameters_are_rejected_in_openais_form(
     client: TestClient, path: str, params: Params, param: str
 ) -> None:
     headers = {"authorization": "Bearer sk-admin-sandbox-acme"}
-    answer = client.get(f"{BASE}/{path}", params=params, headers=headers)
-    assert answer.status_code == 400
-    error = answer.json()["error"]
+    response = client.get(f"{BASE}/{path}", params=params, headers=headers)
+    assert response.status_code == 400
+    error = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert (error["type"], error["param"]) == ("invalid_request_error", param)
 
@@ -326,24 +326,24 @@ def test_a_page_token_belongs_to_its_own_query(client: TestClient) -> None:
 def test_only_an_admin_key_reads_costs(
     client: TestClient, header: dict[str, str], status: int
 ) -> None:
-    answer = client.get(f"{BASE}/costs", params={"start_time": START, "limit": 1}, headers=header)
-    assert answer.status_code == status
+    response = client.get(f"{BASE}/costs", params={"start_time": START, "limit": 1}, headers=header)
+    assert response.status_code == status
     if status == 403:
-        assert answer.json() == json.loads((DATA / "error_403_not_admin.json").read_text())
+        assert response.json() == json.loads((DATA / "error_403_not_admin.json").read_text())
     if status == 401:
-        assert answer.json()["error"]["type"] == "invalid_request_error"
+        assert response.json()["error"]["type"] == "invalid_request_error"
 
 
 @pytest.mark.parametrize("key", ["sk-proj-abc", "sk-admin-sandbox-acme"])
 def test_models_are_listed(client: TestClient, key: str) -> None:
     recorded = json.loads((DATA / "models.json").read_text())
-    answer = client.get("/openai/v1/models", headers={"authorization": f"Bearer {key}"}).json()
-    assert set(answer) == set(recorded)
-    assert set(answer["data"][0]) == set(recorded["data"][0])
+    response = client.get("/openai/v1/models", headers={"authorization": f"Bearer {key}"}).json()
+    assert set(response) == set(recorded)
+    assert set(response["data"][0]) == set(recorded["data"][0])
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_an_unknown_path_is_a_404_in_openais_form(client: TestClient, method: str) -> None:
-    answer = client.request(method, f"{BASE}/usage/decisions-2")
-    assert answer.status_code == 404
-    assert "Invalid URL" in answer.json()["error"]["message"]
+    response = client.request(method, f"{BASE}/usage/decisions-2")
+    assert response.status_code == 404
+    assert "Invalid URL" in response.json()["error"]["message"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from convergence_sandbox.bigquery.resources.fields import Field, Schema
 from convergence_sandbox.bigquery.rows.columns import plain_table
-from convergence_sandbox.bigquery.rows.validate import RowFault, RowReader
+from convergence_sandbox.bigquery.rows.validate import RowError, RowReader
 
 TYPES = ["STRING", "INTEGER", "BOOLEAN", "FLOAT", "NUMERIC", "DATE", "TIMESTAMP", "JSON", "TIME"]
 TEXTS = [
@@ -50,7 +50,7 @@ def test_both_ways_agree(kind: str, mode: str, values: list[Any]) -> None:
     rows = [{"v": value} for value in values]
     try:
         expected = reader.table([reader.read(row) for row in rows])
-    except RowFault:
+    except RowError:
         expected = None
     made = plain_table(rows, schema)
     assert (made is None) == (expected is None)

@@ -51,8 +51,8 @@ def test_listing_filters_and_pages() -> None:
     children = replace(QUERY, key=JobKey("p", "US", "child"), parent_id="j0")
     store.insert(children)
 
-    def ids(wanted: JobFilter, size: int = 10) -> list[str]:
-        return [job.key.job_id for _, job in store.page(wanted, size=size)]
+    def ids(requested: JobFilter, size: int = 10) -> list[str]:
+        return [job.key.job_id for _, job in store.page(requested, size=size)]
 
     assert ids(JobFilter("p")) == ["j4", "j3", "j2", "j1", "j0"]
     assert ids(JobFilter("p", states=("DONE",))) == ["j3", "j1"]
@@ -96,6 +96,6 @@ def test_the_queue_has_room_again_after_someone_left() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"dml_queue": -1}, {"dml_queue": True}, {"other": 1}])
-def test_limits_that_make_no_sense_are_refused(changes: dict[str, object]) -> None:
+def test_limits_that_make_no_sense_are_rejected(changes: dict[str, object]) -> None:
     with pytest.raises(BigQueryError):
         LimitSettings().with_changes(changes)

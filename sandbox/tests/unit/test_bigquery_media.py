@@ -83,7 +83,7 @@ def test_large_files_come_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ],
     ids=["cut", "list", "number", "two", "binary", "deep", "cut gzip"],
 )
-def test_a_broken_json_file_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_broken_json_file_is_rejected(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
     with pytest.raises(BigQueryError) as caught:
@@ -103,7 +103,7 @@ def test_bad_lines_are_counted_up_to_the_limit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b'"a', b'a,1\n"b,2', b"\xff,1\n", b"a,1,2\n", b"a\n", b'"x\ny",1\n']
 )
-def test_a_broken_csv_file_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_broken_csv_file_is_rejected(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
     with pytest.raises(BigQueryError) as caught:
@@ -133,7 +133,7 @@ def test_csv_options(
     assert read(path, load) == rows
 
 
-def test_another_format_is_refused_by_name(tmp_path: Path) -> None:
+def test_another_format_is_rejected_by_name(tmp_path: Path) -> None:
     with pytest.raises(BigQueryError, match="AVRO") as caught:
         read(tmp_path / "file", {"sourceFormat": "AVRO"})
     assert caught.value.status == 501

@@ -65,7 +65,7 @@ async def pieces(content: bytes) -> AsyncIterator[bytes]:
         yield content[start : start + 7]
 
 
-def test_a_gap_is_refused(tmp_path: Path) -> None:
+def test_a_gap_is_rejected(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path)
     name = uploads.open_session(project="p", job={})
     with pytest.raises(BigQueryError):

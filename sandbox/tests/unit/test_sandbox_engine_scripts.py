@@ -150,7 +150,7 @@ def test_a_failed_statement_leaves_the_ones_before(engine: Engine) -> None:
         ("DECLARE x INT64; EXECUTE IMMEDIATE 'SELECT 1' INTO x", 501),
     ],
 )  # fmt: skip
-def test_scripts_that_are_wrong_or_not_done_are_refused(
+def test_scripts_that_are_wrong_or_not_done_are_rejected(
     engine: Engine, sql: str, status: int
 ) -> None:
     with pytest.raises(BigQueryError) as raised:

@@ -64,7 +64,7 @@ def fields(*more: Json, drop: str = "", **changed: Json) -> Json:
     return {"schema": {"fields": [*kept, *more]}}
 
 
-def test_a_table_gives_back_all_it_was_given(engine: Engine) -> None:
+def test_a_table_gives_back_all_it_was_supplied(engine: Engine) -> None:
     engine.create_table("p", "d", FULL)
     resource = engine.table_resource(ref())
     for key in FULL.keys() - {"tableReference"}:
@@ -120,7 +120,7 @@ def test_what_exists_or_is_missing(engine: Engine) -> None:
                                  "defaultValueExpression": "CURRENT_DATE()"}]}}, 501),
     ],
 )  # fmt: skip
-def test_impossible_tables_are_refused_whole(engine: Engine, resource: Json, status: int) -> None:
+def test_impossible_tables_are_rejected_whole(engine: Engine, resource: Json, status: int) -> None:
     with pytest.raises(BigQueryError) as raised:
         engine.create_table("p", "d", FULL | resource)
     assert raised.value.status == status
@@ -145,7 +145,7 @@ def test_columns_are_added_and_relaxed_with_their_rows_kept(engine: Engine) -> N
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (fields(drop="org"), "Field org is missing in new schema"),
         (fields(org={"type": "INTEGER", "maxLength": None}), "Field org has changed type"),
@@ -156,10 +156,10 @@ def test_columns_are_added_and_relaxed_with_their_rows_kept(engine: Engine) -> N
         ({"timePartitioning": {"type": "MONTH", "field": "day"}}, "Cannot change the partitioning"),
     ],
 )
-def test_other_changes_are_refused(engine: Engine, change: Json, told: str) -> None:
+def test_other_changes_are_rejected(engine: Engine, change: Json, message: str) -> None:
     engine.create_table("p", "d", FULL)
     before = engine.table_resource(ref())
-    with pytest.raises(BigQueryError, match=told) as raised:
+    with pytest.raises(BigQueryError, match=message) as raised:
         engine.update_table(ref(), change, partial=True)
     assert (raised.value.status, raised.value.reason) == (400, "invalid")
     assert engine.table_resource(ref()) == before

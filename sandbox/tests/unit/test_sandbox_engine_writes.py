@@ -111,7 +111,7 @@ def test_a_query_replaces_a_partition(engine: Engine) -> None:
     assert len(costs(engine)) == 2
 
 
-def test_decorators_that_name_no_partition_are_refused(engine: Engine) -> None:
+def test_decorators_that_name_no_partition_are_rejected(engine: Engine) -> None:
     for name in ("daily$2025", "daily$20251301", "daily$"):
         with pytest.raises(BigQueryError) as raised:
             load(engine, name, [day("2025-11-01")], "WRITE_TRUNCATE")
@@ -120,7 +120,7 @@ def test_decorators_that_name_no_partition_are_refused(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         ({"model": "x"}, "Missing required field: day"),
         (day("2025-11-01", nope=1), "no such field: nope"),
@@ -133,20 +133,20 @@ def test_decorators_that_name_no_partition_are_refused(engine: Engine) -> None:
         (day("2025-11-01", model={"a": 1}), "Cannot convert"),
     ],
 )
-def test_a_bad_row_is_refused_by_load_and_stream_alike(
-    engine: Engine, row: dict[str, Any], told: str
+def test_a_bad_row_is_rejected_by_load_and_stream_alike(
+    engine: Engine, row: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(BigQueryError, match=told) as raised:
+    with pytest.raises(BigQueryError, match=message) as raised:
         load(engine, "daily", [day("2025-11-01"), row])
     assert raised.value.reason == "invalid"
     assert "Row 2" in raised.value.message
     errors = engine.insert_all(ref("daily"), [{"json": day("2025-11-01")}, {"json": row}])
     assert [one["errors"][0]["reason"] for one in errors] == ["stopped", "invalid"]
-    assert told in errors[1]["errors"][0]["message"]
+    assert message in errors[1]["errors"][0]["message"]
     assert costs(engine) == []
 
 
-def test_bad_rows_may_be_skipped_when_asked(engine: Engine) -> None:
+def test_bad_rows_may_be_skipped_when_requested(engine: Engine) -> None:
     rows = [day("2025-11-01"), {"model": "x"}, day("2025-11-02", extra=1)]
     assert load(engine, "daily", rows, max_bad_records=1, ignore_unknown=True) == 2
     engine.insert_all(ref("daily"), [{"json": row} for row in rows], skip_invalid=True)
@@ -224,7 +224,7 @@ def test_dispositions(engine: Engine) -> None:
     assert costs(engine) == [("2025-12-01", "1")]
 
 
-def test_a_load_makes_its_table_with_the_layout_asked_for(engine: Engine) -> None:
+def test_a_load_makes_its_table_with_the_layout_requested_for(engine: Engine) -> None:
     options = WriteOptions(time_partitioning=TimePartitioning("DAY", "d"), clustering=("k",))
     schema = Schema.from_rest({"fields": [{"name": "d", "type": "DATE"},
                                           {"name": "k", "type": "STRING"}]})  # fmt: skip
@@ -295,7 +295,7 @@ def test_dml_counts_and_partitions(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sql", "told"),
+    ("sql", "message"),
     [
         ("INSERT INTO daily (model) VALUES ('x')", "Required field day cannot be null"),
         ("INSERT INTO daily (day, cost) VALUES ('2025-11-01', 'x')", "cannot be inserted into"),
@@ -311,9 +311,9 @@ def test_dml_counts_and_partitions(engine: Engine) -> None:
          "at most one source row for each target row"),
     ],
 )  # fmt: skip
-def test_dml_that_breaks_a_rule_changes_nothing(engine: Engine, sql: str, told: str) -> None:
+def test_dml_that_breaks_a_rule_changes_nothing(engine: Engine, sql: str, message: str) -> None:
     load(engine, "daily", [day("2025-11-01")])
-    with pytest.raises(BigQueryError, match=told) as raised:
+    with pytest.raises(BigQueryError, match=message) as raised:
         ask(engine, sql)
     assert raised.value.status == 400
     assert costs(engine) == [("2025-11-01", "1")]

@@ -34,7 +34,7 @@ def test_every_variable_is_read() -> None:
     assert (str(settings.data_dir), settings.host, ports) == ("/data", "127.0.0.2", (1, 2, 3, 4))
     assert settings.smtp_port == 5
     assert (settings.dml_queue, settings.load_jobs_per_table_day) == (20, 1500)
-    assert (settings.streaming_buffer, settings.job_answer_seconds) == (True, 0.0)
+    assert (settings.streaming_buffer, settings.job_response_seconds) == (True, 0.0)
 
 
 @pytest.mark.parametrize("value", ["x", "-1", "65536", "1.5", "\u0663"])

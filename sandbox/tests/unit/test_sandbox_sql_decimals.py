@@ -180,8 +180,8 @@ def test_bignumerics_compare_and_sort_as_numbers(
         f" BIGNUMERIC '{right:f}' AS b)])"
     )
     row = engine.query(sql, project="p").rows()[0]["f"]
-    told = [cell["v"] == "true" for cell in row]
-    assert told == [left < right, left == right, left > right]
+    payload = [cell["v"] == "true" for cell in row]
+    assert payload == [left < right, left == right, left > right]
 
 
 def test_the_type_of_a_mix_is_bigquerys(engine: Engine) -> None:

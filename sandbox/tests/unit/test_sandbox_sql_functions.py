@@ -173,7 +173,7 @@ def test_a_function_gives_its_documented_value(engine: Engine, expression: str) 
     assert value_of(engine, expression) == DOCUMENTED[expression]
 
 
-REFUSED = {
+REJECTED = {
     "1 / 0": "division by zero",
     "9223372036854775807 + 1": "int64 overflow",
     "1e200 * 1e200": "double overflow",
@@ -197,12 +197,12 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("expression", REFUSED)
-def test_what_bigquery_refuses_is_an_invalid_query(engine: Engine, expression: str) -> None:
+@pytest.mark.parametrize("expression", REJECTED)
+def test_what_bigquery_rejects_is_an_invalid_query(engine: Engine, expression: str) -> None:
     with pytest.raises(BigQueryError) as raised:
         value_of(engine, expression)
     assert (raised.value.status, raised.value.reason) == (400, "invalidQuery")
-    assert REFUSED[expression] in raised.value.message
+    assert REJECTED[expression] in raised.value.message
 
 
 UNDONE = (
@@ -221,7 +221,7 @@ UNDONE = (
 
 
 @pytest.mark.parametrize("sql", UNDONE)
-def test_what_is_not_done_here_is_refused_by_name(engine: Engine, sql: str) -> None:
+def test_what_is_not_done_here_is_rejected_by_name(engine: Engine, sql: str) -> None:
     with pytest.raises(BigQueryError) as raised:
         engine.query(sql, project="p")
     assert (raised.value.status, raised.value.reason) == (501, "notImplemented")

@@ -39,7 +39,7 @@ def ask(engine: Engine, sql: str, **request: Any) -> list[tuple[Any, ...]]:
     return [tuple(cell["v"] for cell in row["f"]) for row in result.rows()]
 
 
-def refused(engine: Engine, sql: str) -> str:
+def rejected(engine: Engine, sql: str) -> str:
     with pytest.raises(BigQueryError) as raised:
         ask(engine, sql)
     assert raised.value.status == 400
@@ -73,7 +73,7 @@ def test_qualify_keeps_the_newest(engine: Engine) -> None:
     sql = """SELECT model, tokens FROM usage WHERE day > '2025-01-01'
              QUALIFY ROW_NUMBER() OVER (PARTITION BY model ORDER BY ts DESC) = 1 ORDER BY model"""
     assert ask(engine, sql) == [("a", "30"), ("b", "20")]
-    assert "requires analytic function" in refused(
+    assert "requires analytic function" in rejected(
         engine, "SELECT model FROM usage WHERE day > '2025-01-01' QUALIFY model = 'a'"
     )
 
@@ -87,20 +87,20 @@ def test_an_alias_wins_in_group_having_and_order_but_not_inside_an_aggregate(
     assert ask(engine, sql) == [("A", "40")]
 
 
-def test_loose_columns_are_refused(engine: Engine) -> None:
-    told = refused(engine, "SELECT model, SUM(cost) FROM usage WHERE day > '2025-01-01'")
-    assert told == ("SELECT list expression references column model which is neither grouped nor"
+def test_loose_columns_are_rejected(engine: Engine) -> None:
+    message = rejected(engine, "SELECT model, SUM(cost) FROM usage WHERE day > '2025-01-01'")
+    assert message == ("SELECT list expression references column model which is neither grouped nor"
                     " aggregated")  # fmt: skip
 
 
-def test_names_are_resolved_or_refused_as_bigquery_does(engine: Engine) -> None:
+def test_names_are_resolved_or_rejected_as_bigquery_does(engine: Engine) -> None:
     two = "FROM UNNEST([STRUCT(1 AS x)]) AS a, UNNEST([STRUCT(2 AS x)]) AS b"
-    assert refused(engine, f"SELECT x {two}") == "Column name x is ambiguous"
+    assert rejected(engine, f"SELECT x {two}") == "Column name x is ambiguous"
     assert ask(engine, f"SELECT a.x, b.x AS y {two}") == [("1", "2")]
-    assert "Did you mean tokens" in refused(
+    assert "Did you mean tokens" in rejected(
         engine, "SELECT token FROM usage WHERE day = '2025-11-01'"
     )
-    assert "Duplicate column names" in refused(engine, "SELECT 1 AS a, 2 AS a")
+    assert "Duplicate column names" in rejected(engine, "SELECT 1 AS a, 2 AS a")
     assert "must be qualified with a dataset" in _unqualified(engine)
 
 
@@ -157,12 +157,13 @@ def test_a_filter_by_constants_satisfies_the_table(engine: Engine, where: str) -
         "UPDATE usage SET tokens = 1 WHERE TRUE",
     ],
 )
-def test_a_table_that_wants_a_partition_filter_refuses_queries_without(
+def test_a_table_that_wants_a_partition_filter_rejects_queries_without(
     engine: Engine, sql: str
 ) -> None:
-    told = refused(engine, sql)
+    message = rejected(engine, sql)
     assert (
-        "without a filter over column(s) 'day' that can be used for partition elimination" in told
+        "without a filter over column(s) 'day' that can be used for partition elimination"
+        in message
     )
 
 
@@ -174,12 +175,12 @@ def test_a_filter_reaches_through_views_and_subqueries(engine: Engine) -> None:
     assert ask(engine, f"SELECT SUM(cost) FROM ({both}) WHERE day = '2025-11-02'") == [("0",)]
 
 
-def test_set_operations_join_types_and_refuse_others(engine: Engine) -> None:
+def test_set_operations_join_types_and_reject_others(engine: Engine) -> None:
     mixed = "SELECT 1 AS x UNION ALL SELECT 2.5 ORDER BY x DESC"
     assert ask(engine, mixed) == [("2.5",), ("1.0",)]
     assert ask(engine, "SELECT 1 INTERSECT DISTINCT SELECT 1") == [("1",)]
-    assert "incompatible types: INT64, STRING" in refused(engine, "SELECT 1 UNION ALL SELECT 'a'")
-    assert "mismatched column count" in refused(engine, "SELECT 1 UNION ALL SELECT 1, 2")
+    assert "incompatible types: INT64, STRING" in rejected(engine, "SELECT 1 UNION ALL SELECT 'a'")
+    assert "mismatched column count" in rejected(engine, "SELECT 1 UNION ALL SELECT 1, 2")
 
 
 def test_nulls_sort_first_ascending_and_last_descending(engine: Engine) -> None:
@@ -212,12 +213,12 @@ def test_star_except_replace_and_using(engine: Engine) -> None:
     chosen = "SELECT * EXCEPT (b) REPLACE (a * 10 AS a)"
     assert ask(engine, f"{chosen} FROM {one} JOIN {two} USING (k)") \
         == [("1", "20", "4")]  # fmt: skip
-    assert "does not exist" in refused(engine, f"SELECT * EXCEPT (z) FROM {one}")
+    assert "does not exist" in rejected(engine, f"SELECT * EXCEPT (z) FROM {one}")
 
 
 def test_a_null_inside_an_array_cannot_leave_a_query(engine: Engine) -> None:
     data = "FROM UNNEST([1, NULL]) AS x"
-    assert "Array cannot have a null element" in refused(engine, f"SELECT ARRAY_AGG(x) {data}")
+    assert "Array cannot have a null element" in rejected(engine, f"SELECT ARRAY_AGG(x) {data}")
     assert len(ask(engine, f"SELECT ARRAY_AGG(x IGNORE NULLS) {data}")) == 1
 
 
@@ -234,7 +235,7 @@ def test_a_dry_run_tells_schema_tables_and_the_bytes_a_filter_leaves(engine: Eng
     assert dry("day >= '2025-11-01'") == 3 * 32
 
 
-def test_bytes_over_the_limit_are_refused_before_anything_runs(engine: Engine) -> None:
+def test_bytes_over_the_limit_are_rejected_before_anything_runs(engine: Engine) -> None:
     with pytest.raises(BigQueryError) as raised:
         ask(engine, "SELECT cost FROM usage WHERE day = '2025-11-01'", maximum_bytes_billed=10)
     assert raised.value.reason == "bytesBilledLimitExceeded"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.entry import run_beside_forwards
+from deploy.entry import run_with_forwards
 from stack import guarded
 
 TOOLS = Path(__file__).resolve().parents[3] / "tools"
@@ -35,7 +35,7 @@ def test_a_command_reaches_the_sandbox_on_its_own_loopback(script: str, code: in
         near, target = _free_port(), far.sockets[0].getsockname()[1]
         command = [sys.executable, "-c", script.replace("{port}", str(near))]
         async with far:
-            return await run_beside_forwards(
+            return await run_with_forwards(
                 command, host="127.0.0.1", ports=[near], to_ports=[target]
             )
 

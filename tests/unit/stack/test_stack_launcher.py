@@ -134,7 +134,7 @@ def test_a_killed_component_starts_again_beside_nothing_of_its_former_self(
 
 
 def test_restarts_long_past_are_forgotten() -> None:
-    restarts = RecentRestarts(most=3, window_seconds=600)
+    restarts = RecentRestarts(maximum=3, window_seconds=600)
     assert [restarts.allow(now) for now in (0.0, 100.0, 200.0)] == [True] * 3
     assert not restarts.allow(599.0)
     assert restarts.allow(601.0)
@@ -143,5 +143,5 @@ def test_restarts_long_past_are_forgotten() -> None:
 
 
 def test_a_component_that_ends_once_an_hour_is_always_started_again() -> None:
-    restarts = RecentRestarts(most=3, window_seconds=600)
+    restarts = RecentRestarts(maximum=3, window_seconds=600)
     assert all(restarts.allow(3600.0 * hour) for hour in range(100))

@@ -15,7 +15,7 @@ from stack import guarded
 from stack.demo import demo_range
 from stack.errors import StackError
 from stack.lock import StateLock
-from stack.ports import refuse_busy
+from stack.ports import check_ports_free
 from stack.report import DemoReport, OrgReport, render
 from stack.secrets import LocalSecrets
 
@@ -29,7 +29,7 @@ def test_every_busy_port_is_named_with_its_variable() -> None:
             each.listen()
         ports = {"PORT": one.getsockname()[1], "SANDBOX_KMS_PORT": two.getsockname()[1]}
         with pytest.raises(StackError) as caught:
-            refuse_busy(ports)
+            check_ports_free(ports)
     for variable, port in ports.items():
         assert f"port {port} is in use; set {variable}" in str(caught.value)
 
@@ -39,7 +39,7 @@ def test_one_port_for_two_services_is_refused() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with pytest.raises(StackError, match="given twice: PORT and SANDBOX_KMS_PORT"):
-        refuse_busy({"PORT": port, "SANDBOX_KMS_PORT": port})
+        check_ports_free({"PORT": port, "SANDBOX_KMS_PORT": port})
 
 
 def test_a_second_stack_on_the_same_state_says_who_holds_it(tmp_path: Path) -> None:

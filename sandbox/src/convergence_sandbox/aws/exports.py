@@ -65,10 +65,10 @@ def period(
     for number in range(files):
         keys.append(f"{PREFIX}/{export}/data/{partition}/{export}-{number + 1:05d}.{ending}")
         yield keys[-1], pack(rows[number::files], list(rows[0]))
-    told = {"exportName": export, "dataFiles": [f"s3://{bucket}/{key}" for key in keys]}
+    payload = {"exportName": export, "dataFiles": [f"s3://{bucket}/{key}" for key in keys]}
     yield (
         f"{PREFIX}/{export}/metadata/{partition}/{export}-Manifest.json",
-        json.dumps(told).encode(),
+        json.dumps(payload).encode(),
     )
 
 
@@ -191,8 +191,8 @@ def _parquet(rows: Sequence[Row], columns: Sequence[str]) -> bytes:
         is_amount = name.endswith(amounts)
         kind = pa.float64() if is_amount else pa.string()
         values = [row[name] for row in rows]
-        told = [float(v) if is_amount and v is not None else v for v in values]
-        arrays[name] = pa.array(told, kind)
+        payload = [float(v) if is_amount and v is not None else v for v in values]
+        arrays[name] = pa.array(payload, kind)
     sink = io.BytesIO()
     pq.write_table(pa.table(arrays), sink, compression="snappy")
     return sink.getvalue()

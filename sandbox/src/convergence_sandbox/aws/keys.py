@@ -55,7 +55,7 @@ def bucket(seed: str) -> str:
     return BUCKET_PREFIX + seed.replace("_", "-")
 
 
-class RefusedError(Exception):
+class AwsError(Exception):
     """Raised when a request is not let in; `code` is AWS's name for why."""
 
     def __init__(self, code: str) -> None:
@@ -123,29 +123,29 @@ class Keys:
         """Who asks.
 
         Raises:
-            RefusedError: nobody that is known, or the signature does not fit the request.
+            AwsError: nobody that is known, or the signature does not fit the request.
         """
         found = _AUTHORIZATION.fullmatch(request.headers.get("authorization", ""))
         if found is None:
-            raise RefusedError("AccessDenied")
-        asked_by, day, region, service, names, signature = found.groups()
-        secret, seed = self._secret(asked_by, service, request)
+            raise AwsError("AccessDenied")
+        caller_key, day, region, service, names, signature = found.groups()
+        secret, seed = self._secret(caller_key, service, request)
         scope = f"{day}/{region}/{service}/aws4_request"
         expected = _signature(request, names.split(";"), scope=scope, secret=secret)
         if not hmac.compare_digest(expected, signature):
-            raise RefusedError("SignatureDoesNotMatch")
-        return Caller(asked_by, service, seed)
+            raise AwsError("SignatureDoesNotMatch")
+        return Caller(caller_key, service, seed)
 
-    def _secret(self, asked_by: str, service: str, request: Request) -> tuple[str, str | None]:
-        if _KNOWN.fullmatch(asked_by):
-            return secret_of(asked_by), None
+    def _secret(self, caller_key: str, service: str, request: Request) -> tuple[str, str | None]:
+        if _KNOWN.fullmatch(caller_key):
+            return secret_of(caller_key), None
         with self._lock:
-            session = self._sessions.get(asked_by)
+            session = self._sessions.get(caller_key)
         token = request.headers.get("x-amz-security-token")
         if session is None or token != session.token:
-            raise RefusedError("InvalidAccessKeyId" if service == "s3" else "InvalidClientTokenId")
+            raise AwsError("InvalidAccessKeyId" if service == "s3" else "InvalidClientTokenId")
         if session.until < datetime.now(UTC):
-            raise RefusedError("ExpiredToken")
+            raise AwsError("ExpiredToken")
         return session.secret, session.seed
 
 
@@ -153,13 +153,13 @@ def assumed_seed(caller: Caller, role_arn: str, external_id: str) -> str:
     """The customer whose role the caller assumes.
 
     Raises:
-        RefusedError: the role does not trust the caller with this external id.
+        AwsError: the role does not trust the caller with this external id.
     """
     seed = role_arn.rpartition(":role/sandbox-")[2]
     if caller.key_id != PLATFORM or {"role_arn": role_arn, "external_id": external_id} != role(
         seed
     ):
-        raise RefusedError("AccessDenied")
+        raise AwsError("AccessDenied")
     return seed
 
 
@@ -171,7 +171,7 @@ def _signature(request: Request, names: list[str], *, scope: str, secret: str) -
     canonical = "\n".join(
         (request.method, request.path, "&".join(sorted(pairs)), headers, ";".join(names), payload)
     )
-    told = "\n".join(
+    signed_text = "\n".join(
         (
             "AWS4-HMAC-SHA256",
             request.headers.get("x-amz-date", ""),
@@ -182,4 +182,4 @@ def _signature(request: Request, names: list[str], *, scope: str, secret: str) -
     key = f"AWS4{secret}".encode()
     for part in scope.split("/"):
         key = hmac.new(key, part.encode(), sha256).digest()
-    return hmac.new(key, told.encode(), sha256).hexdigest()
+    return hmac.new(key, signed_text.encode(), sha256).hexdigest()

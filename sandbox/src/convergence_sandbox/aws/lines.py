@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Final
 
-from convergence_sandbox.providers.derive import chance, number, word
+from convergence_sandbox.providers.derive import chance, keyword, number
 
 INVOICED_ON: Final = 4
 ZERO: Final = Decimal(0)
@@ -76,9 +76,9 @@ def lines(seed: str, month: date, *, as_of: date) -> Iterator[Line]:
     closed = as_of >= after
     invoice = None
     if as_of >= after + timedelta(days=INVOICED_ON - 1):
-        invoice = word("invoice", seed, month, length=10).upper()
-    told = _months_lines(seed, month, min(as_of, after), closed=closed, as_of=as_of)
-    return (replace(line, invoice=invoice) for line in told)
+        invoice = keyword("invoice", seed, month, length=10).upper()
+    lines_found = _months_lines(seed, month, min(as_of, after), closed=closed, as_of=as_of)
+    return (replace(line, invoice=invoice) for line in lines_found)
 
 
 def _months_lines(
@@ -147,11 +147,14 @@ def _monthly(seed: str, month: date, *, closed: bool) -> Iterator[Line]:
     )  # fmt: skip
     yield plain
     bare = replace(plain, usage_type="", operation="", unit="", quantity=Decimal(1), region="")
-    told = [("Credit", "Credit", "-12.5")]
+    lines_found = [("Credit", "Credit", "-12.5")]
     if closed:
-        told += [("Tax", "Tax", "31.4159265"), ("EdpDiscount", "Adjustment", "-7.123456789")]
-        told += [("Refund", "Adjustment", "-2.25")]
-    for kind, category, amount in told:
+        lines_found += [
+            ("Tax", "Tax", "31.4159265"),
+            ("EdpDiscount", "Adjustment", "-7.123456789"),
+        ]
+        lines_found += [("Refund", "Adjustment", "-2.25")]
+    for kind, category, amount in lines_found:
         cost = Decimal(amount)
         yield replace(
             bare, kind=kind, category=category, service="AWSSupportBusiness",

@@ -25,9 +25,9 @@ from convergence_sandbox.aws.keys import (
     ACCOUNT,
     BUCKET_PREFIX,
     PLATFORM,
+    AwsError,
     Caller,
     Keys,
-    RefusedError,
     Request,
     assumed_seed,
     bucket,
@@ -104,13 +104,13 @@ class AwsApp:
             if caller.service == "sts":
                 return self._sts(caller, request, environ, start_response)
             self._enter(caller, unquote(request.path).lstrip("/").partition("/")[0])
-        except RefusedError as error:
-            return _refusal(request, error.code, start_response)
+        except AwsError as error:
+            return _rejection(request, error.code, start_response)
         return self._moto(environ, start_response)
 
     def _enter(self, caller: Caller, name: str) -> None:
         if not caller.may_use(name):
-            raise RefusedError("AccessDenied")
+            raise AwsError("AccessDenied")
         if name.startswith(BUCKET_PREFIX):
             with self._lock:
                 self._fill(name)
@@ -133,16 +133,16 @@ class AwsApp:
     def _sts(
         self, caller: Caller, request: Request, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
-        asked = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
-        if asked.get("Action") != "AssumeRole":
+        form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
+        if form.get("Action") != "AssumeRole":
             return self._moto(environ, start_response)
-        seed = assumed_seed(caller, asked.get("RoleArn", ""), asked.get("ExternalId", ""))
-        answer = b"".join(self._moto(environ, start_response))
-        secret, token, until, key = (_element(answer, name) for name in _OPENED)
+        seed = assumed_seed(caller, form.get("RoleArn", ""), form.get("ExternalId", ""))
+        response = b"".join(self._moto(environ, start_response))
+        secret, token, until, key = (_element(response, name) for name in _OPENED)
         self._keys.open_session(
             key, secret=secret, token=token, seed=seed, until=datetime.fromisoformat(until)
         )
-        return [answer]
+        return [response]
 
 
 def _element(xml: bytes, name: str) -> str:
@@ -184,16 +184,16 @@ def _request(environ: Environ) -> Request:
     return Request(environ["REQUEST_METHOD"], path, query, headers, body)
 
 
-def _json(told: object, start_response: StartResponse) -> list[bytes]:
+def _json(payload: object, start_response: StartResponse) -> list[bytes]:
     start_response("200 OK", [("Content-Type", "application/json")])
-    return [json.dumps(told).encode()]
+    return [json.dumps(payload).encode()]
 
 
-def _refusal(request: Request, code: str, start_response: StartResponse) -> list[bytes]:
+def _rejection(request: Request, code: str, start_response: StartResponse) -> list[bytes]:
     start_response("403 Forbidden", [("Content-Type", "text/xml")])
     error = f"<Code>{code}</Code><Message>refused by the sandbox</Message>"
     if "/sts/aws4" in request.headers.get("authorization", ""):
-        told = f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error></ErrorResponse>"
+        payload = f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error></ErrorResponse>"
     else:
-        told = f"<Error>{error}</Error>"
-    return [told.encode()]
+        payload = f"<Error>{error}</Error>"
+    return [payload.encode()]

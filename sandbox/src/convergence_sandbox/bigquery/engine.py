@@ -162,7 +162,7 @@ class Engine:
             )
             if old.is_view or new.is_view:
                 return self._updated_view(session, old, new)
-            _refuse_layout_change(old, new)
+            _reject_layout_change(old, new)
             schema = new.schema if "schema" in resource else old.schema
             kept = tables.widen(session, old, updated_schema(old, schema), storage=self._storage)
             changed = replace(
@@ -342,7 +342,7 @@ class Engine:
         return self._executor.run(QueryRequest(sql, project=project, **request))
 
 
-def _refuse_layout_change(old: TableMeta, new: TableMeta) -> None:
+def _reject_layout_change(old: TableMeta, new: TableMeta) -> None:
     before, after = old.time_partitioning, new.time_partitioning
     same = (before is None) == (after is None) and (
         before is None or after is None or (before.type, before.field) == (after.type, after.field)

@@ -32,8 +32,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from convergence_sandbox import slack
 from convergence_sandbox.kept import Kept
-from convergence_sandbox.providers import acts, anthropic, deepseek, google, openai, vendor
-from convergence_sandbox.providers.acts import Answer, Exchange
+from convergence_sandbox.providers import actions, anthropic, deepseek, google, openai, vendor
+from convergence_sandbox.providers.actions import Exchange, RecordedResponse
 from convergence_sandbox.providers.clock import Clock
 from convergence_sandbox.providers.faults import Fault, FaultBook, InvalidFaultError
 from convergence_sandbox.providers.provider import Provider
@@ -75,18 +75,18 @@ class ProvidersApp(Starlette):
             return
         fault = self.faults.strike(scope["path"], credential=find_credential(scope)[1])
         token = _token(scope, provider)
-        answer = Answer()
+        response = RecordedResponse()
         exchange = Exchange(
-            scope, receive, send, fault or Fault("none"), answer, provider.dialect, token
+            scope, receive, send, fault or Fault("none"), response, provider.dialect, token
         )
-        if acts.asks_for_end_page(exchange):
-            served.status = await acts.answer_end_page(exchange)
+        if actions.asks_for_end_page(exchange):
+            served.status = await actions.response_end_page(exchange)
         elif fault is None:
             await super().__call__(scope, receive, _noting(send, served))
         else:
-            await super().__call__(scope, receive, answer.collect)
+            await super().__call__(scope, receive, response.collect)
             served.fault = fault.choose()
-            served.status = await acts.act(served.fault, exchange)
+            served.status = await actions.act(served.fault, exchange)
 
     def _admin_routes(self) -> list[BaseRoute]:
         return [
@@ -104,8 +104,8 @@ class ProvidersApp(Starlette):
 
     async def _add_faults(self, request: Request) -> Response:
         try:
-            told = await request.json()
-            rows = told if isinstance(told, list) else [told]
+            payload = await request.json()
+            rows = payload if isinstance(payload, list) else [payload]
             added = self.faults.add([Fault.from_json(row) for row in rows])
         except (InvalidFaultError, JSONDecodeError, AttributeError, TypeError) as error:
             return JSONResponse({"error": str(error)}, status_code=422)
@@ -165,8 +165,8 @@ def _provider(scope: Scope) -> Provider | None:
 
 def _token(scope: Scope, provider: Provider) -> str | None:
     """The page token that a request carries."""
-    told: dict[str, list[str]] = parse_qs(scope["query_string"].decode("latin-1"))
-    values = told.get(provider.dialect.page_param)
+    payload: dict[str, list[str]] = parse_qs(scope["query_string"].decode("latin-1"))
+    values = payload.get(provider.dialect.page_param)
     return values[0] if values else None
 
 

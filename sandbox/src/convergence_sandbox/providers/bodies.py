@@ -18,8 +18,8 @@ def spoil(
     kind: str, body: bytes, *, fault: Fault, dialect: PageDialect, token: str | None
 ) -> bytes:
     """The broken form of a JSON body. `token` is the page token that the request carried."""
-    if kind in _TEXT_FAULTS:
-        return _TEXT_FAULTS[kind](body)
+    if kind in _TEXT_ERRORS:
+        return _TEXT_ERRORS[kind](body)
     page = from_json(body)
     _PAGE_FAULTS[kind](_Page(page, dialect, token), fault)
     return to_json(page)
@@ -134,7 +134,7 @@ def _in_the_first_string(body: bytes) -> bytes:
     return re.sub(rb'"([^"]+)":', b'"\xff\xc3\\1":', body, count=1)
 
 
-_TEXT_FAULTS: dict[str, Callable[[bytes], bytes]] = {
+_TEXT_ERRORS: dict[str, Callable[[bytes], bytes]] = {
     "malformed": lambda body: body[: len(body) * 2 // 3],
     "html": lambda _body: HTML,
     "bad_utf8": _in_the_first_string,

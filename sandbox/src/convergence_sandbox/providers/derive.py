@@ -16,7 +16,7 @@ def chance(*parts: object, percent: int) -> bool:
     return number("chance", *parts, low=0, high=99) < percent
 
 
-def word(*parts: object, length: int = 8) -> str:
+def keyword(*parts: object, length: int = 8) -> str:
     """A lowercase hexadecimal id."""
     text = "\x1f".join(str(part) for part in parts).encode()
     return blake2b(text, digest_size=(length + 1) // 2).hexdigest()[:length]

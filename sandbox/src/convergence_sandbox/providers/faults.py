@@ -75,23 +75,23 @@ class Fault:
     state: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Fault:
+    def from_json(cls, payload: Mapping[str, Any]) -> Fault:
         """Check a specification; `provider` is short for a path that starts with its name."""
-        given = dict(told)
-        provider = given.pop("provider", None)
+        fields = dict(payload)
+        provider = fields.pop("provider", None)
         if provider is not None:
-            given.setdefault("path", rf"^/{re.escape(str(provider))}/")
+            fields.setdefault("path", rf"^/{re.escape(str(provider))}/")
         accepted = {"kind", "path", "key", "skip", "count", "seed", "options"}
-        if unknown := set(given) - accepted:
+        if unknown := set(fields) - accepted:
             raise InvalidFaultError(f"unknown keys {sorted(unknown)}; accepted {sorted(accepted)}")
-        if given.get("kind") not in KINDS | {"random"}:
+        if fields.get("kind") not in KINDS | {"random"}:
             raise InvalidFaultError(f"kind must be random or one of {sorted(KINDS)}")
         try:
-            re.compile(given.get("path", ""))
-            re.compile(given.get("key", ""))
+            re.compile(fields.get("path", ""))
+            re.compile(fields.get("key", ""))
         except re.error as error:
             raise InvalidFaultError(f"not a regular expression: {error}") from None
-        return cls(**given)
+        return cls(**fields)
 
     @property
     def spent(self) -> bool:

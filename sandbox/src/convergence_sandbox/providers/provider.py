@@ -57,7 +57,7 @@ def from_json(body: bytes) -> Any:  # noqa: ANN401 - JSON is anything
     return json.loads(body, parse_float=Decimal)
 
 
-def json_answer(
+def json_response(
     value: object, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
     """An `application/json` answer."""

@@ -75,8 +75,8 @@ def headers_of(scope: Scope) -> dict[str, str]:
 
 def find_credential(scope: Scope) -> tuple[str | None, str]:
     """The header that carries a credential and what it carries, without `Bearer`."""
-    told = headers_of(scope)
+    headers = headers_of(scope)
     for name in _CREDENTIAL_HEADERS:
-        if name in told:
-            return name, told[name].removeprefix("Bearer ")
+        if name in headers:
+            return name, headers[name].removeprefix("Bearer ")
     return None, ""

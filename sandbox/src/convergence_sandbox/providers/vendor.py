@@ -19,16 +19,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from convergence_sandbox.providers.derive import chance, number, word
-from convergence_sandbox.providers.provider import PageDialect, Provider, json_answer
+from convergence_sandbox.providers.derive import chance, keyword, number
+from convergence_sandbox.providers.provider import PageDialect, Provider, json_response
 
 KEY_PREFIX = "vendor-sandbox-"
-MOST = 100
-MOST_DAYS = 31
+MAX = 100
+MAX_DAYS = 31
 Row = dict[str, object]
 
 
-class RefusedError(Exception):
+class VendorRequestError(Exception):
     """Raised when a request is refused with a status and a message."""
 
     def __init__(self, message: str, *, status: int) -> None:
@@ -42,8 +42,8 @@ def users(seed: str) -> list[Row]:
     return [
         {
             "id": index + 1,
-            "name": f"user {word(seed, index)}",
-            "email": f"{word(seed, index)}@example.com",
+            "name": f"user {keyword(seed, index)}",
+            "email": f"{keyword(seed, index)}@example.com",
             "seats": number(seed, index, "seats", low=1, high=50),
             "active": chance(seed, index, percent=80),
             "created_on": (first + timedelta(days=index)).isoformat(),
@@ -54,42 +54,42 @@ def users(seed: str) -> list[Row]:
 
 async def by_cursor(request: Request) -> Response:
     """`after` takes the opaque `meta.next_cursor`, which is null on the last page."""
-    rows, limit = _asked(request)
+    rows, limit = _requested(request)
     start = _opened(request.query_params.get("after"))
-    cursor = _sealed(start + limit) if start + limit < len(rows) else None
-    return json_answer({"data": rows[start : start + limit], "meta": {"next_cursor": cursor}})
+    cursor = _encode_cursor(start + limit) if start + limit < len(rows) else None
+    return json_response({"data": rows[start : start + limit], "meta": {"next_cursor": cursor}})
 
 
 async def by_offset(request: Request) -> Response:
     """`offset` and `limit`; `total` says how many there are."""
-    rows, limit = _asked(request)
+    rows, limit = _requested(request)
     start = _integer(request, "offset", default=0)
-    return json_answer({"data": rows[start : start + limit], "total": len(rows)})
+    return json_response({"data": rows[start : start + limit], "total": len(rows)})
 
 
 async def by_page(request: Request) -> Response:
     """`page` from 1; `has_more` says whether another follows."""
-    rows, limit = _asked(request)
+    rows, limit = _requested(request)
     start = (_integer(request, "page", default=1) - 1) * limit
     more = start + limit < len(rows)
-    return json_answer({"data": rows[start : start + limit], "has_more": more})
+    return json_response({"data": rows[start : start + limit], "has_more": more})
 
 
 async def by_link_header(request: Request) -> Response:
     """A `Link` header with `rel="next"` on all but the last page; the body is the bare list."""
-    rows, limit = _asked(request)
+    rows, limit = _requested(request)
     start = _integer(request, "start", default=0)
     link = _link(request, start + limit) if start + limit < len(rows) else None
     headers = {} if link is None else {"link": f'<{link}>; rel="next"'}
-    return json_answer({"data": rows[start : start + limit]}, headers=headers)
+    return json_response({"data": rows[start : start + limit]}, headers=headers)
 
 
 async def by_link_body(request: Request) -> Response:
     """`links.next` is a URL, null on the last page."""
-    rows, limit = _asked(request)
+    rows, limit = _requested(request)
     start = _integer(request, "start", default=0)
     link = _link(request, start + limit) if start + limit < len(rows) else None
-    return json_answer({"data": rows[start : start + limit], "links": {"next": link}})
+    return json_response({"data": rows[start : start + limit], "links": {"next": link}})
 
 
 METERS = {"search": "requests", "storage": "gigabytes", "compute": "seconds", "beta": "requests"}
@@ -100,13 +100,13 @@ def usage(seed: str, day: date) -> list[Row]:
     """What was used on a day: a row for each meter of each of 4 to 9 workspaces, most days."""
     return [
         {
-            "id": f"use_{word(seed, day, workspace, meter, length=12)}",
+            "id": f"use_{keyword(seed, day, workspace, meter, length=12)}",
             "day": day.isoformat(),
             "meter": meter,
             "unit": unit,
             # Text, as amounts in JSON should be: a number would lose digits on its way.
             "quantity": f"{number(seed, day, workspace, meter, low=1, high=900_000) / 1000:.3f}",
-            "workspace": {"id": f"ws_{word(seed, workspace)}", "plan": PLANS[workspace % 2]},
+            "workspace": {"id": f"ws_{keyword(seed, workspace)}", "plan": PLANS[workspace % 2]},
         }
         for workspace in range(number(seed, "workspaces", low=4, high=9))
         for meter, unit in METERS.items()
@@ -116,7 +116,7 @@ def usage(seed: str, day: date) -> list[Row]:
 
 async def account(request: Request) -> Response:
     """Who the key belongs to."""
-    return json_answer({"account": _seed(request)})
+    return json_response({"account": _seed(request)})
 
 
 async def list_usage(request: Request) -> Response:
@@ -127,61 +127,63 @@ async def list_usage(request: Request) -> Response:
 async def search_usage(request: Request) -> Response:
     """Usage of whole days, asked for in the body."""
     try:
-        told = await request.json()
+        params = await request.json()
     except ValueError:
-        told = None
-    if not isinstance(told, dict):
-        raise RefusedError("the body must be a JSON object", status=400)
-    return _usage_page(request, {name: str(value) for name, value in told.items()})
+        params = None
+    if not isinstance(params, dict):
+        raise VendorRequestError("the body must be a JSON object", status=400)
+    return _usage_page(request, {name: str(value) for name, value in params.items()})
 
 
-def _usage_page(request: Request, told: dict[str, str]) -> Response:
-    seed, start = _seed(request), _opened(told.get("after"))
-    rows = [row for day in _days(told) for row in usage(seed, day)]
-    limit = _limit(told.get("limit", "50"))
-    cursor = _sealed(start + limit) if start + limit < len(rows) else None
+def _usage_page(request: Request, params: dict[str, str]) -> Response:
+    seed, start = _seed(request), _opened(params.get("after"))
+    rows = [row for day in _days(params) for row in usage(seed, day)]
+    limit = _limit(params.get("limit", "50"))
+    cursor = _encode_cursor(start + limit) if start + limit < len(rows) else None
     meta = {"next_cursor": cursor, "total": len(rows)}
-    return json_answer({"data": rows[start : start + limit], "meta": meta})
+    return json_response({"data": rows[start : start + limit], "meta": meta})
 
 
-def _days(told: dict[str, str]) -> list[date]:
+def _days(params: dict[str, str]) -> list[date]:
     try:
-        first, last = date.fromisoformat(told["from"]), date.fromisoformat(told["to"])
+        first, last = date.fromisoformat(params["from"]), date.fromisoformat(params["to"])
     except (KeyError, ValueError):
-        raise RefusedError("from and to must be days", status=400) from None
-    if not 0 <= (last - first).days < MOST_DAYS:
-        raise RefusedError(f"from 1 to {MOST_DAYS} days may be asked for", status=400)
+        raise VendorRequestError("from and to must be days", status=400) from None
+    if not 0 <= (last - first).days < MAX_DAYS:
+        raise VendorRequestError(f"from 1 to {MAX_DAYS} days may be asked for", status=400)
     return [first + timedelta(days=count) for count in range((last - first).days + 1)]
 
 
 def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST):
-        raise RefusedError(f"limit must be from 1 to {MOST}", status=400)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX):
+        raise VendorRequestError(f"limit must be from 1 to {MAX}", status=400)
     return int(text)
 
 
-def _refusing(call: Callable[[Request], Awaitable[Response]]) -> Callable[..., Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
+def _with_errors(
+    call: Callable[[Request], Awaitable[Response]],
+) -> Callable[..., Awaitable[Response]]:
+    async def response(request: Request) -> Response:
         try:
             return await call(request)
-        except RefusedError as error:
-            return json_answer({"error": str(error)}, status=error.status)
+        except VendorRequestError as error:
+            return json_response({"error": str(error)}, status=error.status)
 
-    return answer
+    return response
 
 
-def _asked(request: Request) -> tuple[list[Row], int]:
+def _requested(request: Request) -> tuple[list[Row], int]:
     seed = _seed(request)
     return users(seed), _limit(request.query_params.get("limit", "50"))
 
 
 def _seed(request: Request) -> str:
-    scheme, _, told = request.headers.get("authorization", "").partition(" ")
+    scheme, _, params = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "basic":
-        told = _basic_password(told)
-    key = told or request.headers.get("x-api-key") or request.query_params.get("api_key", "")
+        params = _basic_password(params)
+    key = params or request.headers.get("x-api-key") or request.query_params.get("api_key", "")
     if not key.startswith(KEY_PREFIX):
-        raise RefusedError("unknown key", status=401)
+        raise VendorRequestError("unknown key", status=401)
     return key.removeprefix(KEY_PREFIX)
 
 
@@ -195,11 +197,11 @@ def _basic_password(text: str) -> str:
 def _integer(request: Request, name: str, *, default: int) -> int:
     text = request.query_params.get(name, str(default))
     if not (text.isascii() and text.isdigit()):
-        raise RefusedError(f"{name} must be a whole number", status=400)
+        raise VendorRequestError(f"{name} must be a whole number", status=400)
     return int(text)
 
 
-def _sealed(start: int) -> str:
+def _encode_cursor(start: int) -> str:
     return base64.urlsafe_b64encode(f"users:{start}".encode()).decode()
 
 
@@ -212,7 +214,7 @@ def _opened(cursor: str | None) -> int:
             return int(start)
     except (binascii.Error, ValueError):
         pass
-    raise RefusedError("unknown cursor", status=400)
+    raise VendorRequestError("unknown cursor", status=400)
 
 
 def _link(request: Request, start: int) -> str:
@@ -222,7 +224,7 @@ def _link(request: Request, start: int) -> str:
 def _provider(
     style: str, call: Callable[[Request], Awaitable[Response]], dialect: PageDialect
 ) -> Provider:
-    routes = (Route("/users", _refusing(call)),)
+    routes = (Route("/users", _with_errors(call)),)
     return Provider(f"vendor-{style}", f"/vendor/v1/{style}", routes, dialect)
 
 
@@ -249,9 +251,9 @@ PROVIDERS = (
         "vendor",
         "/vendor/v1",
         (
-            Route("/account", _refusing(account)),
-            Route("/usage", _refusing(list_usage)),
-            Route("/usage/search", _refusing(search_usage), methods=["POST"]),
+            Route("/account", _with_errors(account)),
+            Route("/usage", _with_errors(list_usage)),
+            Route("/usage/search", _with_errors(search_usage), methods=["POST"]),
         ),
         PageDialect(token=("meta", "next_cursor"), more=None, page_param="after"),
     ),

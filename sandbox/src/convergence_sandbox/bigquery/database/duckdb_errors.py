@@ -33,8 +33,8 @@ _WORDINGS = (
 def translated(error: duckdb.Error) -> BigQueryError:
     """The BigQuery error that says the same; always 400, as a failed statement is."""
     if isinstance(error, duckdb.OutOfMemoryException):
-        told = "Resources exceeded during query execution: the local stand-in's memory limit"
-        return BigQueryError(told, status=400, reason="resourcesExceeded")
+        message = "Resources exceeded during query execution: the local stand-in's memory limit"
+        return BigQueryError(message, status=400, reason="resourcesExceeded")
     return invalid_query(_message(error))
 
 

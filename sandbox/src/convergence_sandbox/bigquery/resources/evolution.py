@@ -17,13 +17,13 @@ RELAXATION = "ALLOW_FIELD_RELAXATION"
 EVERYTHING = frozenset({ADDITION, RELAXATION})
 
 
-def updated_schema(meta: TableMeta, wanted: Schema) -> Schema:
-    """The schema after `tables.update` or `tables.patch` with `wanted`.
+def updated_schema(meta: TableMeta, requested: Schema) -> Schema:
+    """The schema after `tables.update` or `tables.patch` with `requested`.
 
     Raises:
         BigQueryError: a column would be lost, retyped or made stricter.
     """
-    fields = _merge(meta, meta.schema.fields, wanted.fields, "", options=EVERYTHING, strict=True)
+    fields = _merge(meta, meta.schema.fields, requested.fields, "", options=EVERYTHING, strict=True)
     return Schema(fields)
 
 
@@ -46,12 +46,12 @@ def _merge(
     options: Collection[str],
     strict: bool,
 ) -> tuple[Field, ...]:
-    given = {field.name.lower(): field for field in new}
+    requested_fields = {field.name.lower(): field for field in new}
     merged = []
     for field in old:
-        wanted = given.pop(field.name.lower(), None)
+        requested = requested_fields.pop(field.name.lower(), None)
         where = f"{path}{field.name}"
-        if wanted is None:
+        if requested is None:
             if strict:
                 raise _mismatch(meta, f"Field {where} is missing in new schema")
             if field.mode == "REQUIRED":
@@ -59,8 +59,8 @@ def _merge(
                 continue
             merged.append(field)
             continue
-        merged.append(_merge_one(meta, field, wanted, where, options=options, strict=strict))
-    merged.extend(_added(meta, field, path, options=options) for field in given.values())
+        merged.append(_merge_one(meta, field, requested, where, options=options, strict=strict))
+    merged.extend(_added(meta, field, path, options=options) for field in requested_fields.values())
     return tuple(merged)
 
 

@@ -86,7 +86,7 @@ class Field:
         name = data.get("name")
         if not name:
             raise invalid("Field name is missing in schema", location="schema")
-        refuse_unkept(data, kept=_FIELD_KEYS, unkept=_PASSIVE_FIELD_KEYS, where=f"field {name}")
+        reject_unkept(data, kept=_FIELD_KEYS, unkept=_PASSIVE_FIELD_KEYS, where=f"field {name}")
         kind = checked_type(str(data.get("type") or ""), where=str(name))
         made = cls(
             name=str(name),
@@ -127,7 +127,7 @@ class Schema:
     def from_rest(cls, data: Mapping[str, Any] | None) -> Schema:
         """Read a `TableSchema`; None and `{}` are the empty schema."""
         fields = tuple(Field.from_rest(one) for one in (data or {}).get("fields") or ())
-        refuse_duplicates(fields)
+        reject_duplicates(fields)
         return cls(fields)
 
     def to_rest(self) -> Json:
@@ -136,8 +136,8 @@ class Schema:
 
     def find(self, name: str) -> Field | None:
         """The top-level field of that name; names are case-insensitive."""
-        wanted = name.lower()
-        return next((one for one in self.fields if one.name.lower() == wanted), None)
+        lower_name = name.lower()
+        return next((one for one in self.fields if one.name.lower() == lower_name), None)
 
 
 def checked_type(name: str, *, where: str) -> str:
@@ -171,11 +171,11 @@ def checked_field(made: Field) -> Field:
         raise invalid(
             f"Field {made.name} is type {made.type} but has {has} schema", location=made.name
         )
-    refuse_duplicates(made.fields)
+    reject_duplicates(made.fields)
     return made
 
 
-def refuse_unkept(
+def reject_unkept(
     data: Mapping[str, Any], *, kept: Iterable[str], unkept: Iterable[str], where: str
 ) -> None:
     """Refuse properties that would otherwise be dropped silently; empty ones are let pass.
@@ -234,7 +234,7 @@ def integer(value: object) -> int | None:
         raise invalid(f"Invalid integer value: {value}") from None
 
 
-def refuse_duplicates(fields: Iterable[Field]) -> None:
+def reject_duplicates(fields: Iterable[Field]) -> None:
     """Refuse two fields of one name; names are case-insensitive."""
     seen: set[str] = set()
     for one in fields:

@@ -19,7 +19,7 @@ from convergence_sandbox.bigquery.resources.fields import (
     Json,
     Schema,
     integer,
-    refuse_unkept,
+    reject_unkept,
 )
 
 __all__ = [
@@ -207,7 +207,7 @@ class TableMeta:
     @classmethod
     def from_rest(cls, data: Mapping[str, Any], *, ref: TableRef) -> TableMeta:
         """Read a `Table` resource as sent to `tables.insert` or `tables.update`."""
-        refuse_unkept(
+        reject_unkept(
             data, kept=_TABLE_KEYS | _OUTPUT_TABLE_KEYS, unkept=frozenset(), where=f"table {ref}"
         )
         partition_filter = bool(data.get("requirePartitionFilter"))
@@ -321,7 +321,7 @@ class DatasetMeta:
     def from_rest(cls, data: Mapping[str, Any], *, project: str) -> DatasetMeta:
         """Read a `Dataset` resource as sent to `datasets.insert` or `datasets.update`."""
         dataset = str((data.get("datasetReference") or {}).get("datasetId") or "")
-        refuse_unkept(
+        reject_unkept(
             data,
             kept=_DATASET_KEYS | _OUTPUT_DATASET_KEYS,
             unkept=frozenset(),

@@ -58,11 +58,11 @@ def _check_partition_field(meta: TableMeta) -> None:
     if field is None:
         raise invalid(f"The field specified for partitioning cannot be found in the schema: {name}")
     time = meta.time_partitioning
-    wanted = _PARTITION_TYPES[time.type] if time is not None else {"INTEGER"}
-    if field.type not in wanted or field.mode == "REPEATED":
+    allowed = _PARTITION_TYPES[time.type] if time is not None else {"INTEGER"}
+    if field.type not in allowed or field.mode == "REPEATED":
         raise invalid(
             f"The field specified for partitioning {name} has type {field.type} and mode"
-            f" {field.mode}; it can be one of {', '.join(sorted(wanted))}, not REPEATED"
+            f" {field.mode}; it can be one of {', '.join(sorted(allowed))}, not REPEATED"
         )
 
 
@@ -115,8 +115,8 @@ def create_rows(session: Session, meta: TableMeta, *, storage: Storage) -> Table
         columns.append(f"{quote(INGESTION_COLUMN)} TIMESTAMPTZ")
     # DuckDB has no table without columns; BigQuery does.
     listed = ", ".join(columns or ["_none INT"])
-    word = "TEMP TABLE" if meta.is_temporary else "TABLE"
-    session.cursor.execute(f"CREATE {word} {stored(meta)} ({listed})")
+    keyword = "TEMP TABLE" if meta.is_temporary else "TABLE"
+    session.cursor.execute(f"CREATE {keyword} {stored(meta)} ({listed})")
     return meta
 
 

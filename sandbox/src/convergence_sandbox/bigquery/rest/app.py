@@ -42,7 +42,7 @@ class Options:
     """What a test or an operator may set; `sandbox.settings` says what each means."""
 
     limits: LimitSettings = field(default_factory=LimitSettings)
-    answer_seconds: float = 10.0
+    response_seconds: float = 10.0
     streaming_buffer: bool = False
 
 
@@ -81,7 +81,7 @@ class BigQueryApp:
             runner=self._runner,
             store=self._store,
             results=results,
-            answer_seconds=options.answer_seconds,
+            response_seconds=options.response_seconds,
         )
         queries = QueryRoutes(
             intake=intake,
@@ -106,7 +106,7 @@ class BigQueryApp:
                     Mount("/resumable/upload/bigquery/v2", routes=upload.routes()),
                 ],
                 exception_handlers=dict.fromkeys(
-                    (BigQueryError, HTTPException, Exception), _answer_error
+                    (BigQueryError, HTTPException, Exception), _send_error
                 ),
             ),
             faults=faults,
@@ -124,7 +124,7 @@ class BigQueryApp:
             self._engine.close()
 
 
-async def _answer_error(request: Request, exc: Exception) -> Response:
+async def _send_error(request: Request, exc: Exception) -> Response:
     """Every error in BigQuery's form; a defect of this server is told as one, not as an outage."""
     if isinstance(exc, BigQueryError):
         return error_reply(exc)

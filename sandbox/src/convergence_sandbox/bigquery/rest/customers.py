@@ -33,7 +33,7 @@ from convergence_sandbox.bigquery.rest.wire import (
     Json,
     body_json,
     error_reply,
-    refuse_unknown,
+    reject_unknown,
     reply,
 )
 from convergence_sandbox.providers.google.accounts import (
@@ -48,7 +48,7 @@ _PROJECT = re.compile(r"/projects/([^/]+)")
 _FIELDS = ("seed", "first_day", "last_day", "as_of", "kind", "location", "dataset", "rows")
 
 
-def refuse_foreign(tables: Iterable[TableRef], *, project: str) -> None:
+def reject_foreign(tables: Iterable[TableRef], *, project: str) -> None:
     """Refuse a job of one project that reads a customer's other one.
 
     Raises:
@@ -67,11 +67,11 @@ class CustomerProjects:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request, or say why not."""
-        refusal = _refusal(scope) if scope["type"] == "http" else None
-        if refusal is None:
+        rejection = _rejection(scope) if scope["type"] == "http" else None
+        if rejection is None:
             await self._app(scope, receive, send)
         else:
-            await error_reply(refusal)(scope, receive, send)
+            await error_reply(rejection)(scope, receive, send)
 
 
 class BillingExports:
@@ -87,7 +87,7 @@ class BillingExports:
     async def export(self, request: Request) -> Response:
         """Make or extend an export; answers where it is and how many rows came."""
         body = await body_json(request)
-        refuse_unknown(body, _FIELDS, where="")
+        reject_unknown(body, _FIELDS, where="")
         return reply(await run_in_threadpool(self._export, body), status=201)
 
     def _export(self, body: Json) -> Json:
@@ -163,16 +163,16 @@ def _micros(row: Json) -> int:
     return int(moment.timestamp()) * 1_000_000
 
 
-def _refusal(scope: Scope) -> BigQueryError | None:
+def _rejection(scope: Scope) -> BigQueryError | None:
     named = _PROJECT.search(scope["path"])
     headers: dict[bytes, Any] = dict(scope["headers"])
-    told = headers.get(b"authorization", b"").decode("latin-1").removeprefix("Bearer ")
+    payload = headers.get(b"authorization", b"").decode("latin-1").removeprefix("Bearer ")
     if named is None:
         return None
     project, customers = named[1], named[1].startswith(PROJECT_PREFIX)
-    if not customers and not told.startswith(TOKEN_PREFIX):
+    if not customers and not payload.startswith(TOKEN_PREFIX):
         return None
-    bearer = read_token(told, now=time.time())
+    bearer = read_token(payload, now=time.time())
     if bearer is None or bearer.expired:
         return BigQueryError(
             "Request had invalid authentication credentials. Expected OAuth 2 access token.",

@@ -43,8 +43,8 @@ class DatasetRoutes:
         """The projects that have a dataset; any other name is a project too."""
         names = await run_in_threadpool(self._engine.list_projects)
         page, rest = page_of([_project(name) for name in names], request)
-        answer = {"kind": "bigquery#projectList", "projects": page, "totalItems": len(names)}
-        return reply(answer | rest)
+        response = {"kind": "bigquery#projectList", "projects": page, "totalItems": len(names)}
+        return reply(response | rest)
 
     async def service_account(self, request: Request) -> Response:
         """The account BigQuery itself would act as."""

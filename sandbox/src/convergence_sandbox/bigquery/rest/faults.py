@@ -32,7 +32,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from convergence_sandbox.bigquery.errors import BigQueryError, invalid
 from convergence_sandbox.bigquery.rest.jobs.job import Job
-from convergence_sandbox.bigquery.rest.wire import Json, error_reply, refuse_unknown
+from convergence_sandbox.bigquery.rest.wire import Json, error_reply, reject_unknown
 
 Action = Literal[
     "status", "drop_reply", "delay", "kill", "fail_job", "hold_job", "kill_before_done"
@@ -68,12 +68,12 @@ class Fault:
             BigQueryError: 400 for an unknown action or a broken pattern, 501 for unknown keys.
         """
         keys = ("match", "action", "count", "status", "reason", "message", "seconds")
-        refuse_unknown(body, keys, where="fault")
+        reject_unknown(body, keys, where="fault")
         action = body.get("action")
         if action not in ACTIONS:
             raise invalid(f"action must be one of {', '.join(ACTIONS)}, not {action!r}.")
         match = body.get("match") or {}
-        refuse_unknown(
+        reject_unknown(
             match, ("method", "path_regex", "job", "table_regex", "query_regex"), where="match"
         )
         return cls(

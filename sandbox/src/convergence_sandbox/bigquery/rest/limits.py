@@ -14,7 +14,7 @@ from datetime import date
 
 from convergence_sandbox.bigquery.errors import BigQueryError, invalid
 from convergence_sandbox.bigquery.resources.model import TableRef
-from convergence_sandbox.bigquery.rest.wire import Json, refuse_unknown
+from convergence_sandbox.bigquery.rest.wire import Json, reject_unknown
 
 _COMMENT = re.compile(r"--[^\n]*|#[^\n]*|/\*.*?\*/", re.DOTALL)
 _MUTATION = re.compile(
@@ -32,7 +32,7 @@ class LimitSettings:
 
     def with_changes(self, changes: Json) -> LimitSettings:
         """The settings after an admin's change, checked."""
-        refuse_unknown(changes, ("dml_queue", "load_jobs_per_table_day"), where="limits")
+        reject_unknown(changes, ("dml_queue", "load_jobs_per_table_day"), where="limits")
         for name, value in changes.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise invalid(f"{name} must be a non-negative integer, not {value!r}.")

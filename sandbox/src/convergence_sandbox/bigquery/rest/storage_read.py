@@ -25,7 +25,7 @@ ROWS = 5_000
 """Rows of one message."""
 
 
-class RefusedReadError(Exception):
+class ReadRequestError(Exception):
     """Raised when a call ends with a gRPC status other than OK."""
 
     def __init__(self, status: grpc.StatusCode, message: str) -> None:
@@ -62,16 +62,19 @@ class StorageRead(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships n
     ) -> types.ReadSession:
         try:
             _authorize(context, request.parent.removeprefix("projects/"))
-            wanted = request.read_session
-            rows = self._rows(wanted.table)
-            if wanted.data_format != types.DataFormat.ARROW or wanted.read_options.row_restriction:
-                _refuse("anything but whole rows in Arrow")
-        except RefusedReadError as refusal:
-            context.abort(refusal.status, str(refusal))
-        name = f"{request.parent}/locations/us/sessions/{wanted.table.replace('/', '~')}"
+            session = request.read_session
+            rows = self._rows(session.table)
+            if (
+                session.data_format != types.DataFormat.ARROW
+                or session.read_options.row_restriction
+            ):
+                _reject("anything but whole rows in Arrow")
+        except ReadRequestError as rejection:
+            context.abort(rejection.status, str(rejection))
+        name = f"{request.parent}/locations/us/sessions/{session.table.replace('/', '~')}"
         return types.ReadSession(
             name=name,
-            table=wanted.table,
+            table=session.table,
             data_format=types.DataFormat.ARROW,
             arrow_schema=_schema(rows),
             streams=[types.ReadStream(name=f"{name}/streams/0")] if rows.num_rows else [],
@@ -86,8 +89,8 @@ class StorageRead(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships n
             _authorize(context, project)
             table = request.read_stream.split("/sessions/")[1].split("/")[0].replace("~", "/")
             rows = self._rows(table).slice(request.offset)
-        except RefusedReadError as refusal:
-            context.abort(refusal.status, str(refusal))
+        except ReadRequestError as rejection:
+            context.abort(rejection.status, str(rejection))
         for number, batch in enumerate(rows.to_batches(max_chunksize=ROWS)):
             yield types.ReadRowsResponse(
                 # The first message of a stream says what is in it.
@@ -103,9 +106,9 @@ class StorageRead(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships n
         key = _job_of(table)
         result = self._results.get(key) if key is not None else None
         if key is None:
-            _refuse(f"reading {table}, which is no query's result")
+            _reject(f"reading {table}, which is no query's result")
         if result is None:
-            raise RefusedReadError(grpc.StatusCode.NOT_FOUND, f"Not found: Table {table}")
+            raise ReadRequestError(grpc.StatusCode.NOT_FOUND, f"Not found: Table {table}")
         return result.arrow()
 
 
@@ -124,13 +127,13 @@ def _authorize(context: grpc.ServicerContext, project: str) -> None:
     metadata: dict[str, Any] = dict(context.invocation_metadata())
     token = str(metadata.get("authorization", "")).removeprefix("Bearer ")
     if not may_use(token, project, now=time.time()):
-        raise RefusedReadError(
+        raise ReadRequestError(
             grpc.StatusCode.PERMISSION_DENIED,
             f"Access Denied: Project {project}: bigquery.readsessions.create is missing.",
         )
 
 
-def _refuse(what: str) -> NoReturn:
-    raise RefusedReadError(
+def _reject(what: str) -> NoReturn:
+    raise ReadRequestError(
         grpc.StatusCode.UNIMPLEMENTED, f"The local BigQuery stand-in does not implement {what}"
     )

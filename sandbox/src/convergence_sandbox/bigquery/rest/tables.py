@@ -26,11 +26,11 @@ from convergence_sandbox.bigquery.rest.wire import (
     make_token,
     page_of,
     read_token,
-    refuse_unknown,
+    reject_unknown,
     reply,
 )
 
-MOST_STREAMED_ROWS = 50_000  # https://cloud.google.com/bigquery/quotas#streaming_inserts
+MAX_STREAMED_ROWS = 50_000  # https://cloud.google.com/bigquery/quotas#streaming_inserts
 INSERT_FIELDS = ("kind", "rows", "skipInvalidRows", "ignoreUnknownValues")
 
 
@@ -62,8 +62,8 @@ class TableRoutes:
             self._engine.list_tables, params["project"], params["dataset"]
         )
         page, rest = page_of([meta.to_list_item() for meta in found], request)
-        answer = {"kind": "bigquery#tableList", "tables": page, "totalItems": len(found)}
-        return reply(answer | rest)
+        response = {"kind": "bigquery#tableList", "tables": page, "totalItems": len(found)}
+        return reply(response | rest)
 
     async def insert(self, request: Request) -> Response:
         """Make a table or a view."""
@@ -109,12 +109,12 @@ class TableRoutes:
             int64_timestamps=flag(request, "formatOptions.useInt64Timestamp"),
         )
         rows, total = await run_in_threadpool(self._read, ref, selected, page)
-        answer: Json = {"kind": "bigquery#tableDataList", "totalRows": str(total)}
+        response: Json = {"kind": "bigquery#tableDataList", "totalRows": str(total)}
         if rows:
-            answer["rows"] = rows
+            response["rows"] = rows
         if start + len(rows) < total and (rows or page.size == 0):
-            answer["pageToken"] = make_token(start=start + len(rows))
-        return reply(answer)
+            response["pageToken"] = make_token(start=start + len(rows))
+        return reply(response)
 
     def _read(self, ref: TableRef, selected: tuple[str, ...], page: Page) -> tuple[list[Json], int]:
         whole = TableRef(ref.project, ref.dataset, ref.table.partition("$")[0])
@@ -135,7 +135,7 @@ class TableRoutes:
     async def insert_all(self, request: Request) -> Response:
         """Stream rows in."""
         body = await body_json(request)
-        refuse_unknown(
+        reject_unknown(
             {key: value for key, value in body.items() if value not in (None, "")},
             INSERT_FIELDS,
             where="insertAll",
@@ -143,8 +143,8 @@ class TableRoutes:
         rows = body.get("rows") or []
         if not rows:
             raise invalid("No rows present in the request.")
-        if len(rows) > MOST_STREAMED_ROWS:
-            raise invalid(f"Too many rows: {len(rows)}; at most {MOST_STREAMED_ROWS} are taken.")
+        if len(rows) > MAX_STREAMED_ROWS:
+            raise invalid(f"Too many rows: {len(rows)}; at most {MAX_STREAMED_ROWS} are taken.")
         errors = await run_in_threadpool(
             self._engine.insert_all,
             _ref(request),
@@ -152,8 +152,8 @@ class TableRoutes:
             skip_invalid=bool(body.get("skipInvalidRows")),
             ignore_unknown=bool(body.get("ignoreUnknownValues")),
         )
-        answer: Json = {"kind": "bigquery#tableDataInsertAllResponse"}
-        return reply(answer | ({"insertErrors": errors} if errors else {}))
+        response: Json = {"kind": "bigquery#tableDataInsertAllResponse"}
+        return reply(response | ({"insertErrors": errors} if errors else {}))
 
     def _resource(self, ref: TableRef, made: TableMeta | None = None) -> Json:
         resource = self._engine.table_resource(ref, made=made)

@@ -121,7 +121,7 @@ def too_large() -> BigQueryError:
     return BigQueryError("The upload is too large.", status=413, reason="uploadTooLarge")
 
 
-def refuse_unknown(body: Mapping[str, Any], known: Iterable[str], *, where: str) -> None:
+def reject_unknown(body: Mapping[str, Any], known: Iterable[str], *, where: str) -> None:
     """Raise 501 naming the first fields of `body` that this server would otherwise ignore."""
     unknown = sorted(set(body) - set(known))
     if unknown:
@@ -203,8 +203,8 @@ def check_etag(request: Request, resource: Json) -> None:
     Raises:
         BigQueryError: 412 when the resource has changed since the caller read it.
     """
-    wanted = request.headers.get("if-match")
-    if wanted and wanted not in {"*", resource["etag"]}:
+    etag = request.headers.get("if-match")
+    if etag and etag not in {"*", resource["etag"]}:
         raise BigQueryError(
             "Precondition check failed.", status=412, reason="conditionNotMet", location="If-Match"
         )

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from convergence_sandbox.bigquery.resources.fields import Field, Schema
-from convergence_sandbox.bigquery.rows.validate import RowFault, RowReader
+from convergence_sandbox.bigquery.rows.validate import RowError, RowReader
 
 Values = list[Any]
 Kinds = frozenset[type]
@@ -68,7 +68,7 @@ def _closely(field: Field, values: Values) -> pa.Array | None:
     reader = RowReader(Schema((field,)))
     try:
         rows = [reader.read({field.name: value}) for value in values]
-    except RowFault:
+    except RowError:
         return None
     return reader.table(rows).column(0).combine_chunks()
 

@@ -14,7 +14,7 @@ from convergence_sandbox.bigquery.database.storage import Storage
 from convergence_sandbox.bigquery.errors import BigQueryError, invalid
 from convergence_sandbox.bigquery.resources.fields import Field, Schema
 from convergence_sandbox.bigquery.rows.columns import plain_table
-from convergence_sandbox.bigquery.rows.validate import RowFault, RowReader
+from convergence_sandbox.bigquery.rows.validate import RowError, RowReader
 from convergence_sandbox.bigquery.rows.writes import Staged
 from convergence_sandbox.bigquery.sql.types import SqlType, of_field, quote
 
@@ -44,8 +44,8 @@ def stage_rows(
     for rows in _chunks(batches):
         quick = plain_table(rows, schema)
         if quick is None:
-            good, refused = read_rows(reader, rows)
-            for index, fault in refused:
+            good, rejected = read_rows(reader, rows)
+            for index, fault in rejected:
                 bad += 1
                 if bad > max_bad_rows:
                     raise _load_error(fault, position + index + 1)
@@ -57,18 +57,18 @@ def stage_rows(
 
 def read_rows(
     reader: RowReader, rows: Sequence[Mapping[str, Any]]
-) -> tuple[list[dict[str, Any]], list[tuple[int, RowFault]]]:
+) -> tuple[list[dict[str, Any]], list[tuple[int, RowError]]]:
     """The rows that are in order, and the others' places and faults."""
-    good, refused = [], []
+    good, rejected = [], []
     for index, row in enumerate(rows):
         try:
             good.append(reader.read(row))
-        except RowFault as fault:
-            refused.append((index, fault))
-    return good, refused
+        except RowError as fault:
+            rejected.append((index, fault))
+    return good, rejected
 
 
-def _load_error(fault: RowFault, row: int) -> BigQueryError:
+def _load_error(fault: RowError, row: int) -> BigQueryError:
     return invalid(
         "Error while reading data, error message: JSON table encountered too many errors, giving"
         f" up. Row {row}: {fault}",

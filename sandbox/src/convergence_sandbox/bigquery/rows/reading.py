@@ -28,8 +28,8 @@ def read_rows(
     if target.partition is not None:
         rows += f" WHERE {partitions.partition_condition(meta, target.partition)}"
     total = int(scalar(session.cursor, f"SELECT count(*) FROM {rows}"))
-    wanted = {name.lower() for name in selected}
-    fields = [one for one in meta.schema.fields if not wanted or one.name.lower() in wanted]
+    requested = {name.lower() for name in selected}
+    fields = [one for one in meta.schema.fields if not requested or one.name.lower() in requested]
     if not fields or count == 0:
         return [], total
     kinds = [of_field(one) for one in fields]

@@ -17,7 +17,7 @@ from convergence_sandbox.bigquery.resources.catalog import Session
 from convergence_sandbox.bigquery.resources.fields import Json
 from convergence_sandbox.bigquery.resources.model import TableMeta
 from convergence_sandbox.bigquery.rows.loading import read_rows, staged_sql
-from convergence_sandbox.bigquery.rows.validate import RowFault, RowReader
+from convergence_sandbox.bigquery.rows.validate import RowError, RowReader
 from convergence_sandbox.bigquery.rows.writes import ingestion_moment
 from convergence_sandbox.bigquery.sql.types import of_field, quote
 
@@ -78,11 +78,11 @@ class Streams:
         """
         meta = tables.live_table(session, target.ref)
         reader = RowReader(meta.schema, ignore_unknown=ignore_unknown)
-        good, refused = read_rows(reader, [row.get("json") or {} for row in rows])
-        errors = _insert_errors(refused)
+        good, rejected = read_rows(reader, [row.get("json") or {} for row in rows])
+        errors = _insert_errors(rejected)
         if errors and not skip_invalid:
             return _all_stopped(errors, len(rows))
-        bad = {index for index, _ in refused}
+        bad = {index for index, _ in rejected}
         ids = [row.get("insertId") for index, row in enumerate(rows) if index not in bad]
         fresh = []
         for insert_id, row in zip(ids, good, strict=True):
@@ -121,10 +121,10 @@ def _write(
     partitions.mark_written(session.cursor, meta, {row[0] for row in touched})
 
 
-def _insert_errors(refused: Sequence[tuple[int, RowFault]]) -> list[Json]:
+def _insert_errors(rejected: Sequence[tuple[int, RowError]]) -> list[Json]:
     return [
         {"index": index, "errors": [_entry("invalid", fault.location, str(fault))]}
-        for index, fault in refused
+        for index, fault in rejected
     ]
 
 

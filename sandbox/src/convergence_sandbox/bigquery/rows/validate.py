@@ -60,7 +60,7 @@ _ARROW: dict[str, pa.DataType] = {
 }
 
 
-class RowFault(ValueError):  # noqa: N818  # what it says of a row is what it is
+class RowError(ValueError):  # what it says of a row is what it is
     """Raised when one value of one row is refused.
 
     Attributes:
@@ -81,7 +81,7 @@ def arrow_type(field: Field) -> pa.DataType:
     return pa.list_(kind) if field.mode == "REPEATED" else kind
 
 
-def _refused(message: str) -> ValueError:
+def _rejected(message: str) -> ValueError:
     return ValueError(message)
 
 
@@ -101,11 +101,11 @@ class RowReader:
         """The row with every column present and typed.
 
         Raises:
-            RowFault: a value the column does not take.
+            RowError: a value the column does not take.
         """
         converted = self._record(row)
         if converted is None:
-            raise RowFault("Row is not a JSON object", location="")
+            raise RowError("Row is not a JSON object", location="")
         return dict(converted)
 
     def table(self, rows: Sequence[Mapping[str, Value]]) -> pa.Table:
@@ -129,16 +129,16 @@ def _record_converter(fields: Iterable[Field], path: str, *, ignore_unknown: boo
         if value is None:
             return None
         if not isinstance(value, Mapping):
-            raise RowFault("This field is a record.", location=path.rstrip("."))
-        given: dict[str, Value] = {}
+            raise RowError("This field is a record.", location=path.rstrip("."))
+        supplied: dict[str, Value] = {}
         for name, one in value.items():
             key = names.get(name) or str(name).lower()
             if key not in known:
                 if ignore_unknown:
                     continue
-                raise RowFault(f"no such field: {name}.", location=f"{path}{name}")
-            given[key] = one
-        return {field.name: to(given.get(key)) for key, (field, to) in known.items()}
+                raise RowError(f"no such field: {name}.", location=f"{path}{name}")
+            supplied[key] = one
+        return {field.name: to(supplied.get(key)) for key, (field, to) in known.items()}
 
     return convert
 
@@ -160,9 +160,9 @@ def _repeated(single: Convert, where: str) -> Convert:
         if values is None:
             return []
         if not isinstance(values, list | tuple):
-            raise RowFault(f"Repeated field {where} must be an array.", location=where)
+            raise RowError(f"Repeated field {where} must be an array.", location=where)
         if any(value is None for value in values):
-            raise RowFault(
+            raise RowError(
                 f"Only optional fields can be set to NULL. Field: {where}; Value: NULL",
                 location=where,
             )
@@ -174,7 +174,7 @@ def _repeated(single: Convert, where: str) -> Convert:
 def _required(single: Convert, where: str) -> Convert:
     def convert(value: Value) -> Value:
         if value is None:
-            raise RowFault(f"Missing required field: {where}.", location=where)
+            raise RowError(f"Missing required field: {where}.", location=where)
         return single(value)
 
     return convert
@@ -189,7 +189,7 @@ def _scalar_converter(field: Field, where: str) -> Convert:
         try:
             return parse(value)
         except (ValueError, TypeError, OverflowError, binascii.Error) as error:
-            raise RowFault(f"{error} Field: {where}; Value: {value!s}", location=where) from None
+            raise RowError(f"{error} Field: {where}; Value: {value!s}", location=where) from None
 
     return convert
 
@@ -200,9 +200,9 @@ def _string(field: Field) -> Convert:
     def parse(value: Value) -> str:
         text = _as_text(value)
         if "\0" in text:
-            raise _refused("The local BigQuery stand-in does not store the character NUL.")
+            raise _rejected("The local BigQuery stand-in does not store the character NUL.")
         if limit is not None and len(text) > limit:
-            raise _refused(
+            raise _rejected(
                 f"STRING({limit}) has maximum length {limit} but got a value with"
                 f" length {len(text)}."
             )
@@ -218,7 +218,7 @@ def _as_text(value: Value) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float | Decimal):
         return str(value)
-    raise _refused(f"Cannot convert {type(value).__name__} to STRING.")
+    raise _rejected(f"Cannot convert {type(value).__name__} to STRING.")
 
 
 def _bytes(field: Field) -> Convert:
@@ -227,7 +227,7 @@ def _bytes(field: Field) -> Convert:
     def parse(value: Value) -> bytes:
         made = value if isinstance(value, bytes) else _base64(value)
         if limit is not None and len(made) > limit:
-            raise _refused(
+            raise _rejected(
                 f"BYTES({limit}) has maximum length {limit} but got a value with"
                 f" length {len(made)}."
             )
@@ -238,7 +238,7 @@ def _bytes(field: Field) -> Convert:
 
 def _base64(value: Value) -> bytes:
     if not isinstance(value, str):
-        raise _refused("Cannot convert value to bytes.")
+        raise _rejected("Cannot convert value to bytes.")
     padded = value.replace("-", "+").replace("_", "/") + "=" * (-len(value) % 4)
     return base64.b64decode(padded, validate=True)
 
@@ -246,14 +246,14 @@ def _base64(value: Value) -> bytes:
 def _integer(_: Field) -> Convert:
     def parse(value: Value) -> int:
         if isinstance(value, bool):
-            raise _refused("Cannot convert value to integer (bad value).")
+            raise _rejected("Cannot convert value to integer (bad value).")
         if isinstance(value, float | Decimal):
             if value != int(value):
-                raise _refused("Cannot convert value to integer (bad value).")
+                raise _rejected("Cannot convert value to integer (bad value).")
             value = int(value)
         made = value if isinstance(value, int) else parse_int64(value)
         if not INT64_MIN <= made <= INT64_MAX:
-            raise _refused("Cannot convert value to integer (bad value).")
+            raise _rejected("Cannot convert value to integer (bad value).")
         return made
 
     return parse
@@ -262,7 +262,7 @@ def _integer(_: Field) -> Convert:
 def _float(_: Field) -> Convert:
     def parse(value: Value) -> float:
         if isinstance(value, bool):
-            raise _refused("Cannot convert value to floating point (bad value).")
+            raise _rejected("Cannot convert value to floating point (bad value).")
         return parse_float64(value) if isinstance(value, str) else float(value)
 
     return parse
@@ -270,7 +270,7 @@ def _float(_: Field) -> Convert:
 
 def _decimal(value: Value) -> Decimal:
     if isinstance(value, bool):
-        raise _refused("Invalid NUMERIC value: bool.")
+        raise _rejected("Invalid NUMERIC value: bool.")
     if isinstance(value, float):
         return Decimal(repr(value))
     return parse_decimal(value) if isinstance(value, str) else Decimal(value)
@@ -283,12 +283,12 @@ def _numeric(field: Field) -> Convert:
     def parse(value: Value) -> Decimal:
         made = _decimal(value)
         if not is_exact(made, 9):
-            raise _refused(f"Invalid NUMERIC value: {value}")
+            raise _rejected(f"Invalid NUMERIC value: {value}")
         made = to_numeric(made)
         if limit is not None:
             made = round_decimal(made, scale)
             if made.copy_abs() >= limit:
-                raise _refused(f"Value does not fit NUMERIC({field.precision}, {scale}).")
+                raise _rejected(f"Value does not fit NUMERIC({field.precision}, {scale}).")
         return made
 
     return parse
@@ -301,11 +301,11 @@ def _bignumeric(field: Field) -> Convert:
     def parse(value: Value) -> str:
         made = _decimal(value)
         if not is_exact(made, 38):
-            raise _refused(f"Invalid BIGNUMERIC value: {value}")
+            raise _rejected(f"Invalid BIGNUMERIC value: {value}")
         if limit is not None:
             made = round_decimal(made, scale)
             if made.copy_abs() >= limit:
-                raise _refused(f"Value does not fit BIGNUMERIC({field.precision}, {scale}).")
+                raise _rejected(f"Value does not fit BIGNUMERIC({field.precision}, {scale}).")
         return str(to_bignumeric(made))
 
     return parse
@@ -316,7 +316,7 @@ def _boolean(_: Field) -> Convert:
         if isinstance(value, bool):
             return value
         if not isinstance(value, str):
-            raise _refused("Cannot convert value to boolean.")
+            raise _rejected("Cannot convert value to boolean.")
         return parse_bool(value)
 
     return parse
@@ -339,7 +339,7 @@ def _datetime(_: Field) -> Convert:
     def parse(value: Value) -> dt.datetime:
         if isinstance(value, dt.datetime):
             if value.tzinfo is not None:
-                raise _refused("A DATETIME has no time zone.")
+                raise _rejected("A DATETIME has no time zone.")
             return value
         return parse_datetime(_text(value, "datetime"))
 
@@ -363,7 +363,7 @@ def _timestamp(_: Field) -> Convert:
 def _checked_micros(seconds: Decimal) -> int:
     """Microseconds of a moment that BigQuery has: years 1 to 9999."""
     if not _FIRST_SECOND <= seconds < _NO_SECOND:
-        raise _refused("Cannot convert value to timestamp (out of range).")
+        raise _rejected("Cannot convert value to timestamp (out of range).")
     return int(seconds.scaleb(6))
 
 
@@ -378,7 +378,7 @@ def _json(_: Field) -> Convert:
 
 def _text(value: Value, kind: str) -> str:
     if not isinstance(value, str):
-        raise _refused(f"Cannot convert value to {kind}.")
+        raise _rejected(f"Cannot convert value to {kind}.")
     return value
 
 

@@ -206,10 +206,10 @@ def dump_json(value: Any) -> str:  # noqa: ANN401  # any JSON value
 def parse_json(text: str) -> str:
     """Normalized JSON text of a JSON document."""
     try:
-        return dump_json(json.loads(text, parse_constant=_refuse_constant))
+        return dump_json(json.loads(text, parse_constant=_reject_constant))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"syntax error while parsing value: {error}") from None
 
 
-def _refuse_constant(name: str) -> Any:  # noqa: ANN401  # never returns
+def _reject_constant(name: str) -> Any:  # noqa: ANN401  # never returns
     raise ValueError(f"invalid literal {name}")

@@ -137,14 +137,14 @@ def _new_table(target: Destination, staged: Staged, options: WriteOptions) -> Ta
 
 def _check_layout(meta: TableMeta, options: WriteOptions) -> None:
     """A job that names partitioning or clustering must name what the table has."""
-    wanted_time, wanted_range = options.time_partitioning, options.range_partitioning
-    if wanted_time is not None and (
+    requested_time, requested_range = options.time_partitioning, options.range_partitioning
+    if requested_time is not None and (
         meta.time_partitioning is None
-        or (wanted_time.type, wanted_time.field)
+        or (requested_time.type, requested_time.field)
         != (meta.time_partitioning.type, meta.time_partitioning.field)
     ):
         raise invalid(f"Incompatible table partitioning specification for table {meta.ref}")
-    if wanted_range is not None and wanted_range != meta.range_partitioning:
+    if requested_range is not None and requested_range != meta.range_partitioning:
         raise invalid(f"Incompatible table partitioning specification for table {meta.ref}")
     if (
         options.clustering
@@ -262,10 +262,10 @@ def _insert(session: Session, meta: TableMeta, staged: Staged, partition: str | 
         if column is None:
             raise invalid(f"no such field: {one.name}.", location=one.name)
         names.append(quote(column.name))
-        kind, given = of_field(column), of_field(one)
+        kind, supplied = of_field(column), of_field(one)
         value = quote(one.name)
-        if kind != given:
-            value = tables.reshape_sql(given, kind, value)
+        if kind != supplied:
+            value = tables.reshape_sql(supplied, kind, value)
         values.append(stored_sql(column, value))
     for column in meta.schema.fields:
         if column.mode == "REPEATED" and staged.schema.find(column.name) is None:

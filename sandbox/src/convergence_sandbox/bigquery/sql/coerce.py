@@ -24,53 +24,53 @@ _LITERAL = {
 }
 
 
-def cost(given: Expr, wanted: SqlType) -> int | None:
+def cost(source: Expr, target_type: SqlType) -> int | None:
     """How far the expression is from the type: 0 equal, 1 and up coercible, None not at all.
 
     A literal that coerces is nearer than an expression that must be widened, which is why
     `numeric_column * 0.5` is NUMERIC.
     """
-    if given.type == wanted or given.untyped_null or given.any_type:
+    if source.type == target_type or source.untyped_null or source.any_type:
         return 0
-    if given.type.element is not None and wanted.element is not None:
-        return _cost_of_elements(given, wanted.element)
-    if given.type.kind == wanted.kind == "STRUCT":
-        return _cost_of_fields(given, wanted)
-    return _cost_of_scalar(given, wanted.kind)
+    if source.type.element is not None and target_type.element is not None:
+        return _cost_of_elements(source, target_type.element)
+    if source.type.kind == target_type.kind == "STRUCT":
+        return _cost_of_fields(source, target_type)
+    return _cost_of_scalar(source, target_type.kind)
 
 
-def _cost_of_scalar(given: Expr, wanted: str) -> int | None:
-    kind = given.type.kind
-    if wanted in _IMPLICIT.get(kind, ()):
-        distance = 1 + _IMPLICIT[kind].index(wanted)
+def _cost_of_scalar(source: Expr, target_type: str) -> int | None:
+    kind = source.type.kind
+    if target_type in _IMPLICIT.get(kind, ()):
+        distance = 1 + _IMPLICIT[kind].index(target_type)
         # A NUMERIC literal has a type of its own; an integer literal goes where it is wanted.
-        return distance if given.is_literal and kind in {"INT64", "DATE"} else 100 * distance
-    if given.is_literal and wanted in _LITERAL.get(kind, ()):
-        if given.is_parameter and kind != "STRING":
+        return distance if source.is_literal and kind in {"INT64", "DATE"} else 100 * distance
+    if source.is_literal and target_type in _LITERAL.get(kind, ()):
+        if source.is_parameter and kind != "STRING":
             return None
-        return 5 + _LITERAL[kind].index(wanted)
+        return 5 + _LITERAL[kind].index(target_type)
     return None
 
 
-def _cost_of_elements(given: Expr, wanted: SqlType) -> int | None:
-    if not given.is_literal or given.type.element is None:
+def _cost_of_elements(source: Expr, target_type: SqlType) -> int | None:
+    if not source.is_literal or source.type.element is None:
         return None
-    values = given.literal or []
-    costs = [cost(literal(value, given.type.element), wanted) for value in values]
+    values = source.literal or []
+    costs = [cost(literal(value, source.type.element), target_type) for value in values]
     if any(one is None for one in costs):
         return None
     return max((one for one in costs if one is not None), default=1)
 
 
-def _cost_of_fields(given: Expr, wanted: SqlType) -> int | None:
-    if len(given.type.fields) != len(wanted.fields):
+def _cost_of_fields(source: Expr, target_type: SqlType) -> int | None:
+    if len(source.type.fields) != len(target_type.fields):
         return None
     total = 1
     for index, ((_, kind), (_, target)) in enumerate(
-        zip(given.type.fields, wanted.fields, strict=True)
+        zip(source.type.fields, target_type.fields, strict=True)
     ):
-        if given.is_literal and given.literal is not None:
-            part = literal(given.literal[index], kind)
+        if source.is_literal and source.literal is not None:
+            part = literal(source.literal[index], kind)
         else:
             part = Expr("x", kind)
         one = cost(part, target)
@@ -80,30 +80,30 @@ def _cost_of_fields(given: Expr, wanted: SqlType) -> int | None:
     return total
 
 
-def coerce(given: Expr, wanted: SqlType) -> Expr:
+def coerce(source: Expr, target_type: SqlType) -> Expr:
     """The expression in the wanted type.
 
     Raises:
         BigQueryError: it does not coerce.
     """
-    if given.type == wanted and not (given.untyped_null or given.any_type):
-        return given
-    if given.untyped_null:
-        return null_of(wanted)
-    if given.any_type:
-        return given.retyped(f"CAST({given.sql} AS {wanted.duck})", wanted)
-    if cost(given, wanted) is None:
-        raise invalid_query(f"Cannot coerce expression of type {given.type} to type {wanted}")
-    if given.is_literal and wanted.element is None and wanted.kind != "STRUCT":
-        value = convert_literal(given.literal, given.type, wanted)
-        made = literal(value, wanted, is_parameter=given.is_parameter)
-        return given.retyped(made.sql, wanted, literal=value)
-    return given.retyped(widen_sql(given, wanted), wanted)
+    if source.type == target_type and not (source.untyped_null or source.any_type):
+        return source
+    if source.untyped_null:
+        return null_of(target_type)
+    if source.any_type:
+        return source.retyped(f"CAST({source.sql} AS {target_type.duck})", target_type)
+    if cost(source, target_type) is None:
+        raise invalid_query(f"Cannot coerce expression of type {source.type} to type {target_type}")
+    if source.is_literal and target_type.element is None and target_type.kind != "STRUCT":
+        value = convert_literal(source.literal, source.type, target_type)
+        made = literal(value, target_type, is_parameter=source.is_parameter)
+        return source.retyped(made.sql, target_type, literal=value)
+    return source.retyped(widen_sql(source, target_type), target_type)
 
 
-def widen_sql(given: Expr, wanted: SqlType) -> str:
+def widen_sql(source: Expr, target_type: SqlType) -> str:
     """The DuckDB conversion between types that coerce implicitly."""
-    return convert_sql(given.sql, given.type, wanted)
+    return convert_sql(source.sql, source.type, target_type)
 
 
 def convert_sql(sql: str, old: SqlType, new: SqlType, *, depth: int = 0) -> str:
@@ -140,11 +140,11 @@ def common_type(parts: Sequence[Expr]) -> SqlType | None:
     candidates = list(dict.fromkeys(part.type for part in typed))
     candidates += [FLOAT64] if FLOAT64 not in candidates else []
     best: tuple[int, SqlType] | None = None
-    for wanted in candidates:
-        costs = [cost(part, wanted) for part in typed]
+    for target_type in candidates:
+        costs = [cost(part, target_type) for part in typed]
         total = sum(one for one in costs if one is not None)
         if all(one is not None for one in costs) and (best is None or total < best[0]):
-            best = (total, wanted)
+            best = (total, target_type)
     return None if best is None else best[1]
 
 

@@ -34,7 +34,7 @@ class Expr:
         free: columns it reads outside aggregates and group keys, as `alias.column`.
         origins: table instances whose partition column this is, unchanged or monotone.
         prunes: table instances whose partitions this condition limits by constants.
-        terms: of FLOAT64 arithmetic, its SQL without the check for overflow, and its operands.
+        operands: of FLOAT64 arithmetic, its SQL without the check for overflow, and its operands.
         aggregates: contains an aggregate function.
         windows: contains an analytic function.
         constant: reads no column and no subquery.
@@ -49,7 +49,7 @@ class Expr:
     free: frozenset[str] = NOTHING
     origins: frozenset[int] = NOTHING
     prunes: frozenset[int] = NOTHING
-    terms: tuple[str, ...] = ()
+    operands: tuple[str, ...] = ()
     aggregates: bool = False
     windows: bool = False
     constant: bool = True
@@ -69,7 +69,7 @@ class Expr:
             literal=literal,
             untyped_null=False,
             any_type=False,
-            terms=(),
+            operands=(),
         )
 
 

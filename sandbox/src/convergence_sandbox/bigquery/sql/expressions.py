@@ -27,7 +27,7 @@ from convergence_sandbox.bigquery.sql.functions import (
 )
 from convergence_sandbox.bigquery.sql.functions.registry import Call, compile_call
 from convergence_sandbox.bigquery.sql.literals import literal, literal_sql, parse_text
-from convergence_sandbox.bigquery.sql.nodes import dotted_parts, refuse_extra
+from convergence_sandbox.bigquery.sql.nodes import dotted_parts, reject_extra
 from convergence_sandbox.bigquery.sql.operators import ARITHMETIC, BITS, COMPARISONS, Operators
 from convergence_sandbox.bigquery.sql.scope import Scope, access
 from convergence_sandbox.bigquery.sql.types import (
@@ -92,7 +92,7 @@ class ExpressionCompiler(Operators):
             exp.ParseJSON: self._json_literal,
             exp.Anonymous: self._call,
             exp.SafeFunc: self._safe_call,
-            exp.NetFunc: lambda node, _scope: _refuse(f"function NET.{node.this.name}"),
+            exp.NetFunc: lambda node, _scope: _reject(f"function NET.{node.this.name}"),
             exp.Window: lambda node, scope: windows.window(self, node, scope),
             exp.CurrentDate: lambda node, scope: self._bare_call("CURRENT_DATE", node, scope),
             exp.CurrentDatetime: lambda node, scope: self._bare_call(
@@ -150,26 +150,26 @@ class ExpressionCompiler(Operators):
     # --- leaves -----------------------------------------------------------------------------
 
     def _literal(self, node: exp.Expr, _: Scope) -> Expr:
-        given = str(node.this)
+        text = str(node.this)
         if node.args.get("is_string"):
-            return literal(given, STRING)
-        if given.isdecimal() or given.lower().startswith("0x"):
-            return literal(parse_text(given, INT64), INT64)
-        return literal(parse_text(given, FLOAT64), FLOAT64)
+            return literal(text, STRING)
+        if text.isdecimal() or text.lower().startswith("0x"):
+            return literal(parse_text(text, INT64), INT64)
+        return literal(parse_text(text, FLOAT64), FLOAT64)
 
     def _raw_string(self, node: exp.Expr, _: Scope) -> Expr:
         return literal(str(node.this), STRING)
 
     def _bytes(self, node: exp.Expr, _: Scope) -> Expr:
-        given = str(node.this)
+        text = str(node.this)
         try:
             # sqlglot hands bytes on as text with one character for each byte.
-            return literal(given.encode("latin-1"), BYTES)
+            return literal(text.encode("latin-1"), BYTES)
         except UnicodeEncodeError:
-            return literal(given.encode(), BYTES)
+            return literal(text.encode(), BYTES)
 
     def _json_literal(self, node: exp.Expr, _: Scope) -> Expr:
-        refuse_extra(node, "this", "is_literal")
+        reject_extra(node, "this", "is_literal")
         if not isinstance(node.this, exp.Literal):
             raise not_implemented("a field access on a JSON literal")
         return literal(parse_text(str(node.this.this), JSON), JSON)
@@ -241,7 +241,7 @@ class ExpressionCompiler(Operators):
         return made
 
     def _cast(self, node: exp.Expr, scope: Scope) -> Expr:
-        refuse_extra(node, "this", "to", "safe", "format")
+        reject_extra(node, "this", "to", "safe", "format")
         kind, limits = declared_type(node.args["to"])
         inner = node.this
         if isinstance(inner, exp.Struct) and kind.kind == "STRUCT":
@@ -287,5 +287,5 @@ class ExpressionCompiler(Operators):
         return result
 
 
-def _refuse(construct: str) -> Expr:
+def _reject(construct: str) -> Expr:
     raise not_implemented(construct)

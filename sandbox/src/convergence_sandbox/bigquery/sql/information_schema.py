@@ -31,8 +31,8 @@ Columns = tuple[tuple[str, SqlType], ...]
 
 def _columns(listed: str) -> Columns:
     return tuple(
-        (word.partition(":")[0], SIMPLE[word.partition(":")[2] or "STRING"])
-        for word in listed.split()
+        (keyword.partition(":")[0], SIMPLE[keyword.partition(":")[2] or "STRING"])
+        for keyword in listed.split()
     )
 
 

@@ -87,11 +87,11 @@ _SCALARS: dict[str, Callable[[Value], str]] = {
 _PARSERS: dict[str, Callable[[str], Value]] = {
     "INT64": parse_int64,
     "FLOAT64": parse_float64,
-    "NUMERIC": lambda given: to_numeric(parse_decimal(given)),
+    "NUMERIC": lambda raw_text: to_numeric(parse_decimal(raw_text)),
     "BIGNUMERIC": parse_decimal,
     "BOOL": parse_bool,
     "STRING": str,
-    "BYTES": lambda given: given.encode(),
+    "BYTES": lambda raw_text: raw_text.encode(),
     "DATE": parse_date,
     "TIME": parse_time,
     "DATETIME": parse_datetime,
@@ -100,7 +100,7 @@ _PARSERS: dict[str, Callable[[str], Value]] = {
 }
 
 
-def parse_text(given: str, kind: SqlType) -> Value:
+def parse_text(raw_text: str, kind: SqlType) -> Value:
     """The value that text denotes in a type, as CAST from STRING reads it.
 
     Raises:
@@ -110,7 +110,7 @@ def parse_text(given: str, kind: SqlType) -> Value:
     if parse is None:
         raise not_implemented(f"text as a value of type {kind}")
     try:
-        value = parse(given)
+        value = parse(raw_text)
         if kind.kind == "BIGNUMERIC":
             to_bignumeric(value)
     except ValueError as error:

@@ -7,7 +7,7 @@ from sqlglot import exp
 from convergence_sandbox.bigquery.errors import not_implemented
 
 
-def refuse_extra(node: exp.Expr, *known: str) -> None:
+def reject_extra(node: exp.Expr, *known: str) -> None:
     """Refuse a node that carries more than the arguments its compiler reads."""
     for name, value in node.args.items():
         if name not in known and value not in (None, False, [], ""):

@@ -67,29 +67,29 @@ def _floating(sign: str, one: Expr, other: Expr) -> Expr:
     The check wraps a whole chain of operations once: checking each would repeat its operands, and
     theirs, without end.
     """
-    left, *left_leaves = one.terms or (one.sql, one.sql)
-    right, *right_leaves = other.terms or (other.sql, other.sql)
+    left, *left_leaves = one.operands or (one.sql, one.sql)
+    right, *right_leaves = other.operands or (other.sql, other.sql)
     chain = f"float_div({left}, {right})" if sign == "/" else f"({left} {sign} {right})"
     leaves = tuple(dict.fromkeys([*left_leaves, *right_leaves]))
     finite = " AND ".join(f"isfinite({leaf})" for leaf in leaves)
     sql = f"CASE WHEN isinf({chain}) AND {finite} THEN {_OVERFLOW} ELSE {chain} END"
-    return replace(combine(sql, FLOAT64, [one, other]), terms=(chain, *leaves))
+    return replace(combine(sql, FLOAT64, [one, other]), operands=(chain, *leaves))
 
 
 def _result_type(sign: str, left: Expr, right: Expr) -> SqlType:
-    given = {left.type, right.type}
+    operand_types = {left.type, right.type}
     # A decimal type comes from an operand, never from a floating point literal alone.
-    candidates = [one for one in (INT64, NUMERIC, BIGNUMERIC) if one in given] + [FLOAT64]
+    candidates = [one for one in (INT64, NUMERIC, BIGNUMERIC) if one in operand_types] + [FLOAT64]
     if sign == "/" and INT64 in candidates:
         candidates.remove(INT64)
     best: tuple[int, SqlType] | None = None
-    for wanted in candidates:
-        costs = [cost(left, wanted), cost(right, wanted)]
+    for requested in candidates:
+        costs = [cost(left, requested), cost(right, requested)]
         if None in costs:
             continue
         total = sum(each for each in costs if each is not None)
         if best is None or total < best[0]:
-            best = (total, wanted)
+            best = (total, requested)
     integers = {left.type, right.type} == {INT64}
     if best is None or not (left.type.is_number and right.type.is_number):
         raise invalid_query(

@@ -13,7 +13,7 @@ from convergence_sandbox.bigquery.sql import numeric
 from convergence_sandbox.bigquery.sql.coerce import coerce, unify
 from convergence_sandbox.bigquery.sql.expr import Expr, combine
 from convergence_sandbox.bigquery.sql.literals import literal
-from convergence_sandbox.bigquery.sql.nodes import refuse_extra
+from convergence_sandbox.bigquery.sql.nodes import reject_extra
 from convergence_sandbox.bigquery.sql.scope import Scope
 from convergence_sandbox.bigquery.sql.types import BOOL, BYTES, INT64, STRING, SqlType
 
@@ -54,7 +54,7 @@ class Operators(ABC):
         return numeric.negate(self.expr(inner, scope))
 
     def _arithmetic(self, node: exp.Expr, scope: Scope) -> Expr:
-        refuse_extra(node, "this", "expression", "typed", "safe")
+        reject_extra(node, "this", "expression", "typed", "safe")
         left, right = self.expr(node.this, scope), self.expr(node.expression, scope)
         return numeric.arithmetic(ARITHMETIC[type(node)], left, right, exact=self.exact)
 
@@ -80,11 +80,11 @@ class Operators(ABC):
         return replace(made, prunes=inner.prunes) if isinstance(node.this, exp.Is) else made
 
     def _logical(self, node: exp.Expr, scope: Scope) -> Expr:
-        word = "AND" if isinstance(node, exp.And) else "OR"
-        left = self._boolean(node.this, scope, word)
-        right = self._boolean(node.expression, scope, word)
-        made = combine(f"({left.sql} {word} {right.sql})", BOOL, [left, right])
-        pruned = left.prunes | right.prunes if word == "AND" else left.prunes & right.prunes
+        keyword = "AND" if isinstance(node, exp.And) else "OR"
+        left = self._boolean(node.this, scope, keyword)
+        right = self._boolean(node.expression, scope, keyword)
+        made = combine(f"({left.sql} {keyword} {right.sql})", BOOL, [left, right])
+        pruned = left.prunes | right.prunes if keyword == "AND" else left.prunes & right.prunes
         return replace(made, prunes=pruned)
 
     def _boolean(self, node: exp.Expr, scope: Scope, operator: str) -> Expr:
@@ -96,7 +96,7 @@ class Operators(ABC):
         return coerce(made, BOOL)
 
     def _compare(self, node: exp.Expr, scope: Scope) -> Expr:
-        refuse_extra(node, "this", "expression")
+        reject_extra(node, "this", "expression")
         sign = COMPARISONS[type(node)]
         both = [self.expr(node.this, scope), self.expr(node.expression, scope)]
         (left, right), kind = unify(both, what=f"operator {sign}")
@@ -109,26 +109,26 @@ class Operators(ABC):
         )
 
     def _distinct(self, node: exp.Expr, scope: Scope) -> Expr:
-        word = "IS NOT DISTINCT FROM" if isinstance(node, exp.NullSafeEQ) else "IS DISTINCT FROM"
+        keyword = "IS NOT DISTINCT FROM" if isinstance(node, exp.NullSafeEQ) else "IS DISTINCT FROM"
         both = [self.expr(node.this, scope), self.expr(node.expression, scope)]
-        (left, right), kind = unify(both, what=word)
-        check_comparable(kind, word)
-        return combine(f"({left.sql} {word} {right.sql})", BOOL, [left, right])
+        (left, right), kind = unify(both, what=keyword)
+        check_comparable(kind, keyword)
+        return combine(f"({left.sql} {keyword} {right.sql})", BOOL, [left, right])
 
     def _is(self, node: exp.Expr, scope: Scope) -> Expr:
-        refuse_extra(node, "this", "expression")
+        reject_extra(node, "this", "expression")
         value, what = self.expr(node.this, scope), node.expression
         if isinstance(what, exp.Null):
             made = combine(f"({value.sql} IS NULL)", BOOL, [value])
             return replace(made, prunes=value.origins)
         if isinstance(what, exp.Boolean):
             inner = self._boolean(node.this, scope, "IS")
-            word = "TRUE" if what.this else "FALSE"
-            return combine(f"({inner.sql} IS {word})", BOOL, [inner])
+            keyword = "TRUE" if what.this else "FALSE"
+            return combine(f"({inner.sql} IS {keyword})", BOOL, [inner])
         raise not_implemented(f"IS {what.sql('bigquery')}")
 
     def _between(self, node: exp.Expr, scope: Scope) -> Expr:
-        refuse_extra(node, "this", "low", "high")
+        reject_extra(node, "this", "low", "high")
         parts = [self.expr(node.args[key], scope) for key in ("this", "low", "high")]
         (value, low, high), kind = unify(parts, what="operator BETWEEN")
         check_comparable(kind, "BETWEEN")
@@ -137,7 +137,7 @@ class Operators(ABC):
         return replace(made, prunes=_pruned(parts[0], parts[1:]))
 
     def _like(self, node: exp.Expr, scope: Scope) -> Expr:
-        refuse_extra(node, "this", "expression")
+        reject_extra(node, "this", "expression")
         both = [self.expr(node.this, scope), self.expr(node.expression, scope)]
         (value, pattern), kind = unify(both, what="operator LIKE")
         if kind != STRING:
@@ -166,18 +166,18 @@ class Operators(ABC):
         return combine(sql, kind, [left, right])
 
     def _in(self, node: exp.Expr, scope: Scope) -> Expr:
-        refuse_extra(node, "this", "expressions", "query", "unnest")
+        reject_extra(node, "this", "expressions", "query", "unnest")
         value = self.expr(node.this, scope)
         if node.args.get("query"):
             return self.queries.in_subquery(value, node.args["query"], scope)
         if node.args.get("unnest"):
             return self._in_unnest(value, node.args["unnest"], scope)
-        given = [value, *(self.expr(one, scope) for one in node.expressions)]
-        (value, *rest), kind = unify(given, what="operator IN")
+        operands = [value, *(self.expr(one, scope) for one in node.expressions)]
+        (value, *rest), kind = unify(operands, what="operator IN")
         check_comparable(kind, "IN")
         listed = ", ".join(one.sql for one in rest)
         made = combine(f"({value.sql} IN ({listed}))", BOOL, [value, *rest])
-        return replace(made, prunes=_pruned(given[0], given[1:]))
+        return replace(made, prunes=_pruned(operands[0], operands[1:]))
 
     def _in_unnest(self, value: Expr, node: exp.Expr, scope: Scope) -> Expr:
         values = self.expr(node.expressions[0], scope)

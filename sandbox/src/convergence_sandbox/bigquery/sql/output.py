@@ -58,7 +58,7 @@ def fetch_sql(query: Query) -> str:
     return f"SELECT {values} FROM ({query.sql}) AS q"
 
 
-def refuse_null_elements(rows: pa.Table, columns: tuple[Output, ...]) -> None:
+def reject_null_elements(rows: pa.Table, columns: tuple[Output, ...]) -> None:
     """A result with a NULL inside an array is an error in BigQuery."""
     for index, one in enumerate(columns):
         if one.type.element is None:

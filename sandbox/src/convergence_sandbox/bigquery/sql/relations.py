@@ -13,7 +13,7 @@ from convergence_sandbox.bigquery.resources.partitions import INGESTION_COLUMN, 
 from convergence_sandbox.bigquery.sql.coerce import unify
 from convergence_sandbox.bigquery.sql.context import Context, TableInstance
 from convergence_sandbox.bigquery.sql.expr import Expr
-from convergence_sandbox.bigquery.sql.nodes import conjuncts, refuse_extra
+from convergence_sandbox.bigquery.sql.nodes import conjuncts, reject_extra
 from convergence_sandbox.bigquery.sql.scope import Column, Relation, Scope, access
 from convergence_sandbox.bigquery.sql.types import (
     DATE,
@@ -60,7 +60,7 @@ class FromCompiler:
         scope.relations.extend(first.relations)
         scope.merged.update(first.merged)
         sql = self.joined(first.sql, node.args.get("joins") or [], scope)
-        _refuse_duplicates(scope.relations)
+        _reject_duplicates(scope.relations)
         return f" FROM {sql}"
 
     def joined(self, sql: str, joins: list[exp.Expr], scope: Scope) -> str:
@@ -70,7 +70,7 @@ class FromCompiler:
         return sql
 
     def _join(self, left: str, node: exp.Expr, scope: Scope) -> str:
-        refuse_extra(node, "this", "side", "kind", "on", "using")
+        reject_extra(node, "this", "side", "kind", "on", "using")
         side = str(node.args.get("side") or "").upper()
         kind = str(node.args.get("kind") or "").upper()
         if kind not in {"", "INNER", "CROSS", "OUTER"} or side not in {"", "LEFT", "RIGHT", "FULL"}:
@@ -86,21 +86,21 @@ class FromCompiler:
                         " ON or USING clause"
                     )
                 scope.relations.extend(item.relations)
-                word = "LEFT JOIN" if side else "JOIN"
-                return f"{left} {word} {item.sql} ON TRUE"
+                keyword = "LEFT JOIN" if side else "JOIN"
+                return f"{left} {keyword} {item.sql} ON TRUE"
             scope.relations.extend(item.relations)
             scope.merged.update(item.merged)
             return f"{left} CROSS JOIN {item.sql}"
-        word = f"{side} JOIN" if side else "JOIN"
+        keyword = f"{side} JOIN" if side else "JOIN"
         if using is not None:
             on = self._using(using, before, item, side, scope)
             scope.relations.extend(item.relations)
-            return f"{left} {word} {item.sql} ON {on}"
+            return f"{left} {keyword} {item.sql} ON {on}"
         scope.relations.extend(item.relations)
         if condition is None:
-            raise invalid_query(f"{word} must have an ON or USING clause")
+            raise invalid_query(f"{keyword} must have an ON or USING clause")
         clause = scope.narrowed("JOIN ON clause", aggregates=False, windows=False)
-        return f"{left} {word} {item.sql} ON {self.filter(condition, clause)}"
+        return f"{left} {keyword} {item.sql} ON {self.filter(condition, clause)}"
 
     def filter(self, condition: exp.Expr, scope: Scope) -> str:
         """A WHERE or ON condition, noting which partitions it leaves."""
@@ -179,13 +179,13 @@ class FromCompiler:
         return FromItem(f"({sql})", tuple(inner.relations), tuple(inner.merged.items()))
 
     def _table(self, node: exp.Table, scope: Scope) -> FromItem:
-        refuse_extra(node, "this", "db", "catalog", "alias", "joins")
+        reject_extra(node, "this", "db", "catalog", "alias", "joins")
         if not isinstance(node.this, exp.Identifier):
             raise not_implemented(f"table function {node.this.sql('bigquery')}")
         parts = [part.name for part in node.parts]
         alias = node.args.get("alias")
         if alias is not None:
-            refuse_extra(alias, "this")
+            reject_extra(alias, "this")
         name = alias.this.name if alias is not None and alias.this is not None else None
         if len(parts) > 1 and scope.knows_relation(parts[0]):
             return self._unnest_value(self._path(parts, scope), name or parts[-1], None)
@@ -262,7 +262,7 @@ class FromCompiler:
         return FromItem(f"{sql} AS {quote(alias)}", (Relation(name, columns),))
 
     def _derived(self, node: exp.Subquery, scope: Scope) -> FromItem:
-        refuse_extra(node, "this", "alias", "with_", "joins")
+        reject_extra(node, "this", "alias", "with_", "joins")
         inner = node.this
         if isinstance(inner, exp.Table | exp.Subquery) and not isinstance(inner, exp.Query):
             return self.item(inner, scope)
@@ -275,7 +275,7 @@ class FromCompiler:
         return self.derived(made, name)
 
     def _unnest(self, node: exp.Unnest, scope: Scope) -> FromItem:
-        refuse_extra(node, "expressions", "alias", "offset", "explode_array")
+        reject_extra(node, "expressions", "alias", "offset", "explode_array")
         if len(node.expressions) != 1:
             raise not_implemented("UNNEST of several arrays")
         clause = scope.narrowed("UNNEST", aggregates=False, windows=False)
@@ -283,8 +283,8 @@ class FromCompiler:
         alias, offset = node.args.get("alias"), node.args.get("offset")
         name = None
         if alias is not None:
-            given = alias.this or (alias.args.get("columns") or [None])[0]
-            name = None if given is None else given.name
+            alias_name = alias.this or (alias.args.get("columns") or [None])[0]
+            name = None if alias_name is None else alias_name.name
         if offset is not None and offset is not False:
             offset = offset.name if isinstance(offset, exp.Expr) else "offset"
         else:
@@ -312,8 +312,8 @@ def _value_relation(name: str | None, kind: SqlType, sql: str) -> Relation:
     if kind.kind != "STRUCT":
         return Relation(name, (value,), value=value)
     columns = tuple(
-        Column(own, one, f"struct_extract({sql}, '{stored}')")
-        for stored, (own, one) in zip(stored_names(kind), kind.fields, strict=True)
+        Column(field_name, one, f"struct_extract({sql}, '{stored}')")
+        for stored, (field_name, one) in zip(stored_names(kind), kind.fields, strict=True)
     )
     return Relation(name, columns, value=value)
 
@@ -333,7 +333,7 @@ def _ingestion_columns(alias: str, number: int) -> list[Column]:
     ]
 
 
-def _refuse_duplicates(relations: list[Relation]) -> None:
+def _reject_duplicates(relations: list[Relation]) -> None:
     seen: set[str] = set()
     for name in (one.name.lower() for one in relations if one.name is not None):
         if name in seen:

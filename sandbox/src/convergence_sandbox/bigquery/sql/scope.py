@@ -61,8 +61,8 @@ class Relation:
 
     def find(self, name: str) -> list[Column]:
         """The columns of that name."""
-        wanted = name.lower()
-        found = [one for one in self.columns if one.name is not None and one.name.lower() == wanted]
+        lower = name.lower()
+        found = [one for one in self.columns if one.name is not None and one.name.lower() == lower]
         self.used.update(one.name for one in found if one.name is not None)
         return found
 
@@ -184,8 +184,8 @@ class Scope:
 
     def knows_relation(self, name: str) -> bool:
         """Whether a FROM item here or in an enclosing query goes by that name."""
-        wanted = name.lower()
-        if any(one.name is not None and one.name.lower() == wanted for one in self.relations):
+        requested = name.lower()
+        if any(one.name is not None and one.name.lower() == requested for one in self.relations):
             return True
         return self.parent is not None and self.parent.knows_relation(name)
 
@@ -232,11 +232,11 @@ def _field(base: Expr, name: str) -> Expr:
         raise invalid_query(f"Cannot access field {name} on a value with type {base.type}")
     matching = [
         (stored, kind)
-        for stored, (own, kind) in zip(stored_names(base.type), base.type.fields, strict=True)
-        if own is not None and own.lower() == name.lower()
+        for stored, (field, kind) in zip(stored_names(base.type), base.type.fields, strict=True)
+        if field is not None and field.lower() == name.lower()
     ]
     if not matching:
-        hint = suggestion(name, (own for own, _ in base.type.fields))
+        hint = suggestion(name, (field for field, _ in base.type.fields))
         raise invalid_query(f"Field name {name} does not exist in {base.type}{hint}")
     if len(matching) > 1:
         raise invalid_query(f"Struct field name {name} is ambiguous")

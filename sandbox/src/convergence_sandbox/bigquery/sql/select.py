@@ -15,7 +15,7 @@ from convergence_sandbox.bigquery.sql.context import Context
 from convergence_sandbox.bigquery.sql.dialect import parse
 from convergence_sandbox.bigquery.sql.expr import Expr
 from convergence_sandbox.bigquery.sql.expressions import ExpressionCompiler
-from convergence_sandbox.bigquery.sql.nodes import refuse_extra
+from convergence_sandbox.bigquery.sql.nodes import reject_extra
 from convergence_sandbox.bigquery.sql.operators import check_comparable
 from convergence_sandbox.bigquery.sql.relations import FromCompiler
 from convergence_sandbox.bigquery.sql.scope import Column, Scope
@@ -91,7 +91,7 @@ class QueryCompiler:
         entries = node.args.get("with_")
         if entries is None:
             return self._body(node, parent)
-        refuse_extra(entries, "expressions", "recursive")
+        reject_extra(entries, "expressions", "recursive")
         if entries.args.get("recursive"):
             raise not_implemented("WITH RECURSIVE")
         scope: dict[str, Query] = {}
@@ -106,9 +106,9 @@ class QueryCompiler:
         return replace(made, sql=f"WITH {', '.join(parts)} {made.sql}", outer=outer)
 
     def _with_entry(self, entry: exp.Expr, scope: dict[str, Query], parent: Scope | None) -> str:
-        refuse_extra(entry, "this", "alias")
+        reject_extra(entry, "this", "alias")
         alias = entry.args["alias"]
-        refuse_extra(alias, "this")
+        reject_extra(alias, "this")
         name = alias.this.name
         if name.lower() in scope:
             raise invalid_query(f"Duplicate alias {name} for WITH subquery")
@@ -130,7 +130,7 @@ class QueryCompiler:
         if isinstance(node, exp.SetOperation):
             return self._set_operation(node, parent)
         if isinstance(node, exp.Subquery | exp.Paren):
-            refuse_extra(node, "this", "with_", "order", "limit", "offset")
+            reject_extra(node, "this", "with_", "order", "limit", "offset")
             made = self.query(node.this, parent=parent)
             return self._ordered_outside(made, node)
         if isinstance(node, exp.Table):
@@ -138,14 +138,14 @@ class QueryCompiler:
         raise not_implemented(f"{type(node).__name__}: {node.sql('bigquery')}")
 
     def _select(self, node: exp.Select, parent: Scope | None) -> Query:
-        refuse_extra(node, *_SELECT_ARGS)
+        reject_extra(node, *_SELECT_ARGS)
         scope = Scope(parent=parent, windows=self._windows(node))
         source = self.sources.from_clause(node, scope)
         where = self._where(node, scope)
         chosen = SelectList(self.expressions, node, scope)
         parts = ["SELECT "]
         if node.args.get("distinct") is not None:
-            refuse_extra(node.args["distinct"])
+            reject_extra(node.args["distinct"])
             parts.append("DISTINCT ")
         items = chosen.items()
         for one in items:
@@ -187,29 +187,31 @@ class QueryCompiler:
 
     def _limit(self, node: exp.Expr) -> str:
         parts = ""
-        for key, word in (("limit", "LIMIT"), ("offset", "OFFSET")):
+        for key, keyword in (("limit", "LIMIT"), ("offset", "OFFSET")):
             clause = node.args.get(key)
             if clause is None:
                 continue
             value = self.expressions.expr(clause.expression, Scope())
             if value.type != INT64 or not value.is_literal or (value.literal or 0) < 0:
-                raise invalid_query(f"{word} expects a non-negative integer literal or parameter")
-            parts += f" {word} {int(value.literal or 0)}"
+                raise invalid_query(
+                    f"{keyword} expects a non-negative integer literal or parameter"
+                )
+            parts += f" {keyword} {int(value.literal or 0)}"
         return parts
 
     # --- set operations ---------------------------------------------------------------------
 
     def _set_operation(self, node: exp.SetOperation, parent: Scope | None) -> Query:
-        refuse_extra(node, "this", "expression", "distinct", "order", "limit", "offset", "with_")
+        reject_extra(node, "this", "expression", "distinct", "order", "limit", "offset", "with_")
         distinct = bool(node.args.get("distinct"))
-        word = {exp.Union: "UNION", exp.Except: "EXCEPT", exp.Intersect: "INTERSECT"}[type(node)]
-        if not distinct and word != "UNION":
-            raise invalid_query(f"{word} must be followed by DISTINCT")
+        keyword = {exp.Union: "UNION", exp.Except: "EXCEPT", exp.Intersect: "INTERSECT"}[type(node)]
+        if not distinct and keyword != "UNION":
+            raise invalid_query(f"{keyword} must be followed by DISTINCT")
         sides = [self.query(node.this, parent=parent), self.query(node.expression, parent=parent)]
         left, right = sides
         if len(left.columns) != len(right.columns):
             raise invalid_query(
-                f"Queries in {word} have mismatched column count; query 1 has"
+                f"Queries in {keyword} have mismatched column count; query 1 has"
                 f" {len(left.columns)} columns, query 2 has {len(right.columns)}"
                 " columns"
             )
@@ -218,13 +220,14 @@ class QueryCompiler:
             kind = common_type([_as_part(one), _as_part(other)])
             if kind is None:
                 raise invalid_query(
-                    f"Column {index + 1} in {word} has incompatible types: {one.type}, {other.type}"
+                    f"Column {index + 1} in {keyword} has incompatible types:"
+                    f" {one.type}, {other.type}"
                 )
             if distinct:
-                check_comparable(kind, word)
+                check_comparable(kind, keyword)
             columns.append(Output(one.name, kind, one.origins | other.origins))
-        words = word if distinct else "UNION ALL"
-        sql = f" {words} ".join(_converted(side, columns) for side in sides)
+        keywords = keyword if distinct else "UNION ALL"
+        sql = f" {keywords} ".join(_converted(side, columns) for side in sides)
         made = Query(sql, tuple(columns), left.outer | right.outer, left.value_table)
         return self._ordered_outside(made, node)
 
@@ -252,7 +255,7 @@ class QueryCompiler:
         """A query inside an expression, which may read the enclosing query's columns."""
         inner = node.this if isinstance(node, exp.Subquery) and not node.args.get("with_") else node
         made = self.query(inner, parent=scope)
-        scope.outer |= made.outer - _own(scope)
+        scope.outer |= made.outer - _scope_columns(scope)
         return made
 
     def in_subquery(self, value: Expr, node: exp.Expr, scope: Scope) -> Expr:
@@ -320,7 +323,7 @@ class QueryCompiler:
         return Query(sql, tuple(Output(name, kind) for name, kind in columns))
 
 
-def _own(scope: Scope) -> set[str]:
+def _scope_columns(scope: Scope) -> set[str]:
     return {column.sql for relation in scope.relations for column in relation.columns}
 
 
@@ -339,21 +342,21 @@ def _converted(side: Query, columns: list[Output]) -> str:
     if all(one.type == two.type for one, two in zip(side.columns, columns, strict=True)):
         return f"(SELECT * FROM ({side.sql}) AS s)"
     values = []
-    for index, (one, wanted) in enumerate(zip(side.columns, columns, strict=True)):
+    for index, (one, expected) in enumerate(zip(side.columns, columns, strict=True)):
         name = side.stored(index)
         if _is_untyped(one.literal):
-            value = coerce(one.literal, wanted.type).sql
+            value = coerce(one.literal, expected.type).sql
         else:
-            value = convert_sql(name, one.type, wanted.type)
+            value = convert_sql(name, one.type, expected.type)
         values.append(f"{value} AS {name}")
     return f"(SELECT {', '.join(values)} FROM ({side.sql}) AS s)"
 
 
 def direction(node: exp.Expr) -> str:
     """ASC and DESC with BigQuery's NULLs: first when ascending, last when descending."""
-    refuse_extra(node, "this", "desc", "nulls_first")
-    word = "DESC" if node.args.get("desc") else "ASC"
-    return f" {word} NULLS {'FIRST' if node.args.get('nulls_first') else 'LAST'}"
+    reject_extra(node, "this", "desc", "nulls_first")
+    keyword = "DESC" if node.args.get("desc") else "ASC"
+    return f" {keyword} NULLS {'FIRST' if node.args.get('nulls_first') else 'LAST'}"
 
 
 def named_columns(columns: tuple[Output, ...]) -> list[Output]:

@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from convergence_sandbox.bigquery.errors import invalid_query, not_implemented
 from convergence_sandbox.bigquery.sql.expr import Expr
-from convergence_sandbox.bigquery.sql.nodes import dotted_parts, refuse_extra
+from convergence_sandbox.bigquery.sql.nodes import dotted_parts, reject_extra
 from convergence_sandbox.bigquery.sql.scope import Column, Scope, access
 from convergence_sandbox.bigquery.sql.types import stored_names
 
@@ -34,7 +34,7 @@ class SelectList:
         self._scope = scope
         self._keys: list[Expr] = []
         self._items: list[Item] = []
-        self._grouping_word = ""
+        self._grouping_keyword = ""
 
     def items(self) -> list[Item]:
         """The output columns, checked against GROUP BY."""
@@ -60,8 +60,8 @@ class SelectList:
         keys = self._scope.group_keys
         if keys is None:
             return
-        own = {column.sql for relation in self._scope.relations for column in relation.columns}
-        loose = [one for one in made.free if one in own and one not in keys]
+        in_scope = {column.sql for relation in self._scope.relations for column in relation.columns}
+        loose = [one for one in made.free if one in in_scope and one not in keys]
         if loose:
             name = self._column_name(min(loose))
             raise invalid_query(
@@ -103,7 +103,7 @@ class SelectList:
         return _struct_items(access(base, rest))
 
     def _star(self, node: exp.Expr, items: list[Item]) -> list[Item]:
-        refuse_extra(node, "except_", "replace")
+        reject_extra(node, "except_", "replace")
         if not items:
             raise invalid_query(
                 "SELECT * must have a FROM clause"
@@ -131,7 +131,7 @@ class SelectList:
         group = self._node.args.get("group")
         if group is None:
             return None
-        refuse_extra(group, "expressions", "all")
+        reject_extra(group, "expressions", "all")
         clause = self._scope.narrowed("GROUP BY clause", aggregates=False, windows=False)
         if group.args.get("all"):
             items = [item for node in raw for item in self._expand(node)]
@@ -142,7 +142,7 @@ class SelectList:
         """The keys, taken out of ROLLUP or CUBE when there is one."""
         nodes: list[exp.Expr] = group.expressions
         if len(nodes) == 1 and isinstance(nodes[0], exp.Rollup | exp.Cube):
-            self._grouping_word = type(nodes[0]).__name__.upper()
+            self._grouping_keyword = type(nodes[0]).__name__.upper()
             nodes = nodes[0].expressions
         for node in nodes:
             if isinstance(node, exp.Tuple | exp.Rollup | exp.Cube | exp.GroupingSets):
@@ -177,8 +177,8 @@ class SelectList:
             return ""
         keys = ", ".join(one.sql for one in self._keys)
         return (
-            f" GROUP BY {self._grouping_word} ({keys})"
-            if self._grouping_word
+            f" GROUP BY {self._grouping_keyword} ({keys})"
+            if self._grouping_keyword
             else (f" GROUP BY {keys}")
         )
 

@@ -22,7 +22,7 @@ from convergence_sandbox.bigquery.resources.model import TableMeta, checked_labe
 from convergence_sandbox.bigquery.rows.result import QueryResult
 from convergence_sandbox.bigquery.sql.casts import declared_type
 from convergence_sandbox.bigquery.sql.coerce import convert_sql
-from convergence_sandbox.bigquery.sql.nodes import refuse_extra, table_parts
+from convergence_sandbox.bigquery.sql.nodes import reject_extra, table_parts
 from convergence_sandbox.bigquery.sql.types import SqlType, of_field, quote, to_field
 from convergence_sandbox.bigquery.statements.ddl import dataset_name, done, milliseconds
 from convergence_sandbox.bigquery.statements.definitions import field_of, options_of
@@ -33,7 +33,7 @@ _WIDER = {"INT64": {"NUMERIC", "BIGNUMERIC", "FLOAT64"}, "NUMERIC": {"BIGNUMERIC
 
 def run_alter(job: StatementJob, node: exp.Expr) -> QueryResult:
     """ALTER TABLE: ADD COLUMN, DROP COLUMN, DROP NOT NULL, SET DATA TYPE, SET OPTIONS."""
-    refuse_extra(node, "this", "kind", "exists", "actions")
+    reject_extra(node, "this", "kind", "exists", "actions")
     if str(node.args.get("kind")).upper() != "TABLE":
         raise not_implemented(f"ALTER {node.args.get('kind')}")
     ref = job.context.table_ref(table_parts(node.this))
@@ -88,7 +88,7 @@ def _alter_column(job: StatementJob, meta: TableMeta, node: exp.Expr) -> TableMe
         return _with_field(job, meta, field, replace(field, mode="NULLABLE"))
     if node.args.get("dtype") is None:
         raise not_implemented(f"ALTER COLUMN {node.sql('bigquery')}")
-    refuse_extra(node, "this", "dtype")
+    reject_extra(node, "this", "dtype")
     return _retyped(job, meta, field, node.args["dtype"])
 
 
@@ -154,7 +154,7 @@ _ACTIONS: dict[type[exp.Expr], Callable[[StatementJob, TableMeta, exp.Expr], Tab
 
 def run_drop(job: StatementJob, node: exp.Expr) -> QueryResult:
     """DROP TABLE | VIEW | SCHEMA [IF EXISTS]."""
-    refuse_extra(node, "tables", "kind", "exists", "cascade", "restrict")
+    reject_extra(node, "tables", "kind", "exists", "cascade", "restrict")
     kind = str(node.args.get("kind")).upper()
     named = node.args["tables"][0]
     if kind == "SCHEMA":

@@ -43,16 +43,16 @@ def assigned(value: Expr, column: Field) -> Expr:
     return value.retyped(convert_sql(value.sql, value.type, kind), kind)
 
 
-def _same_shape(given: SqlType, wanted: SqlType) -> bool:
+def _same_shape(actual: SqlType, expected: SqlType) -> bool:
     """Whether arrays and structs differ in field names only."""
-    if given.element is not None and wanted.element is not None:
-        return _same_shape(given.element, wanted.element)
-    if given.kind == wanted.kind == "STRUCT":
-        return len(given.fields) == len(wanted.fields) and all(
+    if actual.element is not None and expected.element is not None:
+        return _same_shape(actual.element, expected.element)
+    if actual.kind == expected.kind == "STRUCT":
+        return len(actual.fields) == len(expected.fields) and all(
             _same_shape(one, other)
-            for (_, one), (_, other) in zip(given.fields, wanted.fields, strict=True)
+            for (_, one), (_, other) in zip(actual.fields, expected.fields, strict=True)
         )
-    return given == wanted
+    return actual == expected
 
 
 def assigned_node(compiler: QueryCompiler, node: exp.Expr, column: Field, scope: Scope) -> Expr:
@@ -75,18 +75,20 @@ def values_row(
     compiler: QueryCompiler, row: exp.Expr, columns: Sequence[Field], scope: Scope
 ) -> list[Expr]:
     """One row of VALUES, typed as its columns."""
-    given = row.expressions if isinstance(row, exp.Tuple) else [row]
-    refuse_width(len(given), len(columns))
+    actual = row.expressions if isinstance(row, exp.Tuple) else [row]
+    reject_width(len(actual), len(columns))
     return [
         assigned_node(compiler, node, column, scope)
-        for node, column in zip(given, columns, strict=True)
+        for node, column in zip(actual, columns, strict=True)
     ]
 
 
-def refuse_width(given: int, wanted: int) -> None:
+def reject_width(actual: int, expected: int) -> None:
     """Refuse a row with more or fewer values than columns."""
-    if given != wanted:
-        raise invalid_query(f"Inserted row has wrong column count; Has {given}, expected {wanted}")
+    if actual != expected:
+        raise invalid_query(
+            f"Inserted row has wrong column count; Has {actual}, expected {expected}"
+        )
 
 
 def named_columns(meta: TableMeta, names: Sequence[str]) -> list[Field]:

@@ -23,7 +23,7 @@ from convergence_sandbox.bigquery.resources.model import (
 )
 from convergence_sandbox.bigquery.rows.result import QueryResult
 from convergence_sandbox.bigquery.sql.context import Context
-from convergence_sandbox.bigquery.sql.nodes import refuse_extra, table_parts
+from convergence_sandbox.bigquery.sql.nodes import reject_extra, table_parts
 from convergence_sandbox.bigquery.sql.output import compile_query
 from convergence_sandbox.bigquery.sql.select import QueryCompiler
 from convergence_sandbox.bigquery.sql.types import of_field, to_schema
@@ -37,7 +37,7 @@ from convergence_sandbox.bigquery.statements.statement_job import StatementJob
 
 def run_create(job: StatementJob, node: exp.Expr) -> QueryResult:
     """CREATE [OR REPLACE] [TEMP] TABLE | VIEW | SCHEMA [IF NOT EXISTS]."""
-    refuse_extra(node, "this", "kind", "replace", "exists", "properties", "expression")
+    reject_extra(node, "this", "kind", "replace", "exists", "properties", "expression")
     kind = str(node.args.get("kind")).upper()
     make = {"TABLE": _create_table, "VIEW": _create_view, "SCHEMA": _create_schema}.get(kind)
     if make is None:
@@ -60,7 +60,7 @@ def _properties(node: exp.Expr) -> list[exp.Expr]:
     return list(found.expressions) if found is not None else []
 
 
-def _refuse_options(options: dict[str, Any]) -> None:
+def _reject_options(options: dict[str, Any]) -> None:
     for name in options:
         raise not_implemented(f"option {name}")
 
@@ -79,7 +79,7 @@ def _create_schema(job: StatementJob, node: exp.Expr) -> QueryResult:
         friendly_name=options.pop("friendly_name", None),
         labels=checked_labels(dict(options.pop("labels", None) or [])),
     )
-    _refuse_options(options)
+    _reject_options(options)
     if (project, dataset) in job.session.snapshot.datasets and node.args.get("exists"):
         return done("CREATE_SCHEMA", "SKIP")
     job.session.create_dataset(made)
@@ -162,7 +162,7 @@ def _table_meta(ref: TableRef, properties: list[exp.Expr], schema: Schema) -> Ta
         require_partition_filter=bool(options.pop("require_partition_filter", None)),
         expiration_ms=milliseconds(options.pop("expiration_timestamp", None)),
     )
-    _refuse_options(options)
+    _reject_options(options)
     return meta
 
 
@@ -191,19 +191,19 @@ def _from_query(job: StatementJob, node: exp.Expr, meta: TableMeta) -> QueryResu
     return QueryResult("CREATE_TABLE_AS_SELECT", destination=meta.ref, total_bytes_processed=size)
 
 
-def _declared(wanted: Schema, made: Schema) -> Schema:
+def _declared(declared: Schema, made: Schema) -> Schema:
     """Columns declared beside a query must have the query's types, in order."""
-    if len(wanted.fields) != len(made.fields):
+    if len(declared.fields) != len(made.fields):
         raise invalid_query(
-            f"The number of columns in the column definition list ({len(wanted.fields)}) does not"
+            f"The number of columns in the column definition list ({len(declared.fields)}) does not"
             f" match the query's ({len(made.fields)})"
         )
-    for one, other in zip(wanted.fields, made.fields, strict=True):
+    for one, other in zip(declared.fields, made.fields, strict=True):
         if of_field(one) != of_field(other):
             raise not_implemented(
                 f"CREATE TABLE AS with column {one.name} of another type than the query's"
             )
-    return wanted
+    return declared
 
 
 # --- views ----------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def _create_view(job: StatementJob, node: exp.Expr) -> QueryResult:
         labels=checked_labels(dict(options.pop("labels", None) or [])),
         expiration_ms=milliseconds(options.pop("expiration_timestamp", None)),
     )
-    _refuse_options(options)
+    _reject_options(options)
     made = tables.create_table(job.session, meta, storage=job.storage)
     context = Context(job.session.snapshot, ref.project, now=job.context.now)
     QueryCompiler(context).view(made)

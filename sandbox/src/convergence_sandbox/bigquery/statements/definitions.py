@@ -9,7 +9,7 @@ from typing import Any
 from sqlglot import exp
 
 from convergence_sandbox.bigquery.errors import invalid_query, not_implemented
-from convergence_sandbox.bigquery.resources.fields import Field, checked_field, refuse_duplicates
+from convergence_sandbox.bigquery.resources.fields import Field, checked_field, reject_duplicates
 from convergence_sandbox.bigquery.sql.casts import declared_type
 from convergence_sandbox.bigquery.sql.literals import parse_text
 from convergence_sandbox.bigquery.sql.types import TIMESTAMP, to_field
@@ -21,7 +21,7 @@ def columns_of(nodes: Sequence[exp.Expr]) -> tuple[Field, ...]:
         if not isinstance(node, exp.ColumnDef):
             raise not_implemented(f"table constraint {node.sql('bigquery')}")
     fields = tuple(field_of(node) for node in nodes)
-    refuse_duplicates(fields)
+    reject_duplicates(fields)
     return fields
 
 

@@ -17,7 +17,7 @@ from convergence_sandbox.bigquery.resources.fields import Field
 from convergence_sandbox.bigquery.resources.model import TableMeta
 from convergence_sandbox.bigquery.rows.result import QueryResult
 from convergence_sandbox.bigquery.rows.writes import check_column, ingestion_moment, stored_sql
-from convergence_sandbox.bigquery.sql.nodes import refuse_extra, table_parts
+from convergence_sandbox.bigquery.sql.nodes import reject_extra, table_parts
 from convergence_sandbox.bigquery.sql.relations import FromItem
 from convergence_sandbox.bigquery.sql.scope import Scope
 from convergence_sandbox.bigquery.sql.select import QueryCompiler
@@ -26,7 +26,7 @@ from convergence_sandbox.bigquery.statements.assigning import (
     assigned_output,
     assignments,
     named_columns,
-    refuse_width,
+    reject_width,
     values_row,
 )
 from convergence_sandbox.bigquery.statements.statement_job import StatementJob
@@ -34,7 +34,7 @@ from convergence_sandbox.bigquery.statements.statement_job import StatementJob
 
 def run_insert(job: StatementJob, node: exp.Expr) -> QueryResult:
     """INSERT INTO table [(columns)] VALUES … | query."""
-    refuse_extra(node, "this", "expression")
+    reject_extra(node, "this", "expression")
     schema = node.this
     if isinstance(schema, exp.Schema):
         meta = job.target(schema.this)
@@ -58,7 +58,7 @@ def _insert_source(job: StatementJob, node: exp.Expr, columns: Sequence[Field]) 
         listed = ", ".join(f"({', '.join(one.sql for one in row)})" for row in rows)
         return f"SELECT {names} FROM (VALUES {listed}) AS q({names})"
     made = compiler.query(node)
-    refuse_width(len(made.columns), len(columns))
+    reject_width(len(made.columns), len(columns))
     values = [assigned_output(made, index, column) for index, column in enumerate(columns)]
     listed = ", ".join(f"{one.sql} AS v{index}" for index, one in enumerate(values, 1))
     return f"SELECT {listed} FROM ({made.sql}) AS q"
@@ -67,17 +67,17 @@ def _insert_source(job: StatementJob, node: exp.Expr, columns: Sequence[Field]) 
 def insert_staged(job: StatementJob, meta: TableMeta, columns: Sequence[Field], staged: str) -> int:
     """Insert `v1`, `v2`, … of the staged rows, checked; answers how many."""
     rows = f"(SELECT * FROM {staged}) AS rows"
-    given = {one.name for one in columns}
+    supplied = {one.name for one in columns}
     count = job.count(rows)
     for one in meta.schema.fields:
-        if one.name not in given and one.mode == "REQUIRED" and count:
+        if one.name not in supplied and one.mode == "REQUIRED" and count:
             raise invalid_query(f"Required field {one.name} cannot be null")
     for index, column in enumerate(columns, 1):
         check_column(job.session, column, f"v{index}", rows)
     names = [quote(one.name) for one in columns]
     values = [stored_sql(one, f"v{index}") for index, one in enumerate(columns, 1)]
     for one in meta.schema.fields:
-        if one.name not in given and one.mode == "REPEATED":
+        if one.name not in supplied and one.mode == "REPEATED":
             names.append(quote(one.name))
             values.append("[]")
     if meta.by_ingestion:
@@ -128,9 +128,9 @@ def _where(compiler: QueryCompiler, node: exp.Expr, scope: Scope, statement: str
 
 def run_update(job: StatementJob, node: exp.Expr) -> QueryResult:
     """UPDATE table SET … [FROM …] WHERE …."""
-    refuse_extra(node, "this", "expressions", "from_", "where")
+    reject_extra(node, "this", "expressions", "from_", "where")
     meta = job.target(node.this)
-    job.refuse_streamed(meta, "UPDATE or DELETE")
+    job.reject_streamed(meta, "UPDATE or DELETE")
     compiler = job.compiler()
     item, number = target_item(compiler, node.this)
     scope = Scope(
@@ -153,7 +153,7 @@ def run_update(job: StatementJob, node: exp.Expr) -> QueryResult:
 def update_staged(job: StatementJob, meta: TableMeta, columns: Sequence[Field], staged: str) -> int:
     """Set columns to `v1`, `v2`, … of the staged rows with number `r`; answers how many."""
     rows = f"(SELECT * FROM {staged}) AS rows"
-    job.refuse_twice(rows)
+    job.reject_twice(rows)
     for index, column in enumerate(columns, 1):
         check_column(job.session, column, f"v{index}", rows)
     job.mark_of(meta, rows)
@@ -173,10 +173,10 @@ def update_staged(job: StatementJob, meta: TableMeta, columns: Sequence[Field], 
 
 def run_delete(job: StatementJob, node: exp.Expr) -> QueryResult:
     """DELETE [FROM] table WHERE …."""
-    refuse_extra(node, "this", "tables", "where")
+    reject_extra(node, "this", "tables", "where")
     named = node.this or (node.args.get("tables") or [None])[0]
     meta = job.target(named)
-    job.refuse_streamed(meta, "UPDATE or DELETE")
+    job.reject_streamed(meta, "UPDATE or DELETE")
     compiler = job.compiler()
     item, number = target_item(compiler, named)
     scope = Scope(relations=list(item.relations), allow_aggregates=False, allow_windows=False)
@@ -190,7 +190,7 @@ def run_delete(job: StatementJob, node: exp.Expr) -> QueryResult:
 def delete_staged(job: StatementJob, meta: TableMeta, staged: str) -> int:
     """Delete the rows with the staged numbers `r`; answers how many."""
     rows = f"(SELECT r FROM {staged}) AS rows"
-    job.refuse_twice(rows)
+    job.reject_twice(rows)
     job.mark_of(meta, rows)
     job.session.cursor.execute(
         f"DELETE FROM {tables.stored(meta)} WHERE rowid IN (SELECT r FROM {rows})"
@@ -200,9 +200,9 @@ def delete_staged(job: StatementJob, meta: TableMeta, staged: str) -> int:
 
 def run_truncate(job: StatementJob, node: exp.Expr) -> QueryResult:
     """TRUNCATE TABLE."""
-    refuse_extra(node, "expressions")
+    reject_extra(node, "expressions")
     meta = job.target(node.expressions[0])
-    job.refuse_streamed(meta, "TRUNCATE TABLE")
+    job.reject_streamed(meta, "TRUNCATE TABLE")
     stored = tables.stored(meta)
     count = job.count(stored)
     job.mark(meta, f"SELECT DISTINCT {partitions.partition_id_sql(meta)} FROM {stored}")

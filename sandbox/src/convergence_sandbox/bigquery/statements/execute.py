@@ -54,7 +54,7 @@ class Executor:
         if not statements:
             raise invalid("Query is empty")
         with self._storage.connection() as cursor:
-            return runner.run_alone(cursor, statements[0].sql)
+            return runner.run_standalone(cursor, statements[0].sql)
 
     def row_width(self, session: Session, meta: TableMeta) -> int:
         """The average bytes of a row, by BigQuery's sizes of types."""

@@ -50,9 +50,9 @@ _JUMPS = {
 class _JumpError(Exception):
     """BREAK, CONTINUE or RETURN on its way to where it goes."""
 
-    def __init__(self, word: str) -> None:
-        super().__init__(word)
-        self.word = word
+    def __init__(self, keyword: str) -> None:
+        super().__init__(keyword)
+        self.keyword = keyword
 
 
 @dataclass(slots=True)
@@ -84,8 +84,10 @@ class Interpreter:
         try:
             self._all(nodes)
         except _JumpError as jump:
-            if jump.word != "RETURN":
-                raise invalid_query(f"{jump.word} is only allowed inside of a loop body") from None
+            if jump.keyword != "RETURN":
+                raise invalid_query(
+                    f"{jump.keyword} is only allowed inside of a loop body"
+                ) from None
         finally:
             self._end(commit=False)
             for meta in self.runner.temporary.values():
@@ -165,9 +167,9 @@ class Interpreter:
         try:
             self._all(body)
         except _JumpError as jump:
-            if jump.word == "RETURN":
+            if jump.keyword == "RETURN":
                 raise
-            return jump.word != "BREAK"
+            return jump.keyword != "BREAK"
         return True
 
     def _for_each(self, node: scripts.ForEach) -> None:
@@ -185,30 +187,30 @@ class Interpreter:
     # --- statements -------------------------------------------------------------------------
 
     def _statement(self, piece: Piece) -> None:
-        word = piece.word(0)
+        keyword = piece.keyword(0)
         short = {
             "DECLARE": self._declare,
             "SET": self._set,
             "RAISE": self._raise,
             "ASSERT": self._assert,
             "EXECUTE": self._execute,
-        }.get(word)
+        }.get(keyword)
         if short is not None:
             short(piece)
-        elif word in _JUMPS:
-            raise _JumpError(_JUMPS[word])
-        elif word in scripts.TRANSACTION_BEGINS:
+        elif keyword in _JUMPS:
+            raise _JumpError(_JUMPS[keyword])
+        elif keyword in scripts.TRANSACTION_BEGINS:
             self._begin()
-        elif word in {"COMMIT", "ROLLBACK"}:
+        elif keyword in {"COMMIT", "ROLLBACK"}:
             if self.transaction is None:
-                raise invalid_query(f"Transaction control: {word} without BEGIN TRANSACTION")
-            self._end(commit=word == "COMMIT")
+                raise invalid_query(f"Transaction control: {keyword} without BEGIN TRANSACTION")
+            self._end(commit=keyword == "COMMIT")
         else:
             self._run_sql(piece.sql)
 
     def _run_sql(self, sql: str) -> None:
         if self.session is None:
-            self.children.append(self.runner.run_alone(self.cursor, sql))
+            self.children.append(self.runner.run_standalone(self.cursor, sql))
             return
         if isinstance(parse(sql), exp.Create | exp.Drop | exp.Alter):
             raise not_implemented("DDL inside a transaction")
@@ -235,17 +237,17 @@ class Interpreter:
     # --- variables and values ---------------------------------------------------------------
 
     def _declare(self, piece: Piece) -> None:
-        words, at = piece.words(), 2
-        while at < len(words) and words[at] == ",":
+        keywords, at = piece.keywords(), 2
+        while at < len(keywords) and keywords[at] == ",":
             at += 2
         names = [piece.tokens[index].text for index in range(1, at, 2)]
-        default = words.index("DEFAULT") if "DEFAULT" in words else len(words)
+        default = keywords.index("DEFAULT") if "DEFAULT" in keywords else len(keywords)
         kind = None
         if default > at:
             cast = parse(f"SELECT CAST(NULL AS {piece.part(at, default).sql})").expressions[0]
             kind = declared_type(cast.args["to"])[0]
         value = None
-        if default < len(words):
+        if default < len(keywords):
             value = self._value(piece.part(default + 1).sql, kind)
         if kind is None and value is None:
             raise invalid_query("DECLARE needs a type or a DEFAULT")
@@ -255,11 +257,11 @@ class Interpreter:
             self.runner.variables[name.lower()] = value or literal(None, kind or BOOL)
 
     def _set(self, piece: Piece) -> None:
-        if piece.word(1) == "(":
+        if piece.keyword(1) == "(":
             self._set_several(piece)
             return
         name = piece.tokens[1].text
-        if piece.word(2) != "=":
+        if piece.keyword(2) != "=":
             raise not_implemented(f"SET {piece.sql}")
         kind = self._known(name).type
         self.runner.variables[name.lower()] = self._value(piece.part(3).sql, kind)
@@ -271,9 +273,9 @@ class Interpreter:
         return known
 
     def _set_several(self, piece: Piece) -> None:
-        close = piece.words().index(")")
+        close = piece.keywords().index(")")
         names = [one.text for one in piece.tokens[2:close] if one.text != ","]
-        if piece.word(close + 1) != "=":
+        if piece.keyword(close + 1) != "=":
             raise invalid_query(f"Syntax error in {piece.sql}")
         value = self._value(piece.part(close + 2).sql, None)
         if value.type.kind != "STRUCT" or len(value.type.fields) != len(names):
@@ -318,29 +320,29 @@ class Interpreter:
     def _raise(self, piece: Piece) -> None:
         if len(piece) == 1:
             raise self.error or invalid_query("RAISE without an error to raise again")
-        if piece.words()[1:4] != ["USING", "MESSAGE", "="]:
+        if piece.keywords()[1:4] != ["USING", "MESSAGE", "="]:
             raise not_implemented(f"script statement {piece.sql}")
         raise invalid_query(str(self._value(piece.part(4).sql, STRING).literal))
 
     def _assert(self, piece: Piece) -> None:
-        words = piece.words()
-        end = words.index("AS") if "AS" in words else len(words)
+        keywords = piece.keywords()
+        end = keywords.index("AS") if "AS" in keywords else len(keywords)
         if not self._true(piece.part(1, end)):
-            told = piece.tokens[end + 1].text if end + 1 < len(words) else "Assertion failed"
-            raise invalid_query(told)
+            message = piece.tokens[end + 1].text if end + 1 < len(keywords) else "Assertion failed"
+            raise invalid_query(message)
 
     def _execute(self, piece: Piece) -> None:
-        words = piece.words()
-        if words[1] != "IMMEDIATE" or "INTO" in words or "USING" in words:
+        keywords = piece.keywords()
+        if keywords[1] != "IMMEDIATE" or "INTO" in keywords or "USING" in keywords:
             raise not_implemented(f"script statement {piece.sql}")
         self._run_sql(str(self._value(piece.part(2).sql, STRING).literal))
 
 
-def _as_type(value: Any, found: SqlType, wanted: SqlType) -> Expr:  # noqa: ANN401  # any value
+def _as_type(value: Any, found: SqlType, target: SqlType) -> Expr:  # noqa: ANN401  # any value
     """A computed value as a literal of the type it is assigned to."""
-    if value is None or found == wanted:
-        return literal(value, wanted)
-    return literal(coerce(literal(value, found), wanted).literal, wanted)
+    if value is None or found == target:
+        return literal(value, target)
+    return literal(coerce(literal(value, found), target).literal, target)
 
 
 def python_value(value: Any, kind: SqlType) -> Any:  # noqa: ANN401  # any value of a result

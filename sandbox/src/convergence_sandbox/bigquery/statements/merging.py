@@ -12,7 +12,7 @@ from convergence_sandbox.bigquery.resources.fields import Field
 from convergence_sandbox.bigquery.resources.model import TableMeta
 from convergence_sandbox.bigquery.rows.result import QueryResult
 from convergence_sandbox.bigquery.sql.expr import Expr
-from convergence_sandbox.bigquery.sql.nodes import refuse_extra
+from convergence_sandbox.bigquery.sql.nodes import reject_extra
 from convergence_sandbox.bigquery.sql.scope import Relation, Scope
 from convergence_sandbox.bigquery.sql.select import QueryCompiler
 from convergence_sandbox.bigquery.statements import dml
@@ -20,7 +20,7 @@ from convergence_sandbox.bigquery.statements.assigning import (
     assigned,
     assignments,
     named_columns,
-    refuse_width,
+    reject_width,
     values_row,
 )
 from convergence_sandbox.bigquery.statements.statement_job import StatementJob
@@ -70,9 +70,9 @@ class _Sides:
 
 def run_merge(job: StatementJob, node: exp.Expr) -> QueryResult:
     """MERGE [INTO] table USING source ON condition WHEN …."""
-    refuse_extra(node, "this", "using", "on", "whens")
+    reject_extra(node, "this", "using", "on", "whens")
     meta = job.target(node.this)
-    job.refuse_streamed(meta, "UPDATE or DELETE")
+    job.reject_streamed(meta, "UPDATE or DELETE")
     compiler = job.compiler()
     target, number = dml.target_item(compiler, node.this)
     source = compiler.sources.item(node.args["using"], Scope())
@@ -91,7 +91,7 @@ def run_merge(job: StatementJob, node: exp.Expr) -> QueryResult:
 def _clause(
     compiler: QueryCompiler, node: exp.Expr, number: int, meta: TableMeta, sides: _Sides
 ) -> Clause:
-    refuse_extra(node, "matched", "source", "condition", "then")
+    reject_extra(node, "matched", "source", "condition", "then")
     by_source = bool(node.args.get("source"))
     kind = "matched" if node.args.get("matched") else "target" if by_source else "source"
     scope, test, then = sides.scope(kind), node.args.get("condition"), node.args["then"]
@@ -114,9 +114,9 @@ def _inserted(
     named = node.this
     if isinstance(named, exp.Var) and named.name.upper() == "ROW":
         fields = list(meta.schema.fields)
-        given = [one for relation in scope.relations for one in relation.visible()]
-        refuse_width(len(given), len(fields))
-        pairs = zip(given, fields, strict=True)
+        supplied = [one for relation in scope.relations for one in relation.visible()]
+        reject_width(len(supplied), len(fields))
+        pairs = zip(supplied, fields, strict=True)
         return fields, [assigned(one.expr(), column) for one, column in pairs]
     names = [one.name for one in meta.schema.fields]
     if isinstance(named, exp.Tuple):
@@ -162,7 +162,7 @@ def _joined(
 def _apply(
     job: StatementJob, meta: TableMeta, staged: str, clauses: Sequence[Clause]
 ) -> dict[str, int]:
-    job.refuse_twice(f"(SELECT r FROM {staged} WHERE r IS NOT NULL) AS changed")
+    job.reject_twice(f"(SELECT r FROM {staged} WHERE r IS NOT NULL) AS changed")
     counts = {"insertedRowCount": 0, "updatedRowCount": 0, "deletedRowCount": 0}
     # Inserts last: a row number staged for a change is then still that row's.
     for one in sorted(clauses, key=lambda clause: clause.action == "INSERT"):

@@ -77,10 +77,10 @@ def parameter_value(data: Json, kind: SqlType) -> Value:
             else [parameter_value(one, kind.element) for one in values or ()]
         )
     if kind.kind == "STRUCT":
-        given = data.get("structValues")
-        if given is None:
+        supplied = data.get("structValues")
+        if supplied is None:
             return None
-        return [parameter_value(given.get(name or "", {}), one) for name, one in kind.fields]
+        return [parameter_value(supplied.get(name or "", {}), one) for name, one in kind.fields]
     text = data.get("value")
     if text is None:
         return None

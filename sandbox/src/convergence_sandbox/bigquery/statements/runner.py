@@ -21,7 +21,7 @@ from convergence_sandbox.bigquery.rows.writes import Staged, write_rows
 from convergence_sandbox.bigquery.sql.context import Context
 from convergence_sandbox.bigquery.sql.dialect import parse
 from convergence_sandbox.bigquery.sql.expr import Expr
-from convergence_sandbox.bigquery.sql.output import compile_query, fetch_sql, refuse_null_elements
+from convergence_sandbox.bigquery.sql.output import compile_query, fetch_sql, reject_null_elements
 from convergence_sandbox.bigquery.sql.select import Query
 from convergence_sandbox.bigquery.sql.types import quote, to_schema
 from convergence_sandbox.bigquery.statements import altering, ddl, dml, merging
@@ -73,32 +73,32 @@ class StatementRunner:
         self.variables: dict[str, Expr] = {}
         self.temporary: dict[str, TableMeta] = {}
 
-    def run_alone(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> QueryResult:
+    def run_standalone(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> QueryResult:
         """Run a statement in a transaction of its own.
 
         A statement whose decimals overflow DuckDB's 38 digits is run again in exact mode.
         """
         node = parse(sql)
         query = isinstance(node, _QUERIES)
-        made = self._tried(cursor, node, sql, write=not query)
+        made = self._run_with_retry(cursor, node, sql, write=not query)
         if query and self._request.destination is not None and not self._request.dry_run:
             return self._deliver(cursor, made)
         return made
 
-    def _tried(
+    def _run_with_retry(
         self, cursor: duckdb.DuckDBPyConnection, node: exp.Expr, sql: str, *, write: bool
     ) -> QueryResult:
         try:
-            return self._once(cursor, node, sql, write=write, exact=False)
+            return self._attempt(cursor, node, sql, write=write, exact=False)
         except duckdb.Error as error:
             if not is_decimal_overflow(error):
                 raise translated(error) from None
         try:
-            return self._once(cursor, node, sql, write=write, exact=True)
+            return self._attempt(cursor, node, sql, write=write, exact=True)
         except duckdb.Error as error:
             raise translated(error) from None
 
-    def _once(
+    def _attempt(
         self,
         cursor: duckdb.DuckDBPyConnection,
         node: exp.Expr,
@@ -190,7 +190,7 @@ class StatementRunner:
             self._stage(session, query)
             return made
         rows = session.cursor.sql(fetch_sql(query)).to_arrow_table()
-        refuse_null_elements(rows, query.columns)
+        reject_null_elements(rows, query.columns)
         made.data = Rows(rows, [one.type for one in query.columns])
         made.row_count = len(made.data)
         return made

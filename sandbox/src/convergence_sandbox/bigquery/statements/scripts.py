@@ -14,7 +14,7 @@ from convergence_sandbox.bigquery.errors import invalid_query, not_implemented
 from convergence_sandbox.bigquery.sql.dialect import tokenize
 
 TRANSACTION_BEGINS = ("BEGIN", "BEGIN TRANSACTION")
-_SCRIPT_WORDS = frozenset(
+_SCRIPT_KEYWORDS = frozenset(
     [
         "DECLARE",
         "SET",
@@ -54,7 +54,7 @@ class Piece:
             return ""
         return self.text[self.tokens[0].start : self.tokens[-1].end + 1]
 
-    def word(self, index: int) -> str:
+    def keyword(self, index: int) -> str:
         """A token's text in upper case, or empty past the end; quoted ones never match."""
         if not 0 <= index < len(self.tokens):
             return ""
@@ -63,9 +63,9 @@ class Piece:
             return f"\0{token.text}"
         return token.text.upper()
 
-    def words(self) -> list[str]:
-        """Every token as `word` gives it."""
-        return [self.word(index) for index in range(len(self.tokens))]
+    def keywords(self) -> list[str]:
+        """Every token as `keyword` gives it."""
+        return [self.keyword(index) for index in range(len(self.tokens))]
 
     def part(self, start: int, end: int | None = None) -> Piece:
         """Some of the tokens."""
@@ -107,18 +107,18 @@ def split(sql: str) -> list[Piece]:
 def is_script(sql: str) -> bool:
     """Whether the text is more than one plain statement."""
     statements = split(sql)
-    return len(statements) > 1 or any(one.word(0) in _SCRIPT_WORDS for one in statements)
+    return len(statements) > 1 or any(one.keyword(0) in _SCRIPT_KEYWORDS for one in statements)
 
 
 def text_after_as(sql: str) -> str:
     """The query of `CREATE … AS query`, as written."""
     piece = Piece(sql, tokenize(sql))
     depth = 0
-    for index, word in enumerate(piece.words()):
-        depth += (word == "(") - (word == ")")
-        if word == "AS" and depth == 0:
+    for index, keyword in enumerate(piece.keywords()):
+        depth += (keyword == "(") - (keyword == ")")
+        if keyword == "AS" and depth == 0:
             rest = piece.part(index + 1)
-            if rest.word(len(rest) - 1) == ";":
+            if rest.keyword(len(rest) - 1) == ";":
                 rest = rest.part(0, len(rest) - 1)
             return rest.sql
     raise invalid_query("Expected AS and a query")
@@ -181,57 +181,57 @@ class Reader:
         """The whole script."""
         body = self._body(())
         if self._at < len(self._piece):
-            raise invalid_query(f"Syntax error: Unexpected {self._word()}")
+            raise invalid_query(f"Syntax error: Unexpected {self._keyword()}")
         return body
 
-    def _word(self, ahead: int = 0) -> str:
-        return self._piece.word(self._at + ahead)
+    def _keyword(self, ahead: int = 0) -> str:
+        return self._piece.keyword(self._at + ahead)
 
-    def _expect(self, *words: str) -> None:
-        for word in words:
-            if self._word() != word:
-                found = self._word() or "end of script"
-                raise invalid_query(f"Syntax error: Expected {word} but got {found}")
+    def _expect(self, *keywords: str) -> None:
+        for keyword in keywords:
+            if self._keyword() != keyword:
+                found = self._keyword() or "end of script"
+                raise invalid_query(f"Syntax error: Expected {keyword} but got {found}")
             self._at += 1
 
     def _body(self, ends: Sequence[str]) -> tuple[Node, ...]:
         nodes: list[Node] = []
-        while self._at < len(self._piece) and self._word() not in ends:
-            if self._word() == ";":
+        while self._at < len(self._piece) and self._keyword() not in ends:
+            if self._keyword() == ";":
                 self._at += 1
                 continue
             nodes.append(self._node())
         return tuple(nodes)
 
     def _node(self) -> Node:
-        word = self._word()
-        if word == "BEGIN" and self._word(1) not in {"TRANSACTION", ";", ""}:
+        keyword = self._keyword()
+        if keyword == "BEGIN" and self._keyword(1) not in {"TRANSACTION", ";", ""}:
             return self._block()
-        if word == "IF":
+        if keyword == "IF":
             return self._if()
-        if word in {"WHILE", "LOOP"}:
-            return self._loop(word)
-        if word == "FOR":
+        if keyword in {"WHILE", "LOOP"}:
+            return self._loop(keyword)
+        if keyword == "FOR":
             return self._for()
-        if word in {"REPEAT", "CASE", "CALL"}:
-            raise not_implemented(f"script statement {word}")
+        if keyword in {"REPEAT", "CASE", "CALL"}:
+            raise not_implemented(f"script statement {keyword}")
         return Statement(self._until(";"))
 
-    def _until(self, *words: str) -> Piece:
+    def _until(self, *keywords: str) -> Piece:
         """Tokens up to one of the words outside parentheses and CASE … END."""
         start, depth = self._at, 0
         while self._at < len(self._piece):
-            word = self._word()
-            if depth == 0 and word in words:
+            keyword = self._keyword()
+            if depth == 0 and keyword in keywords:
                 break
-            depth += (word in {"(", "CASE"}) - (word in {")", "END"})
+            depth += (keyword in {"(", "CASE"}) - (keyword in {")", "END"})
             self._at += 1
         return self._piece.part(start, self._at)
 
     def _block(self) -> Node:
         self._expect("BEGIN")
         body, handler = self._body(("EXCEPTION", "END")), None
-        if self._word() == "EXCEPTION":
+        if self._keyword() == "EXCEPTION":
             self._expect("EXCEPTION", "WHEN", "ERROR", "THEN")
             handler = self._body(("END",))
         self._expect("END")
@@ -246,23 +246,23 @@ class Reader:
         self._expect("IF")
         branches = [self._branch()]
         otherwise: tuple[Node, ...] = ()
-        while self._word() == "ELSEIF":
+        while self._keyword() == "ELSEIF":
             self._expect("ELSEIF")
             branches.append(self._branch())
-        if self._word() == "ELSE":
+        if self._keyword() == "ELSE":
             self._expect("ELSE")
             otherwise = self._body(("END",))
         self._expect("END", "IF")
         return If(tuple(branches), otherwise)
 
-    def _loop(self, word: str) -> Node:
-        self._expect(word)
+    def _loop(self, keyword: str) -> Node:
+        self._expect(keyword)
         condition = None
-        if word == "WHILE":
+        if keyword == "WHILE":
             condition = self._until("DO")
             self._expect("DO")
         body = self._body(("END",))
-        self._expect("END", word)
+        self._expect("END", keyword)
         return Loop(condition, body)
 
     def _for(self) -> Node:

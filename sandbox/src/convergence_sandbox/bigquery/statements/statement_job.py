@@ -57,7 +57,7 @@ class StatementJob:
         self.context.referenced[ref] = None
         return meta
 
-    def refuse_streamed(self, meta: TableMeta, statement: str) -> None:
+    def reject_streamed(self, meta: TableMeta, statement: str) -> None:
         """Refuse changes to rows that are still in the streaming buffer, when so configured."""
         if self.streams is not None and self.streams.is_buffered(meta.physical):
             ref = meta.ref
@@ -98,7 +98,7 @@ class StatementJob:
             f" FROM {tables.stored(meta)} AS target WHERE target.rowid IN (SELECT r FROM {rows})",
         )
 
-    def refuse_twice(self, rows: str) -> None:
+    def reject_twice(self, rows: str) -> None:
         """Refuse rows of the target that are to be changed more than once."""
         if self.count(f"(SELECT r FROM {rows} GROUP BY r HAVING count(*) > 1) AS twice"):
             raise invalid_query(MATCHED_TWICE)

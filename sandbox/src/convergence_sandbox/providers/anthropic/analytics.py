@@ -16,7 +16,7 @@ from convergence_sandbox.providers.anthropic.query import (
     DAY,
     WIDTHS,
     InvalidQueryError,
-    Told,
+    QueryParams,
     passes,
     rfc3339,
 )
@@ -32,7 +32,7 @@ GROUPS = (
 )
 COST_GROUPS = ("cost_type", "token_type")
 """These two come on top of the five."""
-MOST_GROUPS = 5
+MAX_GROUPS = 5
 FIRST = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
 _FILTERS = {f"{name}s": name for name in GROUPS}
 _SCALARS = {
@@ -56,7 +56,7 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Query:
     """Which rows: the windows they are summed over, what they are split by, which count."""
 
     start: int
@@ -80,7 +80,7 @@ def usage_rows(seed: str, pairs: Sequence[tuple[str, str]], *, now: datetime) ->
         for row in usage(seed, day.date()):
             yield row.keys, {name: Decimal(value) for name, value in row.amounts.items()}
 
-    return _answer(seed, pairs, source, shown=_usage, groups=GROUPS, metric="output", now=now)
+    return _response(seed, pairs, source, shown=_usage, groups=GROUPS, metric="output", now=now)
 
 
 def cost_rows(seed: str, pairs: Sequence[tuple[str, str]], *, now: datetime) -> dict[str, object]:
@@ -92,10 +92,10 @@ def cost_rows(seed: str, pairs: Sequence[tuple[str, str]], *, now: datetime) -> 
             yield charge.keys, {**amounts, "requests": Decimal(charge.requests)}
 
     groups = (*GROUPS, *COST_GROUPS)
-    return _answer(seed, pairs, source, shown=_cost, groups=groups, metric="amount", now=now)
+    return _response(seed, pairs, source, shown=_cost, groups=groups, metric="amount", now=now)
 
 
-def _answer(
+def _response(
     seed: str,
     pairs: Sequence[tuple[str, str]],
     source: Source,
@@ -105,18 +105,18 @@ def _answer(
     metric: str,
     now: datetime,
 ) -> dict[str, object]:
-    told = Told.read(pairs, accepted=_SCALARS | set(_FILTERS))
-    asked = _asked(told, groups, now=now)
-    by_time = told.one_of("order_by", ("time", metric), default=metric) == "time"
-    descending = told.one_of("order", ("asc", "desc"), default="asc" if by_time else "desc")
-    rows = _rows(asked, source, groups=groups)
+    params = QueryParams.read(pairs, accepted=_SCALARS | set(_FILTERS))
+    parsed = _parse_query(params, groups, now=now)
+    by_time = params.one_of("order_by", ("time", metric), default=metric) == "time"
+    descending = params.one_of("order", ("asc", "desc"), default="asc" if by_time else "desc")
+    rows = _rows(parsed, source, groups=groups)
     if by_time:
         rows.sort(key=lambda row: (row.start, str(row.group)))
     else:
         rows.sort(key=lambda row: row.sums.get(metric, Decimal(0)))
     if descending == "desc":
         rows.reverse()
-    begins, limit = told.position() or 0, told.integer("limit", default=20, high=1_000)
+    begins, limit = params.position() or 0, params.integer("limit", default=20, high=1_000)
     more = begins + limit < len(rows)
     return {
         "data": [
@@ -129,40 +129,40 @@ def _answer(
             for row in rows[begins : begins + limit]
         ],
         "has_more": more,
-        "next_page": told.token(begins + limit) if more else None,
-        "data_refreshed_at": rfc3339(asked.end + 4 * 3_600),
+        "next_page": params.token(begins + limit) if more else None,
+        "data_refreshed_at": rfc3339(parsed.end + 4 * 3_600),
         "organization_id": organization_id(seed),
     }
 
 
-def _asked(told: Told, accepted: tuple[str, ...], *, now: datetime) -> _Asked:
-    name = told.one_of("time_bucket_width", tuple(WIDTHS), default=None)
+def _parse_query(params: QueryParams, accepted: tuple[str, ...], *, now: datetime) -> _Query:
+    name = params.one_of("time_bucket_width", tuple(WIDTHS), default=None)
     width = WIDTHS[name] if name else None
-    start = told.moment("starting_at")
-    end = told.moment("ending_at", default=None if width else now)
+    start = params.moment("starting_at")
+    end = params.moment("ending_at", default=None if width else now)
     if start < FIRST:
         raise InvalidQueryError("starting_at: must not be before 2026-01-01T00:00:00Z")
     if end <= start:
         raise InvalidQueryError("ending_at: must be after starting_at")
-    most = DAY if name == "1m" else 31 * DAY
-    if end - start > most:
-        raise InvalidQueryError(f"ending_at: the range must not exceed {most // DAY} days")
-    groups = told.several("group_by", accepted)
-    if len(set(groups) - set(COST_GROUPS)) > MOST_GROUPS:
-        raise InvalidQueryError(f"group_by: at most {MOST_GROUPS} dimensions")
+    maximum = DAY if name == "1m" else 31 * DAY
+    if end - start > maximum:
+        raise InvalidQueryError(f"ending_at: the range must not exceed {maximum // DAY} days")
+    groups = params.several("group_by", accepted)
+    if len(set(groups) - set(COST_GROUPS)) > MAX_GROUPS:
+        raise InvalidQueryError(f"group_by: at most {MAX_GROUPS} dimensions")
     filters = {
-        key: told.values[plural] for plural, key in _FILTERS.items() if plural in told.values
+        key: params.values[plural] for plural, key in _FILTERS.items() if plural in params.values
     }
-    return _Asked(start, end, width, groups, filters)
+    return _Query(start, end, width, groups, filters)
 
 
-def _rows(asked: _Asked, source: Source, *, groups: tuple[str, ...]) -> list[_Row]:
+def _rows(parsed: _Query, source: Source, *, groups: tuple[str, ...]) -> list[_Row]:
     found: dict[tuple[object, ...], _Row] = {}
-    for start, end in asked.windows():
+    for start, end in parsed.windows():
         for keys, amounts in _within(source, start, end):
-            if not passes(keys, asked.filters):
+            if not passes(keys, parsed.filters):
                 continue
-            group = {name: keys.get(name) if name in asked.groups else None for name in groups}
+            group = {name: keys.get(name) if name in parsed.groups else None for name in groups}
             found.setdefault((start, *group.values()), _Row(start, end, group)).add(amounts)
     return list(found.values())
 

@@ -15,10 +15,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from convergence_sandbox.providers.anthropic import analytics, legacy, prices
-from convergence_sandbox.providers.anthropic.query import InvalidQueryError, Told
+from convergence_sandbox.providers.anthropic.query import InvalidQueryError, QueryParams
 from convergence_sandbox.providers.anthropic.usage import organization_id
-from convergence_sandbox.providers.derive import word
-from convergence_sandbox.providers.provider import PageDialect, Provider, json_answer
+from convergence_sandbox.providers.derive import keyword
+from convergence_sandbox.providers.provider import PageDialect, Provider, json_response
 
 VERSION = "2023-06-01"
 _ADMIN_KEY = re.compile(r"sk-ant-admin-sandbox-([A-Za-z0-9][A-Za-z0-9_-]{0,79})")
@@ -26,7 +26,7 @@ _ORDINARY = "sk-ant-api"
 Pairs = Sequence[tuple[str, str]]
 
 
-class RefusedError(Exception):
+class AnthropicError(Exception):
     """Raised when a request is refused; `kind` is Anthropic's error type."""
 
     def __init__(self, message: str, *, status: int, kind: str) -> None:
@@ -37,7 +37,7 @@ class RefusedError(Exception):
 
 async def me(request: Request) -> Response:
     """`GET /v1/organizations/me`."""
-    return _answer(
+    return _response(
         request,
         lambda seed, _pairs: {
             "id": organization_id(seed),
@@ -50,7 +50,7 @@ async def me(request: Request) -> Response:
 async def usage_report(request: Request) -> Response:
     """`GET /v1/organizations/usage_report/messages`."""
     betas, now = _betas(request), datetime.now(UTC)
-    return _answer(
+    return _response(
         request, lambda seed, pairs: legacy.usage_report(seed, pairs, betas=betas, now=now)
     )
 
@@ -58,7 +58,7 @@ async def usage_report(request: Request) -> Response:
 async def cost_report(request: Request) -> Response:
     """`GET /v1/organizations/cost_report`."""
     now = datetime.now(UTC)
-    return _answer(request, lambda seed, pairs: legacy.cost_report(seed, pairs, now=now))
+    return _response(request, lambda seed, pairs: legacy.cost_report(seed, pairs, now=now))
 
 
 async def analytics_usage(request: Request) -> Response:
@@ -73,24 +73,24 @@ async def analytics_cost(request: Request) -> Response:
 
 async def models(request: Request) -> Response:
     """`GET /v1/models`, for any known kind of key; newest first, `after_id` and `limit`."""
-    return _answer(request, lambda _seed, pairs: _models(pairs), ordinary=True)
+    return _response(request, lambda _seed, pairs: _models(pairs), ordinary=True)
 
 
 async def unknown(request: Request) -> Response:
     """What Anthropic answers for a path it does not have."""
-    return _error(RefusedError("Not found", status=404, kind="not_found_error"), request)
+    return _error(AnthropicError("Not found", status=404, kind="not_found_error"), request)
 
 
 def _models(pairs: Pairs) -> dict[str, object]:
-    told = Told.read(pairs, accepted={"limit", "after_id", "before_id"})
+    params = QueryParams.read(pairs, accepted={"limit", "after_id", "before_id"})
     named = {one.model: one for one in prices.VARIANTS}
     ids = sorted(named, key=lambda name: name[-8:], reverse=True)
-    after = told.text("after_id")
+    after = params.text("after_id")
     if after is not None:
         if after not in ids:
             raise InvalidQueryError("after_id: unknown model")
         ids = ids[ids.index(after) + 1 :]
-    limit = told.integer("limit", default=20, high=1_000)
+    limit = params.integer("limit", default=20, high=1_000)
     page = ids[:limit]
     rows = [
         {
@@ -115,15 +115,15 @@ def _models(pairs: Pairs) -> dict[str, object]:
 def _analytics(request: Request, rows: Callable[..., dict[str, object]]) -> Response:
     now = datetime.now(UTC)
 
-    def asked(seed: str, pairs: Pairs) -> dict[str, object]:
+    def requested(seed: str, pairs: Pairs) -> dict[str, object]:
         if analytics.BETA not in _betas(request):
             raise InvalidQueryError(f"anthropic-beta: {analytics.BETA} is required")
         return rows(seed, pairs, now=now)
 
-    return _answer(request, asked)
+    return _response(request, requested)
 
 
-def _answer(
+def _response(
     request: Request,
     call: Callable[[str, Pairs], dict[str, object]],
     *,
@@ -132,11 +132,11 @@ def _answer(
     try:
         seed = _seed(request, ordinary=ordinary)
         _require_version(request)
-        return json_answer(call(seed, request.query_params.multi_items()))
-    except RefusedError as refusal:
-        return _error(refusal, request)
+        return json_response(call(seed, request.query_params.multi_items()))
+    except AnthropicError as rejection:
+        return _error(rejection, request)
     except InvalidQueryError as fault:
-        return _error(RefusedError(str(fault), status=400, kind="invalid_request_error"), request)
+        return _error(AnthropicError(str(fault), status=400, kind="invalid_request_error"), request)
 
 
 def _require_version(request: Request) -> None:
@@ -147,14 +147,16 @@ def _require_version(request: Request) -> None:
 def _seed(request: Request, *, ordinary: bool) -> str:
     key = request.headers.get("x-api-key")
     if not key:
-        raise RefusedError("x-api-key header is required", status=401, kind="authentication_error")
+        raise AnthropicError(
+            "x-api-key header is required", status=401, kind="authentication_error"
+        )
     admin = _ADMIN_KEY.fullmatch(key)
     if admin is not None:
         return admin[1]
     if not key.startswith(_ORDINARY):
-        raise RefusedError("invalid x-api-key", status=401, kind="authentication_error")
+        raise AnthropicError("invalid x-api-key", status=401, kind="authentication_error")
     if not ordinary:
-        raise RefusedError(
+        raise AnthropicError(
             "This endpoint needs an Admin API key or a key with read:analytics",
             status=403,
             kind="permission_error",
@@ -163,17 +165,17 @@ def _seed(request: Request, *, ordinary: bool) -> str:
 
 
 def _betas(request: Request) -> set[str]:
-    told = ",".join(request.headers.getlist("anthropic-beta"))
-    return {name.strip() for name in told.split(",")}
+    params = ",".join(request.headers.getlist("anthropic-beta"))
+    return {name.strip() for name in params.split(",")}
 
 
-def _error(refusal: RefusedError, request: Request) -> Response:
-    told = {
+def _error(rejection: AnthropicError, request: Request) -> Response:
+    params = {
         "type": "error",
-        "error": {"type": refusal.kind, "message": str(refusal)},
-        "request_id": f"req_{word(request.url.path, str(refusal), length=24)}",
+        "error": {"type": rejection.kind, "message": str(rejection)},
+        "request_id": f"req_{keyword(request.url.path, str(rejection), length=24)}",
     }
-    return json_answer(told, status=refusal.status)
+    return json_response(params, status=rejection.status)
 
 
 _EVERY = ["GET", "POST", "PUT", "PATCH", "DELETE"]

@@ -15,7 +15,7 @@ from convergence_sandbox.providers.anthropic.query import (
     DAY,
     WIDTHS,
     InvalidQueryError,
-    Told,
+    QueryParams,
     passes,
     rfc3339,
 )
@@ -64,26 +64,26 @@ def usage_report(
     seed: str, pairs: Sequence[tuple[str, str]], *, betas: set[str], now: datetime
 ) -> Page:
     """`GET /v1/organizations/usage_report/messages`."""
-    told = Told.read(pairs, accepted=_COMMON | set(_FILTERS))
-    groups = told.several("group_by", USAGE_GROUPS)
+    params = QueryParams.read(pairs, accepted=_COMMON | set(_FILTERS))
+    groups = params.several("group_by", USAGE_GROUPS)
     fast = FAST_MODE_BETA in betas
-    if not fast and ("speed" in groups or "speeds" in told.values):
+    if not fast and ("speed" in groups or "speeds" in params.values):
         raise InvalidQueryError(f"group_by: speed needs the beta {FAST_MODE_BETA}")
-    filters = {key: told.values[name] for name, key in _FILTERS.items() if name in told.values}
-    width = WIDTHS[told.one_of("bucket_width", tuple(WIDTHS), default="1d") or "1d"]
+    filters = {key: params.values[name] for name, key in _FILTERS.items() if name in params.values}
+    width = WIDTHS[params.one_of("bucket_width", tuple(WIDTHS), default="1d") or "1d"]
 
     def results(start: int) -> list[Result]:
         rows = _summed(_slice(seed, start, width, filters), groups)
         return [_usage_result(row, fast=fast) for row in rows]
 
-    return _page(told, results, now=now)
+    return _page(params, results, now=now)
 
 
 def cost_report(seed: str, pairs: Sequence[tuple[str, str]], *, now: datetime) -> Page:
     """`GET /v1/organizations/cost_report`: whole days only."""
-    told = Told.read(pairs, accepted=_COMMON)
-    told.one_of("bucket_width", ("1d",), default="1d")
-    groups = told.several("group_by", COST_GROUPS)
+    params = QueryParams.read(pairs, accepted=_COMMON)
+    params.one_of("bucket_width", ("1d",), default="1d")
+    groups = params.several("group_by", COST_GROUPS)
 
     def results(start: int) -> list[Result]:
         day = datetime.fromtimestamp(start, UTC).date()
@@ -93,7 +93,7 @@ def cost_report(seed: str, pairs: Sequence[tuple[str, str]], *, now: datetime) -
             found.setdefault(tuple(keys.get(name) for name in _known(groups)), []).append(charge)
         return [_cost_result(keys, groups, members) for keys, members in found.items()]
 
-    return _page(told, results, now=now)
+    return _page(params, results, now=now)
 
 
 def _known(groups: Sequence[str]) -> tuple[str, ...]:
@@ -106,8 +106,8 @@ def _cost_result(
     keys: tuple[str | None, ...], groups: Sequence[str], members: Sequence[Charge]
 ) -> Result:
     amount = sum((charge.list_amount for charge in members), Decimal(0))
-    told = dict(zip(_known(groups), keys, strict=True))
-    named = {name: told.get(name) for name in (*_DESCRIBED, "workspace_id")}
+    params = dict(zip(_known(groups), keys, strict=True))
+    named = {name: params.get(name) for name in (*_DESCRIBED, "workspace_id")}
     return {"amount": cents(amount), "currency": "USD", **named}
 
 
@@ -155,14 +155,14 @@ def _null_default(seed: str, keys: dict[str, str | None]) -> dict[str, str | Non
     return keys
 
 
-def _page(told: Told, results: Callable[[int], list[Result]], *, now: datetime) -> Page:
-    name = told.one_of("bucket_width", tuple(WIDTHS), default="1d") or "1d"
+def _page(params: QueryParams, results: Callable[[int], list[Result]], *, now: datetime) -> Page:
+    name = params.one_of("bucket_width", tuple(WIDTHS), default="1d") or "1d"
     width, (default, high) = WIDTHS[name], _LIMITS[name]
-    limit = told.integer("limit", default=default, high=high)
-    start, end = told.moment("starting_at"), told.moment("ending_at", default=now)
+    limit = params.integer("limit", default=default, high=high)
+    start, end = params.moment("starting_at"), params.moment("ending_at", default=now)
     if end <= start:
         raise InvalidQueryError("ending_at: must be after starting_at")
-    begins = told.position() or start - start % width
+    begins = params.position() or start - start % width
     after = begins + limit * width
     buckets = [
         {
@@ -173,4 +173,4 @@ def _page(told: Told, results: Callable[[int], list[Result]], *, now: datetime) 
         for one in range(begins, min(after, end), width)
     ]
     more = after < end
-    return {"data": buckets, "has_more": more, "next_page": told.token(after) if more else None}
+    return {"data": buckets, "has_more": more, "next_page": params.token(after) if more else None}

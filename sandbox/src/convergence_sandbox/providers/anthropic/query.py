@@ -20,13 +20,13 @@ class InvalidQueryError(Exception):
 
 
 @dataclass(frozen=True)
-class Told:
+class QueryParams:
     """The parameters of a request, brackets removed from their names."""
 
     values: Mapping[str, Sequence[str]]
 
     @classmethod
-    def read(cls, pairs: Sequence[tuple[str, str]], *, accepted: set[str]) -> Told:
+    def read(cls, pairs: Sequence[tuple[str, str]], *, accepted: set[str]) -> QueryParams:
         """Refuse what the endpoint does not know."""
         values: dict[str, list[str]] = {}
         for name, value in pairs:

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from convergence_sandbox.providers.anthropic import prices
 from convergence_sandbox.providers.anthropic.prices import Variant
-from convergence_sandbox.providers.derive import chance, number, word
+from convergence_sandbox.providers.derive import chance, keyword, number
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,18 @@ class UsageRow:
 
 def organization_id(seed: str) -> str:
     """The organization behind a key."""
-    return f"org_{word(seed, 'organization', length=24)}"
+    return f"org_{keyword(seed, 'organization', length=24)}"
 
 
 def default_workspace(seed: str) -> str:
     """Its id; the older reports call it null."""
-    return f"wrkspc_{word(seed, 'workspace', 'default', length=24)}"
+    return f"wrkspc_{keyword(seed, 'workspace', 'default', length=24)}"
 
 
 def workspaces(seed: str) -> list[str]:
     """The default one, then one to three others."""
     count = number(seed, "workspaces", low=1, high=3)
-    others = [f"wrkspc_{word(seed, 'workspace', index, length=24)}" for index in range(count)]
+    others = [f"wrkspc_{keyword(seed, 'workspace', index, length=24)}" for index in range(count)]
     return [default_workspace(seed), *others]
 
 
@@ -73,23 +73,29 @@ def code_execution_hours(seed: str, workspace_id: str, day: date) -> int:
 def _rows(seed: str, day: date) -> Iterator[UsageRow]:
     for workspace_id in workspaces(seed):
         for variant in offered(seed, day):
-            told = (seed, workspace_id, variant.model, variant.service_tier, variant.context_window)
-            if variant.rates is not None and not chance(*told, day, percent=60):
+            parts = (
+                seed,
+                workspace_id,
+                variant.model,
+                variant.service_tier,
+                variant.context_window,
+            )
+            if variant.rates is not None and not chance(*parts, day, percent=60):
                 continue
-            for key in range(number(*told, day, "keys", low=1, high=2)):
-                yield _row(seed, workspace_id, variant, key, (*told, day, key))
+            for key in range(number(*parts, day, "keys", low=1, high=2)):
+                yield _row(seed, workspace_id, variant, key, (*parts, day, key))
 
 
 def _row(
-    seed: str, workspace_id: str, variant: Variant, key: int, told: tuple[object, ...]
+    seed: str, workspace_id: str, variant: Variant, key: int, parts: tuple[object, ...]
 ) -> UsageRow:
-    requests = number(*told, "requests", low=5, high=900)
+    requests = number(*parts, "requests", low=5, high=900)
     size = (210_000, 600_000) if variant.context_window == prices.LONG else (150, 9_000)
-    total = requests * number(*told, "input", low=size[0], high=size[1])
-    cached = total * number(*told, "cached", low=0, high=60) // 100
-    written = total * number(*told, "written", low=0, high=20) // 100
-    hour = written * number(*told, "1h", low=0, high=50) // 100
-    searches = number(*told, "searches", low=0, high=requests) if chance(*told, percent=30) else 0
+    total = requests * number(*parts, "input", low=size[0], high=size[1])
+    cached = total * number(*parts, "cached", low=0, high=60) // 100
+    written = total * number(*parts, "written", low=0, high=20) // 100
+    hour = written * number(*parts, "1h", low=0, high=50) // 100
+    searches = number(*parts, "searches", low=0, high=requests) if chance(*parts, percent=30) else 0
     return UsageRow(
         keys={
             "workspace_id": workspace_id,
@@ -107,7 +113,7 @@ def _row(
             "cache_read": cached,
             "write_5m": written - hour,
             "write_1h": hour,
-            "output": requests * number(*told, "output", low=20, high=1_200),
+            "output": requests * number(*parts, "output", low=20, high=1_200),
             "web_searches": 0 if variant.rates is None else searches,
             "requests": requests,
         },
@@ -119,4 +125,4 @@ def _api_key(seed: str, workspace_id: str, key: int) -> str | None:
     """None is the Workbench, which only the default workspace uses."""
     if key == 1 and workspace_id == default_workspace(seed):
         return None
-    return f"apikey_{word(seed, workspace_id, 'key', key, length=24)}"
+    return f"apikey_{keyword(seed, workspace_id, 'key', key, length=24)}"

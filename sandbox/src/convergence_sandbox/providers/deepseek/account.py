@@ -17,7 +17,7 @@ OPENED = date(2026, 1, 1)
 MINUTES = 1_440
 TOP_UP_AT = time(9, 0)
 LOW, TOP_UP = {"USD": 30_00, "CNY": 200_00}, {"USD": 100_00, "CNY": 500_00}
-MOST_A_DAY = {"USD": 9_00, "CNY": 60_00}
+MAX_A_DAY = {"USD": 9_00, "CNY": 60_00}
 GRANT = {"USD": 10_00, "CNY": 0}
 
 
@@ -53,7 +53,7 @@ def spent(seed: str, currency: str, day: date) -> int:
     """What a whole UTC day costs."""
     if chance(seed, currency, day, "idle", percent=10):
         return 0
-    return number(seed, currency, day, "spend", low=5, high=MOST_A_DAY[currency])
+    return number(seed, currency, day, "spend", low=5, high=MAX_A_DAY[currency])
 
 
 def topped_up(seed: str, currency: str, day: date) -> int:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from convergence_sandbox.providers.deepseek.account import balances
-from convergence_sandbox.providers.provider import PageDialect, Provider, json_answer
+from convergence_sandbox.providers.provider import PageDialect, Provider, json_response
 
 _KEY = re.compile(r"Bearer sk-deepseek-sandbox-([A-Za-z0-9][A-Za-z0-9_-]{0,79})")
 _MODELS = ("deepseek-chat", "deepseek-reasoner")
@@ -24,7 +24,7 @@ async def balance(request: Request) -> Response:
     if key is None:
         return _unauthorized()
     found = list(balances(key[1], request.app.state.clock.now()))
-    return json_answer(
+    return json_response(
         {
             "is_available": any(one.total > 0 for one in found),
             "balance_infos": [
@@ -45,7 +45,7 @@ async def models(request: Request) -> Response:
     if _KEY.fullmatch(request.headers.get("authorization", "")) is None:
         return _unauthorized()
     rows = [{"id": name, "object": "model", "owned_by": "deepseek"} for name in _MODELS]
-    return json_answer({"object": "list", "data": rows})
+    return json_response({"object": "list", "data": rows})
 
 
 async def unknown(_request: Request) -> Response:
@@ -77,5 +77,5 @@ def _unauthorized() -> Response:
 
 
 def _error(message: str, *, status: int, kind: str) -> Response:
-    told = {"message": message, "type": kind, "param": None, "code": "invalid_request_error"}
-    return json_answer({"error": told}, status=status)
+    payload = {"message": message, "type": kind, "param": None, "code": "invalid_request_error"}
+    return json_response({"error": payload}, status=status)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from google.auth import exceptions, jwt
 
-from convergence_sandbox.providers.derive import word
+from convergence_sandbox.providers.derive import keyword
 
 PROJECT_PREFIX = "customer-"
 AUDIENCE = "https://oauth2.googleapis.com/token"
@@ -34,7 +34,7 @@ _EXPONENT = 65537
 _SMALL_PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71)
 
 
-class GrantRefusedError(Exception):
+class InvalidGrantError(Exception):
     """Raised when a signed grant is not good; its text is Google's `error_description`."""
 
 
@@ -50,10 +50,10 @@ def service_account(seed: str) -> dict[str, str]:
     return {
         "type": "service_account",
         "project_id": project,
-        "private_key_id": word(project, "key", length=40),
+        "private_key_id": keyword(project, "key", length=40),
         "private_key": pem.decode(),
         "client_email": f"exports@{project}.iam.gserviceaccount.com",
-        "client_id": str(int(word(project, "client", length=16), 16)),
+        "client_id": str(int(keyword(project, "client", length=16), 16)),
         "auth_uri": "https://accounts.google.com/o/oauth2/auth",
         "token_uri": AUDIENCE,
         "universe_domain": "googleapis.com",
@@ -64,17 +64,17 @@ def project_that_signed(assertion: str) -> str:
     """The project of the account that signed a grant.
 
     Raises:
-        GrantRefusedError: no account of the sandbox did, it is out of date, or for others.
+        InvalidGrantError: no account of the sandbox did, it is out of date, or for others.
     """
     try:
         email = _EMAIL.fullmatch(str(jwt.decode(assertion, verify=False).get("iss")))
         if email is None:
-            raise GrantRefusedError("Invalid grant: account not found")
+            raise InvalidGrantError("Invalid grant: account not found")
         public = _key(email[1]).public_key()
         pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         jwt.decode(assertion, certs=pem, audience=AUDIENCE, clock_skew_in_seconds=60)
     except (ValueError, exceptions.GoogleAuthError):
-        raise GrantRefusedError("Invalid JWT Signature.") from None
+        raise InvalidGrantError("Invalid JWT Signature.") from None
     return email[1]
 
 
@@ -98,13 +98,13 @@ class Bearer:
 def make_token(project: str, *, now: float) -> str:
     """An access token of the project's account; `now` in Unix seconds."""
     issued = int(now)
-    return f"{TOKEN_PREFIX}{project}.{issued}.{word(project, issued, 'token', length=24)}"
+    return f"{TOKEN_PREFIX}{project}.{issued}.{keyword(project, issued, 'token', length=24)}"
 
 
 def read_token(token: str, *, now: float) -> Bearer | None:
     """Whose token it is; None when the sandbox never made it."""
     found = _TOKEN.fullmatch(token)
-    if found is None or word(found[1], int(found[2]), "token", length=24) != found[3]:
+    if found is None or keyword(found[1], int(found[2]), "token", length=24) != found[3]:
         return None
     return Bearer(found[1], expired=now >= int(found[2]) + TOKEN_SECONDS)
 

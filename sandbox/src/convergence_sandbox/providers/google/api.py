@@ -19,24 +19,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from convergence_sandbox.providers.derive import word
+from convergence_sandbox.providers.derive import keyword
 from convergence_sandbox.providers.google.accounts import (
     TOKEN_SECONDS,
     Bearer,
-    GrantRefusedError,
+    InvalidGrantError,
     make_token,
     project_that_signed,
     read_token,
     service_account,
 )
-from convergence_sandbox.providers.provider import PageDialect, Provider, json_answer
+from convergence_sandbox.providers.provider import PageDialect, Provider, json_response
 
-MOST = 100
+MAX = 100
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _STATUS = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED"}
 
 
-class RefusedError(Exception):
+class GoogleRequestError(Exception):
     """Raised when a request is refused with a status and a message."""
 
     def __init__(self, message: str, *, status: int) -> None:
@@ -51,11 +51,11 @@ async def token(request: Request) -> Response:
         return _no_token("unsupported_grant_type", "Invalid grant_type")
     try:
         project = project_that_signed(form.get("assertion", [""])[0])
-    except GrantRefusedError as refusal:
-        return _no_token("invalid_grant", str(refusal))
-    told = make_token(project, now=time.time())
-    return json_answer(
-        {"access_token": told, "expires_in": TOKEN_SECONDS - 1, "token_type": "Bearer"}
+    except InvalidGrantError as rejection:
+        return _no_token("invalid_grant", str(rejection))
+    payload = make_token(project, now=time.time())
+    return json_response(
+        {"access_token": payload, "expires_in": TOKEN_SECONDS - 1, "token_type": "Bearer"}
     )
 
 
@@ -65,14 +65,14 @@ async def billing_accounts(request: Request) -> Response:
         bearer = _bearer(request)
         rows = accounts_of(bearer.project)
         size, start = _page(request)
-    except RefusedError as refusal:
-        return _error(str(refusal), status=refusal.status)
+    except GoogleRequestError as rejection:
+        return _error(str(rejection), status=rejection.status)
     page: dict[str, object] = {}
     if shown := rows[start : start + size]:
         page["billingAccounts"] = shown
     if start + size < len(rows):
         page["nextPageToken"] = base64.urlsafe_b64encode(f"at:{start + size}".encode()).decode()
-    return json_answer(page)
+    return json_response(page)
 
 
 async def billing_info(request: Request) -> Response:
@@ -80,10 +80,10 @@ async def billing_info(request: Request) -> Response:
     project = request.path_params["project"]
     try:
         _bearer(request, project=project)
-    except RefusedError as refusal:
-        return _error(str(refusal), status=refusal.status)
+    except GoogleRequestError as rejection:
+        return _error(str(rejection), status=rejection.status)
     account = billing_account_id(project)
-    return json_answer(
+    return json_response(
         {
             "name": f"projects/{project}/billingInfo",
             "projectId": project,
@@ -95,7 +95,7 @@ async def billing_info(request: Request) -> Response:
 
 async def show_account(request: Request) -> Response:
     """The JSON key of a seed's service account."""
-    return json_answer(service_account(request.path_params["seed"]))
+    return json_response(service_account(request.path_params["seed"]))
 
 
 async def unknown(_request: Request) -> Response:
@@ -105,7 +105,7 @@ async def unknown(_request: Request) -> Response:
 
 def billing_account_id(project: str, index: int = 0) -> str:
     """An id of Google's form, `01A2B3-C4D5E6-F7A8B9`."""
-    digits = word(project, "billing account", index, length=18).upper()
+    digits = keyword(project, "billing account", index, length=18).upper()
     return f"{digits[:6]}-{digits[6:12]}-{digits[12:]}"
 
 
@@ -114,39 +114,39 @@ def accounts_of(project: str) -> list[dict[str, object]]:
     if project.endswith("-empty"):
         return []
     main = f"billingAccounts/{billing_account_id(project)}"
-    told = (("Main", True, "", "USD"), ("Closed", False, "", "USD"), ("Sub", True, main, "EUR"))
+    payload = (("Main", True, "", "USD"), ("Closed", False, "", "USD"), ("Sub", True, main, "EUR"))
     return [
         {
             "name": f"billingAccounts/{billing_account_id(project, index)}",
             "open": is_open,
             "displayName": f"{project} {name}",
             "masterBillingAccount": master,
-            "parent": f"organizations/{int(word(project, 'org', length=9), 16)}",
+            "parent": f"organizations/{int(keyword(project, 'org', length=9), 16)}",
             "currencyCode": currency,
         }
-        for index, (name, is_open, master, currency) in enumerate(told)
+        for index, (name, is_open, master, currency) in enumerate(payload)
     ]
 
 
 def _bearer(request: Request, *, project: str | None = None) -> Bearer:
     """Who asks, with rights in the project; in the account's own unless one is given."""
-    told = request.headers.get("authorization", "").removeprefix("Bearer ")
-    bearer = read_token(told, now=time.time())
+    payload = request.headers.get("authorization", "").removeprefix("Bearer ")
+    bearer = read_token(payload, now=time.time())
     if bearer is None or bearer.expired:
-        raise RefusedError(
+        raise GoogleRequestError(
             "Request had invalid authentication credentials. Expected OAuth 2 access token.",
             status=401,
         )
     if not bearer.may_use(project or bearer.project):
-        raise RefusedError("The caller does not have permission", status=403)
+        raise GoogleRequestError("The caller does not have permission", status=403)
     return bearer
 
 
 def _page(request: Request) -> tuple[int, int]:
-    size = request.query_params.get("pageSize", str(MOST))
+    size = request.query_params.get("pageSize", str(MAX))
     if not (size.isascii() and size.isdigit()):
-        raise RefusedError("pageSize is no number", status=400)
-    return min(int(size) or MOST, MOST), _start(request.query_params.get("pageToken"))
+        raise GoogleRequestError("pageSize is no number", status=400)
+    return min(int(size) or MAX, MAX), _start(request.query_params.get("pageToken"))
 
 
 def _start(page_token: str | None) -> int:
@@ -158,16 +158,16 @@ def _start(page_token: str | None) -> int:
             return int(start)
     except (binascii.Error, ValueError):
         pass
-    raise RefusedError("Request contains an invalid argument.", status=400)
+    raise GoogleRequestError("Request contains an invalid argument.", status=400)
 
 
 def _no_token(kind: str, message: str) -> Response:
-    return json_answer({"error": kind, "error_description": message}, status=400)
+    return json_response({"error": kind, "error_description": message}, status=400)
 
 
 def _error(message: str, *, status: int) -> Response:
-    told = {"code": status, "message": message, "status": _STATUS.get(status, "NOT_FOUND")}
-    return json_answer({"error": told}, status=status)
+    payload = {"code": status, "message": message, "status": _STATUS.get(status, "NOT_FOUND")}
+    return json_response({"error": payload}, status=status)
 
 
 PROVIDER = Provider(

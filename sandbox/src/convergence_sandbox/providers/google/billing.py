@@ -100,7 +100,7 @@ def _usage(project: str, day: date, workload: str, index: int, sku: _Sku) -> Ite
 
 
 def _credits(seed: Sequence[object], cost: Decimal) -> list[Row]:
-    told = {
+    billing_row = {
         "COMMITTED_USAGE_DISCOUNT": number(*seed, "committed", low=0, high=40),
         "FREE_TIER": number(*seed, "free", low=-30, high=20),
         "PROMOTION": number(*seed, "promotion", low=-30, high=20),
@@ -113,7 +113,7 @@ def _credits(seed: Sequence[object], cost: Decimal) -> list[Row]:
             "id": name.lower(),
             "type": name,
         }
-        for name, share in told.items()
+        for name, share in billing_row.items()
         if share > 0
     ]
 
@@ -121,7 +121,7 @@ def _credits(seed: Sequence[object], cost: Decimal) -> list[Row]:
 def _correction(project: str, day: date) -> Iterator[Row]:
     """Three weeks later the day's first charge is taken back and made anew, at half of it."""
     was = number(project, day, "prod", 0, "cost", low=1, high=2_500_000) * Decimal("0.000001")
-    told = {
+    billing_row = {
         "id": f"adj-{number(project, day, low=1000, high=9999)}",
         "description": "Incorrect usage reported",
         "mode": "COMPLETE_NEGATION_WITH_REMONETIZATION",
@@ -135,7 +135,7 @@ def _correction(project: str, day: date) -> Iterator[Row]:
             cost=cost,
             sku=_SKUS[0],
             workload="prod",
-            adjustment_info=told,
+            adjustment_info=billing_row,
         )
 
 

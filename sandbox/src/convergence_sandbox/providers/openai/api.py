@@ -18,7 +18,7 @@ from convergence_sandbox.providers.derive import number
 from convergence_sandbox.providers.openai import costs, prices
 from convergence_sandbox.providers.openai.endpoints import ENDPOINTS
 from convergence_sandbox.providers.openai.query import BucketQuery, InvalidQueryError, parse
-from convergence_sandbox.providers.provider import PageDialect, Provider, json_answer
+from convergence_sandbox.providers.provider import PageDialect, Provider, json_response
 
 _ADMIN_KEY = re.compile(r"sk-admin-sandbox-([A-Za-z0-9][A-Za-z0-9_-]{0,79})")
 _MISSING_SCOPE = (
@@ -27,7 +27,7 @@ _MISSING_SCOPE = (
 Results = Callable[[str, int, BucketQuery], list[dict[str, object]]]
 
 
-class RefusedKeyError(Exception):
+class InvalidKeyError(Exception):
     """Raised when a key does not open an endpoint."""
 
     def __init__(self, message: str, *, status: int, code: str | None) -> None:
@@ -53,8 +53,8 @@ async def models(request: Request) -> Response:
     """`GET /models`, for any known kind of key."""
     try:
         _require_key(request)
-    except RefusedKeyError as refusal:
-        return _error(str(refusal), status=refusal.status, code=refusal.code)
+    except InvalidKeyError as rejection:
+        return _error(str(rejection), status=rejection.status, code=rejection.code)
     names = {variant.model for variant in prices.COMPLETIONS} | set(prices.EMBEDDINGS)
     rows = [
         {
@@ -66,7 +66,7 @@ async def models(request: Request) -> Response:
         }
         for name in sorted(names)
     ]
-    return json_answer({"object": "list", "data": rows})
+    return json_response({"object": "list", "data": rows})
 
 
 async def unknown(request: Request) -> Response:
@@ -91,23 +91,23 @@ PROVIDER = Provider(
 def _page(request: Request, results: Results, query: Callable[[], BucketQuery]) -> Response:
     try:
         seed = _require_admin(request)
-        asked = query()
-    except RefusedKeyError as refusal:
-        return _error(str(refusal), status=refusal.status, code=refusal.code)
+        parsed = query()
+    except InvalidKeyError as rejection:
+        return _error(str(rejection), status=rejection.status, code=rejection.code)
     except InvalidQueryError as fault:
         return _error(str(fault), status=400, code=fault.code, param=fault.param)
-    starts, next_page = asked.buckets()
+    starts, next_page = parsed.buckets()
     buckets = [
         {
             "object": "bucket",
             "start_time": start,
-            "end_time": start + asked.width,
-            "results": results(seed, start, asked),
+            "end_time": start + parsed.width,
+            "results": results(seed, start, parsed),
         }
         for start in starts
     ]
     more = next_page is not None
-    return json_answer(
+    return json_response(
         {"object": "page", "data": buckets, "has_more": more, "next_page": next_page}
     )
 
@@ -132,21 +132,21 @@ def _require_admin(request: Request) -> str:
     key = _require_key(request)
     admin = _ADMIN_KEY.fullmatch(key)
     if admin is None:
-        raise RefusedKeyError(_MISSING_SCOPE, status=403, code=None)
+        raise InvalidKeyError(_MISSING_SCOPE, status=403, code=None)
     return admin[1]
 
 
 def _require_key(request: Request) -> str:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key:
-        raise RefusedKeyError(
+        raise InvalidKeyError(
             "You didn't provide an API key. You need to provide your API key in an Authorization"
             " header using Bearer auth.",
             status=401,
             code=None,
         )
     if not (_ADMIN_KEY.fullmatch(key) or key.startswith("sk-proj-")):
-        raise RefusedKeyError(
+        raise InvalidKeyError(
             f"Incorrect API key provided: {key[:3]}***{key[-4:]}. You can find your API key at"
             " https://platform.openai.com/account/api-keys.",
             status=401,
@@ -156,5 +156,5 @@ def _require_key(request: Request) -> str:
 
 
 def _error(message: str, *, status: int, code: str | None, param: str | None = None) -> Response:
-    told = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
-    return json_answer({"error": told}, status=status)
+    payload = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
+    return json_response({"error": payload}, status=status)

@@ -120,12 +120,12 @@ def _result(
     keys: tuple[tuple[str, object], ...], members: list[Charge], *, by_line: bool, as_text: bool
 ) -> dict[str, object]:
     amount = sum((charge.amount for charge in members), Decimal(0))
-    told = dict(keys)
+    values = dict(keys)
     result: dict[str, object] = {
         "object": "organization.costs.result",
         # Documented as a number, seen as a string in the field: both happen here.
         "amount": {"value": f"{amount:.18f}" if as_text else amount, "currency": "usd"},
-        **{key: told.get(key) for key in DIMENSIONS.group_by},
+        **{key: values.get(key) for key in DIMENSIONS.group_by},
     }
     if by_line:
         result["quantity"] = sum(charge.quantity for charge in members)

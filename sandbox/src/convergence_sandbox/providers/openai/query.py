@@ -64,82 +64,82 @@ def parse(
     now: datetime,
 ) -> BucketQuery:
     """Check the parameters of one request; raises InvalidQueryError."""
-    told: dict[str, list[str]] = {}
+    params: dict[str, list[str]] = {}
     for name, value in pairs:
-        told.setdefault(name.removesuffix("[]"), []).append(value)
+        params.setdefault(name.removesuffix("[]"), []).append(value)
     scalars = {"start_time", "end_time", "bucket_width", "limit", "page"}
-    for name, values in told.items():
+    for name, values in params.items():
         if name not in scalars and name != "group_by" and name not in dimensions.filters:
             raise InvalidQueryError(
                 f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter"
             )
         if name in scalars and len(values) > 1:
             raise _invalid(name, values)
-    if "start_time" not in told:
+    if "start_time" not in params:
         raise InvalidQueryError(
             "Missing required parameter: 'start_time'.",
             param="start_time",
             code="missing_required_parameter",
         )
-    width, limit = _width_and_limit(told, daily_only=daily_only)
-    start = _integer(told, "start_time", low=0, high=4_102_444_800)
-    end = _integer(told, "end_time", low=0, high=4_102_444_800, default=int(now.timestamp()))
+    width, limit = _width_and_limit(params, daily_only=daily_only)
+    start = _integer(params, "start_time", low=0, high=4_102_444_800)
+    end = _integer(params, "end_time", low=0, high=4_102_444_800, default=int(now.timestamp()))
     if end <= start:
         raise InvalidQueryError(
             "'end_time' must be after 'start_time'.", param="end_time", code="invalid_value"
         )
     return BucketQuery(
-        first=_first(told, start - start % width),
+        first=_first(params, start - start % width),
         end=end,
         width=width,
         limit=limit,
-        group_by=_choices(told, "group_by", dimensions.group_by),
+        group_by=_choices(params, "group_by", dimensions.group_by),
         filters={
-            key: tuple(told[name]) for name, key in dimensions.filters.items() if name in told
+            key: tuple(params[name]) for name, key in dimensions.filters.items() if name in params
         },
-        digest=_digest(told),
+        digest=_digest(params),
     )
 
 
-def _width_and_limit(told: Mapping[str, list[str]], *, daily_only: bool) -> tuple[int, int]:
-    name = told.get("bucket_width", ["1d"])[0]
+def _width_and_limit(params: Mapping[str, list[str]], *, daily_only: bool) -> tuple[int, int]:
+    name = params.get("bucket_width", ["1d"])[0]
     if name not in _WIDTHS or (daily_only and name != "1d"):
         raise _invalid("bucket_width", name)
-    width, default, most = _WIDTHS[name]
+    width, default, maximum = _WIDTHS[name]
     if daily_only:
-        most = 180
-    return width, _integer(told, "limit", low=1, high=most, default=default)
+        maximum = 180
+    return width, _integer(params, "limit", low=1, high=maximum, default=default)
 
 
 def _integer(
-    told: Mapping[str, list[str]], name: str, *, low: int, high: int, default: int | None = None
+    params: Mapping[str, list[str]], name: str, *, low: int, high: int, default: int | None = None
 ) -> int:
-    if name not in told and default is not None:
+    if name not in params and default is not None:
         return default
-    text = told[name][0]
+    text = params[name][0]
     if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
         raise _invalid(name, text)
     return int(text)
 
 
 def _choices(
-    told: Mapping[str, list[str]], name: str, accepted: tuple[str, ...]
+    params: Mapping[str, list[str]], name: str, accepted: tuple[str, ...]
 ) -> tuple[str, ...]:
-    for value in told.get(name, []):
+    for value in params.get(name, []):
         if value not in accepted:
             raise _invalid(name, value)
-    return tuple(dict.fromkeys(told.get(name, [])))
+    return tuple(dict.fromkeys(params.get(name, [])))
 
 
-def _first(told: Mapping[str, list[str]], start: int) -> int:
-    if "page" not in told:
+def _first(params: Mapping[str, list[str]], start: int) -> int:
+    if "page" not in params:
         return start
-    text = told["page"][0]
+    text = params["page"][0]
     try:
         first, digest = json.loads(base64.urlsafe_b64decode(text.removeprefix(_PAGE_PREFIX)))
     except (binascii.Error, ValueError, TypeError):
         raise _invalid("page", text) from None
-    if not text.startswith(_PAGE_PREFIX) or digest != _digest(told):
+    if not text.startswith(_PAGE_PREFIX) or digest != _digest(params):
         raise _invalid("page", text)
     return int(first)
 
@@ -148,9 +148,9 @@ def _token(first: int, digest: str) -> str:
     return _PAGE_PREFIX + base64.urlsafe_b64encode(json.dumps([first, digest]).encode()).decode()
 
 
-def _digest(told: Mapping[str, list[str]]) -> str:
+def _digest(params: Mapping[str, list[str]]) -> str:
     """What a page token is bound to: every parameter but the token itself."""
-    rest = {name: sorted(values) for name, values in told.items() if name != "page"}
+    rest = {name: sorted(values) for name, values in params.items() if name != "page"}
     return sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
-from convergence_sandbox.providers.derive import chance, number, word
+from convergence_sandbox.providers.derive import chance, keyword, number
 from convergence_sandbox.providers.openai import prices
 from convergence_sandbox.providers.openai.prices import Variant
 
@@ -49,7 +49,7 @@ def is_idle(seed: str, day: date) -> bool:
 def projects(seed: str) -> list[str]:
     """Two to four project ids."""
     count = number(seed, "projects", low=2, high=4)
-    return [f"proj_{word(seed, 'project', index, length=16)}" for index in range(count)]
+    return [f"proj_{keyword(seed, 'project', index, length=16)}" for index in range(count)]
 
 
 @lru_cache(maxsize=512)
@@ -64,26 +64,26 @@ def _completions(seed: str, day: date) -> Iterator[UsageRow]:
     offered = [*prices.COMPLETIONS, *([prices.UNPRICED] if "unpriced" in seed else [])]
     for project_id in projects(seed):
         for variant in offered:
-            told = (seed, project_id, variant.model, variant.processing)
+            parts = (seed, project_id, variant.model, variant.processing)
             always = variant.price is None
-            if variant.since > day or not (always or chance(*told, day, percent=60)):
+            if variant.since > day or not (always or chance(*parts, day, percent=60)):
                 continue
-            for part in range(number(*told, day, "parts", low=1, high=2)):
+            for part in range(number(*parts, day, "parts", low=1, high=2)):
                 place = _place(seed, project_id, part)
-                yield _completion(variant, place, (*told, day, part))
+                yield _completion(variant, place, (*parts, day, part))
 
 
-def _completion(variant: Variant, place: Place, told: tuple[object, ...]) -> UsageRow:
-    requests = number(*told, "requests", low=5, high=900)
+def _completion(variant: Variant, place: Place, parts: tuple[object, ...]) -> UsageRow:
+    requests = number(*parts, "requests", low=5, high=900)
     # At most 9,000 tokens a request: no request comes near a long-context price.
-    total = requests * number(*told, "input", low=150, high=9_000)
-    cached = total * number(*told, "cached", low=0, high=60) // 100
-    written = total * number(*told, "written", low=1, high=10) // 100
+    total = requests * number(*parts, "input", low=150, high=9_000)
+    cached = total * number(*parts, "cached", low=0, high=60) // 100
+    written = total * number(*parts, "written", low=1, high=10) // 100
     if variant.batch:
         cached = 0
     if variant.price is None or variant.price.cache_write == 0:
         written = 0
-    half_day = written * number(*told, "12h", low=0, high=40) // 100
+    half_day = written * number(*parts, "12h", low=0, high=40) // 100
     return UsageRow(
         keys={
             **place.keys,
@@ -97,7 +97,7 @@ def _completion(variant: Variant, place: Place, told: tuple[object, ...]) -> Usa
             "cached": cached,
             "written_30m": written - half_day,
             "written_12h": half_day,
-            "output": requests * number(*told, "output", low=20, high=1_200),
+            "output": requests * number(*parts, "output", low=20, high=1_200),
             "num_model_requests": requests,
         },
     )
@@ -106,10 +106,10 @@ def _completion(variant: Variant, place: Place, told: tuple[object, ...]) -> Usa
 def _embeddings(seed: str, day: date) -> Iterator[UsageRow]:
     for place in _places(seed):
         for model in prices.EMBEDDINGS:
-            told = (seed, place.project_id, model, day)
-            if chance(*told, percent=70):
-                requests = number(*told, "requests", low=10, high=4_000)
-                tokens = requests * number(*told, "input", low=40, high=2_000)
+            parts = (seed, place.project_id, model, day)
+            if chance(*parts, percent=70):
+                requests = number(*parts, "requests", low=10, high=4_000)
+                tokens = requests * number(*parts, "input", low=40, high=2_000)
                 yield UsageRow(
                     {**place.keys, "model": model},
                     {"input_tokens": tokens, "num_model_requests": requests},
@@ -123,10 +123,10 @@ def _counted(
 
     def rows(seed: str, day: date) -> Iterator[UsageRow]:
         for place in _places(seed):
-            told = (seed, place.project_id, endpoint, day)
-            if chance(*told, percent=66):
+            parts = (seed, place.project_id, endpoint, day)
+            if chance(*parts, percent=66):
                 amounts = {
-                    name: number(*told, name, low=low, high=high)
+                    name: number(*parts, name, low=low, high=high)
                     for name, (low, high) in ranges.items()
                 }
                 yield UsageRow({**place.keys, **keys}, amounts)
@@ -137,10 +137,10 @@ def _counted(
 def _web_searches(seed: str, day: date) -> Iterator[UsageRow]:
     for place in _places(seed):
         for level in ("low", "medium", "high"):
-            told = (seed, place.project_id, "web_search", level, day)
-            if chance(*told, percent=40):
-                requests = number(*told, "requests", low=1, high=200)
-                calls = requests + number(*told, "calls", low=0, high=100)
+            parts = (seed, place.project_id, "web_search", level, day)
+            if chance(*parts, percent=40):
+                requests = number(*parts, "requests", low=1, high=200)
+                calls = requests + number(*parts, "calls", low=0, high=100)
                 yield UsageRow(
                     {
                         **place.keys,
@@ -154,10 +154,10 @@ def _web_searches(seed: str, day: date) -> Iterator[UsageRow]:
 
 def _file_searches(seed: str, day: date) -> Iterator[UsageRow]:
     for place in _places(seed):
-        told = (seed, place.project_id, "file_search", day)
-        if chance(*told, percent=50):
-            store = f"vs_{word(seed, place.project_id, 'store')}"
-            calls = number(*told, "calls", low=1, high=400)
+        parts = (seed, place.project_id, "file_search", day)
+        if chance(*parts, percent=50):
+            store = f"vs_{keyword(seed, place.project_id, 'store')}"
+            calls = number(*parts, "calls", low=1, high=400)
             yield UsageRow({**place.keys, "vector_store_id": store}, {"num_requests": calls})
 
 
@@ -169,8 +169,8 @@ def _place(seed: str, project_id: str, part: int) -> Place:
     user = number(seed, project_id, part, "user", low=0, high=2)
     return Place(
         project_id,
-        f"user-{word(seed, 'user', user, length=16)}",
-        f"key_{word(seed, project_id, 'key', part, length=16)}",
+        f"user-{keyword(seed, 'user', user, length=16)}",
+        f"key_{keyword(seed, project_id, 'key', part, length=16)}",
     )
 
 

@@ -10,7 +10,7 @@ from convergence_sandbox.bigquery.engine import Engine
 from convergence_sandbox.bigquery.errors import BigQueryError, invalid
 from convergence_sandbox.bigquery.resources.fields import Schema
 from convergence_sandbox.bigquery.resources.model import TableRef
-from convergence_sandbox.bigquery.rest.customers import refuse_foreign
+from convergence_sandbox.bigquery.rest.customers import reject_foreign
 from convergence_sandbox.bigquery.rest.jobs.job import Job
 from convergence_sandbox.bigquery.rest.jobs.media import Rejects, read_batches
 from convergence_sandbox.bigquery.rest.jobs.statistics import query_statistics
@@ -103,7 +103,7 @@ class JobExecutor:
             options=options,
             maximum_bytes_billed=work.max_bytes,
         )
-        refuse_foreign(result.referenced_tables, project=project)
+        reject_foreign(result.referenced_tables, project=project)
         return result
 
     def _query(self, work: QueryWork, *, project: str) -> Outcome:

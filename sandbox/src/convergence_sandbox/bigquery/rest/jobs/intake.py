@@ -21,7 +21,7 @@ from convergence_sandbox.bigquery.rest.jobs.work import (
     kind_of,
     read_work,
 )
-from convergence_sandbox.bigquery.rest.wire import Json, as_object, refuse_unknown
+from convergence_sandbox.bigquery.rest.wire import Json, as_object, reject_unknown
 
 DEFAULT_LOCATION = "US"
 
@@ -56,7 +56,7 @@ class Intake:
         Raises:
             BigQueryError: 400, 404, 409 or 501; a job that is refused leaves its id free.
         """
-        refuse_unknown(resource, _JOB_FIELDS, where="")
+        reject_unknown(resource, _JOB_FIELDS, where="")
         configuration = as_object(resource.get("configuration"), name="configuration")
         kind = kind_of(configuration)
         work = read_work(configuration, project=project)
@@ -81,12 +81,12 @@ class Intake:
         job_id = reference.get("jobId") or f"job_{secrets.token_urlsafe(20)}"
         if not _JOB_ID.fullmatch(job_id):
             raise invalid(f'Invalid job ID "{job_id}".', location="jobReference.jobId")
-        home, asked = self._home(work), canonical_location(reference.get("location"))
+        home, requested_location = self._home(work), canonical_location(reference.get("location"))
         if home is None:
-            return JobKey(project, asked or DEFAULT_LOCATION, job_id)
+            return JobKey(project, requested_location or DEFAULT_LOCATION, job_id)
         location = canonical_location(home.location) or DEFAULT_LOCATION
-        if asked not in {None, location}:
-            raise not_found("Dataset", f"{home} was not found in location {asked}")
+        if requested_location not in {None, location}:
+            raise not_found("Dataset", f"{home} was not found in location {requested_location}")
         return JobKey(project, location, job_id)
 
     def _home(self, work: Work) -> DatasetMeta | None:

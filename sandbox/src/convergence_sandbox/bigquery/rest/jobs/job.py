@@ -130,8 +130,8 @@ class Job:
             status["errors"] = list(self.errors)
         configuration = self.configuration | {"jobType": self.kind.upper()}
         if self._is_kept_result():
-            told = {"destinationTable": anonymous(self.key), **configuration["query"]}
-            configuration["query"] = told
+            payload = {"destinationTable": anonymous(self.key), **configuration["query"]}
+            configuration["query"] = payload
         return with_etag(
             {
                 "kind": "bigquery#job",
@@ -149,8 +149,8 @@ class Job:
 
     def _is_kept_result(self) -> bool:
         """Whether this is a SELECT with rows and nobody said where to put them."""
-        told = self.statistics.get("query", {})
-        return self.kind == "query" and self.done and told.get("statementType") == "SELECT"
+        payload = self.statistics.get("query", {})
+        return self.kind == "query" and self.done and payload.get("statementType") == "SELECT"
 
     def _statistics(self) -> Json:
         times = {"startTime": self.started_ms, "endTime": self.ended_ms}

@@ -26,12 +26,12 @@ from convergence_sandbox.bigquery.rest.wire import (
     flag,
     make_token,
     read_token,
-    refuse_unknown,
+    reject_unknown,
     reply,
 )
 
-ANSWER_MS = 10_000  # BigQuery's default for timeoutMs
-MOST_ANSWER_MS = 200_000
+RESPONSE_MS = 10_000  # BigQuery's default for timeoutMs
+MAX_RESPONSE_MS = 200_000
 REQUEST_WINDOW_MS = 15 * 60 * 1000  # how long a requestId is remembered
 
 # Fields of QueryRequest that are fields of the job's own configuration.
@@ -53,7 +53,7 @@ ROW_FORMATS = {None, "QUERY_RESULTS_FORMAT_UNSPECIFIED", "STRUCT_ENCODING"}
 
 
 @dataclass(frozen=True)
-class Wanted:
+class QueryOptions:
     """Which rows the caller wants, and how long it waits for them."""
 
     page: Page
@@ -82,16 +82,19 @@ class QueryRoutes:
         """Run a query and answer its first page, or where to ask for it."""
         body = await body_json(request)
         project = request.path_params["project"]
-        wanted = _wanted(body)
+        query = _read_options(body)
         job = await self._job(body, project=project)
         if not job.done:
-            job = await self._runner.wait(job.key, seconds=wanted.wait_ms / 1000)
-        answer = {"kind": "bigquery#queryResponse", **await self._answer(job, wanted.page)}
+            job = await self._runner.wait(job.key, seconds=query.wait_ms / 1000)
+        response = {
+            "kind": "bigquery#queryResponse",
+            **await self._response(job, query.page),
+        }
         optional = body.get("jobCreationMode") == "JOB_CREATION_OPTIONAL"
         if job.key.job_id:
             reason = "OTHER" if optional else "REQUESTED"
-            answer |= {"queryId": job.key.job_id, "jobCreationReason": {"code": reason}}
-        return reply(answer)
+            response |= {"queryId": job.key.job_id, "jobCreationReason": {"code": reason}}
+        return reply(response)
 
     async def results(self, request: Request) -> Response:
         """A page of a query's rows, as soon as there are any."""
@@ -113,10 +116,10 @@ class QueryRoutes:
         )
         wait = count(request, "timeoutMs")
         if not job.done:
-            seconds = _bounded(ANSWER_MS if wait is None else wait) / 1000
+            seconds = _bounded(RESPONSE_MS if wait is None else wait) / 1000
             job = await self._runner.wait(job.key, seconds=seconds)
-        answer = await self._answer(job, page)
-        return reply({"kind": "bigquery#getQueryResultsResponse", "etag": str(job.key), **answer})
+        response = await self._response(job, page)
+        return reply({"kind": "bigquery#getQueryResultsResponse", "etag": str(job.key), **response})
 
     async def _job(self, body: Json, *, project: str) -> Job:
         request_id = body.get("requestId") or None
@@ -131,7 +134,7 @@ class QueryRoutes:
             self._intake.accept, _resource(body), project=project, request_id=request_id
         )
 
-    async def _answer(self, job: Job, page: Page) -> Json:
+    async def _response(self, job: Job, page: Page) -> Json:
         """What both methods answer of a job.
 
         Raises:
@@ -140,11 +143,11 @@ class QueryRoutes:
         failure = job.failure()
         if failure is not None:
             raise failure
-        answer: Json = {"jobReference": _reference(job.key), "jobComplete": job.done}
+        response: Json = {"jobReference": _reference(job.key), "jobComplete": job.done}
         if not job.done:
-            return answer
+            return response
         statistics = job.statistics.get("query", {})
-        answer |= {
+        response |= {
             "cacheHit": False,
             "location": job.key.location,
             "creationTime": str(job.created_ms),
@@ -160,17 +163,17 @@ class QueryRoutes:
             "dmlStats",
         ):
             if name in statistics:
-                answer[name] = statistics[name]
+                response[name] = statistics[name]
         if job.configuration.get("dryRun"):
-            return answer | {"schema": statistics["schema"], "totalRows": "0"}
+            return response | {"schema": statistics["schema"], "totalRows": "0"}
         schema, rows, total = await run_in_threadpool(self._reader.read, job, page)
-        answer |= {"schema": schema, "totalRows": str(total)}
+        response |= {"schema": schema, "totalRows": str(total)}
         if page.size != 0:
-            answer["rows"] = rows
+            response["rows"] = rows
         following = page.start + len(rows)
         if following < total and (rows or page.size == 0):
-            answer["pageToken"] = make_token(start=following)
-        return answer
+            response["pageToken"] = make_token(start=following)
+        return response
 
 
 def _reference(key: JobKey) -> Json:
@@ -190,19 +193,19 @@ def _resource(body: Json) -> Json:
     return {"jobReference": reference, "configuration": {**outer, "query": query}}
 
 
-def _wanted(body: Json) -> Wanted:
+def _read_options(body: Json) -> QueryOptions:
     if body.get("queryResultsFormat") not in ROW_FORMATS:
         raise not_implemented(f"queryResultsFormat {body['queryResultsFormat']}")
     options = body.get("formatOptions") or {}
-    refuse_unknown(options, FORMAT_OPTIONS, where="formatOptions")
+    reject_unknown(options, FORMAT_OPTIONS, where="formatOptions")
     wait = as_count(body.get("timeoutMs"), name="timeoutMs")
     page = Page(
         start=0,
         size=as_count(body.get("maxResults"), name="maxResults"),
         int64_timestamps=bool(options.get("useInt64Timestamp")),
     )
-    return Wanted(page=page, wait_ms=_bounded(ANSWER_MS if wait is None else wait))
+    return QueryOptions(page=page, wait_ms=_bounded(RESPONSE_MS if wait is None else wait))
 
 
 def _bounded(wait_ms: int) -> int:
-    return min(wait_ms, MOST_ANSWER_MS)
+    return min(wait_ms, MAX_RESPONSE_MS)

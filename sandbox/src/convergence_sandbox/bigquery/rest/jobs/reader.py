@@ -12,7 +12,7 @@ from convergence_sandbox.bigquery.rest.jobs.results import Results
 from convergence_sandbox.bigquery.rest.wire import Json
 
 # BigQuery ends a page at 10 to 20 MB of JSON; cells are what can be counted cheaply here.
-MOST_PAGE_CELLS = 250_000
+MAX_PAGE_CELLS = 250_000
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Page:
 
     def rows_of(self, columns: int) -> int:
         """How many rows of so many columns this page may hold."""
-        most = max(1, MOST_PAGE_CELLS // max(1, columns))
-        return most if self.size is None else min(self.size, most)
+        maximum = max(1, MAX_PAGE_CELLS // max(1, columns))
+        return maximum if self.size is None else min(self.size, maximum)
 
 
 class ResultReader:

@@ -47,13 +47,13 @@ class JobRoutes:
         runner: JobRunner,
         store: JobStore,
         results: Results,
-        answer_seconds: float,
+        response_seconds: float,
     ) -> None:
         self._intake = intake
         self._runner = runner
         self._store = store
         self._results = results
-        self.answer_seconds = answer_seconds
+        self.response_seconds = response_seconds
 
     def routes(self) -> list[Route]:
         """Everything under `/projects/{project}/jobs`."""
@@ -90,7 +90,7 @@ class JobRoutes:
         """The job once it has ended, or as it stands when the caller has waited enough."""
         if job.done:
             return job
-        return await self._runner.wait(job.key, seconds=self.answer_seconds)
+        return await self._runner.wait(job.key, seconds=self.response_seconds)
 
     async def get(self, request: Request) -> Response:
         """One job."""
@@ -100,7 +100,7 @@ class JobRoutes:
         """A page of jobs, newest first; children only by `parentJobId`."""
         params = request.query_params
         token = params.get("pageToken")
-        wanted = JobFilter(
+        job_filter = JobFilter(
             project=request.path_params["project"],
             parent_id=params.get("parentJobId"),
             states=tuple(state.upper() for state in params.getlist("stateFilter")),
@@ -109,14 +109,14 @@ class JobRoutes:
             before=int(read_token(token)["before"]) if token else None,
         )
         size = count(request, "maxResults") or LIST_PAGE
-        found = await run_in_threadpool(self._store.page, wanted, size=size)
-        answer: Json = {
+        found = await run_in_threadpool(self._store.page, job_filter, size=size)
+        response: Json = {
             "kind": "bigquery#jobList",
             "jobs": [_list_item(job, full=params.get("projection") == "full") for _, job in found],
         }
         if len(found) == size:
-            answer["nextPageToken"] = make_token(before=found[-1][0])
-        return reply(answer)
+            response["nextPageToken"] = make_token(before=found[-1][0])
+        return reply(response)
 
     async def cancel(self, request: Request) -> Response:
         """Ask a job to stop; it answers with the job, stopped or not."""

@@ -53,20 +53,20 @@ class JobFilter:
 
     def sql(self) -> tuple[str, tuple[str | int, ...]]:
         """The WHERE clause and its values."""
-        terms: list[tuple[str, tuple[str | int, ...]]] = [
+        conditions: list[tuple[str, tuple[str | int, ...]]] = [
             ("project = ? AND deleted = 0", (self.project,)),
             ("parent_id = ?", (self.parent_id,)) if self.parent_id else ("parent_id IS NULL", ()),
         ]
         if self.states:
-            terms.append((f"state IN ({', '.join('?' * len(self.states))})", self.states))
+            conditions.append((f"state IN ({', '.join('?' * len(self.states))})", self.states))
         bounds = (
             ("created_ms >= ?", self.since_ms),
             ("created_ms <= ?", self.until_ms),
             ("seq < ?", self.before),
         )
-        terms += [(term, (value,)) for term, value in bounds if value is not None]
-        values = tuple(value for _, some in terms for value in some)
-        return " AND ".join(term for term, _ in terms), values
+        conditions += [(condition, (value,)) for condition, value in bounds if value is not None]
+        values = tuple(value for _, some in conditions for value in some)
+        return " AND ".join(condition for condition, _ in conditions), values
 
 
 class JobStore:
@@ -140,9 +140,9 @@ class JobStore:
         )
         return rows[0] if rows else None
 
-    def page(self, wanted: JobFilter, *, size: int) -> list[tuple[int, Job]]:
+    def page(self, job_filter: JobFilter, *, size: int) -> list[tuple[int, Job]]:
         """Up to `size` jobs, newest first, each with its place in the listing."""
-        where, values = wanted.sql()
+        where, values = job_filter.sql()
         with self._cursor() as cursor:
             cursor.execute(
                 f"SELECT seq, {_COLUMNS} FROM jobs WHERE {where} ORDER BY seq DESC LIMIT ?",

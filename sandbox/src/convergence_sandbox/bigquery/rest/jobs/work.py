@@ -27,7 +27,7 @@ from convergence_sandbox.bigquery.rest.jobs.fields import (
     SCHEMA_UPDATES,
 )
 from convergence_sandbox.bigquery.rest.jobs.job import Kind
-from convergence_sandbox.bigquery.rest.wire import Json, as_count, as_object, refuse_unknown
+from convergence_sandbox.bigquery.rest.wire import Json, as_count, as_object, reject_unknown
 from convergence_sandbox.bigquery.rows.writes import WriteOptions
 
 WriteDisposition = Literal["WRITE_TRUNCATE", "WRITE_APPEND", "WRITE_EMPTY"]
@@ -43,7 +43,7 @@ def kind_of(configuration: Json) -> Kind:
     Raises:
         BigQueryError: 400 unless it is exactly one, 501 for extract jobs and unknown fields.
     """
-    refuse_unknown(configuration, JOB_FIELDS | IDLE_JOB_FIELDS, where="configuration")
+    reject_unknown(configuration, JOB_FIELDS | IDLE_JOB_FIELDS, where="configuration")
     present = [kind for kind in ("query", "load", "copy", "extract") if kind in configuration]
     if present == ["query"]:
         return "query"
@@ -106,7 +106,7 @@ class QueryWork:
         Raises:
             BigQueryError: 400 or 501, naming what is wrong or not done here.
         """
-        refuse_unknown(_meant(query), QUERY_FIELDS, where="configuration.query")
+        reject_unknown(_meant(query), QUERY_FIELDS, where="configuration.query")
         sql = query.get("query")
         if not isinstance(sql, str) or not sql.strip():
             raise invalid("Required parameter is missing: query", location="query")
@@ -145,8 +145,8 @@ class LoadWork:
         Raises:
             BigQueryError: 400 or 501, naming what is wrong or not done here.
         """
-        refuse_unknown(_meant(load), LOAD_FIELDS, where="configuration.load")
-        _refuse_undone(load)
+        reject_unknown(_meant(load), LOAD_FIELDS, where="configuration.load")
+        _reject_undone(load)
         target = Target.of(load, project=project, write="WRITE_APPEND")
         if target is None:
             raise invalid("Required parameter is missing: destinationTable")
@@ -173,7 +173,7 @@ class CopyWork:
         Raises:
             BigQueryError: 400 or 501, naming what is wrong or not done here.
         """
-        refuse_unknown(_meant(copy), COPY_FIELDS, where="configuration.copy")
+        reject_unknown(_meant(copy), COPY_FIELDS, where="configuration.copy")
         operation = copy.get("operationType", "COPY")
         if operation not in {"COPY", "OPERATION_TYPE_UNSPECIFIED"}:
             raise not_implemented(f"copy jobs of operationType {operation}")
@@ -234,7 +234,7 @@ def _meant(body: Mapping[str, Any]) -> Json:
     return {key: value for key, value in body.items() if value not in (None, "", [], {}, False)}
 
 
-def _refuse_undone(load: Json) -> None:
+def _reject_undone(load: Json) -> None:
     if load.get("sourceUris"):
         raise not_implemented("load jobs from sourceUris; upload the file")
     if load.get("createSession"):
@@ -244,7 +244,7 @@ def _refuse_undone(load: Json) -> None:
     if str(load.get("encoding") or "UTF-8").upper() not in {"UTF-8", "UTF8"}:
         raise not_implemented(f"configuration.load.encoding {load['encoding']}")
     options = _meant(load.get("parquetOptions") or {})
-    refuse_unknown(options, {"enableListInference"}, where="configuration.load.parquetOptions")
+    reject_unknown(options, {"enableListInference"}, where="configuration.load.parquetOptions")
 
 
 def _write_options(body: Json, table: TableRef, *, default: WriteDisposition) -> WriteOptions:
@@ -253,7 +253,7 @@ def _write_options(body: Json, table: TableRef, *, default: WriteDisposition) ->
     if updates - SCHEMA_UPDATES:
         raise invalid(f"Invalid value for schemaUpdateOptions: {sorted(updates)}")
     properties = _meant(body.get("destinationTableProperties") or {})
-    refuse_unknown(
+    reject_unknown(
         properties, ("description", "labels"), where="configuration.load.destinationTableProperties"
     )
     layout = {name: body[name] for name in LAYOUT_FIELDS if body.get(name)}

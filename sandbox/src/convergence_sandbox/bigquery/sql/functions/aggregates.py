@@ -14,7 +14,7 @@ from convergence_sandbox.bigquery.errors import invalid_query, not_implemented
 from convergence_sandbox.bigquery.sql.coerce import coerce
 from convergence_sandbox.bigquery.sql.expr import Expr
 from convergence_sandbox.bigquery.sql.functions.registry import Call
-from convergence_sandbox.bigquery.sql.nodes import refuse_extra
+from convergence_sandbox.bigquery.sql.nodes import reject_extra
 from convergence_sandbox.bigquery.sql.scope import Scope
 from convergence_sandbox.bigquery.sql.types import (
     BIGNUMERIC,
@@ -31,10 +31,10 @@ from convergence_sandbox.bigquery.sql.types import (
 
 @dataclass(slots=True)
 class Arguments:
-    """An aggregate's arguments, its modifiers taken off.
+    """An aggregate's args, its modifiers taken off.
 
     Attributes:
-        values: the compiled arguments.
+        values: the compiled args.
         distinct: `DISTINCT` was written.
         nulls: `IGNORE` or `RESPECT` when written.
         order: DuckDB `ORDER BY` text, or empty.
@@ -57,7 +57,7 @@ class Arguments:
         filtered = f" FILTER (WHERE {where})" if where else ""
         return f"{name}({distinct}{', '.join(values)}{order}){filtered}{self.over}"
 
-    def refuse(self, name: str, *parts: str) -> None:
+    def reject(self, name: str, *parts: str) -> None:
         """Refuse modifiers that the function does not take."""
         written = {
             "DISTINCT": self.distinct,
@@ -68,16 +68,16 @@ class Arguments:
         }
         for part in parts:
             if written[part]:
-                raise invalid_query(f"{part} is not supported in arguments to function {name}")
+                raise invalid_query(f"{part} is not supported in args to function {name}")
 
 
 def read_arguments(call: Call, scope: Scope, *, over: str = "") -> Arguments:
-    """Take the modifiers off the arguments and compile them."""
+    """Take the modifiers off the args and compile them."""
     made = Arguments([], over=over, exact=call.compiler.exact)
     for node in call.nodes:
         inner = _strip(node, made, call, scope)
         if isinstance(inner, exp.Distinct):
-            refuse_extra(inner, "expressions")
+            reject_extra(inner, "expressions")
             made.distinct = True
             made.values.extend(call.compiler.expr(one, scope) for one in inner.expressions)
         elif not isinstance(inner, exp.Star):
@@ -104,8 +104,8 @@ def _strip(node: exp.Expr, made: Arguments, call: Call, scope: Scope) -> exp.Exp
             made.nulls = "IGNORE" if isinstance(node, exp.IgnoreNulls) else "RESPECT"
             node = node.this
         elif isinstance(node, exp.HavingMax):
-            word = "max" if node.args.get("max") else "min"
-            made.having = (word, call.compiler.expr(node.expression, scope))
+            keyword = "max" if node.args.get("max") else "min"
+            made.having = (keyword, call.compiler.expr(node.expression, scope))
             node = node.this
         else:
             return node
@@ -127,175 +127,175 @@ def aggregate(call: Call, *, over: str = "", parts: tuple[Expr, ...] = ()) -> Ex
         )
     if call.safe:
         raise not_implemented(f"SAFE.{call.name}")
-    given = read_arguments(call, inner, over=over)
+    args = read_arguments(call, inner, over=over)
     if len(call.nodes) == 1 and isinstance(call.nodes[0], exp.Star) and call.name != "COUNT":
         raise invalid_query(f"Argument * can only be used in COUNT(*), not in {call.name}")
-    sql, kind = AGGREGATES[call.name](call, given)
+    sql, kind = AGGREGATES[call.name](call, args)
     if not over:
         return Expr(sql, kind, aggregates=True, constant=False)
-    free = frozenset().union(*(one.free for one in (*given.values, *parts)))
-    nested = any(one.aggregates for one in (*given.values, *parts))
+    free = frozenset().union(*(one.free for one in (*args.values, *parts)))
+    nested = any(one.aggregates for one in (*args.values, *parts))
     return Expr(sql, kind, free=free, aggregates=nested, windows=True, constant=False)
 
 
 Made = tuple[str, SqlType]
 
 
-def _one(call: Call, given: Arguments) -> Expr:
-    if len(given.values) != 1:
+def _one(call: Call, args: Arguments) -> Expr:
+    if len(args.values) != 1:
         raise invalid_query(
-            f"Number of arguments does not match for aggregate function"
-            f" {call.name}: 1 expected, {len(given.values)} given"
+            f"Number of args does not match for aggregate function"
+            f" {call.name}: 1 expected, {len(args.values)} given"
         )
-    return given.values[0]
+    return args.values[0]
 
 
-def _count(call: Call, given: Arguments) -> Made:
-    given.refuse("COUNT", "NULLS", "ORDER BY", "LIMIT", "HAVING")
-    if not given.values:
-        return f"count(*){given.over}", INT64
-    return given.call("count", _one(call, given).sql), INT64
+def _count(call: Call, args: Arguments) -> Made:
+    args.reject("COUNT", "NULLS", "ORDER BY", "LIMIT", "HAVING")
+    if not args.values:
+        return f"count(*){args.over}", INT64
+    return args.call("count", _one(call, args).sql), INT64
 
 
-def _countif(call: Call, given: Arguments) -> Made:
-    given.refuse("COUNTIF", "NULLS", "ORDER BY", "LIMIT", "HAVING")
-    value = _one(call, given)
+def _countif(call: Call, args: Arguments) -> Made:
+    args.reject("COUNTIF", "NULLS", "ORDER BY", "LIMIT", "HAVING")
+    value = _one(call, args)
     if value.type != BOOL:
         raise call.mismatch([value])
-    if given.distinct:
-        return given.call("count", f"CASE WHEN {value.sql} THEN TRUE END"), INT64
-    return f"count_if({value.sql}){given.over}", INT64
+    if args.distinct:
+        return args.call("count", f"CASE WHEN {value.sql} THEN TRUE END"), INT64
+    return f"count_if({value.sql}){args.over}", INT64
 
 
-def _sum(call: Call, given: Arguments) -> Made:
-    given.refuse("SUM", "NULLS", "ORDER BY", "LIMIT", "HAVING")
-    value = _one(call, given)
+def _sum(call: Call, args: Arguments) -> Made:
+    args.reject("SUM", "NULLS", "ORDER BY", "LIMIT", "HAVING")
+    value = _one(call, args)
     if value.type == INT64:
-        return f"CAST({given.call('sum', value.sql)} AS BIGINT)", INT64
+        return f"CAST({args.call('sum', value.sql)} AS BIGINT)", INT64
     if value.type == FLOAT64:
-        return given.call("sum", value.sql), FLOAT64
+        return args.call("sum", value.sql), FLOAT64
     if value.type == NUMERIC:
-        return given.call("sum", value.sql), NUMERIC
+        return args.call("sum", value.sql), NUMERIC
     if value.type == BIGNUMERIC:
-        return f"big_checked({given.call('sum', value.sql)})", BIGNUMERIC
+        return f"big_checked({args.call('sum', value.sql)})", BIGNUMERIC
     raise call.mismatch([value])
 
 
-def _avg(call: Call, given: Arguments) -> Made:
+def _avg(call: Call, args: Arguments) -> Made:
     from convergence_sandbox.bigquery.sql.numeric import numeric_average
 
-    given.refuse("AVG", "NULLS", "ORDER BY", "LIMIT", "HAVING")
-    value = _one(call, given)
+    args.reject("AVG", "NULLS", "ORDER BY", "LIMIT", "HAVING")
+    value = _one(call, args)
     if value.type in {INT64, FLOAT64}:
-        return given.call("avg", value.sql), FLOAT64
-    total, count = given.call("sum", value.sql), given.call("count", value.sql)
+        return args.call("avg", value.sql), FLOAT64
+    total, count = args.call("sum", value.sql), args.call("count", value.sql)
     if value.type == NUMERIC:
-        return numeric_average(total, count, exact=given.exact), NUMERIC
+        return numeric_average(total, count, exact=args.exact), NUMERIC
     if value.type == BIGNUMERIC:
         divisor = f"numeric_to_big(CAST(nullif({count}, 0) AS DECIMAL(38,9)))"
         return f"big_div({total}, {divisor})", BIGNUMERIC
     raise call.mismatch([value])
 
 
-def _extreme(call: Call, given: Arguments) -> Made:
-    given.refuse(call.name, "NULLS", "ORDER BY", "LIMIT", "HAVING")
-    value = _one(call, given)
+def _extreme(call: Call, args: Arguments) -> Made:
+    args.reject(call.name, "NULLS", "ORDER BY", "LIMIT", "HAVING")
+    value = _one(call, args)
     if value.type.element is not None or value.type.kind in {"STRUCT", "JSON"}:
         raise call.mismatch([value])
-    return given.call(call.name.lower(), value.sql), value.type
+    return args.call(call.name.lower(), value.sql), value.type
 
 
-def _any_value(call: Call, given: Arguments) -> Made:
-    given.refuse("ANY_VALUE", "DISTINCT", "NULLS", "ORDER BY", "LIMIT")
-    value = _one(call, given)
-    if given.having is not None:
-        word, key = given.having
-        return given.call(f"arg_{word}_null", value.sql, key.sql), value.type
-    return given.call("any_value", value.sql), value.type
+def _any_value(call: Call, args: Arguments) -> Made:
+    args.reject("ANY_VALUE", "DISTINCT", "NULLS", "ORDER BY", "LIMIT")
+    value = _one(call, args)
+    if args.having is not None:
+        keyword, key = args.having
+        return args.call(f"arg_{keyword}_null", value.sql, key.sql), value.type
+    return args.call("any_value", value.sql), value.type
 
 
-def _by(call: Call, given: Arguments) -> Made:
-    given.refuse(call.name, "DISTINCT", "NULLS", "ORDER BY", "LIMIT", "HAVING")
-    if len(given.values) != 2:
-        raise call.mismatch(given.values)
-    value, key = given.values
-    return given.call(f"arg_{call.name[:3].lower()}_null", value.sql, key.sql), value.type
+def _by(call: Call, args: Arguments) -> Made:
+    args.reject(call.name, "DISTINCT", "NULLS", "ORDER BY", "LIMIT", "HAVING")
+    if len(args.values) != 2:
+        raise call.mismatch(args.values)
+    value, key = args.values
+    return args.call(f"arg_{call.name[:3].lower()}_null", value.sql, key.sql), value.type
 
 
-def _logical(call: Call, given: Arguments) -> Made:
-    given.refuse(call.name, "DISTINCT", "NULLS", "ORDER BY", "LIMIT", "HAVING")
-    value = coerce(_one(call, given), BOOL)
-    return given.call("bool_and" if call.name == "LOGICAL_AND" else "bool_or", value.sql), BOOL
+def _logical(call: Call, args: Arguments) -> Made:
+    args.reject(call.name, "DISTINCT", "NULLS", "ORDER BY", "LIMIT", "HAVING")
+    value = coerce(_one(call, args), BOOL)
+    return args.call("bool_and" if call.name == "LOGICAL_AND" else "bool_or", value.sql), BOOL
 
 
-def _array_agg(call: Call, given: Arguments) -> Made:
-    given.refuse("ARRAY_AGG", "HAVING")
-    value = _one(call, given)
+def _array_agg(call: Call, args: Arguments) -> Made:
+    args.reject("ARRAY_AGG", "HAVING")
+    value = _one(call, args)
     if value.type.element is not None:
         raise invalid_query(
             f"The argument to ARRAY_AGG must not be an array type but was {value.type}"
         )
-    where = f"{value.sql} IS NOT NULL" if given.nulls == "IGNORE" else ""
-    made = given.call("list", value.sql, order=given.order, where=where)
-    return _limited(made, given), array(value.type)
+    where = f"{value.sql} IS NOT NULL" if args.nulls == "IGNORE" else ""
+    made = args.call("list", value.sql, order=args.order, where=where)
+    return _limited(made, args), array(value.type)
 
 
-def _limited(made: str, given: Arguments) -> str:
-    if given.limit is None:
+def _limited(made: str, args: Arguments) -> str:
+    if args.limit is None:
         return made
-    if given.limit < 0:
+    if args.limit < 0:
         raise invalid_query("LIMIT in an aggregate must be a non-negative integer literal")
-    return f"list_slice({made}, 1, {given.limit})"
+    return f"list_slice({made}, 1, {args.limit})"
 
 
-def _array_concat_agg(call: Call, given: Arguments) -> Made:
-    given.refuse("ARRAY_CONCAT_AGG", "DISTINCT", "NULLS", "HAVING")
-    value = _one(call, given)
+def _array_concat_agg(call: Call, args: Arguments) -> Made:
+    args.reject("ARRAY_CONCAT_AGG", "DISTINCT", "NULLS", "HAVING")
+    value = _one(call, args)
     if value.type.element is None:
         raise call.mismatch([value])
-    made = given.call("list", value.sql, order=given.order, where=f"{value.sql} IS NOT NULL")
-    return f"flatten({_limited(made, given)})", value.type
+    made = args.call("list", value.sql, order=args.order, where=f"{value.sql} IS NOT NULL")
+    return f"flatten({_limited(made, args)})", value.type
 
 
-def _string_agg(call: Call, given: Arguments) -> Made:
-    given.refuse("STRING_AGG", "NULLS", "HAVING")
-    if not 1 <= len(given.values) <= 2 or given.values[0].type not in {STRING, BYTES}:
-        raise call.mismatch(given.values)
-    value = given.values[0]
+def _string_agg(call: Call, args: Arguments) -> Made:
+    args.reject("STRING_AGG", "NULLS", "HAVING")
+    if not 1 <= len(args.values) <= 2 or args.values[0].type not in {STRING, BYTES}:
+        raise call.mismatch(args.values)
+    value = args.values[0]
     if value.type == BYTES:
         raise not_implemented("STRING_AGG of BYTES")
-    separator = coerce(given.values[1], STRING) if len(given.values) == 2 else None
+    separator = coerce(args.values[1], STRING) if len(args.values) == 2 else None
     sign = "','" if separator is None else separator.sql
-    if given.limit is None:
-        return given.call("string_agg", value.sql, sign, order=given.order), STRING
-    made = given.call("list", value.sql, order=given.order, where=f"{value.sql} IS NOT NULL")
-    return f"array_to_string({_limited(made, given)}, {sign})", STRING
+    if args.limit is None:
+        return args.call("string_agg", value.sql, sign, order=args.order), STRING
+    made = args.call("list", value.sql, order=args.order, where=f"{value.sql} IS NOT NULL")
+    return f"array_to_string({_limited(made, args)}, {sign})", STRING
 
 
-def _approx_count(call: Call, given: Arguments) -> Made:
+def _approx_count(call: Call, args: Arguments) -> Made:
     # Exact is within the approximation's promise.
-    given.refuse(call.name, "DISTINCT", "NULLS", "ORDER BY", "LIMIT", "HAVING")
-    return f"count(DISTINCT {_one(call, given).sql}){given.over}", INT64
+    args.reject(call.name, "DISTINCT", "NULLS", "ORDER BY", "LIMIT", "HAVING")
+    return f"count(DISTINCT {_one(call, args).sql}){args.over}", INT64
 
 
-def _statistic(call: Call, given: Arguments) -> Made:
-    given.refuse(call.name, "NULLS", "ORDER BY", "LIMIT", "HAVING")
+def _statistic(call: Call, args: Arguments) -> Made:
+    args.reject(call.name, "NULLS", "ORDER BY", "LIMIT", "HAVING")
     names = {
         "STDDEV": "stddev_samp",
         "VARIANCE": "var_samp",
         "COVAR_POP": "covar_pop",
         "COVAR_SAMP": "covar_samp",
     }
-    values = [coerce(one, FLOAT64) for one in given.values]
+    values = [coerce(one, FLOAT64) for one in args.values]
     if len(values) != (2 if call.name in {"CORR", "COVAR_POP", "COVAR_SAMP"} else 1):
         raise call.mismatch(values)
     name = names.get(call.name, call.name.lower())
-    return given.call(name, *(one.sql for one in values)), FLOAT64
+    return args.call(name, *(one.sql for one in values)), FLOAT64
 
 
-def _bits(call: Call, given: Arguments) -> Made:
-    given.refuse(call.name, "NULLS", "ORDER BY", "LIMIT", "HAVING")
-    return given.call(call.name.lower(), coerce(_one(call, given), INT64).sql), INT64
+def _bits(call: Call, args: Arguments) -> Made:
+    args.reject(call.name, "NULLS", "ORDER BY", "LIMIT", "HAVING")
+    return args.call(call.name.lower(), coerce(_one(call, args), INT64).sql), INT64
 
 
 AGGREGATES: dict[str, Callable[[Call, Arguments], Made]] = {

@@ -13,7 +13,7 @@ from convergence_sandbox.bigquery.sql.coerce import coerce, unify
 from convergence_sandbox.bigquery.sql.expr import Expr, combine
 from convergence_sandbox.bigquery.sql.functions.registry import Call, Compiler, define, handler
 from convergence_sandbox.bigquery.sql.literals import literal_sql
-from convergence_sandbox.bigquery.sql.nodes import dotted_parts, refuse_extra
+from convergence_sandbox.bigquery.sql.nodes import dotted_parts, reject_extra
 from convergence_sandbox.bigquery.sql.types import (
     BYTES,
     DATE,
@@ -95,7 +95,7 @@ def struct_call(call: Call) -> Expr:
 
 def subscript(compiler: Compiler, node: exp.Expr, scope: Scope) -> Expr:
     """`array[OFFSET(0)]`, `array[SAFE_ORDINAL(1)]`, `json['key']`, `struct[0]`."""
-    refuse_extra(node, "this", "expressions", "offset", "safe")
+    reject_extra(node, "this", "expressions", "offset", "safe")
     if len(node.expressions) != 1:
         raise not_implemented(f"subscript {node.sql('bigquery')}")
     base = compiler.expr(node.this, scope)

@@ -9,7 +9,7 @@ from sqlglot import exp
 from convergence_sandbox.bigquery.sql.coerce import coerce, unify
 from convergence_sandbox.bigquery.sql.expr import UNTYPED_NULL, Expr, combine
 from convergence_sandbox.bigquery.sql.functions.registry import Call, Compiler, handler
-from convergence_sandbox.bigquery.sql.nodes import refuse_extra
+from convergence_sandbox.bigquery.sql.nodes import reject_extra
 from convergence_sandbox.bigquery.sql.types import BOOL
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def case(compiler: Compiler, node: exp.Expr, scope: Scope) -> Expr:
     """CASE with and without an operand."""
-    refuse_extra(node, "this", "ifs", "default")
+    reject_extra(node, "this", "ifs", "default")
     operand = node.args.get("this")
     tests = [compiler.expr(one.this, scope) for one in node.args["ifs"]]
     if operand is None:
@@ -38,14 +38,14 @@ def case(compiler: Compiler, node: exp.Expr, scope: Scope) -> Expr:
 
 def if_(compiler: Compiler, node: exp.Expr, scope: Scope) -> Expr:
     """IF(condition, one, other)."""
-    refuse_extra(node, "this", "true", "false")
+    reject_extra(node, "this", "true", "false")
     test = coerce(compiler.expr(node.this, scope), BOOL)
     other = node.args.get("false")
-    given = [
+    results = [
         compiler.expr(node.args["true"], scope),
         UNTYPED_NULL if other is None else compiler.expr(other, scope),
     ]
-    (one, two), kind = unify(given, what="function IF")
+    (one, two), kind = unify(results, what="function IF")
     sql = f"CASE WHEN {test.sql} THEN {one.sql} ELSE {two.sql} END"
     return combine(sql, kind, [test, one, two])
 

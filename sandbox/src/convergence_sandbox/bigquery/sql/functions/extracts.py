@@ -23,7 +23,7 @@ from convergence_sandbox.bigquery.sql.functions.zones import (
     zone_argument,
     zone_sql,
 )
-from convergence_sandbox.bigquery.sql.nodes import refuse_extra
+from convergence_sandbox.bigquery.sql.nodes import reject_extra
 from convergence_sandbox.bigquery.sql.types import (
     DATE,
     DATETIME,
@@ -53,7 +53,7 @@ _EXTRACTS = {
 
 def extract(compiler: Compiler, node: exp.Expr, scope: Scope) -> Expr:
     """EXTRACT(part FROM moment [AT TIME ZONE zone])."""
-    refuse_extra(node, "this", "expression")
+    reject_extra(node, "this", "expression")
     part, first = date_part(node.this)
     inner, zone = node.args["expression"], None
     if isinstance(inner, exp.AtTimeZone):

@@ -17,7 +17,7 @@ def fingerprint64(data: bytes) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def _word(data: bytes, at: int, size: int = 8) -> int:
+def _keyword(data: bytes, at: int, size: int = 8) -> int:
     return int.from_bytes(data[at : at + size], "little")
 
 
@@ -52,15 +52,15 @@ def _up_to_16(data: bytes) -> int:
     size = len(data)
     if size >= 8:
         multiplier = (_K2 + size * 2) & _MASK
-        one = (_word(data, 0) + _K2) & _MASK
-        two = _word(data, size - 8)
+        one = (_keyword(data, 0) + _K2) & _MASK
+        two = _keyword(data, size - 8)
         three = (_rotate(two, 37) * multiplier + one) & _MASK
         four = ((_rotate(one, 25) + two) * multiplier) & _MASK
         return _pair(three, four, multiplier)
     if size >= 4:
         multiplier = (_K2 + size * 2) & _MASK
         return _pair(
-            (size + (_word(data, 0, 4) << 3)) & _MASK, _word(data, size - 4, 4), multiplier
+            (size + (_keyword(data, 0, 4) << 3)) & _MASK, _keyword(data, size - 4, 4), multiplier
         )
     if size > 0:
         low = data[0] + (data[size >> 1] << 8)
@@ -72,10 +72,10 @@ def _up_to_16(data: bytes) -> int:
 def _up_to_32(data: bytes) -> int:
     size = len(data)
     multiplier = (_K2 + size * 2) & _MASK
-    one = (_word(data, 0) * _K1) & _MASK
-    two = _word(data, 8)
-    three = (_word(data, size - 8) * multiplier) & _MASK
-    four = (_word(data, size - 16) * _K2) & _MASK
+    one = (_keyword(data, 0) * _K1) & _MASK
+    two = _keyword(data, 8)
+    three = (_keyword(data, size - 8) * multiplier) & _MASK
+    four = (_keyword(data, size - 16) * _K2) & _MASK
     low = (_rotate((one + two) & _MASK, 43) + _rotate(three, 30) + four) & _MASK
     high = (one + _rotate((two + _K2) & _MASK, 18) + three) & _MASK
     return _pair(low, high, multiplier)
@@ -84,23 +84,23 @@ def _up_to_32(data: bytes) -> int:
 def _up_to_64(data: bytes) -> int:
     size = len(data)
     multiplier = (_K2 + size * 2) & _MASK
-    one = (_word(data, 0) * _K2) & _MASK
-    two = _word(data, 8)
-    three = (_word(data, size - 8) * multiplier) & _MASK
-    four = (_word(data, size - 16) * _K2) & _MASK
+    one = (_keyword(data, 0) * _K2) & _MASK
+    two = _keyword(data, 8)
+    three = (_keyword(data, size - 8) * multiplier) & _MASK
+    four = (_keyword(data, size - 16) * _K2) & _MASK
     low = (_rotate((one + two) & _MASK, 43) + _rotate(three, 30) + four) & _MASK
     high = _pair(low, (one + _rotate((two + _K2) & _MASK, 18) + three) & _MASK, multiplier)
-    five = (_word(data, 16) * multiplier) & _MASK
-    six = _word(data, 24)
-    seven = ((low + _word(data, size - 32)) * multiplier) & _MASK
-    eight = ((high + _word(data, size - 24)) * multiplier) & _MASK
+    five = (_keyword(data, 16) * multiplier) & _MASK
+    six = _keyword(data, 24)
+    seven = ((low + _keyword(data, size - 32)) * multiplier) & _MASK
+    eight = ((high + _keyword(data, size - 24)) * multiplier) & _MASK
     final = (_rotate((five + six) & _MASK, 43) + _rotate(seven, 30) + eight) & _MASK
     return _pair(final, (five + _rotate((six + one) & _MASK, 18) + seven) & _MASK, multiplier)
 
 
 def _weak(data: bytes, at: int, low: int, high: int) -> tuple[int, int]:
-    first, second = _word(data, at), _word(data, at + 8)
-    third, fourth = _word(data, at + 16), _word(data, at + 24)
+    first, second = _keyword(data, at), _keyword(data, at + 8)
+    third, fourth = _keyword(data, at + 16), _keyword(data, at + 24)
     low = (low + first) & _MASK
     high = _rotate((high + low + fourth) & _MASK, 21)
     kept = low
@@ -114,17 +114,17 @@ def _long(data: bytes) -> int:
     x, y = seed, (seed * _K1 + 113) & _MASK
     z = (_mix((y * _K2 + 113) & _MASK) * _K2) & _MASK
     v, w = (0, 0), (0, 0)
-    x = (x * _K2 + _word(data, 0)) & _MASK
+    x = (x * _K2 + _keyword(data, 0)) & _MASK
     end = ((size - 1) // 64) * 64
     last = end + ((size - 1) & 63) - 63
     for at in range(0, end, 64):
-        x = (_rotate((x + y + v[0] + _word(data, at + 8)) & _MASK, 37) * _K1) & _MASK
-        y = (_rotate((y + v[1] + _word(data, at + 48)) & _MASK, 42) * _K1) & _MASK
+        x = (_rotate((x + y + v[0] + _keyword(data, at + 8)) & _MASK, 37) * _K1) & _MASK
+        y = (_rotate((y + v[1] + _keyword(data, at + 48)) & _MASK, 42) * _K1) & _MASK
         x ^= w[1]
-        y = (y + v[0] + _word(data, at + 40)) & _MASK
+        y = (y + v[0] + _keyword(data, at + 40)) & _MASK
         z = (_rotate((z + w[0]) & _MASK, 33) * _K1) & _MASK
         v = _weak(data, at, (v[1] * _K1) & _MASK, (x + w[0]) & _MASK)
-        w = _weak(data, at + 32, (z + w[1]) & _MASK, (y + _word(data, at + 16)) & _MASK)
+        w = _weak(data, at + 32, (z + w[1]) & _MASK, (y + _keyword(data, at + 16)) & _MASK)
         z, x = x, z
     return _finish(data, last, (x, y, z), v, w)
 
@@ -137,13 +137,13 @@ def _finish(
     w = ((w[0] + ((len(data) - 1) & 63)) & _MASK, w[1])
     v = ((v[0] + w[0]) & _MASK, v[1])
     w = ((w[0] + v[0]) & _MASK, w[1])
-    x = (_rotate((x + y + v[0] + _word(data, at + 8)) & _MASK, 37) * multiplier) & _MASK
-    y = (_rotate((y + v[1] + _word(data, at + 48)) & _MASK, 42) * multiplier) & _MASK
+    x = (_rotate((x + y + v[0] + _keyword(data, at + 8)) & _MASK, 37) * multiplier) & _MASK
+    y = (_rotate((y + v[1] + _keyword(data, at + 48)) & _MASK, 42) * multiplier) & _MASK
     x ^= (w[1] * 9) & _MASK
-    y = (y + v[0] * 9 + _word(data, at + 40)) & _MASK
+    y = (y + v[0] * 9 + _keyword(data, at + 40)) & _MASK
     z = (_rotate((z + w[0]) & _MASK, 33) * multiplier) & _MASK
     v = _weak(data, at, (v[1] * multiplier) & _MASK, (x + w[0]) & _MASK)
-    w = _weak(data, at + 32, (z + w[1]) & _MASK, (y + _word(data, at + 16)) & _MASK)
+    w = _weak(data, at + 32, (z + w[1]) & _MASK, (y + _keyword(data, at + 16)) & _MASK)
     z, x = x, z
     low = (_pair(v[0], w[0], multiplier) + _mix(y) * _K0 + z) & _MASK
     return _pair(low, (_pair(v[1], w[1], multiplier) + x) & _MASK, multiplier)

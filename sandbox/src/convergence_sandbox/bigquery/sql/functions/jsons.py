@@ -140,9 +140,9 @@ def json_sql(sql: str, kind: SqlType, *, depth: int) -> str:
         )
     if kind.kind == "STRUCT":
         parts = " || ',' || ".join(
-            f"json_text_name({text(own or '')}) || ':' || "
+            f"json_text_name({text(field_name or '')}) || ':' || "
             + json_sql(f"struct_extract({sql}, {text(stored)})", one, depth=depth)
-            for stored, (own, one) in zip(stored_names(kind), kind.fields, strict=True)
+            for stored, (field_name, one) in zip(stored_names(kind), kind.fields, strict=True)
         )
         return f"CASE WHEN ({sql}) IS NULL THEN 'null' ELSE '{{' || {parts} || '}}' END"
     template = _JSON_TEXT.get(kind.kind)

@@ -76,15 +76,15 @@ def rounding(call: Call) -> Expr:
     digits = coerce(call.arg(1), INT64) if len(call.nodes) == 2 else None
     count = "0" if digits is None else digits.sql
     parts = [value] if digits is None else [value, digits]
-    word = call.name.lower()
+    keyword = call.name.lower()
     if value.type == NUMERIC and (digits is None or digits.is_literal):
         places = 0 if digits is None or digits.literal is None else int(digits.literal)
-        sql = f"CAST({word}({value.sql}, {min(places, 9)}) AS DECIMAL(38,9))"
+        sql = f"CAST({keyword}({value.sql}, {min(places, 9)}) AS DECIMAL(38,9))"
         if places >= 9:
             sql = value.sql
         return combine(sql, NUMERIC, parts)
     prefix = {"NUMERIC": "numeric", "BIGNUMERIC": "big", "FLOAT64": "float"}[value.type.kind]
-    return combine(f"{prefix}_{word}({value.sql}, {count})", value.type, parts)
+    return combine(f"{prefix}_{keyword}({value.sql}, {count})", value.type, parts)
 
 
 @handler("CEIL", "CEILING", "FLOOR")
@@ -96,12 +96,12 @@ def whole(call: Call) -> Expr:
         if call.arg(0).type != INT64
         else coerce(call.arg(0), FLOAT64)
     )
-    word = "floor" if call.name == "FLOOR" else "ceil"
+    keyword = "floor" if call.name == "FLOOR" else "ceil"
     if value.type == BIGNUMERIC:
-        return combine(f"big_{word}({value.sql})", BIGNUMERIC, [value])
+        return combine(f"big_{keyword}({value.sql})", BIGNUMERIC, [value])
     if value.type == NUMERIC:
-        return combine(f"numeric_{word}({value.sql})", NUMERIC, [value])
-    return combine(f"{word}({value.sql})", FLOAT64, [value])
+        return combine(f"numeric_{keyword}({value.sql})", NUMERIC, [value])
+    return combine(f"{keyword}({value.sql})", FLOAT64, [value])
 
 
 @handler("ABS", "SIGN")
@@ -131,13 +131,13 @@ def integer_division(call: Call) -> Expr:
     (one, other), kind = unify(call.args(), what=f"function {call.name}")
     if kind == FLOAT64:
         raise call.mismatch([one, other])
-    word = call.name.lower()
+    keyword = call.name.lower()
     if kind == INT64:
-        return combine(f"int_{word}({one.sql}, {other.sql})", INT64, [one, other])
+        return combine(f"int_{keyword}({one.sql}, {other.sql})", INT64, [one, other])
     prefix = "numeric" if kind == NUMERIC else "big"
     return combine(
-        f"{prefix}_{word}int({one.sql}, {other.sql})"
-        if word == "div"
+        f"{prefix}_{keyword}int({one.sql}, {other.sql})"
+        if keyword == "div"
         else f"{prefix}_mod({one.sql}, {other.sql})",
         kind,
         [one, other],

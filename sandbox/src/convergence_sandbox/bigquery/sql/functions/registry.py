@@ -69,17 +69,17 @@ class Call:
         """Refuse a wrong number of arguments."""
         high = low if high is None else high
         if not low <= len(self.nodes) <= high:
-            wanted = str(low) if low == high else f"{low} to {high}"
+            expected = str(low) if low == high else f"{low} to {high}"
             raise invalid_query(
                 f"Number of arguments does not match for function {self.name}:"
-                f" {wanted} expected, {len(self.nodes)} given"
+                f" {expected} expected, {len(self.nodes)} given"
             )
 
     def mismatch(self, args: Sequence[Expr]) -> Exception:
         """The error for arguments that no signature takes."""
-        given = ", ".join(str(one.type) for one in args)
+        supplied = ", ".join(str(one.type) for one in args)
         return invalid_query(
-            f"No matching signature for function {self.name} for argument types: {given}"
+            f"No matching signature for function {self.name} for argument types: {supplied}"
         )
 
     def udf(self, name: str) -> str:
@@ -136,16 +136,16 @@ def define(entries: dict[str, str | list[str]]) -> None:
 def _signature(line: str) -> Signature:
     head, _, template = line.partition(": ")
     takes, _, gives = head.partition("->")
-    words = [word.strip() for word in takes.split(",") if word.strip()]
-    required = sum(not word.endswith("?") for word in words)
-    kinds = tuple(_kind(word.rstrip("?")) for word in words)
+    keywords = [keyword.strip() for keyword in takes.split(",") if keyword.strip()]
+    required = sum(not keyword.endswith("?") for keyword in keywords)
+    kinds = tuple(_kind(keyword.rstrip("?")) for keyword in keywords)
     return Signature(kinds, required, _kind(gives.strip()), template)
 
 
-def _kind(word: str) -> SqlType:
-    if word.startswith("ARRAY<"):
-        return array(SIMPLE[word[6:-1]])
-    return SIMPLE[word]
+def _kind(keyword: str) -> SqlType:
+    if keyword.startswith("ARRAY<"):
+        return array(SIMPLE[keyword[6:-1]])
+    return SIMPLE[keyword]
 
 
 def compile_call(call: Call) -> Expr:
@@ -177,9 +177,9 @@ def _apply(call: Call, signatures: list[Signature]) -> Expr:
     if best is None:
         raise call.mismatch(args)
     chosen = best[1]
-    given = [coerce(arg, kind) for arg, kind in zip(args, chosen.takes, strict=False)]
-    values = [one.sql for one in given] + ["NULL"] * (len(chosen.takes) - len(given))
+    supplied = [coerce(arg, kind) for arg, kind in zip(args, chosen.takes, strict=False)]
+    values = [one.sql for one in supplied] + ["NULL"] * (len(chosen.takes) - len(supplied))
     sql = chosen.template.format(*values, safe="safe_" if call.safe else "")
     if call.safe and "error(" in sql:
         raise not_implemented(f"SAFE.{call.name}")
-    return combine(sql, chosen.gives, given)
+    return combine(sql, chosen.gives, supplied)

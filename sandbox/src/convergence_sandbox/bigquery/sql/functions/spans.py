@@ -26,7 +26,7 @@ from convergence_sandbox.bigquery.sql.functions.zones import (
     zone_argument,
 )
 from convergence_sandbox.bigquery.sql.literals import literal
-from convergence_sandbox.bigquery.sql.nodes import refuse_extra
+from convergence_sandbox.bigquery.sql.nodes import reject_extra
 from convergence_sandbox.bigquery.sql.types import (
     DATE,
     DATETIME,
@@ -91,7 +91,7 @@ def _interval_count(compiler: Compiler, node: exp.Expr, scope: Scope) -> Expr:
 
 def interval(compiler: Compiler, node: exp.Expr, scope: Scope) -> Expr:
     """INTERVAL n PART as a value."""
-    refuse_extra(node, "this", "unit")
+    reject_extra(node, "this", "unit")
     unit = node.args.get("unit")
     if unit is None or isinstance(unit, exp.IntervalSpan):
         raise not_implemented("INTERVAL with several parts")

@@ -216,6 +216,6 @@ def regexp_replace(call: Call) -> Expr:
     "EDIT_DISTANCE",
     "COLLATE",
 )
-def refused(call: Call) -> Expr:
+def rejected(call: Call) -> Expr:
     """Known to BigQuery, not done here."""
     raise not_implemented(f"function {call.name}")

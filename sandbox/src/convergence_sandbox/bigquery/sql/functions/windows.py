@@ -20,7 +20,7 @@ from convergence_sandbox.bigquery.sql.functions.aggregates import (
     read_arguments,
 )
 from convergence_sandbox.bigquery.sql.functions.registry import Call
-from convergence_sandbox.bigquery.sql.nodes import refuse_extra
+from convergence_sandbox.bigquery.sql.nodes import reject_extra
 from convergence_sandbox.bigquery.sql.types import FLOAT64, INT64, SqlType
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def window(compiler: ExpressionCompiler, node: exp.Expr, scope: Scope) -> Expr:
 
 
 def _over(compiler: ExpressionCompiler, node: exp.Expr, scope: Scope) -> _Over:
-    refuse_extra(node, "this", "partition_by", "order", "spec", "alias", "over")
+    reject_extra(node, "this", "partition_by", "order", "spec", "alias", "over")
     named = node.args.get("alias")
     base: exp.Expr | None = None
     if named is not None:
@@ -99,7 +99,7 @@ def _over_sql(
 
 
 def _frame(compiler: ExpressionCompiler, spec: exp.Expr, scope: Scope) -> str:
-    refuse_extra(spec, "kind", "start", "start_side", "end", "end_side")
+    reject_extra(spec, "kind", "start", "start_side", "end", "end_side")
     kind = str(spec.args["kind"]).upper()
     start = _bound(compiler, spec.args.get("start"), spec.args.get("start_side"), scope)
     end = _bound(compiler, spec.args.get("end"), spec.args.get("end_side"), scope)
@@ -124,14 +124,14 @@ def _bound(
 
 
 def _window_call(call: Call, over: _Over, nulls: str | None) -> Expr:
-    given = read_arguments(call, call.scope)
-    given.nulls = given.nulls or nulls
-    given.refuse(call.name, "DISTINCT", "ORDER BY", "LIMIT", "HAVING")
+    args = read_arguments(call, call.scope)
+    args.nulls = args.nulls or nulls
+    args.reject(call.name, "DISTINCT", "ORDER BY", "LIMIT", "HAVING")
     needs_order, make = WINDOW_ONLY[call.name]
     if needs_order and not over.ordered:
         raise invalid_query(f"Window ORDER BY is required for analytic function {call.name}")
-    sql, kind = make(call, given.values, " IGNORE NULLS" if given.nulls == "IGNORE" else "", over)
-    every = (*given.values, *over.parts)
+    sql, kind = make(call, args.values, " IGNORE NULLS" if args.nulls == "IGNORE" else "", over)
+    every = (*args.values, *over.parts)
     return Expr(
         sql,
         kind,

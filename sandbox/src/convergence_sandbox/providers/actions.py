@@ -24,7 +24,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 @dataclass
-class Answer:
+class RecordedResponse:
     """A whole answer of the API, held back so that a fault can change it."""
 
     status: int = 500
@@ -47,7 +47,7 @@ class Exchange:
     receive: Receive
     send: Send
     fault: Fault
-    answer: Answer
+    response: RecordedResponse
     dialect: PageDialect
     token: str | None
 
@@ -82,10 +82,10 @@ async def act(kind: str, exchange: Exchange) -> int:
     """Let a fault of this kind happen; the status that was sent, 0 for none."""
     if kind in CONTENT | PAGING:
         return await _content(kind, exchange)
-    return await _ACTS[kind](exchange)
+    return await _ACTIONS[kind](exchange)
 
 
-async def answer_end_page(exchange: Exchange) -> int:
+async def response_end_page(exchange: Exchange) -> int:
     """What lies behind a cursor at the end: an empty last page."""
     page: dict[str, object] = {exchange.dialect.items: []}
     if exchange.dialect.more is not None:
@@ -99,12 +99,12 @@ def asks_for_end_page(exchange: Exchange) -> bool:
 
 
 async def _content(kind: str, exchange: Exchange) -> int:
-    answer = exchange.answer
-    if answer.status != HTTPStatus.OK:
-        return await exchange.say(answer.status, answer.body)
+    response = exchange.response
+    if response.status != HTTPStatus.OK:
+        return await exchange.say(response.status, response.body)
     body = spoil(
         kind,
-        answer.body,
+        response.body,
         fault=exchange.fault,
         dialect=exchange.dialect,
         token=exchange.token,
@@ -116,7 +116,7 @@ async def _content(kind: str, exchange: Exchange) -> int:
 
 def _link_header(kind: str, exchange: Exchange) -> Headers:
     """The `Link` header of the sound answer, or the broken one that the fault wants."""
-    links = [value for name, value in exchange.answer.headers or [] if name == b"link"]
+    links = [value for name, value in exchange.response.headers or [] if name == b"link"]
     if kind == "missing_page":
         return []
     if kind == "foreign_link":
@@ -142,7 +142,7 @@ async def _reset(exchange: Exchange) -> int:
 
 
 async def _truncated(exchange: Exchange) -> int:
-    body = exchange.answer.body
+    body = exchange.response.body
     headers = [(b"content-length", str(len(body)).encode())]
     start = {"type": "http.response.start", "status": 200, "headers": headers}
     await exchange.send(start)
@@ -156,8 +156,8 @@ async def _drip(exchange: Exchange) -> int:
     rate = float(exchange.fault.options.get("rate", 400))
 
     async def drops() -> AsyncIterator[bytes]:
-        for index in range(len(exchange.answer.body)):
-            yield exchange.answer.body[index : index + 1]
+        for index in range(len(exchange.response.body)):
+            yield exchange.response.body[index : index + 1]
             await asyncio.sleep(1 / rate)
 
     return await exchange.stream(drops(), headers=[])
@@ -182,7 +182,7 @@ async def _gzip_bomb(exchange: Exchange) -> int:
 
 async def _truncated_gzip(exchange: Exchange) -> int:
     """Whole by its length, cut by its content."""
-    packed = gzip.compress(exchange.answer.body, mtime=0)[:-20]
+    packed = gzip.compress(exchange.response.body, mtime=0)[:-20]
     return await exchange.say(200, packed, headers=[(b"content-encoding", b"gzip")])
 
 
@@ -209,7 +209,7 @@ async def _redirect(exchange: Exchange) -> int:
     return await exchange.say(status, b"{}", headers=[(b"location", location.encode())])
 
 
-_ACTS: dict[str, Callable[[Exchange], Awaitable[int]]] = {
+_ACTIONS: dict[str, Callable[[Exchange], Awaitable[int]]] = {
     "hang": _hang,
     "reset": _reset,
     "truncated": _truncated,
@@ -225,8 +225,8 @@ _ACTS: dict[str, Callable[[Exchange], Awaitable[int]]] = {
 
 
 def _error(message: str, kind: str) -> bytes:
-    told = {"message": message, "type": kind, "param": None, "code": None}
-    return json.dumps({"error": told}).encode()
+    payload = {"message": message, "type": kind, "param": None, "code": None}
+    return json.dumps({"error": payload}).encode()
 
 
 @lru_cache(maxsize=2)
