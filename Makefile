@@ -108,8 +108,9 @@ fuzz-api: setup-dev ## ask every operation of the API with every check of schema
 openapi: setup ## print the OpenAPI document
 	@$(RUN) -m convergence.api.openapi
 
-docs: setup ## write the README's catalogue of processors and pipelines
+docs: setup ## write the generated pages of docs/: catalogue, errors, configuration
 	@$(RUN) -m convergence.pipelines.catalogue
+	@$(RUN) -m reference_pages
 
 schema: setup ## write the JSON Schema of pipeline files
 	@$(RUN) -m convergence.pipelines.json_schema

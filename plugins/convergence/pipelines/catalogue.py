@@ -1,7 +1,7 @@
-"""Write the README's catalogue of processors: `python -m convergence.pipelines.catalogue`.
+"""Write the catalogue of processors: `python -m convergence.pipelines.catalogue`.
 
 The catalogue is generated from the processors' models and the shipped pipelines, and is placed
-between two marks. `--check` exits 1 if the README is not current.
+between two marks. `--check` exits 1 if the page is not current.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from convergence.pipelines.files.spec import PipelineSpec, StepSpec
 from convergence.processors import registry
 from convergence.settings import PROJECT_ROOT
 
-README = PROJECT_ROOT / "README.md"
+PAGE = PROJECT_ROOT / "docs" / "catalogue.md"
 CONFIGS = PROJECT_ROOT / "include" / "configs"
 BEGIN = "<!-- catalogue: written by `make docs` -->"
 END = "<!-- /catalogue -->"
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the catalogue, or compare it with the file and return 1 if they differ."""
     parser = argparse.ArgumentParser(prog="catalogue", description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare only; write nothing")
-    parser.add_argument("--path", type=Path, default=README)
+    parser.add_argument("--path", type=Path, default=PAGE)
     parser.add_argument("--configs", type=Path, default=CONFIGS)
     options = parser.parse_args(arguments)
     path: Path = options.path

@@ -1,4 +1,4 @@
-"""The README's catalogue: made of what is there, and current."""
+"""The catalogue in docs/: made of what is there, and current."""
 
 from __future__ import annotations
 
