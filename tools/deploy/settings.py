@@ -15,13 +15,25 @@ class AccountSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
-    airflow_admin_username: str = "admin"
-    airflow_admin_password: SecretStr = Field(min_length=MIN_PASSWORD_CHARS)
-    airflow_viewer_username: str = "viewer"
-    airflow_viewer_password: SecretStr = Field(min_length=MIN_PASSWORD_CHARS)
-    airflow_api_username: str = "convergence"
-    airflow_api_password: SecretStr = Field(min_length=MIN_PASSWORD_CHARS)
-    airflow_accounts_domain: str = "accounts.invalid"
+    airflow_admin_username: str = Field(default="admin", description="Login of Airflow's admin.")
+    airflow_admin_password: SecretStr = Field(
+        min_length=MIN_PASSWORD_CHARS, description="The admin's password; at least 12 characters."
+    )
+    airflow_viewer_username: str = Field(
+        default="viewer", description="Login of an account that may only look."
+    )
+    airflow_viewer_password: SecretStr = Field(
+        min_length=MIN_PASSWORD_CHARS, description="The viewer's password; at least 12 characters."
+    )
+    airflow_api_username: str = Field(
+        default="convergence", description="Login of the API; may trigger, stop and read runs."
+    )
+    airflow_api_password: SecretStr = Field(
+        min_length=MIN_PASSWORD_CHARS, description="The API's password; at least 12 characters."
+    )
+    airflow_accounts_domain: str = Field(
+        default="accounts.invalid", description="Domain of the accounts' email addresses."
+    )
 
 
 class EntrySettings(BaseSettings):
@@ -29,7 +41,10 @@ class EntrySettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
-    sandbox_forward: str | None = None
+    sandbox_forward: str | None = Field(
+        default=None,
+        description="Host whose sandbox ports are forwarded to loopback; development only.",
+    )
 
 
 def read_account_settings() -> AccountSettings:

@@ -16,21 +16,46 @@ class StackSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
-    port: int = Field(default=8080, ge=1, le=65535, description="Airflow's UI and our API")
-    sandbox_bigquery_port: int = Field(default=9050, ge=1, le=65535)
-    sandbox_kms_port: int = Field(default=9060, ge=1, le=65535)
-    sandbox_providers_port: int = Field(default=9070, ge=1, le=65535)
-    sandbox_aws_port: int = Field(default=9080, ge=1, le=65535)
-    sandbox_smtp_port: int = Field(default=9025, ge=1, le=65535)
+    port: int = Field(default=8080, ge=1, le=65535, description="Port of Airflow's UI and the API.")
+    sandbox_bigquery_port: int = Field(
+        default=9050, ge=1, le=65535, description="Port of the BigQuery stand-in."
+    )
+    sandbox_kms_port: int = Field(
+        default=9060, ge=1, le=65535, description="Port of the Cloud KMS stand-in."
+    )
+    sandbox_providers_port: int = Field(
+        default=9070, ge=1, le=65535, description="Port of the providers, mail and Slack messages."
+    )
+    sandbox_aws_port: int = Field(
+        default=9080, ge=1, le=65535, description="Port of the AWS stand-in."
+    )
+    sandbox_smtp_port: int = Field(
+        default=9025, ge=1, le=65535, description="Port of the mail server."
+    )
 
-    var_dir: Path = Field(default=REPOSITORY / "var", validation_alias="CONVERGENCE_VAR_DIR")
+    var_dir: Path = Field(
+        default=REPOSITORY / "var",
+        validation_alias="CONVERGENCE_VAR_DIR",
+        description="Directory of all state: databases, logs, spool, the demo's report.",
+    )
     ready_timeout_seconds: float = Field(
-        default=240, gt=0, validation_alias="STACK_READY_TIMEOUT_SECONDS"
+        default=240,
+        gt=0,
+        validation_alias="STACK_READY_TIMEOUT_SECONDS",
+        description="Seconds until the stack must be ready.",
     )
     stop_timeout_seconds: float = Field(
-        default=15, gt=0, validation_alias="STACK_STOP_TIMEOUT_SECONDS"
+        default=15,
+        gt=0,
+        validation_alias="STACK_STOP_TIMEOUT_SECONDS",
+        description="Seconds until a component that does not stop is killed.",
     )
-    parallelism: int = Field(default=4, ge=1, validation_alias="STACK_PARALLELISM")
+    parallelism: int = Field(
+        default=4,
+        ge=1,
+        validation_alias="STACK_PARALLELISM",
+        description="Tasks that run at the same time.",
+    )
 
     @property
     def ports(self) -> dict[str, int]:
@@ -73,16 +98,23 @@ class StackSettings(BaseSettings):
 class CeleryStackSettings(StackSettings):
     """The same for the stack that production's is like; its state is apart."""
 
-    second_port: int = Field(default=8081, ge=1, le=65535, description="the second API server")
-    postgres_port: int = Field(default=5442, ge=1, le=65535)
-    redis_port: int = Field(default=6389, ge=1, le=65535)
+    second_port: int = Field(
+        default=8081, ge=1, le=65535, description="Port of the second API server."
+    )
+    postgres_port: int = Field(default=5442, ge=1, le=65535, description="Port of PostgreSQL.")
+    redis_port: int = Field(default=6389, ge=1, le=65535, description="Port of Redis.")
 
     var_dir: Path = Field(
-        default=REPOSITORY / "var" / "celery", validation_alias="CONVERGENCE_VAR_DIR"
+        default=REPOSITORY / "var" / "celery",
+        validation_alias="CONVERGENCE_VAR_DIR",
+        description="Directory of all state of this stack.",
     )
     # A Celery worker finishes its tasks first.
     stop_timeout_seconds: float = Field(
-        default=60, gt=0, validation_alias="STACK_STOP_TIMEOUT_SECONDS"
+        default=60,
+        gt=0,
+        validation_alias="STACK_STOP_TIMEOUT_SECONDS",
+        description="Seconds until a component that does not stop is killed.",
     )
 
     @property
