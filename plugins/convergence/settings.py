@@ -48,58 +48,150 @@ class Settings(BaseSettings):
         frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True
     )
 
-    environment: Environment = Environment.DEVELOPMENT
-    gcp_project_id: str = "local-dev-project"
-    bigquery_location: str = "US"
-    kms_key_name: str | None = None
+    environment: Environment = Field(
+        default=Environment.DEVELOPMENT,
+        description="`development`, `staging` or `production`: names the datasets of the orgs, "
+        "`{org}_dev`, `{org}_stage` or `{org}_prod`; production refuses weak settings.",
+    )
+    gcp_project_id: str = Field(
+        default="local-dev-project", description="Google Cloud project of the datasets."
+    )
+    bigquery_location: str = Field(default="US", description="Location of the datasets.")
+    kms_key_name: str | None = Field(
+        default=None,
+        description="Cloud KMS key that encrypts credentials and keys, as a full resource name.",
+    )
 
     root_api_key: SecretStr | None = Field(
-        default=None, validation_alias=AliasChoices("CA_ROOT_API_KEY", "ADMIN_API_KEY")
+        default=None,
+        validation_alias=AliasChoices("CA_ROOT_API_KEY", "ADMIN_API_KEY"),
+        description="The platform's own key; at least 32 characters in production. Secret. API.",
     )
-    disable_auth: bool = False
-    enable_api_docs: bool = True
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    rate_limit_enabled: bool = True
-    rate_limit_requests_per_minute: int = Field(default=100, ge=1)
-    rate_limit_global_requests_per_minute: int = Field(default=10_000, ge=1)
+    disable_auth: bool = Field(
+        default=False, description="Serve without authentication; development only. API."
+    )
+    enable_api_docs: bool = Field(default=True, description="Serve `/api/v1/docs`. API.")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Origins of browsers that may call the API, separated by commas. API.",
+    )
+    rate_limit_enabled: bool = Field(
+        default=True, description="Limit request rates; can't be off in production. API."
+    )
+    rate_limit_requests_per_minute: int = Field(
+        default=100, ge=1, description="Requests of one org in a minute. API."
+    )
+    rate_limit_global_requests_per_minute: int = Field(
+        default=10_000, ge=1, description="Requests of all orgs together in a minute. API."
+    )
 
-    # Networks of reverse proxies whose X-Forwarded-For counts, as CIDRs with commas between.
-    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
-    # uvicorn's own variable: with `--proxy-headers` it reads X-Forwarded-For of these peers.
-    forwarded_allow_ips: str | None = None
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        default=(),
+        description="Networks of reverse proxies whose `X-Forwarded-For` counts, as CIDRs "
+        "separated by commas. API.",
+    )
+    forwarded_allow_ips: str | None = Field(
+        default=None,
+        description="uvicorn's own variable: with `--proxy-headers` it reads `X-Forwarded-For` "
+        "of these peers. API.",
+    )
 
-    bigquery_emulator_host: str | None = None
-    bigquery_storage_emulator_host: str | None = None
-    kms_emulator_host: str | None = None
-    openai_base_url: str | None = None
-    anthropic_base_url: str | None = None
-    deepseek_base_url: str | None = None
-    gcp_api_base_url: str | None = None
-    provider_base_urls: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
-    aws_api_base_url: str | None = None
+    bigquery_emulator_host: str | None = Field(
+        default=None,
+        description="Address of a stand-in for BigQuery; production refuses it.",
+    )
+    bigquery_storage_emulator_host: str | None = Field(
+        default=None,
+        description="Address of a stand-in for BigQuery's Storage API; production refuses it.",
+    )
+    kms_emulator_host: str | None = Field(
+        default=None, description="Address of a stand-in for Cloud KMS; production refuses it."
+    )
+    openai_base_url: str | None = Field(
+        default=None, description="Base URL instead of OpenAI's own; production refuses it."
+    )
+    anthropic_base_url: str | None = Field(
+        default=None, description="Base URL instead of Anthropic's own; production refuses it."
+    )
+    deepseek_base_url: str | None = Field(
+        default=None, description="Base URL instead of DeepSeek's own; production refuses it."
+    )
+    gcp_api_base_url: str | None = Field(
+        default=None, description="Base URL instead of Google's REST APIs; production refuses it."
+    )
+    provider_base_urls: Annotated[dict[str, str], NoDecode] = Field(
+        default_factory=dict,
+        description="Base URLs of any providers of the registry, as a JSON object by provider; "
+        "production refuses it.",
+    )
+    aws_api_base_url: str | None = Field(
+        default=None, description="Base URL instead of AWS's own; production refuses it."
+    )
 
-    aws_platform_access_key_id: str | None = None
-    aws_platform_secret_access_key: SecretStr | None = None
+    aws_platform_access_key_id: str | None = Field(
+        default=None, description="AWS access key of the platform, which assumes customers' roles."
+    )
+    aws_platform_secret_access_key: SecretStr | None = Field(
+        default=None, description="The secret of that access key. Secret."
+    )
 
-    airflow_api_url: str | None = None
-    airflow_api_username: str | None = None
-    airflow_api_password: SecretStr | None = None
-    # For an Airflow on SQLite, whose API server stands still while two changes meet.
-    airflow_api_most_changes: int | None = Field(default=None, ge=1)
-    admin_call_wait_seconds: float = Field(default=120.0, gt=0)
-    # Tasks wait and none began for so long: the service is not ready, and the platform hears of it.
-    platform_stall_seconds: float = Field(default=180.0, ge=1)
+    airflow_api_url: str | None = Field(
+        default=None,
+        description="Address of Airflow's API server; unset, the server that holds the API. API.",
+    )
+    airflow_api_username: str | None = Field(
+        default=None,
+        description="Airflow account of the API, which may trigger, stop and read runs. API.",
+    )
+    airflow_api_password: SecretStr | None = Field(
+        default=None, description="The password of that account. Secret. API."
+    )
+    airflow_api_most_changes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Changes that the API sends to Airflow at the same time; unset for any number. "
+        "1 where Airflow runs on SQLite, which locks itself when two changes meet. API.",
+    )
+    admin_call_wait_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        description="Seconds that a bootstrap or onboarding call waits for its run before it "
+        "responds with 202. API.",
+    )
+    platform_stall_seconds: float = Field(
+        default=180.0,
+        ge=1,
+        description="Seconds in which tasks wait and none begins until the service is not ready "
+        "and the platform's recipients are notified. API.",
+    )
 
-    state_database_url: SecretStr | None = None
-    redis_url: SecretStr | None = None
+    state_database_url: SecretStr | None = Field(
+        default=None,
+        description="SQLAlchemy URL of the state store; unset, SQLite below `CONVERGENCE_VAR_DIR`. "
+        "Secret.",
+    )
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="Redis that holds the counters of rate limits; required for several API "
+        "processes in production. Secret.",
+    )
     api_processes: int = Field(
-        default=1, ge=1, validation_alias=AliasChoices("API_PROCESSES", "AIRFLOW__API__WORKERS")
+        default=1,
+        ge=1,
+        validation_alias=AliasChoices("API_PROCESSES", "AIRFLOW__API__WORKERS"),
+        description="API processes of the installation. API.",
     )
 
     configs_dir: Path = Field(
-        default=PROJECT_ROOT / "include" / "configs", validation_alias="CONVERGENCE_CONFIGS_DIR"
+        default=PROJECT_ROOT / "include" / "configs",
+        validation_alias="CONVERGENCE_CONFIGS_DIR",
+        description="Directory of pipelines, schemas, SQL and settings.",
     )
-    var_dir: Path = Field(default=PROJECT_ROOT / "var", validation_alias="CONVERGENCE_VAR_DIR")
+    var_dir: Path = Field(
+        default=PROJECT_ROOT / "var",
+        validation_alias="CONVERGENCE_VAR_DIR",
+        description="Directory of local state: spool, raw responses, quarantine, SQLite.",
+    )
 
     @field_validator("cors_origins", mode="before")
     @classmethod

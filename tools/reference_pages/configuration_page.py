@@ -7,20 +7,26 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.settings import AccountSettings, EntrySettings
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from convergence.settings import PROJECT_ROOT, Settings
+from deploy.settings import AccountSettings, EntrySettings
 from stack.settings import CeleryStackSettings, StackSettings
 
 _INTRODUCTION = """\
 # Configuration
 
 Every environment variable, its default and the processes that read it. An empty variable counts as
-unset. Secrets may be files of the variable's name in `SECRETS_DIR`. Written by `make docs` from the
-settings models.
+unset. A variable marked "Secret" may be a file of its name in `SECRETS_DIR` instead. "API" at the end:
+only processes that serve the API read it. Written by `make docs` from the settings models.
+"""
+
+_SANDBOX = """\
+## The sandbox
+
+[sandbox/README.md](../sandbox/README.md) lists the variables of the sandbox, `SANDBOX_…`.
 """
 
 _MODELS: tuple[tuple[str, str, type[BaseSettings]], ...] = (
@@ -46,8 +52,8 @@ class Variable:
         return f"| {names} | {self.default} | {self.description} |"
 
 
-_OTHERS = (
-    Variable(("SECRETS_DIR",), "unset", "Directory of files that hold secrets; read by all."),
+_BEFORE_SETTINGS = (
+    Variable(("SECRETS_DIR",), "unset", "Directory of files that hold secrets."),
     Variable(
         ("CONVERGENCE_PRELOAD",),
         "`packages`",
@@ -55,16 +61,43 @@ _OTHERS = (
         "([preload.md](preload.md)).",
     ),
 )
+_COMPOSE_ONLY = (
+    Variable(("CONVERGENCE_IMAGE",), "`convergence:local`", "Name of the image."),
+    Variable(("CONVERGENCE_SECRETS",), "`./secrets`", "Directory of the secrets' files."),
+    Variable(("API_BIND",), "`127.0.0.1`", "Address that the API is published on."),
+    Variable(("AIRFLOW_BASE_URL",), "`http://localhost:8080`", "Airflow's address in links."),
+    Variable(("PARALLELISM",), "`32`", "Slots of the scheduler; twice what all workers run."),
+    Variable(("WORKER_CONCURRENCY",), "`8`", "Tasks that one worker runs at the same time."),
+)
+_TESTS_ONLY = (
+    Variable(
+        ("CONFORMANCE_BIGQUERY_PROJECT",),
+        "unset",
+        "Google Cloud project that the conformance suite runs against.",
+    ),
+    Variable(
+        ("CONVERGENCE_PUBLIC_FILES",),
+        "unset",
+        "Directory of public sample files that are too large to commit.",
+    ),
+)
+_OTHERS = (
+    ("Before any settings", "every process at its start", _BEFORE_SETTINGS),
+    ("Containers", "`docker-compose.yaml`", _COMPOSE_ONLY),
+    ("Tests", "`make test`", _TESTS_ONLY),
+)
 
 
 def render_configuration_page() -> str:
-    """Return the page: one table for each settings model, and one for what no model reads."""
+    """Return the page: one table for each settings model, then what no model reads."""
     parts, listed = [_INTRODUCTION], set[tuple[str, ...]]()
     for title, reader, model in _MODELS:
         variables = [one for one in read_variables(model) if one.names not in listed]
         listed |= {variable.names for variable in variables}
         parts.append(_render_section(title, f"Read by {reader}.", variables))
-    parts.append(_render_section("Others", "Read before any settings model.", _OTHERS))
+    for title, reader, variables in _OTHERS:
+        parts.append(_render_section(title, f"Read by {reader}.", variables))
+    parts.append(_SANDBOX)
     return "\n".join(parts)
 
 

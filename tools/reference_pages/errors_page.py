@@ -17,7 +17,7 @@ _INTRODUCTION = """\
 # Errors
 
 Every error has a `code`, which is stable: programs may depend on it. The API responds with
-`application/problem+json` that holds `code`, `detail` and `request_id`; a failed run's `error` has a
+`application/problem+json` with `code`, `detail` and `request_id`. A failed run's `error` has a
 `code` and a `message`. Written by `make docs` from `plugins/convergence/errors.py`.
 """
 
