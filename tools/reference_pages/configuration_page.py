@@ -19,8 +19,8 @@ _INTRODUCTION = """\
 # Configuration
 
 Every environment variable, its default and the processes that read it. An empty variable counts as
-unset. A variable marked "Secret" may be a file of its name in `SECRETS_DIR` instead. "API" at the end:
-only processes that serve the API read it. Written by `make docs` from the settings models.
+unset. A variable marked "Secret" may be a file of its name in `SECRETS_DIR` instead. Only processes
+that serve the API read a variable marked "API". Written by `make docs` from the settings models.
 """
 
 _SANDBOX = """\
