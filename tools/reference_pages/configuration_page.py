@@ -63,6 +63,11 @@ _BEFORE_SETTINGS = (
 )
 _COMPOSE_ONLY = (
     Variable(("CONVERGENCE_IMAGE",), "`convergence:local`", "Name of the image."),
+    Variable(
+        ("CONVERGENCE_SANDBOX_IMAGE",),
+        "`convergence-sandbox:local`",
+        "Name of the image of the `dev` profile's sandbox.",
+    ),
     Variable(("CONVERGENCE_SECRETS",), "`./secrets`", "Directory of the secrets' files."),
     Variable(("API_BIND",), "`127.0.0.1`", "Address that the API is published on."),
     Variable(("AIRFLOW_BASE_URL",), "`http://localhost:8080`", "Airflow's address in links."),
