@@ -33,7 +33,7 @@ class Strict(BaseModel):
 
 
 @dataclass(frozen=True)
-class Entries(Generic[Model]):
+class ConfigEntries(Generic[Model]):
     """A file of named entries, each checked on its own.
 
     Attributes:
@@ -61,18 +61,18 @@ def read_config(path: Path, model: type[Model]) -> Model:
             `path:line:column: key: what is wrong`.
     """
     places: dict[KeyPath, Place] = {(): (1, 1)}
-    node = _compose(path, _read(path))
-    if found := list(_walk(node, places)):
-        raise _refused(path, [_error_line(path, *one) for one in found])
+    node = _compose_nodes(path, _read_bytes(path))
+    if found := list(_walk_nodes(node, places)):
+        raise _build_config_error(path, [_format_error(path, *one) for one in found])
     try:
-        return _validated(model, _construct(node))
+        return _validate_data(model, _construct_data(node))
     except ValidationError as error:
-        raise _refused(path, _errors_of(error, path, (), places)) from None
+        raise _build_config_error(path, _format_errors(error, path, (), places)) from None
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise _refused(path, [_line_of(path, error)]) from None
+        raise _build_config_error(path, [_format_yaml_error(path, error)]) from None
 
 
-def read_entries(path: Path, *, under: str, model: type[Model]) -> Entries[Model]:
+def read_entries(path: Path, *, under: str, model: type[Model]) -> ConfigEntries[Model]:
     """Read a file whose mapping `under` holds entries; an error in one leaves the others sound.
 
     Nothing is raised: the user of an entry decides what its errors mean.
@@ -80,28 +80,28 @@ def read_entries(path: Path, *, under: str, model: type[Model]) -> Entries[Model
     raw: bytes = b""
     places: dict[KeyPath, Place] = {(): (1, 1)}
     try:
-        raw = _read(path)
-        node = _compose(path, raw)
-        found = list(_walk(node, places))
+        raw = _read_bytes(path)
+        node = _compose_nodes(path, raw)
+        found = list(_walk_nodes(node, places))
     except ConfigurationError as error:
-        return Entries(errors=_listed(error), edition=_edition(raw))
+        return ConfigEntries(errors=_list_errors(error), edition=_compute_edition(raw))
     file = _EntriesFile(path, under, places)
     for where, place, message in found:
-        file.add(where, _error_line(path, where, place, message))
+        file.add(where, _format_error(path, where, place, message))
     sound: dict[str, Model] = {}
     for name, data in file.entries(node):
         try:
-            checked = _validated(model, data)
+            checked = _validate_data(model, data)
         except ValidationError as error:
-            file.broken[name] = _errors_of(error, path, (under, name), places)
+            file.broken[name] = _format_errors(error, path, (under, name), places)
         except (ValueError, TypeError, RecursionError) as error:
-            place = _nearest((under, name), places)
-            file.broken[name] = [_error_line(path, (under, name), place, str(error))]
+            place = _find_nearest_place((under, name), places)
+            file.broken[name] = [_format_error(path, (under, name), place, str(error))]
         else:
             sound[name] = checked
     broken = {name: tuple(errors) for name, errors in file.broken.items()}
-    lines = {name: _nearest((under, name), places) for name in (*file.raw, *broken)}
-    return Entries(sound, broken, tuple(file.errors), file.raw, lines, _edition(raw))
+    lines = {name: _find_nearest_place((under, name), places) for name in (*file.raw, *broken)}
+    return ConfigEntries(sound, broken, tuple(file.errors), file.raw, lines, _compute_edition(raw))
 
 
 @dataclass
@@ -125,7 +125,7 @@ class _EntriesFile:
     def entries(self, node: yaml.Node | None) -> Iterator[tuple[str, Any]]:
         """The name and the data of each entry that can be built, but for broken ones."""
         entries = None
-        for key, value, _ in _parts(node) if isinstance(node, yaml.MappingNode) else ():
+        for key, value, _ in _list_parts(node) if isinstance(node, yaml.MappingNode) else ():
             if key == self.under:
                 entries = value
             else:
@@ -133,12 +133,12 @@ class _EntriesFile:
         if not isinstance(entries, yaml.MappingNode) or not entries.value:
             self._add_here((self.under,), "a mapping of at least one entry is needed")
             return
-        for key, value, _ in _parts(entries):
+        for key, value, _ in _list_parts(entries):
             name = str(key)
             try:
-                data = _construct(value) if not self._has_alias(name) else None
+                data = _construct_data(value) if not self._has_alias(name) else None
             except yaml.MarkedYAMLError as error:
-                self.add((self.under, name), _line_of(self.path, error))
+                self.add((self.under, name), _format_yaml_error(self.path, error))
                 continue
             except (yaml.YAMLError, ValueError, RecursionError) as error:
                 self._add_here((self.under, name), str(error))
@@ -151,35 +151,37 @@ class _EntriesFile:
         return any(line.endswith(_ALIAS) for line in self.broken.get(name, ()))
 
     def _add_here(self, where: KeyPath, message: str) -> None:
-        self.add(where, _error_line(self.path, where, _nearest(where, self.places), message))
+        self.add(
+            where, _format_error(self.path, where, _find_nearest_place(where, self.places), message)
+        )
 
 
-def _validated(model: type[Model], data: object) -> Model:
+def _validate_data(model: type[Model], data: object) -> Model:
     # Through JSON, so that a list is a tuple and a text a date, yet "1" is no number.
     return model.model_validate_json(json.dumps(data, allow_nan=False))
 
 
-def _errors_of(
+def _format_errors(
     error: ValidationError, path: Path, under: KeyPath, places: Mapping[KeyPath, Place]
 ) -> list[str]:
     found = []
     for one in error.errors(include_url=False, include_input=False):
         where = (*under, *one["loc"])
-        found.append(_error_line(path, where, _nearest(where, places), one["msg"]))
+        found.append(_format_error(path, where, _find_nearest_place(where, places), one["msg"]))
     return found
 
 
-def _read(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise _refused(path, [f"{path}:1:1: can't be read: {error.strerror}"]) from error
+        raise _build_config_error(path, [f"{path}:1:1: can't be read: {error.strerror}"]) from error
     if len(raw) > MAX_BYTES:
-        raise _refused(path, [f"{path}:1:1: larger than {MAX_BYTES} bytes"])
+        raise _build_config_error(path, [f"{path}:1:1: larger than {MAX_BYTES} bytes"])
     return raw
 
 
-def _compose(path: Path, raw: bytes) -> yaml.Node | None:
+def _compose_nodes(path: Path, raw: bytes) -> yaml.Node | None:
     """The file's nodes.
 
     Raises:
@@ -188,16 +190,16 @@ def _compose(path: Path, raw: bytes) -> yaml.Node | None:
     try:
         node: yaml.Node | None = yaml.compose(raw.decode("utf-8"), Loader=yaml.CSafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _refused(path, [_line_of(path, error)]) from None
+        raise _build_config_error(path, [_format_yaml_error(path, error)]) from None
     return node
 
 
-def _construct(node: yaml.Node | None) -> Any:  # noqa: ANN401  # whatever the file holds
+def _construct_data(node: yaml.Node | None) -> Any:  # noqa: ANN401  # whatever the file holds
     """The data of a node, as the safe loader builds it."""
     return None if node is None else yaml.constructor.SafeConstructor().construct_document(node)
 
 
-def _line_of(path: Path, error: Exception) -> str:
+def _format_yaml_error(path: Path, error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -205,7 +207,7 @@ def _line_of(path: Path, error: Exception) -> str:
     return f"{path}:1:1: {error}"
 
 
-def _walk(
+def _walk_nodes(
     node: yaml.Node | None,
     places: dict[KeyPath, Place],
     path: KeyPath = (),
@@ -220,15 +222,15 @@ def _walk(
         yield path, places[path], _ALIAS
         return
     seen.add(id(node))
-    for key, value, mark in _parts(node):
+    for key, value, mark in _list_parts(node):
         here = (*path, key)
         if here in places:
-            yield here, _place(mark), "stands twice"
-        places[here] = _place(mark)
-        yield from _walk(value, places, here, seen)
+            yield here, _get_place(mark), "stands twice"
+        places[here] = _get_place(mark)
+        yield from _walk_nodes(value, places, here, seen)
 
 
-def _parts(node: yaml.Node | None) -> Iterator[tuple[str | int, yaml.Node, yaml.Node]]:
+def _list_parts(node: yaml.Node | None) -> Iterator[tuple[str | int, yaml.Node, yaml.Node]]:
     """(key, value, what to point at) of a mapping's or list's parts."""
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
@@ -238,11 +240,11 @@ def _parts(node: yaml.Node | None) -> Iterator[tuple[str | int, yaml.Node, yaml.
             yield str(key.value), value, key
 
 
-def _place(node: yaml.Node) -> Place:
+def _get_place(node: yaml.Node) -> Place:
     return node.start_mark.line + 1, node.start_mark.column + 1
 
 
-def _nearest(where: KeyPath, places: Mapping[KeyPath, Place]) -> Place:
+def _find_nearest_place(where: KeyPath, places: Mapping[KeyPath, Place]) -> Place:
     """The place of a key, or of the closest one around it that is in the file."""
     known = where
     while known not in places:
@@ -250,22 +252,22 @@ def _nearest(where: KeyPath, places: Mapping[KeyPath, Place]) -> Place:
     return places[known]
 
 
-def _error_line(path: Path, where: KeyPath, place: Place, message: str) -> str:
-    return f"{path}:{place[0]}:{place[1]}: {_dotted(where) or 'file'}: {message}"
+def _format_error(path: Path, where: KeyPath, place: Place, message: str) -> str:
+    return f"{path}:{place[0]}:{place[1]}: {_join_path(where) or 'file'}: {message}"
 
 
-def _edition(raw: bytes) -> str:
+def _compute_edition(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()[:12] if raw else ""
 
 
-def _listed(error: ConfigurationError) -> tuple[str, ...]:
+def _list_errors(error: ConfigurationError) -> tuple[str, ...]:
     found = error.details.get("errors")
     return tuple(str(one) for one in found) if isinstance(found, list) else (error.message,)
 
 
-def _dotted(path: KeyPath) -> str:
+def _join_path(path: KeyPath) -> str:
     return ".".join(str(part) for part in path)
 
 
-def _refused(path: Path, faults: list[str]) -> ConfigurationError:
+def _build_config_error(path: Path, faults: list[str]) -> ConfigurationError:
     return ConfigurationError(f"{path.name} is wrong", errors=faults)

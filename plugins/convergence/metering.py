@@ -97,7 +97,7 @@ def metered(labels: Mapping[str, str] | None = None) -> Iterator[Meter]:
         _meter.reset(before)
 
 
-def count(resource: Resource, use: Use) -> None:
+def record_usage(resource: Resource, use: Use) -> None:
     """Add a use to the meter of whoever is served at this moment, if anybody counts."""
     meter = _meter.get()
     if meter is not None:
@@ -110,7 +110,7 @@ def labels_now() -> Mapping[str, str]:
     return {} if meter is None else meter.labels
 
 
-def total(parts: Iterable[Used]) -> Used:
+def add_usage(parts: Iterable[Used]) -> Used:
     """The sum by resource."""
     found: dict[Resource, Use] = defaultdict(Use)
     for part in parts:
@@ -119,7 +119,7 @@ def total(parts: Iterable[Used]) -> Used:
     return {one: found[one] for one in sorted(found)}
 
 
-def dump(used: Used) -> dict[str, dict[str, int]]:
+def dump_usage(used: Used) -> dict[str, dict[str, int]]:
     """As JSON; what is zero is left out."""
     return {
         resource.value: {name: value for name, value in asdict(use).items() if value}
@@ -127,6 +127,6 @@ def dump(used: Used) -> dict[str, dict[str, int]]:
     }
 
 
-def load(values: Mapping[str, Mapping[str, Any]] | None) -> Used:
+def load_usage(values: Mapping[str, Mapping[str, Any]] | None) -> Used:
     """What `dump` wrote; nothing from None."""
     return {Resource(name): Use(**use) for name, use in (values or {}).items()}

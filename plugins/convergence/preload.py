@@ -39,7 +39,7 @@ def preload() -> None:
     """Import every module that a task may need, and check the code before each fork."""
     guard = CodeGuard(_ROOT, drop=drop_modules)
     for name in module_names():
-        _import(name)
+        _import_module(name)
     _check_before_forks(guard)
 
 
@@ -47,7 +47,7 @@ def _check_before_forks(guard: CodeGuard) -> None:
     os.register_at_fork(before=guard.check)
 
 
-def _import(name: str) -> None:
+def _import_module(name: str) -> None:
     try:
         import_module(name)
     except Exception as error:  # noqa: BLE001  # the component starts whatever a module raises
@@ -60,7 +60,7 @@ def _import(name: str) -> None:
 
 def module_names() -> Iterator[str]:
     """Yield the names of the modules to import, packages before their modules."""
-    yield from _below(import_module(_PACKAGE).__path__, prefix=f"{_PACKAGE}.")
+    yield from _walk_package(import_module(_PACKAGE).__path__, prefix=f"{_PACKAGE}.")
 
 
 def drop_modules() -> None:
@@ -95,10 +95,10 @@ class CodeGuard:
         )
 
 
-def _below(paths: Iterable[str], *, prefix: str) -> Iterator[str]:
+def _walk_package(paths: Iterable[str], *, prefix: str) -> Iterator[str]:
     for module in pkgutil.iter_modules(paths, prefix):
         if module.name in _LEFT_OUT or module.name.endswith(".__main__"):
             continue
         yield module.name
         if module.ispkg:
-            yield from _below(import_module(module.name).__path__, prefix=f"{module.name}.")
+            yield from _walk_package(import_module(module.name).__path__, prefix=f"{module.name}.")

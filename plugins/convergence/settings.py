@@ -265,7 +265,7 @@ class Settings(BaseSettings):
         """Name of an org's dataset, such as `acme_corp_prod`."""
         return f"{org_slug}_{self.environment.dataset_suffix}"
 
-    def faults(self, *, serves_api: bool = True) -> list[str]:
+    def find_errors(self, *, serves_api: bool = True) -> list[str]:
         """What this environment refuses in its settings; empty in development, or when sound.
 
         Only a process that serves the API needs a root key and shared counters: workers hold less.
@@ -335,7 +335,7 @@ def read_settings(*, serves_api: bool = True) -> Settings:
         settings = Settings(_secrets_dir=secrets_dir)
     except ValidationError as error:
         settings, malformed = _without_malformed(error, secrets_dir)
-    faults = malformed + settings.faults(serves_api=serves_api)
+    faults = malformed + settings.find_errors(serves_api=serves_api)
     if faults:
         where = settings.environment.title()
         refused = "The environment is wrong" if malformed else f"{where} refuses this environment"

@@ -80,7 +80,7 @@ def test_a_customers_exports_become_its_cost_and_a_second_run_reads_nothing() ->
     }
     assert run("setup.organizations.onboarding", organization)[0] == "success"
     with connect.open_services() as services, connect_kms(services.settings) as kms:
-        Credentials(services.store, services.warehouse, kms).put(
+        Credentials(services.store, services.warehouse, kms).store_credential(
             ORG,
             "AWS",
             json.dumps(keys.role(ORG)),

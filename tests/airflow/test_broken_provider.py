@@ -56,7 +56,7 @@ def triggered(env: AirflowEnv, dag_run_id: str) -> OrgRun:
         days=(date(2026, 11, 1),),
     )
     with env.store.begin() as conn:
-        org_runs.insert(conn, made)
+        org_runs.insert_run(conn, made)
     return made
 
 
@@ -73,7 +73,7 @@ def carried_out(env: AirflowEnv, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, 
     register_dags(namespace)
     dag_run = namespace[DAG_ID].test(run_conf={"org_run_id": made.run_id})
     with env.store.read() as conn:
-        ended = org_runs.get(conn, made.run_id)
+        ended = org_runs.get_run(conn, made.run_id)
     assert ended is not None
     return dag_run, ended
 

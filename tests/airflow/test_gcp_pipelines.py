@@ -68,7 +68,7 @@ def run(dag_id: str, conf: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def put_credential(services: TaskServices, secret: str) -> None:
     with connect_kms(services.settings) as kms:
-        Credentials(services.store, services.warehouse, kms).put(
+        Credentials(services.store, services.warehouse, kms).store_credential(
             ORG,
             "GCP_SA",
             secret,

@@ -94,7 +94,7 @@ def lose(env: AirflowEnv) -> OrgRun:
         requested_by="key_1",
         created_at=now,
     )
-    env.records.admit(lost, limits=LIMITS, now=now)
+    env.records.admit_run(lost, limits=LIMITS, now=now)
     (closed,) = env.records.close_dag_run(DAG_ID, "api__lost", now=now, succeeded=False)
     return closed
 

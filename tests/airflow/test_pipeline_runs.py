@@ -71,7 +71,7 @@ def test_orgs_are_mapped_labelled_and_recorded(write: Write, env: AirflowEnv, fe
         "orgs.transform_cost[1]": "beta_labs",
     }
     with env.store.read() as conn:
-        runs = org_runs.by_dag_run(conn, DAG_ID, dag_run.run_id)
+        runs = org_runs.list_for_dag_run(conn, DAG_ID, dag_run.run_id)
         steps = org_steps.list_for_run(conn, runs[0].run_id)
     assert [(one.org_slug, one.status, one.days, one.trigger) for one in runs] == [
         ("acme_corp", "SUCCESS", (day,), "ui"),
@@ -100,7 +100,7 @@ def test_one_orgs_failure_is_red_for_it_alone_and_fails_the_run_by_name(
         "close_run": "failed",
     }
     with env.store.read() as conn:
-        ended = org_runs.by_dag_run(conn, DAG_ID, dag_run.run_id)
+        ended = org_runs.list_for_dag_run(conn, DAG_ID, dag_run.run_id)
     assert {one.org_slug: one.status for one in ended} == {
         "acme_corp": "SUCCESS",
         "beta_labs": "FAILED",
@@ -128,12 +128,12 @@ def test_a_run_of_the_api_does_the_one_org_it_was_made_for(
         days=(date(2026, 11, 1),),
     )
     with env.store.begin() as conn:
-        org_runs.insert(conn, made)
+        org_runs.insert_run(conn, made)
     dag_run = run(DAG_ID, {"org_run_id": made.run_id})
     assert dag_run.state == "success"
     assert fetch.CALLS == ["beta_labs"]
     with env.store.read() as conn:
-        ended = org_runs.get(conn, made.run_id)
+        ended = org_runs.get_run(conn, made.run_id)
     assert ended is not None
     assert ended.status is RunStatus.SUCCESS
 

@@ -45,7 +45,7 @@ def admitted(env: AirflowEnv, *orgs: str) -> dict[str, Any]:
             requested_by="scheduler",
             created_at=datetime.now(UTC),
         )
-        env.records.admit(run, limits=LIMITS, now=run.created_at)
+        env.records.admit_run(run, limits=LIMITS, now=run.created_at)
         runs.append({"org_slug": org, "run_id": run.run_id, "days": ["2026-11-20"]})
     return {"label": "some", "runs": runs}
 

@@ -108,7 +108,7 @@ def clear_and_run(dag: Any, run_id: str) -> str:
 
 def connect_openai(services: TaskServices, org_slug: str = ORG) -> None:
     with connect_kms(services.settings) as kms:
-        Credentials(services.store, services.warehouse, kms).put(
+        Credentials(services.store, services.warehouse, kms).store_credential(
             org_slug,
             "OPENAI",
             SECRET,

@@ -24,7 +24,7 @@ from benchmarks.report import Report, cpu_seconds, stopwatch
 from convergence.api.app import create_app
 from convergence.api.http.routing import guarded_router
 from convergence.api.http.scopes import Scope, needs, org_scopes
-from convergence.security.keys import digest
+from convergence.security.keys import compute_digest
 from convergence.tenants.authentication import Authenticator
 from support.api.airflow_double import AirflowDouble
 from support.api.env import ACME, ACME_KEY, ApiEnv, InMemoryServices, make_settings
@@ -159,7 +159,7 @@ def _with_keys(sandbox: SandboxProcess, folder: Path, number: int) -> Authentica
         {
             "org_slug": ACME,
             "key_id": f"key_{step:016x}",
-            "key_hash": digest(_key(step)),
+            "key_hash": compute_digest(_key(step)),
             "scopes": list(org_scopes()),
             "status": "ACTIVE",
             "created_at": "2026-01-01T00:00:00Z",

@@ -153,7 +153,7 @@ class Execution:
             created_at=now,
         )
         records = task.records_of(self.platform)
-        records.admit(record, limits=_LIMITS, now=now)
+        records.admit_run(record, limits=_LIMITS, now=now)
         records.begin_run(one.run_id, now=now, days=days(self.scenario.days))
         return one
 

@@ -25,7 +25,7 @@ from convergence.processors.context import TaskServices
 from convergence.processors.lib.daily import overtaken
 from convergence.processors.registry import find_operator
 from convergence.runs import publisher
-from convergence.runs.heartbeat import heartbeat
+from convergence.runs.heartbeat import hold_heartbeat
 from convergence.runs.records import RunRecords
 from convergence.state import attempts
 from crash import naive
@@ -101,7 +101,7 @@ def _hurry() -> None:
     every = attempts.HEARTBEAT_EVERY.total_seconds() / FASTER
     shorter: list[tuple[object, str, object]] = [
         (attempts, "HEARTBEAT_STALE", timedelta(seconds=HEARTBEAT_LIMIT)),
-        (publisher, "heartbeat", partial(heartbeat, every=every)),
+        (publisher, "heartbeat", partial(hold_heartbeat, every=every)),
         (overtaken, "POLL_SECONDS", overtaken.POLL_SECONDS / FASTER),
         (overtaken, "LEDGER_SECONDS", overtaken.LEDGER_SECONDS / FASTER),
     ]

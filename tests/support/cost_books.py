@@ -39,7 +39,7 @@ class KilledError(BaseException):
 class KilledLedger(Ledger):
     """The ledger of a process that dies before it writes its row."""
 
-    def record(self, rows: Sequence[Any]) -> None:
+    def append_rows(self, rows: Sequence[Any]) -> None:
         raise KilledError
 
 
@@ -186,7 +186,7 @@ class Books:
 
     def row(self, table: str) -> LedgerRow:
         """The ledger's newest row of the day."""
-        latest = self.org.env.services.ledger.latest(
+        latest = self.org.env.services.ledger.read_latest(
             orgs=[self.org.slug], pipeline_id=USAGE_COST.pipeline_id, since=DAY
         )
         return latest[self.key(table)]

@@ -24,7 +24,7 @@ from convergence.runs.publisher import Publisher
 from convergence.runs.slices import SliceKey
 from convergence.settings import Settings
 from convergence.state.store import StateStore
-from convergence.tenants.datasets import central_dataset, org_dataset
+from convergence.tenants.datasets import describe_central_dataset, describe_org_dataset
 from convergence.warehouse.bootstrap import build_layout, central_layout
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.names import TableName
@@ -79,7 +79,7 @@ class ProcessorEnv:
         )
 
     def bootstrap(self) -> None:
-        kind = central_dataset(self.settings)
+        kind = describe_central_dataset(self.settings)
         layout = central_layout(self.settings.configs_dir)
         build_layout(
             self.warehouse,
@@ -93,7 +93,7 @@ class ProcessorEnv:
         """An org with its dataset, and no profile: what steps of pipelines need."""
         slug = f"org_{uuid.uuid4().hex[:10]}"
         plan = DatasetPlan.load(self.settings.configs_dir, ONBOARDING)
-        lay_out(self.warehouse, plan, org_dataset(self.settings, slug), org_slug=slug)
+        lay_out(self.warehouse, plan, describe_org_dataset(self.settings, slug), org_slug=slug)
         return OrgEnv(self, slug)
 
 

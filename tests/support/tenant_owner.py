@@ -57,8 +57,8 @@ class Owner:
 
     def assert_readable(self, credentials: Credentials) -> None:
         """Nothing is lost: each opens for its owner, to what it was."""
-        assert credentials.open(self.slug, "OPENAI") == OPENAI
-        assert credentials.open(self.slug, "ANTHROPIC") == ANTHROPIC
+        assert credentials.decrypt_credential(self.slug, "OPENAI") == OPENAI
+        assert credentials.decrypt_credential(self.slug, "ANTHROPIC") == ANTHROPIC
         found = {row["key_id"]: row["key_ciphertext"] for row in self.rows("org_api_keys")}
         opened = [
             self.kms.decrypt(found[key_id], aad=api_key_aad(self.slug, key_id)).decode()
@@ -68,7 +68,7 @@ class Owner:
 
 
 def put(credentials: Credentials, org: str, provider: str, secret: str) -> str:
-    return credentials.put(
+    return credentials.store_credential(
         org,
         provider,
         secret,
@@ -82,7 +82,7 @@ def put(credentials: Credentials, org: str, provider: str, secret: str) -> str:
 def registered(warehouse: Warehouse, org: str) -> dict[str, set[str]]:
     """What each version protects, as the register and the ciphertexts agree."""
     found: dict[str, set[str]] = {}
-    for one in kms_register.protected(warehouse, orgs=[org]):
+    for one in kms_register.list_protected(warehouse, orgs=[org]):
         assert one.since is not None
         found.setdefault(one.kms_key_version, set()).update(one.ids)
     return found

@@ -135,7 +135,7 @@ class WarehouseEnv:
         return [row["cost"] for row in self.query(sql, day=day)]
 
     def newest(self) -> LedgerRow | None:
-        rows = self.ledger.latest(orgs=[KEY.org_slug], pipeline_id=KEY.pipeline_id, since=DAY)
+        rows = self.ledger.read_latest(orgs=[KEY.org_slug], pipeline_id=KEY.pipeline_id, since=DAY)
         return rows.get(KEY)
 
     def assert_sound(self, costs: Sequence[str]) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 CHECK_SECONDS = 5.0
-WORKERS_ANSWER_SECONDS = 1.5
+WORKER_RESPONSE_SECONDS = 1.5
 BROKER_SECONDS = 5.0
 TOKEN_SECONDS = 900.0
 """How long a queued task's token is valid. Airflow ties it to `task_queued_timeout`: a worker that
@@ -52,9 +52,9 @@ class WatchedCeleryExecutor(CeleryExecutor):  # type: ignore[misc]  # Celery is 
         self._next_check = 0.0
 
     @cached_property
-    def jwt_generator(self) -> _PatientTokens:
+    def jwt_generator(self) -> _LongLivedTokens:
         """Makes the tokens of queued tasks; they outlive the time-out of the queue."""
-        return _PatientTokens(super().jwt_generator)
+        return _LongLivedTokens(super().jwt_generator)
 
     def sync(self) -> None:
         """Ask Celery for results, then compare the slots with the tasks."""
@@ -70,15 +70,15 @@ class WatchedCeleryExecutor(CeleryExecutor):  # type: ignore[misc]  # Celery is 
 
     def _send_workloads_to_celery(self, workload_tuples_to_send: Sequence[Any]) -> list[Any]:
         sent = super()._send_workloads_to_celery(workload_tuples_to_send)
-        return [(key, args, _as_passing(result)) for key, args, result in sent]
+        return [(key, args, _mark_retryable(result)) for key, args, result in sent]
 
     def _give_back(self) -> None:
         keys = [key for key in self.running if isinstance(key, TaskInstanceKey)]
         if not keys:
             return
         with create_session() as session:
-            tasks = _tasks(session, keys)
-            rows = {key: _row(task) for key, task in tasks.items()}
+            tasks = _load_tasks(session, keys)
+            rows = {key: _build_task_row(task) for key, task in tasks.items()}
             tries = {key: key.try_number for key in keys}
             findings = self._watch.check(tries, rows, now=datetime.now(UTC))
             for key in findings.ended:
@@ -139,13 +139,13 @@ class WatchedCeleryExecutor(CeleryExecutor):  # type: ignore[misc]  # Celery is 
         if not missing:
             return waiting
         inspect = self.celery_app.control.inspect(
-            timeout=WORKERS_ANSWER_SECONDS, connection=connection
+            timeout=WORKER_RESPONSE_SECONDS, connection=connection
         )
         responses = inspect.query_task(*missing) or {}
         return waiting.union(*(responses.values()))
 
 
-class _PatientTokens:
+class _LongLivedTokens:
     """Airflow's generator of tokens, with a longest wait in the queue of our own."""
 
     def __init__(self, generator: JWTGenerator) -> None:
@@ -162,7 +162,7 @@ class _PatientTokens:
         return self._generator.generate(extras, headers, valid_for=seconds)
 
 
-def _as_passing(result: object) -> object:
+def _mark_retryable(result: object) -> object:
     """Have a message that the broker did not take sent again, as one that timed out is."""
     error = getattr(result, "exception", None)
     if isinstance(error, OperationalError | ConnectionError):
@@ -170,7 +170,7 @@ def _as_passing(result: object) -> object:
     return result
 
 
-def _tasks(
+def _load_tasks(
     session: Session, keys: Sequence[TaskInstanceKey]
 ) -> dict[TaskInstanceKey, TaskInstance]:
     by_primary = {key.primary: key for key in keys}
@@ -180,7 +180,7 @@ def _tasks(
     return {by_primary[task.key.primary]: task for task in found}
 
 
-def _row(task: TaskInstance) -> TaskRow:
+def _build_task_row(task: TaskInstance) -> TaskRow:
     return TaskRow(
         try_number=task.try_number,
         state=str(task.state) if task.state else None,

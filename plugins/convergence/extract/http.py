@@ -22,7 +22,7 @@ from convergence.errors import (
 from convergence.extract.clock import Deadline
 from convergence.extract.egress import CheckedBackend, Egress, check_origin
 from convergence.extract.origin import Origin, Params
-from convergence.metering import Resource, Use, count
+from convergence.metering import Resource, Use, record_usage
 from convergence.settings import Environment, Settings
 
 MIB = 1024 * 1024
@@ -158,14 +158,14 @@ class OriginClient:
         whole_url = self.origin.url(path, (*params, *self._params))
         facts = {"host": self.origin.host, "path": path}
         headers = {"content-type": kind} if kind else None
-        count(Resource.PROVIDER, Use(calls=1))
+        record_usage(Resource.PROVIDER, Use(calls=1))
         try:
             with self._client.stream(
                 method, whole_url, content=content, headers=headers
             ) as response:
                 _check_status(response, facts)
                 body = b"".join(_decoded(response, cap=self._limits.body_bytes, facts=facts))
-                count(Resource.PROVIDER, Use(bytes_received=len(body)))
+                record_usage(Resource.PROVIDER, Use(bytes_received=len(body)))
                 return ProviderResponse(response.status_code, dict(response.headers), body, url)
         except httpcore.TimeoutException:
             raise ProviderUnavailableError("The provider did not answer in time", **facts) from None

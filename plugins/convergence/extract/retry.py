@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from convergence.errors import MalformedResponseError, ProviderUnavailableError
 from convergence.extract.clock import Deadline
-from convergence.metering import Resource, Use, count
+from convergence.metering import Resource, Use, record_usage
 
 T = TypeVar("T")
 Failure = ProviderUnavailableError | MalformedResponseError
@@ -87,7 +87,7 @@ class Retrier:
                 if not self.policy.allows(failure, failures=failures) or pause >= deadline.left():
                     raise _explained(failure, attempts=failures, now=self.now()) from None
             self.retries += 1
-            count(Resource.PROVIDER, Use(retries=1))
+            record_usage(Resource.PROVIDER, Use(retries=1))
             self.sleep(pause)
 
     def _pause(self, failure: Failure, failures: int) -> float:

@@ -25,7 +25,7 @@ from convergence.extract.raw import RawPages
 from convergence.extract.retry import Retrier
 from convergence.extract.spool import Spool
 from convergence.extract.strict_json import Json, parse_json
-from convergence.metering import Resource, Use, count
+from convergence.metering import Resource, Use, record_usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ class _Stream:
                 next_page=page.next_position or page.next_token,
             )
         held.add(lines, marks=marks, body=reply.body, token=following)
-        count(Resource.PROVIDER, Use(pages=1))
+        record_usage(Resource.PROVIDER, Use(pages=1))
 
     def _fetch(
         self, query: Query, token: str | None, *, deadline: Deadline

@@ -56,11 +56,11 @@ def open_services() -> Iterator[TaskServices]:
             ledger=ledger,
             publisher=Publisher(warehouse, store, ledger),
             steps=StepLog(store, RunRecords(store)),
-            open_credential=lambda org, provider: connect_credentials().open(
+            open_credential=lambda org, provider: connect_credentials().decrypt_credential(
                 org, find_table_id(provider)
             ),
             provider_of_credential=lambda org, name: find_provider_id(
-                connect_credentials().named(org, name)
+                connect_credentials().get_named_credential(org, name)
             ),
         )
     finally:

@@ -26,7 +26,7 @@ class StepLog:
     def get_run(self, run_id: str) -> OrgRun | None:
         """Return the org run, or None when it is unknown."""
         with self._store.read() as conn:
-            return org_runs.get(conn, run_id)
+            return org_runs.get_run(conn, run_id)
 
     def list_steps(self, run_id: str) -> dict[str, OrgStep]:
         """Return the newest attempt at each started step of the org run, by step name."""
@@ -41,7 +41,7 @@ class StepLog:
     def keep_results(self, step: str, *, run_ids: Collection[str], max_tries: int) -> None:
         """Keep the results of recorded attempts for a task that a person has cleared since."""
         with self._store.begin() as conn:
-            org_steps.keep(conn, step, run_ids=run_ids, max_tries=max_tries)
+            org_steps.keep_attempts(conn, step, run_ids=run_ids, max_tries=max_tries)
 
     def reopen_run(self, run_id: str, *, now: datetime) -> bool:
         """Reopen an ended org run after a person cleared one of its tasks."""
@@ -49,7 +49,7 @@ class StepLog:
 
     def record_start(self, step: OrgStep) -> bool:
         """Record the start of an attempt; return False when a newer attempt has started."""
-        return self._records.step_started(step)
+        return self._records.start_step(step)
 
     def record_end(
         self,
@@ -64,7 +64,7 @@ class StepLog:
         used: Used | None = None,
     ) -> bool:
         """Record the end of an attempt; return False when a newer attempt has started."""
-        return self._records.step_finished(
+        return self._records.finish_step(
             step.run_id,
             step.step,
             attempt=step.attempt,

@@ -26,7 +26,7 @@ from botocore.credentials import (
 )
 
 from convergence.errors import ConfigurationError, IntegrationInvalidError
-from convergence.metering import Resource, Use, count
+from convergence.metering import Resource, Use, record_usage
 from convergence.settings import Settings
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ class AwsSession:
                 fits = url.scheme == "https" and url.port in {None, 443} and host.endswith(_HOSTS)
             if not fits:
                 raise ConfigurationError("A request would leave AWS", host=host)
-            count(Resource.PROVIDER, Use(calls=1))
+            record_usage(Resource.PROVIDER, Use(calls=1))
 
         client.meta.events.register("before-send", check)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from convergence.config_files import Entries
+from convergence.config_files import ConfigEntries
 from convergence.errors import ConfigurationError
 
 FILE = "system/providers.yml"
@@ -25,7 +25,7 @@ class BrokenEntry:
     aliases: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, name: str, errors: tuple[str, ...], read: Entries[Any]) -> Self:
+    def of(cls, name: str, errors: tuple[str, ...], read: ConfigEntries[Any]) -> Self:
         """The entry of this name, with its errors."""
         table_ids, aliases = _names_in(read.raw.get(name, ()))
         return cls(name, errors, table_ids, aliases)
@@ -51,7 +51,7 @@ def _from_folder(error: str) -> str:
     return f"{name}{after}" if name else before
 
 
-def format_entry_error(path: Path, name: str, message: str, read: Entries[Any]) -> str:
+def format_entry_error(path: Path, name: str, message: str, read: ConfigEntries[Any]) -> str:
     """An error of an entry as a line, at the entry's place."""
     line, column = read.places[name]
     return f"{path}:{line}:{column}: providers.{name}: {message}"
@@ -73,7 +73,7 @@ def _texts(values: Sequence[object]) -> tuple[str, ...]:
     return tuple(value for value in values if isinstance(value, str))
 
 
-def find_conflicts(read: Entries[Any]) -> Iterator[tuple[str, str]]:
+def find_conflicts(read: ConfigEntries[Any]) -> Iterator[tuple[str, str]]:
     """Entries whose names are another's too.
 
     Two entries with one table id are both wrong: rows and credentials under it would be taken

@@ -41,12 +41,12 @@ class CheckedSlice(Protocol):
         """What a derived slice was computed from."""
 
 
-def first_day(connected_on: date, *, history_days: int) -> date:
+def compute_first_day(connected_on: date, *, history_days: int) -> date:
     """The oldest day of interest to an org that connected its provider on the given day."""
     return connected_on - timedelta(days=history_days)
 
 
-def due_days(
+def find_due_days(
     ledger: Mapping[date, Mapping[str, CheckedSlice]],
     *,
     first_day: date,
@@ -69,19 +69,19 @@ def due_days(
     midnight = datetime.combine(today, time.min, UTC)
     looked_at = {
         day: when
-        for day in _days(first_day, today)
+        for day in _list_days(first_day, today)
         if (when := _oldest_check(ledger.get(day, {}), tables, day, settle_days)) is not None
-        and (when < midnight or _to_be_made_again(ledger.get(day, {}), tables))
+        and (when < midnight or _find_stale_tables(ledger.get(day, {}), tables))
     }
     chosen = sorted(looked_at, key=lambda day: (looked_at[day], -day.toordinal()))[:max_days]
     return sorted(chosen, reverse=True)
 
 
-def _days(first: date, today: date) -> list[date]:
+def _list_days(first: date, today: date) -> list[date]:
     return [first + timedelta(days=count) for count in range((today - first).days)]
 
 
-def _to_be_made_again(rows: Mapping[str, CheckedSlice], tables: Sequence[str]) -> frozenset[str]:
+def _find_stale_tables(rows: Mapping[str, CheckedSlice], tables: Sequence[str]) -> frozenset[str]:
     """Tables whose slice was found wrong, or was computed from what its input is no longer."""
     return frozenset(
         table
@@ -104,7 +104,7 @@ def _oldest_check(
     rows: Mapping[str, CheckedSlice], tables: Sequence[str], day: date, settle_days: int
 ) -> datetime | None:
     """When the least recently checked of the day's open slices was; None when all are final."""
-    again = _to_be_made_again(rows, tables)
+    again = _find_stale_tables(rows, tables)
     found = [(table, rows.get(table)) for table in tables]
     checks = [
         row.checked_at if row else _NEVER

@@ -20,14 +20,14 @@ from convergence.state import attempts
 from convergence.state.attempts import HEARTBEAT_EVERY, Holder
 from convergence.state.store import StateStore
 
-LONGEST_RENEWAL: Final = 5.0
+MAX_RENEWAL_SECONDS: Final = 5.0
 """Seconds that leaving waits for a renewal under way."""
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
-def heartbeat(
+def hold_heartbeat(
     store: StateStore, run_id: str, *, every: float = HEARTBEAT_EVERY.total_seconds()
 ) -> Iterator[Holder]:
     """Renew the heartbeat of all attempts taken with the holder, as long as the block runs.
@@ -40,23 +40,28 @@ def heartbeat(
     holder = Holder(uuid.uuid4().hex, run_id)
     ended = threading.Event()
     thread = threading.Thread(
-        target=_renew, args=(store, holder, ended, every), name="attempt-heartbeat", daemon=True
+        target=_renew_until_ended,
+        args=(store, holder, ended, every),
+        name="attempt-heartbeat",
+        daemon=True,
     )
     thread.start()
     try:
         yield holder
     finally:
         ended.set()
-        thread.join(LONGEST_RENEWAL)
-        _in_store(store, holder, "released", attempts.release)
+        thread.join(MAX_RENEWAL_SECONDS)
+        _update_heartbeat(store, holder, "released", attempts.release_heartbeat)
 
 
-def _renew(store: StateStore, holder: Holder, ended: threading.Event, every: float) -> None:
+def _renew_until_ended(
+    store: StateStore, holder: Holder, ended: threading.Event, every: float
+) -> None:
     while not ended.wait(every):
-        _in_store(store, holder, "renewed", attempts.renew)
+        _update_heartbeat(store, holder, "renewed", attempts.renew_heartbeat)
 
 
-def _in_store(
+def _update_heartbeat(
     store: StateStore, holder: Holder, verb: str, change: Callable[[Connection, str], None]
 ) -> None:
     try:

@@ -20,10 +20,10 @@ from convergence.runs.ledger_rows import (
     LedgerRow,
     Replaced,
     SliceEnd,
-    content_of,
-    end_of,
-    row_id,
-    to_row,
+    build_row,
+    compute_row_id,
+    parse_content,
+    parse_end,
 )
 from convergence.runs.slice_states import CONTENT, Action
 from convergence.runs.slices import SliceKey
@@ -64,7 +64,7 @@ class Ledger:
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
 
-    def latest(
+    def read_latest(
         self, *, orgs: Sequence[str], pipeline_id: str, since: date | None = None
     ) -> dict[SliceKey, LedgerRow]:
         """The newest row of each slice that says what is published.
@@ -82,10 +82,10 @@ class Ledger:
             NotBootstrappedError: the ledger's table is missing.
             WarehouseUnavailableError, WarehouseError: as every query.
         """
-        rows = self._read(CONTENT, orgs=orgs, pipeline_id=pipeline_id, since=since)
-        return {row.key: row for row in map(content_of, rows)}
+        rows = self._read_rows(CONTENT, orgs=orgs, pipeline_id=pipeline_id, since=since)
+        return {row.key: row for row in map(parse_content, rows)}
 
-    def ends(
+    def read_ends(
         self,
         actions: Collection[Action],
         *,
@@ -102,23 +102,25 @@ class Ledger:
             pipeline_id: as `latest`.
             since: as `latest`.
         """
-        rows = self._read(actions, orgs=orgs, pipeline_id=pipeline_id, since=since)
-        found = sorted(map(end_of, rows), key=lambda end: (end.attempt, end.checked_at))
+        rows = self._read_rows(actions, orgs=orgs, pipeline_id=pipeline_id, since=since)
+        found = sorted(map(parse_end, rows), key=lambda end: (end.attempt, end.checked_at))
         return {end.key: end for end in found}
 
-    def history(
+    def read_history(
         self, *, orgs: Sequence[str], pipeline_id: str, since: date | None = None
     ) -> dict[SliceKey, SliceHistory]:
         """What an attempt begins with; arguments and errors as `latest`."""
         known: dict[SliceKey, SliceHistory] = {}
-        for row in self._read(frozenset(Action), orgs=orgs, pipeline_id=pipeline_id, since=since):
-            end = end_of(row)
+        for row in self._read_rows(
+            frozenset(Action), orgs=orgs, pipeline_id=pipeline_id, since=since
+        ):
+            end = parse_end(row)
             before = known.get(end.key, SliceHistory(None, 0))
-            content = content_of(row) if end.action in CONTENT else before.content
+            content = parse_content(row) if end.action in CONTENT else before.content
             known[end.key] = SliceHistory(content, max(before.attempt, end.attempt))
         return known
 
-    def record(self, rows: Sequence[LedgerRow | SliceEnd]) -> None:
+    def append_rows(self, rows: Sequence[LedgerRow | SliceEnd]) -> None:
         """Append rows.
 
         Raises:
@@ -135,9 +137,9 @@ class Ledger:
                     key=row.key.id,
                     action=row.action.value,
                 )
-        append_rows(self._warehouse, TABLE, [(row_id(row), to_row(row)) for row in rows])
+        append_rows(self._warehouse, TABLE, [(compute_row_id(row), build_row(row)) for row in rows])
 
-    def invalidate(self, rows: Sequence[LedgerRow], *, run_id: str, now: datetime) -> None:
+    def invalidate_rows(self, rows: Sequence[LedgerRow], *, run_id: str, now: datetime) -> None:
         """Record that slices must be made again, even from equal inputs.
 
         A row of a higher attempt outranks this: it describes newer content.
@@ -163,9 +165,9 @@ class Ledger:
             if row.is_valid
         ]
         if invalid:
-            self.record(invalid)
+            self.append_rows(invalid)
 
-    def _read(
+    def _read_rows(
         self,
         actions: Collection[Action],
         *,

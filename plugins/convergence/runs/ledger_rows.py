@@ -29,7 +29,7 @@ class Replaced:
     totals: tuple[Money, ...]
 
     @classmethod
-    def of(cls, row: LedgerRow) -> Replaced:
+    def from_row(cls, row: LedgerRow) -> Replaced:
         """What a row of the ledger says."""
         return cls(row.run_id, row.row_count, row.totals)
 
@@ -101,14 +101,14 @@ class SliceEnd:
     inputs: tuple[SliceInput, ...] = ()
 
 
-def row_id(row: LedgerRow | SliceEnd) -> str:
+def compute_row_id(row: LedgerRow | SliceEnd) -> str:
     """The id by which BigQuery drops a row that is sent twice."""
     job_id = row.job_id if isinstance(row, LedgerRow) else ""
     parts = (row.key.id, row.attempt, row.action, job_id, row.checked_at.isoformat())
     return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
-def to_row(row: LedgerRow | SliceEnd) -> Mapping[str, Any]:
+def build_row(row: LedgerRow | SliceEnd) -> Mapping[str, Any]:
     """A row as the table takes it; the columns of content are empty where there is none."""
     values: dict[str, Any] = {
         "org_slug": row.key.org_slug,
@@ -121,25 +121,27 @@ def to_row(row: LedgerRow | SliceEnd) -> Mapping[str, Any]:
         "finality": row.finality.value,
         "checked_at": row.checked_at,
     }
-    return values | (_content(row) if isinstance(row, LedgerRow) else _no_content(row))
+    return values | (
+        _build_content(row) if isinstance(row, LedgerRow) else _build_empty_content(row)
+    )
 
 
-def _content(row: LedgerRow) -> dict[str, Any]:
+def _build_content(row: LedgerRow) -> dict[str, Any]:
     return {
         "job_id": row.job_id,
         "content_hash": row.content_hash,
         "row_count": row.row_count,
-        "totals": _to_sums(row.totals),
+        "totals": _build_totals(row.totals),
         "source_pages": row.source_pages,
         "job_ended_at": row.job_ended_at,
         "inputs": [
             {"table_name": one.table, "content_hash": one.content_hash} for one in row.inputs
         ],
-        **_to_replaced(row.replaced),
+        **_build_replaced(row.replaced),
     }
 
 
-def _no_content(row: SliceEnd) -> dict[str, Any]:
+def _build_empty_content(row: SliceEnd) -> dict[str, Any]:
     # The columns are REQUIRED in tables that exist already. Readers go by the action.
     return {
         "job_id": "",
@@ -150,58 +152,58 @@ def _no_content(row: SliceEnd) -> dict[str, Any]:
     }
 
 
-def _to_sums(totals: Sequence[Money]) -> list[dict[str, Any]]:
+def _build_totals(totals: Sequence[Money]) -> list[dict[str, Any]]:
     return [
         {"currency": money.currency, "basis": money.basis, "amount": money.amount}
         for money in totals
     ]
 
 
-def _to_replaced(replaced: Replaced | None) -> dict[str, Any]:
+def _build_replaced(replaced: Replaced | None) -> dict[str, Any]:
     if replaced is None:
         return {}
     return {
         "previous_run_id": replaced.run_id,
         "previous_row_count": replaced.row_count,
-        "previous_totals": _to_sums(replaced.totals),
+        "previous_totals": _build_totals(replaced.totals),
     }
 
 
-def content_of(row: Row) -> LedgerRow:
+def parse_content(row: Row) -> LedgerRow:
     """A stored row in one of the `CONTENT` states."""
     return LedgerRow(
-        key=_key(row),
+        key=_parse_key(row),
         action=Action(row["action"]),
         attempt=row["attempt"],
         run_id=row["run_id"],
         job_id=row["job_id"],
         content_hash=row["content_hash"],
         row_count=row["row_count"],
-        totals=_from_sums(row["totals"]),
+        totals=_parse_totals(row["totals"]),
         source_pages=row["source_pages"] or 0,
         finality=Finality(row["finality"]),
         checked_at=row["checked_at"],
         job_ended_at=row["job_ended_at"],
-        replaced=_from_replaced(row),
-        inputs=_inputs(row),
+        replaced=_parse_replaced(row),
+        inputs=_parse_inputs(row),
     )
 
 
-def end_of(row: Row) -> SliceEnd:
+def parse_end(row: Row) -> SliceEnd:
     """A stored row in any state."""
     return SliceEnd(
-        key=_key(row),
+        key=_parse_key(row),
         action=Action(row["action"]),
         attempt=row["attempt"],
         run_id=row["run_id"],
         finality=Finality(row["finality"]),
         checked_at=row["checked_at"],
         content_hash=row["content_hash"],
-        inputs=_inputs(row),
+        inputs=_parse_inputs(row),
     )
 
 
-def _key(row: Row) -> SliceKey:
+def _parse_key(row: Row) -> SliceKey:
     return SliceKey(
         org_slug=row["org_slug"],
         pipeline_id=row["pipeline_id"],
@@ -210,19 +212,19 @@ def _key(row: Row) -> SliceKey:
     )
 
 
-def _inputs(row: Row) -> tuple[SliceInput, ...]:
+def _parse_inputs(row: Row) -> tuple[SliceInput, ...]:
     return tuple(SliceInput(one["table_name"], one["content_hash"]) for one in row["inputs"] or ())
 
 
-def _from_sums(totals: Sequence[Row] | None) -> tuple[Money, ...]:
+def _parse_totals(totals: Sequence[Row] | None) -> tuple[Money, ...]:
     return tuple(
         Money(currency=money["currency"], basis=money["basis"], amount=money["amount"])
         for money in totals or ()
     )
 
 
-def _from_replaced(row: Row) -> Replaced | None:
+def _parse_replaced(row: Row) -> Replaced | None:
     if row["previous_run_id"] is None:
         return None
-    totals = _from_sums(row["previous_totals"])
+    totals = _parse_totals(row["previous_totals"])
     return Replaced(row["previous_run_id"], row["previous_row_count"], totals)

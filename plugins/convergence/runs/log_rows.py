@@ -18,7 +18,7 @@ def record_name(run: OrgRun) -> str:
     return f"{run.org_slug}-{run.pipeline_id}"
 
 
-def run_row(run: OrgRun, *, rows_processed: int, now: datetime) -> dict[str, Any]:
+def build_run_row(run: OrgRun, *, rows_processed: int, now: datetime) -> dict[str, Any]:
     """A line of the run log: the run as it stands."""
     return {
         "org_slug": run.org_slug,
@@ -31,7 +31,7 @@ def run_row(run: OrgRun, *, rows_processed: int, now: datetime) -> dict[str, Any
         "days": list(run.days),
         "request_id": run.request_id,
         "requested_by": run.requested_by,
-        **_error(run.error),
+        **_build_error_columns(run.error),
         "rows_processed": rows_processed,
         "recorded_at": now,
         "started_at": run.started_at,
@@ -42,7 +42,7 @@ def run_row(run: OrgRun, *, rows_processed: int, now: datetime) -> dict[str, Any
     }
 
 
-def step_row(run: OrgRun, step: OrgStep, *, now: datetime) -> dict[str, Any]:
+def build_step_row(run: OrgRun, step: OrgStep, *, now: datetime) -> dict[str, Any]:
     """A line of the step log: an attempt at a step as it stands."""
     return {
         "org_slug": step.org_slug,
@@ -55,14 +55,14 @@ def step_row(run: OrgRun, step: OrgStep, *, now: datetime) -> dict[str, Any]:
         "rows_processed": step.rows_processed,
         "destination_table": step.destination_table,
         "result": json.dumps(step.result, sort_keys=True) if step.result is not None else None,
-        **_error(step.error),
+        **_build_error_columns(step.error),
         "recorded_at": now,
         "started_at": step.started_at,
         "ended_at": step.ended_at,
     }
 
 
-def _error(error: RunError | None) -> dict[str, str | None]:
+def _build_error_columns(error: RunError | None) -> dict[str, str | None]:
     return {
         "error_code": error.code if error else None,
         "error_message": error.message if error else None,

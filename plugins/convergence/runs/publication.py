@@ -9,7 +9,13 @@ from pathlib import Path
 
 from convergence.runs.ledger import Action, LedgerRow, Replaced
 from convergence.runs.recovery import content_labels
-from convergence.runs.slices import Finality, SliceInput, SliceKey, finality, next_finality
+from convergence.runs.slices import (
+    Finality,
+    SliceInput,
+    SliceKey,
+    advance_finality,
+    compute_finality,
+)
 from convergence.warehouse.day_file import Money
 from convergence.warehouse.jobs import JobOutcome
 from convergence.warehouse.names import TableName, job_base, partition_id
@@ -93,7 +99,7 @@ class Publication:
         return self.attempt.key
 
     @property
-    def changed(self) -> bool:
+    def is_changed(self) -> bool:
         """Whether the ledger had other content, none, or some that a check found wrong."""
         previous = self.attempt.previous
         if previous is None or not previous.is_valid:
@@ -134,13 +140,13 @@ class Publication:
     def finality(self) -> Finality:
         """How settled the day is after this look."""
         previous = self.attempt.previous
-        return next_finality(
-            finality(self.key.day, self.now, self.settle_days),
+        return advance_finality(
+            compute_finality(self.key.day, self.now, self.settle_days),
             before=previous.finality if previous else None,
-            changed=self.changed,
+            changed=self.is_changed,
         )
 
-    def unchanged(self, previous: LedgerRow) -> LedgerRow:
+    def build_unchanged_row(self, previous: LedgerRow) -> LedgerRow:
         """The row of a look that found the day as an earlier one left it."""
         return replace(
             previous,
@@ -153,7 +159,7 @@ class Publication:
             inputs=self.inputs,
         )
 
-    def published(self, outcome: JobOutcome, totals: tuple[Money, ...]) -> LedgerRow:
+    def build_published_row(self, outcome: JobOutcome, totals: tuple[Money, ...]) -> LedgerRow:
         """The row of a job that made the day anew."""
         previous = self.attempt.previous
         return LedgerRow(
@@ -169,6 +175,6 @@ class Publication:
             finality=self.finality,
             checked_at=self.now,
             job_ended_at=outcome.ended_at,
-            replaced=Replaced.of(previous) if previous and self.changed else None,
+            replaced=Replaced.from_row(previous) if previous and self.is_changed else None,
             inputs=self.inputs,
         )

@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 
 from convergence.errors import InputChangedError, SupersededError
-from convergence.runs.heartbeat import heartbeat
+from convergence.runs.heartbeat import hold_heartbeat
 from convergence.runs.ledger import Ledger, LedgerRow, SliceHistory
 from convergence.runs.publication import Attempt, PricedDay, Publication
 from convergence.runs.slices import SliceKey
@@ -61,11 +61,11 @@ class Publisher:
         self._store = store
         self._ledger = ledger
 
-    def holding(self, run_id: str) -> AbstractContextManager[Holder]:
+    def hold_heartbeat(self, run_id: str) -> AbstractContextManager[Holder]:
         """Have a heartbeat for the attempts taken with the holder, while the block runs."""
-        return heartbeat(self._store, run_id)
+        return hold_heartbeat(self._store, run_id)
 
-    def newest(self, keys: Sequence[SliceKey]) -> dict[SliceKey, NewestAttempt]:
+    def read_newest_attempts(self, keys: Sequence[SliceKey]) -> dict[SliceKey, NewestAttempt]:
         """The newest attempt at each slice that has one, and whether its process works on it."""
         with self._store.read() as conn:
             found = newest_attempts(conn, [key.id for key in keys])
@@ -76,7 +76,7 @@ class Publisher:
         write = partition_writes(self._warehouse, table, [row.key.day]).get(row.key.day)
         return _is_intact(row, write)
 
-    def begin(
+    def begin_attempts(
         self, keys: Sequence[SliceKey], *, holder: Holder | None = None
     ) -> dict[SliceKey, Attempt]:
         """Take an attempt at each slice. Call it before the content is extracted or priced.
@@ -211,7 +211,7 @@ class Publisher:
 
         return self._publish(work, publish, totals=lambda: self._totals(query))
 
-    def confirm(
+    def confirm_unchanged(
         self,
         attempts: Sequence[Attempt],
         *,
@@ -244,13 +244,13 @@ class Publisher:
             )
             intact = _is_intact(previous, writes.get(attempt.key.day))
             if intact and not self._overtaken_by(attempt):
-                rows.append(work.unchanged(previous))
+                rows.append(work.build_unchanged_row(previous))
         if rows:
-            self._ledger.record(rows)
+            self._ledger.append_rows(rows)
         return {row.key: row for row in rows}
 
     def _attempt(self, slice_: SliceKey | Attempt) -> Attempt:
-        return slice_ if isinstance(slice_, Attempt) else self.begin([slice_])[slice_]
+        return slice_ if isinstance(slice_, Attempt) else self.begin_attempts([slice_])[slice_]
 
     def _publish(
         self,
@@ -265,8 +265,8 @@ class Publisher:
             outcome = publish()
             summed = totals()
             self._stop_if_overtaken(work.attempt, after=True)
-            row = work.published(outcome, summed)
-        self._ledger.record([row])
+            row = work.build_published_row(outcome, summed)
+        self._ledger.append_rows([row])
         return row
 
     def _unchanged(self, work: Publication) -> LedgerRow | None:
@@ -275,11 +275,11 @@ class Publisher:
         The ledger's word is not taken for it: the partition must be as the ledger's job left it.
         """
         previous = work.attempt.previous
-        if previous is None or work.changed:
+        if previous is None or work.is_changed:
             return None
         day = work.key.day
         write = partition_writes(self._warehouse, work.table, [day]).get(day)
-        return work.unchanged(previous) if _is_intact(previous, write) else None
+        return work.build_unchanged_row(previous) if _is_intact(previous, write) else None
 
     def _stop_if_overtaken(self, attempt: Attempt, *, after: bool) -> None:
         newest = self._overtaken_by(attempt)
@@ -305,7 +305,7 @@ class Publisher:
             by_pipeline[key.pipeline_id].append(key)
         known: dict[SliceKey, SliceHistory] = {}
         for pipeline_id, group in by_pipeline.items():
-            known |= self._ledger.history(
+            known |= self._ledger.read_history(
                 orgs=[key.org_slug for key in group],
                 pipeline_id=pipeline_id,
                 since=min(key.day for key in group),

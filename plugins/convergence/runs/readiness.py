@@ -26,7 +26,7 @@ class DagState:
     has_import_errors: bool = False
 
 
-def not_ready(state: DagState | None) -> PipelineUnavailableError | None:
+def check_readiness(state: DagState | None) -> PipelineUnavailableError | None:
     """Return why a run would not start now; None when it would.
 
     Args:

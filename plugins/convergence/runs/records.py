@@ -15,12 +15,12 @@ from sqlalchemy import Connection
 
 from convergence.errors import NotFoundError
 from convergence.metering import Used
-from convergence.runs.log_rows import RUN_LOG, STEP_LOG, record_name, run_row, step_row
+from convergence.runs.log_rows import RUN_LOG, STEP_LOG, build_run_row, build_step_row, record_name
 from convergence.runs.run_cost import COST_LOG, build_cost_rows
 from convergence.state import org_runs, org_steps, outbox, slots, unannounced_runs
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
-from convergence.state.slots import Admitted, Refused, RunLimits
+from convergence.state.slots import LimitReached, RunLimits, SlotTaken
 from convergence.state.store import StateStore
 from convergence.state.unannounced_runs import DagRunKey
 
@@ -29,10 +29,10 @@ __all__ = [
     "NEVER_ENDED",
     "DagRunState",
     "RunRecords",
-    "admit",
-    "move",
+    "admit_run",
+    "move_run",
     "record_name",
-    "withdraw",
+    "withdraw_run",
 ]
 
 # Airflow takes a trigger within seconds; a run still unknown to it by then never will be known.
@@ -48,15 +48,17 @@ DagRunState = Callable[[str, str], str | None]
 """(dag_id, dag_run_id) → Airflow's state of the run, None when it knows no such run."""
 
 
-def admit(conn: Connection, run: OrgRun, *, limits: RunLimits, now: datetime) -> Admitted | Refused:
+def admit_run(
+    conn: Connection, run: OrgRun, *, limits: RunLimits, now: datetime
+) -> SlotTaken | LimitReached:
     """Admit a run within its org's limits and log it, in the caller's transaction."""
-    outcome = slots.admit(conn, run, limits=limits, now=now)
-    if isinstance(outcome, Admitted) and not outcome.again:
-        outbox.enqueue(conn, RUN_LOG, run_row(run, rows_processed=0, now=now))
+    outcome = slots.take_slot(conn, run, limits=limits, now=now)
+    if isinstance(outcome, SlotTaken) and not outcome.taken_before:
+        outbox.enqueue_row(conn, RUN_LOG, build_run_row(run, rows_processed=0, now=now))
     return outcome
 
 
-def move(
+def move_run(
     conn: Connection,
     run_id: str,
     status: RunStatus,
@@ -65,13 +67,13 @@ def move(
     error: RunError | None = None,
 ) -> bool:
     """Move a run on and log it, in the caller's transaction; False when the move is not legal."""
-    moved = org_runs.transition(conn, run_id, status, now=now, error=error)
+    moved = org_runs.transition_run(conn, run_id, status, now=now, error=error)
     if moved is not None:
         _log_run(conn, moved, now)
     return moved is not None
 
 
-def withdraw(conn: Connection, run: OrgRun, *, now: datetime, reason: RunError) -> bool:
+def withdraw_run(conn: Connection, run: OrgRun, *, now: datetime, reason: RunError) -> bool:
     """Take back a run that Airflow refused before it began; False when it has begun or ended.
 
     Its slot and its debit are free again. The warehouse's log keeps that it was tried.
@@ -91,10 +93,12 @@ class RunRecords:
     def __init__(self, store: StateStore) -> None:
         self._store = store
 
-    def admit(self, run: OrgRun, *, limits: RunLimits, now: datetime) -> Admitted | Refused:
+    def admit_run(
+        self, run: OrgRun, *, limits: RunLimits, now: datetime
+    ) -> SlotTaken | LimitReached:
         """Admit a run within its org's limits."""
         with self._store.begin() as conn:
-            return admit(conn, run, limits=limits, now=now)
+            return admit_run(conn, run, limits=limits, now=now)
 
     def begin_run(self, run_id: str, *, now: datetime, days: Sequence[date] | None = None) -> bool:
         """Move a run to RUNNING, with the days it found due.
@@ -106,13 +110,13 @@ class RunRecords:
             NotFoundError: no such run was admitted.
         """
         with self._store.begin() as conn:
-            run = _known(conn, run_id)
+            run = _require_run(conn, run_id)
             if days is not None and run.status is not RunStatus.CANCELLED:
-                org_runs.set_days(conn, run_id, days)
+                org_runs.set_run_days(conn, run_id, days)
             if run.status is not RunStatus.FAILED:
-                return move(conn, run_id, RunStatus.RUNNING, now=now)
-            reopened = org_runs.reopen(conn, run_id)
-            _log_run(conn, _known(conn, run_id), now)
+                return move_run(conn, run_id, RunStatus.RUNNING, now=now)
+            reopened = org_runs.reopen_run(conn, run_id)
+            _log_run(conn, _require_run(conn, run_id), now)
             return reopened
 
     def reopen_run(self, run_id: str, *, now: datetime) -> bool:
@@ -122,47 +126,47 @@ class RunRecords:
             Whether it had ended.
         """
         with self._store.begin() as conn:
-            run = org_runs.get(conn, run_id)
+            run = org_runs.get_run(conn, run_id)
             if run is None or run.status not in {RunStatus.SUCCESS, RunStatus.FAILED}:
                 return False
-            reopened = org_runs.reopen(conn, run_id)
-            _log_run(conn, _known(conn, run_id), now)
+            reopened = org_runs.reopen_run(conn, run_id)
+            _log_run(conn, _require_run(conn, run_id), now)
             return reopened
 
-    def queued(self, run_id: str, *, now: datetime) -> bool:
+    def mark_queued(self, run_id: str, *, now: datetime) -> bool:
         """Record that Airflow has the run."""
         with self._store.begin() as conn:
-            return move(conn, run_id, RunStatus.QUEUED, now=now)
+            return move_run(conn, run_id, RunStatus.QUEUED, now=now)
 
     def finish_run(
         self, run_id: str, status: RunStatus, *, now: datetime, error: RunError | None = None
     ) -> bool:
         """End a run; False when it had ended before."""
         with self._store.begin() as conn:
-            return move(conn, run_id, status, now=now, error=error)
+            return move_run(conn, run_id, status, now=now, error=error)
 
-    def not_triggered(self, run_id: str, *, now: datetime, error: RunError) -> bool:
+    def reject_run(self, run_id: str, *, now: datetime, error: RunError) -> bool:
         """End a run that Airflow refused to take, and give its slot back."""
         with self._store.begin() as conn:
-            ended = org_runs.transition(conn, run_id, RunStatus.FAILED, now=now, error=error)
+            ended = org_runs.transition_run(conn, run_id, RunStatus.FAILED, now=now, error=error)
             if ended is not None:
-                org_runs.refund(conn, run_id)
+                org_runs.refund_run(conn, run_id)
                 _log_run(conn, replace(ended, debited=False), now)
             return ended is not None
 
-    def step_started(self, step: OrgStep) -> bool:
+    def start_step(self, step: OrgStep) -> bool:
         """Record that an attempt at a step began; False when a newer one has.
 
         Raises:
             NotFoundError: no such run was admitted.
         """
         with self._store.begin() as conn:
-            started = org_steps.start(conn, step)
+            started = org_steps.start_step(conn, step)
             if started:
                 _log_step(conn, step, now=step.started_at)
             return started
 
-    def step_finished(
+    def finish_step(
         self,
         run_id: str,
         step: str,
@@ -181,7 +185,7 @@ class RunRecords:
         What it used is logged in either case.
         """
         with self._store.begin() as conn:
-            finished = org_steps.finish(
+            finished = org_steps.finish_step(
                 conn,
                 run_id,
                 step,
@@ -195,7 +199,7 @@ class RunRecords:
                 used=used,
             )
             _log_cost(conn, run_id, step=step, used=used or {}, now=now)
-            recorded = org_steps.get(conn, run_id, step) if finished else None
+            recorded = org_steps.get_step(conn, run_id, step) if finished else None
             if recorded is not None:
                 _log_step(conn, recorded, now=now)
             return finished
@@ -209,8 +213,10 @@ class RunRecords:
             The org runs that this call ended, as they are now.
         """
         with self._store.begin() as conn:
-            left = [run for run in org_runs.by_dag_run(conn, dag_id, dag_run_id) if run.live]
-            return [_close(conn, run, now=now, succeeded=succeeded) for run in left]
+            left = [
+                run for run in org_runs.list_for_dag_run(conn, dag_id, dag_run_id) if run.is_live
+            ]
+            return [_close_run(conn, run, now=now, succeeded=succeeded) for run in left]
 
     def close_dangling(
         self, state_of: DagRunState, *, now: datetime, grace: timedelta = GRACE
@@ -226,35 +232,37 @@ class RunRecords:
             open_runs = org_runs.live_before(conn, now - grace)
         asked = {(run.dag_id, run.dag_run_id) for run in open_runs}
         states = {ids: state_of(*ids) for ids in sorted(asked)}
-        over = [run for run in open_runs if _is_over(states[run.dag_id, run.dag_run_id])]
+        over = [run for run in open_runs if _has_ended(states[run.dag_id, run.dag_run_id])]
         closed = []
         for run in over:
             state = states[run.dag_id, run.dag_run_id]
             with self._store.begin() as conn:
                 lost = _LOST if state is None else None
-                closed.append(_close(conn, run, now=now, succeeded=state == "success", lost=lost))
+                closed.append(
+                    _close_run(conn, run, now=now, succeeded=state == "success", lost=lost)
+                )
         return closed
 
 
-def _is_over(state: str | None) -> bool:
+def _has_ended(state: str | None) -> bool:
     return state not in {"queued", "running", "restarting"}
 
 
-def _close(
+def _close_run(
     conn: Connection, run: OrgRun, *, now: datetime, succeeded: bool, lost: RunError | None = None
 ) -> OrgRun:
     """End a run that its own last task did not, and note that this has yet to be told."""
-    error = lost or _verdict(org_steps.list_for_run(conn, run.run_id), succeeded=succeeded)
+    error = lost or _find_run_error(org_steps.list_for_run(conn, run.run_id), succeeded=succeeded)
     if error is None:
-        move(conn, run.run_id, RunStatus.RUNNING, now=now)
-        move(conn, run.run_id, RunStatus.SUCCESS, now=now)
+        move_run(conn, run.run_id, RunStatus.RUNNING, now=now)
+        move_run(conn, run.run_id, RunStatus.SUCCESS, now=now)
     else:
-        move(conn, run.run_id, RunStatus.FAILED, now=now, error=error)
+        move_run(conn, run.run_id, RunStatus.FAILED, now=now, error=error)
     unannounced_runs.add_unannounced(conn, DagRunKey(run.dag_id, run.dag_run_id), now=now)
-    return _known(conn, run.run_id)
+    return _require_run(conn, run.run_id)
 
 
-def _verdict(steps: Sequence[OrgStep], *, succeeded: bool) -> RunError | None:
+def _find_run_error(steps: Sequence[OrgStep], *, succeeded: bool) -> RunError | None:
     """Why a run whose Airflow run is over did not succeed; None when it did."""
     for step in steps:
         if step.status is StepStatus.FAILED:
@@ -266,8 +274,8 @@ def _verdict(steps: Sequence[OrgStep], *, succeeded: bool) -> RunError | None:
     return None
 
 
-def _known(conn: Connection, run_id: str) -> OrgRun:
-    run = org_runs.get(conn, run_id)
+def _require_run(conn: Connection, run_id: str) -> OrgRun:
+    run = org_runs.get_run(conn, run_id)
     if run is None:
         raise NotFoundError("There is no such run", run_id=run_id)
     return run
@@ -275,17 +283,19 @@ def _known(conn: Connection, run_id: str) -> OrgRun:
 
 def _log_run(conn: Connection, run: OrgRun, now: datetime) -> None:
     # A run that nothing has taken up yet has no steps to ask for.
-    begun = run.started_at is not None or not run.live
-    processed = org_steps.total_rows(conn, run.run_id) if begun else 0
-    outbox.enqueue(conn, RUN_LOG, run_row(run, rows_processed=processed, now=now))
+    begun = run.started_at is not None or not run.is_live
+    processed = org_steps.count_rows(conn, run.run_id) if begun else 0
+    outbox.enqueue_row(conn, RUN_LOG, build_run_row(run, rows_processed=processed, now=now))
 
 
 def _log_step(conn: Connection, step: OrgStep, *, now: datetime) -> None:
-    outbox.enqueue(conn, STEP_LOG, step_row(_known(conn, step.run_id), step, now=now))
+    outbox.enqueue_row(
+        conn, STEP_LOG, build_step_row(_require_run(conn, step.run_id), step, now=now)
+    )
 
 
 def _log_cost(conn: Connection, run_id: str, *, step: str, used: Used, now: datetime) -> None:
-    run = org_runs.get(conn, run_id)
+    run = org_runs.get_run(conn, run_id)
     if run is not None:
         for row in build_cost_rows(run, step=step, used=used, now=now):
-            outbox.enqueue(conn, COST_LOG, row)
+            outbox.enqueue_row(conn, COST_LOG, row)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from convergence.runs.ledger import Action, Ledger, LedgerRow, Replaced
-from convergence.runs.slices import SliceKey, finality, next_finality
+from convergence.runs.slices import SliceKey, advance_finality, compute_finality
 from convergence.warehouse.client import Job, Warehouse
 from convergence.warehouse.names import TableName, label_value, partition_id
 from convergence.warehouse.publish import PartitionWrite
@@ -33,7 +33,7 @@ def content_labels(content_hash: str, *, attempt: int, source_pages: int) -> dic
     }
 
 
-def recover(
+def recover_row(
     warehouse: Warehouse,
     ledger: Ledger,
     *,
@@ -77,16 +77,16 @@ def recover(
         content_hash=content,
         row_count=write.rows,
         source_pages=int(job.labels["pages"]),
-        finality=next_finality(
-            finality(key.day, now, settle_days),
+        finality=advance_finality(
+            compute_finality(key.day, now, settle_days),
             before=row.finality if row else None,
             changed=changed,
         ),
         checked_at=max(now, row.checked_at) if row else now,
         job_ended_at=job.ended,
-        replaced=Replaced.of(row) if row and changed else None,
+        replaced=Replaced.from_row(row) if row and changed else None,
     )
-    ledger.record([recovered])
+    ledger.append_rows([recovered])
     log.info("%s: wrote the missing row of job %s", key.id, job.job_id)
     return recovered
 

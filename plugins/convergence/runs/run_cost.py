@@ -63,11 +63,11 @@ def load_run_cost_rates() -> RunCostRates:
     Raises:
         ConfigurationError: the file is missing or wrong.
     """
-    return _read(get_settings().configs_dir / "system" / "run_costs.yml")
+    return _read_rates(get_settings().configs_dir / "system" / "run_costs.yml")
 
 
 @lru_cache(maxsize=8)
-def _read(path: Path) -> RunCostRates:
+def _read_rates(path: Path) -> RunCostRates:
     return read_config(path, RunCostRates)
 
 

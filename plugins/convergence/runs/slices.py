@@ -54,7 +54,7 @@ class SliceInput:
     content_hash: str
 
 
-def finality(day: date, now: datetime, settle_days: int) -> Finality:
+def compute_finality(day: date, now: datetime, settle_days: int) -> Finality:
     """What the calendar alone says of a day.
 
     Args:
@@ -68,7 +68,7 @@ def finality(day: date, now: datetime, settle_days: int) -> Finality:
     return Finality.SETTLING if now < end + timedelta(days=settle_days) else Finality.FINAL
 
 
-def next_finality(calendar: Finality, *, before: Finality | None, changed: bool) -> Finality:
+def advance_finality(calendar: Finality, *, before: Finality | None, changed: bool) -> Finality:
     """A slice's finality after a look at it.
 
     Args:

@@ -18,7 +18,7 @@ _MARK: Final = "_api_"
 _BASE62: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _SECRET_CHARS: Final = 16  # 95 bits: beyond an offline search of the stored digests
 _SECRET: Final = re.compile(rf"[{_BASE62}]{{{_SECRET_CHARS}}}")
-_LONGEST_KEY: Final = 50 + len(_MARK) + _SECRET_CHARS
+_MAX_KEY_CHARS: Final = 50 + len(_MARK) + _SECRET_CHARS
 
 
 def check_slug(slug: str) -> str:
@@ -50,13 +50,13 @@ def split_org_key(key: str) -> str:
     Raises:
         NotAuthenticatedError: the key is malformed. Nothing of it is in the error.
     """
-    slug, mark, secret = key[: _LONGEST_KEY + 1].rpartition(_MARK)
+    slug, mark, secret = key[: _MAX_KEY_CHARS + 1].rpartition(_MARK)
     if not (mark and SLUG.fullmatch(slug) and _SECRET.fullmatch(secret)):
         raise NotAuthenticatedError("The API key is malformed")
     return slug
 
 
-def digest(key: str) -> str:
+def compute_digest(key: str) -> str:
     """SHA-256 of a key in hex: what is stored and looked up.
 
     A fast hash suffices, since the random part can't be guessed; a slow one would let anyone
@@ -65,7 +65,7 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def same_digest(one: str, other: str) -> bool:
+def compare_digests(one: str, other: str) -> bool:
     """Compare two hex digests in constant time."""
     return hmac.compare_digest(one.encode(), other.encode())
 

@@ -23,12 +23,12 @@ from convergence.errors import (
     KeyServiceUnavailableError,
     SettingsError,
 )
-from convergence.metering import Resource, Use, count
+from convergence.metering import Resource, Use, record_usage
 from convergence.settings import Settings
 
 CALL_SECONDS: Final = 10.0
 RETRY_SECONDS: Final = 30.0
-LARGEST_PLAINTEXT: Final = 64 * 1024
+MAX_PLAINTEXT_BYTES: Final = 64 * 1024
 """KMS encrypts at most 64 KiB directly (cloud.google.com/kms/docs/encrypt-decrypt)."""
 
 _SEPARATOR: Final = "|"
@@ -76,16 +76,16 @@ class KeyManager:
             ConfigurationError: the key is missing, disabled, or not ours to use.
             KeyServiceUnavailableError: no answer, or one damaged on its way.
         """
-        if len(plaintext) > LARGEST_PLAINTEXT:
+        if len(plaintext) > MAX_PLAINTEXT_BYTES:
             raise ConfigurationError("Too long to encrypt directly", bytes=len(plaintext))
-        with _encrypting(self.key_name):
+        with _translate_encrypt_errors(self.key_name):
             answer = self._client.encrypt(
                 request=kms.EncryptRequest(
                     name=self.key_name,
                     plaintext=plaintext,
-                    plaintext_crc32c=_crc(plaintext),
+                    plaintext_crc32c=_compute_crc(plaintext),
                     additional_authenticated_data=aad,
-                    additional_authenticated_data_crc32c=_crc(aad),
+                    additional_authenticated_data_crc32c=_compute_crc(aad),
                 ),
                 retry=_RETRY,
                 timeout=CALL_SECONDS,
@@ -93,7 +93,7 @@ class KeyManager:
         whole = (
             answer.verified_plaintext_crc32c
             and answer.verified_additional_authenticated_data_crc32c
-            and answer.ciphertext_crc32c == _crc(answer.ciphertext)
+            and answer.ciphertext_crc32c == _compute_crc(answer.ciphertext)
         )
         if not whole:
             raise KeyServiceUnavailableError(
@@ -108,28 +108,28 @@ class KeyManager:
             DecryptionError: another owner's, damaged, or its key version is gone.
             KeyServiceUnavailableError: no answer, or one damaged on its way.
         """
-        count(Resource.KMS, Use(calls=1))
-        with _decrypting(self.key_name):
+        record_usage(Resource.KMS, Use(calls=1))
+        with _translate_decrypt_errors(self.key_name):
             answer = self._client.decrypt(
                 request=kms.DecryptRequest(
                     name=self.key_name,
                     ciphertext=data,
-                    ciphertext_crc32c=_crc(data),
+                    ciphertext_crc32c=_compute_crc(data),
                     additional_authenticated_data=aad,
-                    additional_authenticated_data_crc32c=_crc(aad),
+                    additional_authenticated_data_crc32c=_compute_crc(aad),
                 ),
                 retry=_RETRY,
                 timeout=CALL_SECONDS,
             )
-        if answer.plaintext_crc32c != _crc(answer.plaintext):
+        if answer.plaintext_crc32c != _compute_crc(answer.plaintext):
             raise KeyServiceUnavailableError(
                 "An answer of KMS was damaged on its way", key=self.key_name
             )
         return bytes(answer.plaintext)
 
-    def check(self) -> str:
+    def get_primary_version(self) -> str:
         """The primary key version's name, to show that the key can be reached."""
-        with _encrypting(self.key_name):
+        with _translate_encrypt_errors(self.key_name):
             key = self._client.get_crypto_key(
                 request=kms.GetCryptoKeyRequest(name=self.key_name),
                 retry=_RETRY,
@@ -137,7 +137,7 @@ class KeyManager:
             )
         return str(key.primary.name)
 
-    def new_version(self) -> str:
+    def create_version(self) -> str:
         """Make a new key version the primary one, which encrypts from now on; its name.
 
         Needs more rights than encrypting does: `cloudkms.cryptoKeyVersions.create` and
@@ -147,7 +147,7 @@ class KeyManager:
             ConfigurationError: the key is missing, or not ours to change.
             KeyServiceUnavailableError: no answer.
         """
-        with _encrypting(self.key_name):
+        with _translate_encrypt_errors(self.key_name):
             made = self._client.create_crypto_key_version(
                 request=kms.CreateCryptoKeyVersionRequest(parent=self.key_name),
                 timeout=CALL_SECONDS,
@@ -194,57 +194,61 @@ def connect_kms(settings: Settings) -> KeyManager:
 
 def credential_aad(org_slug: str, provider: str, credential_id: str) -> bytes:
     """What binds a provider credential to its row: moved to another row, it does not decrypt."""
-    return _aad(org_slug, provider, credential_id)
+    return _build_aad(org_slug, provider, credential_id)
 
 
 def api_key_aad(org_slug: str, key_id: str) -> bytes:
     """What binds the stored copy of an org key to its row; no provider is named `api_key`."""
-    return _aad(org_slug, "api_key", key_id)
+    return _build_aad(org_slug, "api_key", key_id)
 
 
-def _aad(*parts: str) -> bytes:
+def _build_aad(*parts: str) -> bytes:
     if not all(parts) or any(_SEPARATOR in part for part in parts):
         raise ConfigurationError("An owner's name is empty or holds a separator", parts=parts)
     return _SEPARATOR.join(("v1", *parts)).encode()
 
 
-def _crc(data: bytes) -> int:
+def _compute_crc(data: bytes) -> int:
     return int(google_crc32c.value(data))
 
 
 @contextmanager
-def _encrypting(key_name: str) -> Iterator[None]:
+def _translate_encrypt_errors(key_name: str) -> Iterator[None]:
     try:
         yield
     except _PASSING as error:
-        raise _unavailable(error, key_name) from error
+        raise _build_unavailable_error(error, key_name) from error
     except (google_errors.GoogleAPICallError, auth_errors.GoogleAuthError) as error:
         raise ConfigurationError(
-            "KMS refuses to encrypt with this key", key=key_name, answer=_answer(error)
+            "KMS refuses to encrypt with this key", key=key_name, answer=_describe_error(error)
         ) from error
 
 
 @contextmanager
-def _decrypting(key_name: str) -> Iterator[None]:
+def _translate_decrypt_errors(key_name: str) -> Iterator[None]:
     try:
         yield
     except _PASSING as error:
-        raise _unavailable(error, key_name) from error
+        raise _build_unavailable_error(error, key_name) from error
     except (google_errors.PermissionDenied, auth_errors.GoogleAuthError) as error:
         raise ConfigurationError(
-            "This process may not decrypt with this key", key=key_name, answer=_answer(error)
+            "This process may not decrypt with this key",
+            key=key_name,
+            answer=_describe_error(error),
         ) from error
     except google_errors.GoogleAPICallError as error:
         raise DecryptionError(
             "The ciphertext does not decrypt: another owner's, damaged, or its key is gone",
             key=key_name,
-            answer=_answer(error),
+            answer=_describe_error(error),
         ) from error
 
 
-def _unavailable(error: Exception, key_name: str) -> KeyServiceUnavailableError:
-    return KeyServiceUnavailableError("KMS does not answer", key=key_name, answer=_answer(error))
+def _build_unavailable_error(error: Exception, key_name: str) -> KeyServiceUnavailableError:
+    return KeyServiceUnavailableError(
+        "KMS does not answer", key=key_name, answer=_describe_error(error)
+    )
 
 
-def _answer(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     return " ".join(str(getattr(error, "message", None) or error).split())[:300]

@@ -13,9 +13,9 @@ from typing import Final
 from urllib.parse import quote, quote_plus
 
 MASK: Final = "[redacted]"
-SHORTEST_SECRET: Final = 6
+MIN_SECRET_CHARS: Final = 6
 """A shorter value is not registered: it would mask ordinary words."""
-MOST_SECRETS: Final = 512
+MAX_SECRETS: Final = 512
 """The least recently registered goes first; shapes still catch it."""
 
 _PATTERNS: Final = (
@@ -65,12 +65,12 @@ def register_secret(value: str) -> None:
     Forms: as it is, URL-encoded, JSON- or repr-escaped, in hex, and in base64 by itself or
     anywhere inside a longer encoded text.
     """
-    if len(value) < SHORTEST_SECRET:
+    if len(value) < MIN_SECRET_CHARS:
         return
     with _lock:
-        _registered[value] = _forms(value)
+        _registered[value] = _list_forms(value)
         _registered.move_to_end(value)
-        while len(_registered) > MOST_SECRETS:
+        while len(_registered) > MAX_SECRETS:
             _registered.popitem(last=False)
 
 
@@ -110,14 +110,14 @@ class RedactingFilter(logging.Filter):
             record.stack_info = redact(record.stack_info)
         for name, value in vars(record).items():
             if name not in _STANDARD and not isinstance(value, int | float | bool | None):
-                setattr(record, name, _masked(value))
+                setattr(record, name, _mask_value(value))
         return True
 
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
-def _masked(value: object) -> object:
+def _mask_value(value: object) -> object:
     if isinstance(value, str):
         return redact(value)
     shown = repr(value)
@@ -125,7 +125,7 @@ def _masked(value: object) -> object:
     return value if clean == shown else clean
 
 
-def _forms(value: str) -> tuple[str, ...]:
+def _list_forms(value: str) -> tuple[str, ...]:
     raw = value.encode("utf-8", "surrogatepass")
     forms = {
         value,
@@ -141,7 +141,7 @@ def _forms(value: str) -> tuple[str, ...]:
     for shift in range(3):
         for encoded in (base64.b64encode, base64.urlsafe_b64encode):
             forms.add(_base64_core(encoded(b"\0" * shift + raw).decode(), raw, shift))
-    return tuple(sorted((form for form in forms if len(form) >= SHORTEST_SECRET), key=len)[::-1])
+    return tuple(sorted((form for form in forms if len(form) >= MIN_SECRET_CHARS), key=len)[::-1])
 
 
 def _base64_core(encoded: str, raw: bytes, shift: int) -> str:

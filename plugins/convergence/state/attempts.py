@@ -13,7 +13,7 @@ from typing import Final
 
 from sqlalchemy import Connection, case, select, update
 
-from convergence.state.tables import slice_attempts, upsert
+from convergence.state.tables import build_upsert, slice_attempts
 
 HEARTBEAT_EVERY: Final = timedelta(seconds=10)
 """How often a working process renews its heartbeat."""
@@ -71,7 +71,7 @@ def next_attempt(
         "heartbeat_at": now if holder else None,
     }
     statement = (
-        upsert(conn, slice_attempts)
+        build_upsert(conn, slice_attempts)
         .values(slice_id=slice_id, attempt=at_least + 1, **taken)
         .on_conflict_do_update(index_elements=["slice_id"], set_={"attempt": floor + 1, **taken})
         .returning(slice_attempts.c.attempt)
@@ -99,12 +99,12 @@ def newest_attempts(conn: Connection, slice_ids: Collection[str]) -> dict[str, N
     }
 
 
-def renew(conn: Connection, holder_id: str) -> None:
+def renew_heartbeat(conn: Connection, holder_id: str) -> None:
     """Renew the heartbeat of every attempt that is still its slice's newest."""
     _set_heartbeat(conn, holder_id, datetime.now(UTC))
 
 
-def release(conn: Connection, holder_id: str) -> None:
+def release_heartbeat(conn: Connection, holder_id: str) -> None:
     """Say that the holder no longer works on its slices."""
     _set_heartbeat(conn, holder_id, None)
 

@@ -13,14 +13,14 @@ from cachetools import TTLCache
 from sqlalchemy import Connection, select
 
 from convergence.state.store import StateStore
-from convergence.state.tables import cache_versions, upsert
+from convergence.state.tables import build_upsert, cache_versions
 
 MAX_AGE_SECONDS = 3.0
 
 
 def increment_version(conn: Connection, org_slug: str) -> None:
     """Make every process read the org again; call it after the change, in any transaction."""
-    statement = upsert(conn, cache_versions).values(org_slug=org_slug, version=1)
+    statement = build_upsert(conn, cache_versions).values(org_slug=org_slug, version=1)
     raised = {"version": cache_versions.c.version + 1}
     conn.execute(statement.on_conflict_do_update(index_elements=["org_slug"], set_=raised))
 

@@ -11,13 +11,13 @@ from sqlalchemy import Connection, delete, update
 
 from convergence.errors import RequestInFlightError
 from convergence.state.store import StateStore
-from convergence.state.tables import added, leases
+from convergence.state.tables import insert_if_absent, leases
 
-HELD_FOR = timedelta(minutes=2)
+LEASE_DURATION = timedelta(minutes=2)
 
 
 @contextmanager
-def held(store: StateStore, name: str, *, ttl: timedelta = HELD_FOR) -> Iterator[None]:
+def hold_lease(store: StateStore, name: str, *, ttl: timedelta = LEASE_DURATION) -> Iterator[None]:
     """Hold a lease around work that must be done by one process at a time.
 
     Args:
@@ -30,7 +30,7 @@ def held(store: StateStore, name: str, *, ttl: timedelta = HELD_FOR) -> Iterator
     """
     owner = uuid.uuid4().hex
     with store.begin() as conn:
-        taken = _take(conn, name, owner, now=datetime.now(UTC), ttl=ttl)
+        taken = _take_lease(conn, name, owner, now=datetime.now(UTC), ttl=ttl)
     if not taken:
         raise RequestInFlightError("The same thing is being changed at this moment.")
     try:
@@ -41,9 +41,9 @@ def held(store: StateStore, name: str, *, ttl: timedelta = HELD_FOR) -> Iterator
             conn.execute(delete(leases).where(mine))
 
 
-def _take(conn: Connection, name: str, owner: str, *, now: datetime, ttl: timedelta) -> bool:
+def _take_lease(conn: Connection, name: str, owner: str, *, now: datetime, ttl: timedelta) -> bool:
     values = {"owner": owner, "expires_at": now + ttl}
-    if added(conn, leases, {"name": name, **values}):
+    if insert_if_absent(conn, leases, {"name": name, **values}):
         return True
     over = (leases.c.name == name) & (leases.c.expires_at <= now)
     return conn.execute(update(leases).where(over).values(**values)).rowcount == 1

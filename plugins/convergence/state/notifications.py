@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
 
-from convergence.state.tables import added, notifications
+from convergence.state.tables import insert_if_absent, notifications
 
-HELD_FOR = timedelta(minutes=10)
+CLAIM_DURATION = timedelta(minutes=10)
 """After which a claim whose owner says nothing may be taken by another."""
 
 
@@ -58,13 +58,13 @@ class Notification:
     error: str | None
 
 
-def claim(
+def claim_notification(
     conn: Connection,
     key: NotificationKey,
     *,
     now: datetime,
     most_attempts: int,
-    held_for: timedelta = HELD_FOR,
+    held_for: timedelta = CLAIM_DURATION,
 ) -> str | None:
     """Take the right to send one message.
 
@@ -81,7 +81,7 @@ def claim(
         "ended_at": None,
     }
     new = {**key._asdict(), **values, "attempts": 1, "recipients": 0}
-    if added(conn, notifications, new):
+    if insert_if_absent(conn, notifications, new):
         return owner
     free = or_(
         notifications.c.status == NotificationStatus.FAILED,
@@ -90,14 +90,14 @@ def claim(
             notifications.c.expires_at <= now,
         ),
     )
-    again = _of(key) & free & (notifications.c.attempts < most_attempts)
+    again = _match_key(key) & free & (notifications.c.attempts < most_attempts)
     taken = conn.execute(
         update(notifications).where(again).values(**values, attempts=notifications.c.attempts + 1)
     )
     return owner if taken.rowcount == 1 else None
 
 
-def end(
+def finish_notification(
     conn: Connection,
     key: NotificationKey,
     *,
@@ -110,32 +110,32 @@ def end(
     status = NotificationStatus.FAILED if error is not None else NotificationStatus.SENT
     ended = conn.execute(
         update(notifications)
-        .where(_of(key) & (notifications.c.owner == owner))
+        .where(_match_key(key) & (notifications.c.owner == owner))
         .values(status=status, ended_at=now, recipients=recipients, error=error)
     )
     return ended.rowcount == 1
 
 
-def get(conn: Connection, key: NotificationKey) -> Notification | None:
+def get_notification(conn: Connection, key: NotificationKey) -> Notification | None:
     """The claim, if there is one."""
-    row = conn.execute(select(notifications).where(_of(key))).one_or_none()
-    return _from_row(row) if row else None
+    row = conn.execute(select(notifications).where(_match_key(key))).one_or_none()
+    return _build_notification(row) if row else None
 
 
-def of_run(conn: Connection, run_id: str, org_slug: str) -> list[Notification]:
+def list_for_run(conn: Connection, run_id: str, org_slug: str) -> list[Notification]:
     """What one org was told of one run, or what could not be told, oldest first."""
     query = select(notifications).where(
         notifications.c.run_id == run_id, notifications.c.org_slug == org_slug
     )
     order = (notifications.c.claimed_at, notifications.c.channel, notifications.c.event)
-    return [_from_row(row) for row in conn.execute(query.order_by(*order))]
+    return [_build_notification(row) for row in conn.execute(query.order_by(*order))]
 
 
-def _of(key: NotificationKey) -> ColumnElement[bool]:
+def _match_key(key: NotificationKey) -> ColumnElement[bool]:
     return and_(*(notifications.c[name] == value for name, value in key._asdict().items()))
 
 
-def _from_row(row: Row[Any]) -> Notification:
+def _build_notification(row: Row[Any]) -> Notification:
     return Notification(
         key=NotificationKey(row.run_id, row.org_slug, row.channel, row.event),
         status=NotificationStatus(row.status),

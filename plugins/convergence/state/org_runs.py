@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Connection,
@@ -28,9 +28,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from convergence.state.tables import added, org_runs
-
-Trigger = Literal["api", "ui", "schedule"]
+from convergence.state.column_types import RunTrigger
+from convergence.state.tables import insert_if_absent, org_runs
 
 
 class RunStatus(StrEnum):
@@ -51,7 +50,7 @@ ENDED = (RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.CANCELLED)
 _THIS = org_runs.c.run_id == bindparam("run")
 _ONE = select(org_runs).where(_THIS)
 # A live run may end unsuccessfully from anywhere: refused by its first task, cancelled, or lost.
-_MAY_FOLLOW: Mapping[RunStatus, tuple[RunStatus, ...]] = {
+_ALLOWED_FROM: Mapping[RunStatus, tuple[RunStatus, ...]] = {
     RunStatus.PENDING: (),
     RunStatus.QUEUED: (RunStatus.PENDING,),
     RunStatus.RUNNING: (RunStatus.PENDING, RunStatus.QUEUED),
@@ -83,7 +82,7 @@ class OrgRun:
     pipeline_id: str
     dag_id: str
     dag_run_id: str
-    trigger: Trigger
+    trigger: RunTrigger
     requested_by: str
     created_at: datetime
     status: RunStatus = RunStatus.QUEUED
@@ -96,12 +95,12 @@ class OrgRun:
     debited: bool = True
 
     @property
-    def live(self) -> bool:
+    def is_live(self) -> bool:
         """Whether the run has yet to end."""
         return self.status in LIVE
 
 
-class Since(NamedTuple):
+class CountPeriods(NamedTuple):
     """Where what is counted begins: a UTC day, a UTC month, and what may still be under way."""
 
     day: datetime
@@ -109,7 +108,7 @@ class Since(NamedTuple):
     live: datetime
 
 
-class Use(NamedTuple):
+class RunUsage(NamedTuple):
     """An org's runs so far: today, this month (both UTC), and not yet ended."""
 
     today: int
@@ -117,7 +116,7 @@ class Use(NamedTuple):
     active: int
 
 
-class Position(NamedTuple):
+class RunPosition(NamedTuple):
     """A place in an org's list of runs: where the next page begins."""
 
     created_at: datetime
@@ -125,7 +124,9 @@ class Position(NamedTuple):
 
 
 _AT = org_runs.c.created_at.type
-_SINCE = {name: org_runs.c.created_at >= bindparam(name, type_=_AT) for name in Since._fields}
+_SINCE = {
+    name: org_runs.c.created_at >= bindparam(name, type_=_AT) for name in CountPeriods._fields
+}
 _COUNTS = select(
     func.count().filter(_SINCE["day"]),
     func.count().filter(_SINCE["month"]),
@@ -143,21 +144,21 @@ def org_run_id(dag_id: str, dag_run_id: str, org_slug: str) -> str:
     return f"run_{hashlib.sha256(told.encode()).hexdigest()[:24]}"
 
 
-def insert(conn: Connection, run: OrgRun) -> bool:
+def insert_run(conn: Connection, run: OrgRun) -> bool:
     """Add a run; False when its id is known, so that a task tried again adds nothing."""
-    return added(conn, org_runs, _to_row(run))
+    return insert_if_absent(conn, org_runs, _build_row(run))
 
 
-def get(conn: Connection, run_id: str) -> OrgRun | None:
+def get_run(conn: Connection, run_id: str) -> OrgRun | None:
     """The run, if it is known."""
     row = conn.execute(_ONE, {"run": run_id}).one_or_none()
-    return _from_row(row) if row else None
+    return _build_run(row) if row else None
 
 
-def by_dag_run(conn: Connection, dag_id: str, dag_run_id: str) -> list[OrgRun]:
+def list_for_dag_run(conn: Connection, dag_id: str, dag_run_id: str) -> list[OrgRun]:
     """The org runs that one Airflow run carries, by org."""
     query = select(org_runs).where(org_runs.c.dag_id == dag_id, org_runs.c.dag_run_id == dag_run_id)
-    return _fetch(conn, query.order_by(org_runs.c.org_slug))
+    return _fetch_runs(conn, query.order_by(org_runs.c.org_slug))
 
 
 def list_for_org(
@@ -165,7 +166,7 @@ def list_for_org(
     org_slug: str,
     *,
     limit: int,
-    before: Position | None = None,
+    before: RunPosition | None = None,
     statuses: Sequence[RunStatus] = (),
     pipeline_id: str | None = None,
 ) -> list[OrgRun]:
@@ -179,16 +180,16 @@ def list_for_org(
         place = tuple_(org_runs.c.created_at, org_runs.c.run_id)
         query = query.where(place < tuple_(before.created_at, before.run_id))
     query = query.order_by(org_runs.c.created_at.desc(), org_runs.c.run_id.desc())
-    return _fetch(conn, query.limit(limit))
+    return _fetch_runs(conn, query.limit(limit))
 
 
 def live_before(conn: Connection, instant: datetime, *, limit: int = 500) -> list[OrgRun]:
     """Runs created before the instant that have not ended, oldest first."""
     query = select(org_runs).where(org_runs.c.status.in_(LIVE), org_runs.c.created_at < instant)
-    return _fetch(conn, query.order_by(org_runs.c.created_at).limit(limit))
+    return _fetch_runs(conn, query.order_by(org_runs.c.created_at).limit(limit))
 
 
-def transition(
+def transition_run(
     conn: Connection,
     run_id: str,
     status: RunStatus,
@@ -205,12 +206,12 @@ def transition(
         values["now"] = now
     if error is not None:
         values |= {"code": error.code, "message": error.message}
-    row = conn.execute(_moving(status, told=error is not None), values).one_or_none()
-    return _from_row(row) if row else None
+    row = conn.execute(_build_transition(status, told=error is not None), values).one_or_none()
+    return _build_run(row) if row else None
 
 
 @cache
-def _moving(status: RunStatus, *, told: bool) -> ReturningUpdate[Any]:
+def _build_transition(status: RunStatus, *, told: bool) -> ReturningUpdate[Any]:
     now = bindparam("now", type_=org_runs.c.ended_at.type)
     values: dict[str, Any] = {"status": status}
     if status is RunStatus.RUNNING:
@@ -219,11 +220,11 @@ def _moving(status: RunStatus, *, told: bool) -> ReturningUpdate[Any]:
         values["ended_at"] = now
     if told:
         values |= {"error_code": bindparam("code"), "error_message": bindparam("message")}
-    where = org_runs.c.status.in_(_MAY_FOLLOW[status])
+    where = org_runs.c.status.in_(_ALLOWED_FROM[status])
     return update(org_runs).where(_THIS, where).values(**values).returning(*org_runs.c)
 
 
-def reopen(conn: Connection, run_id: str) -> bool:
+def reopen_run(conn: Connection, run_id: str) -> bool:
     """Take an ended run up again, as when its cleared Airflow run or task starts again."""
     values = {
         "status": RunStatus.RUNNING,
@@ -232,18 +233,18 @@ def reopen(conn: Connection, run_id: str) -> bool:
         "error_message": None,
     }
     where = org_runs.c.status.in_(ENDED)
-    return conn.execute(_update(run_id, values).where(where)).rowcount == 1
+    return conn.execute(_build_update(run_id, values).where(where)).rowcount == 1
 
 
-def set_days(conn: Connection, run_id: str, days: Sequence[date]) -> None:
+def set_run_days(conn: Connection, run_id: str, days: Sequence[date]) -> None:
     """Record the days that a run found due once it began."""
     told = [day.isoformat() for day in days]
-    conn.execute(_update(run_id, {"days": told}))
+    conn.execute(_build_update(run_id, {"days": told}))
 
 
-def refund(conn: Connection, run_id: str) -> None:
+def refund_run(conn: Connection, run_id: str) -> None:
     """Stop counting a run against the org's quota, since it could not be handed to Airflow."""
-    conn.execute(_update(run_id, {"debited": False}))
+    conn.execute(_build_update(run_id, {"debited": False}))
 
 
 def delete_pending(conn: Connection, run_id: str) -> bool:
@@ -252,21 +253,21 @@ def delete_pending(conn: Connection, run_id: str) -> bool:
     return conn.execute(delete(org_runs).where(org_runs.c.run_id == run_id, pending)).rowcount == 1
 
 
-def counts(conn: Connection, org_slug: str, *, since: Since) -> Use:
+def count_runs(conn: Connection, org_slug: str, *, since: CountPeriods) -> RunUsage:
     """How many debited runs the org has of each period, however they ended but for `active`."""
     values = {"org": org_slug, "first": min(since.month, since.live), **since._asdict()}
-    return Use._make(conn.execute(_COUNTS, values).one())
+    return RunUsage._make(conn.execute(_COUNTS, values).one())
 
 
-def _update(run_id: str, values: dict[str, Any]) -> Update:
+def _build_update(run_id: str, values: dict[str, Any]) -> Update:
     return update(org_runs).where(org_runs.c.run_id == run_id).values(**values)
 
 
-def _fetch(conn: Connection, query: Select[Any]) -> list[OrgRun]:
-    return [_from_row(row) for row in conn.execute(query)]
+def _fetch_runs(conn: Connection, query: Select[Any]) -> list[OrgRun]:
+    return [_build_run(row) for row in conn.execute(query)]
 
 
-def _to_row(run: OrgRun) -> dict[str, Any]:
+def _build_row(run: OrgRun) -> dict[str, Any]:
     error = run.error
     return {
         "run_id": run.run_id,
@@ -289,7 +290,7 @@ def _to_row(run: OrgRun) -> dict[str, Any]:
     }
 
 
-def _from_row(row: Row[Any]) -> OrgRun:
+def _build_run(row: Row[Any]) -> OrgRun:
     error = RunError(row.error_code, row.error_message or "") if row.error_code else None
     return OrgRun(
         run_id=row.run_id,

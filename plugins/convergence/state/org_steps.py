@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, func, select, update
 from convergence import metering
 from convergence.metering import Used
 from convergence.state.org_runs import RunError
-from convergence.state.tables import org_steps, upsert
+from convergence.state.tables import build_upsert, org_steps
 
 
 class StepStatus(StrEnum):
@@ -56,10 +56,10 @@ class OrgStep:
     cleared: bool = False
 
 
-def start(conn: Connection, step: OrgStep) -> bool:
+def start_step(conn: Connection, step: OrgStep) -> bool:
     """Record that an attempt at a step began; False when a newer attempt has begun already."""
-    values = _to_row(step)
-    statement = upsert(conn, org_steps).values(**values)
+    values = _build_row(step)
+    statement = build_upsert(conn, org_steps).values(**values)
     statement = statement.on_conflict_do_update(
         index_elements=["run_id", "step"],
         set_=values,
@@ -68,7 +68,7 @@ def start(conn: Connection, step: OrgStep) -> bool:
     return conn.execute(statement.returning(org_steps.c.step)).one_or_none() is not None
 
 
-def finish(
+def finish_step(
     conn: Connection,
     run_id: str,
     step: str,
@@ -86,8 +86,8 @@ def finish(
 
     What it used is added to what attempts before it have used.
     """
-    before = get(conn, run_id, step)
-    so_far = metering.total([before.used if before else {}, used or {}])
+    before = get_step(conn, run_id, step)
+    so_far = metering.add_usage([before.used if before else {}, used or {}])
     statement = (
         update(org_steps)
         .where(
@@ -104,45 +104,45 @@ def finish(
             error_code=error.code if error else None,
             error_message=error.message if error else None,
             result=dict(result) if result is not None else None,
-            used=metering.dump(so_far),
+            used=metering.dump_usage(so_far),
         )
     )
     return conn.execute(statement).rowcount == 1
 
 
-def get(conn: Connection, run_id: str, step: str) -> OrgStep | None:
+def get_step(conn: Connection, run_id: str, step: str) -> OrgStep | None:
     """The newest attempt at a step, if one began."""
     query = select(org_steps).where(org_steps.c.run_id == run_id, org_steps.c.step == step)
     row = conn.execute(query).one_or_none()
-    return _from_row(row) if row else None
+    return _build_step(row) if row else None
 
 
 def list_for_run(conn: Connection, run_id: str) -> list[OrgStep]:
     """The run's steps in the order they began."""
     query = select(org_steps).where(org_steps.c.run_id == run_id)
     rows = conn.execute(query.order_by(org_steps.c.started_at, org_steps.c.step))
-    return [_from_row(row) for row in rows]
+    return [_build_step(row) for row in rows]
 
 
 def list_for_step(conn: Connection, step: str, *, run_ids: Collection[str]) -> dict[str, OrgStep]:
     """The newest attempts at one step of several org runs, by run."""
     query = select(org_steps).where(org_steps.c.step == step, org_steps.c.run_id.in_(run_ids))
-    return {row.run_id: _from_row(row) for row in conn.execute(query)}
+    return {row.run_id: _build_step(row) for row in conn.execute(query)}
 
 
-def keep(conn: Connection, step: str, *, run_ids: Collection[str], max_tries: int) -> None:
+def keep_attempts(conn: Connection, step: str, *, run_ids: Collection[str], max_tries: int) -> None:
     """Let recorded attempts count for a task that a person has cleared since."""
     these = (org_steps.c.step == step) & org_steps.c.run_id.in_(run_ids)
     conn.execute(update(org_steps).where(these).values(max_tries=max_tries))
 
 
-def total_rows(conn: Connection, run_id: str) -> int:
+def count_rows(conn: Connection, run_id: str) -> int:
     """The rows that the run's steps processed together."""
     query = select(func.coalesce(func.sum(org_steps.c.rows_processed), 0))
     return int(conn.execute(query.where(org_steps.c.run_id == run_id)).scalar_one())
 
 
-def _to_row(step: OrgStep) -> dict[str, Any]:
+def _build_row(step: OrgStep) -> dict[str, Any]:
     return {
         "run_id": step.run_id,
         "step": step.step,
@@ -163,7 +163,7 @@ def _to_row(step: OrgStep) -> dict[str, Any]:
     }
 
 
-def _from_row(row: Row[Any]) -> OrgStep:
+def _build_step(row: Row[Any]) -> OrgStep:
     error = RunError(row.error_code, row.error_message or "") if row.error_code else None
     return OrgStep(
         run_id=row.run_id,
@@ -178,7 +178,7 @@ def _from_row(row: Row[Any]) -> OrgStep:
         destination_table=row.destination_table,
         error=error,
         result=row.result,
-        used=metering.load(row.used),
+        used=metering.load_usage(row.used),
         max_tries=row.max_tries,
         began_at=row.began_at,
         cleared=bool(row.cleared),

@@ -11,43 +11,40 @@ import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, or_, select, update
 
 from convergence.errors import FatalError
+from convergence.state.json_encoding import encode_row
 from convergence.state.store import StateStore
-from convergence.state.tables import added, outbox, outbox_leases
+from convergence.state.tables import insert_if_absent, outbox, outbox_leases
 
-LEASE = timedelta(seconds=120)
+SHIPPING_LEASE = timedelta(seconds=120)
 _ENQUEUE = outbox.insert()
 
-Batch = list[tuple[str, dict[str, Any]]]
-Sink = Callable[[str, Batch], None]
+RowBatch = list[tuple[str, dict[str, Any]]]
+RowSink = Callable[[str, RowBatch], None]
 
 
-def enqueue(conn: Connection, table: str, row: Mapping[str, Any]) -> str:
+def enqueue_row(conn: Connection, table: str, row: Mapping[str, Any]) -> str:
     """Add a row for a warehouse table in the caller's transaction; its id is the insert id.
 
     Values take the wire form of BigQuery's JSON rows: dates and times as ISO 8601, Decimals as
     strings, so that no amount passes through a float.
     """
     row_id = uuid.uuid4().hex
-    text = json.dumps(row, default=_wire, ensure_ascii=False, allow_nan=False)
+    text = encode_row(row)
     now = datetime.now(UTC)
     values = {"row_id": row_id, "table_name": table, "row": text, "enqueued_at": now}
     conn.execute(_ENQUEUE, values)
     return row_id
 
 
-def json_text(values: Mapping[str, Any]) -> str | None:
-    """Values of a JSON column, which takes a text; None where there are none."""
-    return json.dumps(dict(values), default=_wire, sort_keys=True) if values else None
-
-
-def ship(store: StateStore, sink: Sink, *, limit: int = 500, lease: timedelta = LEASE) -> int:
+def ship_rows(
+    store: StateStore, sink: RowSink, *, limit: int = 500, lease: timedelta = SHIPPING_LEASE
+) -> int:
     """Hand every waiting row to the sink, table by table, at most `limit` rows a call.
 
     A table whose lease another shipper holds is left to that one, which takes the rows that
@@ -61,7 +58,7 @@ def ship(store: StateStore, sink: Sink, *, limit: int = 500, lease: timedelta = 
     """
     shipped, failure = 0, None
     for table in _tables_waiting(store):
-        courier = _Courier(store, table=table, limit=limit, lease=lease)
+        courier = _TableShipper(store, table=table, limit=limit, lease=lease)
         try:
             courier.deliver(sink)
         except Exception as error:  # noqa: BLE001  # a table's fault must not hold up the others
@@ -72,30 +69,30 @@ def ship(store: StateStore, sink: Sink, *, limit: int = 500, lease: timedelta = 
     return shipped
 
 
-def waiting(conn: Connection) -> int:
+def count_waiting_rows(conn: Connection) -> int:
     """How many rows have yet to be shipped."""
     query = select(func.count()).select_from(outbox).where(outbox.c.rejection.is_(None))
     return int(conn.execute(query).scalar_one())
 
 
-def rows_waiting(conn: Connection, table: str) -> list[dict[str, Any]]:
+def list_waiting_rows(conn: Connection, table: str) -> list[dict[str, Any]]:
     """The rows of one table that have yet to be shipped, in wire form, oldest first."""
-    return [row for _, row in entries_waiting(conn, table)]
+    return [row for _, row in list_waiting_entries(conn, table)]
 
 
-def entries_waiting(conn: Connection, table: str) -> list[tuple[str, dict[str, Any]]]:
+def list_waiting_entries(conn: Connection, table: str) -> list[tuple[str, dict[str, Any]]]:
     """(row id, row) of what one table waits for, as `rows_waiting`."""
     query = select(outbox.c.row_id, outbox.c.row).where(outbox.c.table_name == table)
     return [(row.row_id, json.loads(row.row)) for row in conn.execute(query.order_by(outbox.c.id))]
 
 
-def rewrite(conn: Connection, row_id: str, row: Mapping[str, Any]) -> None:
+def rewrite_row(conn: Connection, row_id: str, row: Mapping[str, Any]) -> None:
     """Change a row that has yet to be shipped; only where nobody ships its table meanwhile."""
-    text = json.dumps(row, default=_wire, ensure_ascii=False, allow_nan=False)
+    text = encode_row(row)
     conn.execute(update(outbox).where(outbox.c.row_id == row_id).values(row=text))
 
 
-def refused(conn: Connection) -> list[tuple[str, str, str]]:
+def list_rejected_rows(conn: Connection) -> list[tuple[str, str, str]]:
     """(table, row id, reason) of the rows that the warehouse refused for good, oldest first."""
     query = select(outbox.c.table_name, outbox.c.row_id, outbox.c.rejection)
     rows = conn.execute(query.where(outbox.c.rejection.is_not(None)).order_by(outbox.c.id))
@@ -103,7 +100,7 @@ def refused(conn: Connection) -> list[tuple[str, str, str]]:
 
 
 @dataclass
-class _Courier:
+class _TableShipper:
     """Delivers one table's rows while it holds that table's lease."""
 
     store: StateStore
@@ -115,7 +112,7 @@ class _Courier:
     def __post_init__(self) -> None:
         self._owner = uuid.uuid4().hex
 
-    def deliver(self, sink: Sink) -> None:
+    def deliver(self, sink: RowSink) -> None:
         ids: list[int] = []
         try:
             while batch := self._next_batch(done=ids):
@@ -125,7 +122,7 @@ class _Courier:
             self._let_go()
             raise
 
-    def _send(self, sink: Sink, batch: Sequence[tuple[int, str, dict[str, Any]]]) -> None:
+    def _send(self, sink: RowSink, batch: Sequence[tuple[int, str, dict[str, Any]]]) -> None:
         try:
             sink(self.table, [(row_id, row) for _, row_id, row in batch])
         except FatalError as error:
@@ -165,7 +162,7 @@ class _Courier:
             outbox_leases.c.owner == self._owner,
             outbox_leases.c.expires_at <= now,
         )
-        if added(conn, outbox_leases, {"table_name": self.table, **values}):
+        if insert_if_absent(conn, outbox_leases, {"table_name": self.table, **values}):
             return True
         mine = (outbox_leases.c.table_name == self.table) & free
         return conn.execute(update(outbox_leases).where(mine).values(**values)).rowcount == 1
@@ -188,13 +185,3 @@ def _tables_waiting(store: StateStore) -> list[str]:
     query = select(outbox.c.table_name).where(outbox.c.rejection.is_(None)).distinct()
     with store.read() as conn:
         return list(conn.execute(query.order_by(outbox.c.table_name)).scalars())
-
-
-def _wire(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    raise TypeError(f"{type(value).__name__} has no place in an outbox row")

@@ -14,7 +14,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, select, update
 
 from convergence.state import outbox
-from convergence.state.tables import added, upsert
+from convergence.state.json_encoding import encode_json
+from convergence.state.tables import build_upsert, insert_if_absent
 from convergence.state.tables import pipeline_configs as table
 
 CONFIG_LOG = "org_pipeline_configs"
@@ -49,7 +50,7 @@ class PipelineConfig:
     next_due_at: datetime | None = None
 
 
-def put(conn: Connection, config: PipelineConfig) -> PipelineConfig:
+def put_config(conn: Connection, config: PipelineConfig) -> PipelineConfig:
     """Set an org's configuration of a pipeline and log it; what was set is given back.
 
     Of two changes made at once, the one that is made later is the newer in the log as well.
@@ -58,48 +59,50 @@ def put(conn: Connection, config: PipelineConfig) -> PipelineConfig:
     known = conn.execute(select(table.c.updated_at).where(mine).with_for_update()).one_or_none()
     if known is not None and known.updated_at >= config.updated_at:
         config = replace(config, updated_at=known.updated_at + _INSTANT)
-    values = _values(config)
-    statement = upsert(conn, table).values(**values)
+    values = _build_values(config)
+    statement = build_upsert(conn, table).values(**values)
     keys = ("org_slug", "pipeline_id")
     changed = {name: value for name, value in values.items() if name not in keys}
     conn.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
-    _log(conn, config)
+    _log_config(conn, config)
     return config
 
 
-def restore(conn: Connection, config: PipelineConfig) -> bool:
+def restore_config(conn: Connection, config: PipelineConfig) -> bool:
     """Set what the log tells, unless the store knows a configuration; whether it did."""
-    return added(conn, table, _values(config))
+    return insert_if_absent(conn, table, _build_values(config))
 
 
-def switch_off(conn: Connection, org_slug: str, *, now: datetime, by: str) -> None:
+def disable_configs(conn: Connection, org_slug: str, *, now: datetime, by: str) -> None:
     """Let none of the org's pipelines run again, as when it is removed."""
     rows = conn.execute(select(table).where(table.c.org_slug == org_slug, table.c.enabled)).all()
     for row in rows:
-        off = replace(_config(row), enabled=False, next_due_at=None, updated_at=now, updated_by=by)
-        put(conn, off)
+        off = replace(
+            _build_config(row), enabled=False, next_due_at=None, updated_at=now, updated_by=by
+        )
+        put_config(conn, off)
 
 
-def get(conn: Connection, org_slug: str, pipeline_id: str) -> PipelineConfig | None:
+def get_config(conn: Connection, org_slug: str, pipeline_id: str) -> PipelineConfig | None:
     """The org's configuration of the pipeline, if it has one."""
     row = conn.execute(_ONE, {"org": org_slug, "pipeline": pipeline_id}).one_or_none()
-    return _config(row) if row else None
+    return _build_config(row) if row else None
 
 
-def for_pipeline(conn: Connection, pipeline_id: str) -> dict[str, PipelineConfig]:
+def list_for_pipeline(conn: Connection, pipeline_id: str) -> dict[str, PipelineConfig]:
     """Every org's configuration of the pipeline, by org."""
     rows = conn.execute(select(table).where(table.c.pipeline_id == pipeline_id))
-    return {row.org_slug: _config(row) for row in rows}
+    return {row.org_slug: _build_config(row) for row in rows}
 
 
-def due(conn: Connection, *, now: datetime, limit: int = 500) -> list[PipelineConfig]:
+def list_due_configs(conn: Connection, *, now: datetime, limit: int = 500) -> list[PipelineConfig]:
     """Configurations whose own schedule has come, the longest due first."""
     query = select(table).where(table.c.enabled, table.c.next_due_at <= now)
     rows = conn.execute(query.order_by(table.c.next_due_at).limit(limit))
-    return [_config(row) for row in rows]
+    return [_build_config(row) for row in rows]
 
 
-def advance(conn: Connection, config: PipelineConfig, *, next_due_at: datetime) -> bool:
+def advance_schedule(conn: Connection, config: PipelineConfig, *, next_due_at: datetime) -> bool:
     """Move a due configuration on to its next time; False when another process did."""
     mine = (
         (table.c.org_slug == config.org_slug)
@@ -109,17 +112,17 @@ def advance(conn: Connection, config: PipelineConfig, *, next_due_at: datetime) 
     return conn.execute(update(table).where(mine).values(next_due_at=next_due_at)).rowcount == 1
 
 
-def _config(row: Row[Any]) -> PipelineConfig:
+def _build_config(row: Row[Any]) -> PipelineConfig:
     return PipelineConfig(**{n: getattr(row, n) for n in PipelineConfig.__dataclass_fields__})
 
 
-def _values(config: PipelineConfig) -> dict[str, Any]:
+def _build_values(config: PipelineConfig) -> dict[str, Any]:
     return asdict(config) | {"params": dict(config.params)}
 
 
-def _log(conn: Connection, config: PipelineConfig) -> None:
-    row = _values(config) | {
-        "params": outbox.json_text(config.params),
+def _log_config(conn: Connection, config: PipelineConfig) -> None:
+    row = _build_values(config) | {
+        "params": encode_json(config.params),
         "created_at": config.updated_at,
     }
-    outbox.enqueue(conn, CONFIG_LOG, row)
+    outbox.enqueue_row(conn, CONFIG_LOG, row)

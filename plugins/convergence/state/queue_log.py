@@ -1,62 +1,36 @@
-"""What the warehouse is told of the execution queue and of the due times of own schedules.
+"""Rows of the warehouse's logs of the execution queue and of due schedules.
 
-A row is committed with the change that it tells of; a waiting entry's has all that a lost store
-needs to be given it back.
+A row is committed with the change that it records. The newest row of a waiting entry holds all
+that is needed to restore the entry after the state store was lost.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
 from convergence.state import outbox
-
-if TYPE_CHECKING:
-    from convergence.state.queue import Entry
+from convergence.state.queued_run import QueuedRun, build_log_row
 
 QUEUE_LOG = "org_pipeline_execution_queue"
 SCHEDULE_LOG = "org_scheduled_pipeline_runs"
 
 
-def write(conn: Connection, entry: Entry, *, now: datetime) -> None:
-    """Tell where an entry stands, and with it the due time that it came from, if it did."""
-    row = {
-        "org_slug": entry.org_slug,
-        "queue_id": entry.queue_id,
-        "run_id": entry.run_id,
-        "pipeline_id": entry.pipeline_id,
-        "status": str(entry.status),
-        "priority": entry.priority,
-        "params": outbox.json_text(entry.params),
-        "requested_by": entry.requested_by,
-        "reason": entry.reason,
-        "enqueued_at": entry.enqueued_at,
-        "claimed_at": entry.ended_at,
-        "recorded_at": now,
-        "dag_id": entry.dag_id,
-        "provider": entry.provider,
-        "days": list(entry.days),
-        "trigger": entry.trigger,
-        "request_id": entry.request_id,
-        "debited": entry.debited,
-        "follows": entry.follows,
-        "schedule": entry.schedule,
-        "due_at": entry.due_at,
-    }
-    outbox.enqueue(conn, QUEUE_LOG, row)
+def write_entry(conn: Connection, entry: QueuedRun, *, now: datetime) -> None:
+    """Log an entry's current status, and the due time that it came from, if it has one."""
+    outbox.enqueue_row(conn, QUEUE_LOG, build_log_row(entry) | {"recorded_at": now})
     if entry.due_at is not None:
-        _write_due(conn, entry, status=str(entry.status), reason=entry.reason, now=now)
+        _write_due_time(conn, entry, status=str(entry.status), reason=entry.reason, now=now)
 
 
-def skip(conn: Connection, entry: Entry, *, reason: str, now: datetime) -> None:
-    """Tell that a due time makes no entry."""
-    _write_due(conn, entry, status="SKIPPED", reason=reason, now=now)
+def write_skipped(conn: Connection, entry: QueuedRun, *, reason: str, now: datetime) -> None:
+    """Log a due time for which no entry was queued."""
+    _write_due_time(conn, entry, status="SKIPPED", reason=reason, now=now)
 
 
-def _write_due(
-    conn: Connection, entry: Entry, *, status: str, reason: str | None, now: datetime
+def _write_due_time(
+    conn: Connection, entry: QueuedRun, *, status: str, reason: str | None, now: datetime
 ) -> None:
     due_at = entry.due_at or now
     row = {
@@ -70,4 +44,4 @@ def _write_due(
         "reason": reason,
         "recorded_at": now,
     }
-    outbox.enqueue(conn, SCHEDULE_LOG, row)
+    outbox.enqueue_row(conn, SCHEDULE_LOG, row)

@@ -28,16 +28,16 @@ from convergence.state.tables import (
 
 # The month's quota is counted from these rows, and status pages look a while back.
 RUNS_KEPT = timedelta(days=90)
-REFUSED_ROWS_KEPT = timedelta(days=90)
+REJECTED_ROWS_KEPT = timedelta(days=90)
 # No process that froze so long ago is still about to publish.
 ATTEMPTS_KEPT = timedelta(days=90)
 LEASES_KEPT = timedelta(days=1)
 # Of each kind in one call, so that no other writer waits long; the next call takes the next ones.
-MOST_AT_ONCE = 1000
+MAX_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
-class Pruned:
+class PrunedRows:
     """How many rows went, by kind."""
 
     idempotency_keys: int
@@ -50,7 +50,9 @@ class Pruned:
     notifications: int
 
 
-def prune(store: StateStore, *, now: datetime, runs_kept: timedelta = RUNS_KEPT) -> Pruned:
+def prune_store(
+    store: StateStore, *, now: datetime, runs_kept: timedelta = RUNS_KEPT
+) -> PrunedRows:
     """Delete ended keys, runs and queue entries that ended long ago, and what served them.
 
     The record of every run is in the warehouse, and the newest attempt at a slice in the ledger; a
@@ -59,27 +61,29 @@ def prune(store: StateStore, *, now: datetime, runs_kept: timedelta = RUNS_KEPT)
     """
     long_ago = now - runs_kept
     queued = execution_queue.c.ended_at < long_ago
-    refused = outbox.c.rejection.is_not(None) & (outbox.c.enqueued_at < now - REFUSED_ROWS_KEPT)
+    refused = outbox.c.rejection.is_not(None) & (outbox.c.enqueued_at < now - REJECTED_ROWS_KEPT)
     refused &= outbox.c.table_name != AUDIT_LOG
     idle = outbox_leases.c.owner.is_(None) & (outbox_leases.c.expires_at < long_ago)
     with store.begin() as conn:
         runs, steps = _prune_runs(conn, before=long_ago)
-        return Pruned(
-            idempotency_keys=_delete(conn, idempotency_keys, idempotency_keys.c.expires_at <= now),
+        return PrunedRows(
+            idempotency_keys=_delete_rows(
+                conn, idempotency_keys, idempotency_keys.c.expires_at <= now
+            ),
             runs=runs,
             steps=steps,
-            queue_entries=_delete(conn, execution_queue, queued),
+            queue_entries=_delete_rows(conn, execution_queue, queued),
             slice_attempts=_prune_attempts(conn, now=now),
-            refused_rows=_delete(conn, outbox, refused),
-            leases=_delete(conn, outbox_leases, idle)
-            + _delete(conn, leases, leases.c.expires_at < now - LEASES_KEPT),
-            notifications=_delete(conn, notifications, notifications.c.claimed_at < long_ago),
+            refused_rows=_delete_rows(conn, outbox, refused),
+            leases=_delete_rows(conn, outbox_leases, idle)
+            + _delete_rows(conn, leases, leases.c.expires_at < now - LEASES_KEPT),
+            notifications=_delete_rows(conn, notifications, notifications.c.claimed_at < long_ago),
         )
 
 
 def _prune_runs(conn: Connection, *, before: datetime) -> tuple[int, int]:
     old = org_runs.c.status.in_(ENDED) & (org_runs.c.ended_at < before)
-    found = conn.execute(select(org_runs.c.run_id).where(old).limit(MOST_AT_ONCE))
+    found = conn.execute(select(org_runs.c.run_id).where(old).limit(MAX_AT_ONCE))
     ids = list(found.scalars())
     steps = conn.execute(delete(org_steps).where(org_steps.c.run_id.in_(ids))).rowcount
     return conn.execute(delete(org_runs).where(org_runs.c.run_id.in_(ids))).rowcount, steps
@@ -89,10 +93,10 @@ def _prune_attempts(conn: Connection, *, now: datetime) -> int:
     taken_at = slice_attempts.c.taken_at
     # Numbers of a release that did not note when they were taken: counted from now on.
     conn.execute(update(slice_attempts).where(taken_at.is_(None)).values(taken_at=now))
-    return _delete(conn, slice_attempts, taken_at < now - ATTEMPTS_KEPT)
+    return _delete_rows(conn, slice_attempts, taken_at < now - ATTEMPTS_KEPT)
 
 
-def _delete(conn: Connection, table: Table, over: ColumnElement[bool]) -> int:
+def _delete_rows(conn: Connection, table: Table, over: ColumnElement[bool]) -> int:
     key = tuple_(*table.primary_key)
-    chosen = select(*table.primary_key).where(over).limit(MOST_AT_ONCE)
+    chosen = select(*table.primary_key).where(over).limit(MAX_AT_ONCE)
     return conn.execute(delete(table).where(key.in_(chosen))).rowcount

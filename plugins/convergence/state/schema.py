@@ -28,7 +28,7 @@ _ADVISORY_LOCK = 0x436F6E76  # any constant, the same in every process
 _UNDEFINED_TABLE = "42P01"
 
 
-def prepare(engine: Engine, *, writer: Engine) -> None:
+def prepare_tables(engine: Engine, *, writer: Engine) -> None:
     """Create or migrate the tables in one transaction, unless they are current.
 
     Any number of processes may call this at once: one migrates, the others wait for it. A
@@ -46,12 +46,12 @@ def prepare(engine: Engine, *, writer: Engine) -> None:
     if _is_current(engine):
         return
     with writer.begin() as conn:
-        _lock(conn)
+        _lock_migration(conn)
         revision = recorded_revision(conn)
         if revision == HEAD_REVISION:
             return
         if revision is None and not inspect(conn).has_table(_UNVERSIONED_MARK):
-            _create(conn)
+            _create_tables(conn)
             return
         # The import costs 0.1 CPU-s and is needed once in the life of a version.
         from convergence.state.migrations.upgrade import upgrade_store
@@ -79,14 +79,14 @@ def _is_current(engine: Engine) -> bool:
         raise
 
 
-def _lock(conn: Connection) -> None:
+def _lock_migration(conn: Connection) -> None:
     # SQLite's writers already hold the only write lock; a PostgreSQL lock ends with its session.
     if conn.dialect.name == "postgresql":
         conn.execute(text(f"SET LOCAL lock_timeout = '{MIGRATION_LOCK_SECONDS}s'"))
         conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK})
 
 
-def _create(conn: Connection) -> None:
+def _create_tables(conn: Connection) -> None:
     taken = sorted(set(metadata.tables) & set(inspect(conn).get_table_names()))
     if taken:
         raise StateStoreVersionError(

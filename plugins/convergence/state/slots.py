@@ -9,7 +9,7 @@ from typing import Literal
 from sqlalchemy import Connection, text
 
 from convergence.state import org_runs
-from convergence.state.org_runs import OrgRun, Since, Use
+from convergence.state.org_runs import CountPeriods, OrgRun, RunUsage
 
 # A run that nobody ended must not hold its slot for ever; no run of ours lasts a day.
 SLOT_LIFETIME = timedelta(hours=24)
@@ -27,15 +27,15 @@ class RunLimits:
 
 
 @dataclass(frozen=True)
-class Admitted:
+class SlotTaken:
     """The run is recorded and counted; `again` when it had been before."""
 
     run_id: str
-    again: bool = False
+    taken_before: bool = False
 
 
 @dataclass(frozen=True)
-class Refused:
+class LimitReached:
     """The limit that stands in the way; `resets_at` is unknown for runs at once."""
 
     limit: LimitName
@@ -44,52 +44,54 @@ class Refused:
     resets_at: datetime | None
 
 
-def admit(conn: Connection, run: OrgRun, *, limits: RunLimits, now: datetime) -> Admitted | Refused:
+def take_slot(
+    conn: Connection, run: OrgRun, *, limits: RunLimits, now: datetime
+) -> SlotTaken | LimitReached:
     """Record the run if its org's limits leave room; whoever asks at the same time waits.
 
     A run that is known already is admitted again and not counted twice. One that is not debited
     is neither refused nor counted.
     """
-    _serialize(conn, run.org_slug)
+    _lock_org(conn, run.org_slug)
     if run.debited:
-        refusal = _refusal(usage(conn, run.org_slug, now=now), limits, now)
+        refusal = _find_reached_limit(count_usage(conn, run.org_slug, now=now), limits, now)
         if refusal:
-            known = org_runs.get(conn, run.run_id) is not None
-            return Admitted(run.run_id, again=True) if known else refusal
-    return Admitted(run.run_id, again=not org_runs.insert(conn, run))
+            known = org_runs.get_run(conn, run.run_id) is not None
+            return SlotTaken(run.run_id, taken_before=True) if known else refusal
+    return SlotTaken(run.run_id, taken_before=not org_runs.insert_run(conn, run))
 
 
-def usage(conn: Connection, org_slug: str, *, now: datetime) -> Use:
+def count_usage(conn: Connection, org_slug: str, *, now: datetime) -> RunUsage:
     """What the org has used of its limits at this moment."""
-    midnight = _midnight(now)
-    since = Since(midnight, midnight.replace(day=1), now - SLOT_LIFETIME)
-    return org_runs.counts(conn, org_slug, since=since)
+    midnight = _find_midnight(now)
+    since = CountPeriods(midnight, midnight.replace(day=1), now - SLOT_LIFETIME)
+    return org_runs.count_runs(conn, org_slug, since=since)
 
 
-def resets(now: datetime) -> tuple[datetime, datetime]:
+def compute_resets(now: datetime) -> tuple[datetime, datetime]:
     """When the day's and the month's count begin anew, both UTC."""
-    midnight = _midnight(now)
+    midnight = _find_midnight(now)
     next_month = (midnight.replace(day=1) + timedelta(days=32)).replace(day=1)
     return midnight + timedelta(days=1), next_month
 
 
-def _refusal(use: Use, limits: RunLimits, now: datetime) -> Refused | None:
+def _find_reached_limit(use: RunUsage, limits: RunLimits, now: datetime) -> LimitReached | None:
     """The limit that lasts longest, so that whoever waits for it need not ask again in vain."""
-    tomorrow, next_month = resets(now)
+    tomorrow, next_month = compute_resets(now)
     if use.this_month >= limits.runs_per_month:
-        return Refused("runs_per_month", limits.runs_per_month, use.this_month, next_month)
+        return LimitReached("runs_per_month", limits.runs_per_month, use.this_month, next_month)
     if use.today >= limits.runs_per_day:
-        return Refused("runs_per_day", limits.runs_per_day, use.today, tomorrow)
+        return LimitReached("runs_per_day", limits.runs_per_day, use.today, tomorrow)
     if use.active >= limits.concurrent_runs:
-        return Refused("concurrent_runs", limits.concurrent_runs, use.active, None)
+        return LimitReached("concurrent_runs", limits.concurrent_runs, use.active, None)
     return None
 
 
-def _midnight(now: datetime) -> datetime:
+def _find_midnight(now: datetime) -> datetime:
     return now.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _serialize(conn: Connection, org_slug: str) -> None:
+def _lock_org(conn: Connection, org_slug: str) -> None:
     """One admission per org at a time; SQLite's write transactions are alone anyway."""
     if conn.dialect.name == "postgresql":
         lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:org, 0))")

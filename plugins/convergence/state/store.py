@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from convergence.errors import StateUnavailableError
-from convergence.state.schema import prepare
+from convergence.state.schema import prepare_tables
 
 BUSY_TIMEOUT_SECONDS = 30
 CONNECT_TIMEOUT_SECONDS = 10
@@ -45,11 +45,11 @@ class StateStore:
             StateUnavailableError: the database does not answer.
             StateStoreVersionError: a newer version of Convergence has migrated the database.
         """
-        engine = _engine(make_url(url))
+        engine = _create_engine(make_url(url))
         store = cls(engine)
         try:
-            with _translated():
-                prepare(store._engine, writer=store._writer)
+            with _translate_errors():
+                prepare_tables(store._engine, writer=store._writer)
         except BaseException:
             engine.dispose()
             raise
@@ -62,13 +62,13 @@ class StateStore:
         On SQLite it holds the only write lock from its first statement, so keep it short and
         call nothing remote inside.
         """
-        with _translated(), self._writer.begin() as conn:
+        with _translate_errors(), self._writer.begin() as conn:
             yield conn
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One transaction that only reads; on SQLite it never waits for a writer."""
-        with _translated(), self._engine.begin() as conn:
+        with _translate_errors(), self._engine.begin() as conn:
             yield conn
 
     def close(self) -> None:
@@ -77,7 +77,7 @@ class StateStore:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except (OperationalError, PoolTimeoutError) as error:
@@ -86,9 +86,9 @@ def _translated() -> Iterator[None]:
         raise StateUnavailableError("The state store does not answer", reason=reason) from error
 
 
-def _engine(url: URL) -> Engine:
+def _create_engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
-        return _sqlite(url)
+        return _create_sqlite_engine(url)
     if url.drivername in {"postgresql", "postgres"}:
         url = url.set(drivername="postgresql+psycopg")
     engine = create_engine(
@@ -102,7 +102,7 @@ def _engine(url: URL) -> Engine:
     return engine
 
 
-def _sqlite(url: URL) -> Engine:
+def _create_sqlite_engine(url: URL) -> Engine:
     if url.database and url.database != ":memory:":
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(

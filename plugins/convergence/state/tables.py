@@ -1,12 +1,11 @@
 """The state store's tables, the same on SQLite and PostgreSQL.
 
-Times are UTC and aware on the way in and out. Nothing here is a customer's record: losing the
-whole store loses slots, fences and keys of retried requests, all of which are rebuilt or expire.
+Times are aware and in UTC. No table is a customer's only record: a store that is lost loses slots,
+attempt numbers and keys of retried requests, all of which are rebuilt or expire.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -16,7 +15,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
-    DateTime,
     Index,
     Integer,
     MetaData,
@@ -25,35 +23,12 @@ from sqlalchemy import (
     Text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.dml import ReturningInsert
-from sqlalchemy.types import TypeDecorator
+
+from convergence.state import queued_run
+from convergence.state.column_types import Serial, UtcDateTime
 
 metadata = MetaData()
-Serial = BigInteger().with_variant(Integer, "sqlite")
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware instant: `timestamptz` on PostgreSQL, sortable text on SQLite."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse naive times and normalize the others to UTC."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a time without zone can't be stored")
-        moved = value.astimezone(UTC)
-        return moved.replace(tzinfo=None) if dialect.name == "sqlite" else moved
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give the instant back in UTC."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
-
 
 state_meta = Table(
     "state_meta",
@@ -202,27 +177,7 @@ pipeline_configs = Table(
 execution_queue = Table(
     "execution_queue",
     metadata,
-    Column("queue_id", String(64), primary_key=True),
-    Column("org_slug", String(64), nullable=False),
-    Column("pipeline_id", String(200), nullable=False),
-    Column("dag_id", String(250), nullable=False),
-    Column("provider", String(64)),
-    Column("days", JSON, nullable=False),
-    Column("params", JSON, nullable=False),
-    Column("trigger", String(16), nullable=False),
-    Column("priority", Integer, nullable=False),
-    Column("requested_by", String(128), nullable=False),
-    Column("request_id", String(128)),
-    Column("status", String(16), nullable=False),
-    Column("reason", Text),
-    Column("run_id", String(64)),
-    Column("debited", Boolean),
-    Column("follows", String(64)),
-    Column("schedule", String(100)),
-    Column("due_at", UtcDateTime),
-    Column("enqueued_at", UtcDateTime, nullable=False),
-    Column("ended_at", UtcDateTime),
-    Column("not_before", UtcDateTime),
+    *queued_run.build_columns(),
     Index("execution_queue_of_org", "org_slug", "enqueued_at"),
     Index("execution_queue_waiting", "status", "enqueued_at"),
     Index("execution_queue_ended", "ended_at"),
@@ -265,24 +220,24 @@ unannounced_runs = Table(
 )
 
 
-def upsert(conn: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT of the connection's dialect, for its `on_conflict_…` clauses."""
-    return _insert(table, conn.dialect.name)
+def build_upsert(conn: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """Return an INSERT of the connection's dialect, for its `on_conflict_…` clauses."""
+    return _start_insert(table, conn.dialect.name)
 
 
-def added(conn: Connection, table: Table, values: dict[str, Any]) -> bool:
-    """Insert a row unless its key exists; True when it was inserted.
+def insert_if_absent(conn: Connection, table: Table, values: dict[str, Any]) -> bool:
+    """Insert a row unless its key exists; return whether it was inserted.
 
-    Told by RETURNING: the count of inserted rows is not kept by every driver.
+    RETURNING shows it, because not every driver counts inserted rows.
     """
-    return conn.execute(_adding(table, conn.dialect.name), values).one_or_none() is not None
+    return conn.execute(_build_insert(table, conn.dialect.name), values).one_or_none() is not None
 
 
 @cache
-def _adding(table: Table, dialect: str) -> ReturningInsert[Any]:
-    # Built once: a statement that is the same object is not analysed anew at each execution.
-    return _insert(table, dialect).on_conflict_do_nothing().returning(*table.primary_key)
+def _build_insert(table: Table, dialect: str) -> ReturningInsert[Any]:
+    # Cached, because SQLAlchemy analyses a statement again for each new object.
+    return _start_insert(table, dialect).on_conflict_do_nothing().returning(*table.primary_key)
 
 
-def _insert(table: Table, dialect: str) -> sqlite.Insert | postgresql.Insert:
+def _start_insert(table: Table, dialect: str) -> sqlite.Insert | postgresql.Insert:
     return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, select
 
-from convergence.state.tables import added, unannounced_runs
+from convergence.state.tables import insert_if_absent, unannounced_runs
 
 
 class DagRunKey(NamedTuple):
@@ -27,7 +27,7 @@ def add_unannounced(conn: Connection, key: DagRunKey, *, now: datetime) -> bool:
     Returns:
         Whether it was recorded now; False where it was recorded before.
     """
-    return added(conn, unannounced_runs, {**key._asdict(), "noted_at": now})
+    return insert_if_absent(conn, unannounced_runs, {**key._asdict(), "noted_at": now})
 
 
 def list_unannounced(conn: Connection, *, limit: int) -> list[DagRunKey]:

@@ -20,14 +20,19 @@ from sqlalchemy import Connection
 from convergence.errors import ConvergenceError
 from convergence.state import audit_heads, cache_versions, outbox
 from convergence.state.store import StateStore
-from convergence.tenants.audit_chain import GENESIS, canonical_json, canonical_time, entry_hash
+from convergence.tenants.audit_chain import (
+    GENESIS,
+    encode_canonical_json,
+    format_canonical_time,
+    hash_entry,
+)
 
 AUDIT_LOG = audit_heads.AUDIT_LOG
 # Rows about no org; no slug can hold the tilde.
 PLATFORM = "~platform"
 
 
-class Result(StrEnum):
+class AuditResult(StrEnum):
     """What an audit row says of its action."""
 
     ATTEMPTED = "ATTEMPTED"
@@ -52,7 +57,7 @@ class Actor:
 
 
 @dataclass(frozen=True)
-class Act:
+class AuditedAction:
     """One change: `action` such as `api_key.issue`, `target` the id of what it is done to."""
 
     org_slug: str
@@ -62,34 +67,34 @@ class Act:
 
 
 @dataclass
-class Change:
+class AuditedChange:
     """A change that was announced and is being made.
 
     Attributes:
-        facts: told with its success.
+        details: told with its success.
     """
 
-    facts: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
     _records: list[Callable[[Connection], object]] = field(default_factory=list)
 
-    def record(self, write: Callable[[Connection], object]) -> None:
+    def add_write(self, write: Callable[[Connection], object]) -> None:
         """Write this in the transaction that tells of the change's success, and only then."""
         self._records.append(write)
 
-    def succeeded(self, conn: Connection, act: Act, *, attempt: str) -> None:
+    def log_success(self, conn: Connection, act: AuditedAction, *, attempt: str) -> None:
         """Tell of the success, with what is to be recorded with it."""
         for write in self._records:
             write(conn)
-        told = {"attempt": attempt, **self.facts}
-        append(conn, act, result=Result.SUCCEEDED, now=datetime.now(UTC), details=told)
+        told = {"attempt": attempt, **self.details}
+        append_entry(conn, act, result=AuditResult.SUCCEEDED, now=datetime.now(UTC), details=told)
         cache_versions.increment_version(conn, act.org_slug)
 
 
-def append(
+def append_entry(
     conn: Connection,
-    act: Act,
+    act: AuditedAction,
     *,
-    result: Result,
+    result: AuditResult,
     now: datetime,
     details: Mapping[str, Any] | None = None,
 ) -> str:
@@ -103,11 +108,11 @@ def append(
         details: more facts, JSON, without secrets.
     """
     audit_id = f"aud_{uuid.uuid4().hex}"
-    place, before = audit_heads.take(conn, act.org_slug, genesis=GENESIS)
+    place, before = audit_heads.lock_head(conn, act.org_slug, genesis=GENESIS)
     row = {
         "org_slug": act.org_slug,
         "audit_id": audit_id,
-        "occurred_at": canonical_time(now),
+        "occurred_at": format_canonical_time(now),
         "actor": act.by.id,
         "actor_type": act.by.kind,
         "action": act.action,
@@ -115,20 +120,24 @@ def append(
         "result": str(result),
         "request_id": act.by.request_id,
         "address": act.by.address,
-        "details": canonical_json(details) if details else None,
+        "details": encode_canonical_json(details) if details else None,
         "sequence": place + 1,
         "previous_hash": before,
     }
-    row["entry_hash"] = entry_hash(row)
-    audit_heads.put(conn, act.org_slug, sequence=place + 1, entry_hash=str(row["entry_hash"]))
-    outbox.enqueue(conn, AUDIT_LOG, row)
+    row["entry_hash"] = hash_entry(row)
+    audit_heads.move_head(conn, act.org_slug, sequence=place + 1, entry_hash=str(row["entry_hash"]))
+    outbox.enqueue_row(conn, AUDIT_LOG, row)
     return audit_id
 
 
 @contextmanager
-def audited(
-    store: StateStore, act: Act, *, now: datetime, details: Mapping[str, Any] | None = None
-) -> Iterator[Change]:
+def audit_change(
+    store: StateStore,
+    act: AuditedAction,
+    *,
+    now: datetime,
+    details: Mapping[str, Any] | None = None,
+) -> Iterator[AuditedChange]:
     """Announce a change outside the store, let it happen, and tell how it ended.
 
     However it ended, every process asks again about the org before it trusts what it remembers.
@@ -137,16 +146,16 @@ def audited(
         StateUnavailableError: it can't be announced; the change was not begun.
     """
     with store.begin() as conn:
-        attempt = append(conn, act, result=Result.ATTEMPTED, now=now, details=details)
-    change = Change()
+        attempt = append_entry(conn, act, result=AuditResult.ATTEMPTED, now=now, details=details)
+    change = AuditedChange()
     try:
         yield change
     except BaseException as error:
         code = error.code if isinstance(error, ConvergenceError) else type(error).__name__
         told = {"attempt": attempt, "error": code}
         with store.begin() as conn:
-            append(conn, act, result=Result.FAILED, now=datetime.now(UTC), details=told)
+            append_entry(conn, act, result=AuditResult.FAILED, now=datetime.now(UTC), details=told)
             cache_versions.increment_version(conn, act.org_slug)
         raise
     with store.begin() as conn:
-        change.succeeded(conn, act, attempt=attempt)
+        change.log_success(conn, act, attempt=attempt)

@@ -32,11 +32,11 @@ _FIELDS = (
     "previous_hash",
 )
 
-Entry = Mapping[str, Any]
+AuditEntry = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Head:
+class ChainHead:
     """The newest entry of an org's chain: its place, from 1, and its hash."""
 
     sequence: int = 0
@@ -44,7 +44,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Break:
+class ChainBreak:
     """The first place where a chain does not hold, and what is wrong there."""
 
     org_slug: str
@@ -57,28 +57,30 @@ class Break:
         return f"{self.org_slug}: entry {self.sequence}{which}: {self.reason}"
 
 
-def entry_hash(entry: Entry) -> str:
+def hash_entry(entry: AuditEntry) -> str:
     """The hash of an entry, from its fields as they are written or as the warehouse gives them."""
     sha = hashlib.sha256()
     for name in _FIELDS:
-        value = _canonical(name, entry.get(name))
+        value = _encode_field(name, entry.get(name))
         # No value and an empty one must not look alike.
         sha.update(b"-;" if value is None else b"%d:%s;" % (len(value), value))
     return sha.hexdigest()
 
 
-def canonical_json(details: Mapping[str, Any]) -> str:
+def encode_canonical_json(details: Mapping[str, Any]) -> str:
     """Details as they are stored and hashed; the warehouse keeps their content, not their form."""
     return json.dumps(details, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
-def canonical_time(moment: datetime) -> str:
+def format_canonical_time(moment: datetime) -> str:
     """An instant with microseconds, in UTC."""
     text = moment.astimezone(UTC).isoformat(timespec="microseconds")
     return text.replace("+00:00", "Z")
 
 
-def first_break(org_slug: str, entries: Iterable[Entry], *, head: Head) -> Break | None:
+def find_first_break(
+    org_slug: str, entries: Iterable[AuditEntry], *, head: ChainHead
+) -> ChainBreak | None:
     """The first broken link of an org's chain, or None when it holds up to its head.
 
     Args:
@@ -86,45 +88,45 @@ def first_break(org_slug: str, entries: Iterable[Entry], *, head: Head) -> Break
         entries: its entries in any order; equal ones delivered twice count once.
         head: where the chain must end; entries after it were added since it was read.
     """
-    links: dict[int, Entry] = {}
+    links: dict[int, AuditEntry] = {}
     for entry in entries:
         place = entry.get("sequence")
         if place is None:
-            return Break(org_slug, 0, entry.get("audit_id"), "is in no chain")
+            return ChainBreak(org_slug, 0, entry.get("audit_id"), "is in no chain")
         if place > head.sequence:
             continue
         twin = links.setdefault(place, entry)
-        if entry_hash(twin) != entry_hash(entry):
-            return Break(org_slug, place, entry.get("audit_id"), "there are two of this place")
+        if hash_entry(twin) != hash_entry(entry):
+            return ChainBreak(org_slug, place, entry.get("audit_id"), "there are two of this place")
     before = GENESIS
     for place in range(1, head.sequence + 1):
         link = links.get(place)
         if link is None:
             cut = not any(later > place for later in links)
             reason = "missing: the log ends before its head" if cut else "missing"
-            return Break(org_slug, place, None, reason)
-        if fault := _fault(link, before):
-            return Break(org_slug, place, link.get("audit_id"), fault)
+            return ChainBreak(org_slug, place, None, reason)
+        if fault := _check_link(link, before):
+            return ChainBreak(org_slug, place, link.get("audit_id"), fault)
         before = str(link["entry_hash"])
     if before != head.entry_hash:
-        return Break(org_slug, head.sequence, None, "is not the entry that the head names")
+        return ChainBreak(org_slug, head.sequence, None, "is not the entry that the head names")
     return None
 
 
-def _fault(link: Entry, before: str) -> str | None:
-    if entry_hash(link) != link.get("entry_hash"):
+def _check_link(link: AuditEntry, before: str) -> str | None:
+    if hash_entry(link) != link.get("entry_hash"):
         return "its fields do not give its hash"
     if link.get("previous_hash") != before:
         return "does not follow from the entry before it"
     return None
 
 
-def _canonical(name: str, value: object) -> bytes | None:
+def _encode_field(name: str, value: object) -> bytes | None:
     if value is None:
         return None
     if isinstance(value, datetime):
-        return canonical_time(value).encode()
+        return format_canonical_time(value).encode()
     if name == "details":
         held = json.loads(value) if isinstance(value, str) else value
-        return canonical_json(held).encode()  # type: ignore[arg-type]  # JSON of ours is an object
+        return encode_canonical_json(held).encode()  # type: ignore[arg-type]  # JSON of ours is an object
     return str(value).encode()

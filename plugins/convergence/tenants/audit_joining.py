@@ -20,7 +20,7 @@ from convergence.errors import StateUnavailableError
 from convergence.state import audit_heads, outbox
 from convergence.state.store import StateStore
 from convergence.tenants.audit import AUDIT_LOG
-from convergence.tenants.audit_chain import GENESIS, Head, entry_hash
+from convergence.tenants.audit_chain import GENESIS, ChainHead, hash_entry
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.query import run_file
 
@@ -35,15 +35,15 @@ class _UnseenError(Exception):
 
 
 @dataclass(frozen=True)
-class Joined:
+class JoinedChain:
     """An org whose chain goes on after the log's newest entry, some of its entries chained anew."""
 
     org_slug: str
-    after: Head
-    chained_anew: int
+    after: ChainHead
+    rechained: int
 
 
-def join_once(store: StateStore, warehouse: Warehouse) -> list[Joined]:
+def join_new_store(store: StateStore, warehouse: Warehouse) -> list[JoinedChain]:
     """Join a store that never was joined, once it has an entry to ship; later calls ask nobody.
 
     Raises:
@@ -52,12 +52,12 @@ def join_once(store: StateStore, warehouse: Warehouse) -> list[Joined]:
             entries are made; no audit entry may be shipped.
     """
     with store.read() as conn:
-        if audit_heads.joined(conn) or not outbox.rows_waiting(conn, AUDIT_LOG):
+        if audit_heads.is_joined(conn) or not outbox.list_waiting_rows(conn, AUDIT_LOG):
             return []
-    return _join(store, warehouse, again=False)
+    return _join_with_retries(store, warehouse, again=False)
 
 
-def join(store: StateStore, warehouse: Warehouse) -> list[Joined]:
+def join_store(store: StateStore, warehouse: Warehouse) -> list[JoinedChain]:
     """Join a store whatever it was told before, as when it came back from an older backup.
 
     What it shipped since then stays shipped: two entries of one place are told by audit-verify.
@@ -65,35 +65,39 @@ def join(store: StateStore, warehouse: Warehouse) -> list[Joined]:
     Raises:
         NotBootstrappedError, WarehouseUnavailableError: as `join_once`.
     """
-    return _join(store, warehouse, again=True)
+    return _join_with_retries(store, warehouse, again=True)
 
 
-def _join(store: StateStore, warehouse: Warehouse, *, again: bool) -> list[Joined]:
+def _join_with_retries(
+    store: StateStore, warehouse: Warehouse, *, again: bool
+) -> list[JoinedChain]:
     for _ in range(_TRIES):
         with suppress(_UnseenError):
             return _try_join(store, warehouse, again=again)
     raise StateUnavailableError("Audit entries are made faster than the log can be joined")
 
 
-def _try_join(store: StateStore, warehouse: Warehouse, *, again: bool) -> list[Joined]:
-    ends = _ends(warehouse)
+def _try_join(store: StateStore, warehouse: Warehouse, *, again: bool) -> list[JoinedChain]:
+    ends = _read_ends(warehouse)
     with store.read() as conn:
-        waiting = outbox.rows_waiting(conn, AUDIT_LOG)
-    taken, seen = _taken(warehouse, waiting), {row["audit_id"] for row in waiting}
+        waiting = outbox.list_waiting_rows(conn, AUDIT_LOG)
+    taken, seen = _find_taken_places(warehouse, waiting), {row["audit_id"] for row in waiting}
     with store.begin() as conn:
-        if not (audit_heads.set_joined(conn) or again):
+        if not (audit_heads.mark_joined(conn) or again):
             return []
         # Heads first: whoever appends holds one until its entry can be seen.
-        known = {org: audit_heads.take(conn, org, genesis=GENESIS) for org in sorted(ends)}
+        known = {org: audit_heads.lock_head(conn, org, genesis=GENESIS) for org in sorted(ends)}
         mine = defaultdict(list)
-        for row_id, row in outbox.entries_waiting(conn, AUDIT_LOG):
+        for row_id, row in outbox.list_waiting_entries(conn, AUDIT_LOG):
             org = row["org_slug"]
             in_the_log = org in ends and row["sequence"] <= ends[org].sequence
             if in_the_log and row["audit_id"] not in seen:
                 raise _UnseenError
             mine[org].append((row_id, row))
         done = [
-            _join_org(conn, org, Head(*known[org]), end=ends[org], waiting=mine[org], taken=taken)
+            _join_org(
+                conn, org, ChainHead(*known[org]), end=ends[org], waiting=mine[org], taken=taken
+            )
             for org in known
         ]
     return [one for one in done if one is not None]
@@ -102,12 +106,12 @@ def _try_join(store: StateStore, warehouse: Warehouse, *, again: bool) -> list[J
 def _join_org(
     conn: Connection,
     org: str,
-    known: Head,
+    known: ChainHead,
     *,
-    end: Head,
+    end: ChainHead,
     waiting: Waiting,
     taken: Mapping[tuple[str, int], str],
-) -> Joined | None:
+) -> JoinedChain | None:
     ordered = sorted(waiting, key=lambda entry: entry[1]["sequence"])
     for index, (_, row) in enumerate(ordered):
         holder = taken.get((org, row["sequence"]))
@@ -115,28 +119,30 @@ def _join_org(
             return _chain_anew(conn, org, ordered[index:], end=end)
     if known.sequence >= end.sequence:
         return None
-    audit_heads.put(conn, org, sequence=end.sequence, entry_hash=end.entry_hash)
-    return Joined(org, end, 0)
+    audit_heads.move_head(conn, org, sequence=end.sequence, entry_hash=end.entry_hash)
+    return JoinedChain(org, end, 0)
 
 
-def _chain_anew(conn: Connection, org: str, entries: Waiting, *, end: Head) -> Joined:
+def _chain_anew(conn: Connection, org: str, entries: Waiting, *, end: ChainHead) -> JoinedChain:
     place, before = end.sequence, end.entry_hash
     for row_id, row in entries:
         place += 1
         moved = row | {"sequence": place, "previous_hash": before}
-        before = entry_hash(moved)
-        outbox.rewrite(conn, row_id, moved | {"entry_hash": before})
-    audit_heads.put(conn, org, sequence=place, entry_hash=before)
-    return Joined(org, end, len(entries))
+        before = hash_entry(moved)
+        outbox.rewrite_row(conn, row_id, moved | {"entry_hash": before})
+    audit_heads.move_head(conn, org, sequence=place, entry_hash=before)
+    return JoinedChain(org, end, len(entries))
 
 
-def _ends(warehouse: Warehouse) -> dict[str, Head]:
+def _read_ends(warehouse: Warehouse) -> dict[str, ChainHead]:
     path = warehouse.sql("tenants/audit_newest.sql")
     rows = run_file(warehouse, path, params={"since": _BEGINNING})
-    return {row["org_slug"]: Head(row["sequence"], row["entry_hash"]) for row in rows}
+    return {row["org_slug"]: ChainHead(row["sequence"], row["entry_hash"]) for row in rows}
 
 
-def _taken(warehouse: Warehouse, waiting: Sequence[Mapping[str, Any]]) -> dict[Any, str]:
+def _find_taken_places(
+    warehouse: Warehouse, waiting: Sequence[Mapping[str, Any]]
+) -> dict[Any, str]:
     """Which entry of the log stands in a place that a waiting entry has too."""
     if not waiting:
         return {}

@@ -17,16 +17,16 @@ from convergence.settings import get_settings
 from convergence.state import audit_heads, outbox
 from convergence.state.store import StateStore
 from convergence.tenants.audit import AUDIT_LOG
-from convergence.tenants.audit_chain import Break, Head, first_break
+from convergence.tenants.audit_chain import ChainBreak, ChainHead, find_first_break
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.query import run_file
 
 _BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
 
 
-def verify(
+def verify_chains(
     store: StateStore, warehouse: Warehouse, *, orgs: Sequence[str] = ()
-) -> dict[str, Break | None]:
+) -> dict[str, ChainBreak | None]:
     """The first break of each org's chain, by org; None where the chain holds.
 
     Entries that wait to be shipped count as written.
@@ -38,27 +38,29 @@ def verify(
     """
     # Heads first: what is appended or shipped while we read lies beyond them, or is seen twice.
     with store.read() as conn:
-        heads = {org: Head(*head) for org, head in audit_heads.every(conn).items()}
-        waiting = outbox.rows_waiting(conn, AUDIT_LOG)
+        heads = {org: ChainHead(*head) for org, head in audit_heads.read_heads(conn).items()}
+        waiting = outbox.list_waiting_rows(conn, AUDIT_LOG)
     path = warehouse.sql("tenants/audit_chain.sql")
     known = run_file(
         warehouse, warehouse.sql("tenants/audit_orgs.sql"), params={"since": _BEGINNING}
     )
     wanted = orgs or sorted({*heads, *(row["org_slug"] for row in known)})
-    found: dict[str, Break | None] = {}
+    found: dict[str, ChainBreak | None] = {}
     for org in wanted:
         params = {"org_slug": org, "since": _BEGINNING}
         logged: list[dict[str, Any]] = run_file(warehouse, path, params=params)
         logged += [row for row in waiting if row["org_slug"] == org]
-        found[org] = _check(org, logged, heads.get(org))
+        found[org] = _find_break(org, logged, heads.get(org))
     return found
 
 
-def _check(org: str, entries: Sequence[dict[str, Any]], head: Head | None) -> Break | None:
+def _find_break(
+    org: str, entries: Sequence[dict[str, Any]], head: ChainHead | None
+) -> ChainBreak | None:
     if head is None and entries:
         told = "the state store keeps no head for this log; if it was lost: make restore-state"
-        return Break(org, 0, None, told)
-    return first_break(org, entries, head=head or Head())
+        return ChainBreak(org, 0, None, told)
+    return find_first_break(org, entries, head=head or ChainHead())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = get_settings()
     try:
         store = StateStore.connect(settings.state_url)
-        found = verify(store, Warehouse.connect(settings), orgs=told.orgs)
+        found = verify_chains(store, Warehouse.connect(settings), orgs=told.orgs)
     except ConvergenceError as error:
         sys.stderr.write(f"the audit log can't be read: {error}\n")
         return 2

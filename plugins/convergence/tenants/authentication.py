@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from cachetools import TTLCache
 
 from convergence.errors import NotAuthenticatedError
-from convergence.security.keys import digest, same_digest, split_org_key
+from convergence.security.keys import compare_digests, compute_digest, split_org_key
 from convergence.state.cache_versions import CacheVersions
 from convergence.tenants.key_digests import KeyDigests
 from convergence.warehouse.client import Warehouse
@@ -19,7 +19,7 @@ from convergence.warehouse.query import run_file
 
 # A revoked key must be dead within 60 s in every process; a slow lookup takes some of it.
 CACHE_SECONDS = 45.0
-_NOBODY = "0" * 64
+_NO_DIGEST = "0" * 64
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class _Remembered:
     version: int
 
 
-_UNKNOWN = _StoredKey(_NOBODY, Principal("", "", frozenset()), None)
+_UNKNOWN = _StoredKey(_NO_DIGEST, Principal("", "", frozenset()), None)
 
 
 class Authenticator:
@@ -89,13 +89,13 @@ class Authenticator:
             NotAuthenticatedError: malformed, unknown, expired or revoked; one wording for all.
             WarehouseUnavailableError: the key could not be looked up.
         """
-        slug, fingerprint = split_org_key(raw), digest(raw)
+        slug, fingerprint = split_org_key(raw), compute_digest(raw)
         return self._checked(self._stored(fingerprint, slug), fingerprint, slug)
 
-    def remembered(self, raw: str) -> Principal | None:
+    def find_remembered(self, raw: str) -> Principal | None:
         """The same of a good key that is remembered, without asking anything; None of any other."""
         try:
-            slug, fingerprint = split_org_key(raw), digest(raw)
+            slug, fingerprint = split_org_key(raw), compute_digest(raw)
             with self._lock:
                 known = self._found.get(fingerprint)
             version = self._cache_versions.get_known_version(slug) if self._cache_versions else 0
@@ -107,20 +107,20 @@ class Authenticator:
 
     def _checked(self, stored: _StoredKey, fingerprint: str, slug: str) -> Principal:
         # Every condition is looked at for every key, so that none is told by its time.
-        genuine = same_digest(stored.key_hash, fingerprint)
-        own = same_digest(digest(stored.principal.org_slug), digest(slug))
+        genuine = compare_digests(stored.key_hash, fingerprint)
+        own = compare_digests(compute_digest(stored.principal.org_slug), compute_digest(slug))
         valid = stored.not_after is None or self._now() < stored.not_after
         if not (genuine & own & valid):
             raise NotAuthenticatedError("The API key is not valid")
         self._used[stored.principal.key_id] = self._now()
         return stored.principal
 
-    def take_used(self) -> dict[str, datetime]:
+    def take_used_keys(self) -> dict[str, datetime]:
         """The keys used since the last call, each with its last use; for a write now and then."""
         taken, self._used = self._used, {}
         return taken
 
-    def forget(self, key_id: str) -> None:
+    def forget_key(self, key_id: str) -> None:
         """Look a key up again at its next use, as after this process revoked it."""
         with self._lock:
             for fingerprint, known in list(self._found.items()):
@@ -160,7 +160,7 @@ class Authenticator:
 
     def _fetch(self, fingerprint: str) -> _StoredKey:
         if self._digests is not None:
-            key = self._digests.find(fingerprint)
+            key = self._digests.find_key(fingerprint)
             if key is None:
                 return _UNKNOWN
             known = Principal(key.org_slug, key.key_id, frozenset(key.scopes))

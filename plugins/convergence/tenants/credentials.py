@@ -17,7 +17,7 @@ from convergence.security.redaction import register_secret
 from convergence.state import cache_versions
 from convergence.state.store import StateStore
 from convergence.tenants import kms_register
-from convergence.tenants.audit import Act, Actor, audited
+from convergence.tenants.audit import Actor, AuditedAction, audit_change
 from convergence.tenants.kms_register import Subject
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.params import typed
@@ -60,7 +60,7 @@ class Credentials:
         self._warehouse = warehouse
         self._kms = kms
 
-    def put(
+    def store_credential(
         self,
         org_slug: str,
         provider: str,
@@ -86,12 +86,12 @@ class Credentials:
         """
         _check_provider(provider)
         credential_id = f"cred_{uuid.uuid4().hex[:16]}"
-        gone = self._versions(org_slug, provider)
-        act = Act(org_slug, by, "credential.store", credential_id)
-        with audited(self._store, act, now=now) as change:
+        gone = self._list_key_versions(org_slug, provider)
+        act = AuditedAction(org_slug, by, "credential.store", credential_id)
+        with audit_change(self._store, act, now=now) as change:
             aad = credential_aad(org_slug, provider, credential_id)
             sealed = self._kms.encrypt(secret.encode(), aad=aad)
-            self._run(
+            self._run_statement(
                 "credential_replace",
                 org_slug=org_slug,
                 provider=provider,
@@ -99,26 +99,26 @@ class Credentials:
                 credential_name=credential_name,
                 ciphertext=sealed.data,
                 kms_key_version=sealed.key_version,
-                fingerprint=fingerprint(secret),
+                fingerprint=compute_fingerprint(secret),
                 validation_status=validation_status,
                 validation_error=typed(validation_error, "STRING"),
                 today=now.date(),
                 now=now,
             )
             subject, version = Subject(org_slug, "credential", credential_id), sealed.key_version
-            change.record(
+            change.add_write(
                 partial(
-                    kms_register.write,
+                    kms_register.write_version,
                     subject=subject,
                     kms_key_version=version,
                     reason="ENCRYPTED",
                     now=now,
                 )
             )
-            change.record(partial(kms_register.retire, subjects=gone, now=now))
-        return self.get(org_slug, provider)
+            change.add_write(partial(kms_register.retire_subjects, subjects=gone, now=now))
+        return self.get_credential(org_slug, provider)
 
-    def open(self, org_slug: str, provider: str) -> str:
+    def decrypt_credential(self, org_slug: str, provider: str) -> str:
         """Decrypt the org's credential in this process; it is masked in its logs from here on.
 
         Raises:
@@ -126,32 +126,34 @@ class Credentials:
             DecryptionError: the ciphertext is another org's or provider's, or damaged.
         """
         _check_provider(provider)
-        rows = self._run("credential_open", org_slug=org_slug, provider=provider)
+        rows = self._run_statement("credential_open", org_slug=org_slug, provider=provider)
         if not rows:
             raise IntegrationInvalidError("The provider is not connected", provider=provider)
         aad = credential_aad(org_slug, provider, rows[0]["credential_id"])
         secret = self._kms.decrypt(rows[0]["ciphertext"], aad=aad).decode()
-        _mask(secret)
+        _register_secrets(secret)
         return secret
 
-    def get(self, org_slug: str, provider: str) -> Credential:
+    def get_credential(self, org_slug: str, provider: str) -> Credential:
         """The org's active credential for a provider, without its secret.
 
         Raises:
             NotFoundError: there is none.
         """
-        found = [item for item in self.list_for(org_slug) if item.provider == provider]
+        found = [item for item in self.list_credentials(org_slug) if item.provider == provider]
         if not found:
             raise NotFoundError("The provider is not connected", provider=provider)
         return found[0]
 
-    def named(self, org_slug: str, credential_name: str) -> Credential:
+    def get_named_credential(self, org_slug: str, credential_name: str) -> Credential:
         """The org's active credential of this name, without its secret.
 
         Raises:
             IntegrationInvalidError: the org has none, or several, of this name.
         """
-        found = [one for one in self.list_for(org_slug) if one.credential_name == credential_name]
+        found = [
+            one for one in self.list_credentials(org_slug) if one.credential_name == credential_name
+        ]
         if len(found) != 1:
             raise IntegrationInvalidError(
                 "Not one credential has this name, but none or several",
@@ -160,9 +162,12 @@ class Credentials:
             )
         return found[0]
 
-    def list_for(self, org_slug: str) -> list[Credential]:
+    def list_credentials(self, org_slug: str) -> list[Credential]:
         """The org's active credentials by provider, without their secrets."""
-        return [_credential(row) for row in self._run("credentials_list", org_slug=org_slug)]
+        return [
+            _build_credential(row)
+            for row in self._run_statement("credentials_list", org_slug=org_slug)
+        ]
 
     def record_validation(
         self,
@@ -174,7 +179,7 @@ class Credentials:
         now: datetime,
     ) -> None:
         """Record what a later validation of a stored credential found."""
-        self._run(
+        self._run_statement(
             "credential_validated",
             org_slug=org_slug,
             credential_id=credential_id,
@@ -185,35 +190,35 @@ class Credentials:
         with self._store.begin() as conn:
             cache_versions.increment_version(conn, org_slug)
 
-    def delete(self, org_slug: str, provider: str, *, by: Actor, now: datetime) -> None:
+    def delete_credential(self, org_slug: str, provider: str, *, by: Actor, now: datetime) -> None:
         """Mark the org's credential DELETED and drop its ciphertext.
 
         Raises:
             NotFoundError: there is none.
         """
         _check_provider(provider)
-        credential = self.get(org_slug, provider)
-        gone = self._versions(org_slug, provider)
-        act = Act(org_slug, by, "credential.delete", credential.credential_id)
-        with audited(self._store, act, now=now) as change:
-            self._run("credential_delete", org_slug=org_slug, provider=provider, now=now)
-            change.record(partial(kms_register.retire, subjects=gone, now=now))
+        credential = self.get_credential(org_slug, provider)
+        gone = self._list_key_versions(org_slug, provider)
+        act = AuditedAction(org_slug, by, "credential.delete", credential.credential_id)
+        with audit_change(self._store, act, now=now) as change:
+            self._run_statement("credential_delete", org_slug=org_slug, provider=provider, now=now)
+            change.add_write(partial(kms_register.retire_subjects, subjects=gone, now=now))
 
-    def _versions(self, org_slug: str, provider: str) -> dict[Subject, str | None]:
+    def _list_key_versions(self, org_slug: str, provider: str) -> dict[Subject, str | None]:
         """The KMS key versions of what is active for a provider."""
-        rows = self._run("credentials_list", org_slug=org_slug)
+        rows = self._run_statement("credentials_list", org_slug=org_slug)
         return {
             Subject(org_slug, "credential", row["credential_id"]): row["kms_key_version"]
             for row in rows
             if row["provider"] == provider
         }
 
-    def _run(self, name: str, **params: object) -> list[Row]:
+    def _run_statement(self, name: str, **params: object) -> list[Row]:
         path = self._warehouse.sql(f"tenants/{name}.sql")
         return run_file(self._warehouse, path, params=params)
 
 
-def fingerprint(secret: str) -> str:
+def compute_fingerprint(secret: str) -> str:
     """16 hex characters of the SHA-256 of a credential."""
     return hashlib.sha256(secret.encode()).hexdigest()[:16]
 
@@ -223,7 +228,7 @@ def _check_provider(provider: str) -> None:
         raise ValueError(f"{provider!r} is not a provider's name in tables, such as OPENAI")
 
 
-def _mask(secret: str) -> None:
+def _register_secrets(secret: str) -> None:
     """Mask the credential, and the secret values of one that is a JSON object."""
     register_secret(secret)
     try:
@@ -236,5 +241,5 @@ def _mask(secret: str) -> None:
                 register_secret(value)
 
 
-def _credential(row: Row) -> Credential:
+def _build_credential(row: Row) -> Credential:
     return Credential(**{name: row[name] for name in Credential.__dataclass_fields__})

@@ -47,30 +47,32 @@ class DatasetTypesFile(Strict):
     dataset_types: DatasetTypes
 
 
-def dataset_types(settings: Settings) -> DatasetTypes:
+def load_dataset_types(settings: Settings) -> DatasetTypes:
     """The kinds as the file says.
 
     Raises:
         ConfigurationError: the file is wrong.
     """
-    return _read(settings.configs_dir / "system" / "dataset_types.yml")
+    return _read_types(settings.configs_dir / "system" / "dataset_types.yml")
 
 
-def central_dataset(settings: Settings) -> DatasetType:
+def describe_central_dataset(settings: Settings) -> DatasetType:
     """The dataset of all orgs' administration, ready to be made."""
-    return _filled(dataset_types(settings).central, settings, org_slug="")
+    return _fill_names(load_dataset_types(settings).central, settings, org_slug="")
 
 
-def org_dataset(settings: Settings, org_slug: str) -> DatasetType:
+def describe_org_dataset(settings: Settings, org_slug: str) -> DatasetType:
     """An org's dataset, ready to be made.
 
     Raises:
         RequestError: the slug is none.
     """
-    return _filled(dataset_types(settings).per_org, settings, org_slug=check_slug(org_slug))
+    return _fill_names(
+        load_dataset_types(settings).per_org, settings, org_slug=check_slug(org_slug)
+    )
 
 
-def _filled(kind: DatasetType, settings: Settings, *, org_slug: str) -> DatasetType:
+def _fill_names(kind: DatasetType, settings: Settings, *, org_slug: str) -> DatasetType:
     values = {"org_slug": org_slug, "env": settings.environment.dataset_suffix}
     name = check_identifier(kind.name.format_map(values))
     return kind.model_copy(
@@ -83,5 +85,5 @@ def _filled(kind: DatasetType, settings: Settings, *, org_slug: str) -> DatasetT
 
 
 @lru_cache(maxsize=4)
-def _read(path: Path) -> DatasetTypes:
+def _read_types(path: Path) -> DatasetTypes:
     return read_config(path, DatasetTypesFile).dataset_types

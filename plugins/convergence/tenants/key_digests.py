@@ -23,9 +23,9 @@ from convergence.errors import (
     StateUnavailableError,
 )
 from convergence.state import cache_versions
-from convergence.state.leases import held
+from convergence.state.leases import hold_lease
 from convergence.state.store import StateStore
-from convergence.state.tables import api_keys, state_meta, upsert
+from convergence.state.tables import api_keys, build_upsert, state_meta
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.query import run_file
 
@@ -47,30 +47,30 @@ class KeyDigest:
     not_after: datetime | None
 
 
-def find(conn: Connection, key_hash: str) -> KeyDigest | None:
+def find_digest(conn: Connection, key_hash: str) -> KeyDigest | None:
     """Return the active key of this digest."""
     row = (
         conn.execute(select(api_keys).where(api_keys.c.key_hash == key_hash))
         .mappings()
         .one_or_none()
     )
-    return _digest_of(row) if row else None
+    return _build_digest(row) if row else None
 
 
-def put(conn: Connection, key: KeyDigest) -> None:
+def put_digest(conn: Connection, key: KeyDigest) -> None:
     """Add a key, or replace what is known of it."""
-    statement = upsert(conn, api_keys).values(**_values(key))
-    changed = {name: statement.excluded[name] for name in _values(key) if name != "key_hash"}
+    statement = build_upsert(conn, api_keys).values(**_build_values(key))
+    changed = {name: statement.excluded[name] for name in _build_values(key) if name != "key_hash"}
     conn.execute(statement.on_conflict_do_update(index_elements=["key_hash"], set_=changed))
 
 
-def end(conn: Connection, *, org_slug: str, key_id: str, not_after: datetime) -> None:
+def expire_digest(conn: Connection, *, org_slug: str, key_id: str, not_after: datetime) -> None:
     """Record from when on a key is refused."""
     mine = (api_keys.c.org_slug == org_slug) & (api_keys.c.key_id == key_id)
     conn.execute(update(api_keys).where(mine).values(not_after=not_after))
 
 
-def remove(conn: Connection, *, org_slug: str, key_id: str | None = None) -> None:
+def remove_digests(conn: Connection, *, org_slug: str, key_id: str | None = None) -> None:
     """Forget a key, or all keys of an org."""
     statement = delete(api_keys).where(api_keys.c.org_slug == org_slug)
     if key_id is not None:
@@ -84,7 +84,7 @@ def is_complete(conn: Connection) -> bool:
     return conn.execute(query).scalar_one_or_none() is not None
 
 
-def refresh(store: StateStore, warehouse: Warehouse) -> int:
+def refresh_digests(store: StateStore, warehouse: Warehouse) -> int:
     """Bring the store's copy to what the warehouse has; the number of keys that changed.
 
     The keys of an org that changes meanwhile are left as its change writes them.
@@ -93,34 +93,38 @@ def refresh(store: StateStore, warehouse: Warehouse) -> int:
         RequestInFlightError: another process is at it.
         NotBootstrappedError, WarehouseUnavailableError: nothing was changed.
     """
-    with held(store, LEASE):
+    with hold_lease(store, LEASE):
         with store.read() as conn:
             before = cache_versions.read_versions(conn)
         rows = run_file(warehouse, warehouse.sql("tenants/keys_active.sql"), params={})
-        current = {row["key_hash"]: _digest_of(row) for row in rows}
+        current = {row["key_hash"]: _build_digest(row) for row in rows}
         with store.begin() as conn:
-            return _apply(conn, current, before)
+            return _apply_changes(conn, current, before)
 
 
-def _apply(conn: Connection, current: Mapping[str, KeyDigest], before: Mapping[str, int]) -> int:
+def _apply_changes(
+    conn: Connection, current: Mapping[str, KeyDigest], before: Mapping[str, int]
+) -> int:
     moved = {
         org
         for org, version in cache_versions.read_versions(conn).items()
         if before.get(org) != version
     }
-    known = {row["key_hash"]: _digest_of(row) for row in conn.execute(select(api_keys)).mappings()}
+    known = {
+        row["key_hash"]: _build_digest(row) for row in conn.execute(select(api_keys)).mappings()
+    }
     new = [key for name, key in current.items() if known.get(name) != key]
     gone = [key for name, key in known.items() if name not in current]
     new, gone = ([key for key in keys if key.org_slug not in moved] for keys in (new, gone))
     for key in new:
-        put(conn, key)
+        put_digest(conn, key)
     for key in gone:
         conn.execute(delete(api_keys).where(api_keys.c.key_hash == key.key_hash))
     if is_complete(conn):
         # Processes that remember one of these look it up again within seconds.
         for org_slug in {key.org_slug for key in (*new, *gone)}:
             cache_versions.increment_version(conn, org_slug)
-    mark = upsert(conn, state_meta).values(name=_FILLED, value=datetime.now(UTC).isoformat())
+    mark = build_upsert(conn, state_meta).values(name=_FILLED, value=datetime.now(UTC).isoformat())
     value = {"value": mark.excluded.value}
     conn.execute(mark.on_conflict_do_update(index_elements=["name"], set_=value))
     return len(new) + len(gone)
@@ -135,22 +139,22 @@ class KeyDigests:
         self._lock = threading.Lock()
         self._failure: tuple[float, ConvergenceError] | None = None
 
-    def find(self, key_hash: str) -> KeyDigest | None:
+    def find_key(self, key_hash: str) -> KeyDigest | None:
         """Return the active key of this digest; None of an unknown one, once the store is full.
 
         Raises:
             ConvergenceError: the store had to be filled and could not be.
         """
         with self._store.read() as conn:
-            found = find(conn, key_hash)
+            found = find_digest(conn, key_hash)
             complete = found is not None or is_complete(conn)
         if complete:
             return found
-        self._fill()
+        self._fill_store()
         with self._store.read() as conn:
-            return find(conn, key_hash)
+            return find_digest(conn, key_hash)
 
-    def _fill(self) -> None:
+    def _fill_store(self) -> None:
         with self._lock:
             if self._failure and time.monotonic() - self._failure[0] < _PAUSE_SECONDS:
                 raise self._failure[1]
@@ -167,13 +171,13 @@ class KeyDigests:
                 if is_complete(conn):
                     return
             with suppress(RequestInFlightError):
-                refresh(self._store, self._warehouse)
+                refresh_digests(self._store, self._warehouse)
                 return
             time.sleep(0.1)
         raise StateUnavailableError("The API keys are being read; try again")
 
 
-def _digest_of(row: Mapping[Any, Any]) -> KeyDigest:
+def _build_digest(row: Mapping[Any, Any]) -> KeyDigest:
     return KeyDigest(
         key_hash=row["key_hash"],
         key_id=row["key_id"],
@@ -183,7 +187,7 @@ def _digest_of(row: Mapping[Any, Any]) -> KeyDigest:
     )
 
 
-def _values(key: KeyDigest) -> dict[str, Any]:
+def _build_values(key: KeyDigest) -> dict[str, Any]:
     return {
         "key_hash": key.key_hash,
         "key_id": key.key_id,

@@ -13,21 +13,21 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from convergence.errors import ConflictError, NotFoundError
-from convergence.security.keys import digest, last_four, new_org_key
+from convergence.security.keys import compute_digest, last_four, new_org_key
 from convergence.security.kms import KeyManager, api_key_aad
-from convergence.state.leases import held
+from convergence.state.leases import hold_lease
 from convergence.state.store import StateStore
 from convergence.tenants import key_digests, kms_register
-from convergence.tenants.audit import Act, Actor, Change, audited
+from convergence.tenants.audit import Actor, AuditedAction, AuditedChange, audit_change
 from convergence.tenants.key_digests import KeyDigest
 from convergence.tenants.kms_register import Subject
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.params import Param, typed
 from convergence.warehouse.query import run_file
 
-MAX_ACTIVE = 2
-OVERLAP = timedelta(hours=24)
-LONGEST_OVERLAP = timedelta(days=30)
+MAX_ACTIVE_KEYS = 2
+DEFAULT_OVERLAP = timedelta(hours=24)
+MAX_OVERLAP = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class KnownKey:
     last_used_at: datetime | None
     kms_key_version: str | None = None
 
-    def active(self, now: datetime) -> bool:
+    def is_active(self, now: datetime) -> bool:
         """Whether the key opens its org at this instant."""
         return self.status == "ACTIVE" and (self.not_after is None or self.not_after > now)
 
@@ -101,10 +101,10 @@ def issue_key(
         KeyServiceUnavailableError, WarehouseUnavailableError: nothing was issued; ask again.
     """
     new = _NewKey.of(org_slug, scopes=scopes, now=now, not_after=not_after)
-    with _keys_of(store, org_slug):
-        _check_room(list_keys(warehouse, org_slug), now=now)
-        act = Act(org_slug, by, "api_key.issue", new.key_id)
-        with audited(store, act, now=now) as change:
+    with _lock_keys(store, org_slug):
+        _check_key_count(list_keys(warehouse, org_slug), now=now)
+        act = AuditedAction(org_slug, by, "api_key.issue", new.key_id)
+        with audit_change(store, act, now=now) as change:
             params = new.params(kms, by=by, change=change)
             run_file(warehouse, warehouse.sql("tenants/key_insert.sql"), params=params)
     return new.issued
@@ -118,7 +118,7 @@ def rotate_key(
     *,
     by: Actor,
     now: datetime,
-    overlap: timedelta = OVERLAP,
+    overlap: timedelta = DEFAULT_OVERLAP,
     key_id: str | None = None,
 ) -> Rotation:
     """Replace a key by a new one with the same scopes; both open the org for the overlap.
@@ -142,18 +142,20 @@ def rotate_key(
         RequestInFlightError: the org's keys are being changed at this moment.
         KeyServiceUnavailableError, WarehouseUnavailableError: nothing was changed; ask again.
     """
-    with _keys_of(store, org_slug):
+    with _lock_keys(store, org_slug):
         known = list_keys(warehouse, org_slug)
-        old = _to_replace(known, key_id, now=now)
-        _check_room([key for key in known if overlap or key.key_id != old.key_id], now=now)
+        old = _select_replaced_key(known, key_id, now=now)
+        _check_key_count([key for key in known if overlap or key.key_id != old.key_id], now=now)
         ends = min(now + overlap, old.not_after or now + overlap)
         new = _NewKey.of(org_slug, scopes=old.scopes, now=now)
         details = {"new_key": new.key_id, "old_not_after": ends.isoformat()}
-        act = Act(org_slug, by, "api_key.rotate", old.key_id)
-        with audited(store, act, now=now, details=details) as change:
+        act = AuditedAction(org_slug, by, "api_key.rotate", old.key_id)
+        with audit_change(store, act, now=now, details=details) as change:
             params = new.params(kms, by=by, change=change)
-            change.record(
-                partial(key_digests.end, org_slug=org_slug, key_id=old.key_id, not_after=ends)
+            change.add_write(
+                partial(
+                    key_digests.expire_digest, org_slug=org_slug, key_id=old.key_id, not_after=ends
+                )
             )
             params |= {"old_key_id": old.key_id, "old_not_after": ends}
             run_file(warehouse, warehouse.sql("tenants/key_rotate.sql"), params=params)
@@ -177,17 +179,21 @@ def revoke_key(
     known = [key for key in list_keys(warehouse, org_slug) if key.key_id == key_id]
     if not known:
         raise NotFoundError("There is no such key")
-    with audited(store, Act(org_slug, by, "api_key.revoke", key_id), now=now) as change:
+    with audit_change(
+        store, AuditedAction(org_slug, by, "api_key.revoke", key_id), now=now
+    ) as change:
         run_file(
             warehouse,
             warehouse.sql("tenants/key_revoke.sql"),
             params={"org_slug": org_slug, "key_id": key_id, "now": now},
         )
-        change.record(partial(kms_register.retire, subjects=ciphertexts(known), now=now))
-        change.record(partial(key_digests.remove, org_slug=org_slug, key_id=key_id))
+        change.add_write(
+            partial(kms_register.retire_subjects, subjects=list_key_subjects(known), now=now)
+        )
+        change.add_write(partial(key_digests.remove_digests, org_slug=org_slug, key_id=key_id))
 
 
-def ciphertexts(keys: Sequence[KnownKey]) -> dict[Subject, str | None]:
+def list_key_subjects(keys: Sequence[KnownKey]) -> dict[Subject, str | None]:
     """The KMS key versions of what those of the keys that are not revoked keep encrypted."""
     return {
         Subject(key.org_slug, "api_key", key.key_id): key.kms_key_version
@@ -250,23 +256,23 @@ class _NewKey:
     def key_id(self) -> str:
         return self.issued.key_id
 
-    def params(self, kms: KeyManager, *, by: Actor, change: Change) -> dict[str, Param]:
+    def params(self, kms: KeyManager, *, by: Actor, change: AuditedChange) -> dict[str, Param]:
         key = self.issued
         sealed = kms.encrypt(key.secret.encode(), aad=api_key_aad(key.org_slug, key.key_id))
-        change.record(
+        change.add_write(
             partial(
-                kms_register.write,
+                kms_register.write_version,
                 subject=Subject(key.org_slug, "api_key", key.key_id),
                 kms_key_version=sealed.key_version,
                 reason="ENCRYPTED",
                 now=key.created_at,
             )
         )
-        change.record(partial(key_digests.put, key=self._digest()))
+        change.add_write(partial(key_digests.put_digest, key=self._digest()))
         return {
             "org_slug": key.org_slug,
             "key_id": key.key_id,
-            "key_hash": digest(key.secret),
+            "key_hash": compute_digest(key.secret),
             "key_ciphertext": sealed.data,
             "kms_key_version": sealed.key_version,
             "last_four": key.last_four,
@@ -278,26 +284,30 @@ class _NewKey:
 
     def _digest(self) -> KeyDigest:
         key = self.issued
-        return KeyDigest(digest(key.secret), key.key_id, key.org_slug, key.scopes, key.not_after)
+        return KeyDigest(
+            compute_digest(key.secret), key.key_id, key.org_slug, key.scopes, key.not_after
+        )
 
 
-def _keys_of(store: StateStore, org_slug: str) -> AbstractContextManager[None]:
-    return held(store, f"api_keys|{org_slug}")
+def _lock_keys(store: StateStore, org_slug: str) -> AbstractContextManager[None]:
+    return hold_lease(store, f"api_keys|{org_slug}")
 
 
-def _check_room(known: Sequence[KnownKey], *, now: datetime) -> None:
-    active = [key.key_id for key in known if key.active(now)]
-    if len(active) >= MAX_ACTIVE:
+def _check_key_count(known: Sequence[KnownKey], *, now: datetime) -> None:
+    active = [key.key_id for key in known if key.is_active(now)]
+    if len(active) >= MAX_ACTIVE_KEYS:
         raise ConflictError(
-            f"The organization has {MAX_ACTIVE} active keys; revoke one first.",
+            f"The organization has {MAX_ACTIVE_KEYS} active keys; revoke one first.",
             limit="active_keys",
-            maximum=MAX_ACTIVE,
+            maximum=MAX_ACTIVE_KEYS,
             used=len(active),
         )
 
 
-def _to_replace(known: Sequence[KnownKey], key_id: str | None, *, now: datetime) -> KnownKey:
-    active = [key for key in known if key.active(now) and key_id in {None, key.key_id}]
+def _select_replaced_key(
+    known: Sequence[KnownKey], key_id: str | None, *, now: datetime
+) -> KnownKey:
+    active = [key for key in known if key.is_active(now) and key_id in {None, key.key_id}]
     if not active:
         raise NotFoundError("There is no such active key")
     if len(active) > 1:

@@ -21,8 +21,8 @@ from convergence.warehouse.query import Row, run_file
 KMS_LOG = "org_kms_keys"
 BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
 
-Kind = Literal["credential", "api_key"]
-Reason = Literal["ENCRYPTED", "ROTATED", "DELETED"]
+SubjectKind = Literal["credential", "api_key"]
+RegisterReason = Literal["ENCRYPTED", "ROTATED", "DELETED"]
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Subject:
     """What has a ciphertext: a credential or an org key, by its id."""
 
     org_slug: str
-    kind: Kind
+    kind: SubjectKind
     id: str
 
 
 @dataclass(frozen=True)
-class Protected:
+class ProtectedSubjects:
     """What one KMS key version protects for one org.
 
     Attributes:
@@ -43,14 +43,19 @@ class Protected:
     """
 
     org_slug: str
-    kind: Kind
+    kind: SubjectKind
     kms_key_version: str
     ids: tuple[str, ...]
     since: datetime | None
 
 
-def write(
-    conn: Connection, subject: Subject, *, kms_key_version: str, reason: Reason, now: datetime
+def write_version(
+    conn: Connection,
+    subject: Subject,
+    *,
+    kms_key_version: str,
+    reason: RegisterReason,
+    now: datetime,
 ) -> None:
     """Add a row in the caller's transaction: the version protects the subject from now on.
 
@@ -66,28 +71,30 @@ def write(
         "reason": reason,
         "recorded_at": now,
     }
-    outbox.enqueue(conn, KMS_LOG, row)
+    outbox.enqueue_row(conn, KMS_LOG, row)
 
 
-def retire(conn: Connection, subjects: Mapping[Subject, str | None], *, now: datetime) -> None:
+def retire_subjects(
+    conn: Connection, subjects: Mapping[Subject, str | None], *, now: datetime
+) -> None:
     """Add a row for each subject that is gone, from subject to the version that protected it."""
     for subject, version in subjects.items():
         if version is not None:
-            write(conn, subject, kms_key_version=version, reason="DELETED", now=now)
+            write_version(conn, subject, kms_key_version=version, reason="DELETED", now=now)
 
 
-def protected(warehouse: Warehouse, *, orgs: Sequence[str] = ()) -> list[Protected]:
+def list_protected(warehouse: Warehouse, *, orgs: Sequence[str] = ()) -> list[ProtectedSubjects]:
     """What each version protects, by org, from the ciphertexts themselves.
 
     Args:
         warehouse: where the ciphertexts and the register are.
         orgs: only these; every org when not given.
     """
-    rows = _run(warehouse, "kms_protected", orgs)
-    return [Protected(**{**row, "ids": tuple(row["ids"])}) for row in rows]
+    rows = _run_statement(warehouse, "kms_protected", orgs)
+    return [ProtectedSubjects(**{**row, "ids": tuple(row["ids"])}) for row in rows]
 
 
-def mend(
+def repair_register(
     store: StateStore, warehouse: Warehouse, *, now: datetime, orgs: Sequence[str] = ()
 ) -> int:
     """Add what the register lacks of the ciphertexts that are there, and of those that are gone.
@@ -97,8 +104,10 @@ def mend(
     """
     # Read first: what is shipped between the two is then seen twice, not never.
     with store.read() as conn:
-        waiting = {_of(row): row for row in outbox.rows_waiting(conn, KMS_LOG)}
-    gaps = [row for row in _run(warehouse, "kms_gaps", orgs) if not _told(row, waiting)]
+        waiting = {_build_subject(row): row for row in outbox.list_waiting_rows(conn, KMS_LOG)}
+    gaps = [
+        row for row in _run_statement(warehouse, "kms_gaps", orgs) if not _is_waiting(row, waiting)
+    ]
     with store.begin() as conn:
         _write_gaps(conn, gaps, now=now)
     return len(gaps)
@@ -107,25 +116,25 @@ def mend(
 def _write_gaps(conn: Connection, gaps: Iterable[Row], *, now: datetime) -> None:
     for gap in gaps:
         version, registered = gap["kms_key_version"], gap["registered_version"]
-        reason: Reason = "ENCRYPTED" if registered is None else "ROTATED"
+        reason: RegisterReason = "ENCRYPTED" if registered is None else "ROTATED"
         if version is None:
             version, reason = registered, "DELETED"
-        write(conn, _of(gap), kms_key_version=version, reason=reason, now=now)
+        write_version(conn, _build_subject(gap), kms_key_version=version, reason=reason, now=now)
 
 
-def _told(gap: Row, waiting: Mapping[Subject, Row]) -> bool:
+def _is_waiting(gap: Row, waiting: Mapping[Subject, Row]) -> bool:
     """Whether a row that waits to be shipped says already what the register lacks."""
-    row = waiting.get(_of(gap))
+    row = waiting.get(_build_subject(gap))
     if row is None:
         return False
     current = row["kms_key_version"] if row["status"] == "CURRENT" else None
     return bool(current == gap["kms_key_version"])
 
 
-def _of(row: Row) -> Subject:
+def _build_subject(row: Row) -> Subject:
     return Subject(row["org_slug"], row["subject_type"], row["subject_id"])
 
 
-def _run(warehouse: Warehouse, name: str, orgs: Sequence[str]) -> list[Row]:
+def _run_statement(warehouse: Warehouse, name: str, orgs: Sequence[str]) -> list[Row]:
     params = {"every": not orgs, "orgs": list(orgs) or [""], "since": BEGINNING}
     return run_file(warehouse, warehouse.sql(f"tenants/{name}.sql"), params=params)

@@ -8,7 +8,7 @@ from datetime import datetime
 from convergence.errors import ConflictError, NotFoundError
 from convergence.security.keys import check_slug
 from convergence.state.store import StateStore
-from convergence.tenants.audit import Act, Actor, audited
+from convergence.tenants.audit import Actor, AuditedAction, audit_change
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.query import Row, run_file
 
@@ -42,7 +42,7 @@ def create_profile(
         RequestError: the slug is none.
     """
     check_slug(org_slug)
-    with audited(store, Act(org_slug, by, "organization.create", org_slug), now=now):
+    with audit_change(store, AuditedAction(org_slug, by, "organization.create", org_slug), now=now):
         run_file(
             warehouse,
             warehouse.sql("tenants/org_create.sql"),
@@ -54,35 +54,35 @@ def create_profile(
                 "now": now,
             },
         )
-        return get(warehouse, org_slug)
+        return get_org(warehouse, org_slug)
 
 
-def find(warehouse: Warehouse, org_slug: str) -> Org | None:
+def find_org(warehouse: Warehouse, org_slug: str) -> Org | None:
     """The org of this slug, if there is one."""
     rows = run_file(warehouse, warehouse.sql("tenants/org_get.sql"), params={"org_slug": org_slug})
-    return _org(rows[0]) if rows else None
+    return _build_org(rows[0]) if rows else None
 
 
-def get(warehouse: Warehouse, org_slug: str) -> Org:
+def get_org(warehouse: Warehouse, org_slug: str) -> Org:
     """The org of this slug.
 
     Raises:
         NotFoundError: there is none.
     """
-    org = find(warehouse, org_slug)
+    org = find_org(warehouse, org_slug)
     if org is None:
         raise NotFoundError("There is no such organization")
     return org
 
 
-def get_active(warehouse: Warehouse, org_slug: str) -> Org:
+def get_active_org(warehouse: Warehouse, org_slug: str) -> Org:
     """The org of this slug, when it has not been removed.
 
     Raises:
         NotFoundError: there is none.
         ConflictError: it has been removed.
     """
-    org = get(warehouse, org_slug)
+    org = get_org(warehouse, org_slug)
     if org.status == "DELETED":
         raise ConflictError("The organization has been removed.", reason="deleted")
     return org
@@ -90,8 +90,8 @@ def get_active(warehouse: Warehouse, org_slug: str) -> Org:
 
 def list_orgs(warehouse: Warehouse) -> list[Org]:
     """Every org, by slug."""
-    return [_org(row) for row in run_file(warehouse, warehouse.sql("tenants/orgs_list.sql"))]
+    return [_build_org(row) for row in run_file(warehouse, warehouse.sql("tenants/orgs_list.sql"))]
 
 
-def _org(row: Row) -> Org:
+def _build_org(row: Row) -> Org:
     return Org(**{name: row[name] for name in Org.__dataclass_fields__})

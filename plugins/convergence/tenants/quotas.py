@@ -13,12 +13,12 @@ from convergence.config_files import Strict, read_config
 from convergence.errors import NotFoundError, RequestError
 from convergence.settings import get_settings
 from convergence.state.store import StateStore
-from convergence.tenants.audit import Act, Actor, audited
+from convergence.tenants.audit import Actor, AuditedAction, audit_change
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.query import run_file
 
 
-class Plan(Strict):
+class PlanLimits(Strict):
     """What a plan allows. Runs count per UTC day and UTC month, whoever started them."""
 
     runs_per_day: PositiveInt
@@ -34,7 +34,7 @@ class PlansFile(Strict):
 
     """`system/plans.yml`."""
 
-    plans: dict[str, Plan] = Field(min_length=1)
+    plans: dict[str, PlanLimits] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -50,28 +50,28 @@ class Quota:
     max_seats: int
 
 
-def plans() -> dict[str, Plan]:
+def load_plans() -> dict[str, PlanLimits]:
     """The plans of `system/plans.yml`, by name.
 
     Raises:
         ConfigurationError: the file is wrong.
     """
-    return _read(get_settings().configs_dir / "system" / "plans.yml")
+    return _read_plans(get_settings().configs_dir / "system" / "plans.yml")
 
 
-def plan(name: str) -> Plan:
+def get_plan(name: str) -> PlanLimits:
     """The plan of this name.
 
     Raises:
         RequestError: there is none; the accepted names are among the facts.
     """
-    known = plans()
+    known = load_plans()
     if name not in known:
         raise RequestError("There is no such plan", plan=name[:60], accepted=sorted(known))
     return known[name]
 
 
-def apply(
+def apply_plan(
     store: StateStore,
     warehouse: Warehouse,
     *,
@@ -85,10 +85,10 @@ def apply(
     Raises:
         RequestError: there is no such plan.
     """
-    limits = plan(plan_name)
-    act = Act(org_slug, by, "quota.apply", plan_name)
+    limits = get_plan(plan_name)
+    act = AuditedAction(org_slug, by, "quota.apply", plan_name)
     values = limits.model_dump(exclude={"trial_days"})
-    with audited(store, act, now=now, details=values):
+    with audit_change(store, act, now=now, details=values):
         run_file(
             warehouse,
             warehouse.sql("tenants/quota_put.sql"),
@@ -97,7 +97,7 @@ def apply(
     return Quota(org_slug=org_slug, plan=plan_name, **values)
 
 
-def get(warehouse: Warehouse, org_slug: str) -> Quota:
+def get_quota(warehouse: Warehouse, org_slug: str) -> Quota:
     """The org's limits.
 
     Raises:
@@ -112,5 +112,5 @@ def get(warehouse: Warehouse, org_slug: str) -> Quota:
 
 
 @lru_cache(maxsize=4)
-def _read(path: Path) -> dict[str, Plan]:
+def _read_plans(path: Path) -> dict[str, PlanLimits]:
     return read_config(path, PlansFile).plans

@@ -17,8 +17,8 @@ from convergence.errors import DecryptionError
 from convergence.security.kms import KeyManager, api_key_aad, credential_aad
 from convergence.state.store import StateStore
 from convergence.tenants import kms_register
-from convergence.tenants.audit import Act, Actor, Change, audited
-from convergence.tenants.kms_register import Kind, Subject
+from convergence.tenants.audit import Actor, AuditedAction, AuditedChange, audit_change
+from convergence.tenants.kms_register import Subject, SubjectKind
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.query import Row, run_dml, run_file
 
@@ -27,14 +27,14 @@ ORGS_AT_ONCE = 4
 # The ciphertexts of one statement travel in it, and a request has 10 MB.
 ROWS_AT_ONCE = 50
 
-_STATEMENTS: dict[Kind, str] = {
+_STATEMENTS: dict[SubjectKind, str] = {
     "credential": "tenants/credentials_reencrypt.sql",
     "api_key": "tenants/keys_reencrypt.sql",
 }
 
 
 @dataclass(frozen=True)
-class Reencrypted:
+class OrgReencryption:
     """What became of one org's ciphertexts.
 
     Attributes:
@@ -50,7 +50,7 @@ class Reencrypted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reencryption:
+class ReencryptionPass:
     """One pass over all orgs.
 
     Attributes:
@@ -65,15 +65,15 @@ class Reencryption:
     version: str
     by: Actor
 
-    def outdated(self) -> dict[str, int]:
+    def count_outdated(self) -> dict[str, int]:
         """How many ciphertexts are under another version, by org; orgs without one are left out."""
         path = self.warehouse.sql("tenants/kms_outdated_orgs.sql")
         rows = run_file(self.warehouse, path, params={"version": self.version})
         return {row["org_slug"]: row["ciphertexts"] for row in rows}
 
-    def run(
-        self, orgs: Sequence[str], *, now: datetime, told: Callable[[Reencrypted], None]
-    ) -> list[Reencrypted]:
+    def reencrypt_orgs(
+        self, orgs: Sequence[str], *, now: datetime, told: Callable[[OrgReencryption], None]
+    ) -> list[OrgReencryption]:
         """Bring the orgs' ciphertexts to the version, a few orgs at a time.
 
         Args:
@@ -86,8 +86,8 @@ class Reencryption:
                 done is done; run it again for the rest.
         """
 
-        def one(org_slug: str) -> Reencrypted:
-            outcome = self.org(org_slug, now=now)
+        def one(org_slug: str) -> OrgReencryption:
+            outcome = self.reencrypt_org(org_slug, now=now)
             told(outcome)
             return outcome
 
@@ -101,39 +101,39 @@ class Reencryption:
             failed = [one for one in futures if not one.cancelled() and one.exception()]
             return [future.result() for future in failed or futures]
 
-    def org(self, org_slug: str, *, now: datetime) -> Reencrypted:
+    def reencrypt_org(self, org_slug: str, *, now: datetime) -> OrgReencryption:
         """Bring one org's ciphertexts to the version; nothing is written where none is outdated."""
         path = self.warehouse.sql("tenants/kms_outdated.sql")
         params = {"org_slug": org_slug, "version": self.version}
         rows = run_file(self.warehouse, path, params=params)
         if not rows:
-            return Reencrypted(org_slug, 0)
-        act = Act(org_slug, self.by, "kms.reencrypt", self.version)
-        with audited(self.store, act, now=now, details={"ciphertexts": len(rows)}) as change:
-            outcome = self._exchange(org_slug, rows, change=change, now=now)
-            change.facts |= {"moved": outcome.moved, "unreadable": list(outcome.unreadable)}
+            return OrgReencryption(org_slug, 0)
+        act = AuditedAction(org_slug, self.by, "kms.reencrypt", self.version)
+        with audit_change(self.store, act, now=now, details={"ciphertexts": len(rows)}) as change:
+            outcome = self._exchange_ciphertexts(org_slug, rows, change=change, now=now)
+            change.details |= {"moved": outcome.moved, "unreadable": list(outcome.unreadable)}
         return outcome
 
-    def _exchange(
-        self, org_slug: str, rows: Sequence[Row], *, change: Change, now: datetime
-    ) -> Reencrypted:
+    def _exchange_ciphertexts(
+        self, org_slug: str, rows: Sequence[Row], *, change: AuditedChange, now: datetime
+    ) -> OrgReencryption:
         moved, unreadable = 0, []
-        for kind, batch in _batches(rows):
+        for kind, batch in _split_into_batches(rows):
             fresh = []
             for row in batch:
                 try:
-                    fresh.append(self._anew(org_slug, kind, row))
+                    fresh.append(self._reencrypt_row(org_slug, kind, row))
                 except DecryptionError:
                     unreadable.append(str(row["id"]))
-            count = self._swap(org_slug, kind, fresh)
+            count = self._exchange_rows(org_slug, kind, fresh)
             moved += count
             if count == len(fresh):
                 # Where some had changed meanwhile, the register is mended from what is there.
-                self._register(org_slug, kind, fresh, change=change, now=now)
+                self._register_rows(org_slug, kind, fresh, change=change, now=now)
         changed = len(rows) - moved - len(unreadable)
-        return Reencrypted(org_slug, moved, changed, tuple(unreadable))
+        return OrgReencryption(org_slug, moved, changed, tuple(unreadable))
 
-    def _anew(self, org_slug: str, kind: Kind, row: Row) -> dict[str, object]:
+    def _reencrypt_row(self, org_slug: str, kind: SubjectKind, row: Row) -> dict[str, object]:
         """The ciphertext that shall replace a row's, proven to hold what the row's does.
 
         Raises:
@@ -154,7 +154,9 @@ class Reencryption:
             "kms_key_version": sealed.key_version,
         }
 
-    def _swap(self, org_slug: str, kind: Kind, fresh: Sequence[dict[str, object]]) -> int:
+    def _exchange_rows(
+        self, org_slug: str, kind: SubjectKind, fresh: Sequence[dict[str, object]]
+    ) -> int:
         """Exchange what still is as it was read; how many were."""
         if not fresh:
             return 0
@@ -162,19 +164,19 @@ class Reencryption:
         params = {"org_slug": org_slug, "fresh": list(fresh)}
         return run_dml(self.warehouse, path, params=params)
 
-    def _register(
+    def _register_rows(
         self,
         org_slug: str,
-        kind: Kind,
+        kind: SubjectKind,
         fresh: Sequence[dict[str, object]],
         *,
-        change: Change,
+        change: AuditedChange,
         now: datetime,
     ) -> None:
         for one in fresh:
-            change.record(
+            change.add_write(
                 partial(
-                    kms_register.write,
+                    kms_register.write_version,
                     subject=Subject(org_slug, kind, str(one["id"])),
                     kms_key_version=str(one["kms_key_version"]),
                     reason="ROTATED",
@@ -183,8 +185,8 @@ class Reencryption:
             )
 
 
-def _batches(rows: Sequence[Row]) -> Iterator[tuple[Kind, Sequence[Row]]]:
-    kinds: tuple[Kind, ...] = ("credential", "api_key")
+def _split_into_batches(rows: Sequence[Row]) -> Iterator[tuple[SubjectKind, Sequence[Row]]]:
+    kinds: tuple[SubjectKind, ...] = ("credential", "api_key")
     for kind in kinds:
         mine = [row for row in rows if row["kind"] == kind]
         for start in range(0, len(mine), ROWS_AT_ONCE):

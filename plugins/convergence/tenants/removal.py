@@ -8,11 +8,11 @@ from functools import partial
 
 from convergence.errors import ConflictError
 from convergence.state import org_runs, pipeline_configs
-from convergence.state.leases import held
+from convergence.state.leases import hold_lease
 from convergence.state.org_runs import RunError
 from convergence.state.store import StateStore
 from convergence.tenants import key_digests, keys, kms_register, orgs
-from convergence.tenants.audit import Act, Actor, audited
+from convergence.tenants.audit import Actor, AuditedAction, audit_change
 from convergence.tenants.datasets import OWNER_LABEL
 from convergence.tenants.kms_register import Subject
 from convergence.warehouse.client import Warehouse
@@ -23,7 +23,7 @@ REMOVED = RunError("organization_removed", "the organization was removed")
 
 
 @dataclass(frozen=True)
-class Removed:
+class RemovedOrg:
     """What a removal found to end."""
 
     dataset_id: str
@@ -32,7 +32,7 @@ class Removed:
     live_runs: tuple[str, ...]
 
 
-def remove(
+def remove_org(
     store: StateStore,
     warehouse: Warehouse,
     *,
@@ -40,7 +40,7 @@ def remove(
     delete_data: bool,
     by: Actor,
     now: datetime,
-) -> Removed:
+) -> RemovedOrg:
     """End an org in the warehouse; doing it again changes nothing, or deletes what was kept.
 
     Args:
@@ -59,14 +59,14 @@ def remove(
         ConflictError: the dataset of its name is another's.
         RequestInFlightError: its keys are being changed at this moment.
     """
-    org = orgs.get(warehouse, org_slug)
+    org = orgs.get_org(warehouse, org_slug)
     if delete_data:
         _check_owner(warehouse, org)
-    act = Act(org_slug, by, "organization.remove", org_slug)
+    act = AuditedAction(org_slug, by, "organization.remove", org_slug)
     details = {"data": "delete" if delete_data else "keep", "dataset_id": org.dataset_id}
     with (
-        held(store, f"api_keys|{org_slug}"),
-        audited(store, act, now=now, details=details) as change,
+        hold_lease(store, f"api_keys|{org_slug}"),
+        audit_change(store, act, now=now, details=details) as change,
     ):
         known = keys.list_keys(warehouse, org_slug)
         params = {"org_slug": org_slug}
@@ -74,16 +74,18 @@ def remove(
         run_file(warehouse, warehouse.sql("tenants/org_remove.sql"), params={**params, "now": now})
         if delete_data:
             drop_dataset(warehouse, org.dataset_id)
-        gone = keys.ciphertexts(known) | {
+        gone = keys.list_key_subjects(known) | {
             Subject(org_slug, "credential", row["credential_id"]): row["kms_key_version"]
             for row in found
         }
-        change.record(partial(kms_register.retire, subjects=gone, now=now))
-        change.record(partial(key_digests.remove, org_slug=org_slug))
-        change.record(partial(pipeline_configs.switch_off, org_slug=org_slug, now=now, by=by.id))
+        change.add_write(partial(kms_register.retire_subjects, subjects=gone, now=now))
+        change.add_write(partial(key_digests.remove_digests, org_slug=org_slug))
+        change.add_write(
+            partial(pipeline_configs.disable_configs, org_slug=org_slug, now=now, by=by.id)
+        )
     with store.read() as conn:
         live = org_runs.list_for_org(conn, org_slug, limit=1000, statuses=org_runs.LIVE)
-    return Removed(
+    return RemovedOrg(
         dataset_id=org.dataset_id,
         keys_revoked=tuple(key.key_id for key in known if key.status == "ACTIVE"),
         credentials_deleted=len(found),

@@ -23,10 +23,10 @@ from convergence.settings import get_settings
 from convergence.state import org_runs, pipeline_configs, queue
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.pipeline_configs import PipelineConfig
-from convergence.state.queue import Entry
+from convergence.state.queued_run import QueuedRun, parse_log_row
 from convergence.state.store import StateStore
 from convergence.tenants import key_digests
-from convergence.tenants.audit_joining import Joined, join
+from convergence.tenants.audit_joining import JoinedChain, join_store
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.query import Row, run_file, stream_file
 
@@ -36,17 +36,17 @@ RUNS_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestoredState:
     """What the store did not know; of runs, how many."""
 
-    chains: tuple[Joined, ...]
+    chains: tuple[JoinedChain, ...]
     configs: tuple[PipelineConfig, ...]
-    queued: tuple[Entry, ...]
+    queued: tuple[QueuedRun, ...]
     runs: int
     keys: int = 0
 
 
-def restore(store: StateStore, warehouse: Warehouse, *, now: datetime) -> Restored:
+def restore_store(store: StateStore, warehouse: Warehouse, *, now: datetime) -> RestoredState:
     """Give the store what it lacks; doing it again changes nothing.
 
     A schedule that came due while the store was gone is made up for once, by the next tick. Runs
@@ -56,17 +56,17 @@ def restore(store: StateStore, warehouse: Warehouse, *, now: datetime) -> Restor
         NotBootstrappedError: there is nothing to restore from.
         WarehouseUnavailableError: no answer; ask again.
     """
-    joined = join(store, warehouse)
-    configs = map(_config, run_file(warehouse, warehouse.sql("tenants/pipeline_configs.sql")))
+    joined = join_store(store, warehouse)
+    configs = map(_build_config, run_file(warehouse, warehouse.sql("tenants/pipeline_configs.sql")))
     path, since = warehouse.sql("tenants/queue_waiting.sql"), now - RESTORED
-    entries = map(_entry, run_file(warehouse, path, params={"since": since}))
+    entries = map(parse_log_row, run_file(warehouse, path, params={"since": since}))
     runs = _restore_runs(store, warehouse, since=since)
-    keys = key_digests.refresh(store, warehouse)
+    keys = key_digests.refresh_digests(store, warehouse)
     with store.begin() as conn:
-        return Restored(
+        return RestoredState(
             tuple(joined),
-            tuple(config for config in configs if pipeline_configs.restore(conn, config)),
-            tuple(entry for entry in entries if queue.restore(conn, entry)),
+            tuple(config for config in configs if pipeline_configs.restore_config(conn, config)),
+            tuple(entry for entry in entries if queue.restore_entry(conn, entry)),
             runs,
             keys,
         )
@@ -78,12 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = get_settings()
     try:
         store, warehouse = StateStore.connect(settings.state_url), Warehouse.connect(settings)
-        done = restore(store, warehouse, now=datetime.now(UTC))
+        done = restore_store(store, warehouse, now=datetime.now(UTC))
     except ConvergenceError as error:
         sys.stderr.write(f"nothing was restored: {redact(str(error))}\n")
         return 1
     for chain in done.chains:
-        anew = f", {chain.chained_anew} entries chained anew" if chain.chained_anew else ""
+        anew = f", {chain.rechained} entries chained anew" if chain.rechained else ""
         sys.stdout.write(f"{chain.org_slug}: audit after entry {chain.after.sequence}{anew}\n")
     for config in done.configs:
         sys.stdout.write(f"{config.org_slug}: settings of {config.pipeline_id}\n")
@@ -102,27 +102,26 @@ def _restore_runs(store: StateStore, warehouse: Warehouse, *, since: datetime) -
     known = 0
     while batch := list(islice(rows, RUNS_AT_ONCE)):
         with store.begin() as conn:
-            known += sum(org_runs.insert(conn, _run(row)) for row in batch)
+            known += sum(org_runs.insert_run(conn, _build_run(row)) for row in batch)
     return known
 
 
-def _run(row: Row) -> OrgRun:
+def _build_run(row: Row) -> OrgRun:
     code, message = row.pop("error_code"), row.pop("error_message")
-    told = {"params": _params(row), "days": tuple(row["days"]), "status": RunStatus(row["status"])}
+    told = {
+        "params": _parse_params(row),
+        "days": tuple(row["days"]),
+        "status": RunStatus(row["status"]),
+    }
     return OrgRun(**{**row, **told, "error": RunError(code, message or "") if code else None})
 
 
-def _config(row: Row) -> PipelineConfig:
+def _build_config(row: Row) -> PipelineConfig:
     by = row["updated_by"] or "admin"
-    return PipelineConfig(**{**row, "params": _params(row), "updated_by": by})
+    return PipelineConfig(**{**row, "params": _parse_params(row), "updated_by": by})
 
 
-def _entry(row: Row) -> Entry:
-    told = {"params": _params(row), "days": tuple(row["days"])}
-    return Entry(**{**row, **told, "debited": row["debited"] is not False})
-
-
-def _params(row: Row) -> dict[str, Any]:
+def _parse_params(row: Row) -> dict[str, Any]:
     params = row["params"] or {}
     return json.loads(params) if isinstance(params, str) else dict(params)
 

@@ -12,22 +12,22 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from convergence.errors import ConvergenceError, DecryptionError, NotFoundError, RequestError
-from convergence.security.keys import check_slug, digest, same_digest
+from convergence.security.keys import check_slug, compare_digests, compute_digest
 from convergence.security.kms import KeyManager, api_key_aad, connect_kms
 from convergence.security.redaction import redact, register_secret
 from convergence.settings import get_settings
 from convergence.state.store import StateStore
 from convergence.tenants import audit, orgs
-from convergence.tenants.audit import Act, Actor, Result, audited
+from convergence.tenants.audit import Actor, AuditedAction, AuditResult, audit_change
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.query import Row, run_file
 
-SHORTEST_REASON = 10
-LONGEST_TEXT = 500
+MIN_REASON_CHARS = 10
+MAX_TEXT_CHARS = 500
 _ACTION = "api_key.reveal"
 
 
-def reveal(
+def reveal_key(
     store: StateStore,
     warehouse: Warehouse,
     kms: KeyManager,
@@ -56,23 +56,26 @@ def reveal(
         StateUnavailableError: it can't be audited, so it is not done.
         DecryptionError: the ciphertext is not this key's.
     """
-    operator, reason = _said("operator", operator, 2), _said("reason", reason, SHORTEST_REASON)
-    orgs.get(warehouse, check_slug(org_slug))
-    act = Act(org_slug, Actor("system", f"operator:{operator}"), _ACTION, key_id)
+    operator, reason = (
+        _check_text("operator", operator, 2),
+        _check_text("reason", reason, MIN_REASON_CHARS),
+    )
+    orgs.get_org(warehouse, check_slug(org_slug))
+    act = AuditedAction(org_slug, Actor("system", f"operator:{operator}"), _ACTION, key_id)
     details = {"reason": reason}
     params = {"org_slug": org_slug, "key_id": key_id, "now": now}
     rows = run_file(warehouse, warehouse.sql("tenants/key_open.sql"), params=params)
     if not rows:
         with store.begin() as conn:
-            audit.append(conn, act, result=Result.REFUSED, now=now, details=details)
+            audit.append_entry(conn, act, result=AuditResult.REFUSED, now=now, details=details)
         raise NotFoundError("The organization has no such active key")
-    with audited(store, act, now=now, details=details):
-        return _opened(rows[0], kms, aad=api_key_aad(org_slug, key_id))
+    with audit_change(store, act, now=now, details=details):
+        return _decrypt_key(rows[0], kms, aad=api_key_aad(org_slug, key_id))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the key to the terminal, alone and once; 1 when it can't be had."""
-    told = _parser().parse_args(arguments)
+    told = _build_parser().parse_args(arguments)
     if not (told.pipe or sys.stdout.isatty()):
         sys.stderr.write("refused: this is no terminal, and a key does not belong in a file\n")
         return 1
@@ -80,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         store = StateStore.connect(settings.state_url)
         with connect_kms(settings) as kms:
-            secret = reveal(
+            secret = reveal_key(
                 store,
                 Warehouse.connect(settings),
                 kms,
@@ -98,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="reveal-key", description=__doc__)
     parser.add_argument("--org", required=True, help="whose key")
     parser.add_argument("--key-id", required=True, help="which key, as its list names it")
@@ -108,17 +111,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _said(name: str, text: str, at_least: int) -> str:
+def _check_text(name: str, text: str, at_least: int) -> str:
     said = " ".join(text.split())
-    if not (at_least <= len(said) <= LONGEST_TEXT and said.isprintable()):
-        raise RequestError(f"{name}: {at_least} to {LONGEST_TEXT} characters are needed")
+    if not (at_least <= len(said) <= MAX_TEXT_CHARS and said.isprintable()):
+        raise RequestError(f"{name}: {at_least} to {MAX_TEXT_CHARS} characters are needed")
     return said
 
 
-def _opened(row: Row, kms: KeyManager, *, aad: bytes) -> str:
+def _decrypt_key(row: Row, kms: KeyManager, *, aad: bytes) -> str:
     secret = kms.decrypt(row["key_ciphertext"], aad=aad).decode()
     register_secret(secret)
-    if not same_digest(digest(secret), row["key_hash"]):
+    if not compare_digests(compute_digest(secret), row["key_hash"]):
         raise DecryptionError("The ciphertext holds another key than the row's digest")
     return secret
 

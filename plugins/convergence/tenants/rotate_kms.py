@@ -21,7 +21,7 @@ from convergence.settings import get_settings
 from convergence.state.store import StateStore
 from convergence.tenants import kms_register
 from convergence.tenants.audit import Actor
-from convergence.tenants.reencryption import Reencrypted, Reencryption
+from convergence.tenants.reencryption import OrgReencryption, ReencryptionPass
 from convergence.warehouse.client import Warehouse
 
 BY = Actor("system", "rotate_kms")
@@ -36,20 +36,22 @@ class _Progress:
     ciphertexts: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def __call__(self, outcome: Reencrypted) -> None:
+    def __call__(self, outcome: OrgReencryption) -> None:
         with self._lock:
             self.orgs += 1
             self.ciphertexts += outcome.moved
             done = f"{self.orgs} of {len(self.outdated)} organizations"
             rows = f"{self.ciphertexts} of {sum(self.outdated.values())} ciphertexts"
-            _say(f"{done}, {rows}: {outcome.org_slug}")
+            _print_line(f"{done}, {rows}: {outcome.org_slug}")
             if outcome.changed:
-                _say(f"  {outcome.changed} changed meanwhile and are as they were made")
+                _print_line(f"  {outcome.changed} changed meanwhile and are as they were made")
             for one in outcome.unreadable:
-                _say(f"  {one} does not decrypt for its owner and was left as it is")
+                _print_line(f"  {one} does not decrypt for its owner and was left as it is")
 
 
-def rotate(store: StateStore, warehouse: Warehouse, kms: KeyManager, *, now: datetime) -> bool:
+def rotate_ciphertexts(
+    store: StateStore, warehouse: Warehouse, kms: KeyManager, *, now: datetime
+) -> bool:
     """Bring every ciphertext to the primary key version and mend the register; tell on stdout.
 
     Returns:
@@ -58,16 +60,18 @@ def rotate(store: StateStore, warehouse: Warehouse, kms: KeyManager, *, now: dat
     Raises:
         ConvergenceError: a service does not answer; run it again for the rest.
     """
-    work = Reencryption(store=store, warehouse=warehouse, kms=kms, version=kms.check(), by=BY)
-    outdated = work.outdated()
-    _say(
+    work = ReencryptionPass(
+        store=store, warehouse=warehouse, kms=kms, version=kms.get_primary_version(), by=BY
+    )
+    outdated = work.count_outdated()
+    _print_line(
         f"to {work.version}: {sum(outdated.values())} ciphertexts of {len(outdated)} organizations"
     )
-    outcomes = work.run(sorted(outdated), now=now, told=_Progress(outdated))
-    mended = kms_register.mend(store, warehouse, now=now)
+    outcomes = work.reencrypt_orgs(sorted(outdated), now=now, told=_Progress(outdated))
+    mended = kms_register.repair_register(store, warehouse, now=now)
     if mended:
-        _say(f"{mended} rows of the register were mended")
-    _tell_versions(warehouse, newest=work.version)
+        _print_line(f"{mended} rows of the register were mended")
+    _print_versions(warehouse, newest=work.version)
     return not any(outcome.unreadable for outcome in outcomes)
 
 
@@ -83,26 +87,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         store = StateStore.connect(settings.state_url)
         with connect_kms(settings) as kms:
             if told.new_version:
-                _say(f"made {kms.new_version()}")
-            done = rotate(store, Warehouse.connect(settings), kms, now=datetime.now(UTC))
+                _print_line(f"made {kms.create_version()}")
+            done = rotate_ciphertexts(
+                store, Warehouse.connect(settings), kms, now=datetime.now(UTC)
+            )
     except ConvergenceError as error:
         sys.stderr.write(f"not finished, run it again: {redact(str(error))}\n")
         return 2
     return 0 if done else 1
 
 
-def _tell_versions(warehouse: Warehouse, *, newest: str) -> None:
+def _print_versions(warehouse: Warehouse, *, newest: str) -> None:
     counts: dict[str, int] = {}
-    for one in kms_register.protected(warehouse):
+    for one in kms_register.list_protected(warehouse):
         version = one.kms_key_version
         counts[version] = counts.get(version, 0) + len(one.ids)
     for version, count in sorted(counts.items()):
-        _say(f"{version or 'an unknown version'} protects {count}")
+        _print_line(f"{version or 'an unknown version'} protects {count}")
     if set(counts) <= {newest}:
-        _say("every other version may be disabled once backups and time travel have run out")
+        _print_line("every other version may be disabled once backups and time travel have run out")
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

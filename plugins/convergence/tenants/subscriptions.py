@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from convergence.errors import NotFoundError, RequestError
 from convergence.state.store import StateStore
 from convergence.tenants import quotas
-from convergence.tenants.audit import Act, Actor, audited
+from convergence.tenants.audit import Actor, AuditedAction, audit_change
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.params import typed
 from convergence.warehouse.query import Row, run_file
@@ -47,7 +47,7 @@ class Subscription:
         return self.status == "ACTIVE"
 
 
-def status_of(told: str) -> str:
+def parse_status(told: str) -> str:
     """A status of ours for one of ours or one of the frontend's billing.
 
     Raises:
@@ -61,7 +61,7 @@ def status_of(told: str) -> str:
     raise RequestError("There is no such subscription status", status=told[:60], accepted=accepted)
 
 
-def create(
+def create_subscription(
     store: StateStore,
     warehouse: Warehouse,
     *,
@@ -75,10 +75,10 @@ def create(
     Raises:
         RequestError: there is no such plan.
     """
-    days = quotas.plan(plan).trial_days
+    days = quotas.get_plan(plan).trial_days
     status = "TRIAL" if days else "ACTIVE"
-    with audited(store, Act(org_slug, by, "subscription.create", plan), now=now):
-        _run(
+    with audit_change(store, AuditedAction(org_slug, by, "subscription.create", plan), now=now):
+        _run_statement(
             warehouse,
             "subscription_create",
             org_slug=org_slug,
@@ -87,11 +87,11 @@ def create(
             trial_ends_at=now + timedelta(days=days) if days else None,
             now=now,
         )
-    quotas.apply(store, warehouse, org_slug=org_slug, plan_name=plan, by=by, now=now)
-    return get(warehouse, org_slug)
+    quotas.apply_plan(store, warehouse, org_slug=org_slug, plan_name=plan, by=by, now=now)
+    return get_subscription(warehouse, org_slug)
 
 
-def put(
+def update_subscription(
     store: StateStore,
     warehouse: Warehouse,
     *,
@@ -118,17 +118,17 @@ def put(
         NotFoundError: the org has no subscription.
         RequestError: unknown status or plan, or a trial without an end.
     """
-    wanted = status_of(status)
-    present = get(warehouse, org_slug)
+    wanted = parse_status(status)
+    present = get_subscription(warehouse, org_slug)
     ends = trial_ends_at or present.trial_ends_at
     if wanted == "TRIAL" and ends is None:
         raise RequestError("A trial needs its end", field="trial_ends_at")
     if plan is not None:
-        quotas.plan(plan)
+        quotas.get_plan(plan)
     details = {"from": present.status, "to": wanted, "plan": plan or present.plan}
-    act = Act(org_slug, by, "subscription.change", present.subscription_id)
-    with audited(store, act, now=now, details=details):
-        _run(
+    act = AuditedAction(org_slug, by, "subscription.change", present.subscription_id)
+    with audit_change(store, act, now=now, details=details):
+        _run_statement(
             warehouse,
             "subscription_put",
             org_slug=org_slug,
@@ -138,11 +138,11 @@ def put(
             now=now,
         )
     if plan is not None and plan != present.plan:
-        quotas.apply(store, warehouse, org_slug=org_slug, plan_name=plan, by=by, now=now)
-    return get(warehouse, org_slug)
+        quotas.apply_plan(store, warehouse, org_slug=org_slug, plan_name=plan, by=by, now=now)
+    return get_subscription(warehouse, org_slug)
 
 
-def get(warehouse: Warehouse, org_slug: str) -> Subscription:
+def get_subscription(warehouse: Warehouse, org_slug: str) -> Subscription:
     """The org's subscription.
 
     Raises:
@@ -156,7 +156,7 @@ def get(warehouse: Warehouse, org_slug: str) -> Subscription:
     return Subscription(**{name: rows[0][name] for name in Subscription.__dataclass_fields__})
 
 
-def _run(
+def _run_statement(
     warehouse: Warehouse,
     name: str,
     *,

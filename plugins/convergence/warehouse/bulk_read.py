@@ -17,7 +17,7 @@ from google.api_core import exceptions as google_errors
 from google.cloud import bigquery
 
 from convergence.errors import WarehouseError
-from convergence.metering import Resource, Use, count
+from convergence.metering import Resource, Use, record_usage
 from convergence.warehouse.bigquery_errors import translated_errors
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.names import labels
@@ -105,7 +105,7 @@ def read_batches(
     log.info("%s reads %d bytes", reading.path.name, size)
     job = _started(w, reading)
     # The project that runs it pays for it: to us it is a call of the provider.
-    count(Resource.PROVIDER, Use(calls=1))
+    record_usage(Resource.PROVIDER, Use(calls=1))
     with translated_errors("reading rows", sql=reading.path.name, job_id=job.job_id):
         rows = _result(w, job)
         session = None

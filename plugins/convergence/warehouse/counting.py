@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from google.cloud import bigquery
 
-from convergence.metering import Resource, Use, count
+from convergence.metering import Resource, Use, record_usage
 from convergence.warehouse.client import Job
 
 
@@ -24,6 +24,6 @@ def count_job(job: Job, *, rows: int | None = None) -> None:
             slot_ms=job.slot_millis or 0,
             rows_written=(job.num_dml_affected_rows if rows is None else rows) or 0,
         )
-        count(Resource.QUERY, use)
+        record_usage(Resource.QUERY, use)
     elif isinstance(job, bigquery.LoadJob):
-        count(Resource.LOAD, Use(calls=1, rows_written=rows or 0))
+        record_usage(Resource.LOAD, Use(calls=1, rows_written=rows or 0))

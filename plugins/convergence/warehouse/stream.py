@@ -12,7 +12,7 @@ from typing import Any, Final
 from google.api_core import exceptions as google_errors
 
 from convergence.errors import ConfigurationError, WarehouseError, WarehouseUnavailableError
-from convergence.metering import Resource, Use, count
+from convergence.metering import Resource, Use, record_usage
 from convergence.warehouse.bigquery_errors import translated_errors
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.names import CENTRAL, TableName
@@ -75,7 +75,7 @@ def _send(w: Warehouse, table: TableName, batch: Sequence[tuple[str, dict[str, A
     if faults:
         raise _refused(table, faults)
     billed = sum(max(ROW_BYTES, len(json.dumps(values))) for _, values in batch)
-    count(Resource.STREAM, Use(calls=1, bytes_billed=billed, rows_written=len(batch)))
+    record_usage(Resource.STREAM, Use(calls=1, bytes_billed=billed, rows_written=len(batch)))
 
 
 def _refused(table: TableName, faults: Sequence[Any]) -> Exception:

@@ -64,7 +64,7 @@ def final_history(services: SandboxServices, pipeline_id: str, *tables: str) -> 
         for table in tables
         for ago in range(1, HISTORY_DAYS + 1)
     ]
-    services.ledger.record(rows)
+    services.ledger.append_rows(rows)
 
 
 def test_a_valid_set_up_queues_defaults_and_then_history_and_says_so(

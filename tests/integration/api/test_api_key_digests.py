@@ -121,10 +121,10 @@ def test_a_revoked_and_a_rotated_key_change_in_the_store_at_once(
 def test_a_key_revoked_in_the_warehouse_by_hand_goes_with_the_next_refresh(
     client: TestClient, acme: dict[str, str], services: SandboxServices
 ) -> None:
-    key_digests.refresh(services.store, services.warehouse)
+    key_digests.refresh_digests(services.store, services.warehouse)
     services.warehouse.client.query_and_wait(
         "UPDATE organizations.org_api_keys SET status = 'REVOKED' WHERE org_slug = 'acme_corp'"
     )
-    assert key_digests.refresh(services.store, services.warehouse) == 1
+    assert key_digests.refresh_digests(services.store, services.warehouse) == 1
     restarted(services)
     assert code(client, acme) == 401

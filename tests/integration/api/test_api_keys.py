@@ -14,7 +14,7 @@ from convergence.api.app import create_app
 from convergence.api.platform import background_tasks
 from convergence.state import cache_versions
 from convergence.tenants import key_digests
-from convergence.tenants.shipping import ship
+from convergence.tenants.shipping import ship_outbox
 from support.api.airflow_double import AirflowDouble
 from support.api.calls import ACME, GLOBEX, OPENAI_KEY, RUN, connect_openai, onboard
 from support.api.sandbox_services import ROOT, SandboxServices
@@ -71,7 +71,7 @@ def test_both_keys_are_good_until_the_overlap_ends(
         "UPDATE organizations.org_api_keys SET not_after = TIMESTAMP '2026-01-01' "
         f"WHERE key_id = '{body['replaced_key_id']}'"
     )
-    assert key_digests.refresh(worker.services.store, worker.warehouse) == 1
+    assert key_digests.refresh_digests(worker.services.store, worker.warehouse) == 1
     with TestClient(create_app(services=_fresh(worker)), raise_server_exceptions=False) as later:
         assert (status(later, acme), status(later, fresh)) == (401, 200)
 
@@ -160,7 +160,7 @@ def test_the_last_use_is_written_now_and_then(
     [key] = platform.get(KEYS, headers=ROOT).json()["api_keys"]
     used = datetime.fromisoformat(key["last_used_at"])
     assert datetime.now(UTC) - used < timedelta(minutes=1)
-    assert services.authenticator.take_used() == {}
+    assert services.authenticator.take_used_keys() == {}
 
 
 def test_the_platform_sees_every_organization_without_its_secrets(
@@ -226,7 +226,7 @@ def test_a_removed_organization_is_shut_out_and_its_data_kept_or_deleted(
     assert "acme_corp_dev" not in datasets
     [left] = worker.ask("SELECT ciphertext, status FROM organizations.org_integration_credentials")
     assert (left["ciphertext"], left["status"]) == (None, "DELETED")
-    while ship(services.store, services.warehouse):
+    while ship_outbox(services.store, services.warehouse):
         pass
     told = worker.ask(
         "SELECT result, details FROM organizations.org_audit_logs "

@@ -7,7 +7,7 @@ import logging
 import pytest
 from fastapi.testclient import TestClient
 
-from convergence.tenants.shipping import ship
+from convergence.tenants.shipping import ship_outbox
 from support.api.airflow_double import AirflowDouble
 from support.api.calls import ACME, GLOBEX, OPENAI_KEY, RUN, body_of, connect_openai, onboard
 from support.api.sandbox_services import ROOT, SandboxServices
@@ -220,7 +220,7 @@ def test_every_change_is_audited_and_no_secret_is_in_the_store_or_the_logs(
     with caplog.at_level(logging.DEBUG, logger="convergence"):
         connect_openai(platform, ACME, acme, OPENAI_KEY)
         platform.post(RUN, json={"date": "2025-11-25"}, headers=acme)
-    while ship(services.store, services.warehouse):
+    while ship_outbox(services.store, services.warehouse):
         pass
     rows = worker.ask(
         "SELECT action, result FROM organizations.org_audit_logs "

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from convergence.tenants.shipping import ship
+from convergence.tenants.shipping import ship_outbox
 from support.api.calls import ACME, GLOBEX, onboard
 from support.api.sandbox_services import ROOT, SandboxServices
 
@@ -186,7 +186,7 @@ def test_a_change_is_audited(
 ) -> None:
     client.put(BUSINESS, json=plan("2026-05-01", 10), headers=acme)
     client.delete(BUSINESS, headers=acme)
-    while ship(services.store, services.warehouse):
+    while ship_outbox(services.store, services.warehouse):
         pass
     rows = services.warehouse.client.query_and_wait(
         "SELECT action, target FROM organizations.org_audit_logs WHERE result = 'SUCCEEDED' "

@@ -172,7 +172,7 @@ def test_a_day_without_usage_is_published_without_rows(
 
 
 def test_the_ledger_has_the_bills_total_by_currency_and_basis(legacy: Ran) -> None:
-    latest = legacy.org.env.services.ledger.latest(
+    latest = legacy.org.env.services.ledger.read_latest(
         orgs=[legacy.org.slug], pipeline_id=FACTS.pipeline_id, since=DAY
     )
     totals = {key.table: row.totals for key, row in latest.items() if key.day == DAY}

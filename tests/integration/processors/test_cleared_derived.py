@@ -57,7 +57,7 @@ def test_a_derived_step_that_was_cleared_after_a_failure_looks_at_every_org_agai
     records = RunRecords(store)
     steps = StepLog(store, records)
     for name in ("one", "two"):
-        records.admit(_run(name), limits=RunLimits(10, 10, 10), now=NOW)
+        records.admit_run(_run(name), limits=RunLimits(10, 10, 10), now=NOW)
         records.begin_run(f"run_{name}", now=NOW)
     work = Work(failing={"two"})
     batch = Batch("some", tuple(OrgSlice(name, f"run_{name}", ()) for name in ("one", "two")))

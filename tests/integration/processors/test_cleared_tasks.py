@@ -138,7 +138,7 @@ def task(
     made = Task([env.new_org() for _ in range(request.param)], store)
     for org in made.orgs:
         env.keys[org.slug] = f"sk-admin-sandbox-{org.slug}"
-        made.records.admit(_run(org), limits=RunLimits(10, 10, 10), now=NOW)
+        made.records.admit_run(_run(org), limits=RunLimits(10, 10, 10), now=NOW)
         made.records.begin_run(f"run_{org.slug}", now=NOW, days=DAYS)
     save = pages.save_page
 

@@ -90,7 +90,7 @@ def test_usage_that_no_job_of_ours_wrote_is_not_priced_and_must_be_extracted_aga
 def test_an_older_attempt_that_ends_late_is_not_priced(books: Books) -> None:
     books.put_price("1")
     services = books.org.env.services
-    (older,) = services.publisher.begin([books.key(USAGE)]).values()
+    (older,) = services.publisher.begin_attempts([books.key(USAGE)]).values()
     books.extract(usage(B))
     books.end_late(older, usage(A))
     with pytest.raises(InputNotAsRecordedError):

@@ -17,7 +17,7 @@ from convergence.processors.integrations.stored import stored_credentials
 from convergence.processors.registry import find_config, find_operator
 from convergence.security.kms import connect_kms
 from convergence.tenants.audit import Actor
-from convergence.tenants.credentials import fingerprint
+from convergence.tenants.credentials import compute_fingerprint
 from support.processor_env import NOW, OrgEnv
 from support.sandbox_process import SandboxProcess
 
@@ -41,7 +41,7 @@ class Connected:
         self.context = replace(self.context, services=services)
 
     def put(self, provider: str, secret: str | None = None) -> None:
-        stored_credentials(self.context.services).put(
+        stored_credentials(self.context.services).store_credential(
             self._org.slug,
             provider,
             secret or SECRETS[provider],
@@ -60,7 +60,7 @@ class Connected:
         return dict(answer)
 
     def status(self, provider: str) -> str:
-        found = stored_credentials(self.context.services).get(self._org.slug, provider)
+        found = stored_credentials(self.context.services).get_credential(self._org.slug, provider)
         return found.validation_status
 
     def versions(self) -> set[str]:
@@ -99,7 +99,7 @@ def test_a_good_credential_is_recorded_valid_and_only_referred_to(
         answer = connected.run(f"integrations.validate_{ps_type}")
     assert answer["status"] == "SUCCESS"
     assert answer["validation_status"] == connected.status(provider) == "VALID"
-    assert answer["fingerprint"] == fingerprint(SECRETS[provider])
+    assert answer["fingerprint"] == compute_fingerprint(SECRETS[provider])
     assert SECRETS[provider] not in str(answer) + caplog.text
 
 
@@ -125,8 +125,8 @@ def test_decrypting_hands_on_references_and_no_secret(connected: Connected) -> N
     answer = connected.run("integrations.kms_decrypt")
     assert [one["provider"] for one in answer["credentials"]] == ["deepseek", "openai"]
     assert {one["fingerprint"] for one in answer["credentials"]} == {
-        fingerprint(SECRETS["OPENAI"]),
-        fingerprint(SECRETS["DEEPSEEK"]),
+        compute_fingerprint(SECRETS["OPENAI"]),
+        compute_fingerprint(SECRETS["DEEPSEEK"]),
     }
     assert not any(secret in str(answer) for secret in SECRETS.values())
     only = connected.run("integrations.kms_decrypt", providers=["openai"])
@@ -152,7 +152,7 @@ def test_storing_again_moves_every_secret_to_the_newest_key_version(connected: C
     assert connected.run("integrations.kms_store")["ciphertexts_moved"] == 0
     before = connected.versions()
     with connect_kms(connected.context.settings) as kms:
-        newest = kms.new_version()
+        newest = kms.create_version()
     answer = connected.run("integrations.kms_store")
     assert answer["ciphertexts_moved"] == 2
     assert connected.versions() == {newest} != before

@@ -91,7 +91,7 @@ class Post:
 
     def kept(self, key: NotificationKey) -> notifications.Notification:
         with self.store.read() as conn:
-            found = notifications.get(conn, key)
+            found = notifications.get_notification(conn, key)
         assert found is not None
         return found
 

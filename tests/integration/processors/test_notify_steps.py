@@ -57,7 +57,7 @@ class Telling:
             created_at=NOW,
             days=(DAY,),
         )
-        records.admit(run, limits=RunLimits(10, 10, 10), now=NOW)
+        records.admit_run(run, limits=RunLimits(10, 10, 10), now=NOW)
 
     def run(self, channel: str, **config: Any) -> dict[str, Any]:
         ps_type = f"notify_systems.{channel}_notification"

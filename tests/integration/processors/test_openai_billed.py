@@ -147,7 +147,7 @@ def test_pricing_again_replaces_the_cost_of_days_whose_price_changed(connected: 
     }
     assert {n: Decimal(a) for n, a in again.details["effective_cost"].items()} == doubled
     # The slice is one slice, whichever pipeline made its newest content.
-    latest = connected.env.services.ledger.latest(
+    latest = connected.env.services.ledger.read_latest(
         orgs=[connected.slug], pipeline_id="openai-usage-cost", since=DAYS[0]
     )
     runs = {row.run_id for key, row in latest.items() if key.table == "openai_cost_daily"}

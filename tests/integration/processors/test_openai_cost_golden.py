@@ -72,7 +72,7 @@ def test_token_models_cost_exactly_what_hand_and_pencil_say(priced: OrgEnv) -> N
 
 def test_a_day_without_usage_is_a_published_day_without_rows(priced: OrgEnv) -> None:
     assert priced.rows("openai_cost_daily", "WHERE usage_date = '2026-11-18'") == []
-    latest = priced.env.services.ledger.latest(
+    latest = priced.env.services.ledger.read_latest(
         orgs=[priced.slug], pipeline_id="openai-usage-cost", since=date(2026, 11, 18)
     )
     ledger = {key.day.day: row for key, row in latest.items() if key.table == "openai_cost_daily"}
@@ -100,7 +100,7 @@ def test_each_row_says_which_price_applied_and_where_it_is_published(priced: Org
 
 
 def test_the_ledger_knows_each_days_total(priced: OrgEnv) -> None:
-    latest = priced.env.services.ledger.latest(
+    latest = priced.env.services.ledger.read_latest(
         orgs=[priced.slug], pipeline_id="openai-usage-cost", since=DAYS[0]
     )
     totals = {

@@ -129,7 +129,7 @@ def test_a_month_settles_after_its_last_day(org: OrgEnv) -> None:
     late = org.at(datetime(2026, 12, 2, 1, tzinfo=UTC))
     snapshot(late, [OCTOBER, NOVEMBER], run_id="run_2")
     ledger = org.env.services.ledger
-    found = ledger.latest(orgs=[org.slug], pipeline_id=FACTS.pipeline_id)
+    found = ledger.read_latest(orgs=[org.slug], pipeline_id=FACTS.pipeline_id)
     told = {key.day: row.finality.value for key, row in found.items()}
     assert told == {OCTOBER: "FINAL", NOVEMBER: "SETTLING"}
 

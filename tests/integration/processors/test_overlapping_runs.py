@@ -17,7 +17,7 @@ from convergence.processors.context import StepResult
 from convergence.processors.lib.daily import overtaken
 from convergence.processors.openai.config import GROUPABLE, UsageConfig
 from convergence.processors.openai.extraction import extract_usage
-from convergence.runs.heartbeat import heartbeat
+from convergence.runs.heartbeat import hold_heartbeat
 from convergence.runs.ledger import Action
 from convergence.runs.slices import SliceKey
 from convergence.state import attempts
@@ -111,7 +111,7 @@ def test_an_older_run_publishes_where_the_newer_one_was_killed(
     older = run(connected, "run_older", attempt=2, resumes=True)
     assert older.details["days_published"] == len(DAYS)
     assert states(connected) == {("run_older", Action.PUBLISHED): len(DAYS)}
-    newest = connected.env.services.publisher.newest(keys)
+    newest = connected.env.services.publisher.read_newest_attempts(keys)
     assert {one.run_id for one in newest.values()} == {"run_older"}
     assert not any(one.heartbeat_at for one in newest.values()), "released when the work ended"
 
@@ -120,7 +120,7 @@ def _take_and_die(org: OrgEnv) -> list[SliceKey]:
     """Take a number for each day as a process that is killed at once."""
     keys = [SliceKey(org.slug, USAGE_COST.pipeline_id, TABLE, day) for day in DAYS]
     holder = attempts.Holder("dead", "run_newer")
-    org.env.services.publisher.begin(keys, holder=holder)
+    org.env.services.publisher.begin_attempts(keys, holder=holder)
     threading.Event().wait(1.1)
     return keys
 
@@ -144,7 +144,7 @@ def test_an_older_try_of_one_run_stops_when_a_newer_one_works(
 def test_a_heartbeat_is_renewed_while_the_work_lasts_and_ends_with_it(tmp_path: Path) -> None:
     store = StateStore.connect(f"sqlite:///{tmp_path}/state.db")
     try:
-        with heartbeat(store, "run_1", every=0.05) as holder:
+        with hold_heartbeat(store, "run_1", every=0.05) as holder:
             with store.begin() as conn:
                 attempts.next_attempt(conn, "slice", holder=holder)
             first = _beat(store)

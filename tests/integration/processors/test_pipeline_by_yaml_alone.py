@@ -169,7 +169,9 @@ def test_extracted_typed_priced_and_checked(author: Author) -> None:
     assert results["extract_users"].rows_processed == len(author.users)
     assert results["transform_cost"].details["bytes_estimated"] > 0
     assert results["validate_cost"].status == "SUCCESS"
-    rows = author.org.env.services.ledger.latest(orgs=[author.org.slug], pipeline_id="seats-cost")
+    rows = author.org.env.services.ledger.read_latest(
+        orgs=[author.org.slug], pipeline_id="seats-cost"
+    )
     totals = {key.table: row.totals for key, row in rows.items()}
     assert [money.amount for money in totals["seats_cost_daily"]] == [sum(author.cost().values())]
 

@@ -215,7 +215,7 @@ def test_what_it_would_change_is_in_the_orgs_audit_log(
 ) -> None:
     roll_out(with_book(env, tmp_path, cheaper))
     with env.services.store.read() as conn:
-        rows = outbox.rows_waiting(conn, "org_audit_logs")
+        rows = outbox.list_waiting_rows(conn, "org_audit_logs")
     told = [row for row in rows if row["org_slug"] == customers[0].slug]
     assert [row["result"] for row in told] == ["ATTEMPTED", "SUCCEEDED"]
     assert told[0]["target"] == "openai/openai_model_pricing@2026-12-01"

@@ -83,7 +83,7 @@ class Checked:
 
     def results(self) -> list[dict[str, Any]]:
         with self.org.env.services.store.read() as conn:
-            rows = outbox.rows_waiting(conn, RESULTS)
+            rows = outbox.list_waiting_rows(conn, RESULTS)
         return [row for row in rows if row["org_slug"] == self.org.slug]
 
 

@@ -20,7 +20,7 @@ from convergence.processors.quality.measure import Inspector
 from convergence.processors.quality.record import RESULTS
 from convergence.processors.quality.suite import load_schema, load_suite
 from convergence.processors.quality.ties import confirm_ties
-from convergence.runs.days import due_days
+from convergence.runs.days import find_due_days
 from convergence.runs.ledger import Action, LedgerRow
 from convergence.runs.publisher import PricedDay, Publisher
 from convergence.runs.slice_states import CHECKED
@@ -56,7 +56,7 @@ def check(books: Books, *, run_id: str = "run_1") -> StepResult:
 
 def results(books: Books) -> list[dict[str, Any]]:
     with books.org.env.services.store.read() as conn:
-        rows = outbox.rows_waiting(conn, RESULTS)
+        rows = outbox.list_waiting_rows(conn, RESULTS)
     return [row for row in rows if row["org_slug"] == books.org.slug]
 
 
@@ -142,10 +142,10 @@ def test_a_cost_that_does_not_tie_is_computed_again_from_equal_inputs(
 
 def due(books: Books) -> list[Any]:
     """Days that a run of the pipeline would do at this time."""
-    ends = books.org.env.services.ledger.ends(
+    ends = books.org.env.services.ledger.read_ends(
         CHECKED, orgs=[books.org.slug], pipeline_id=USAGE_COST.pipeline_id, since=DAY
     )
-    return due_days(
+    return find_due_days(
         {DAY: {key.table: end for key, end in ends.items()}},
         first_day=DAY,
         today=min(NOW.date(), DAY.replace(day=DAY.day + 1)),
@@ -169,7 +169,7 @@ def start_run(books: Books, run_id: str) -> None:
         status=RunStatus.RUNNING,
     )
     with books.org.env.services.store.begin() as conn:
-        org_runs.insert(conn, run)
+        org_runs.insert_run(conn, run)
 
 
 def test_a_slow_newer_run_is_waited_for(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:

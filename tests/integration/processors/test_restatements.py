@@ -110,21 +110,21 @@ def test_the_costs_view_takes_the_highest_attempt_whatever_the_clocks_say(org: O
     org.env.keys[org.slug] = "sk-ant-admin-sandbox-clocks"
     run(org, "run_0")
     ledger = org.env.services.ledger
-    latest = ledger.latest(orgs=[org.slug], pipeline_id=FACTS.pipeline_id, since=DAY)
+    latest = ledger.read_latest(orgs=[org.slug], pipeline_id=FACTS.pipeline_id, since=DAY)
     for row in latest.values():
         late = row.checked_at + timedelta(days=3)
         stray = replace(row, attempt=row.attempt - 1, run_id="run_late", checked_at=late)
-        ledger.record([replace(stray, finality=Finality.OPEN)])
+        ledger.append_rows([replace(stray, finality=Finality.OPEN)])
     assert {told[:2] for told in told_of(org).values()} == {("FINAL", "run_0")}
-    assert ledger.latest(orgs=[org.slug], pipeline_id=FACTS.pipeline_id, since=DAY) == latest
+    assert ledger.read_latest(orgs=[org.slug], pipeline_id=FACTS.pipeline_id, since=DAY) == latest
 
 
 def test_the_costs_view_reads_no_row_without_content(org: OrgEnv) -> None:
     org.env.keys[org.slug] = "sk-ant-admin-sandbox-ends"
     run(org, "run_0")
     ledger = org.env.services.ledger
-    latest = ledger.latest(orgs=[org.slug], pipeline_id=FACTS.pipeline_id, since=DAY)
-    ledger.record(
+    latest = ledger.read_latest(orgs=[org.slug], pipeline_id=FACTS.pipeline_id, since=DAY)
+    ledger.append_rows(
         [
             SliceEnd(
                 key=row.key,

@@ -24,7 +24,7 @@ from convergence.runs.records import RunRecords
 from convergence.state.org_runs import OrgRun
 from convergence.state.slots import RunLimits
 from convergence.state.store import StateStore
-from convergence.tenants.shipping import ship
+from convergence.tenants.shipping import ship_outbox
 from convergence.warehouse.names import label_value
 from support.processor_env import NOW, OrgEnv, ProcessorEnv
 from support.sandbox_process import SandboxProcess
@@ -47,7 +47,7 @@ class Fleet:
         self.env = env
         for name, org in self.orgs.items():
             env.keys[org.slug] = f"sk-ant-admin-sandbox-{name}"
-            self.records.admit(self._run(org), limits=RunLimits(10, 10, 10), now=NOW)
+            self.records.admit_run(self._run(org), limits=RunLimits(10, 10, 10), now=NOW)
 
     def _run(self, org: OrgEnv) -> OrgRun:
         return OrgRun(
@@ -126,7 +126,7 @@ def test_orgs_side_by_side_are_each_told_the_jobs_that_carry_their_label(fleet: 
 
 def test_what_was_used_reaches_the_central_table_once(fleet: Fleet) -> None:
     fleet.extract()
-    ship(fleet.store, fleet.env.warehouse)
+    ship_outbox(fleet.store, fleet.env.warehouse)
     for name, org in fleet.orgs.items():
         rows = fleet.env.ask(
             "SELECT resource, step, calls, pages, bytes_received, bytes_billed, slot_ms,"
@@ -165,7 +165,7 @@ def test_a_request_that_had_to_be_sent_again_is_counted_twice(fleet: Fleet, faul
 
 def _ledger(fleet: Fleet, name: str) -> list[LedgerRow]:
     org = fleet.orgs[name]
-    rows = fleet.env.services.ledger.latest(
+    rows = fleet.env.services.ledger.read_latest(
         orgs=[org.slug], pipeline_id=FACTS.pipeline_id, since=min(DAYS)
     )
     return list(rows.values())

@@ -67,10 +67,10 @@ def test_a_confirmed_recreation_empties_the_central_dataset(empty_env: Processor
     onboard(empty_env)
     with pytest.raises(RequestError, match="confirmed"):
         bootstrap(empty_env, force_recreate_dataset=True)
-    assert orgs.find(empty_env.warehouse, "acme_corp") is not None
+    assert orgs.find_org(empty_env.warehouse, "acme_corp") is not None
     again = bootstrap(empty_env, force_recreate_dataset=True, confirmation="organizations")
     assert again["dataset_recreated"]
-    assert orgs.find(empty_env.warehouse, "acme_corp") is None
+    assert orgs.find_org(empty_env.warehouse, "acme_corp") is None
 
 
 def test_a_dry_run_tells_everything_and_creates_nothing(empty_env: ProcessorEnv) -> None:
@@ -108,8 +108,8 @@ def test_onboarding_gives_an_org_all_it_needs(empty_env: ProcessorEnv) -> None:
     assert answer["dataset_created"] is True
     assert set(answer["tables_created"]) == list_tables(empty_env.warehouse, DATASET)
     assert set(answer["tables_created"]) >= {"openai_model_pricing", "cost_daily"}
-    assert subscriptions.get(empty_env.warehouse, "acme_corp").plan == "STARTER"
-    assert quotas.get(empty_env.warehouse, "acme_corp").runs_per_day > 0
+    assert subscriptions.get_subscription(empty_env.warehouse, "acme_corp").plan == "STARTER"
+    assert quotas.get_quota(empty_env.warehouse, "acme_corp").runs_per_day > 0
     assert all(check["passed"] for check in answer["checks"])
     project = empty_env.warehouse.project
     labels = empty_env.warehouse.client.get_dataset(f"{project}.{DATASET}").labels
@@ -151,7 +151,10 @@ def test_onboarding_resumes_where_it_was_cut_off(
             onboard(empty_env)
     answer = onboard(empty_env)
     assert all(check["passed"] for check in answer["checks"])
-    assert subscriptions.get(empty_env.warehouse, "acme_corp").status in {"ACTIVE", "TRIAL"}
+    assert subscriptions.get_subscription(empty_env.warehouse, "acme_corp").status in {
+        "ACTIVE",
+        "TRIAL",
+    }
 
 
 def test_onboarding_before_bootstrap_says_so_and_leaves_nothing(empty_env: ProcessorEnv) -> None:

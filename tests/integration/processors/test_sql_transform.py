@@ -80,7 +80,7 @@ def test_each_day_holds_what_the_plans_in_force_come_to(finance: Finance) -> Non
 
 def test_the_ledger_keeps_each_days_sums(finance: Finance) -> None:
     finance.run(step())
-    rows = finance.org.env.services.ledger.latest(
+    rows = finance.org.env.services.ledger.read_latest(
         orgs=[finance.org.slug], pipeline_id=FACTS.pipeline_id
     )
     totals = {

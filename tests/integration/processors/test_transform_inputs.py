@@ -106,7 +106,7 @@ class Transformed:
         transform(context, config)
 
     def row(self, table: str) -> LedgerRow:
-        latest = self.org.env.services.ledger.latest(
+        latest = self.org.env.services.ledger.read_latest(
             orgs=[self.org.slug], pipeline_id=FACTS.pipeline_id
         )
         day = DAY if table == DAILY else ALL_DAYS
@@ -220,7 +220,7 @@ def test_a_day_that_its_provider_does_not_show_any_more_is_not_made(
     transformed: Transformed,
 ) -> None:
     services = transformed.org.env.services
-    services.ledger.record(
+    services.ledger.append_rows(
         [
             SliceEnd(
                 key=SliceKey(transformed.org.slug, FACTS.pipeline_id, USAGE, DAY),
@@ -234,7 +234,7 @@ def test_a_day_that_its_provider_does_not_show_any_more_is_not_made(
     )
     transformed.run_daily()
     assert transformed.org.rows(DAILY) == []
-    ends = services.ledger.ends(
+    ends = services.ledger.read_ends(
         {Action.NOT_OBSERVABLE}, orgs=[transformed.org.slug], pipeline_id=FACTS.pipeline_id
     )
     assert {key.table for key in ends} == {USAGE, DAILY}

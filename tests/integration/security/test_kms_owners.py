@@ -42,7 +42,9 @@ def test_what_is_encrypted_decrypts_for_its_owner(kms: KeyManager) -> None:
     aad = credential_aad("acme_corp", "OPENAI", "cred_1")
     sealed = kms.encrypt("sk-admin-ünïcode".encode(), aad=aad)
     assert kms.decrypt(sealed.data, aad=aad).decode() == "sk-admin-ünïcode"
-    assert sealed.key_version == kms.check() == f"{CREDENTIALS_KEY}/cryptoKeyVersions/1"
+    assert (
+        sealed.key_version == kms.get_primary_version() == f"{CREDENTIALS_KEY}/cryptoKeyVersions/1"
+    )
     assert b"sk-admin" not in sealed.data
 
 

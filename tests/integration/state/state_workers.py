@@ -40,7 +40,7 @@ def run_beside_parent(target: Callable[..., None], *args: str | int) -> None:
 def admit_one(url: str, number: int) -> str:
     store = StateStore.connect(url)
     with store.begin() as conn:
-        outcome = slots.admit(conn, run(number), limits=LIMITS, now=NOW)
+        outcome = slots.take_slot(conn, run(number), limits=LIMITS, now=NOW)
     store.close()
     return type(outcome).__name__
 
@@ -58,7 +58,7 @@ def take_attempts(url: str, _number: int) -> list[int]:
 def claim_one(url: str, _number: int) -> str:
     store = StateStore.connect(url)
     with store.begin() as conn:
-        outcome = idempotency.claim(conn, "acme_corp", "key", request_hash="same", now=NOW)
+        outcome = idempotency.claim_key(conn, "acme_corp", "key", request_hash="same", now=NOW)
     store.close()
     return type(outcome).__name__
 
@@ -67,7 +67,7 @@ def end_one(url: str, number: int) -> bool:
     status = (RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.CANCELLED)[number % 3]
     store = StateStore.connect(url)
     with store.begin() as conn:
-        ended = org_runs.transition(conn, run(0).run_id, status, now=NOW)
+        ended = org_runs.transition_run(conn, run(0).run_id, status, now=NOW)
     store.close()
     return ended is not None
 
@@ -77,7 +77,9 @@ def produce(url: str, journal: str, producer: int) -> None:
     store = StateStore.connect(url)
     for number in range(40):
         with store.begin() as conn:
-            outbox.enqueue(conn, f"table_{number % 2}", {"producer": producer, "number": number})
+            outbox.enqueue_row(
+                conn, f"table_{number % 2}", {"producer": producer, "number": number}
+            )
         time.sleep(0.04)
     store.close()
 
@@ -86,11 +88,11 @@ def ship_for_ever(url: str, journal: str, shipper: int) -> None:
     store = StateStore.connect(url)
     sink = partial(append_to_journal, journal, shipper)
     while True:
-        outbox.ship(store, sink, limit=7, lease=timedelta(milliseconds=400))
+        outbox.ship_rows(store, sink, limit=7, lease=timedelta(milliseconds=400))
         time.sleep(0.005)
 
 
-def append_to_journal(journal: str, shipper: int, table: str, rows: outbox.Batch) -> None:
+def append_to_journal(journal: str, shipper: int, table: str, rows: outbox.RowBatch) -> None:
     lines = [f"{table} {row_id} {row['producer']} {row['number']}\n" for row_id, row in rows]
     with Path(journal).open("a", encoding="utf-8") as file:
         file.write("".join(lines))

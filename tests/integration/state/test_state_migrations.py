@@ -196,7 +196,7 @@ def test_a_store_without_revision_keeps_every_row(engine: Engine, state_url: str
     assert row_count(engine) == before == len(BASELINE.sorted_tables)
     with store.begin() as conn:
         assert attempts.next_attempt(conn, "slice_id") == 8
-        org_runs.insert(conn, run(1))
+        org_runs.insert_run(conn, run(1))
     store.close()
 
 

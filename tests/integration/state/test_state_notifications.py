@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 from convergence.state import notifications
 from convergence.state.notifications import (
-    HELD_FOR,
+    CLAIM_DURATION,
     NotificationKey,
     NotificationStatus,
-    claim,
-    end,
+    claim_notification,
+    finish_notification,
 )
-from convergence.state.retention import prune
+from convergence.state.retention import prune_store
 from convergence.state.store import StateStore
 
 NOW = datetime(2026, 11, 21, 6, tzinfo=UTC)
@@ -20,13 +20,13 @@ KEY = NotificationKey("run_1", "acme_corp", "email", "failed")
 
 def take(store: StateStore, *, now: datetime = NOW, key: NotificationKey = KEY) -> str | None:
     with store.begin() as conn:
-        return claim(conn, key, now=now, most_attempts=3)
+        return claim_notification(conn, key, now=now, most_attempts=3)
 
 
 def finish(store: StateStore, owner: str | None, *, error: str | None = None) -> bool:
     assert owner is not None
     with store.begin() as conn:
-        return end(conn, KEY, owner=owner, now=NOW, recipients=2, error=error)
+        return finish_notification(conn, KEY, owner=owner, now=NOW, recipients=2, error=error)
 
 
 def test_of_many_at_once_one_may_send(store: StateStore) -> None:
@@ -37,9 +37,9 @@ def test_of_many_at_once_one_may_send(store: StateStore) -> None:
 
 def test_what_was_sent_is_never_sent_again(store: StateStore) -> None:
     assert finish(store, take(store))
-    assert take(store, now=NOW + HELD_FOR * 100) is None
+    assert take(store, now=NOW + CLAIM_DURATION * 100) is None
     with store.read() as conn:
-        kept = notifications.get(conn, KEY)
+        kept = notifications.get_notification(conn, KEY)
     assert kept is not None
     assert (kept.status, kept.recipients, kept.attempts) == (NotificationStatus.SENT, 2, 1)
 
@@ -49,7 +49,7 @@ def test_what_failed_is_tried_again_so_many_times(store: StateStore) -> None:
         assert finish(store, take(store), error=f"refused {attempt}")
     assert take(store) is None
     with store.read() as conn:
-        (kept,) = notifications.of_run(conn, "run_1", "acme_corp")
+        (kept,) = notifications.list_for_run(conn, "run_1", "acme_corp")
     assert (kept.status, kept.error, kept.attempts) == (NotificationStatus.FAILED, "refused 2", 3)
 
 
@@ -57,8 +57,8 @@ def test_a_claim_whose_owner_is_gone_is_taken_over_and_the_first_owner_is_told(
     store: StateStore,
 ) -> None:
     first = take(store)
-    assert take(store, now=NOW + HELD_FOR - timedelta(seconds=1)) is None
-    second = take(store, now=NOW + HELD_FOR)
+    assert take(store, now=NOW + CLAIM_DURATION - timedelta(seconds=1)) is None
+    second = take(store, now=NOW + CLAIM_DURATION)
     assert not finish(store, first)
     assert finish(store, second)
 
@@ -76,5 +76,5 @@ def test_each_channel_event_and_org_has_a_claim_of_its_own(store: StateStore) ->
 
 def test_old_ones_are_forgotten(store: StateStore) -> None:
     finish(store, take(store))
-    assert prune(store, now=NOW + timedelta(days=89)).notifications == 0
-    assert prune(store, now=NOW + timedelta(days=91)).notifications == 1
+    assert prune_store(store, now=NOW + timedelta(days=89)).notifications == 0
+    assert prune_store(store, now=NOW + timedelta(days=91)).notifications == 1

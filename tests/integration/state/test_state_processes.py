@@ -65,7 +65,7 @@ def test_of_a_hundred_triggers_at_one_below_the_limit_one_is_accepted(
         outcomes = Counter(executor.map(partial(admit_one, state_url), range(100)))
     assert outcomes == {"Admitted": 1, "Refused": 99}
     with store.read() as conn:
-        assert slots.usage(conn, "acme_corp", now=NOW).today == LIMITS.runs_per_day
+        assert slots.count_usage(conn, "acme_corp", now=NOW).today == LIMITS.runs_per_day
 
 
 def test_an_admission_waits_for_the_one_before_it(store: StateStore, state_url: str) -> None:
@@ -73,11 +73,11 @@ def test_an_admission_waits_for_the_one_before_it(store: StateStore, state_url: 
         admit_one(state_url, 1000 + number)
     with ThreadPoolExecutor(1) as executor:
         with store.begin() as conn:
-            first = slots.admit(conn, run(1), limits=LIMITS, now=NOW)
+            first = slots.take_slot(conn, run(1), limits=LIMITS, now=NOW)
             second = executor.submit(admit_one, state_url, 2)
             with pytest.raises(TimeoutError):
                 second.result(timeout=0.3)
-        assert isinstance(first, slots.Admitted)
+        assert isinstance(first, slots.SlotTaken)
         assert second.result(timeout=10) == "Refused"
 
 
@@ -89,10 +89,10 @@ def test_who_waits_too_long_for_a_frozen_writer_is_told_so(
 
     def second_admission() -> None:
         with patient.begin() as conn:
-            slots.admit(conn, run(2), limits=LIMITS, now=NOW)
+            slots.take_slot(conn, run(2), limits=LIMITS, now=NOW)
 
     with store.begin() as conn:
-        slots.admit(conn, run(1), limits=LIMITS, now=NOW)
+        slots.take_slot(conn, run(1), limits=LIMITS, now=NOW)
         with pytest.raises(StateUnavailableError):
             second_admission()
     second_admission()
@@ -116,8 +116,8 @@ def test_one_of_many_equal_requests_claims_the_key(store: StateStore, state_url:
 
 def test_one_of_many_enders_ends_the_run(store: StateStore, state_url: str) -> None:
     with store.begin() as conn:
-        org_runs.insert(conn, run(0))
-        org_runs.transition(conn, run(0).run_id, RunStatus.RUNNING, now=NOW)
+        org_runs.insert_run(conn, run(0))
+        org_runs.transition_run(conn, run(0).run_id, RunStatus.RUNNING, now=NOW)
     with pool(6) as executor:
         ended = list(executor.map(partial(end_one, state_url), range(24)))
     assert sum(ended) == 1
@@ -140,7 +140,7 @@ def kill(process: BaseProcess) -> None:
 
 def drained(store: StateStore) -> bool:
     with store.read() as conn:
-        return outbox.waiting(conn) == 0
+        return outbox.count_waiting_rows(conn) == 0
 
 
 def test_the_outbox_is_shipped_in_order_though_shippers_are_killed(

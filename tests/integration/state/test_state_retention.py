@@ -11,11 +11,11 @@ from sqlalchemy import Table, func, select, text
 
 from convergence.state import attempts, outbox, queue, retention
 from convergence.state import notifications as claims
-from convergence.state.idempotency import claim
-from convergence.state.org_runs import OrgRun, RunStatus, insert
-from convergence.state.org_steps import OrgStep, start
-from convergence.state.queue import Entry, QueueStatus
-from convergence.state.retention import ATTEMPTS_KEPT, RUNS_KEPT, prune
+from convergence.state.idempotency import claim_key
+from convergence.state.org_runs import OrgRun, RunStatus, insert_run
+from convergence.state.org_steps import OrgStep, start_step
+from convergence.state.queued_run import QueuedRun, QueueStatus
+from convergence.state.retention import ATTEMPTS_KEPT, RUNS_KEPT, prune_store
 from convergence.state.store import StateStore
 from convergence.state.tables import leases, metadata, outbox_leases
 
@@ -49,8 +49,10 @@ def run(run_id: str, **changes: object) -> OrgRun:
     return replace(first, **changes)  # type: ignore[arg-type]
 
 
-def entry(**changes: object) -> Entry:
-    first = Entry("acme_corp", "openai-usage-cost", "openai.cost.usage_cost", None, "key_1", NOW)
+def entry(**changes: object) -> QueuedRun:
+    first = QueuedRun(
+        "acme_corp", "openai-usage-cost", "openai.cost.usage_cost", None, "key_1", NOW
+    )
     return replace(first, queue_id=f"que_{uuid.uuid4().hex}", **changes)  # type: ignore[arg-type]
 
 
@@ -66,15 +68,15 @@ def counts(store: StateStore) -> dict[str, int]:
 def lived(store: StateStore) -> StateStore:
     """A store in which every table that grows has rows that are over."""
     with store.begin() as conn:
-        insert(conn, run("run_over"))
-        start(conn, OrgStep("run_over", "extract", "acme_corp", "openai.usage", 1, NOW))
-        queue.add(conn, entry(status=QueueStatus.STARTED, ended_at=NOW))
+        insert_run(conn, run("run_over"))
+        start_step(conn, OrgStep("run_over", "extract", "acme_corp", "openai.usage", 1, NOW))
+        queue.add_entry(conn, entry(status=QueueStatus.STARTED, ended_at=NOW))
         attempts.next_attempt(conn, "acme_corp|usage|2026-01-01")
-        claim(conn, "acme_corp", "once", request_hash="0" * 64, now=NOW)
+        claim_key(conn, "acme_corp", "once", request_hash="0" * 64, now=NOW)
         key = claims.NotificationKey("run_over", "acme_corp", "email", "failed")
-        claims.claim(conn, key, now=NOW, most_attempts=1)
+        claims.claim_notification(conn, key, now=NOW, most_attempts=1)
         for table in ("org_meta_step_logs", "org_audit_logs"):
-            outbox.enqueue(conn, table, {"x": 1})
+            outbox.enqueue_row(conn, table, {"x": 1})
         conn.execute(text("UPDATE outbox SET refusal = 'no such column'"))
         conn.execute(leases.insert().values(name="work", owner="dead", expires_at=NOW))
         conn.execute(outbox_leases.insert().values(table_name="gone", expires_at=NOW))
@@ -82,8 +84,8 @@ def lived(store: StateStore) -> StateStore:
 
 
 def test_everything_that_is_over_goes_but_an_audit_entry(lived: StateStore) -> None:
-    assert not any(asdict(prune(lived, now=NOW + timedelta(hours=1))).values())
-    done = prune(lived, now=LATE)
+    assert not any(asdict(prune_store(lived, now=NOW + timedelta(hours=1))).values())
+    done = prune_store(lived, now=LATE)
     assert asdict(done) == {
         "idempotency_keys": 1,
         "runs": 1,
@@ -97,25 +99,25 @@ def test_everything_that_is_over_goes_but_an_audit_entry(lived: StateStore) -> N
     left = {name: count for name, count in counts(lived).items() if name not in BOUNDED}
     assert {name: count for name, count in left.items() if count} == {"outbox": 1}
     with lived.read() as conn:
-        assert [table for table, _, _ in outbox.refused(conn)] == ["org_audit_logs"]
+        assert [table for table, _, _ in outbox.list_rejected_rows(conn)] == ["org_audit_logs"]
 
 
 def test_what_is_not_over_stays_however_old(store: StateStore) -> None:
     with store.begin() as conn:
-        insert(conn, run("run_live", status=RunStatus.RUNNING, ended_at=None))
-        insert(conn, run("run_young", ended_at=LATE - timedelta(days=2)))
-        start(conn, OrgStep("run_live", "extract", "acme_corp", "openai.usage", 1, NOW))
-        queue.add(conn, entry())
-    assert not any(asdict(prune(store, now=LATE)).values())
+        insert_run(conn, run("run_live", status=RunStatus.RUNNING, ended_at=None))
+        insert_run(conn, run("run_young", ended_at=LATE - timedelta(days=2)))
+        start_step(conn, OrgStep("run_live", "extract", "acme_corp", "openai.usage", 1, NOW))
+        queue.add_entry(conn, entry())
+    assert not any(asdict(prune_store(store, now=LATE)).values())
 
 
 def test_many_go_a_few_at_a_time(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "MOST_AT_ONCE", 4)
+    monkeypatch.setattr(retention, "MAX_AT_ONCE", 4)
     with store.begin() as conn:
         for number in range(10):
-            insert(conn, run(f"run_{number}"))
-            queue.add(conn, entry(status=QueueStatus.FAILED, ended_at=NOW))
-    done = [prune(store, now=LATE) for _ in range(4)]
+            insert_run(conn, run(f"run_{number}"))
+            queue.add_entry(conn, entry(status=QueueStatus.FAILED, ended_at=NOW))
+    done = [prune_store(store, now=LATE) for _ in range(4)]
     assert [(one.runs, one.queue_entries) for one in done] == [(4, 4), (4, 4), (2, 2), (0, 0)]
 
 
@@ -123,7 +125,7 @@ def test_an_attempt_at_a_forgotten_slice_goes_on_from_the_ledgers_newest(store: 
     with store.begin() as conn:
         for _ in range(3):
             attempts.next_attempt(conn, "slice")
-    assert prune(store, now=NOW + ATTEMPTS_KEPT + timedelta(days=1)).slice_attempts == 1
+    assert prune_store(store, now=NOW + ATTEMPTS_KEPT + timedelta(days=1)).slice_attempts == 1
     with store.begin() as conn:
         assert attempts.next_attempt(conn, "slice", at_least=3) == 4
 
@@ -132,9 +134,9 @@ def test_numbers_of_an_older_release_are_kept_as_long_from_now_on(store: StateSt
     with store.begin() as conn:
         attempts.next_attempt(conn, "slice")
         conn.execute(text("UPDATE slice_attempts SET taken_at = NULL"))
-    assert prune(store, now=LATE).slice_attempts == 0
-    assert prune(store, now=LATE + ATTEMPTS_KEPT).slice_attempts == 0
-    assert prune(store, now=LATE + ATTEMPTS_KEPT + timedelta(days=1)).slice_attempts == 1
+    assert prune_store(store, now=LATE).slice_attempts == 0
+    assert prune_store(store, now=LATE + ATTEMPTS_KEPT).slice_attempts == 0
+    assert prune_store(store, now=LATE + ATTEMPTS_KEPT + timedelta(days=1)).slice_attempts == 1
 
 
 def test_a_new_table_must_be_pruned_or_said_to_be_bounded() -> None:

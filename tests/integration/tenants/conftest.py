@@ -13,7 +13,7 @@ from convergence.settings import Settings
 from convergence.state.store import StateStore
 from convergence.tenants import orgs, rotate_kms, subscriptions
 from convergence.tenants.credentials import Credentials
-from convergence.tenants.datasets import central_dataset
+from convergence.tenants.datasets import describe_central_dataset
 from convergence.tenants.keys import issue_key
 from convergence.warehouse.bootstrap import build_layout, central_layout
 from convergence.warehouse.client import Warehouse
@@ -41,7 +41,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 @pytest.fixture(scope="session")
 def warehouse(settings: Settings) -> Iterator[Warehouse]:
     warehouse = Warehouse.connect(settings)
-    kind = central_dataset(settings)
+    kind = describe_central_dataset(settings)
     build_layout(
         warehouse,
         central_layout(settings.configs_dir),
@@ -92,7 +92,9 @@ def new_org(store: StateStore, warehouse: Warehouse, numbers: Iterator[int]) -> 
             by=BY,
             now=NOW,
         )
-        subscriptions.create(store, warehouse, org_slug=slug, plan="STARTER", by=BY, now=NOW)
+        subscriptions.create_subscription(
+            store, warehouse, org_slug=slug, plan="STARTER", by=BY, now=NOW
+        )
         return slug
 
     return onboard
@@ -120,5 +122,5 @@ def owner(
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lines: list[str] = []
-    monkeypatch.setattr(rotate_kms, "_say", lines.append)
+    monkeypatch.setattr(rotate_kms, "_print_line", lines.append)
     return lines

@@ -50,14 +50,14 @@ def asked(store: StateStore, warehouse: Warehouse, kms: KeyManager, key: IssuedK
             "now": NOW,
         }
         kept = changes.pop("store", store)
-        return reveal_key.reveal(kept, warehouse, kms, **{**proper, **changes})
+        return reveal_key.reveal_key(kept, warehouse, kms, **{**proper, **changes})
 
     return ask
 
 
 def audit_of(store: StateStore) -> list[tuple[str, str, Any]]:
     with store.read() as conn:
-        rows = outbox.rows_waiting(conn, AUDIT_LOG)
+        rows = outbox.list_waiting_rows(conn, AUDIT_LOG)
     return [
         (row["actor"], row["result"], row["details"])
         for row in rows

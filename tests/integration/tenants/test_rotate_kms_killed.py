@@ -17,9 +17,9 @@ from convergence.security.kms import KeyManager
 from convergence.settings import Settings
 from convergence.state.store import StateStore
 from convergence.tenants import kms_register, rotate_kms
-from convergence.tenants.audit_verify import verify
+from convergence.tenants.audit_verify import verify_chains
 from convergence.tenants.credentials import Credentials
-from convergence.tenants.shipping import ship
+from convergence.tenants.shipping import ship_outbox
 from convergence.warehouse.client import Warehouse
 from support.tenant_owner import NOW, Owner, registered
 
@@ -103,25 +103,27 @@ def test_killed_before_any_call_and_run_again_it_finishes_and_loses_nothing(
     assert isinstance(mortal_store, MortalStore)
     deaths = 0
     for calls in range(200):
-        kms.new_version()
+        kms.create_version()
         life = Life(calls)
         mortal_store.life = mortal_warehouse.client.life = life
         mortal_kms: Any = MortalKms(kms._client, life)
         try:
             mortal = KeyManager(mortal_kms, kms.key_name)
-            rotate_kms.rotate(mortal_store, mortal_warehouse, mortal, now=NOW)
+            rotate_kms.rotate_ciphertexts(mortal_store, mortal_warehouse, mortal, now=NOW)
         except Killed:
             deaths += 1
         else:
             break
         owner.assert_readable(credentials)
-        assert rotate_kms.rotate(store, warehouse, kms, now=NOW)
-        assert owner.versions() == {kms.check()}
+        assert rotate_kms.rotate_ciphertexts(store, warehouse, kms, now=NOW)
+        assert owner.versions() == {kms.get_primary_version()}
     owner.assert_readable(credentials)
     assert deaths > 15
-    assert verify(store, warehouse, orgs=[owner.slug]) == {owner.slug: None}
-    ship(store, warehouse)
-    kms_register.mend(store, warehouse, now=NOW + timedelta(minutes=1), orgs=[owner.slug])
-    ship(store, warehouse)
-    assert set(registered(warehouse, owner.slug)) == {kms.check()}
+    assert verify_chains(store, warehouse, orgs=[owner.slug]) == {owner.slug: None}
+    ship_outbox(store, warehouse)
+    kms_register.repair_register(
+        store, warehouse, now=NOW + timedelta(minutes=1), orgs=[owner.slug]
+    )
+    ship_outbox(store, warehouse)
+    assert set(registered(warehouse, owner.slug)) == {kms.get_primary_version()}
     mortal_store.close()

@@ -9,8 +9,8 @@ import pytest
 from convergence.settings import Settings
 from convergence.state.store import StateStore
 from convergence.tenants import audit_verify, quotas
-from convergence.tenants.audit_verify import verify
-from convergence.tenants.shipping import ship
+from convergence.tenants.audit_verify import verify_chains
+from convergence.tenants.shipping import ship_outbox
 from convergence.warehouse.client import Warehouse
 from support.tenant_owner import BY, NOW, NewOrg
 
@@ -19,18 +19,18 @@ from support.tenant_owner import BY, NOW, NewOrg
 def org(new_org: NewOrg, store: StateStore, warehouse: Warehouse) -> str:
     """An org whose log is in the warehouse."""
     slug = new_org()
-    ship(store, warehouse)
+    ship_outbox(store, warehouse)
     return slug
 
 
 def test_what_was_shipped_holds_and_so_does_what_waits(
     store: StateStore, warehouse: Warehouse, org: str
 ) -> None:
-    assert verify(store, warehouse, orgs=[org]) == {org: None}
-    quotas.apply(store, warehouse, org_slug=org, plan_name="SCALE", by=BY, now=NOW)
-    assert verify(store, warehouse, orgs=[org]) == {org: None}
-    ship(store, warehouse)
-    assert verify(store, warehouse, orgs=[org]) == {org: None}
+    assert verify_chains(store, warehouse, orgs=[org]) == {org: None}
+    quotas.apply_plan(store, warehouse, org_slug=org, plan_name="SCALE", by=BY, now=NOW)
+    assert verify_chains(store, warehouse, orgs=[org]) == {org: None}
+    ship_outbox(store, warehouse)
+    assert verify_chains(store, warehouse, orgs=[org]) == {org: None}
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_tampering_in_the_warehouse_is_named(
     mine = f"org_slug = '{org}' AND occurred_at > TIMESTAMP '{since}'"
     sql = statement.format(log="organizations.org_audit_logs", org=mine)
     warehouse.client.query_and_wait(sql)
-    broken = verify(store, warehouse, orgs=[org])[org]
+    broken = verify_chains(store, warehouse, orgs=[org])[org]
     assert broken is not None
     assert reason in str(broken)
 

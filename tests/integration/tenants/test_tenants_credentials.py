@@ -27,7 +27,7 @@ def org(new_org: NewOrg) -> str:
 def put(
     credentials: Credentials, org: str, secret: str = FIRST, *, later: timedelta = timedelta(0)
 ) -> Credential:
-    return credentials.put(
+    return credentials.store_credential(
         org,
         "OPENAI",
         secret,
@@ -50,10 +50,10 @@ def test_a_credential_is_opened_by_its_owner_and_masked_from_then_on(
     credentials: Credentials, org: str
 ) -> None:
     stored = put(credentials, org)
-    assert credentials.open(org, "OPENAI") == FIRST
+    assert credentials.decrypt_credential(org, "OPENAI") == FIRST
     assert FIRST not in redact(f"a log line with {FIRST}")
     assert FIRST not in repr(stored)
-    assert credentials.get(org, "OPENAI") == stored
+    assert credentials.get_credential(org, "OPENAI") == stored
 
 
 def test_a_new_credential_replaces_the_old_and_drops_its_ciphertext(
@@ -61,8 +61,8 @@ def test_a_new_credential_replaces_the_old_and_drops_its_ciphertext(
 ) -> None:
     first = put(credentials, org)
     second = put(credentials, org, SECOND, later=timedelta(days=9))
-    assert credentials.open(org, "OPENAI") == SECOND
-    assert credentials.list_for(org) == [second]
+    assert credentials.decrypt_credential(org, "OPENAI") == SECOND
+    assert credentials.list_credentials(org) == [second]
     assert first.fingerprint != second.fingerprint
     old, new = rows_of(warehouse, org)
     assert (old["status"], old["ciphertext"]) == ("DELETED", None)
@@ -75,14 +75,14 @@ def test_a_removed_credential_leaves_no_ciphertext(
     credentials: Credentials, warehouse: Warehouse, org: str
 ) -> None:
     put(credentials, org)
-    credentials.delete(org, "OPENAI", by=BY, now=NOW)
+    credentials.delete_credential(org, "OPENAI", by=BY, now=NOW)
     (row,) = rows_of(warehouse, org)
     assert (row["status"], row["ciphertext"]) == ("DELETED", None)
-    assert credentials.list_for(org) == []
+    assert credentials.list_credentials(org) == []
     with pytest.raises(IntegrationInvalidError):
-        credentials.open(org, "OPENAI")
+        credentials.decrypt_credential(org, "OPENAI")
     with pytest.raises(NotFoundError):
-        credentials.delete(org, "OPENAI", by=BY, now=NOW)
+        credentials.delete_credential(org, "OPENAI", by=BY, now=NOW)
 
 
 def test_replacing_touches_no_other_org_and_no_other_provider(
@@ -90,7 +90,7 @@ def test_replacing_touches_no_other_org_and_no_other_provider(
 ) -> None:
     mine, other = new_org(), new_org()
     put(credentials, other)
-    credentials.put(
+    credentials.store_credential(
         mine,
         "ANTHROPIC",
         "sk-ant-admin01-abcdefgh",
@@ -102,9 +102,9 @@ def test_replacing_touches_no_other_org_and_no_other_provider(
     )
     put(credentials, mine)
     put(credentials, mine, SECOND, later=timedelta(days=1))
-    assert credentials.open(other, "OPENAI") == FIRST
-    assert credentials.open(mine, "ANTHROPIC") == "sk-ant-admin01-abcdefgh"
-    assert [item.provider for item in credentials.list_for(mine)] == ["ANTHROPIC", "OPENAI"]
+    assert credentials.decrypt_credential(other, "OPENAI") == FIRST
+    assert credentials.decrypt_credential(mine, "ANTHROPIC") == "sk-ant-admin01-abcdefgh"
+    assert [item.provider for item in credentials.list_credentials(mine)] == ["ANTHROPIC", "OPENAI"]
 
 
 def test_a_ciphertext_moved_to_another_row_does_not_open(
@@ -124,7 +124,7 @@ def test_a_ciphertext_moved_to_another_row_does_not_open(
         """  # the slugs are the test's own
     )
     with pytest.raises(DecryptionError):
-        credentials.open(thief, "OPENAI")
+        credentials.decrypt_credential(thief, "OPENAI")
 
 
 def test_a_row_moved_whole_to_another_org_does_not_open(
@@ -139,7 +139,7 @@ def test_a_row_moved_whole_to_another_org_does_not_open(
         """  # the slugs are the test's own
     )
     with pytest.raises(DecryptionError):
-        credentials.open(thief, "OPENAI")
+        credentials.decrypt_credential(thief, "OPENAI")
 
 
 def test_a_later_validation_is_recorded(credentials: Credentials, org: str) -> None:
@@ -148,7 +148,7 @@ def test_a_later_validation_is_recorded(credentials: Credentials, org: str) -> N
     credentials.record_validation(
         org, stored.credential_id, status="INVALID", error="revoked", now=later
     )
-    found = credentials.get(org, "OPENAI")
+    found = credentials.get_credential(org, "OPENAI")
     assert (found.validation_status, found.validation_error) == ("INVALID", "revoked")
     assert found.last_validated_at == later
     assert found.connected_on == date(2026, 11, 21)

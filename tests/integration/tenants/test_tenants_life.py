@@ -8,14 +8,14 @@ import pytest
 
 from convergence.errors import NotAuthenticatedError, NotFoundError, RequestError
 from convergence.runs.eligibility import EligibilityChecker
-from convergence.security.keys import digest
+from convergence.security.keys import compute_digest
 from convergence.security.kms import KeyManager, api_key_aad
 from convergence.state.store import StateStore
 from convergence.tenants import keys, orgs, quotas, subscriptions
 from convergence.tenants.authentication import Authenticator
 from convergence.tenants.credentials import Credentials
 from convergence.tenants.keys import IssuedKey
-from convergence.tenants.shipping import ship
+from convergence.tenants.shipping import ship_outbox
 from convergence.warehouse.client import Warehouse
 from support.tenant_owner import BY, NOW, NewOrg
 
@@ -40,7 +40,7 @@ def rows_of(warehouse: Warehouse, table: str, org: str) -> list[dict[str, object
 def test_creating_an_org_again_changes_nothing(
     store: StateStore, warehouse: Warehouse, org: str
 ) -> None:
-    first = orgs.get(warehouse, org)
+    first = orgs.get_org(warehouse, org)
     again = orgs.create_profile(
         store,
         warehouse,
@@ -54,49 +54,55 @@ def test_creating_an_org_again_changes_nothing(
     assert again == first
     assert first.company_name == "Org & Söhne"
     assert first in orgs.list_orgs(warehouse)
-    assert orgs.find(warehouse, "no_such_org") is None
+    assert orgs.find_org(warehouse, "no_such_org") is None
     with pytest.raises(NotFoundError):
-        orgs.get(warehouse, "no_such_org")
+        orgs.get_org(warehouse, "no_such_org")
 
 
 def test_onboarding_resumed_keeps_what_an_admin_changed(
     store: StateStore, warehouse: Warehouse, org: str
 ) -> None:
-    subscriptions.put(store, warehouse, org_slug=org, status="past_due", by=BY, now=NOW)
-    subscriptions.create(store, warehouse, org_slug=org, plan="STARTER", by=BY, now=NOW)
-    assert subscriptions.get(warehouse, org).status == "SUSPENDED"
+    subscriptions.update_subscription(
+        store, warehouse, org_slug=org, status="past_due", by=BY, now=NOW
+    )
+    subscriptions.create_subscription(
+        store, warehouse, org_slug=org, plan="STARTER", by=BY, now=NOW
+    )
+    assert subscriptions.get_subscription(warehouse, org).status == "SUSPENDED"
     assert len(rows_of(warehouse, "org_subscriptions", org)) == 1
     assert len(rows_of(warehouse, "org_usage_quotas", org)) == 1
 
 
 def test_a_new_plan_brings_its_limits(store: StateStore, warehouse: Warehouse, org: str) -> None:
     later = NOW + timedelta(days=1)
-    changed = subscriptions.put(
+    changed = subscriptions.update_subscription(
         store, warehouse, org_slug=org, status="active", plan="SCALE", by=BY, now=later
     )
     assert (changed.plan, changed.status, changed.updated_at) == ("SCALE", "ACTIVE", later)
-    assert quotas.get(warehouse, org).runs_per_day == quotas.plan("SCALE").runs_per_day
+    assert quotas.get_quota(warehouse, org).runs_per_day == quotas.get_plan("SCALE").runs_per_day
 
 
 def test_a_change_that_makes_no_sense_changes_nothing(
     store: StateStore, warehouse: Warehouse, org: str
 ) -> None:
-    before = subscriptions.get(warehouse, org)
+    before = subscriptions.get_subscription(warehouse, org)
     for status, plan in (("TRIAL", None), ("nonsense", None), ("ACTIVE", "GOLD")):
         with pytest.raises(RequestError):
-            subscriptions.put(
+            subscriptions.update_subscription(
                 store, warehouse, org_slug=org, status=status, plan=plan, by=BY, now=NOW
             )
-    assert subscriptions.get(warehouse, org) == before
+    assert subscriptions.get_subscription(warehouse, org) == before
     with pytest.raises(NotFoundError):
-        subscriptions.put(store, warehouse, org_slug="nobody", status="ACTIVE", by=BY, now=NOW)
+        subscriptions.update_subscription(
+            store, warehouse, org_slug="nobody", status="ACTIVE", by=BY, now=NOW
+        )
 
 
 def test_a_trial_ends_when_it_was_said_to(
     store: StateStore, warehouse: Warehouse, org: str
 ) -> None:
     ends = NOW + timedelta(days=14)
-    held = subscriptions.put(
+    held = subscriptions.update_subscription(
         store, warehouse, org_slug=org, status="trialing", trial_ends_at=ends, by=BY, now=NOW
     )
     assert held.allows_runs(ends - timedelta(seconds=1))
@@ -113,7 +119,7 @@ def test_an_issued_key_opens_its_org_until_it_is_revoked(
     keys.revoke_key(
         store, warehouse, org_slug=issued.org_slug, key_id=issued.key_id, by=BY, now=NOW
     )
-    authenticator.forget(issued.key_id)
+    authenticator.forget_key(issued.key_id)
     with pytest.raises(NotAuthenticatedError):
         authenticator.authenticate(issued.secret)
     (known,) = keys.list_keys(warehouse, issued.org_slug)
@@ -132,7 +138,7 @@ def test_a_key_is_stored_as_digest_and_bound_ciphertext_only(
     warehouse: Warehouse, kms: KeyManager, issued: IssuedKey
 ) -> None:
     (row,) = rows_of(warehouse, "org_api_keys", issued.org_slug)
-    assert row["key_hash"] == digest(issued.secret)
+    assert row["key_hash"] == compute_digest(issued.secret)
     assert row["last_four"] == issued.secret[-4:] == issued.last_four
     assert row["created_by"] == "admin"
     assert issued.secret not in repr(row) + repr(issued)
@@ -147,7 +153,7 @@ def test_the_gate_asks_for_everything_an_org_needs(
 ) -> None:
     ready, unconnected, suspended = new_org(), new_org(), new_org()
     for org in (ready, suspended):
-        credentials.put(
+        credentials.store_credential(
             org,
             "OPENAI",
             "sk-admin-sandbox-acme",
@@ -156,7 +162,9 @@ def test_the_gate_asks_for_everything_an_org_needs(
             by=BY,
             now=NOW,
         )
-    subscriptions.put(store, warehouse, org_slug=suspended, status="paused", by=BY, now=NOW)
+    subscriptions.update_subscription(
+        store, warehouse, org_slug=suspended, status="paused", by=BY, now=NOW
+    )
     chosen = EligibilityChecker(warehouse).select_orgs(
         provider="OPENAI", now=NOW, org_slugs=[ready, unconnected, suspended, "no_such_org"]
     )
@@ -168,7 +176,7 @@ def test_the_gate_asks_for_everything_an_org_needs(
     (standing,) = chosen.eligible
     assert standing.connected_on == NOW.date()
     assert standing.limits is not None
-    assert standing.limits.runs_per_day == quotas.plan("STARTER").runs_per_day
+    assert standing.limits.runs_per_day == quotas.get_plan("STARTER").runs_per_day
     everyone = EligibilityChecker(warehouse).select_orgs(provider=None, now=NOW)
     known = {standing.org_slug for standing in everyone.eligible}
     assert {ready, unconnected} <= known
@@ -178,7 +186,7 @@ def test_the_gate_asks_for_everything_an_org_needs(
 def test_every_change_is_in_the_audit_and_no_secret_is(
     store: StateStore, warehouse: Warehouse, issued: IssuedKey
 ) -> None:
-    assert ship(store, warehouse) > 0
+    assert ship_outbox(store, warehouse) > 0
     sql = """
         SELECT action, result, actor, request_id, target FROM organizations.org_audit_logs
         WHERE occurred_at >= '2020-01-01' AND org_slug = @org

@@ -158,7 +158,7 @@ def test_before_bootstrap_every_way_in_says_so(w: Warehouse, tmp_path: Path) -> 
     with pytest.raises(NotBootstrappedError):
         append_rows(w, central_table("org_audit_logs"), [("1", {"org_slug": "acme"})])
     with pytest.raises(NotBootstrappedError):
-        Ledger(w).latest(orgs=["acme"], pipeline_id="p", since=NOW.date())
+        Ledger(w).read_latest(orgs=["acme"], pipeline_id="p", since=NOW.date())
 
 
 def test_a_log_is_never_read_whole(w: Warehouse, tmp_path: Path) -> None:

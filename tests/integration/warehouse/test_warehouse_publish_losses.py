@@ -115,7 +115,7 @@ def test_a_killed_warehouse_that_had_committed_is_recovered_from(
 def test_an_older_attempt_whose_job_is_slow_is_told_that_it_was_overtaken(
     stage: WarehouseEnv, sandbox: SandboxProcess
 ) -> None:
-    older = stage.publisher.begin([KEY])[KEY]
+    older = stage.publisher.begin_attempts([KEY])[KEY]
     rule = {"action": "hold_job", "match": {"job": "load"}, "seconds": 2, "count": 1}
     sandbox.admin("POST", "faults", rule)
     told: list[SupersededError] = []

@@ -99,7 +99,7 @@ def test_a_query_job_is_found_again(
     stage.publish(["1"])
     outcomes = []
     for _ in range(2):
-        attempt = stage.publisher.begin([key])[key]
+        attempt = stage.publisher.begin_attempts([key])[key]
         blind = type(attempt)(key=key, number=attempt.number, previous=None)
         row = stage.publisher.publish_query(
             blind,

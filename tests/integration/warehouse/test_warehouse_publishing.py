@@ -102,7 +102,7 @@ def test_unchanged_content_starts_no_job(stage: WarehouseEnv) -> None:
 
 def test_the_same_run_again_takes_the_job_it_finds(stage: WarehouseEnv) -> None:
     first = stage.publish(["1"])
-    lost = stage.publisher.begin([KEY])[KEY]
+    lost = stage.publisher.begin_attempts([KEY])[KEY]
     # As if the ledger had never had the row: the attempt knows of nothing published.
     blind = type(lost)(key=lost.key, number=lost.number, previous=None)
     again = stage.publish(["1"], slice_=blind)
@@ -217,17 +217,17 @@ def test_a_row_without_content_hides_none_of_what_is_published(stage: WarehouseE
         finality=Finality.SETTLING,
         checked_at=NOW + timedelta(hours=1),
     )
-    stage.ledger.record([ended])
+    stage.ledger.append_rows([ended])
     assert stage.newest() == published
     of_key: dict[str, Any] = {"orgs": [KEY.org_slug], "pipeline_id": KEY.pipeline_id}
-    assert stage.ledger.ends(ENDING, **of_key) == {KEY: ended}
-    assert stage.ledger.ends(CHECKED, **of_key)[KEY].attempt == published.attempt
-    following = stage.publisher.begin([KEY])[KEY]
+    assert stage.ledger.read_ends(ENDING, **of_key) == {KEY: ended}
+    assert stage.ledger.read_ends(CHECKED, **of_key)[KEY].attempt == published.attempt
+    following = stage.publisher.begin_attempts([KEY])[KEY]
     assert following.previous == published
     lost = Publisher(
         stage.warehouse, StateStore.connect(f"sqlite:///{stage.folder}/new.db"), stage.ledger
     )
-    assert lost.begin([KEY])[KEY].number == ended.attempt + 1
+    assert lost.begin_attempts([KEY])[KEY].number == ended.attempt + 1
 
 
 def test_the_ledger_keeps_final_days_however_long_ago_they_were_checked(
@@ -238,14 +238,16 @@ def test_the_ledger_keeps_final_days_however_long_ago_they_were_checked(
     first = stage.publish(["1"])
     then = NOW.replace(year=2025, month=1, day=20)
     key = SliceKey(KEY.org_slug, KEY.pipeline_id, KEY.table, old)
-    ledger.record([replace(first, key=key, checked_at=then, finality=Finality.FINAL)])
-    found = ledger.latest(orgs=[KEY.org_slug], pipeline_id=KEY.pipeline_id, since=old)
+    ledger.append_rows([replace(first, key=key, checked_at=then, finality=Finality.FINAL)])
+    found = ledger.read_latest(orgs=[KEY.org_slug], pipeline_id=KEY.pipeline_id, since=old)
     assert set(found) == {key, KEY}
     assert found[key].finality is Finality.FINAL
-    assert set(ledger.latest(orgs=[KEY.org_slug], pipeline_id=KEY.pipeline_id)) == {key, KEY}
-    assert set(ledger.latest(orgs=[KEY.org_slug], pipeline_id=KEY.pipeline_id, since=DAY)) == {KEY}
-    assert ledger.latest(orgs=["other"], pipeline_id=KEY.pipeline_id) == {}
-    assert ledger.latest(orgs=[KEY.org_slug], pipeline_id="other") == {}
+    assert set(ledger.read_latest(orgs=[KEY.org_slug], pipeline_id=KEY.pipeline_id)) == {key, KEY}
+    assert set(ledger.read_latest(orgs=[KEY.org_slug], pipeline_id=KEY.pipeline_id, since=DAY)) == {
+        KEY
+    }
+    assert ledger.read_latest(orgs=["other"], pipeline_id=KEY.pipeline_id) == {}
+    assert ledger.read_latest(orgs=[KEY.org_slug], pipeline_id="other") == {}
 
 
 @settings(

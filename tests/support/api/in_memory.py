@@ -9,7 +9,7 @@ from typing import cast
 from convergence.runs.eligibility import Eligibility, EligibilityChecker
 from convergence.runs.ledger import Action, SliceEnd
 from convergence.runs.slices import SliceKey
-from convergence.security.keys import digest
+from convergence.security.keys import compute_digest
 from convergence.tenants import authentication
 from convergence.tenants.authentication import Authenticator, Principal
 from convergence.warehouse.client import Warehouse
@@ -30,7 +30,9 @@ class InMemoryAuthenticator(Authenticator):
     ) -> None:
         """Make a key known."""
         principal = Principal(org, f"key_of_{org}", frozenset(scopes))
-        self.keys[digest(key)] = authentication._StoredKey(digest(key), principal, not_after)
+        self.keys[compute_digest(key)] = authentication._StoredKey(
+            compute_digest(key), principal, not_after
+        )
 
     def _fetch(self, fingerprint: str) -> authentication._StoredKey:
         self.lookups += 1
@@ -57,7 +59,7 @@ class InMemoryLedger:
     def __init__(self) -> None:
         self.rows: dict[SliceKey, SliceEnd] = {}
 
-    def ends(
+    def read_ends(
         self,
         actions: Collection[Action],
         *,

@@ -101,5 +101,5 @@ def _ended_key(client: ApiClient, env: ProcessorEnv, acme: Resident, kind: str) 
     else:
         past = "not_after = TIMESTAMP '2026-01-01'"
         env.ask(f"UPDATE organizations.org_api_keys SET {past} WHERE key_id = '{key_id}'")
-        key_digests.refresh(env.services.store, env.warehouse)
+        key_digests.refresh_digests(env.services.store, env.warehouse)
     return {"X-API-Key": told["api_key"]}

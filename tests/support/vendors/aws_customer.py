@@ -94,7 +94,7 @@ class Customer:
         return self.org.rows(TABLE, more)
 
     def slices(self, table: str = TABLE) -> dict[date, LedgerRow]:
-        found = self.org.env.services.ledger.latest(
+        found = self.org.env.services.ledger.read_latest(
             orgs=[self.org.slug], pipeline_id=FACTS.pipeline_id
         )
         return {key.day: row for key, row in found.items() if key.table == table}

@@ -52,7 +52,7 @@ def decimals(told: dict[str, str]) -> dict[str, Decimal]:
 
 def hashes(org: OrgEnv) -> dict[date, str]:
     """What the ledger says the copied days hold."""
-    ledger = org.env.services.ledger.latest(orgs=[org.slug], pipeline_id=BILLING.pipeline_id)
+    ledger = org.env.services.ledger.read_latest(orgs=[org.slug], pipeline_id=BILLING.pipeline_id)
     return {
         key.day: row.content_hash
         for key, row in ledger.items()

@@ -31,7 +31,7 @@ def add_run(services: InMemoryServices, dag_run_id: str, *, age: timedelta) -> s
         status=RunStatus.PENDING,
     )
     with services.store.begin() as conn:
-        org_runs.insert(conn, run)
+        org_runs.insert_run(conn, run)
     return run_id
 
 
@@ -48,13 +48,13 @@ def test_a_run_that_airflow_never_got_ends_with_a_reason(
     asyncio.run(background_tasks.reconcile(services))
 
     with services.store.read() as conn:
-        found = {run_id: org_runs.get(conn, run_id) for run_id in (lost, young, known)}
+        found = {run_id: org_runs.get_run(conn, run_id) for run_id in (lost, young, known)}
     ended = found[lost]
     assert ended is not None
     assert ended.status == "FAILED"
     assert ended.error is not None
     assert ended.error.code == "run_lost"
-    assert all(run is not None and run.live for run in (found[young], found[known]))
+    assert all(run is not None and run.is_live for run in (found[young], found[known]))
 
 
 def test_what_is_old_is_forgotten(services: InMemoryServices) -> None:
@@ -62,7 +62,7 @@ def test_what_is_old_is_forgotten(services: InMemoryServices) -> None:
     for dag_run_id, age in (("api__old", timedelta(hours=1)), ("api__young", -timedelta(hours=1))):
         run_id = add_run(services, dag_run_id, age=RUNS_KEPT)
         with services.store.begin() as conn:
-            org_runs.transition(conn, run_id, RunStatus.FAILED, now=ended - age)
+            org_runs.transition_run(conn, run_id, RunStatus.FAILED, now=ended - age)
     asyncio.run(background_tasks.forget(services))
     with services.store.read() as conn:
         left = org_runs.list_for_org(conn, ACME, limit=9)

@@ -61,7 +61,7 @@ def test_a_long_history_is_as_many_runs_as_it_takes_one_after_the_other(
     found = imported(services, REGISTRY.get("anthropic"))
     assert found == ["anthropic/seed_csv", *["anthropic/usage_cost"] * 3]
     with services.store.read() as conn:
-        entries = queue.waiting(conn, org_slug=ACME)
+        entries = queue.list_waiting(conn, org_slug=ACME)
     follows = [entry.follows for entry in entries]
     assert follows == [None, *(entry.queue_id for entry in entries[:-1])]
     assert [entry.debited for entry in entries] == [False, True, True, True]
@@ -76,7 +76,7 @@ def test_what_needs_settings_waits_for_them(services: InMemoryServices) -> None:
         ACME, "aws-cost-data-export", "aws.cost.data_export", "AWS", NOW, "key_1", params=params
     )
     with services.store.begin() as conn:
-        pipeline_configs.put(conn, config)
+        pipeline_configs.put_config(conn, config)
     assert imported(services, aws) == ["aws/cost/data_export"]
 
 

@@ -16,7 +16,7 @@ RUN = f"/pipelines/run/{ACME}/openai/cost/usage_cost"
 
 def told(services: InMemoryServices) -> list[dict[str, Any]]:
     with services.store.read() as conn:
-        return outbox.rows_waiting(conn, "org_audit_logs")
+        return outbox.list_waiting_rows(conn, "org_audit_logs")
 
 
 def test_a_foreign_path_is_told_once_and_then_counted(
@@ -80,7 +80,7 @@ def test_a_run_whose_audit_entry_can_not_be_kept_is_refused(
     def down(*_args: object, **_more: object) -> str:
         raise StateUnavailableError("disk full")
 
-    monkeypatch.setattr(audit, "append", down)
+    monkeypatch.setattr(audit, "append_entry", down)
     answer = client.post(RUN, json={"date": "2025-11-25"}, headers=env.headers["acme"])
     assert answer.status_code == 503
     assert not env.airflow.runs

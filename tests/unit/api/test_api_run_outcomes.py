@@ -55,9 +55,9 @@ def add_run(services: InMemoryServices, *, findings: list[dict[str, str]]) -> Or
         "findings": findings,
     }
     with services.store.begin() as conn:
-        org_runs.insert(conn, run)
-        org_steps.start(conn, step)
-        org_steps.finish(
+        org_runs.insert_run(conn, run)
+        org_steps.start_step(conn, step)
+        org_steps.finish_step(
             conn,
             run.run_id,
             step.step,
@@ -73,10 +73,10 @@ def add_run(services: InMemoryServices, *, findings: list[dict[str, str]]) -> Or
 def message(services: InMemoryServices, channel: str, event: str, **ended: Any) -> None:
     key = NotificationKey("run_1", ACME, channel, event)
     with services.store.begin() as conn:
-        owner = notifications.claim(conn, key, now=NOW, most_attempts=3)
+        owner = notifications.claim_notification(conn, key, now=NOW, most_attempts=3)
         assert owner is not None
         if ended:
-            notifications.end(conn, key, owner=owner, now=NOW, **ended)
+            notifications.finish_notification(conn, key, owner=owner, now=NOW, **ended)
 
 
 def detail(client: TestClient, env: ApiEnv) -> dict[str, Any]:
@@ -126,5 +126,5 @@ def test_another_orgs_messages_of_a_run_are_not_told(
     add_run(services, findings=[])
     with services.store.begin() as conn:
         key = NotificationKey("run_1", GLOBEX, "email", "failed")
-        notifications.claim(conn, key, now=NOW, most_attempts=3)
+        notifications.claim_notification(conn, key, now=NOW, most_attempts=3)
     assert detail(client, env)["notifications"] == []

@@ -40,7 +40,7 @@ def add_run(services: InMemoryServices, number: int = 1, **changes: Any) -> OrgR
     }
     run = OrgRun(**values)
     with services.store.begin() as conn:
-        assert org_runs.insert(conn, run)
+        assert org_runs.insert_run(conn, run)
     return run
 
 
@@ -56,9 +56,9 @@ def add_step(services: InMemoryServices, run: OrgRun, step: str, **ended: Any) -
         started_at=run.created_at + timedelta(seconds=1),
     )  # fmt: skip
     with services.store.begin() as conn:
-        org_steps.start(conn, begun)
+        org_steps.start_step(conn, begun)
         if ended:
-            org_steps.finish(conn, run.run_id, step, attempt=1, now=NOW, **ended)
+            org_steps.finish_step(conn, run.run_id, step, attempt=1, now=NOW, **ended)
 
 
 def test_a_run_is_told_with_its_steps_rows_and_tables(
@@ -156,7 +156,7 @@ def test_another_orgs_run_and_a_missing_one_are_the_same_404(
     bodies = [{**answer.json(), "request_id": ""} for answer in answers]
     assert all(body == bodies[0] for body in bodies)
     with services.store.read() as conn:
-        kept = org_runs.get(conn, foreign.run_id)
+        kept = org_runs.get_run(conn, foreign.run_id)
     assert kept is not None
     assert kept.status == "RUNNING"
 
@@ -210,6 +210,6 @@ def test_cancelling_its_part_of_a_scheduled_run_leaves_the_others(
     assert client.post(f"{RUNS}/{mine.run_id}/cancel", headers=acme).json()["status"] == "CANCELLED"
     assert env.airflow.runs[mine.dag_id, mine.dag_run_id]["state"] == "running"
     with services.store.read() as conn:
-        kept = org_runs.get(conn, other.run_id)
+        kept = org_runs.get_run(conn, other.run_id)
     assert kept is not None
-    assert kept.live
+    assert kept.is_live

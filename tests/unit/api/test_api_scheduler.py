@@ -90,7 +90,7 @@ def test_what_can_not_run_waits_without_a_slot_and_starts_when_it_can(
     assert [(one["status"], one["reason"]) for one in waiting] == [("QUEUED", reason)] * 3
     key = env.headers["acme"]
     with services_of(client).store.read() as conn:
-        assert slots.usage(conn, ACME, now=datetime.now(UTC)) == (0, 0, 0)
+        assert slots.count_usage(conn, ACME, now=datetime.now(UTC)) == (0, 0, 0)
     seed = client.post(f"/pipelines/run/{ACME}/openai/seed_csv", json={}, headers=key)
     assert seed.status_code == 202, seed.text
     assert env.airflow.triggered(USAGE_COST) == []
@@ -168,7 +168,7 @@ def test_a_pipeline_is_as_its_file_says_until_it_is_configured(
     other = f"/pipelines/config/{GLOBEX}/openai-usage-cost"
     assert client.get(other, headers=env.headers["globex"]).json()["schedule"] is None
     with services.store.read() as conn:
-        [told] = outbox.rows_waiting(conn, "org_audit_logs")
+        [told] = outbox.list_waiting_rows(conn, "org_audit_logs")
     assert (told["action"], told["target"]) == ("pipeline.configure", "openai-usage-cost")
 
 
@@ -227,7 +227,7 @@ def test_a_run_takes_what_it_is_given_and_else_what_the_org_has_set(
         answer = client.post(RUN, json={"date": "2025-11-25", **given}, headers=key)
     assert answer.status_code == 202, answer.text
     with services.store.read() as conn:
-        run = org_runs.get(conn, answer.json()["run_id"])
+        run = org_runs.get_run(conn, answer.json()["run_id"])
     assert run is not None
     assert run.params == expected
 
@@ -249,9 +249,9 @@ def test_settings_that_the_pipeline_takes_no_longer_are_named_at_the_trigger(
     key = env.headers["acme"]
     client.put(CONFIG, json={}, headers=key)
     with services.store.begin() as conn:
-        known = pipeline_configs.get(conn, ACME, "openai-usage-cost")
+        known = pipeline_configs.get_config(conn, ACME, "openai-usage-cost")
         assert known is not None
-        pipeline_configs.put(conn, replace(known, params={"gone": 1}))
+        pipeline_configs.put_config(conn, replace(known, params={"gone": 1}))
     answer = client.post(RUN, json={"date": "2025-11-25"}, headers=key)
     assert (answer.status_code, answer.json()["code"]) == (409, "pipeline_unavailable")
     assert "gone is not a param" in answer.json()["detail"]
@@ -264,7 +264,7 @@ def test_every_change_of_settings_goes_to_the_warehouse_too(
     client.put(CONFIG, json={"schedule": "@daily"}, headers=key)
     client.put(CONFIG, json={"enabled": False}, headers=key)
     with services.store.read() as conn:
-        rows = outbox.rows_waiting(conn, "org_pipeline_configs")
+        rows = outbox.list_waiting_rows(conn, "org_pipeline_configs")
     assert [(row["enabled"], row["schedule"]) for row in rows] == [(True, "@daily"), (False, None)]
     assert [row["org_slug"] for row in rows] == [ACME, ACME]
 

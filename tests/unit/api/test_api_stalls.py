@@ -17,7 +17,7 @@ from convergence.processors.notify_systems.channels import Channel
 from convergence.processors.notify_systems.messages import Message
 from convergence.processors.notify_systems.notifier import Notifier
 from convergence.settings import PROJECT_ROOT
-from convergence.state import queue
+from convergence.state import queue, queued_run
 from convergence.state.notifications import NotificationKey
 from support.api.env import ACME, SEED, ApiEnv, InMemoryServices
 
@@ -153,7 +153,7 @@ def test_a_process_starts_what_waits_without_any_task(
     services: InMemoryServices, env: ApiEnv
 ) -> None:
     """The minute task does the same, but needs a slot and a worker."""
-    entry = queue.Entry(
+    entry = queued_run.QueuedRun(
         org_slug=ACME,
         pipeline_id="openai-seed-csv",
         dag_id=SEED,
@@ -163,7 +163,7 @@ def test_a_process_starts_what_waits_without_any_task(
         enqueued_at=datetime.now(UTC),
     )
     with services.store.begin() as conn:
-        queue.add(conn, entry)
+        queue.add_entry(conn, entry)
 
     async def dispatch() -> None:
         await background_tasks.dispatch(services)

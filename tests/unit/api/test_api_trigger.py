@@ -91,7 +91,7 @@ def test_when_nothing_is_due_the_run_succeeds_at_once_and_costs_nothing(
     seen = client.get(f"/pipelines/runs/{ACME}/{body['run_id']}", headers=acme).json()
     assert seen["status"] == "SUCCESS"
     with services.store.read() as conn:
-        assert slots.usage(conn, ACME, now=datetime.now(UTC)) == (0, 0, 0)
+        assert slots.count_usage(conn, ACME, now=datetime.now(UTC)) == (0, 0, 0)
 
 
 TODAY = datetime.now(UTC).date()
@@ -215,7 +215,7 @@ def test_a_paused_stale_broken_or_unknown_dag_is_a_conflict_at_once(
         env.airflow.add_dag(USAGE_COST, **dag)
     answer = client.post(RUN, json={"date": "2025-11-25"}, headers=acme)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert not [run for run in runs_of(services) if run.live]
+    assert not [run for run in runs_of(services) if run.is_live]
 
 
 def refuse_triggers(status: int) -> Any:
@@ -256,7 +256,7 @@ def test_a_run_that_airflow_does_not_take_ends_with_a_reason_and_gives_its_slot_
     assert run.error is not None
     assert run.error.code == code
     with services.store.read() as conn:
-        assert slots.usage(conn, ACME, now=datetime.now(UTC)) == (0, 0, 0)
+        assert slots.count_usage(conn, ACME, now=datetime.now(UTC)) == (0, 0, 0)
 
     env.airflow.broken = None
     again = client.post(RUN, json={"date": "2025-11-25"}, headers=acme)

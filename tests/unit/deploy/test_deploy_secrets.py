@@ -49,4 +49,4 @@ def test_production_takes_what_is_made(tmp_path: Path) -> None:
     settings = Settings(
         _secrets_dir=tmp_path, environment="production", kms_key_name="projects/p", API_PROCESSES=2
     )
-    assert settings.faults() == []
+    assert settings.find_errors() == []

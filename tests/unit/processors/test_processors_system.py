@@ -91,19 +91,19 @@ def dag_of(*, is_paused: bool) -> DagResult:
 def test_whether_a_dag_can_run_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     airflow = TaskOrchestrator()
     supervisor = supervised(monkeypatch, dag_of(is_paused=False))
-    assert airflow.not_ready("a.dag") is None
+    assert airflow.check_readiness("a.dag") is None
     assert supervisor.sent == [GetDag(dag_id="a.dag")]
     supervised(monkeypatch, dag_of(is_paused=True))
-    paused = airflow.not_ready("a.dag")
+    paused = airflow.check_readiness("a.dag")
     assert paused is not None
     assert paused.details["reason"] == "paused"
     supervised(monkeypatch, AirflowRuntimeError(failed(ErrorType.API_SERVER_ERROR, 404)))
-    missing = airflow.not_ready("a.dag")
+    missing = airflow.check_readiness("a.dag")
     assert missing is not None
     assert missing.details["reason"] == "unknown"
     supervised(monkeypatch, failed(ErrorType.API_SERVER_ERROR, 500))
     with pytest.raises(OrchestratorUnavailableError):
-        airflow.not_ready("a.dag")
+        airflow.check_readiness("a.dag")
 
 
 def test_the_state_of_a_run_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

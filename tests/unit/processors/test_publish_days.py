@@ -50,17 +50,17 @@ class Publisher:
     at_each_look: Callable[[], None] = lambda: None
 
     @contextmanager
-    def holding(self, run_id: str) -> Iterator[Holder]:
+    def hold_heartbeat(self, run_id: str) -> Iterator[Holder]:
         yield Holder("holder", run_id)
 
-    def begin(
+    def begin_attempts(
         self, keys: Sequence[SliceKey], *, holder: Holder | None = None
     ) -> dict[SliceKey, Attempt]:
         assert holder is not None
         self.begun.append([key.day for key in keys])
         return {key: Attempt(key, 10 * len(self.begun), None) for key in keys}
 
-    def newest(self, keys: Sequence[SliceKey]) -> dict[SliceKey, NewestAttempt]:
+    def read_newest_attempts(self, keys: Sequence[SliceKey]) -> dict[SliceKey, NewestAttempt]:
         self.at_each_look()
         return {key: self.working[key.day] for key in keys if key.day in self.working}
 
@@ -82,13 +82,13 @@ class Ledger:
 
     rows: list[LedgerRow | SliceEnd] = field(default_factory=list)
 
-    def ends(self, actions: Collection[Action], **_: Any) -> dict[SliceKey, SliceEnd]:
+    def read_ends(self, actions: Collection[Action], **_: Any) -> dict[SliceKey, SliceEnd]:
         return {row.key: cast("SliceEnd", row) for row in self.rows if row.action in actions}
 
-    def latest(self, **_: Any) -> dict[SliceKey, LedgerRow]:
+    def read_latest(self, **_: Any) -> dict[SliceKey, LedgerRow]:
         return {row.key: row for row in self.rows if isinstance(row, LedgerRow)}
 
-    def record(self, rows: Sequence[LedgerRow | SliceEnd]) -> None:
+    def append_rows(self, rows: Sequence[LedgerRow | SliceEnd]) -> None:
         self.rows.extend(rows)
 
 

@@ -81,7 +81,7 @@ def test_production_refuses_stand_ins_of_any_provider() -> None:
         environment=Environment.PRODUCTION,
         provider_base_urls={"vendor_api": "http://127.0.0.1:9"},
     )
-    told = [fault for fault in settings.faults() if "PROVIDER_BASE_URLS" in fault]
+    told = [fault for fault in settings.find_errors() if "PROVIDER_BASE_URLS" in fault]
     where = "set to vendor_api=http://127.0.0.1:9"
     assert told == [f"PROVIDER_BASE_URLS: {where}; production talks to the real service only"]
 

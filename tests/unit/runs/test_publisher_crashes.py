@@ -78,7 +78,7 @@ class PublisherEnv:
 
     @property
     def ledger(self) -> LedgerRow | None:
-        rows = Ledger(warehouse(self.fake)).latest(
+        rows = Ledger(warehouse(self.fake)).read_latest(
             orgs=[KEY.org_slug], pipeline_id=KEY.pipeline_id, since=DAY
         )
         return rows.get(KEY)
@@ -258,7 +258,7 @@ def test_a_changed_final_day_is_restated_until_it_rests(env: PublisherEnv) -> No
 
 
 def test_an_older_attempt_does_not_publish(env: PublisherEnv) -> None:
-    older = env.publisher.begin([KEY])[KEY]
+    older = env.publisher.begin_attempts([KEY])[KEY]
     env.publish([2])
     with pytest.raises(SupersededError) as caught:
         env.publish([1], slice_=older)
@@ -267,7 +267,7 @@ def test_an_older_attempt_does_not_publish(env: PublisherEnv) -> None:
 
 
 def test_an_attempt_that_is_overtaken_while_it_publishes_says_so(env: PublisherEnv) -> None:
-    older = env.publisher.begin([KEY])[KEY]
+    older = env.publisher.begin_attempts([KEY])[KEY]
 
     def overtake(name: str) -> None:
         if name == "submitted":

@@ -138,7 +138,7 @@ class Race:
         w = warehouse(self.fake)
         publisher = Publisher(w, self.store, Ledger(w))
         for _ in range(TRIES):
-            attempt = publisher.begin([KEY])[KEY]
+            attempt = publisher.begin_attempts([KEY])[KEY]
             self.at("begun")
             version = len(self.made)
             self.made[attempt.number] = version
@@ -166,7 +166,7 @@ class Race:
         partition = self.fake.partitions[f"{TABLE}$20261117"]
         content = self.made[max(self.made)] % 3
         assert partition.rows == [{"version": content}]
-        row = Ledger(warehouse(self.fake)).latest(
+        row = Ledger(warehouse(self.fake)).read_latest(
             orgs=[KEY.org_slug], pipeline_id=KEY.pipeline_id, since=DAY
         )[KEY]
         assert row.content_hash == f"hash-{content}"

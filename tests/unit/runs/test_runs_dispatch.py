@@ -18,15 +18,15 @@ from convergence.errors import (
     RequestInFlightError,
     SubscriptionInactiveError,
 )
-from convergence.runs.dispatch import LEASE, Dispatched, Dispatcher, next_time
+from convergence.runs.dispatch import LEASE, Dispatcher, DispatchResult, compute_next_time
 from convergence.runs.eligibility import Eligibility
-from convergence.runs.readiness import DagState, not_ready
+from convergence.runs.readiness import DagState, check_readiness
 from convergence.runs.records import RunRecords
 from convergence.state import org_runs, outbox, pipeline_configs, queue, slots
-from convergence.state.leases import held
+from convergence.state.leases import hold_lease
 from convergence.state.org_runs import OrgRun, RunStatus
 from convergence.state.pipeline_configs import PipelineConfig
-from convergence.state.queue import Entry, QueueStatus
+from convergence.state.queued_run import BACKGROUND, QueuedRun, QueueStatus
 from convergence.state.slots import RunLimits
 from convergence.state.store import StateStore
 
@@ -58,7 +58,7 @@ class FakeAirflow:
         default_factory=dict
     )
 
-    def not_ready(self, dag_id: str) -> PipelineUnavailableError | None:
+    def check_readiness(self, dag_id: str) -> PipelineUnavailableError | None:
         found = self.unready.get(dag_id)
         if isinstance(found, OrchestratorUnavailableError):
             raise found
@@ -89,26 +89,26 @@ def dispatcher(store: StateStore, airflow: FakeAirflow) -> Dispatcher:
     return Dispatcher(store, FakeGate(), airflow)
 
 
-def add(store: StateStore, org: str = ACME, *, minute: int = 0, **changes: Any) -> Entry:
+def add(store: StateStore, org: str = ACME, *, minute: int = 0, **changes: Any) -> QueuedRun:
     at = NOW - timedelta(hours=1) + timedelta(minutes=minute)
     given: dict[str, Any] = {"provider": "OPENAI", "requested_by": "key_1", "enqueued_at": at}
     given |= {"pipeline_id": "openai-usage-cost", "dag_id": DAG}
-    entry = Entry(org, **{**given, **changes})
+    entry = QueuedRun(org, **{**given, **changes})
     with store.begin() as conn:
-        queue.add(conn, entry)
+        queue.add_entry(conn, entry)
     return entry
 
 
-def entry_of(store: StateStore, entry: Entry) -> Entry:
+def entry_of(store: StateStore, entry: QueuedRun) -> QueuedRun:
     with store.read() as conn:
-        found = queue.get(conn, entry.queue_id)
+        found = queue.get_entry(conn, entry.queue_id)
     assert found is not None
     return found
 
 
-def run_of(store: StateStore, entry: Entry) -> OrgRun:
+def run_of(store: StateStore, entry: QueuedRun) -> OrgRun:
     with store.read() as conn:
-        run = org_runs.get(conn, entry_of(store, entry).run_id or "")
+        run = org_runs.get_run(conn, entry_of(store, entry).run_id or "")
     assert run is not None
     return run
 
@@ -118,7 +118,7 @@ def test_an_entry_runs_with_its_orgs_settings_where_it_says_nothing_else(
 ) -> None:
     entry = add(store, params={"x": 1})
     configure(store, due_at=None, params={"x": 0, "y": 2})
-    dispatcher.run(now=NOW)
+    dispatcher.dispatch_runs(now=NOW)
     assert run_of(store, entry).params == {"x": 1, "y": 2}
 
 
@@ -127,7 +127,7 @@ def test_an_entry_of_a_pipeline_that_was_switched_off_meanwhile_fails_with_the_r
 ) -> None:
     entry = add(store)
     configure(store, due_at=None, enabled=False)
-    assert dispatcher.run(now=NOW) == Dispatched(failed=1)
+    assert dispatcher.dispatch_runs(now=NOW) == DispatchResult(failed=1)
     assert "switched this pipeline off" in (entry_of(store, entry).reason or "")
     assert airflow.runs == {}
 
@@ -136,12 +136,12 @@ def test_an_entry_becomes_the_run_that_was_asked_for(
     store: StateStore, dispatcher: Dispatcher, airflow: FakeAirflow
 ) -> None:
     entry = add(store, days=(date(2026, 11, 1),), params={"x": 1}, request_id="req_1")
-    assert dispatcher.run(now=NOW) == Dispatched(started=1)
+    assert dispatcher.dispatch_runs(now=NOW) == DispatchResult(started=1)
     run = run_of(store, entry)
     assert (run.status, run.days, run.params) == (RunStatus.QUEUED, entry.days, {"x": 1})
     assert (run.requested_by, run.request_id) == ("key_1", "req_1")
     assert airflow.runs == {f"queue__{entry.queue_id}": {"org_run_id": run.run_id}}
-    assert dispatcher.run(now=NOW) == Dispatched()
+    assert dispatcher.dispatch_runs(now=NOW) == DispatchResult()
     assert airflow.asked == 1
 
 
@@ -151,13 +151,13 @@ def test_what_the_plan_has_no_room_for_waits_and_starts_when_there_is(
     entries = [add(store, minute=minute) for minute in range(3)]
     urgent = add(store, minute=9, priority=5)
     other = add(store, GLOBEX, minute=10)
-    assert dispatcher.run(now=NOW) == Dispatched(started=3, waiting=2)
+    assert dispatcher.dispatch_runs(now=NOW) == DispatchResult(started=3, waiting=2)
     status = [entry_of(store, entry).status for entry in (urgent, *entries, other)]
     assert status == ["STARTED", "STARTED", "QUEUED", "QUEUED", "STARTED"]
     assert entry_of(store, entries[1]).reason == "2 of 2 concurrent_runs are used"
 
     RunRecords(store).finish_run(run_of(store, urgent).run_id, RunStatus.CANCELLED, now=NOW)
-    assert dispatcher.run(now=NOW) == Dispatched(started=1, waiting=1)
+    assert dispatcher.dispatch_runs(now=NOW) == DispatchResult(started=1, waiting=1)
     assert entry_of(store, entries[1]).status == "STARTED"
     assert entry_of(store, entries[1]).reason is None
 
@@ -168,13 +168,13 @@ def test_an_entry_follows_the_run_before_it_and_holds_nobody_else_up(
     first = add(store)
     second = add(store, minute=1, follows=first.queue_id)
     third = add(store, minute=2)
-    assert dispatcher.run(now=NOW) == Dispatched(started=2, waiting=1)
+    assert dispatcher.dispatch_runs(now=NOW) == DispatchResult(started=2, waiting=1)
     assert [entry_of(store, one).status for one in (second, third)] == ["QUEUED", "STARTED"]
     records = RunRecords(store)
     records.begin_run(run_of(store, first).run_id, now=NOW)
-    assert dispatcher.run(now=NOW).started == 0
+    assert dispatcher.dispatch_runs(now=NOW).started == 0
     records.finish_run(run_of(store, first).run_id, RunStatus.SUCCESS, now=NOW)
-    assert dispatcher.run(now=NOW) == Dispatched(started=1)
+    assert dispatcher.dispatch_runs(now=NOW) == DispatchResult(started=1)
 
 
 @pytest.mark.parametrize("status", [RunStatus.FAILED, RunStatus.CANCELLED])
@@ -184,10 +184,10 @@ def test_what_follows_an_unsuccessful_run_does_not_start(
     first = add(store)
     second = add(store, minute=1, follows=first.queue_id)
     last = add(store, minute=2, follows=second.queue_id)
-    dispatcher.run(now=NOW)
+    dispatcher.dispatch_runs(now=NOW)
     RunRecords(store).finish_run(run_of(store, first).run_id, status, now=NOW)
     for _ in range(2):
-        dispatcher.run(now=NOW)
+        dispatcher.dispatch_runs(now=NOW)
     assert [entry_of(store, one).status for one in (second, last)] == ["FAILED", "FAILED"]
     assert entry_of(store, second).reason == "the run before it, openai-usage-cost, did not succeed"
     assert airflow.asked == 1
@@ -197,7 +197,7 @@ def test_what_follows_an_entry_that_is_forgotten_starts(
     store: StateStore, dispatcher: Dispatcher
 ) -> None:
     add(store, follows="que_of_last_year")
-    assert dispatcher.run(now=NOW) == Dispatched(started=1)
+    assert dispatcher.dispatch_runs(now=NOW) == DispatchResult(started=1)
 
 
 def test_a_run_that_is_not_debited_takes_no_room(store: StateStore, dispatcher: Dispatcher) -> None:
@@ -205,17 +205,17 @@ def test_a_run_that_is_not_debited_takes_no_room(store: StateStore, dispatcher: 
     for minute in (1, 2, 3):
         add(store, minute=minute)
     late = add(store, minute=4, debited=False)
-    assert dispatcher.run(now=NOW) == Dispatched(started=4, waiting=1)
+    assert dispatcher.dispatch_runs(now=NOW) == DispatchResult(started=4, waiting=1)
     assert not run_of(store, free).debited
     with store.read() as conn:
-        use = slots.usage(conn, ACME, now=NOW)
+        use = slots.count_usage(conn, ACME, now=NOW)
     assert (use.today, use.active) == (2, 2)
     assert run_of(store, late).status is RunStatus.QUEUED
 
 
 def test_one_orgs_pass_leaves_the_others_alone(store: StateStore, dispatcher: Dispatcher) -> None:
     mine, other = add(store), add(store, GLOBEX)
-    assert dispatcher.run(now=NOW, org_slug=ACME) == Dispatched(started=1)
+    assert dispatcher.dispatch_runs(now=NOW, org_slug=ACME) == DispatchResult(started=1)
     assert entry_of(store, mine).status == "STARTED"
     assert entry_of(store, other).status == "QUEUED"
 
@@ -223,7 +223,7 @@ def test_one_orgs_pass_leaves_the_others_alone(store: StateStore, dispatcher: Di
 def test_who_may_not_run_any_more_is_told_why(store: StateStore, airflow: FakeAirflow) -> None:
     entry = add(store)
     gate = FakeGate(suspended={ACME})
-    assert Dispatcher(store, gate, airflow).run(now=NOW) == Dispatched(failed=1)
+    assert Dispatcher(store, gate, airflow).dispatch_runs(now=NOW) == DispatchResult(failed=1)
     assert entry_of(store, entry).reason == "The subscription is SUSPENDED"
     assert not airflow.asked
 
@@ -233,11 +233,11 @@ def test_a_run_that_airflow_refuses_ends_and_gives_its_slot_back(
 ) -> None:
     entry = add(store)
     airflow.error = ConfigurationError("The pipeline can't run as it is configured.")
-    dispatcher.run(now=NOW)
+    dispatcher.dispatch_runs(now=NOW)
     run = run_of(store, entry)
     assert run.status is RunStatus.FAILED
     with store.read() as conn:
-        assert slots.usage(conn, ACME, now=NOW).today == 0
+        assert slots.count_usage(conn, ACME, now=NOW).today == 0
 
 
 UNREADY = {
@@ -252,50 +252,50 @@ UNREADY = {
 def test_entries_of_a_pipeline_that_is_not_ready_wait_without_slot_and_debit(
     store: StateStore, dispatcher: Dispatcher, airflow: FakeAirflow, state: str
 ) -> None:
-    error = not_ready(UNREADY[state])
+    error = check_readiness(UNREADY[state])
     assert error is not None
     airflow.unready[DAG] = error
     entries = [add(store, minute=minute) for minute in range(3)]
     other = add(store, minute=9, pipeline_id="anthropic-usage-cost", dag_id=OTHER_DAG)
     for _ in range(2):
-        dispatcher.run(now=NOW)
+        dispatcher.dispatch_runs(now=NOW)
     assert [entry_of(store, one).status for one in entries] == ["QUEUED"] * 3
     assert {entry_of(store, one).reason for one in entries} == {error.message}
     assert entry_of(store, other).status == "STARTED"
     with store.read() as conn:
-        assert slots.usage(conn, ACME, now=NOW) == (1, 1, 1)
+        assert slots.count_usage(conn, ACME, now=NOW) == (1, 1, 1)
     airflow.unready.clear()
-    assert dispatcher.run(now=NOW) == Dispatched(started=1, waiting=2)
+    assert dispatcher.dispatch_runs(now=NOW) == DispatchResult(started=1, waiting=2)
     assert entry_of(store, entries[0]).reason is None
 
 
 def test_more_waiting_entries_than_a_pass_takes_do_not_hide_those_that_can_start(
     store: StateStore, dispatcher: Dispatcher, airflow: FakeAirflow
 ) -> None:
-    error = not_ready(UNREADY["paused"])
+    error = check_readiness(UNREADY["paused"])
     assert error is not None
     airflow.unready[DAG] = error
     for number in range(501):
         add(store, f"org_{number}")
     other = add(store, GLOBEX, minute=9, dag_id=OTHER_DAG)
-    assert dispatcher.run(now=NOW) == Dispatched(started=1, waiting=501)
+    assert dispatcher.dispatch_runs(now=NOW) == DispatchResult(started=1, waiting=501)
     assert entry_of(store, other).status == "STARTED"
 
 
 def test_an_own_schedule_of_a_paused_pipeline_waits_and_starts_once(
     store: StateStore, dispatcher: Dispatcher, airflow: FakeAirflow
 ) -> None:
-    error = not_ready(UNREADY["paused"])
+    error = check_readiness(UNREADY["paused"])
     assert error is not None
     airflow.unready[DAG] = error
     configure(store, due_at=NOW - timedelta(days=1))
-    assert dispatcher.run(now=NOW) == Dispatched(due=1, waiting=1)
+    assert dispatcher.dispatch_runs(now=NOW) == DispatchResult(due=1, waiting=1)
     later = NOW + timedelta(days=3)
-    assert dispatcher.run(now=later) == Dispatched(waiting=1)
+    assert dispatcher.dispatch_runs(now=later) == DispatchResult(waiting=1)
     airflow.unready.clear()
-    assert dispatcher.run(now=later) == Dispatched(started=1)
+    assert dispatcher.dispatch_runs(now=later) == DispatchResult(started=1)
     with store.read() as conn:
-        assert slots.usage(conn, ACME, now=later).today == 1
+        assert slots.count_usage(conn, ACME, now=later).today == 1
 
 
 def test_a_run_that_airflow_finds_not_loaded_is_taken_back_and_waits(
@@ -303,20 +303,20 @@ def test_a_run_that_airflow_finds_not_loaded_is_taken_back_and_waits(
 ) -> None:
     entry = add(store)
     airflow.error = PipelineUnavailableError("The pipeline is not loaded.", reason="unknown")
-    assert dispatcher.run(now=NOW) == Dispatched(waiting=1)
+    assert dispatcher.dispatch_runs(now=NOW) == DispatchResult(waiting=1)
     found = entry_of(store, entry)
     assert (found.status, found.reason) == ("QUEUED", "The pipeline is not loaded.")
     assert found.run_id is None
     with store.read() as conn:
-        assert slots.usage(conn, ACME, now=NOW) == (0, 0, 0)
+        assert slots.count_usage(conn, ACME, now=NOW) == (0, 0, 0)
         assert org_runs.list_for_org(conn, ACME, limit=9) == []
     airflow.error = None
-    assert dispatcher.run(now=NOW + timedelta(minutes=1)) == Dispatched(waiting=1)
-    assert dispatcher.run(now=NOW + timedelta(minutes=5)) == Dispatched(started=1)
+    assert dispatcher.dispatch_runs(now=NOW + timedelta(minutes=1)) == DispatchResult(waiting=1)
+    assert dispatcher.dispatch_runs(now=NOW + timedelta(minutes=5)) == DispatchResult(started=1)
     assert run_of(store, entry).debited
     with store.read() as conn:
-        queued = outbox.rows_waiting(conn, "org_pipeline_execution_queue")
-        runs = outbox.rows_waiting(conn, "org_meta_pipeline_runs")
+        queued = outbox.list_waiting_rows(conn, "org_pipeline_execution_queue")
+        runs = outbox.list_waiting_rows(conn, "org_meta_pipeline_runs")
     assert [row["status"] for row in queued] == ["QUEUED", "STARTED", "QUEUED", "STARTED"]
     assert [row["status"] for row in runs] == ["PENDING", "CANCELLED", "PENDING", "QUEUED"]
 
@@ -327,14 +327,14 @@ def test_a_start_that_was_cut_short_waits_when_its_pipeline_is_paused_meanwhile(
     entry = add(store)
     airflow.error = KeyboardInterrupt()
     with suppress(KeyboardInterrupt):
-        dispatcher.run(now=NOW)
-    airflow.error, error = None, not_ready(UNREADY["paused"])
+        dispatcher.dispatch_runs(now=NOW)
+    airflow.error, error = None, check_readiness(UNREADY["paused"])
     assert error is not None
     airflow.unready[DAG] = error
-    assert dispatcher.run(now=NOW + timedelta(minutes=1)) == Dispatched(waiting=1)
+    assert dispatcher.dispatch_runs(now=NOW + timedelta(minutes=1)) == DispatchResult(waiting=1)
     assert entry_of(store, entry).status == "QUEUED"
     with store.read() as conn:
-        assert slots.usage(conn, ACME, now=NOW).active == 0
+        assert slots.count_usage(conn, ACME, now=NOW).active == 0
 
 
 def test_while_airflow_does_not_answer_nothing_takes_a_slot(
@@ -342,20 +342,20 @@ def test_while_airflow_does_not_answer_nothing_takes_a_slot(
 ) -> None:
     airflow.unready[DAG] = OrchestratorUnavailableError("Airflow can't be reached")
     entry = add(store)
-    assert dispatcher.run(now=NOW) == Dispatched(waiting=1)
+    assert dispatcher.dispatch_runs(now=NOW) == DispatchResult(waiting=1)
     assert entry_of(store, entry).run_id is None
     airflow.unready.clear()
-    assert dispatcher.run(now=NOW).started == 1
+    assert dispatcher.dispatch_runs(now=NOW).started == 1
 
 
 def test_runs_in_the_background_leave_a_slot_and_a_quarter_of_the_quota(
     store: StateStore, dispatcher: Dispatcher
 ) -> None:
     for minute in range(3):
-        add(store, minute=minute, priority=queue.BACKGROUND)
-    assert dispatcher.run(now=NOW) == Dispatched(started=1, waiting=2)
+        add(store, minute=minute, priority=BACKGROUND)
+    assert dispatcher.dispatch_runs(now=NOW) == DispatchResult(started=1, waiting=2)
     own = add(store, minute=30)
-    assert dispatcher.run(now=NOW) == Dispatched(started=1, waiting=2)
+    assert dispatcher.dispatch_runs(now=NOW) == DispatchResult(started=1, waiting=2)
     assert entry_of(store, own).status == "STARTED"
 
 
@@ -363,13 +363,13 @@ def test_runs_in_the_background_do_not_use_up_the_day(store: StateStore) -> None
     airflow = FakeAirflow()
     gate = FakeGate(limits=RunLimits(runs_per_day=4, runs_per_month=500, concurrent_runs=9))
     dispatcher = Dispatcher(store, gate, airflow)
-    imports = [add(store, minute=minute, priority=queue.BACKGROUND) for minute in range(5)]
-    assert dispatcher.run(now=NOW).started == 3
+    imports = [add(store, minute=minute, priority=BACKGROUND) for minute in range(5)]
+    assert dispatcher.dispatch_runs(now=NOW).started == 3
     assert entry_of(store, imports[3]).reason == (
         "3 of 3 runs_per_day are used; the others are left to the organization's own runs"
     )
     add(store, minute=30)
-    assert dispatcher.run(now=NOW).started == 1
+    assert dispatcher.dispatch_runs(now=NOW).started == 1
 
 
 @pytest.mark.parametrize("error", [OrchestratorUnavailableError("down"), KeyboardInterrupt()])
@@ -379,19 +379,19 @@ def test_a_start_that_was_cut_short_is_taken_up_again_as_the_same_run(
     entry = add(store)
     airflow.error = error
     with suppress(KeyboardInterrupt):
-        dispatcher.run(now=NOW)
+        dispatcher.dispatch_runs(now=NOW)
     assert run_of(store, entry).status is RunStatus.PENDING
     airflow.error = None
-    dispatcher.run(now=NOW + timedelta(minutes=1))
+    dispatcher.dispatch_runs(now=NOW + timedelta(minutes=1))
     assert run_of(store, entry).status is RunStatus.QUEUED
     assert list(airflow.runs) == [f"queue__{entry.queue_id}"]
 
 
 def test_two_processes_are_never_at_it_together(store: StateStore, dispatcher: Dispatcher) -> None:
     add(store)
-    with held(store, LEASE), pytest.raises(RequestInFlightError):
-        dispatcher.run(now=NOW)
-    assert dispatcher.run(now=NOW).started == 1
+    with hold_lease(store, LEASE), pytest.raises(RequestInFlightError):
+        dispatcher.dispatch_runs(now=NOW)
+    assert dispatcher.dispatch_runs(now=NOW).started == 1
 
 
 # --- own schedules ----------------------------------------------------------------------------
@@ -403,19 +403,19 @@ def configure(store: StateStore, *, due_at: datetime | None, **changes: Any) -> 
         ACME, "openai-usage-cost", DAG, "OPENAI", NOW, "key_1", next_due_at=due_at, **told
     )
     with store.begin() as conn:
-        pipeline_configs.put(conn, config)
+        pipeline_configs.put_config(conn, config)
 
 
 def test_a_due_schedule_runs_once_however_often_it_was_missed(
     store: StateStore, dispatcher: Dispatcher
 ) -> None:
     configure(store, due_at=NOW - timedelta(days=3))
-    assert dispatcher.run(now=NOW) == Dispatched(due=1, started=1)
-    assert dispatcher.run(now=NOW + timedelta(minutes=1)) == Dispatched()
+    assert dispatcher.dispatch_runs(now=NOW) == DispatchResult(due=1, started=1)
+    assert dispatcher.dispatch_runs(now=NOW + timedelta(minutes=1)) == DispatchResult()
     with store.read() as conn:
         [run] = org_runs.list_for_org(conn, ACME, limit=9)
-        config = pipeline_configs.get(conn, ACME, "openai-usage-cost")
-        logged = outbox.rows_waiting(conn, "org_scheduled_pipeline_runs")
+        config = pipeline_configs.get_config(conn, ACME, "openai-usage-cost")
+        logged = outbox.list_waiting_rows(conn, "org_scheduled_pipeline_runs")
     assert (run.trigger, run.requested_by, run.params) == ("schedule", "scheduler", {"x": 2})
     assert run.days == ()
     assert config is not None
@@ -430,9 +430,9 @@ def test_what_is_not_due_or_switched_off_does_not_run(
     store: StateStore, dispatcher: Dispatcher
 ) -> None:
     configure(store, due_at=NOW + timedelta(seconds=1))
-    assert dispatcher.run(now=NOW) == Dispatched()
+    assert dispatcher.dispatch_runs(now=NOW) == DispatchResult()
     configure(store, due_at=NOW, enabled=False)
-    assert dispatcher.run(now=NOW) == Dispatched()
+    assert dispatcher.dispatch_runs(now=NOW) == DispatchResult()
 
 
 def test_a_due_time_is_skipped_while_a_run_of_the_pipeline_waits(
@@ -441,9 +441,9 @@ def test_a_due_time_is_skipped_while_a_run_of_the_pipeline_waits(
     for minute in range(3):
         add(store, minute=minute)
     configure(store, due_at=NOW)
-    assert dispatcher.run(now=NOW) == Dispatched(started=2, waiting=1)
+    assert dispatcher.dispatch_runs(now=NOW) == DispatchResult(started=2, waiting=1)
     with store.read() as conn:
-        logged = outbox.rows_waiting(conn, "org_scheduled_pipeline_runs")
+        logged = outbox.list_waiting_rows(conn, "org_scheduled_pipeline_runs")
     assert [row["status"] for row in logged] == ["SKIPPED"]
 
 
@@ -457,13 +457,13 @@ def test_a_due_time_is_skipped_while_a_run_of_the_pipeline_waits(
     ],
 )
 def test_a_schedule_is_read_in_its_own_zone(schedule: str, zone: str | None, expected: str) -> None:
-    assert next_time(schedule, zone, after=NOW).isoformat() == expected
+    assert compute_next_time(schedule, zone, after=NOW).isoformat() == expected
 
 
 def test_entries_are_logged_for_the_warehouse(store: StateStore, dispatcher: Dispatcher) -> None:
     add(store)
-    dispatcher.run(now=NOW)
+    dispatcher.dispatch_runs(now=NOW)
     with store.read() as conn:
-        rows = outbox.rows_waiting(conn, "org_pipeline_execution_queue")
+        rows = outbox.list_waiting_rows(conn, "org_pipeline_execution_queue")
     assert [row["status"] for row in rows] == [QueueStatus.QUEUED, QueueStatus.STARTED]
     assert rows[1]["run_id"].startswith("run_")

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convergence.runs.days import due_days, first_day
+from convergence.runs.days import compute_first_day, find_due_days
 from convergence.runs.slices import SliceInput
 
 TODAY = date(2026, 11, 21)
@@ -47,7 +47,7 @@ def due(ledger: Ledger, **changes: object) -> list[date]:
         "max_days": 31,
         "tables": TABLES,
     } | changes
-    return due_days(ledger, **values)  # type: ignore[arg-type]
+    return find_due_days(ledger, **values)  # type: ignore[arg-type]
 
 
 def days_ago(*counts: int) -> list[date]:
@@ -59,7 +59,7 @@ def test_a_new_org_has_its_history_due_newest_first() -> None:
 
 
 def test_history_begins_before_the_first_connected_day() -> None:
-    assert first_day(TODAY, history_days=30) == date(2026, 10, 22)
+    assert compute_first_day(TODAY, history_days=30) == date(2026, 10, 22)
 
 
 def test_a_second_run_of_the_day_finds_nothing() -> None:

@@ -15,7 +15,7 @@ from convergence.runs.records import GRACE, RunRecords
 from convergence.state import org_runs, outbox, slots, unannounced_runs
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
-from convergence.state.slots import Admitted, Refused, RunLimits
+from convergence.state.slots import LimitReached, RunLimits, SlotTaken
 from convergence.state.store import StateStore
 from convergence.tenants import shipping
 
@@ -51,7 +51,7 @@ def records(store: StateStore) -> RunRecords:
 
 def shipped(store: StateStore) -> Rows:
     rows: Rows = []
-    outbox.ship(store, lambda table, batch: rows.extend((table, row) for _, row in batch))
+    outbox.ship_rows(store, lambda table, batch: rows.extend((table, row) for _, row in batch))
     return rows
 
 
@@ -61,13 +61,13 @@ def statuses(rows: Rows, table: str) -> list[str]:
 
 def status(store: StateStore, run_id: str = "run_1") -> RunStatus:
     with store.read() as conn:
-        run = org_runs.get(conn, run_id)
+        run = org_runs.get_run(conn, run_id)
     assert run is not None
     return run.status
 
 
 def finish_step(records: RunRecords, outcome: StepStatus, *, error: RunError | None = None) -> bool:
-    return records.step_finished(
+    return records.finish_step(
         "run_1",
         "extract_usage",
         attempt=1,
@@ -81,10 +81,10 @@ def finish_step(records: RunRecords, outcome: StepStatus, *, error: RunError | N
 
 
 def test_a_whole_run_leaves_one_row_per_move(records: RunRecords, store: StateStore) -> None:
-    assert records.admit(RUN, limits=LIMITS, now=NOW) == Admitted("run_1")
-    assert records.queued("run_1", now=NOW)
+    assert records.admit_run(RUN, limits=LIMITS, now=NOW) == SlotTaken("run_1")
+    assert records.mark_queued("run_1", now=NOW)
     assert records.begin_run("run_1", now=NOW, days=[date(2026, 11, 19)])
-    assert records.step_started(STEP)
+    assert records.start_step(STEP)
     assert finish_step(records, StepStatus.SUCCESS)
     assert records.finish_run("run_1", RunStatus.SUCCESS, now=NOW + timedelta(minutes=2))
     rows = shipped(store)
@@ -116,27 +116,27 @@ def test_a_whole_run_leaves_one_row_per_move(records: RunRecords, store: StateSt
 
 
 def test_moves_that_are_not_legal_leave_no_row(records: RunRecords, store: StateStore) -> None:
-    records.admit(RUN, limits=LIMITS, now=NOW)
+    records.admit_run(RUN, limits=LIMITS, now=NOW)
     shipped(store)
     assert not records.finish_run("run_1", RunStatus.SUCCESS, now=NOW)
     assert not finish_step(records, StepStatus.SUCCESS)
-    assert records.admit(RUN, limits=LIMITS, now=NOW) == Admitted("run_1", again=True)
+    assert records.admit_run(RUN, limits=LIMITS, now=NOW) == SlotTaken("run_1", taken_before=True)
     assert shipped(store) == []
 
 
 def test_a_refused_run_leaves_nothing(records: RunRecords, store: StateStore) -> None:
-    records.admit(RUN, limits=LIMITS, now=NOW)
+    records.admit_run(RUN, limits=LIMITS, now=NOW)
     shipped(store)
     second = replace(RUN, run_id="run_2")
-    outcome = records.admit(second, limits=replace(LIMITS, concurrent_runs=1), now=NOW)
-    assert isinstance(outcome, Refused)
+    outcome = records.admit_run(second, limits=replace(LIMITS, concurrent_runs=1), now=NOW)
+    assert isinstance(outcome, LimitReached)
     assert shipped(store) == []
     with pytest.raises(NotFoundError):
         records.begin_run("run_2", now=NOW)
 
 
 def test_a_cancelled_run_does_not_begin(records: RunRecords, store: StateStore) -> None:
-    records.admit(RUN, limits=LIMITS, now=NOW)
+    records.admit_run(RUN, limits=LIMITS, now=NOW)
     assert records.finish_run("run_1", RunStatus.CANCELLED, now=NOW)
     assert not records.begin_run("run_1", now=NOW, days=[date(2026, 1, 1)])
     assert status(store) is RunStatus.CANCELLED
@@ -145,7 +145,7 @@ def test_a_cancelled_run_does_not_begin(records: RunRecords, store: StateStore) 
 def test_a_failed_run_begins_again_when_its_airflow_run_is_cleared(
     records: RunRecords, store: StateStore
 ) -> None:
-    records.admit(RUN, limits=LIMITS, now=NOW)
+    records.admit_run(RUN, limits=LIMITS, now=NOW)
     records.finish_run("run_1", RunStatus.FAILED, now=NOW, error=RunError("x", "y"))
     assert records.begin_run("run_1", now=NOW)
     assert statuses(shipped(store), "org_meta_pipeline_runs") == ["PENDING", "FAILED", "RUNNING"]
@@ -154,10 +154,10 @@ def test_a_failed_run_begins_again_when_its_airflow_run_is_cleared(
 def test_a_run_that_airflow_refused_ends_and_costs_nothing(
     records: RunRecords, store: StateStore
 ) -> None:
-    records.admit(RUN, limits=LIMITS, now=NOW)
-    assert records.not_triggered("run_1", now=NOW, error=RunError("unavailable", "no answer"))
+    records.admit_run(RUN, limits=LIMITS, now=NOW)
+    assert records.reject_run("run_1", now=NOW, error=RunError("unavailable", "no answer"))
     with store.read() as conn:
-        assert slots.usage(conn, "acme_corp", now=NOW) == (0, 0, 0)
+        assert slots.count_usage(conn, "acme_corp", now=NOW) == (0, 0, 0)
 
 
 # --- every run ends -----------------------------------------------------------------------------
@@ -177,8 +177,8 @@ def test_an_open_run_ends_as_its_steps_say(
     store: StateStore, step: StepStatus, state: str, expected: tuple[RunStatus, str | None]
 ) -> None:
     records = RunRecords(store)
-    records.admit(RUN, limits=LIMITS, now=NOW)
-    records.step_started(STEP)
+    records.admit_run(RUN, limits=LIMITS, now=NOW)
+    records.start_step(STEP)
     if step is not StepStatus.RUNNING:
         error = RunError("provider_refused", "401") if step is StepStatus.FAILED else None
         finish_step(records, step, error=error)
@@ -202,7 +202,7 @@ def test_an_open_run_ends_as_its_steps_say(
 def test_a_dangling_run_ends_once_airflow_no_longer_has_it(
     records: RunRecords, store: StateStore, state: str | None, expected: RunStatus
 ) -> None:
-    records.admit(RUN, limits=LIMITS, now=NOW)
+    records.admit_run(RUN, limits=LIMITS, now=NOW)
     assert records.close_dangling(lambda _dag, _run: state, now=NOW) == []
     later = NOW + GRACE + timedelta(seconds=1)
     records.close_dangling(lambda _dag, _run: state, now=later)
@@ -220,7 +220,7 @@ def test_airflow_is_asked_once_for_the_runs_of_a_fleet(
     for number in range(5):
         org = f"org_{number}"
         run = replace(RUN, run_id=f"run_{number}", org_slug=org)
-        records.admit(run, limits=LIMITS, now=NOW)
+        records.admit_run(run, limits=LIMITS, now=NOW)
     closed = records.close_dangling(state_of, now=NOW + timedelta(hours=1))
     assert asked == [(RUN.dag_id, RUN.dag_run_id)]
     assert {run.status for run in closed} == {RunStatus.FAILED}
@@ -232,7 +232,7 @@ def test_what_others_ended_is_noted_to_be_told_and_what_its_last_task_ended_is_n
 ) -> None:
     for number in range(3):
         run = replace(RUN, run_id=f"run_{number}", dag_run_id=f"manual__{number}")
-        records.admit(run, limits=LIMITS, now=NOW)
+        records.admit_run(run, limits=LIMITS, now=NOW)
     records.finish_run("run_0", RunStatus.FAILED, now=NOW)
     records.close_dag_run(RUN.dag_id, "manual__0", now=NOW)
     records.close_dag_run(RUN.dag_id, "manual__1", now=NOW, succeeded=False)
@@ -254,6 +254,6 @@ def test_rows_go_to_the_central_dataset(
         sent.append((str(table), len(rows)))
 
     monkeypatch.setattr(shipping, "append", append)
-    records.admit(RUN, limits=LIMITS, now=NOW)
-    assert shipping.ship(store, None) == 1  # type: ignore[arg-type]  # handed on to `append` alone
+    records.admit_run(RUN, limits=LIMITS, now=NOW)
+    assert shipping.ship_outbox(store, None) == 1  # type: ignore[arg-type]  # handed on to `append` alone
     assert sent == [("organizations.org_meta_pipeline_runs", 1)]

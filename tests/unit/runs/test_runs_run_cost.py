@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from convergence import metering
 from convergence.errors import ConfigurationError
-from convergence.metering import Resource, Use, Used, count, metered, total
+from convergence.metering import Resource, Use, Used, add_usage, metered, record_usage
 from convergence.runs.records import RunRecords
 from convergence.runs.run_cost import COST_LOG, ResourceRate, RunCostRates, load_run_cost_rates
 from convergence.settings import PROJECT_ROOT
@@ -58,20 +58,20 @@ def store(tmp_path: Path) -> Iterator[StateStore]:
 @pytest.fixture
 def records(store: StateStore) -> RunRecords:
     records = RunRecords(store)
-    records.admit(RUN, limits=RunLimits(100, 100, 100), now=NOW)
+    records.admit_run(RUN, limits=RunLimits(100, 100, 100), now=NOW)
     return records
 
 
 def finish(records: RunRecords, used: Used, *, attempt: int = 1) -> bool:
-    records.step_started(replace(STEP, attempt=attempt))
-    return records.step_finished(
+    records.start_step(replace(STEP, attempt=attempt))
+    return records.finish_step(
         "run_1", "extract_usage", attempt=attempt, status=StepStatus.FAILED, now=NOW, used=used
     )
 
 
 def lines(store: StateStore) -> list[dict[str, Any]]:
     with store.read() as conn:
-        return outbox.rows_waiting(conn, COST_LOG)
+        return outbox.list_waiting_rows(conn, COST_LOG)
 
 
 def test_threads_that_serve_two_orgs_at_once_count_each_its_own() -> None:
@@ -82,7 +82,7 @@ def test_threads_that_serve_two_orgs_at_once_count_each_its_own() -> None:
         with metered() as meter:
             for _ in range(calls):
                 both.wait()
-                count(Resource.PROVIDER, Use(calls=len(org)))
+                record_usage(Resource.PROVIDER, Use(calls=len(org)))
         found[org] = meter.used
 
     threads = [threading.Thread(target=serve, args=(org, 50)) for org in ("a", "bbb")]
@@ -97,18 +97,18 @@ def test_threads_that_serve_two_orgs_at_once_count_each_its_own() -> None:
 
 
 def test_nothing_is_counted_outside_of_a_meter() -> None:
-    count(Resource.QUERY, Use(calls=1))
+    record_usage(Resource.QUERY, Use(calls=1))
     with metered() as meter:
         pass
-    count(Resource.QUERY, Use(calls=1))
+    record_usage(Resource.QUERY, Use(calls=1))
     assert meter.used == {}
 
 
 @given(several, several)
 def test_a_sum_is_the_same_whatever_the_order_and_survives_the_store(one: Used, two: Used) -> None:
-    assert total([one, two]) == total([two, one])
-    assert metering.load(metering.dump(one)) == total([one])
-    assert metering.load(None) == {}
+    assert add_usage([one, two]) == add_usage([two, one])
+    assert metering.load_usage(metering.dump_usage(one)) == add_usage([one])
+    assert metering.load_usage(None) == {}
 
 
 def test_attempts_add_up_in_the_record_and_stay_apart_in_the_log(
@@ -122,9 +122,9 @@ def test_attempts_add_up_in_the_record_and_stay_apart_in_the_log(
     assert finish(records, first)
     assert finish(records, second, attempt=2)
     with store.read() as conn:
-        step = org_steps.get(conn, "run_1", "extract_usage")
+        step = org_steps.get_step(conn, "run_1", "extract_usage")
     assert step is not None
-    assert step.used == total([first, second])
+    assert step.used == add_usage([first, second])
     rows = lines(store)
     assert [(row["resource"], row["calls"]) for row in rows] == [
         ("provider_call", 3), ("provider_call", 1), ("bigquery_query", 2),
@@ -135,9 +135,9 @@ def test_attempts_add_up_in_the_record_and_stay_apart_in_the_log(
 
 
 def test_an_overtaken_attempt_is_logged_too(records: RunRecords, store: StateStore) -> None:
-    records.step_started(STEP)
-    records.step_started(replace(STEP, attempt=2))
-    ended = records.step_finished(
+    records.start_step(STEP)
+    records.start_step(replace(STEP, attempt=2))
+    ended = records.finish_step(
         "run_1", "extract_usage", attempt=1, status=StepStatus.FAILED, now=NOW,
         used={Resource.LOAD: Use(calls=1)},
     )  # fmt: skip

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from convergence.runs.ledger import Action, Ledger, LedgerRow, Replaced
 from convergence.runs.publisher import Publisher
-from convergence.runs.slices import Finality, SliceKey, finality
+from convergence.runs.slices import Finality, SliceKey, compute_finality
 from convergence.state.store import StateStore
 from convergence.warehouse.day_file import DayFile, Money
 from convergence.warehouse.names import TableName
@@ -73,7 +73,9 @@ def life(told: Sequence[Look]) -> list[LedgerRow]:
                 now=now,
                 settle_days=SETTLE_DAYS,
             )
-            found = Ledger(w).latest(orgs=[KEY.org_slug], pipeline_id=KEY.pipeline_id, since=DAY)
+            found = Ledger(w).read_latest(
+                orgs=[KEY.org_slug], pipeline_id=KEY.pipeline_id, since=DAY
+            )
             rows.append(found[KEY])
         store.close()
         return rows
@@ -84,7 +86,7 @@ def test_a_day_is_restated_exactly_when_it_changes_after_it_was_final(told: list
     before: LedgerRow | None = None
     for row, (_, cents) in zip(life(told), told, strict=True):
         assert row.totals == (Money("USD", "billed", Decimal(f"{cents}.25")),)
-        calendar = finality(DAY, row.checked_at, SETTLE_DAYS)
+        calendar = compute_finality(DAY, row.checked_at, SETTLE_DAYS)
         changed = before is not None and before.totals != row.totals
         settled = before is not None and before.finality in {Finality.FINAL, Finality.RESTATED}
         expected = Finality.RESTATED if changed and settled else calendar

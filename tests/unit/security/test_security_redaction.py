@@ -136,9 +136,9 @@ def test_short_values_are_not_registered() -> None:
 
 
 def test_the_registry_is_bounded() -> None:
-    for number in range(redaction.MOST_SECRETS + 5):
+    for number in range(redaction.MAX_SECRETS + 5):
         register_secret(f"secret-number-{number}")
-    assert len(redaction._registered) == redaction.MOST_SECRETS
+    assert len(redaction._registered) == redaction.MAX_SECRETS
     assert "secret-number-0" not in redaction._registered
 
 

@@ -153,4 +153,4 @@ def test_authentication_can_be_off_in_development_only(
 
 
 def test_development_has_no_faults() -> None:
-    assert Settings(disable_auth=True, cors_origins=("*",)).faults() == []
+    assert Settings(disable_auth=True, cors_origins=("*",)).find_errors() == []

@@ -13,9 +13,9 @@ from sqlalchemy import Connection
 
 from convergence.errors import StateUnavailableError, WarehouseError, WarehouseUnavailableError
 from convergence.state import attempts, idempotency, outbox
-from convergence.state.idempotency import Claimed, InFlight, Mismatch, Replay
-from convergence.state.outbox import Batch
-from convergence.state.retention import prune
+from convergence.state.idempotency import ClaimInFlight, KeyClaim, KeyMismatch, StoredResponse
+from convergence.state.outbox import RowBatch
+from convergence.state.retention import prune_store
 from convergence.state.store import StateStore
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -81,8 +81,8 @@ def test_a_child_process_opens_its_own_connections(store: StateStore) -> None:
 
 def claim(
     conn: Connection, *, request_hash: str = "one", now: datetime = NOW
-) -> Claimed | Replay | Mismatch | InFlight:
-    return idempotency.claim(conn, "acme_corp", "key", request_hash=request_hash, now=now)
+) -> KeyClaim | StoredResponse | KeyMismatch | ClaimInFlight:
+    return idempotency.claim_key(conn, "acme_corp", "key", request_hash=request_hash, now=now)
 
 
 def test_naive_times_are_refused(store: StateStore) -> None:
@@ -106,36 +106,36 @@ def test_a_key_is_in_flight_then_replayed_and_never_for_another_request(
 ) -> None:
     with store.begin() as conn:
         first = claim(conn)
-        assert isinstance(first, Claimed)
-        assert claim(conn) == InFlight()
-        assert claim(conn, request_hash="two") == Mismatch()
-        assert idempotency.complete(conn, first, status=202, body={"run_id": "run_1"})
-        assert claim(conn) == Replay(202, {"run_id": "run_1"})
-        assert claim(conn, request_hash="two") == Mismatch()
+        assert isinstance(first, KeyClaim)
+        assert claim(conn) == ClaimInFlight()
+        assert claim(conn, request_hash="two") == KeyMismatch()
+        assert idempotency.complete_claim(conn, first, status=202, body={"run_id": "run_1"})
+        assert claim(conn) == StoredResponse(202, {"run_id": "run_1"})
+        assert claim(conn, request_hash="two") == KeyMismatch()
 
 
 def test_a_released_or_ended_key_is_free_again(store: StateStore) -> None:
     with store.begin() as conn:
         first = claim(conn)
-        assert isinstance(first, Claimed)
-        assert idempotency.release(conn, first)
+        assert isinstance(first, KeyClaim)
+        assert idempotency.release_claim(conn, first)
         second = claim(conn, request_hash="two")
-        assert isinstance(second, Claimed)
-        idempotency.complete(conn, second, status=200, body={})
-        later = NOW + idempotency.KEPT
-        assert isinstance(claim(conn, now=later), Claimed)
+        assert isinstance(second, KeyClaim)
+        idempotency.complete_claim(conn, second, status=200, body={})
+        later = NOW + idempotency.KEY_LIFETIME
+        assert isinstance(claim(conn, now=later), KeyClaim)
 
 
 def test_a_claimant_that_died_is_replaced_and_can_answer_no_more(store: StateStore) -> None:
     with store.begin() as conn:
         dead = claim(conn)
-        assert isinstance(dead, Claimed)
-        later = NOW + idempotency.ANSWER_WITHIN
-        assert claim(conn, now=later - timedelta(seconds=1)) == InFlight()
-        assert isinstance(claim(conn, now=later), Claimed)
-        assert not idempotency.complete(conn, dead, status=200, body={"stale": True})
-        assert not idempotency.release(conn, dead)
-        assert claim(conn, now=later) == InFlight()
+        assert isinstance(dead, KeyClaim)
+        later = NOW + idempotency.MAX_RESPONSE_TIME
+        assert claim(conn, now=later - timedelta(seconds=1)) == ClaimInFlight()
+        assert isinstance(claim(conn, now=later), KeyClaim)
+        assert not idempotency.complete_claim(conn, dead, status=200, body={"stale": True})
+        assert not idempotency.release_claim(conn, dead)
+        assert claim(conn, now=later) == ClaimInFlight()
 
 
 # --- outbox -------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def test_a_claimant_that_died_is_replaced_and_can_answer_no_more(store: StateSto
 def fill(store: StateStore, *numbers: int, table: str = "audit") -> None:
     with store.begin() as conn:
         for number in numbers:
-            outbox.enqueue(conn, table, {"number": number})
+            outbox.enqueue_row(conn, table, {"number": number})
 
 
 class Sink:
@@ -155,7 +155,7 @@ class Sink:
         self.down: set[str] = set()
         self.dies_after = False
 
-    def __call__(self, table: str, rows: Batch) -> None:
+    def __call__(self, table: str, rows: RowBatch) -> None:
         if table in self.down:
             raise WarehouseUnavailableError("down")
         if any(row["number"] in self.poison for _, row in rows):
@@ -169,9 +169,9 @@ class Sink:
 def test_rows_are_shipped_in_order_then_gone(store: StateStore) -> None:
     fill(store, *range(7))
     sink = Sink()
-    assert outbox.ship(store, sink, limit=3) == 7
+    assert outbox.ship_rows(store, sink, limit=3) == 7
     assert [number for _, number in sink.rows] == list(range(7))
-    assert outbox.ship(store, sink) == 0
+    assert outbox.ship_rows(store, sink) == 0
 
 
 def test_a_shipper_that_dies_after_the_sink_sends_again_under_the_same_ids(
@@ -181,9 +181,9 @@ def test_a_shipper_that_dies_after_the_sink_sends_again_under_the_same_ids(
     sink = Sink()
     sink.dies_after = True
     with pytest.raises(KeyboardInterrupt):
-        outbox.ship(store, sink)
+        outbox.ship_rows(store, sink)
     sink.dies_after = False
-    assert outbox.ship(store, sink) == 2
+    assert outbox.ship_rows(store, sink) == 2
     assert sink.rows == [("audit", 1), ("audit", 2)] * 2
     assert sink.ids[:2] == sink.ids[2:]
 
@@ -194,10 +194,10 @@ def test_a_table_that_is_down_keeps_its_rows_and_holds_up_no_other(store: StateS
     sink = Sink()
     sink.down = {"audit"}
     with pytest.raises(WarehouseUnavailableError):
-        outbox.ship(store, sink)
+        outbox.ship_rows(store, sink)
     assert sink.rows == [("runs", 2)]
     sink.down = set()
-    assert outbox.ship(store, sink) == 1
+    assert outbox.ship_rows(store, sink) == 1
     assert sink.rows == [("runs", 2), ("audit", 1)]
 
 
@@ -205,27 +205,27 @@ def test_a_row_refused_for_good_is_set_aside_and_the_rest_goes_on(store: StateSt
     fill(store, 1, 2, 3)
     sink = Sink()
     sink.poison = {2}
-    assert outbox.ship(store, sink) == 2
+    assert outbox.ship_rows(store, sink) == 2
     assert sink.rows == [("audit", 1), ("audit", 3)]
     with store.read() as conn:
-        assert [(table, why) for table, _, why in outbox.refused(conn)] == [
+        assert [(table, why) for table, _, why in outbox.list_rejected_rows(conn)] == [
             ("audit", "does not fit")
         ]
-        assert outbox.waiting(conn) == 0
+        assert outbox.count_waiting_rows(conn) == 0
 
 
 def test_two_shippers_never_hold_one_table_at_once(store: StateStore) -> None:
     fill(store, 1)
     sink = Sink()
 
-    def sink_that_is_overtaken(table: str, rows: Batch) -> None:
+    def sink_that_is_overtaken(table: str, rows: RowBatch) -> None:
         if not sink.rows:
             fill(store, 2)
-            assert outbox.ship(store, sink) == 0
+            assert outbox.ship_rows(store, sink) == 0
         sink(table, rows)
 
     # The one that holds the lease takes what the other found waiting as well.
-    assert outbox.ship(store, sink_that_is_overtaken) == 2
+    assert outbox.ship_rows(store, sink_that_is_overtaken) == 2
     assert sink.rows == [("audit", 1), ("audit", 2)]
 
 
@@ -233,10 +233,10 @@ def test_amounts_and_days_keep_their_exact_form(store: StateStore) -> None:
     taken: list[dict[str, object]] = []
     with store.begin() as conn:
         row = {"day": date(2026, 11, 20), "at": NOW, "amount": Decimal("12345678901234567.89")}
-        outbox.enqueue(conn, "audit", row)
+        outbox.enqueue_row(conn, "audit", row)
         with pytest.raises(TypeError):
-            outbox.enqueue(conn, "audit", {"secret": object()})
-    outbox.ship(store, lambda _table, rows: taken.extend(row for _, row in rows))
+            outbox.enqueue_row(conn, "audit", {"secret": object()})
+    outbox.ship_rows(store, lambda _table, rows: taken.extend(row for _, row in rows))
     assert taken == [
         {
             "day": "2026-11-20",
@@ -252,8 +252,8 @@ def test_amounts_and_days_keep_their_exact_form(store: StateStore) -> None:
 def test_pruning_takes_ended_keys_and_leaves_the_others(store: StateStore) -> None:
     with store.begin() as conn:
         claim(conn)
-    assert prune(store, now=NOW + timedelta(hours=1)).idempotency_keys == 0
-    assert prune(store, now=NOW + timedelta(hours=25)).idempotency_keys == 1
+    assert prune_store(store, now=NOW + timedelta(hours=1)).idempotency_keys == 0
+    assert prune_store(store, now=NOW + timedelta(hours=25)).idempotency_keys == 1
 
 
 def test_the_file_is_in_wal_mode(store: StateStore, url: str) -> None:

@@ -21,13 +21,13 @@ from convergence.settings import Settings, get_settings
 from convergence.state import outbox
 from convergence.state.store import StateStore
 from convergence.tenants import credentials, datasets, quotas
-from convergence.tenants.audit import Act, Actor, Result, append, audited
-from convergence.tenants.audit_chain import GENESIS, entry_hash
-from convergence.tenants.subscriptions import Subscription, status_of
+from convergence.tenants.audit import Actor, AuditedAction, AuditResult, append_entry, audit_change
+from convergence.tenants.audit_chain import GENESIS, hash_entry
+from convergence.tenants.subscriptions import Subscription, parse_status
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 BY = Actor("root", "admin", request_id="req_1", address="127.0.0.1")
-ACT = Act("acme_corp", BY, "api_key.issue", "key_1")
+ACT = AuditedAction("acme_corp", BY, "api_key.issue", "key_1")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def store(tmp_path: Path) -> StateStore:
 
 def shipped(store: StateStore) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    outbox.ship(store, lambda _table, batch: rows.extend(row for _, row in batch))
+    outbox.ship_rows(store, lambda _table, batch: rows.extend(row for _, row in batch))
     return rows
 
 
@@ -45,8 +45,8 @@ def shipped(store: StateStore) -> list[dict[str, Any]]:
 
 
 def test_a_change_is_announced_and_its_result_told(store: StateStore) -> None:
-    with audited(store, ACT, now=NOW, details={"plan": "SCALE"}), store.read() as conn:
-        assert outbox.waiting(conn) == 1
+    with audit_change(store, ACT, now=NOW, details={"plan": "SCALE"}), store.read() as conn:
+        assert outbox.count_waiting_rows(conn) == 1
     attempt, result = shipped(store)
     assert attempt == {
         "org_slug": "acme_corp",
@@ -62,7 +62,7 @@ def test_a_change_is_announced_and_its_result_told(store: StateStore) -> None:
         "details": '{"plan":"SCALE"}',
         "sequence": 1,
         "previous_hash": GENESIS,
-        "entry_hash": entry_hash(attempt),
+        "entry_hash": hash_entry(attempt),
     }
     assert result["result"] == "SUCCEEDED"
     assert json.loads(result["details"]) == {"attempt": attempt["audit_id"]}
@@ -70,7 +70,7 @@ def test_a_change_is_announced_and_its_result_told(store: StateStore) -> None:
 
 def test_a_change_that_fails_is_told_by_its_code_only(store: StateStore) -> None:
     def fail() -> None:
-        with audited(store, ACT, now=NOW):
+        with audit_change(store, ACT, now=NOW):
             raise WarehouseUnavailableError("sk-secret in a message")
 
     with pytest.raises(WarehouseUnavailableError):
@@ -87,11 +87,11 @@ def test_what_can_not_be_announced_is_not_done(
     def down(*_args: object) -> str:
         raise StateUnavailableError("disk full")
 
-    monkeypatch.setattr(outbox, "enqueue", down)
+    monkeypatch.setattr(outbox, "enqueue_row", down)
     done = []
 
     def change() -> None:
-        with audited(store, ACT, now=NOW):
+        with audit_change(store, ACT, now=NOW):
             done.append(1)
 
     with pytest.raises(StateUnavailableError):
@@ -102,7 +102,7 @@ def test_what_can_not_be_announced_is_not_done(
 def test_an_audit_row_goes_with_its_transaction(store: StateStore) -> None:
     def fail() -> None:
         with store.begin() as conn:
-            append(conn, ACT, result=Result.SUCCEEDED, now=NOW)
+            append_entry(conn, ACT, result=AuditResult.SUCCEEDED, now=NOW)
             raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError):
@@ -114,7 +114,7 @@ def test_an_audit_row_goes_with_its_transaction(store: StateStore) -> None:
 
 
 def test_every_plan_of_the_contract_allows_something_and_more_than_the_one_before() -> None:
-    plans = quotas.plans()
+    plans = quotas.load_plans()
     assert list(plans) == ["STARTER", "PROFESSIONAL", "SCALE"]
     limits = [tuple(plan.model_dump(exclude={"trial_days"}).values()) for plan in plans.values()]
     for smaller, larger in pairwise(limits):
@@ -123,7 +123,7 @@ def test_every_plan_of_the_contract_allows_something_and_more_than_the_one_befor
 
 def test_an_unknown_plan_is_told_with_the_known_ones() -> None:
     with pytest.raises(RequestError) as caught:
-        quotas.plan("GOLD")
+        quotas.get_plan("GOLD")
     assert caught.value.details["accepted"] == ["PROFESSIONAL", "SCALE", "STARTER"]
 
 
@@ -134,7 +134,7 @@ def test_a_wrong_plan_file_names_its_lines(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("CONVERGENCE_CONFIGS_DIR", str(tmp_path))
     get_settings.cache_clear()
     with pytest.raises(ConfigurationError) as caught:
-        quotas.plans()
+        quotas.load_plans()
     faults = caught.value.details["errors"]
     assert isinstance(faults, list)
     assert faults[0].startswith(f"{path}:3:5: plans.STARTER.runs_per_day: ")
@@ -157,12 +157,12 @@ def test_a_wrong_plan_file_names_its_lines(tmp_path: Path, monkeypatch: pytest.M
     ],
 )
 def test_the_frontends_statuses_become_ours(told: str, status: str) -> None:
-    assert status_of(told) == status
+    assert parse_status(told) == status
 
 
 def test_another_status_is_refused() -> None:
     with pytest.raises(RequestError):
-        status_of("Active")
+        parse_status("Active")
 
 
 @pytest.mark.parametrize(
@@ -192,16 +192,16 @@ def test_only_active_and_unexpired_trial_run(
 )
 def test_datasets_are_named_by_org_and_environment(environment: str, suffix: str) -> None:
     settings = Settings.model_validate({"environment": environment})
-    made = datasets.org_dataset(settings, "acme_corp")
+    made = datasets.describe_org_dataset(settings, "acme_corp")
     assert made.name == f"acme_corp_{suffix}" == settings.org_dataset("acme_corp")
     assert made.location == "US"
     assert "acme_corp" in made.description
-    assert datasets.central_dataset(settings).name == "organizations"
+    assert datasets.describe_central_dataset(settings).name == "organizations"
 
 
 def test_a_slug_that_is_none_names_no_dataset() -> None:
     with pytest.raises(RequestError):
-        datasets.org_dataset(Settings(), "acme`; DROP")
+        datasets.describe_org_dataset(Settings(), "acme`; DROP")
 
 
 # --- what is masked -----------------------------------------------------------------------------
@@ -214,15 +214,15 @@ def test_an_opened_credential_is_masked_whole_and_in_parts() -> None:
         "secret_access_key": "b" * 40,
         "token_uri": "https://oauth2.googleapis.com/token",
     }
-    credentials._mask(json.dumps(parts))
-    credentials._mask("a-plain-secret-value")
+    credentials._register_secrets(json.dumps(parts))
+    credentials._register_secrets("a-plain-secret-value")
     text = redact(f"{parts['private_key_id']} {parts['secret_access_key']} a-plain-secret-value")
     assert not any(word in text for word in ("0123456789", "bbbb", "plain"))
     assert redact("https://oauth2.googleapis.com/token") == "https://oauth2.googleapis.com/token"
 
 
 def test_a_fingerprint_tells_credentials_apart_and_says_nothing() -> None:
-    first, second = (credentials.fingerprint(f"sk-admin-{n}") for n in range(2))
+    first, second = (credentials.compute_fingerprint(f"sk-admin-{n}") for n in range(2))
     assert first != second
     assert len(first) == 16
     assert "admin" not in first

@@ -13,8 +13,8 @@ import pytest
 
 from convergence.state import audit_heads, outbox
 from convergence.state.store import StateStore
-from convergence.tenants.audit import Act, Actor, Result, append
-from convergence.tenants.audit_chain import GENESIS, Head, entry_hash, first_break
+from convergence.tenants.audit import Actor, AuditedAction, AuditResult, append_entry
+from convergence.tenants.audit_chain import GENESIS, ChainHead, find_first_break, hash_entry
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ORG = "acme_corp"
@@ -34,15 +34,15 @@ def log(store: StateStore) -> Rows:
     for number in range(6):
         write(store, number)
     with store.read() as conn:
-        return [as_read(row) for row in outbox.rows_waiting(conn, "org_audit_logs")]
+        return [as_read(row) for row in outbox.list_waiting_rows(conn, "org_audit_logs")]
 
 
 def write(store: StateStore, number: int, org: str = ORG) -> None:
     with store.begin() as conn:
-        act = Act(org, BY, "credential.store", f"cred_{number}")
+        act = AuditedAction(org, BY, "credential.store", f"cred_{number}")
         details = {"b": number, "a": "ü"} if number % 2 else None
         now = NOW + timedelta(seconds=number)
-        append(conn, act, result=Result.SUCCEEDED, now=now, details=details)
+        append_entry(conn, act, result=AuditResult.SUCCEEDED, now=now, details=details)
 
 
 def as_read(row: dict[str, Any]) -> dict[str, Any]:
@@ -51,15 +51,15 @@ def as_read(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "occurred_at": datetime.fromisoformat(row["occurred_at"]), "details": turned}
 
 
-def head(store: StateStore) -> Head:
+def head(store: StateStore) -> ChainHead:
     with store.read() as conn:
-        return Head(*audit_heads.every(conn)[ORG])
+        return ChainHead(*audit_heads.read_heads(conn)[ORG])
 
 
 def test_what_was_written_holds_in_any_order_and_delivered_twice(
     store: StateStore, log: Rows
 ) -> None:
-    assert first_break(ORG, [*reversed(log), log[2]], head=head(store)) is None
+    assert find_first_break(ORG, [*reversed(log), log[2]], head=head(store)) is None
     assert [row["sequence"] for row in log] == [1, 2, 3, 4, 5, 6]
     assert log[0]["previous_hash"] == GENESIS
 
@@ -74,7 +74,7 @@ CHANGED = {
 @pytest.mark.parametrize("field", CHANGED)
 def test_a_changed_field_is_named(store: StateStore, log: Rows, field: str) -> None:
     log[3] = log[3] | {field: CHANGED[field]}
-    broken = first_break(ORG, log, head=head(store))
+    broken = find_first_break(ORG, log, head=head(store))
     assert broken is not None
     assert (broken.sequence, broken.reason) == (4, "its fields do not give its hash")
 
@@ -88,7 +88,7 @@ def _swap(log: Rows) -> Rows:
 def _rewrite(log: Rows) -> Rows:
     """Change an entry and give it a hash that fits."""
     entry = log[2] | {"actor": "key_2"}
-    return [*log[:2], entry | {"entry_hash": entry_hash(entry)}, *log[3:]]
+    return [*log[:2], entry | {"entry_hash": hash_entry(entry)}, *log[3:]]
 
 
 def _rewrite_all(log: Rows) -> Rows:
@@ -96,7 +96,7 @@ def _rewrite_all(log: Rows) -> Rows:
     before, rows = log[1]["entry_hash"], log[:2]
     for entry in [log[2] | {"actor": "key_2"}, *log[3:]]:
         linked = entry | {"previous_hash": before}
-        linked["entry_hash"] = before = entry_hash(linked)
+        linked["entry_hash"] = before = hash_entry(linked)
         rows.append(linked)
     return rows
 
@@ -119,7 +119,7 @@ def _rewrite_all(log: Rows) -> Rows:
 def test_every_other_way_of_tampering_is_named(
     store: StateStore, log: Rows, tamper: Callable[[Rows], Rows], place: int, reason: str
 ) -> None:
-    broken = first_break(ORG, tamper(log), head=head(store))
+    broken = find_first_break(ORG, tamper(log), head=head(store))
     assert broken is not None
     assert broken.sequence == place
     assert reason in str(broken)
@@ -129,7 +129,7 @@ def test_fields_can_not_be_shifted_into_each_other(log: Rows) -> None:
     one = log[0] | {"action": "ab", "target": "c"}
     other = log[0] | {"action": "a", "target": "bc"}
     none, empty = log[0] | {"target": None}, log[0] | {"target": ""}
-    assert len({entry_hash(row) for row in (one, other, none, empty)}) == 4
+    assert len({hash_entry(row) for row in (one, other, none, empty)}) == 4
 
 
 def test_entries_appended_at_once_form_one_chain_each(store: StateStore, tmp_path: Path) -> None:
@@ -146,8 +146,8 @@ def test_entries_appended_at_once_form_one_chain_each(store: StateStore, tmp_pat
     for thread in threads:
         thread.join()
     with store.read() as conn:
-        rows, heads = outbox.rows_waiting(conn, "org_audit_logs"), audit_heads.every(conn)
+        rows, heads = outbox.list_waiting_rows(conn, "org_audit_logs"), audit_heads.read_heads(conn)
     for org in (ORG, "globex_inc"):
         mine = [row for row in rows if row["org_slug"] == org]
         assert len(mine) == 40
-        assert first_break(org, mine, head=Head(*heads[org])) is None
+        assert find_first_break(org, mine, head=ChainHead(*heads[org])) is None

@@ -12,7 +12,7 @@ import pytest
 from cachetools import TTLCache
 
 from convergence.errors import NotAuthenticatedError, WarehouseUnavailableError
-from convergence.security.keys import digest, new_org_key
+from convergence.security.keys import compute_digest, new_org_key
 from convergence.tenants import authentication
 from convergence.tenants.authentication import CACHE_SECONDS, Authenticator, Principal
 
@@ -39,10 +39,10 @@ class Keys:
         self.before_answer: Callable[[], None] = lambda: None
 
     def add(self, raw: str, *, org: str, not_after: datetime | None = None) -> None:
-        self.rows[digest(raw)] = {
+        self.rows[compute_digest(raw)] = {
             "org_slug": org,
             "key_id": f"key_{org}",
-            "key_hash": digest(raw),
+            "key_hash": compute_digest(raw),
             "scopes": ["pipelines:run"],
             "not_after": not_after,
         }
@@ -150,7 +150,7 @@ def test_a_row_that_holds_another_digest_opens_nothing(
 ) -> None:
     raw = new_org_key("acme_corp")
     keys.add(raw, org="acme_corp")
-    keys.rows[digest(raw)]["key_hash"] = digest(new_org_key("acme_corp"))
+    keys.rows[compute_digest(raw)]["key_hash"] = compute_digest(new_org_key("acme_corp"))
     refused(authenticator, raw)
 
 
@@ -220,5 +220,5 @@ def test_a_forgotten_key_is_looked_up_again(authenticator: Authenticator, keys: 
     keys.add(raw, org="acme_corp")
     authenticator.authenticate(raw)
     keys.rows.clear()
-    authenticator.forget("key_acme_corp")
+    authenticator.forget_key("key_acme_corp")
     refused(authenticator, raw)

@@ -29,7 +29,7 @@ from convergence.errors import (
 )
 from convergence.security.redaction import redact
 from convergence.state.store import StateStore
-from convergence.tenants.audit import PLATFORM, Act, Actor, Result, append
+from convergence.tenants.audit import PLATFORM, Actor, AuditedAction, AuditResult, append_entry
 
 log = logging.getLogger(__name__)
 
@@ -90,9 +90,11 @@ class Refusals:
         with self._store.begin() as conn:
             for kind, times in again.items():
                 by = Actor(kind.actor_type, kind.actor)  # type: ignore[arg-type]  # one of its literals
-                act = Act(kind.org_slug, by, kind.action, "")
+                act = AuditedAction(kind.org_slug, by, kind.action, "")
                 details = {"code": kind.code, "times": times}
-                append(conn, act, result=Result.REFUSED, now=datetime.now(UTC), details=details)
+                append_entry(
+                    conn, act, result=AuditResult.REFUSED, now=datetime.now(UTC), details=details
+                )
 
     def _count(self, kind: _Kind) -> None:
         with self._lock:
@@ -115,10 +117,12 @@ class Refusals:
             request_id=context.request_id,
             address=context_of(request.scope).address,
         )
-        act = Act(kind.org_slug, by, kind.action, redact(request.url.path[:_TARGET_CHARS]))
+        act = AuditedAction(
+            kind.org_slug, by, kind.action, redact(request.url.path[:_TARGET_CHARS])
+        )
         try:
             with self._store.begin() as conn:
                 now, details = datetime.now(UTC), {"code": kind.code}
-                append(conn, act, result=Result.REFUSED, now=now, details=details)
+                append_entry(conn, act, result=AuditResult.REFUSED, now=now, details=details)
         except ConvergenceError as error:
             log.warning("a refusal could not be audited: %s", error)

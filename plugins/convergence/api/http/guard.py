@@ -78,7 +78,7 @@ def _authorize(caller: Caller, scope: Scope, org: str | None) -> None:
 
 async def _authenticate(request: Request, services: Services) -> Caller:
     name, key = _the_key(request)
-    if name == ORG_HEADER and (principal := services.authenticator.remembered(key)):
+    if name == ORG_HEADER and (principal := services.authenticator.find_remembered(key)):
         return _caller_of(principal)
     claimed = key.rpartition("_api_")[0][:50] if name == ORG_HEADER else "root"
     address = counted_as(context_of(request.scope).address)

@@ -20,7 +20,7 @@ from convergence.errors import (
     RequestInFlightError,
 )
 from convergence.state import idempotency
-from convergence.state.idempotency import Claimed, InFlight, Mismatch, Replay
+from convergence.state.idempotency import ClaimInFlight, KeyClaim, KeyMismatch, StoredResponse
 from convergence.state.store import StateStore
 
 HEADER = "Idempotency-Key"
@@ -98,10 +98,10 @@ class Once:
                 await run_in_threadpool(self._write, await run_in_threadpool(ready))
             return await self._told(await work())
         key = f"given|{given}"
-        claimed = await self._claim(owner, key, request, ttl=idempotency.KEPT, ready=ready)
-        if isinstance(claimed, Mismatch):
+        claimed = await self._claim(owner, key, request, ttl=idempotency.KEY_LIFETIME, ready=ready)
+        if isinstance(claimed, KeyMismatch):
             raise IdempotencyKeyReusedError("This Idempotency-Key was used for another request.")
-        if isinstance(claimed, InFlight):
+        if isinstance(claimed, ClaimInFlight):
             raise _in_flight()
         return await self._settle(claimed, work)
 
@@ -123,9 +123,9 @@ class Once:
         while True:
             key = f"same|{_digest(request)}"
             claimed = await self._claim(owner, key, request, ttl=ttl, ready=ready)
-            if isinstance(claimed, Mismatch):
+            if isinstance(claimed, KeyMismatch):
                 raise FatalError("two requests have one digest")
-            if not isinstance(claimed, InFlight):
+            if not isinstance(claimed, ClaimInFlight):
                 return await self._settle(claimed, work)
             if time.monotonic() > give_up:
                 raise _in_flight()
@@ -137,16 +137,16 @@ class Once:
         Raises:
             RequestInFlightError: it is being done.
         """
-        claimed = await self._claim(owner, f"alone|{name}", {}, ttl=idempotency.ANSWER_WITHIN)
-        if not isinstance(claimed, Claimed):
+        claimed = await self._claim(owner, f"alone|{name}", {}, ttl=idempotency.MAX_RESPONSE_TIME)
+        if not isinstance(claimed, KeyClaim):
             raise _in_flight()
         try:
             return await self._told(await work())
         finally:
             await asyncio.shield(run_in_threadpool(self._release, claimed))
 
-    async def _settle(self, claimed: Claimed | Replay, work: Work) -> Answer:
-        if isinstance(claimed, Replay):
+    async def _settle(self, claimed: KeyClaim | StoredResponse, work: Work) -> Answer:
+        if isinstance(claimed, StoredResponse):
             return Answer(claimed.status, claimed.body, replayed=True)
         try:
             answer = await work()
@@ -175,11 +175,11 @@ class Once:
         *,
         ttl: timedelta,
         ready: Ready | None = None,
-    ) -> Claimed | Replay | Mismatch | InFlight:
-        def claim() -> Claimed | Replay | Mismatch | InFlight:
+    ) -> KeyClaim | StoredResponse | KeyMismatch | ClaimInFlight:
+        def claim() -> KeyClaim | StoredResponse | KeyMismatch | ClaimInFlight:
             begin = ready() if ready is not None else None
             with self._store.begin() as conn:
-                claimed = idempotency.claim(
+                claimed = idempotency.claim_key(
                     conn,
                     owner,
                     hashlib.sha256(key.encode()).hexdigest(),
@@ -187,21 +187,21 @@ class Once:
                     now=datetime.now(UTC),
                     ttl=ttl,
                 )
-                if begin is not None and isinstance(claimed, Claimed):
+                if begin is not None and isinstance(claimed, KeyClaim):
                     begin(conn)
                 return claimed
 
         return await run_in_threadpool(claim)
 
-    def _complete(self, claimed: Claimed, answer: Answer) -> None:
+    def _complete(self, claimed: KeyClaim, answer: Answer) -> None:
         with self._store.begin() as conn:
             if answer.told_with is not None:
                 answer.told_with(conn)
-            idempotency.complete(conn, claimed, status=answer.status, body=answer.replayable)
+            idempotency.complete_claim(conn, claimed, status=answer.status, body=answer.replayable)
 
-    def _release(self, claimed: Claimed) -> None:
+    def _release(self, claimed: KeyClaim) -> None:
         with self._store.begin() as conn:
-            idempotency.release(conn, claimed)
+            idempotency.release_claim(conn, claimed)
 
 
 def _digest(request: Mapping[str, Any]) -> str:

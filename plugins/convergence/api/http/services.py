@@ -168,7 +168,7 @@ class Services:
             OrchestratorUnavailableError: Airflow does not answer.
         """
         try:
-            return readiness.not_ready(await self.dag_state(dag_id))
+            return readiness.check_readiness(await self.dag_state(dag_id))
         except PipelineUnavailableError as error:
             return error
 

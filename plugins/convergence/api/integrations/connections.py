@@ -26,10 +26,10 @@ from convergence.providers.forms import check_form
 from convergence.providers.registry import Provider, ProviderRegistry, load_registry
 from convergence.providers.validation import provider_hints, validate_credential_async
 from convergence.security.redaction import register_secret
-from convergence.state.leases import held
+from convergence.state.leases import hold_lease
 from convergence.tenants import quotas
 from convergence.tenants.audit import Actor
-from convergence.tenants.credentials import Credential, fingerprint
+from convergence.tenants.credentials import Credential, compute_fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -79,13 +79,13 @@ class Integrations:
                 f"{provider.name} refuses the credential.",
                 validation_status=found.status,
                 error=found.error,
-                fingerprint=fingerprint(secret),
+                fingerprint=compute_fingerprint(secret),
                 last_validated_at=now,
                 credential_id=None,
                 accepted=provider_hints(provider),
             )
         put = partial(
-            self._services.credentials.put,
+            self._services.credentials.store_credential,
             self._org,
             provider.table_id,
             secret,
@@ -104,7 +104,7 @@ class Integrations:
 
     async def every(self) -> list[IntegrationAnswer]:
         """Every connected provider."""
-        found = await run_in_threadpool(self._services.credentials.list_for, self._org)
+        found = await run_in_threadpool(self._services.credentials.list_credentials, self._org)
         known = self._registry
         return [_integration(one, known.id_of_table(one.provider)) for one in found]
 
@@ -116,7 +116,7 @@ class Integrations:
         """
         provider = self._registry.get(name)
         found = await run_in_threadpool(
-            self._services.credentials.get, self._org, provider.table_id
+            self._services.credentials.get_credential, self._org, provider.table_id
         )
         return _integration(found, provider.id)
 
@@ -152,7 +152,7 @@ class Integrations:
         provider, last = self._registry.get(name), await self.one(name)
         await run_in_threadpool(
             partial(
-                self._services.credentials.delete,
+                self._services.credentials.delete_credential,
                 self._org,
                 provider.table_id,
                 by=self._by,
@@ -179,15 +179,15 @@ class Integrations:
 
     def _put_within_plan(self, provider: Provider, put: Callable[[], Credential]) -> Credential:
         """Count and store as one, so that two at once can't both be the last that is allowed."""
-        with held(self._services.store, f"integrations|{self._org}"):
+        with hold_lease(self._services.store, f"integrations|{self._org}"):
             self._check_plan(provider)
             return put()
 
     def _check_plan(self, provider: Provider) -> None:
         """Refuse a provider beyond the plan's number; a new credential for one is none."""
-        connected = {one.provider for one in self._services.credentials.list_for(self._org)}
+        connected = {one.provider for one in self._services.credentials.list_credentials(self._org)}
         try:
-            quota = quotas.get(self._services.warehouse, self._org)
+            quota = quotas.get_quota(self._services.warehouse, self._org)
         except NotFoundError:
             return
         if provider.table_id not in connected and len(connected) >= quota.max_providers:

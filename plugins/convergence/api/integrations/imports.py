@@ -22,11 +22,11 @@ from convergence.pipelines.files.spec import PipelineSpec
 from convergence.providers.registry import Provider
 from convergence.runs.eligibility import Eligibility
 from convergence.state import org_runs, pipeline_configs, queue
-from convergence.state.leases import held
+from convergence.state.leases import hold_lease
 from convergence.state.org_runs import LIVE
-from convergence.state.queue import Entry
+from convergence.state.queued_run import BACKGROUND, QueuedRun
 from convergence.tenants import audit
-from convergence.tenants.audit import Act, Actor, Result
+from convergence.tenants.audit import Actor, AuditedAction, AuditResult
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Imports:
             standing = self.services.gate.require_eligible(
                 self.org_slug, provider=provider.table_id, now=now
             )
-            with held(self.services.store, f"imports|{self.org_slug}|{provider.id}"):
+            with hold_lease(self.services.store, f"imports|{self.org_slug}|{provider.id}"):
                 return self._queue(provider, standing, now)
         except RequestInFlightError:
             return []  # another request queues the same
@@ -78,9 +78,9 @@ class Imports:
                 log.warning("%s has too many runs waiting to import", self.org_slug)
                 return []
             for entry in entries:
-                queue.add(conn, entry)
-                act = Act(self.org_slug, self.by, "queue.add", entry.queue_id)
-                audit.append(conn, act, result=Result.SUCCEEDED, now=now)
+                queue.add_entry(conn, entry)
+                act = AuditedAction(self.org_slug, self.by, "queue.add", entry.queue_id)
+                audit.append_entry(conn, act, result=AuditResult.SUCCEEDED, now=now)
         addresses = {part.spec.pipeline_id: part.spec.url_path for part in parts}
         return [_told(entry, addresses[entry.pipeline_id]) for entry in entries]
 
@@ -101,17 +101,17 @@ class Imports:
     def _is_busy_or_off(self, spec: PipelineSpec, *, needs: Sequence[str]) -> bool:
         org, same = self.org_slug, spec.pipeline_id
         with self.services.store.read() as conn:
-            config = pipeline_configs.get(conn, org, same)
+            config = pipeline_configs.get_config(conn, org, same)
             waits = queue.count_waiting(conn, org, pipeline_id=same)
             works = org_runs.list_for_org(conn, org, limit=1, statuses=LIVE, pipeline_id=same)
         settings = config.params if config else {}
         off = config is not None and not config.enabled
         return bool(waits or works) or off or any(name not in settings for name in needs)
 
-    def _entries(self, parts: list[_Part], provider: Provider, now: datetime) -> list[Entry]:
+    def _entries(self, parts: list[_Part], provider: Provider, now: datetime) -> list[QueuedRun]:
         """The queue's entries, each after the one before it; what a run does, it finds due then."""
         alone = [
-            Entry(
+            QueuedRun(
                 org_slug=self.org_slug,
                 pipeline_id=part.spec.pipeline_id,
                 dag_id=part.spec.dag_id,
@@ -119,7 +119,7 @@ class Imports:
                 requested_by=self.by.id,
                 request_id=self.by.request_id,
                 debited=part.debited,
-                priority=queue.BACKGROUND,
+                priority=BACKGROUND,
                 enqueued_at=now,
             )
             for part in parts
@@ -132,7 +132,7 @@ class Imports:
         return [*alone[:1], *later]
 
 
-def _told(entry: Entry, address: str) -> ImportRun:
+def _told(entry: QueuedRun, address: str) -> ImportRun:
     return ImportRun(
         queue_id=entry.queue_id,
         pipeline=address,

@@ -41,7 +41,7 @@ async def rotate_api_key(
     services, asked = services_of(request), body or RotationRequest()
 
     async def work() -> Answer:
-        await run_in_threadpool(orgs.get_active, services.warehouse, org)
+        await run_in_threadpool(orgs.get_active_org, services.warehouse, org)
         rotation = await run_in_threadpool(
             partial(
                 keys.rotate_key,
@@ -55,7 +55,7 @@ async def rotate_api_key(
                 key_id=asked.key_id,
             )
         )
-        services.authenticator.forget(rotation.replaced_key_id)
+        services.authenticator.forget_key(rotation.replaced_key_id)
         return Answer(200, _told(rotation), secrets=frozenset({"api_key"}))
 
     return respond(
@@ -83,7 +83,7 @@ async def revoke_api_key(request: Request, org: str, key_id: str) -> KeyInfo:
             by=actor(request),
             now=datetime.now(UTC),
         )
-        services.authenticator.forget(key_id)
+        services.authenticator.forget_key(key_id)
         known = keys.list_keys(services.warehouse, org)
         return next(key_info(key) for key in known if key.key_id == key_id)
 
@@ -96,7 +96,7 @@ def key_info(key: KnownKey) -> KeyInfo:
 
 
 def _list(services: Services, org: str) -> KeyList:
-    orgs.get(services.warehouse, org)
+    orgs.get_org(services.warehouse, org)
     known = keys.list_keys(services.warehouse, org)
     return KeyList(org_slug=org, api_keys=[key_info(key) for key in known])
 

@@ -8,9 +8,9 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from convergence.api.http.models import Answer, ApiKeyFingerprint, Body, Line, Whole
-from convergence.tenants.keys import LONGEST_OVERLAP, OVERLAP
+from convergence.tenants.keys import DEFAULT_OVERLAP, MAX_OVERLAP
 
-_LONGEST_SECONDS = int(LONGEST_OVERLAP.total_seconds())
+_LONGEST_SECONDS = int(MAX_OVERLAP.total_seconds())
 
 
 class RotationRequest(Body):
@@ -22,7 +22,7 @@ class RotationRequest(Body):
         default=None, description="The key to replace; needed where two are active."
     )
     overlap_seconds: Whole = Field(
-        default=int(OVERLAP.total_seconds()),
+        default=int(DEFAULT_OVERLAP.total_seconds()),
         ge=0,
         le=_LONGEST_SECONDS,
         description="How long the old key stays good beside the new one; 0 ends it at once.",

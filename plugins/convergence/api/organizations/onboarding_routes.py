@@ -122,7 +122,7 @@ async def issue_api_key(
         raise InvalidFieldsError([fault("body.not_after", "lies in the past")])
 
     async def work() -> Answer:
-        await run_in_threadpool(orgs.get_active, services.warehouse, org)
+        await run_in_threadpool(orgs.get_active_org, services.warehouse, org)
         issued = await run_in_threadpool(
             partial(_issue, services, org, by=actor(request), not_after=asked.not_after)
         )
@@ -152,9 +152,9 @@ async def put_subscription(
     services, now = services_of(request), datetime.now(UTC)
 
     def change() -> subscriptions.Subscription:
-        orgs.get_active(services.warehouse, org)
-        present = subscriptions.get(services.warehouse, org)
-        return subscriptions.put(
+        orgs.get_active_org(services.warehouse, org)
+        present = subscriptions.get_subscription(services.warehouse, org)
+        return subscriptions.update_subscription(
             services.store,
             services.warehouse,
             org_slug=org,
@@ -179,7 +179,7 @@ def _check_organization(body: OrganizationRequest) -> None:
     name, _, host = body.admin_email.rpartition("@")
     if not name or "." not in host.strip(".") or " " in body.admin_email:
         faults.append(fault("body.admin_email", "must be an email address"))
-    plans = sorted(quotas.plans())
+    plans = sorted(quotas.load_plans())
     if body.subscription_plan not in plans:
         faults.append(
             fault(
@@ -198,8 +198,8 @@ def _refuse_onboarded(services: Services, org: str) -> None:
 
     Where no key could be issued at the end, nothing is begun.
     """
-    services.kms.check()
-    found = orgs.find(services.warehouse, org)
+    services.kms.get_primary_version()
+    found = orgs.find_org(services.warehouse, org)
     if found is not None and keys.list_keys(services.warehouse, org):
         raise ConflictError("The organization is onboarded. Ask for a further key instead.")
 

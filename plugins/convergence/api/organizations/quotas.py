@@ -16,11 +16,11 @@ def quota_of(services: Services, org_slug: str, *, now: datetime) -> QuotaAnswer
     Raises:
         NotFoundError: the org has no quota.
     """
-    quota = quotas.get(services.warehouse, org_slug)
-    connected = {one.provider for one in services.credentials.list_for(org_slug)}
+    quota = quotas.get_quota(services.warehouse, org_slug)
+    connected = {one.provider for one in services.credentials.list_credentials(org_slug)}
     with services.store.read() as conn:
-        use = slots.usage(conn, org_slug, now=now)
-    tomorrow, next_month = slots.resets(now)
+        use = slots.count_usage(conn, org_slug, now=now)
+    tomorrow, next_month = slots.compute_resets(now)
     return QuotaAnswer(
         org_slug=org_slug,
         plan=quota.plan,

@@ -81,7 +81,7 @@ async def remove(
     services = services_of(request)
 
     def end() -> RemovalAnswer:
-        removed = removal.remove(
+        removed = removal.remove_org(
             services.store,
             services.warehouse,
             org_slug=org,
@@ -90,7 +90,7 @@ async def remove(
             now=datetime.now(UTC),
         )
         for key_id in removed.keys_revoked:
-            services.authenticator.forget(key_id)
+            services.authenticator.forget_key(key_id)
         services.gate.forget_org(org)
         cancelled = [
             services.records.finish_run(
@@ -112,9 +112,9 @@ async def remove(
 
 
 def _detail(services: Services, org: str) -> OrganizationDetail:
-    profile = orgs.get(services.warehouse, org)
+    profile = orgs.get_org(services.warehouse, org)
     try:
-        held = subscriptions.get(services.warehouse, org)
+        held = subscriptions.get_subscription(services.warehouse, org)
     except NotFoundError:
         held = None
     fields = SubscriptionInfo.model_fields
@@ -130,7 +130,7 @@ def _detail(services: Services, org: str) -> OrganizationDetail:
                 validation_status=one.validation_status,
                 connected_on=one.connected_on,
             )
-            for one in services.credentials.list_for(org)
+            for one in services.credentials.list_credentials(org)
         ],
     )
 

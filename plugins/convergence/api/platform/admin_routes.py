@@ -14,7 +14,7 @@ from convergence.api.http.routing import guarded_router
 from convergence.api.http.scopes import Scope, needs
 from convergence.api.http.services import services_of
 from convergence.settings import Environment
-from convergence.tenants.datasets import central_dataset
+from convergence.tenants.datasets import describe_central_dataset
 
 router = guarded_router(prefix="/admin", tag="platform")
 
@@ -34,7 +34,7 @@ async def bootstrap(request: Request, body: BootstrapRequest | None = None) -> J
     services, asked = services_of(request), body or BootstrapRequest()
     if asked.force_recreate_dataset:
         _check_recreation(
-            asked, services.settings.environment, central_dataset(services.settings).name
+            asked, services.settings.environment, describe_central_dataset(services.settings).name
         )
     wanted = asked.model_dump(exclude_none=True)
 

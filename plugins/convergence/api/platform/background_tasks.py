@@ -62,7 +62,7 @@ async def dispatch(services: Services) -> None:
     dispatcher = Dispatcher(services.store, services.gate, ClientOrchestrator(services))
     # Another API process or the minute task may be at it, and does the same.
     with suppress(RequestInFlightError):
-        await _aside(lambda: dispatcher.run(now=datetime.now(UTC)))
+        await _aside(lambda: dispatcher.dispatch_runs(now=datetime.now(UTC)))
 
 
 async def watch(services: Services) -> None:
@@ -82,24 +82,24 @@ def _report(services: Services, stall: stalls.Stall) -> None:
 
 async def ship(services: Services) -> None:
     """Send the outbox's waiting rows to the warehouse."""
-    await _aside(lambda: shipping.ship(services.store, services.warehouse))
+    await _aside(lambda: shipping.ship_outbox(services.store, services.warehouse))
 
 
 async def record_uses(services: Services) -> None:
     """Write down when keys were last used: one statement for all of them."""
-    if uses := services.authenticator.take_used():
+    if uses := services.authenticator.take_used_keys():
         await _aside(lambda: keys.record_uses(services.warehouse, uses))
 
 
 async def refresh_keys(services: Services) -> None:
     """Compare the state store's API keys with the warehouse; one process at a time does."""
     with suppress(RequestInFlightError):
-        await _aside(lambda: key_digests.refresh(services.store, services.warehouse))
+        await _aside(lambda: key_digests.refresh_digests(services.store, services.warehouse))
 
 
 async def forget(services: Services) -> None:
     """Delete what the state store need not remember any longer."""
-    await _aside(lambda: retention.prune(services.store, now=datetime.now(UTC)))
+    await _aside(lambda: retention.prune_store(services.store, now=datetime.now(UTC)))
 
 
 async def reconcile(services: Services) -> None:

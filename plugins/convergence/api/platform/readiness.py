@@ -66,7 +66,7 @@ class Readiness:
         await run_in_threadpool(self._ask_kms)
 
     def _ask_kms(self) -> None:
-        self._services.kms.check()
+        self._services.kms.get_primary_version()
 
     async def _airflow(self) -> None:
         if sick := await self._services.airflow.unhealthy():

@@ -16,8 +16,8 @@ from convergence.api.http.problems import InvalidFieldsError, fault
 from convergence.api.http.services import Services
 from convergence.errors import NotFoundError
 from convergence.providers.registry import Provider, load_registry
-from convergence.state.leases import held
-from convergence.tenants.audit import Act, Actor, audited
+from convergence.state.leases import hold_lease
+from convergence.tenants.audit import Actor, AuditedAction, audit_change
 from convergence.warehouse.params import typed
 from convergence.warehouse.query import Row, run_dml, run_file
 from convergence.warehouse.schemas import TableSchema
@@ -91,11 +91,11 @@ class Terms:
         told = {**dict.fromkeys(own), **_OWN, **values}
         keys = (*self._sku, "effective_from")
         name = str(told[self._sku[0]])
-        act = Act(self._org, by, f"{self._kind.action}.put", f"{self.provider.id}/{name}")
-        with held(self._services.store, f"terms|{self._org}|{self._table}"):
+        act = AuditedAction(self._org, by, f"{self._kind.action}.put", f"{self.provider.id}/{name}")
+        with hold_lease(self._services.store, f"terms|{self._org}|{self._table}"):
             self._refuse_overlap(told)
             details = {"effective_from": str(told["effective_from"])}
-            with audited(self._services.store, act, now=now, details=details):
+            with audit_change(self._services.store, act, now=now, details=details):
                 run_dml(
                     self._services.warehouse,
                     self._services.warehouse.sql("terms/put_own.sql"),
@@ -121,8 +121,8 @@ class Terms:
         if name is not None and not ending:
             raise NotFoundError("no own terms of this name", name=name)
         target = f"{self.provider.id}/{name or '*'}"
-        act = Act(self._org, by, f"{self._kind.action}.end", target)
-        with audited(self._services.store, act, now=now, details={"day": day.isoformat()}):
+        act = AuditedAction(self._org, by, f"{self._kind.action}.end", target)
+        with audit_change(self._services.store, act, now=now, details={"day": day.isoformat()}):
             self._run("end_own", name=name or "", day=day, now=now)
         return len(ending)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from convergence.api.http.services import Services
 from convergence.pipelines.files.spec import PipelineSpec
-from convergence.runs.days import due_days, first_day
+from convergence.runs.days import compute_first_day, find_due_days
 from convergence.runs.eligibility import Eligibility
 from convergence.runs.slice_states import CHECKED
 
@@ -32,15 +32,15 @@ def due(
     if not pipeline.tables:
         return ()
     today = now.astimezone(UTC).date()
-    first = first_day(standing.connected_on or today, history_days=pipeline.history_days)
-    rows = services.ledger.ends(
+    first = compute_first_day(standing.connected_on or today, history_days=pipeline.history_days)
+    rows = services.ledger.read_ends(
         CHECKED, orgs=[standing.org_slug], pipeline_id=pipeline.pipeline_id, since=first
     )
     by_day: dict[date, dict[str, Any]] = {}
     for key, row in rows.items():
         by_day.setdefault(key.day, {})[key.table] = row
     return tuple(
-        due_days(
+        find_due_days(
             by_day,
             first_day=first,
             today=today,

@@ -21,16 +21,16 @@ from convergence.api.runs.models import (
 )
 from convergence.api.runs.outcomes import notification, quality_of
 from convergence.errors import ConflictError, ConvergenceError, NotFoundError
-from convergence.metering import total
-from convergence.runs.records import move, record_name
+from convergence.metering import add_usage
+from convergence.runs.records import move_run, record_name
 from convergence.runs.run_cost import summarize_cost
 from convergence.settings import Environment
 from convergence.state import notifications, org_runs, org_steps
 from convergence.state.notifications import Notification
-from convergence.state.org_runs import OrgRun, Position, RunError, RunStatus
+from convergence.state.org_runs import OrgRun, RunError, RunPosition, RunStatus
 from convergence.state.org_steps import OrgStep
 from convergence.tenants import audit
-from convergence.tenants.audit import Act, Actor, Result
+from convergence.tenants.audit import Actor, AuditedAction, AuditResult
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Runs:
             NotFoundError: there is none of this id, or it is another org's.
         """
         run = await self._own(run_id)
-        if run.live and datetime.now(UTC) - run.created_at > _SETTLES:
+        if run.is_live and datetime.now(UTC) - run.created_at > _SETTLES:
             run = await self._reconciled(run)
         steps = await run_in_threadpool(self._steps, run_id)
         told = await run_in_threadpool(self._told, run_id)
@@ -99,7 +99,7 @@ class Runs:
             rows_processed=sum(step.rows_processed or 0 for step in steps),
             tables=sorted({step.destination_table for step in steps if step.destination_table}),
             steps=[_step(step) for step in steps],
-            cost=RunCost.model_validate(summarize_cost(total(step.used for step in steps))),
+            cost=RunCost.model_validate(summarize_cost(add_usage(step.used for step in steps))),
             quality=quality_of(steps),
             notifications=[notification(one) for one in told],
             links=self._links(run),
@@ -126,16 +126,16 @@ class Runs:
 
     def _end(self, run_id: str, *, now: datetime) -> bool:
         with self._services.store.begin() as conn:
-            ended = move(conn, run_id, RunStatus.CANCELLED, now=now, error=CANCELLED)
+            ended = move_run(conn, run_id, RunStatus.CANCELLED, now=now, error=CANCELLED)
             if ended:
-                act = Act(self._org, self._by, "run.cancel", run_id)
-                audit.append(conn, act, result=Result.SUCCEEDED, now=now)
+                act = AuditedAction(self._org, self._by, "run.cancel", run_id)
+                audit.append_entry(conn, act, result=AuditResult.SUCCEEDED, now=now)
             return ended
 
     async def _own(self, run_id: str) -> OrgRun:
         def fetch() -> OrgRun | None:
             with self._services.store.read() as conn:
-                return org_runs.get(conn, run_id)
+                return org_runs.get_run(conn, run_id)
 
         run = await run_in_threadpool(fetch)
         if run is None or run.org_slug != self._org:
@@ -166,7 +166,7 @@ class Runs:
 
     def _told(self, run_id: str) -> list[Notification]:
         with self._services.store.read() as conn:
-            return notifications.of_run(conn, run_id, self._org)
+            return notifications.list_for_run(conn, run_id, self._org)
 
     def _summary(self, run: OrgRun) -> RunSummary:
         return RunSummary(
@@ -185,7 +185,7 @@ class Runs:
 
     def _links(self, run: OrgRun) -> dict[str, str]:
         links = {"self": f"{self._url}/{run.run_id}", "runs": self._url}
-        return links | ({"cancel": f"{self._url}/{run.run_id}/cancel"} if run.live else {})
+        return links | ({"cancel": f"{self._url}/{run.run_id}/cancel"} if run.is_live else {})
 
     def _airflow_url(self, run: OrgRun) -> str | None:
         settings = self._services.settings
@@ -219,11 +219,11 @@ def _cursor(run: OrgRun) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _position(cursor: str) -> Position:
+def _position(cursor: str) -> RunPosition:
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         created_at, run_id = base64.urlsafe_b64decode(padded).decode().split("|")
-        return Position(datetime.fromisoformat(created_at).astimezone(UTC), run_id)
+        return RunPosition(datetime.fromisoformat(created_at).astimezone(UTC), run_id)
     except (binascii.Error, ValueError, OverflowError):
         told = "is not one that a page has given"
         raise InvalidFieldsError([fault("query.cursor", told)]) from None

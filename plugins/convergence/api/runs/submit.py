@@ -13,9 +13,9 @@ from convergence.errors import ConvergenceError, LimitError
 from convergence.runs import records
 from convergence.runs.eligibility import Eligibility
 from convergence.state.org_runs import OrgRun, RunError
-from convergence.state.slots import Refused
+from convergence.state.slots import LimitReached
 from convergence.tenants import audit
-from convergence.tenants.audit import Act, Actor, Result
+from convergence.tenants.audit import Actor, AuditedAction, AuditResult
 
 
 def admit(
@@ -27,14 +27,14 @@ def admit(
         LimitError: the plan's quota is used up; the facts say which, its use and when it resets.
     """
     assert standing.limits is not None  # noqa: S101 - the gate refuses an org without limits
-    outcome = records.admit(conn, run, limits=standing.limits, now=now)
-    if isinstance(outcome, Refused):
+    outcome = records.admit_run(conn, run, limits=standing.limits, now=now)
+    if isinstance(outcome, LimitReached):
         raise _limit_error(outcome, plan=standing.plan, now=now)
-    act = Act(run.org_slug, by, "run.trigger", run.run_id)
-    audit.append(conn, act, result=Result.SUCCEEDED, now=now)
+    act = AuditedAction(run.org_slug, by, "run.trigger", run.run_id)
+    audit.append_entry(conn, act, result=AuditResult.SUCCEEDED, now=now)
 
 
-def _limit_error(refused: Refused, *, plan: str | None, now: datetime) -> LimitError:
+def _limit_error(refused: LimitReached, *, plan: str | None, now: datetime) -> LimitError:
     names = {
         "runs_per_day": "runs per UTC day",
         "runs_per_month": "runs per UTC month",
@@ -65,7 +65,7 @@ async def hand_over(run: OrgRun, *, services: Services) -> None:
             else RunError("interrupted", "the request ended before the run was handed over")
         )
         ending = run_in_threadpool(
-            services.records.not_triggered, run.run_id, now=datetime.now(UTC), error=reason
+            services.records.reject_run, run.run_id, now=datetime.now(UTC), error=reason
         )
         await asyncio.shield(ending)
         services.forget_dag(run.dag_id)

@@ -26,7 +26,7 @@ from convergence.pipelines.files.spec import PipelineSpec
 from convergence.pipelines.running.requested_days import DATE, END, START, parse_requested_days
 from convergence.processors import run_conf
 from convergence.runs.eligibility import Eligibility
-from convergence.runs.records import move, record_name
+from convergence.runs.records import move_run, record_name
 from convergence.state import org_runs, pipeline_configs
 from convergence.state.org_runs import OrgRun, RunStatus, org_run_id
 from convergence.tenants.audit import Actor
@@ -104,7 +104,7 @@ def merged_params(conn: Connection, trigger: Trigger) -> dict[str, Any]:
         PipelineDisabledError: the org has switched the pipeline off.
         PipelineUnavailableError: its settings do not fit the pipeline any more.
     """
-    config = pipeline_configs.get(conn, trigger.org_slug, trigger.pipeline.pipeline_id)
+    config = pipeline_configs.get_config(conn, trigger.org_slug, trigger.pipeline.pipeline_id)
     if config is not None and not config.enabled:
         raise PipelineDisabledError(
             "The organization has disabled this pipeline.", reason="disabled"
@@ -187,12 +187,12 @@ class _Start:
         """Give the admitted run to Airflow."""
         run = self._run
         assert run is not None  # noqa: S101 - who claims the key has admitted the run
-        if not run.live:
+        if not run.is_live:
             return _accepted(self._trigger, run, message=NOTHING_DUE)
         await hand_over(run, services=self._services)
 
         def queued(conn: Connection) -> None:
-            move(conn, run.run_id, RunStatus.QUEUED, now=datetime.now(UTC))
+            move_run(conn, run.run_id, RunStatus.QUEUED, now=datetime.now(UTC))
 
         return _accepted(self._trigger, replace(run, status=RunStatus.QUEUED), told_with=queued)
 
@@ -233,10 +233,10 @@ def _new_run(trigger: Trigger, days: tuple[date, ...], params: Mapping[str, Any]
 
 def _record_nothing_due(conn: Connection, run: OrgRun) -> OrgRun:
     """Record a run that had nothing to do: it costs no quota and Airflow never hears of it."""
-    org_runs.insert(conn, run)
-    org_runs.refund(conn, run.run_id)
-    move(conn, run.run_id, RunStatus.RUNNING, now=run.created_at)
-    move(conn, run.run_id, RunStatus.SUCCESS, now=run.created_at)
+    org_runs.insert_run(conn, run)
+    org_runs.refund_run(conn, run.run_id)
+    move_run(conn, run.run_id, RunStatus.RUNNING, now=run.created_at)
+    move_run(conn, run.run_id, RunStatus.SUCCESS, now=run.created_at)
     return replace(run, status=RunStatus.SUCCESS)
 
 

@@ -26,7 +26,7 @@ from convergence.api.schedules.models import (
     QueueRequest,
 )
 from convergence.errors import NotAuthenticatedError, RequestInFlightError
-from convergence.state.queue import Entry, QueueStatus
+from convergence.state.queued_run import QueuedRun, QueueStatus
 
 router = guarded_router(prefix="/scheduler", tag="scheduler")
 
@@ -64,7 +64,7 @@ async def trigger(request: Request, body: QueueRequest) -> JSONResponse:
         )
         # The org's own settings join them when the run starts.
         await run_in_threadpool(_check_params, asked, services)
-        entry = Entry(
+        entry = QueuedRun(
             org_slug=org,
             pipeline_id=spec.pipeline_id,
             dag_id=spec.dag_id,
@@ -133,7 +133,7 @@ def _entries(
     return [_told(entry) for entry in found]
 
 
-def _told(entry: Entry) -> QueueEntry:
+def _told(entry: QueuedRun) -> QueueEntry:
     return QueueEntry(**{name: getattr(entry, name) for name in QueueEntry.model_fields})
 
 

@@ -17,12 +17,12 @@ from convergence.api.schedules.models import PipelineConfigRequest
 from convergence.errors import LimitError, NotFoundError, PipelineUnavailableError
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors import run_conf
-from convergence.runs.dispatch import Dispatched, Dispatcher, next_time
+from convergence.runs.dispatch import Dispatcher, DispatchResult, compute_next_time
 from convergence.state import pipeline_configs, queue
 from convergence.state.pipeline_configs import PipelineConfig
-from convergence.state.queue import Entry
+from convergence.state.queued_run import QueuedRun
 from convergence.tenants import audit
-from convergence.tenants.audit import Act, Actor, Result
+from convergence.tenants.audit import Actor, AuditedAction, AuditResult
 
 MOST_WAITING = 100
 _DAY_PARAMS = ("date", "start_date", "end_date")
@@ -34,7 +34,7 @@ class ClientOrchestrator:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def not_ready(self, dag_id: str) -> PipelineUnavailableError | None:
+    def check_readiness(self, dag_id: str) -> PipelineUnavailableError | None:
         """Why a run of the DAG would not start now; None when it would."""
         return anyio.from_thread.run(self._services.not_ready, dag_id)
 
@@ -48,17 +48,17 @@ class ClientOrchestrator:
             raise
 
 
-async def process(services: Services, org_slug: str, *, now: datetime) -> Dispatched:
+async def process(services: Services, org_slug: str, *, now: datetime) -> DispatchResult:
     """Start what of the org's entries has a free slot.
 
     Raises:
         RequestInFlightError: the queue is being processed at this moment.
     """
     dispatcher = Dispatcher(services.store, services.gate, ClientOrchestrator(services))
-    return await run_in_threadpool(dispatcher.run, now=now, org_slug=org_slug)
+    return await run_in_threadpool(dispatcher.dispatch_runs, now=now, org_slug=org_slug)
 
 
-def enqueue(services: Services, entry: Entry, *, by: Actor) -> None:
+def enqueue(services: Services, entry: QueuedRun, *, by: Actor) -> None:
     """Put a run into the queue, with its audit entry.
 
     Raises:
@@ -74,12 +74,12 @@ def enqueue(services: Services, entry: Entry, *, by: Actor) -> None:
                 used=waiting,
                 retry_after=60,
             )
-        queue.add(conn, entry)
-        act = Act(entry.org_slug, by, "queue.add", entry.queue_id)
-        audit.append(conn, act, result=Result.SUCCEEDED, now=entry.enqueued_at)
+        queue.add_entry(conn, entry)
+        act = AuditedAction(entry.org_slug, by, "queue.add", entry.queue_id)
+        audit.append_entry(conn, act, result=AuditResult.SUCCEEDED, now=entry.enqueued_at)
 
 
-def entries(services: Services, org_slug: str, **asked: Any) -> list[Entry]:
+def entries(services: Services, org_slug: str, **asked: Any) -> list[QueuedRun]:
     """The org's entries, newest first."""
     with services.store.read() as conn:
         return queue.list_for_org(conn, org_slug, **asked)
@@ -103,7 +103,7 @@ def find_pipeline(services: Services, name: str) -> PipelineSpec:
 def config_of(services: Services, org_slug: str, spec: PipelineSpec) -> PipelineConfig | None:
     """The org's configuration of a pipeline, if it has one."""
     with services.store.read() as conn:
-        return pipeline_configs.get(conn, org_slug, spec.pipeline_id)
+        return pipeline_configs.get_config(conn, org_slug, spec.pipeline_id)
 
 
 def configure(
@@ -124,7 +124,7 @@ def configure(
     params = _checked_params(spec, asked.params)
     upcoming = None
     if asked.enabled and asked.schedule is not None:
-        upcoming = next_time(asked.schedule, asked.timezone, after=now)
+        upcoming = compute_next_time(asked.schedule, asked.timezone, after=now)
     config = PipelineConfig(
         org_slug=org_slug,
         pipeline_id=spec.pipeline_id,
@@ -139,10 +139,10 @@ def configure(
         updated_by=by.id,
     )
     with services.store.begin() as conn:
-        config = pipeline_configs.put(conn, config)
-        act = Act(org_slug, by, "pipeline.configure", spec.pipeline_id)
+        config = pipeline_configs.put_config(conn, config)
+        act = AuditedAction(org_slug, by, "pipeline.configure", spec.pipeline_id)
         details = {"enabled": asked.enabled, "schedule": asked.schedule}
-        audit.append(conn, act, result=Result.SUCCEEDED, now=now, details=details)
+        audit.append_entry(conn, act, result=AuditResult.SUCCEEDED, now=now, details=details)
     return config
 
 

@@ -82,7 +82,7 @@ class SelectOrgs(BaseOperator):
             return
         runs = RunServices(services)
         for run in runs.of_dag_run(self.pipeline.dag_id, dag_run.run_id):
-            if run.live:
+            if run.is_live:
                 runs.finish_run(
                     run.run_id, RunStatus.FAILED, now=services.now(), error=build_run_error(error)
                 )

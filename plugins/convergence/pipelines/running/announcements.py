@@ -162,7 +162,7 @@ class Announcer:
         days = [day for run in runs for day in run.days]
         if not days:
             return {}
-        latest = self.ledger.latest(
+        latest = self.ledger.read_latest(
             orgs=[run.org_slug for run in runs],
             pipeline_id=self.pipeline.pipeline_id,
             since=min(days),

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from convergence.errors import PipelineFailedError
-from convergence.metering import Used, total
+from convergence.metering import Used, add_usage
 from convergence.processors.batch import INTERRUPTED
 from convergence.processors.context import PipelineInfo
 from convergence.runs.records import NEVER_ENDED
@@ -92,7 +92,7 @@ def close_orgs(
     summary = Summary()
     for run in runs.of_dag_run(pipeline.dag_id, dag_run_id):
         steps = runs.list_steps(run.run_id)
-        summary.used = total([summary.used, *(step.used for step in steps.values())])
+        summary.used = add_usage([summary.used, *(step.used for step in steps.values())])
         if run.status is RunStatus.CANCELLED:
             summary.cancelled += 1
             continue
@@ -101,7 +101,7 @@ def close_orgs(
         _end_lost_steps(steps.values(), runs=runs, now=now)
         if error is None:
             summary.succeeded += 1
-            if not run.live and run.status is not RunStatus.SUCCESS:
+            if not run.is_live and run.status is not RunStatus.SUCCESS:
                 runs.begin_run(run.run_id, now=now)
             runs.finish_run(run.run_id, RunStatus.SUCCESS, now=now)
         else:

@@ -15,8 +15,8 @@ from convergence.state import org_runs, pipeline_configs
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 from convergence.state.pipeline_configs import PipelineConfig
-from convergence.state.slots import Admitted, Refused, RunLimits
-from convergence.tenants.shipping import ship
+from convergence.state.slots import LimitReached, RunLimits, SlotTaken
+from convergence.tenants.shipping import ship_outbox
 
 log = logging.getLogger(__name__)
 
@@ -36,25 +36,27 @@ class RunServices:
     def get(self, run_id: str) -> OrgRun | None:
         """Return the run, or None if it is unknown."""
         with self._services.store.read() as conn:
-            return org_runs.get(conn, run_id)
+            return org_runs.get_run(conn, run_id)
 
     def list_configs(self, pipeline_id: str) -> Mapping[str, PipelineConfig]:
         """Return the orgs' configurations of the pipeline, by org."""
         with self._services.store.read() as conn:
-            return pipeline_configs.for_pipeline(conn, pipeline_id)
+            return pipeline_configs.list_for_pipeline(conn, pipeline_id)
 
     def of_dag_run(self, dag_id: str, dag_run_id: str) -> Sequence[OrgRun]:
         """Return the org runs of an Airflow run, by org."""
         with self._services.store.read() as conn:
-            return org_runs.by_dag_run(conn, dag_id, dag_run_id)
+            return org_runs.list_for_dag_run(conn, dag_id, dag_run_id)
 
     def list_steps(self, run_id: str) -> Mapping[str, OrgStep]:
         """Return the newest attempt at each started step, by step."""
         return self._services.steps.list_steps(run_id)
 
-    def admit(self, run: OrgRun, *, limits: RunLimits, now: datetime) -> Admitted | Refused:
+    def admit_run(
+        self, run: OrgRun, *, limits: RunLimits, now: datetime
+    ) -> SlotTaken | LimitReached:
         """Admit a run within the limits of its org."""
-        return self._records.admit(run, limits=limits, now=now)
+        return self._records.admit_run(run, limits=limits, now=now)
 
     def begin_run(self, run_id: str, *, now: datetime, days: Sequence[date] | None = None) -> bool:
         """Move a run to RUNNING, also one that had failed."""
@@ -75,6 +77,6 @@ class RunServices:
     def ship_records(self) -> None:
         """Send the records to the warehouse; a later run sends those that fail now."""
         try:
-            ship(self._services.store, self._services.warehouse)
+            ship_outbox(self._services.store, self._services.warehouse)
         except ConvergenceError as error:
             log.warning("A later run will send the records: %s", build_run_error(error).message)

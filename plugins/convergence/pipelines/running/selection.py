@@ -35,11 +35,12 @@ from convergence.processors.run_conf import (
     check_partial_params,
     merge_params,
 )
-from convergence.runs.days import due_days, first_day
+from convergence.runs.days import compute_first_day, find_due_days
 from convergence.runs.eligibility import Eligibility, OrgSelection
 from convergence.runs.slice_states import CHECKED, Action
-from convergence.state.org_runs import OrgRun, RunError, RunStatus, Trigger, org_run_id
-from convergence.state.slots import Admitted, Refused, RunLimits
+from convergence.state.column_types import RunTrigger
+from convergence.state.org_runs import OrgRun, RunError, RunStatus, org_run_id
+from convergence.state.slots import LimitReached, RunLimits, SlotTaken
 
 if TYPE_CHECKING:
     from convergence.runs.ledger import SliceEnd
@@ -63,7 +64,7 @@ class GateKeeper(Protocol):
 class LedgerReader(Protocol):
     """The ends of slices: `runs.ledger.Ledger`."""
 
-    def ends(
+    def read_ends(
         self, actions: Collection[Action], *, orgs: Sequence[str], pipeline_id: str, since: date
     ) -> Mapping[SliceKey, SliceEnd]:
         """Return the end of the newest attempt at each slice, for the listed actions."""
@@ -81,7 +82,9 @@ class Admissions(Protocol):
     def of_dag_run(self, dag_id: str, dag_run_id: str) -> Sequence[OrgRun]:
         """Return the org runs of an Airflow run."""
 
-    def admit(self, run: OrgRun, *, limits: RunLimits, now: datetime) -> Admitted | Refused:
+    def admit_run(
+        self, run: OrgRun, *, limits: RunLimits, now: datetime
+    ) -> SlotTaken | LimitReached:
         """Admit a run within the limits of its org."""
 
     def begin_run(self, run_id: str, *, now: datetime, days: Sequence[date] | None = None) -> bool:
@@ -238,7 +241,7 @@ class Selector:
         if not self.pipeline.tables or not eligibilities:
             return {eligibility.org_slug: () for eligibility in eligibilities}
         first = {one.org_slug: self._first_day(one) for one in eligibilities}
-        rows = self.ledger.ends(
+        rows = self.ledger.read_ends(
             CHECKED,
             orgs=sorted(first),
             pipeline_id=self.pipeline.pipeline_id,
@@ -249,7 +252,7 @@ class Selector:
             ends[key.org_slug][key.day][key.table] = row
         return {
             org_slug: tuple(
-                due_days(
+                find_due_days(
                     ends[org_slug],
                     first_day=day,
                     today=self._today,
@@ -263,7 +266,7 @@ class Selector:
 
     def _first_day(self, eligibility: Eligibility) -> date:
         connected_on = eligibility.connected_on or self._today
-        return first_day(connected_on, history_days=self.pipeline.history_days)
+        return compute_first_day(connected_on, history_days=self.pipeline.history_days)
 
     def _admit(
         self, eligibility: Eligibility, params: Mapping[str, Any], days: Sequence[date]
@@ -271,15 +274,15 @@ class Selector:
         run = self._new_run(eligibility.org_slug, params, days)
         if eligibility.limits is None:
             return RunError("quota_missing", "the organization has no quota")
-        outcome = self.runs.admit(run, limits=eligibility.limits, now=self.now)
-        if isinstance(outcome, Refused):
+        outcome = self.runs.admit_run(run, limits=eligibility.limits, now=self.now)
+        if isinstance(outcome, LimitReached):
             used = f"{outcome.use} of {outcome.maximum} {outcome.limit}"
             return RunError(LimitError.code, f"the limit of the plan is reached: {used}")
         self.runs.begin_run(run.run_id, now=self.now, days=days)
         return OrgSlice(eligibility.org_slug, run.run_id, tuple(days))
 
     def _new_run(self, org_slug: str, params: Mapping[str, Any], days: Sequence[date]) -> OrgRun:
-        trigger: Trigger = "schedule" if self.scheduled else "ui"
+        trigger: RunTrigger = "schedule" if self.scheduled else "ui"
         return OrgRun(
             run_id=org_run_id(self.pipeline.dag_id, self.dag_run_id, org_slug),
             org_slug=org_slug,

@@ -19,7 +19,7 @@ from convergence.errors import (
     RetryableError,
     SpoolError,
 )
-from convergence.metering import Resource, Use, count
+from convergence.metering import Resource, Use, record_usage
 from convergence.processors.aws.export import Export, File, Found, sort_out
 from convergence.processors.context import OrgContext
 from convergence.providers.aws import code_of
@@ -154,7 +154,7 @@ class Bucket:
                     if self._stopped():
                         raise RetryableError("The task was stopped", at=self._export.url(file.key))
                     written += target.write(chunk)
-        count(Resource.PROVIDER, Use(bytes_received=written))
+        record_usage(Resource.PROVIDER, Use(bytes_received=written))
         if written != file.size:
             raise ProviderUnavailableError(
                 "A file came in another length than it was listed with",

@@ -117,7 +117,7 @@ class _Loading:
 
     def _ledger(self, found: Found) -> dict[str, dict[date, LedgerRow]]:
         """The newest row of every day, by table; one question."""
-        rows = self._org.ledger.latest(
+        rows = self._org.ledger.read_latest(
             orgs=[self._org.org_slug],
             pipeline_id=self._org.pipeline.pipeline_id,
             since=min([*found.periods, *self._org.days]).replace(day=1),
@@ -175,7 +175,7 @@ class _Loading:
     def _confirmed(
         self, given: Sequence[Attempt], *, settle_days: int
     ) -> dict[SliceKey, LedgerRow]:
-        return self._org.publisher.confirm(
+        return self._org.publisher.confirm_unchanged(
             given,
             table=TableName(self._org.dataset, self._config.table),
             run_id=self._org.run_id,

@@ -236,7 +236,7 @@ class PeriodLoader:
             for day, attempt in given.items()
             if attempt.previous and attempt.previous.content_hash == sealed[day].content_hash
         ]
-        rows = self._org.publisher.confirm(
+        rows = self._org.publisher.confirm_unchanged(
             same,
             table=TableName(self._org.dataset, self._config.table),
             run_id=self._org.run_id,

@@ -151,7 +151,7 @@ class CostDays:
 
     def _ledger(self) -> dict[str, dict[date, LedgerRow]]:
         """Table → day → newest row, over the org's whole history: any day may have changed."""
-        latest = self._org.ledger.latest(
+        latest = self._org.ledger.read_latest(
             orgs=[self._org.org_slug], pipeline_id=self._org.pipeline.pipeline_id
         )
         found: dict[str, dict[date, LedgerRow]] = defaultdict(dict)

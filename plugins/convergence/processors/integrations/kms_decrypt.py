@@ -25,7 +25,9 @@ class KmsDecrypt(OrgProcessor[KmsDecryptConfig]):
         """
         known = load_registry(org.settings)
         stored = stored_credentials(org.services)
-        connected = {known.id_of_table(one.provider): one for one in stored.list_for(org.org_slug)}
+        connected = {
+            known.id_of_table(one.provider): one for one in stored.list_credentials(org.org_slug)
+        }
         wanted = [known.get(name).id for name in config.providers] or sorted(connected)
         if missing := [name for name in wanted if name not in connected]:
             raise IntegrationInvalidError("A provider is not connected", provider=missing[0])

@@ -12,7 +12,7 @@ from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.integrations.config import KmsStoreConfig
 from convergence.security.kms import connect_kms
 from convergence.tenants.audit import Actor
-from convergence.tenants.reencryption import Reencryption
+from convergence.tenants.reencryption import ReencryptionPass
 
 
 class KmsStore(OrgProcessor[KmsStoreConfig]):
@@ -29,14 +29,14 @@ class KmsStore(OrgProcessor[KmsStoreConfig]):
         """
         del config  # there is nothing to choose
         with connect_kms(org.settings) as kms:
-            work = Reencryption(
+            work = ReencryptionPass(
                 store=org.store,
                 warehouse=org.warehouse,
                 kms=kms,
-                version=kms.check(),
+                version=kms.get_primary_version(),
                 by=Actor("system", org.run_id),
             )
-            outcome = work.org(org.org_slug, now=org.now())
+            outcome = work.reencrypt_org(org.org_slug, now=org.now())
         if outcome.unreadable:
             raise DecryptionError(
                 "Stored secrets do not decrypt for their owner", ids=list(outcome.unreadable)

@@ -13,7 +13,7 @@ from convergence.processors.context import TaskServices
 from convergence.providers.registry import Provider, load_registry
 from convergence.providers.validation import Validation, validate_credential
 from convergence.security.kms import connect_kms
-from convergence.tenants.credentials import Credential, Credentials, fingerprint
+from convergence.tenants.credentials import Credential, Credentials, compute_fingerprint
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def check_stored(services: TaskServices, *, org_slug: str, provider: str) -> Che
     """
     known = load_registry(services.settings).get(provider)
     credentials = stored_credentials(services)
-    credential = credentials.get(org_slug, known.table_id)
-    secret = credentials.open(org_slug, known.table_id)
+    credential = credentials.get_credential(org_slug, known.table_id)
+    secret = credentials.decrypt_credential(org_slug, known.table_id)
     now = services.now()
     found = validate_credential(known, secret, settings=services.settings, now=now)
     credentials.record_validation(
@@ -65,8 +65,8 @@ def open_stored(credentials: Credentials, credential: Credential) -> None:
     Raises:
         DecryptionError: it does not, or it is another.
     """
-    secret = credentials.open(credential.org_slug, credential.provider)
-    if fingerprint(secret) != credential.fingerprint:
+    secret = credentials.decrypt_credential(credential.org_slug, credential.provider)
+    if compute_fingerprint(secret) != credential.fingerprint:
         raise DecryptionError(
             "What was decrypted is not what was stored", credential_id=credential.credential_id
         )

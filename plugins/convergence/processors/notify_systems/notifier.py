@@ -121,14 +121,14 @@ class Notifier:
         outcome: Told | None = None
         for attempt in range(settings.attempts):
             with self.store.begin() as conn:
-                owner = notifications.claim(
+                owner = notifications.claim_notification(
                     conn, key, now=self.now(), most_attempts=settings.attempts
                 )
             if owner is None:
                 break
             outcome, wait = self._try(key, compose, to=to, settings=settings)
             with self.store.begin() as conn:
-                notifications.end(
+                notifications.finish_notification(
                     conn,
                     key,
                     owner=owner,
@@ -147,7 +147,7 @@ class Notifier:
     def _before(self, key: NotificationKey) -> Told:
         """What became of a message that is not this call's to send."""
         with self.store.read() as conn:
-            kept = notifications.get(conn, key)
+            kept = notifications.get_notification(conn, key)
         sent = kept is not None and kept.status is NotificationStatus.SENT
         if kept is None or sent:
             return Told(key=key, sent=sent, recipients=kept.recipients if kept else 0)

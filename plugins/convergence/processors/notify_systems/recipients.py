@@ -19,7 +19,7 @@ def admin_emails(warehouse: Warehouse, slugs: Iterable[str]) -> Mapping[str, str
     """Each org's administrator, from one query however many there are."""
     wanted = set(slugs)
     if len(wanted) == 1:
-        found = orgs.find(warehouse, next(iter(wanted)))
+        found = orgs.find_org(warehouse, next(iter(wanted)))
         return {found.org_slug: found.admin_email} if found is not None else {}
     every = orgs.list_orgs(warehouse) if wanted else []
     return {org.org_slug: org.admin_email for org in every if org.org_slug in wanted}

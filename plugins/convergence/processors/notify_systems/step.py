@@ -54,7 +54,7 @@ def tell(org: OrgContext, telling: Telling, *, notifier: Notifier, base_url: str
         return StepResult(status="SKIPPED", details={"notification_sent": False, "reason": why})
     latest: Mapping[SliceKey, LedgerRow] = {}
     if org.days:
-        latest = org.ledger.latest(
+        latest = org.ledger.read_latest(
             orgs=[org.org_slug], pipeline_id=org.pipeline.pipeline_id, since=min(org.days)
         )
     report = org_report(

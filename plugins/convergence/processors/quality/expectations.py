@@ -65,7 +65,7 @@ def published_days(org: OrgContext, suite: Suite) -> list[date]:
     A step may find by itself that the provider restated further days.
     """
     since = min(org.days, default=org.now().date()) - _REACH
-    latest = org.ledger.latest(
+    latest = org.ledger.read_latest(
         orgs=[org.org_slug], pipeline_id=org.pipeline.pipeline_id, since=since
     )
     restated = {

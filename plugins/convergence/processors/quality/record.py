@@ -20,7 +20,7 @@ def keep(org: OrgContext, verdicts: Sequence[Verdict], *, suite: str, now: datet
     """Append every verdict to the log of results; it is shipped when the run is closed."""
     with org.store.begin() as conn:
         for verdict in verdicts:
-            outbox.enqueue(conn, RESULTS, _row(org, verdict, suite=suite, now=now))
+            outbox.enqueue_row(conn, RESULTS, _row(org, verdict, suite=suite, now=now))
 
 
 def report(verdicts: Sequence[Verdict], *, suite: str) -> dict[str, Any]:

@@ -114,22 +114,22 @@ class _Tie:
     def _is_another_run_working(self, days: Sequence[date]) -> bool:
         """Whether a run that published, or is publishing, a table of these days has not ended."""
         org = self.org
-        rows = org.ledger.latest(
+        rows = org.ledger.read_latest(
             orgs=[org.org_slug], pipeline_id=org.pipeline.pipeline_id, since=min(days)
         )
         keys = [key for key in rows if key.day in set(days)]
         if any(self._is_live(run_id) for run_id in {rows[key].run_id for key in keys}):
             return True
         now = datetime.now(UTC)
-        attempts = org.publisher.newest(keys).values()
+        attempts = org.publisher.read_newest_attempts(keys).values()
         return any(one.is_alive(now) and one.run_id != org.run_id for one in attempts)
 
     def _is_live(self, run_id: str) -> bool:
         if run_id == self.org.run_id:
             return False
         with self.org.store.read() as conn:
-            run = org_runs.get(conn, run_id)
-        return run is not None and run.live
+            run = org_runs.get_run(conn, run_id)
+        return run is not None and run.is_live
 
     def _pause(self, error: SupersededError) -> None:
         remaining = self.org.deadline - MARGIN_SECONDS - time.monotonic()
@@ -145,7 +145,7 @@ class _Tie:
         writes = input_writes(
             self.org.warehouse, self.inspector.dataset, daily=tables, days=days, whole=()
         )
-        latest = self.org.ledger.latest(
+        latest = self.org.ledger.read_latest(
             orgs=[self.org.org_slug], pipeline_id=self.org.pipeline.pipeline_id, since=min(days)
         )
         return _State({key: row for key, row in latest.items() if key.day in set(days)}, writes)
@@ -171,7 +171,7 @@ class _Tie:
     def _invalidate(self, state: _State, days: Sequence[date]) -> None:
         """A slice that does not tie is wrong, though its inputs are the same: compute it again."""
         derived = [row for row in self._of_tie(state) if row.key.day in days and row.inputs]
-        self.org.ledger.invalidate(derived, run_id=self.org.run_id, now=self.org.now())
+        self.org.ledger.invalidate_rows(derived, run_id=self.org.run_id, now=self.org.now())
 
     def _superseded(self, days: Sequence[date]) -> SupersededError:
         return SupersededError(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from convergence.errors import OrchestratorUnavailableError, PipelineUnavailableError
-from convergence.runs.readiness import DagState, not_ready
+from convergence.runs.readiness import DagState, check_readiness
 
 if TYPE_CHECKING:
     from airflow.sdk.execution_time.comms import CommsDecoder, ToSupervisor, ToTask
@@ -46,7 +46,7 @@ class TaskOrchestrator:
             "Airflow did not take the run", answer=response.error.value
         )
 
-    def not_ready(self, dag_id: str) -> PipelineUnavailableError | None:
+    def check_readiness(self, dag_id: str) -> PipelineUnavailableError | None:
         """Why a run of the DAG would not start now; None when it would.
 
         A task is not shown whether a DAG is stale or its file broken: triggering it says so.
@@ -62,12 +62,12 @@ class TaskOrchestrator:
         except AirflowRuntimeError as error:
             response = error.error
         if isinstance(response, DagResult):
-            return not_ready(DagState(dag_id, response.is_paused))
+            return check_readiness(DagState(dag_id, response.is_paused))
         if (
             isinstance(response, ErrorResponse)
             and (response.detail or {}).get("status_code") == 404
         ):
-            return not_ready(None)
+            return check_readiness(None)
         raise OrchestratorUnavailableError("Airflow did not say whether the pipeline is paused")
 
     def state_of(self, dag_id: str, dag_run_id: str) -> str | None:

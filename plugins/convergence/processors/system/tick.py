@@ -26,25 +26,25 @@ class Tick(PlatformProcessor[TickConfig]):
             StateUnavailableError, WarehouseUnavailableError: the next minute tries again.
         """
         from convergence.processors.system.airflow_runs import TaskOrchestrator
-        from convergence.runs.dispatch import Dispatched, Dispatcher
+        from convergence.runs.dispatch import Dispatcher, DispatchResult
         from convergence.runs.eligibility import EligibilityChecker
         from convergence.runs.records import RunRecords
-        from convergence.state.retention import prune
-        from convergence.tenants.shipping import ship
+        from convergence.state.retention import prune_store
+        from convergence.tenants.shipping import ship_outbox
 
         del config, params  # it has none
         store, airflow, now = platform.store, TaskOrchestrator(), platform.now()
         dispatcher = Dispatcher(store, EligibilityChecker(platform.warehouse), airflow)
         try:
-            dispatched = dispatcher.run(now=now)
+            dispatched = dispatcher.dispatch_runs(now=now)
         except RequestInFlightError:
             # An API process is at it, and does the same.
-            dispatched = Dispatched()
+            dispatched = DispatchResult()
         records = RunRecords(store)
         closed = records.close_dangling(airflow.state_of, now=now)
         for run in closed:
             platform.log.warning("%s was left open and is now %s", run.run_id, run.status)
-        shipped = ship(store, platform.warehouse)
-        prune(store, now=now)
+        shipped = ship_outbox(store, platform.warehouse)
+        prune_store(store, now=now)
         facts = {**asdict(dispatched), "runs_closed": len(closed)}
         return StepResult(rows_processed=shipped, details=facts)

@@ -41,7 +41,7 @@ def upgrade_store(conn: Connection, *, revision: str | None, target: str) -> Non
             newest_known_revision=target,
         )
     if revision is None:
-        adopt(conn)
+        adopt_unversioned(conn)
         command.stamp(config, r0001_baseline.revision)
     command.upgrade(config, target)
     _logger.info("migrated the state store from %s to %s", revision or "no revision", target)
@@ -50,20 +50,20 @@ def upgrade_store(conn: Connection, *, revision: str | None, target: str) -> Non
 def alembic_config(conn: Connection, *, versions: Path | None = None) -> Config:
     """Return Alembic's settings for one connection, without a file of its own."""
     config = Config()
-    config.set_main_option("script_location", _literal(HERE))
+    config.set_main_option("script_location", _escape_percent(HERE))
     config.set_main_option("path_separator", "newline")
-    config.set_main_option("version_locations", _literal(versions or VERSIONS))
+    config.set_main_option("version_locations", _escape_percent(versions or VERSIONS))
     config.set_main_option("file_template", "r%%(rev)s_%%(slug)s")
     config.attributes["connection"] = conn
     return config
 
 
-def _literal(path: Path) -> str:
+def _escape_percent(path: Path) -> str:
     # Alembic's settings are a ConfigParser's: a percent sign in a path begins an interpolation.
     return str(path).replace("%", "%%")
 
 
-def adopt(conn: Connection) -> None:
+def adopt_unversioned(conn: Connection) -> None:
     """Bring a store made before there were revisions to the baseline's tables.
 
     Those releases widened what an older one had left: tables, columns and indexes may be missing.
@@ -87,10 +87,10 @@ def adopt(conn: Connection) -> None:
             columns=foreign,
         )
     BASELINE.create_all(conn)
-    _widen(conn)
+    _add_missing_columns(conn)
 
 
-def _widen(conn: Connection) -> None:
+def _add_missing_columns(conn: Connection) -> None:
     inspector = inspect(conn)
     for table in BASELINE.sorted_tables:
         present = {column["name"] for column in inspector.get_columns(table.name)}

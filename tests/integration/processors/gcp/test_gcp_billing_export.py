@@ -131,7 +131,7 @@ def test_late_rows_rebuild_the_days_they_touch_and_no_others(
     assert copied.details["days_touched"] == ["2026-11-01"]
     seen = sums(account.rows("billing_cost_daily"), "usage_date")
     assert seen == decimals(expected["net_by_usage_day_utc"])
-    ledger = account.env.services.ledger.latest(
+    ledger = account.env.services.ledger.read_latest(
         orgs=[account.slug], pipeline_id=BILLING.pipeline_id
     )
     newest = {

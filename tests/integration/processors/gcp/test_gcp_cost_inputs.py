@@ -37,7 +37,7 @@ class Bill:
         """Publish what an earlier copy had."""
         sealed, how = self.copies[number]
         context = self.org.context(DAYS, run_id="run_again", pipeline=BILLING)
-        (attempt,) = context.publisher.begin([self.key("gcp_billing_daily_raw")]).values()
+        (attempt,) = context.publisher.begin_attempts([self.key("gcp_billing_daily_raw")]).values()
         publish_sealed(context, attempt, sealed, **how)
 
     def sum(self, *, run_id: str, attempt: int = 1) -> None:
@@ -55,7 +55,7 @@ class Bill:
 
     @property
     def ledger(self) -> LedgerRow:
-        latest = self.org.env.services.ledger.latest(
+        latest = self.org.env.services.ledger.read_latest(
             orgs=[self.org.slug], pipeline_id=BILLING.pipeline_id
         )
         return latest[self.key("billing_cost_daily")]

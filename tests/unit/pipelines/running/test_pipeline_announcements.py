@@ -79,7 +79,7 @@ class FakeLedger:
         self._rows = rows
         self.asked = 0
 
-    def latest(self, *, orgs: Sequence[str], **_: Any) -> Mapping[SliceKey, LedgerRow]:
+    def read_latest(self, *, orgs: Sequence[str], **_: Any) -> Mapping[SliceKey, LedgerRow]:
         self.asked += 1
         return {row.key: row for row in self._rows if row.key.org_slug in orgs}
 
@@ -244,7 +244,7 @@ def test_one_orgs_mailbox_that_refuses_keeps_nobody_elses_message_and_is_recorde
     told = stage.announce({"on_success": ["email"]}, run("acme_corp"), run("globex"))
     assert told == {"sent": 1, "failed": 1}
     with stage.store.read() as conn:
-        (kept,) = notifications.of_run(conn, "run_acme_corp", "acme_corp")
+        (kept,) = notifications.list_for_run(conn, "run_acme_corp", "acme_corp")
     assert kept.error == "no such mailbox"
 
 

@@ -27,7 +27,7 @@ from convergence.runs.slice_states import CHECKED
 from convergence.runs.slices import Finality, SliceKey
 from convergence.state.org_runs import OrgRun, RunError, RunStatus, org_run_id
 from convergence.state.pipeline_configs import PipelineConfig
-from convergence.state.slots import Admitted, Refused, RunLimits
+from convergence.state.slots import LimitReached, RunLimits, SlotTaken
 
 NOW = datetime(2026, 11, 21, 6, tzinfo=UTC)
 TODAY = NOW.date()
@@ -85,7 +85,7 @@ class FakeLedger:
     done: set[tuple[str, str, date]] = field(default_factory=set)
     questions: int = 0
 
-    def ends(
+    def read_ends(
         self, actions: Collection[Action], *, orgs: Sequence[str], pipeline_id: str, since: date
     ) -> Mapping[SliceKey, SliceEnd]:
         assert actions == CHECKED
@@ -124,12 +124,14 @@ class FakeRuns:
     def of_dag_run(self, dag_id: str, dag_run_id: str) -> Sequence[OrgRun]:
         return list(self.known.values())
 
-    def admit(self, run: OrgRun, *, limits: RunLimits, now: datetime) -> Admitted | Refused:
+    def admit_run(
+        self, run: OrgRun, *, limits: RunLimits, now: datetime
+    ) -> SlotTaken | LimitReached:
         if run.org_slug in self.full:
-            return Refused("runs_per_day", limits.runs_per_day, 6, None)
+            return LimitReached("runs_per_day", limits.runs_per_day, 6, None)
         again = run.run_id in self.known
         self.known.setdefault(run.run_id, run)
-        return Admitted(run.run_id, again=again)
+        return SlotTaken(run.run_id, taken_before=again)
 
     def begin_run(self, run_id: str, *, now: datetime, days: Sequence[date] | None = None) -> bool:
         run = self.known[run_id]

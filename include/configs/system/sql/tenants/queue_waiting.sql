@@ -1,10 +1,6 @@
--- Entries that wait: those that no row says have left the queue, of orgs that are still there.
-SELECT
-  entry.org_slug AS org_slug, entry.queue_id AS queue_id, entry.pipeline_id AS pipeline_id,
-  entry.dag_id AS dag_id, entry.provider AS provider, entry.days AS days, entry.params AS params,
-  entry.trigger AS trigger, entry.priority AS priority, entry.requested_by AS requested_by,
-  entry.request_id AS request_id, entry.debited AS debited, entry.follows AS follows,
-  entry.schedule AS schedule, entry.due_at AS due_at, entry.enqueued_at AS enqueued_at
+-- Waiting entries: no row says that they left the queue, and their org still exists. All columns of
+-- the log are selected; the declaration of the queue's row decides which of them are restored.
+SELECT entry.*
 FROM (
   SELECT *
   FROM `{{ project }}.{{ central }}.org_pipeline_execution_queue`

@@ -16,7 +16,7 @@ from convergence.errors import InputNotAsRecordedError
 from convergence.processors.context import OrgContext
 from convergence.runs.ledger import LedgerRow, SliceEnd
 from convergence.runs.publisher import Attempt
-from convergence.runs.recovery import recover
+from convergence.runs.recovery import recover_row
 from convergence.runs.slice_states import Action
 from convergence.runs.slices import Finality, SliceKey
 from convergence.warehouse.jobs import JobOutcome
@@ -130,7 +130,7 @@ class Inputs:
         self, days: Sequence[date], rows: Mapping[SliceKey, LedgerRow]
     ) -> set[date]:
         """Days on which an input has no content, and the provider says nothing any more."""
-        ends = self.org.ledger.ends(
+        ends = self.org.ledger.read_ends(
             {Action.NOT_OBSERVABLE},
             orgs=[self.org.org_slug],
             pipeline_id=self.org.pipeline.pipeline_id,
@@ -159,7 +159,7 @@ class Inputs:
         writes = _look(self.org, self.daily, days, self.whole)
         if not self.daily or not days:
             return writes, {}
-        rows = self.org.ledger.latest(
+        rows = self.org.ledger.read_latest(
             orgs=[self.org.org_slug], pipeline_id=self.org.pipeline.pipeline_id, since=min(days)
         )
         return writes, rows
@@ -173,7 +173,7 @@ class Inputs:
     def _recover(
         self, key: SliceKey, writes: InputWrites, rows: Mapping[SliceKey, LedgerRow]
     ) -> None:
-        recover(
+        recover_row(
             self.org.warehouse,
             self.org.ledger,
             key=key,
@@ -187,7 +187,7 @@ class Inputs:
     def _refusal(
         self, wrong: Sequence[SliceKey], rows: Mapping[SliceKey, LedgerRow]
     ) -> InputNotAsRecordedError:
-        self.org.ledger.invalidate(
+        self.org.ledger.invalidate_rows(
             [rows[key] for key in wrong if key in rows],
             run_id=self.org.run_id,
             now=self.org.now(),
@@ -200,7 +200,7 @@ class Inputs:
 
     def end_not_observable(self, days: Collection[date], attempts: Mapping[date, Attempt]) -> None:
         """Record that derived days have no content since their inputs have none."""
-        self.org.ledger.record(
+        self.org.ledger.append_rows(
             [
                 SliceEnd(
                     key=attempts[day].key,

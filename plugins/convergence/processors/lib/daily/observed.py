@@ -69,7 +69,7 @@ def _is_to_repeat(org: OrgContext, *, table: str) -> bool:
 def _unless_intact(org: OrgContext, days: Sequence[date], *, table: str) -> list[date]:
     """Record the days as UNCHANGED; the days whose partitions are not as they were published."""
     taken = attempts(org, days, table=table)
-    confirmed = org.publisher.confirm(
+    confirmed = org.publisher.confirm_unchanged(
         list(taken.values()),
         table=TableName(org.dataset, table),
         run_id=org.run_id,

@@ -61,7 +61,7 @@ def taken_over(org: OrgContext, days: Mapping[date, SliceKey]) -> dict[date, Ove
     """
     if not org.resumes:
         return {}
-    newest, now = org.publisher.newest(list(days.values())), datetime.now(UTC)
+    newest, now = org.publisher.read_newest_attempts(list(days.values())), datetime.now(UTC)
     found = {day: newest[key] for day, key in days.items() if key in newest}
     return {
         day: Overtaken(attempt.number - 1)
@@ -101,7 +101,7 @@ class Leaving:
         return left
 
     def _alive(self, waiting: Mapping[date, Overtaken]) -> dict[date, NewestAttempt]:
-        newest = self._org.publisher.newest([self._keys[day] for day in waiting])
+        newest = self._org.publisher.read_newest_attempts([self._keys[day] for day in waiting])
         now = datetime.now(UTC)
         found = {day: newest.get(self._keys[day]) for day in waiting}
         return {day: one for day, one in found.items() if one is not None and one.is_alive(now)}
@@ -126,7 +126,7 @@ class Leaving:
 
     def _ends(self, days: Mapping[date, Overtaken]) -> dict[date, SliceEnd]:
         org = self._org
-        found = org.ledger.ends(
+        found = org.ledger.read_ends(
             ENDING,
             orgs=[org.org_slug],
             pipeline_id=org.pipeline.pipeline_id,
@@ -136,7 +136,7 @@ class Leaving:
 
     def _contents(self, days: Mapping[date, Overtaken]) -> dict[date, LedgerRow]:
         org = self._org
-        found = org.ledger.latest(
+        found = org.ledger.read_latest(
             orgs=[org.org_slug], pipeline_id=org.pipeline.pipeline_id, since=min(days)
         )
         return {day: found[self._keys[day]] for day in days if self._keys[day] in found}

@@ -111,7 +111,7 @@ def publish_days(org: OrgContext, days: Sequence[date], *, table: str, make: Mak
         if left:
             org.log.info("overtaken by newer attempts: %s", _told(sorted(left)))
             settled = Leaving(org, keys).settle(left)
-            org.ledger.record(list(settled.superseded.values()))
+            org.ledger.append_rows(list(settled.superseded.values()))
             published.superseded.extend(sorted(settled.superseded))
             again += settled.again
         todo, left = sorted(again, reverse=True), {}
@@ -139,7 +139,7 @@ def _publish_round(
     overtaken: dict[date, Overtaken] = {}
     again: list[date] = []
     remaining = set(days)
-    with org.publisher.holding(org.run_id) as holder:
+    with org.publisher.hold_heartbeat(org.run_id) as holder:
         taken = attempts(org, days, table=table, holder=holder)
         for day, publish in make(taken, round_):
             if org.stop.is_set():
@@ -164,7 +164,7 @@ def attempts(
 ) -> dict[date, Attempt]:
     """A new attempt at each day, with the holder's heartbeat."""
     keys = [_key(org, day, table) for day in days]
-    taken = org.publisher.begin(keys, holder=holder)
+    taken = org.publisher.begin_attempts(keys, holder=holder)
     return {key.day: attempt for key, attempt in taken.items()}
 
 
@@ -174,8 +174,8 @@ def not_observable(org: OrgContext, days: Sequence[date], *, table: str) -> None
     A number of its own would overtake a run that observed the day while it still could.
     """
     keys = [_key(org, day, table) for day in days]
-    newest = org.publisher.newest(keys) if keys else {}
-    org.ledger.record(
+    newest = org.publisher.read_newest_attempts(keys) if keys else {}
+    org.ledger.append_rows(
         [
             SliceEnd(
                 key=key,
@@ -213,7 +213,7 @@ def ledger_rows(org: OrgContext, days: Sequence[date], *, table: str) -> Iterato
 
     A row in another state (REFUSED, NOT_OBSERVABLE, SUPERSEDED) is never among them.
     """
-    latest = org.ledger.latest(
+    latest = org.ledger.read_latest(
         orgs=[org.org_slug], pipeline_id=org.pipeline.pipeline_id, since=min(days)
     )
     wanted = set(days)

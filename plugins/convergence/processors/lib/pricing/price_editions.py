@@ -26,7 +26,7 @@ from convergence.processors.lib.pricing.price_seed import Shelf, merge
 from convergence.processors.lib.pricing.pricing_config import RolloutConfig
 from convergence.providers.registry import load_registry
 from convergence.runs.eligibility import EligibilityChecker
-from convergence.tenants.audit import Act, Actor, audited
+from convergence.tenants.audit import Actor, AuditedAction, audit_change
 from convergence.warehouse.datasets import list_tables
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
@@ -137,9 +137,9 @@ class Edition:
             return RolledOut(org_slug)
         days = self._days(name.dataset, changes(before, self._book))
         by = Actor("system", platform.dag_run_id)
-        act = Act(org_slug, by, ACTION, f"{config.provider}/{config.table}@{self.name}")
+        act = AuditedAction(org_slug, by, ACTION, f"{config.provider}/{config.table}@{self.name}")
         details = {"days_to_reprice": told_days(days)}
-        with audited(platform.store, act, now=platform.now(), details=details):
+        with audit_change(platform.store, act, now=platform.now(), details=details):
             rows = merge(platform.warehouse, self._shelf, name, now=platform.now())
         return RolledOut(org_slug, rows, days)
 

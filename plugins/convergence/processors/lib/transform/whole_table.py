@@ -47,10 +47,10 @@ class WholeTable:
             WarehouseError, WarehouseUnavailableError: as the warehouse says.
         """
         for _ in range(MOST_ROUNDS):
-            (attempt,) = self.org.publisher.begin([self._key]).values()
+            (attempt,) = self.org.publisher.begin_attempts([self._key]).values()
             row = self._filled(attempt, query())
             if row is not None:
-                self.org.ledger.record([row])
+                self.org.ledger.append_rows([row])
                 return row
             self.org.log.info("an input of %s changed; computing it again", self.table)
         raise InputChangedError("An input keeps changing while it is read", table=str(self.table))
@@ -126,6 +126,6 @@ class WholeTable:
             finality=Finality.OPEN,
             checked_at=self.org.now(),
             job_ended_at=outcome.ended_at,
-            replaced=Replaced.of(previous) if previous else None,
+            replaced=Replaced.from_row(previous) if previous else None,
             inputs=query.inputs,
         )

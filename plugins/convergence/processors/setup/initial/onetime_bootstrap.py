@@ -29,14 +29,14 @@ class OnetimeBootstrap(PlatformProcessor[OnetimeBootstrapConfig]):
             ForbiddenError: dropping was asked for in production.
             RequestError: dropping was asked for and not confirmed.
         """
-        from convergence.tenants.datasets import central_dataset
+        from convergence.tenants.datasets import describe_central_dataset
         from convergence.warehouse.bootstrap import Layout, build_layout
         from convergence.warehouse.datasets import EnsureOutcome, drop_dataset
 
         settings = platform.settings
         # Everything wrong with the files must be known before anything is dropped.
         layout = Layout.load(settings.configs_dir / config.layout)
-        dataset = central_dataset(settings)
+        dataset = describe_central_dataset(settings)
         recreated = may_drop(params, environment=settings.environment, dataset=dataset.name)
         if recreated:
             platform.log.warning("dropping %s, as asked and confirmed", dataset.name)

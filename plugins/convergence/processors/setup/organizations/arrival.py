@@ -28,7 +28,7 @@ from convergence.processors.setup.organizations.dataset import (
 )
 from convergence.tenants import orgs, quotas, subscriptions
 from convergence.tenants.audit import Actor
-from convergence.tenants.datasets import DatasetType, org_dataset
+from convergence.tenants.datasets import DatasetType, describe_org_dataset
 from convergence.warehouse.datasets import list_tables
 from convergence.warehouse.query import run_file
 
@@ -45,9 +45,9 @@ def onboard(
         ConflictError: the slug or the dataset is another's.
         NotBootstrappedError: bootstrap has not run.
     """
-    refuse_failed(request_checks(request, plans=quotas.plans()))
+    refuse_failed(request_checks(request, plans=quotas.load_plans()))
     plan = DatasetPlan.load(platform.settings.configs_dir, config)
-    kind = org_dataset(platform.settings, request.org_slug)
+    kind = describe_org_dataset(platform.settings, request.org_slug)
     arrival = Arrival(platform, request, kind, now=platform.now())
     arrival.reserve()
     laid = lay_out(platform.warehouse, plan, kind, org_slug=request.org_slug)
@@ -72,7 +72,7 @@ class Arrival:
     def reserve(self) -> None:
         """Make sure that slug and dataset are this organization's, or nobody's yet."""
         platform, request = self.platform, self.request
-        org = orgs.find(platform.warehouse, request.org_slug)
+        org = orgs.find_org(platform.warehouse, request.org_slug)
         refuse_foreign(platform.warehouse, self.kind.name, org_slug=request.org_slug)
         org = org or orgs.create_profile(
             platform.store,
@@ -89,7 +89,7 @@ class Arrival:
 
     def subscribe(self) -> None:
         """Give it its plan's subscription and quota; ones that are there keep their status."""
-        subscriptions.create(
+        subscriptions.create_subscription(
             self.platform.store,
             self.platform.warehouse,
             org_slug=self.request.org_slug,
@@ -119,11 +119,11 @@ class Arrival:
     def _look(self, plan: DatasetPlan) -> list[Check]:
         warehouse, slug = self.platform.warehouse, self.request.org_slug
         missing = sorted(plan.names - list_tables(warehouse, self.kind.name))
-        subscription = subscriptions.get(warehouse, slug)
-        quota = quotas.get(warehouse, slug)
+        subscription = subscriptions.get_subscription(warehouse, slug)
+        quota = quotas.get_quota(warehouse, slug)
         tables = f"missing: {', '.join(missing)}" if missing else f"{len(plan.names)} are there"
         return [
-            Check("profile", passed=True, detail=orgs.get(warehouse, slug).dataset_id),
+            Check("profile", passed=True, detail=orgs.get_org(warehouse, slug).dataset_id),
             Check("subscription", passed=True, detail=f"{subscription.plan} {subscription.status}"),
             Check("quota", passed=True, detail=f"{quota.plan}: {quota.runs_per_day} runs a day"),
             Check("tables", passed=not missing, detail=tables),

@@ -33,7 +33,7 @@ class Dryrun(PlatformProcessor[DryrunConfig]):
 
         request = OrganizationRequest.read(params)
         layout = Layout.load(platform.settings.configs_dir / config.central_layout)
-        checks = request_checks(request, plans=quotas.plans())
+        checks = request_checks(request, plans=quotas.load_plans())
         checks += warehouse_checks(
             platform,
             org_slug=request.org_slug if is_slug(request.org_slug) else None,
@@ -61,7 +61,7 @@ def warehouse_checks(
         central_tables: tables and views that bootstrap makes.
     """
     from convergence.tenants import orgs
-    from convergence.tenants.datasets import org_dataset
+    from convergence.tenants.datasets import describe_org_dataset
     from convergence.warehouse.datasets import dataset_exists, list_tables
     from convergence.warehouse.names import CENTRAL
 
@@ -83,10 +83,10 @@ def warehouse_checks(
         told = "could not be checked: the slug is not valid"
         return [*checks, *(Check(name, passed=False, detail=told) for name in _OF_THE_SLUG)]
 
-    dataset = org_dataset(platform.settings, org_slug).name
+    dataset = describe_org_dataset(platform.settings, org_slug).name
 
     def is_new() -> tuple[bool, str]:
-        org = orgs.find(warehouse, org_slug)
+        org = orgs.find_org(warehouse, org_slug)
         return org is None, org_slug if org is None else f"{org_slug} is taken already"
 
     def is_free() -> tuple[bool, str]:
