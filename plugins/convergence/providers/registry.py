@@ -109,6 +109,20 @@ class CostSources(Strict):
         return self
 
 
+class RetryConfig(Strict):
+    """The retry policy of a provider's API.
+
+    Attributes:
+        attempts: requests for one page, the first one included.
+        base_seconds: upper bound of the first random pause; it doubles with each failure.
+        max_seconds: upper bound of every random pause.
+    """
+
+    attempts: int = Field(default=6, ge=1, le=20)
+    base_seconds: float = Field(default=0.5, gt=0, le=60)
+    max_seconds: float = Field(default=30, gt=0, le=600)
+
+
 class ConnectRun(Strict):
     """A pipeline that runs when a provider is connected.
 
@@ -136,6 +150,7 @@ class _Entry(Strict):
     validation: ValidationCall
     cost_sources: CostSources
     lookback_days: NonNegativeInt
+    retry: RetryConfig | None = None
     data_tables: tuple[TableName, ...] = ()
     on_connect: tuple[ConnectRun, ...] = ()
 
@@ -154,6 +169,7 @@ class Provider(_Entry):
         id: as paths and YAML name it, such as `gcp`.
         table_id: as tables name it, such as `GCP_SA`.
         lookback_days: for how long a day's figures may still change.
+        retry: replaces the default retry policy of the client of its API.
         data_tables: what its pipelines fill in an org's dataset.
         on_connect: what runs once it is connected, one after the other.
     """

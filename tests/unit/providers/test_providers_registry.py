@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from convergence.errors import ConfigurationError, NotFoundError
-from convergence.providers.registry import ProviderRegistry, load_registry
+from convergence.providers.registry import ProviderRegistry, RetryConfig, load_registry
 from convergence.settings import PROJECT_ROOT, Settings
 
 FILE = PROJECT_ROOT / "include" / "configs" / "system" / "providers.yml"
@@ -234,3 +234,19 @@ def test_a_further_provider_is_an_entry_and_no_code(tmp_path: Path) -> None:
     path = tmp_path / "providers.yml"
     path.write_text(yaml.safe_dump(entries), encoding="utf-8")
     assert ProviderRegistry.load(path).get("mistral").url(Settings()) == "https://api.mistral.ai/v1"
+
+
+def test_a_provider_may_have_a_retry_policy_of_its_own(tmp_path: Path) -> None:
+    known = edited(tmp_path, ("table_id: OPENAI", "table_id: OPENAI\n    retry: {attempts: 9}"))
+    assert known.get("openai").retry == RetryConfig(attempts=9, base_seconds=0.5, max_seconds=30)
+    assert known.get("anthropic").retry is None
+
+
+@pytest.mark.parametrize(
+    "value", ["{attempts: 0}", "{attempts: 21}", "{max_seconds: 601}", "{pause: 1}", "often"]
+)
+def test_an_invalid_retry_policy_stops_its_provider_only(tmp_path: Path, value: str) -> None:
+    known = edited(tmp_path, ("table_id: OPENAI", f"table_id: OPENAI\n    retry: {value}"))
+    with pytest.raises(ConfigurationError, match=r"providers\.openai\.retry"):
+        known.get("openai")
+    assert known.get("anthropic").id == "anthropic"

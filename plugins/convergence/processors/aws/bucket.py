@@ -25,11 +25,13 @@ from convergence.processors.context import OrgContext
 from convergence.providers.aws import code_of
 from convergence.providers.aws_session import (
     AwsSession,
+    AwsTimeouts,
     Role,
     check_region,
     parse_credential,
     reading_policy,
 )
+from convergence.providers.registry import load_registry
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -75,6 +77,8 @@ class Bucket:
         """
         credential = parse_credential(org.credential(PROVIDER))
         region, settings = check_region(export.region), org.settings
+        retry = load_registry(settings).get(PROVIDER).retry
+        timeouts = AwsTimeouts(attempts=retry.attempts) if retry else None
         with _named(export):
             if isinstance(credential, Role):
                 session = AwsSession.with_role(
@@ -83,9 +87,12 @@ class Bucket:
                     session_name=f"convergence-{org.org_slug}",
                     region=region,
                     policy=reading_policy(credential, bucket=export.bucket, prefixes=[export.root]),
+                    timeouts=timeouts,
                 )
             else:
-                session = AwsSession.with_key(credential, settings=settings, region=region)
+                session = AwsSession.with_key(
+                    credential, settings=settings, region=region, timeouts=timeouts
+                )
             client = session.s3()
         return cls(client, export, stopped=org.stop.is_set, max_files=max_files)
 

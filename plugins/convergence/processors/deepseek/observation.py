@@ -20,6 +20,7 @@ from uuid import uuid4
 from convergence.errors import ProviderProtocolError, ShapeChangedError
 from convergence.extract.paginate import Page, PageRequest, PageResponse, Row
 from convergence.extract.ratelimit import RequestRate
+from convergence.extract.retry import Retrier
 from convergence.extract.spool import Spool, fingerprint_of
 from convergence.extract.stream import Query, extract_pages
 from convergence.processors.context import OrgContext, StepResult
@@ -27,7 +28,12 @@ from convergence.processors.deepseek import spend
 from convergence.processors.deepseek.config import BalanceConfig
 from convergence.processors.deepseek.spend import Balance, Observation
 from convergence.processors.lib.daily.cost_view import show_in_cost_daily
-from convergence.processors.lib.daily.extraction import allowance, provider_client, publish_sealed
+from convergence.processors.lib.daily.extraction import (
+    allowance,
+    provider_client,
+    publish_sealed,
+    retry_policy,
+)
 from convergence.processors.lib.daily.fields import amount, day_of
 from convergence.processors.lib.daily.kept_responses import quarantine, raw_pages
 from convergence.processors.lib.daily.observed import observed_days
@@ -163,6 +169,7 @@ class Account:
                 client,
                 [Query("balance", BalancePage(), keep)],
                 spool,
+                retrier=Retrier(retry_policy(self._org, PROVIDER)),
                 allowance=limit,
                 quarantine=quarantine(self._org),
                 raw=raw_pages(self._org, "balance", days=self._config.raw_days),

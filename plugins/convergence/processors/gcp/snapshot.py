@@ -20,12 +20,18 @@ from convergence.errors import ProviderProtocolError
 from convergence.extract.http import OriginClient
 from convergence.extract.paginate import Page, PageRequest, PageResponse, find_at_path
 from convergence.extract.ratelimit import RequestRate
+from convergence.extract.retry import Retrier
 from convergence.extract.spool import Spool, day_from_field, fingerprint_of
 from convergence.extract.stream import Query, extract_pages
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.gcp.access import fetch_token, service_account
 from convergence.processors.gcp.config import ApiExtractorConfig
-from convergence.processors.lib.daily.extraction import allowance, columns_of, publish_sealed
+from convergence.processors.lib.daily.extraction import (
+    allowance,
+    columns_of,
+    publish_sealed,
+    retry_policy,
+)
 from convergence.processors.lib.daily.fields import FieldReader
 from convergence.processors.lib.daily.observed import observed_days
 from convergence.processors.lib.daily.slices import Publish, publish_days
@@ -149,7 +155,11 @@ class Snapshot:
                 host=client.origin.host,
             )
             extract_pages(
-                client, [Query(self._config.data_path, pages, to_rows)], spool, allowance=limit
+                client,
+                [Query(self._config.data_path, pages, to_rows)],
+                spool,
+                retrier=Retrier(retry_policy(self._org, PROVIDER)),
+                allowance=limit,
             )
 
     def _client(self) -> OriginClient:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from convergence.errors import NotFoundError
 from convergence.extract.http import OriginClient
 from convergence.extract.ratelimit import Allowance, RequestRate
 from convergence.extract.retry import Retrier, RetryPolicy
@@ -29,7 +30,7 @@ from convergence.processors.lib.daily.kept_responses import quarantine, raw_page
 from convergence.processors.lib.daily.observed import observed_days
 from convergence.processors.lib.daily.slices import Publish, done_before, publish_days
 from convergence.providers.authorization import authorize
-from convergence.providers.registry import load_registry
+from convergence.providers.registry import RetryConfig, load_registry
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.publisher import Attempt
 from convergence.warehouse.day_file import DayFile, Money
@@ -57,7 +58,7 @@ class DailySource:
         source_view: the table's part of cost_daily.
         connect: makes the client; the provider's of the registry when absent.
         rate: how often the provider may be asked, in place of `requests_per_minute`.
-        retry: how patiently a page is asked for.
+        retry: the retry policy of a page; by default the one of the provider.
         day_column: that holds a row's day.
         batch_rows: as `stream.extract_pages` takes it.
         observed_on: where the provider tells only the present, the one day that it can be asked
@@ -80,7 +81,7 @@ class DailySource:
     source_view: str | None = None
     connect: Callable[[OrgContext], OriginClient] | None = None
     rate: RequestRate | None = None
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    retry: RetryPolicy | None = None
     day_column: str = DAY_COLUMN
     batch_rows: int = 1
     observed_on: date | None = None
@@ -187,7 +188,7 @@ class Extraction:
             self._client,
             queries,
             spool,
-            retrier=Retrier(source.retry),
+            retrier=Retrier(source.retry or retry_policy(self._org, source.provider)),
             allowance=self._allowance(),
             batch_rows=source.batch_rows,
             quarantine=quarantine(self._org),
@@ -252,6 +253,32 @@ def provider_client(
         settings=org.settings,
         headers={**provider.headers, **(headers or {}), **sent.headers},
         params=sent.params,
+    )
+
+
+def retry_policy(org: OrgContext, provider_id: str, *, throttled: bool = True) -> RetryPolicy:
+    """Return the retry policy of a provider: its `retry` in `system/providers.yml`, or the default.
+
+    Args:
+        org: its settings name the folder of the file.
+        provider_id: such as `openai`; an id that the file lacks has the default policy.
+        throttled: whether a request is repeated after a 429.
+    """
+    try:
+        retry = load_registry(org.settings).get(provider_id).retry
+    except NotFoundError:
+        retry = None
+    return build_retry_policy(retry or RetryConfig(), throttled=throttled)
+
+
+def build_retry_policy(retry: RetryConfig, *, throttled: bool = True) -> RetryPolicy:
+    """Return the policy of configured retries; an unreadable page is requested at most thrice."""
+    return RetryPolicy(
+        attempts=retry.attempts,
+        base_seconds=retry.base_seconds,
+        cap_seconds=retry.max_seconds,
+        malformed_attempts=min(3, retry.attempts),
+        throttled=throttled,
     )
 
 

@@ -86,7 +86,8 @@ class RestConfig(ExtractionConfig):
     """How often the provider is asked."""
 
     retry: RetryOptions = RetryOptions()
-    """How patiently."""
+    """How often and how long a page is retried; by default as `retry` of the provider in
+    system/providers.yml says."""
 
     source_view: SqlFile | None = None
     """The table's part of cost_daily."""

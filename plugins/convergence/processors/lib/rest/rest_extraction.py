@@ -13,10 +13,11 @@ from convergence.errors import ConfigurationError, ProviderProtocolError
 from convergence.extract.http import OriginClient
 from convergence.extract.origin import Origin
 from convergence.extract.paginate import ListSource, Page, PageRequest, PageResponse, Paginator, Row
+from convergence.extract.retry import RetryPolicy
 from convergence.extract.stream import Query
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.lib.daily.day_ranges import DayRange
-from convergence.processors.lib.daily.extraction import DailySource, extract_days
+from convergence.processors.lib.daily.extraction import DailySource, extract_days, retry_policy
 from convergence.processors.lib.rest.rest_config import RestConfig, below, query_params
 from convergence.processors.lib.rest.rest_days import day_words, filled
 from convergence.processors.lib.rest.rest_options import MoneyOptions
@@ -62,7 +63,7 @@ def extract_api(org: OrgContext, config: RestConfig) -> StepResult:
             longest=1 if snapshot else config.days_per_request,
             source_view=config.source_view,
             rate=config.rate_limit.rate(),
-            retry=config.retry.policy(throttled=config.rate_limit.retry_on_429),
+            retry=_choose_retry_policy(org, config, provider_id=api.name),
             day_column=shape.day_column,
             batch_rows=config.destination.batch_size,
             observed_on=yesterday if snapshot else None,
@@ -70,6 +71,14 @@ def extract_api(org: OrgContext, config: RestConfig) -> StepResult:
             raw_days=config.raw_days,
         ),
     )
+
+
+def _choose_retry_policy(org: OrgContext, config: RestConfig, *, provider_id: str) -> RetryPolicy:
+    """Return the policy of the step's `retry`, or the provider's policy if the step has none."""
+    throttled = config.rate_limit.retry_on_429
+    if "retry" in config.model_fields_set:
+        return config.retry.policy(throttled=throttled)
+    return retry_policy(org, provider_id, throttled=throttled)
 
 
 @dataclass(frozen=True)

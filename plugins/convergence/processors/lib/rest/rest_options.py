@@ -194,19 +194,19 @@ class RateOptions(Options):
 
 
 class RetryOptions(Options):
-    """How patiently a page is asked for when the provider fails for a passing reason."""
+    """How often and how long a page is requested again after a temporary failure."""
 
     attempts: int = Field(default=6, ge=1, le=20)
-    """Requests in all for one page."""
+    """Maximum number of requests for one page, the first one included."""
 
     base_seconds: float = Field(default=0.5, gt=0, le=60)
-    """The first pause is drawn from nothing to this; the range doubles from there."""
+    """Upper bound of the first random pause; it doubles with each failure."""
 
     max_seconds: float = Field(default=30, gt=0, le=600)
-    """No drawn pause is longer."""
+    """Upper bound of every random pause."""
 
     def policy(self, *, throttled: bool) -> RetryPolicy:
-        """As the extractor's retries take it."""
+        """Return the retry policy of the extraction."""
         return RetryPolicy(
             attempts=self.attempts,
             base_seconds=self.base_seconds,
