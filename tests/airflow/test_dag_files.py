@@ -47,7 +47,7 @@ def test_broken_files_are_one_import_error_and_every_sound_dag_stays(write: Writ
     assert sorted(found.dags) == ["c.two", "sample.cost.usage_cost"]
     ((file, error),) = found.import_errors.items()
     assert Path(file).name == "config_errors.py"
-    assert "3 faults in 3 files" in error
+    assert "3 errors in 3 files" in error
     for line in (
         'a/unknown.yml:10:16: steps[0].processor: unknown processor "sample.fetsh"',
         "b/syntax.yml:2:1: not YAML",
@@ -93,9 +93,9 @@ import json, sys
 from support import sample_pipelines
 sample_pipelines.install_processors()
 from airflow.serialization.serialized_objects import DagSerialization
-from convergence.pipelines.dags.factory import register
+from convergence.pipelines.dags.factory import register_dags
 namespace = {}
-register(namespace)
+register_dags(namespace)
 wanted = namespace["sample.cost.usage_cost"]
 # Airflow writes the keys in the order of a set; what it stores and compares is sorted.
 text = json.dumps(DagSerialization.to_dict(wanted), sort_keys=True)

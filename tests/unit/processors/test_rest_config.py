@@ -80,7 +80,7 @@ def test_a_sound_file_has_no_fault_and_both_tables_have_days(folder: Path) -> No
         ({"url": "https://api.seats.example.evil/v1/users"}, "config.url: lies outside of"),
         ({"url": f"{custom_configs.BASE}/{{frist_day}}"}, "did you mean {first_day}"),
         ({"auth": {"type": "query", "header_name": "X-Key"}}, "header_name is for type header"),
-        ({"auth": {"type": "header", "provider": "SEAT"}}, "unknown provider 'SEAT'"),
+        ({"auth": {"type": "header", "provider": "SEAT"}}, "no provider is named 'SEAT'"),
         ({"auth": {"type": "oauth"}}, "config.auth.type: "),
         ({"secret_key": "a", "auth": {"type": "bearer", "secret_key": "b"}}, "two credentials"),
         ({"pagination": {"type": "cursor", "param": "after"}}, "response_path"),

@@ -68,7 +68,7 @@ from support.sample_pipelines import PATH, USAGE_COST, told, write
             USAGE_COST.replace("sample.price", "sample.prepare"),
             (
                 "15:14: steps[1].ps_type: sample.prepare needs a pipeline of scope platform; "
-                "this one's is org"
+                "this pipeline has the scope org"
             ),
         ),
         (
