@@ -136,7 +136,7 @@ def _ours(url: str) -> Measured:
         began = time.process_time()
         report = extract_pages(client, [Query("rows", pages)], spool)
         fetched = time.process_time()
-        sealed = spool.seal(lambda _: DAY, [DAY])[DAY]
+        sealed = spool.write_day_files(lambda _: DAY, [DAY])[DAY]
         ended = time.process_time()
     if sealed.row_count != report.rows:
         raise RuntimeError("rows were lost")

@@ -154,7 +154,7 @@ class Books:
     def seal(self, rows: list[dict[str, Any]]) -> DayFile:
         spool = Spool.open(self.folder / uuid.uuid4().hex, fingerprint="test")
         spool.write_page(rows, next_token=None)
-        return spool.seal(day_of, [DAY])[DAY]
+        return spool.write_day_files(day_of, [DAY])[DAY]
 
     @property
     def usage_schema(self) -> TableSchema:

@@ -160,7 +160,7 @@ class OrgEnv:
         """Make rows the published usage of days, as the extracting step does."""
         spool = Spool.open(folder / uuid.uuid4().hex, fingerprint="test")
         spool.write_page(rows, next_token=None)
-        sealed = spool.seal(day_of, days)
+        sealed = spool.write_day_files(day_of, days)
         configs = self.env.settings.configs_dir
         for day in days:
             self.env.services.publisher.publish_rows(

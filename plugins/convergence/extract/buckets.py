@@ -1,4 +1,4 @@
-"""Paging of time buckets, as OpenAI's and Anthropic's usage and cost reports do it."""
+"""Paging of time buckets, as used by the usage and cost reports of OpenAI and Anthropic."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from convergence.extract.strict_json import Json
 
 @dataclass(frozen=True, slots=True)
 class BucketPages:
-    """Pages of buckets, each with its results; a bucket without results is an ordinary one.
+    """Pages of buckets with their results; a bucket may have no results.
 
-    Every bucket of the window must come once and in order: the end is proved when the last one
-    has come, so a shifted, repeated or early-ending page is an error and never a smaller sum.
-    Each result becomes a row with the bucket's start and end (Unix seconds) beside its own fields.
+    Every bucket of the window must arrive once and in order. The list is complete only when the
+    last bucket has arrived, so a shifted, repeated or early ending page is an error and never a
+    smaller sum. Each result becomes a row with the start and end of its bucket (Unix seconds).
 
     Attributes:
         path: below the origin's prefix.
         start: of the first bucket, Unix seconds, inclusive.
         end: of the last bucket, exclusive.
         width: of a bucket, in seconds.
-        params: sent with every page; the window itself must be among them.
-        moment: reads a bucket's time; Unix seconds by default.
+        params: sent with every page, the window included.
+        moment: parses the time of a bucket; Unix seconds by default.
     """
 
     path: str
@@ -52,20 +52,25 @@ class BucketPages:
         body = response.body
         buckets, more = find_at_path(body, "data"), find_at_path(body, "has_more")
         if not isinstance(buckets, list) or not isinstance(more, bool):
-            raise ProviderProtocolError("The page is no page of buckets")
+            raise ProviderProtocolError("The page has no list of buckets")
         expected: int = self.start if token is None else json.loads(token)[1]
         rows: list[Row] = []
         for bucket in buckets:
-            rows.extend(self._rows(bucket, expected))
+            rows.extend(self._read_bucket(bucket, expected))
             expected += self.width
-        return Page(rows, self._next(body, more=more, held=len(buckets), expected=expected))
+        return Page(
+            rows, self._build_token(body, more=more, bucket_count=len(buckets), expected=expected)
+        )
 
-    def _rows(self, bucket: Json, expected: int) -> list[Row]:
-        """The results of the bucket that must come now."""
+    def _read_bucket(self, bucket: Json, expected: int) -> list[Row]:
+        """Return the results of the next expected bucket."""
         results = bucket.get("results") if isinstance(bucket, dict) else None
         if not isinstance(results, list) or not all(isinstance(row, dict) for row in results):
             raise ProviderProtocolError("A bucket has no list of results")
-        start, end = self._time(bucket, self.start_field), self._time(bucket, self.end_field)
+        start, end = (
+            self._read_time(bucket, self.start_field),
+            self._read_time(bucket, self.end_field),
+        )
         if (start, end) != (expected, expected + self.width) or start >= self.end:
             raise ProviderProtocolError(
                 "A bucket is out of order, repeated or missing",
@@ -75,27 +80,31 @@ class BucketPages:
             )
         return [{self.start_field: start, self.end_field: end, **row} for row in results]
 
-    def _time(self, bucket: dict[str, Any], name: str) -> int:
+    def _read_time(self, bucket: dict[str, Any], name: str) -> int:
         try:
             return self.moment(bucket[name])
         except (KeyError, ValueError, TypeError):
             raise ProviderProtocolError("A bucket's time can't be read", field=name) from None
 
-    def _next(self, body: dict[str, Any], *, more: bool, held: int, expected: int) -> str | None:
+    def _build_token(
+        self, body: dict[str, Any], *, more: bool, bucket_count: int, expected: int
+    ) -> str | None:
         if not more:
             if expected != self.end:
                 raise ProviderProtocolError(
-                    "The provider ended before the window did", reached=expected, end=self.end
+                    "The provider's list ends before the requested window",
+                    reached=expected,
+                    end=self.end,
                 )
             return None
         token = body.get("next_page")
-        if not isinstance(token, str) or not token or held == 0:
-            raise ProviderProtocolError("Another page is announced, but this one leads nowhere")
+        if not isinstance(token, str) or not token or bucket_count == 0:
+            raise ProviderProtocolError("The page announces a next page without a valid token")
         return json.dumps([token, expected])
 
 
 def rfc3339_seconds(value: Json) -> int:
-    """Unix seconds of an RFC 3339 time with zone; raises ValueError or TypeError."""
+    """Return the Unix seconds of an RFC 3339 time with zone; raise ValueError or TypeError."""
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
         raise ValueError("no zone")

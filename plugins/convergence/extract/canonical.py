@@ -1,4 +1,4 @@
-"""The one written form of a row, and a hash of many rows that their order does not change."""
+"""Encode rows in one canonical form, and hash many rows independently of their order."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _MODULUS = 1 << 256
 
 
 def encode_row(row: Mapping[str, object]) -> bytes:
-    r"""A row as one line of JSON, without its newline.
+    r"""Encode a row as one line of JSON, without its newline.
 
     Keys are sorted; decimals are strings without trailing zeros, which BigQuery reads exactly and
     which make 2.50 and 2.5 the same row; days and times are ISO 8601.
 
     Raises:
-        ProviderProtocolError: a value can't be written: NaN, a lone surrogate, nested too deep.
+        ProviderProtocolError: a value can't be encoded: NaN, a lone surrogate, nested too deep.
     """
     try:
         return _ENCODER.encode(row).encode()
@@ -29,12 +29,12 @@ def encode_row(row: Mapping[str, object]) -> bytes:
         raise ProviderProtocolError("A row is nested too deep") from None
     except (ValueError, TypeError) as error:
         raise ProviderProtocolError(
-            "A row holds a value that can't be written", fault=type(error).__name__
+            "A row has a value that can't be encoded", fault=type(error).__name__
         ) from None
 
 
 def format_decimal(number: Decimal) -> str:
-    """A decimal without exponent and without trailing zeros."""
+    """Format a decimal without exponent and without trailing zeros."""
     if not number.is_finite() or abs(number.adjusted()) > MAX_EXPONENT:
         raise ProviderProtocolError("A number is out of range")
     text = f"{number:f}"
@@ -44,9 +44,9 @@ def format_decimal(number: Decimal) -> str:
 
 
 class ContentHash:
-    """A hash of rows as a multiset: order changes nothing, a row more or less changes all.
+    """A hash of rows as a multiset: it ignores their order and changes with every row.
 
-    The digests are added, not combined by exclusive or, under which equal pairs would vanish.
+    The digests are added. Exclusive or would cancel out pairs of equal rows.
     """
 
     def __init__(self) -> None:
@@ -54,22 +54,22 @@ class ContentHash:
         self._rows = 0
 
     def add(self, row_line: bytes) -> None:
-        """Count one written row in."""
+        """Add one encoded row."""
         self._sum += int.from_bytes(sha256(row_line).digest())
         self._rows += 1
 
     @property
     def rows(self) -> int:
-        """How many were counted in."""
+        """Return the number of added rows."""
         return self._rows
 
     def hexdigest(self) -> str:
-        """64 hexadecimal digits."""
-        told = f"v1|{self._rows}|{self._sum % _MODULUS:064x}"
-        return sha256(told.encode()).hexdigest()
+        """Return the hash as 64 hexadecimal digits."""
+        content = f"v1|{self._rows}|{self._sum % _MODULUS:064x}"
+        return sha256(content.encode()).hexdigest()
 
 
-def _written(value: object) -> str:
+def _encode_value(value: object) -> str:
     if isinstance(value, Decimal):
         return format_decimal(value)
     if isinstance(value, date | datetime):
@@ -83,5 +83,5 @@ _ENCODER = json.JSONEncoder(
     allow_nan=False,
     sort_keys=True,
     separators=(",", ":"),
-    default=_written,
+    default=_encode_value,
 )

@@ -11,24 +11,24 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A moment on `clock` after which no one waits any longer."""
+    """The time on `clock` at which waiting ends."""
 
     at: float
     clock: Clock = time.monotonic
 
     @classmethod
     def after(cls, seconds: float, *, clock: Clock = time.monotonic) -> Deadline:
-        """`seconds` from now."""
+        """Return the deadline in `seconds` from now."""
         return cls(clock() + seconds, clock)
 
-    def left(self) -> float:
-        """Seconds until it; negative once it has passed."""
+    def seconds_left(self) -> float:
+        """Return the seconds until the deadline; negative after it."""
         return self.at - self.clock()
 
-    def passed(self) -> bool:
-        """Whether it lies in the past."""
-        return self.left() <= 0
+    def has_passed(self) -> bool:
+        """Return whether the deadline is in the past."""
+        return self.seconds_left() <= 0
 
     def within(self, seconds: float) -> Deadline:
-        """The earlier of this deadline and `seconds` from now."""
+        """Return the earlier of this deadline and `seconds` from now."""
         return Deadline(min(self.at, self.clock() + seconds), self.clock)

@@ -1,4 +1,4 @@
-"""The few things done to a file system, so that each can fail, or be made to, in one place."""
+"""The file system operations of the spool, in one class that tests replace to make them fail."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ FILE_MODE = 0o600
 
 
 class Disk:
-    """Plain calls to the operating system; a test puts one that dies in its place."""
+    """Plain calls of the operating system; a test replaces it by one that fails."""
 
     def __init__(self, *, fsync: Callable[[int], None] = os.fsync) -> None:
         self._fsync = fsync
 
     def create(self, path: Path) -> int:
-        """Open a new or emptied file for writing; answers its descriptor."""
+        """Open a new or emptied file for writing; return its descriptor."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
 
     def write(self, descriptor: int, data: bytes) -> None:
@@ -28,7 +28,7 @@ class Disk:
             view = view[os.write(descriptor, view) :]
 
     def sync(self, descriptor: int) -> None:
-        """Put a file's content on the medium."""
+        """Flush the content of a file to the disk."""
         self._fsync(descriptor)
 
     def close(self, descriptor: int) -> None:
@@ -36,11 +36,11 @@ class Disk:
         os.close(descriptor)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Rename atomically, over what is there."""
+        """Rename atomically and replace an existing target."""
         source.rename(target)
 
     def sync_directory(self, path: Path) -> None:
-        """Put a directory's names on the medium."""
+        """Flush the names of a directory to the disk."""
         descriptor = os.open(path, os.O_RDONLY)
         try:
             self._fsync(descriptor)
@@ -48,16 +48,16 @@ class Disk:
             os.close(descriptor)
 
     def make_directory(self, path: Path) -> None:
-        """Make a directory and its parents, for its owner only."""
+        """Create a directory and its parents, readable by the owner only."""
         path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
 
     def remove_tree(self, path: Path) -> None:
-        """Remove a directory with all it holds, if it is there."""
+        """Remove a directory with its content, if it exists."""
         shutil.rmtree(path, ignore_errors=True)
 
 
 def write_durably(disk: Disk, path: Path, parts: Iterable[bytes]) -> None:
-    """Write a file so that it is there whole or not at all: temporary file, fsync, rename."""
+    """Write a file completely or not at all: temporary file, fsync, rename."""
     fresh = path.with_name(f"{path.name}.new")
     descriptor = disk.create(fresh)
     try:

@@ -1,8 +1,8 @@
-"""Where a socket may go: names are resolved once, checked, and connected by checked address.
+"""Restrict where a socket may connect: resolve a name once, check its addresses, connect to them.
 
-Checking a name first and connecting by name later would leave DNS rebinding open. The streams
-made here also keep to the deadline of the request they serve, so that an answer which drips byte
-by byte ends as early as one that hangs; a read timeout alone never fires on a drip.
+A check of the name with a later connection by name would allow DNS rebinding. The streams also
+respect the deadline of their request. A response that arrives byte by byte therefore ends as early
+as one that hangs; a read timeout alone never fires in that case.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Egress(StrEnum):
-    """What a client may reach."""
+    """The addresses that a client may reach."""
 
     PUBLIC = "public"
-    """https on port 443 of addresses that are public, whatever form they hide in."""
+    """https on port 443 of public addresses, embedded forms of an address included."""
 
     LOOPBACK = "loopback"
     """This machine only: the sandbox, and servers in tests."""
 
 
 def check_origin(origin: Origin, *, egress: Egress) -> None:
-    """Refuse an origin that its egress does not cover; raises ConfigurationError."""
+    """Raise ConfigurationError for an origin outside the egress."""
     if egress is Egress.LOOPBACK:
         if origin.host not in _LOOPBACK_NAMES:
-            raise ConfigurationError("Only this machine may be reached", host=origin.host)
+            raise ConfigurationError("Only the loopback address is allowed", host=origin.host)
     elif (origin.scheme, origin.port) != ("https", 443):
         raise ConfigurationError(
-            "A provider is reached by https on port 443 only", host=origin.host, port=origin.port
+            "A provider's URL must use https on port 443", host=origin.host, port=origin.port
         )
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address, and every address embedded in it, is public unicast."""
+    """Return whether an address, and every address embedded in it, is public unicast."""
     if not address.is_global or address.is_multicast or address.is_reserved:
         return False
-    return all(is_public(inner) for inner in _embedded(address))
+    return all(is_public(inner) for inner in _list_embedded(address))
 
 
-def _embedded(address: Address) -> list[Address]:
+def _list_embedded(address: Address) -> list[Address]:
     if isinstance(address, IPv4Address):
         return []
     found: list[Address | None] = [address.ipv4_mapped, address.sixtofour]
@@ -67,7 +67,7 @@ def _embedded(address: Address) -> list[Address]:
 
 
 class DeadlineStream(httpcore.NetworkStream):
-    """A stream none of whose reads and writes outlasts the deadline of its backend."""
+    """A stream whose reads and writes end at the deadline of its backend."""
 
     def __init__(self, inner: httpcore.NetworkStream, backend: CheckedBackend) -> None:
         self._inner = inner
@@ -93,20 +93,20 @@ class DeadlineStream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
-        """Shake hands under the name that was asked for, not the address connected to."""
+        """Start TLS with the requested name, not with the connected address."""
         left = self._backend.remaining_seconds(timeout, error=httpcore.ConnectTimeout)
         inner = self._inner.start_tls(ssl_context, server_hostname, left)
         return DeadlineStream(inner, self._backend)
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's signature
-        """As the inner stream."""
+        """Return the information of the inner stream."""
         return self._inner.get_extra_info(info)
 
 
 class CheckedBackend(httpcore.NetworkBackend):
-    """httpcore's way to the network, with addresses checked and `deadline` kept.
+    """The network backend of httpcore; it checks addresses and respects `deadline`.
 
-    One request at a time: `deadline` is set by the client before each.
+    It serves one request at a time: the client sets `deadline` before each request.
     """
 
     def __init__(
@@ -129,13 +129,13 @@ class CheckedBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connect to the first checked address that answers.
+        """Connect to the first checked address that accepts the connection.
 
         Raises:
             ConfigurationError: any address of the host lies outside the egress.
         """
         failure: Exception = httpcore.ConnectError("the name has no address")
-        for address in self._addresses(host, port):
+        for address in self._resolve_addresses(host, port):
             left = self.remaining_seconds(timeout, error=httpcore.ConnectTimeout)
             try:
                 stream = self._sockets.connect_tcp(
@@ -148,15 +148,15 @@ class CheckedBackend(httpcore.NetworkBackend):
         raise failure
 
     def remaining_seconds(self, timeout: float | None, *, error: type[Exception]) -> float | None:
-        """Seconds a call may take; raises `error` when the deadline has passed."""
+        """Return the seconds that a call may take; raise `error` after the deadline."""
         if self.deadline is None:
             return timeout
-        left = self.deadline.left()
+        left = self.deadline.seconds_left()
         if left <= 0:
             raise error("the deadline has passed")
         return left if timeout is None else min(timeout, left)
 
-    def _addresses(self, host: str, port: int) -> list[Address]:
+    def _resolve_addresses(self, host: str, port: int) -> list[Address]:
         try:
             found = self._resolve(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
@@ -165,7 +165,7 @@ class CheckedBackend(httpcore.NetworkBackend):
         fits = is_public if self._egress is Egress.PUBLIC else _is_loopback
         if not all(fits(address) for address in addresses):
             raise ConfigurationError(
-                "A provider's name leads to an address that may not be reached", host=host
+                "A provider's host name resolves to an address that is not allowed", host=host
             )
         return list(dict.fromkeys(addresses))
 

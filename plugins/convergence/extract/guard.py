@@ -1,4 +1,4 @@
-"""What notices a provider that goes in circles or does not end."""
+"""Detect a provider that repeats pages or whose list does not end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _REPEATED = {"token": "The provider repeats a page token", "page": "The provider
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """Where an extraction ends whatever the provider does. Seconds, counts and bytes."""
+    """The limits of an extraction in seconds, counts and bytes."""
 
     page_seconds: float = 300
     run_seconds: float = 3_600
@@ -25,7 +25,7 @@ class StreamLimits:
 
 @dataclass
 class PageGuard:
-    """Every page token and content of a run, and how much there was; rebuilt from checkpoints."""
+    """The page tokens, page contents and totals of an extraction; restored from checkpoints."""
 
     limits: StreamLimits
     pages: int = 0
@@ -34,38 +34,39 @@ class PageGuard:
     _seen: set[str] = field(default_factory=set)
 
     def restore(self, record: PageRecord) -> None:
-        """Count in what an earlier attempt made durable."""
+        """Add the durable pages of an earlier attempt."""
         self.pages += record.pages
         self.rows += record.rows
         self.raw_bytes += record.raw_bytes
         self._seen.update(record.marks)
 
-    def note(
+    def add_page(
         self, *, query: int, rows: Sequence[bytes], raw_bytes: int, next_page: str | None
     ) -> list[str]:
-        """Count a page in, and give the marks by which it is known again.
+        """Add a page, and return the marks that identify it.
 
         Args:
             query: position of the list that the page belongs to.
-            rows: as they will be written.
-            raw_bytes: size of the answer.
-            next_page: the provider's name of the page that follows; None at the list's end.
+            rows: the encoded rows.
+            raw_bytes: size of the response.
+            next_page: the provider's name of the next page; None at the end of the list.
 
         Raises:
-            ProviderProtocolError: a token or a page's content came again, or a limit is passed.
+            ProviderProtocolError: a token or the content of a page is repeated, or a limit is
+                exceeded.
         """
         self.pages += 1
         self.rows += len(rows)
         self.raw_bytes += raw_bytes
         marks: list[str] = []
         if next_page is not None:
-            marks.append(self._once("token", f"{query}\n{next_page}".encode()))
+            marks.append(self._add_mark("token", f"{query}\n{next_page}".encode()))
         if rows:
-            marks.append(self._once("page", b"\n".join((str(query).encode(), *rows))))
+            marks.append(self._add_mark("page", b"\n".join((str(query).encode(), *rows))))
         self._check_limits()
         return marks
 
-    def _once(self, kind: str, value: bytes) -> str:
+    def _add_mark(self, kind: str, value: bytes) -> str:
         mark = f"{kind[0]}{sha256(value).hexdigest()[:32]}"
         if mark in self._seen:
             raise ProviderProtocolError(_REPEATED[kind])
@@ -76,6 +77,6 @@ class PageGuard:
         for name in ("pages", "rows", "raw_bytes"):
             if getattr(self, name) > getattr(self.limits, name):
                 raise ProviderProtocolError(
-                    "The provider sends more than any slice should hold",
+                    "The provider sends more than the limit of an extraction",
                     limit=f"{name}={getattr(self.limits, name)}",
                 )

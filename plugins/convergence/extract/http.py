@@ -1,4 +1,4 @@
-"""One HTTP client per run and credential, bound to one origin and bounded in every direction."""
+"""The HTTP client of an extraction: one origin, one credential, limited time and size."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from convergence.settings import Environment, Settings
 
 MIB = 1024 * 1024
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_PASSING_STATUSES = frozenset({408, 425, 429})
+_TEMPORARY_STATUSES = frozenset({408, 425, 429})
 _HEADERS = {
     "accept": "application/json",
     "accept-encoding": "gzip",
@@ -39,7 +39,7 @@ _FORM = "application/x-www-form-urlencoded"
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """What one request may take: seconds to connect, between two reads, in all; decoded bytes."""
+    """Limits of one request: seconds to connect, between reads and in total; decoded bytes."""
 
     connect_seconds: float = 10
     read_seconds: float = 30
@@ -49,7 +49,7 @@ class HttpLimits:
 
 @dataclass(frozen=True, slots=True)
 class ProviderResponse:
-    """A 2xx answer, whole and decoded. Header names are lowercase; `url` is without credential."""
+    """A complete, decoded 2xx response. Header names are lowercase; `url` has no credential."""
 
     status: int
     headers: Mapping[str, str]
@@ -58,10 +58,10 @@ class ProviderResponse:
 
 
 class OriginClient:
-    """Speaks to one origin with one credential; for one thread at a time.
+    """Send requests to one origin with one credential; for one thread at a time.
 
-    Redirects are not followed, proxy and netrc variables are not read, cookies are not kept, and
-    bodies never reach an exception or a log.
+    Redirects are not followed, since they would carry the credential elsewhere. Proxy and netrc
+    variables are not read, cookies are not kept, and bodies never appear in an exception or a log.
     """
 
     def __init__(
@@ -78,16 +78,16 @@ class OriginClient:
 
         Raises:
             ConfigurationError: the URL can't be read or lies outside the egress.
-            ProviderRejectedError: the credential can't be the value of a header.
+            ProviderRejectedError: the credential is not a valid value of a header.
         """
-        self.origin = Origin.parse(base_url)
+        self.origin = Origin.from_url(base_url)
         check_origin(self.origin, egress=egress)
         self._params = tuple(params)
         self._limits = limits or HttpLimits()
         self._backend = backend or CheckedBackend(egress)
         self._client = httpx.Client(
             transport=_Transport(self._backend, tls=self.origin.scheme == "https"),
-            headers={**_HEADERS, **_checked(headers or {})},
+            headers={**_HEADERS, **_check_headers(headers or {})},
             timeout=httpx.Timeout(self._limits.read_seconds, connect=self._limits.connect_seconds),
             follow_redirects=False,
             trust_env=False,
@@ -103,7 +103,7 @@ class OriginClient:
         params: Params = (),
         limits: HttpLimits | None = None,
     ) -> OriginClient:
-        """A client for a configured URL: loopback is for stand-ins, so never in production."""
+        """Return a client for a configured URL; production never allows loopback stand-ins."""
         host = urlsplit(base_url).hostname
         local = host in _LOOPBACK and settings.environment is not Environment.PRODUCTION
         egress = Egress.LOOPBACK if local else Egress.PUBLIC
@@ -115,11 +115,11 @@ class OriginClient:
         """GET a path below the prefix, within `request_seconds` and `deadline`.
 
         Raises:
-            ProviderUnavailableError: no whole answer in time, 429, 408, 425 or 5xx.
+            ProviderUnavailableError: no complete response in time, or 429, 408, 425 or 5xx.
             ProviderRejectedError: any other 4xx.
-            ProviderProtocolError: a redirect, an odd status or encoding, or a body over the cap.
+            ProviderProtocolError: a redirect, another status or encoding, or a body over the limit.
         """
-        return self._send("GET", path, params, deadline=deadline)
+        return self._send_request("GET", path, params, deadline=deadline)
 
     def post(
         self,
@@ -129,20 +129,20 @@ class OriginClient:
         body: Mapping[str, Any],
         deadline: Deadline | None = None,
     ) -> ProviderResponse:
-        """POST a JSON object, for APIs that list so; else as `get`."""
+        """POST a JSON object, for APIs whose lists need it; errors as `get`."""
         content = json.dumps(body).encode()
-        return self._send(
+        return self._send_request(
             "POST", path, params, content=content, kind="application/json", deadline=deadline
         )
 
     def post_form(
         self, path: str, form: Params, *, deadline: Deadline | None = None
     ) -> ProviderResponse:
-        """POST fields as a web form does, such as a grant to a token endpoint; else as `get`."""
+        """POST form fields, such as a grant to a token endpoint; errors as `get`."""
         content = urlencode(form).encode()
-        return self._send("POST", path, (), content=content, kind=_FORM, deadline=deadline)
+        return self._send_request("POST", path, (), content=content, kind=_FORM, deadline=deadline)
 
-    def _send(
+    def _send_request(
         self,
         method: str,
         path: str,
@@ -156,22 +156,26 @@ class OriginClient:
         self._backend.deadline = deadline.within(seconds) if deadline else Deadline.after(seconds)
         url = self.origin.url(path, params)
         whole_url = self.origin.url(path, (*params, *self._params))
-        facts = {"host": self.origin.host, "path": path}
+        details = {"host": self.origin.host, "path": path}
         headers = {"content-type": kind} if kind else None
         record_usage(Resource.PROVIDER, Use(calls=1))
         try:
             with self._client.stream(
                 method, whole_url, content=content, headers=headers
             ) as response:
-                _check_status(response, facts)
-                body = b"".join(_decoded(response, cap=self._limits.body_bytes, facts=facts))
+                _check_status(response, details)
+                body = b"".join(
+                    _decode_body(response, cap=self._limits.body_bytes, details=details)
+                )
                 record_usage(Resource.PROVIDER, Use(bytes_received=len(body)))
                 return ProviderResponse(response.status_code, dict(response.headers), body, url)
         except httpcore.TimeoutException:
-            raise ProviderUnavailableError("The provider did not answer in time", **facts) from None
+            raise ProviderUnavailableError(
+                "The provider did not respond in time", **details
+            ) from None
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
             raise ProviderUnavailableError(
-                "The connection to the provider broke", fault=type(error).__name__, **facts
+                "The connection to the provider broke", fault=type(error).__name__, **details
             ) from None
 
     def close(self) -> None:
@@ -191,7 +195,7 @@ class OriginClient:
 
 
 class _Transport(httpx.BaseTransport):
-    """httpx on a connection pool whose network backend is ours; httpx's own offers no such seam."""
+    """An httpx transport whose connection pool uses our network backend, which httpx can't."""
 
     def __init__(self, backend: CheckedBackend, *, tls: bool) -> None:
         self._pool = httpcore.ConnectionPool(
@@ -208,7 +212,7 @@ class _Transport(httpx.BaseTransport):
             port=request.url.port,
             target=request.url.raw_path,
         )
-        answer = self._pool.handle_request(
+        response = self._pool.handle_request(
             httpcore.Request(
                 request.method,
                 url,
@@ -217,80 +221,84 @@ class _Transport(httpx.BaseTransport):
                 extensions=request.extensions,
             )
         )
-        body = _Body(answer)
-        return httpx.Response(answer.status, headers=answer.headers, stream=body)
+        body = _Body(response)
+        return httpx.Response(response.status, headers=response.headers, stream=body)
 
     def close(self) -> None:
         self._pool.close()
 
 
 class _Body(httpx.SyncByteStream):
-    def __init__(self, answer: httpcore.Response) -> None:
-        self._answer = answer
+    def __init__(self, response: httpcore.Response) -> None:
+        self._response = response
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._answer.iter_stream()
+        return self._response.iter_stream()
 
     def close(self) -> None:
-        self._answer.close()
+        self._response.close()
 
 
-def _checked(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Headers that can be sent; httpx would put a value that can't into its exception."""
+def _check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Reject header values that can't be sent: httpx would put them into its exception."""
     for name, value in headers.items():
         if not (value.isascii() and value.isprintable()):
             raise ProviderRejectedError("A header can't carry this credential", header=name)
     return headers
 
 
-def _check_status(response: httpx.Response, facts: Mapping[str, str]) -> None:
+def _check_status(response: httpx.Response, details: Mapping[str, str]) -> None:
     status = response.status_code
     if 200 <= status < 300:
         return
-    if status >= 500 or status in _PASSING_STATUSES:
+    if status >= 500 or status in _TEMPORARY_STATUSES:
         raise ProviderUnavailableError(
-            "The provider asks to come back later",
+            "The provider is temporarily unavailable",
             status=status,
             retry_after=response.headers.get("retry-after"),
-            **facts,
+            **details,
         )
     if status >= 400:
-        raise ProviderRejectedError("The provider refused the request", status=status, **facts)
+        raise ProviderRejectedError("The provider rejected the request", status=status, **details)
     raise ProviderProtocolError(
-        "The provider answered with a redirect or an odd status; it was not followed",
+        "The provider returned a redirect, which is not followed, or an unexpected status",
         status=status,
-        **facts,
+        **details,
     )
 
 
-def _decoded(response: httpx.Response, *, cap: int, facts: Mapping[str, str]) -> Iterator[bytes]:
-    """The body's bytes; unpacked in steps, so that a bomb is noticed before it has unfolded."""
+def _decode_body(
+    response: httpx.Response, *, cap: int, details: Mapping[str, str]
+) -> Iterator[bytes]:
+    """Yield the body; unpack it in steps, so that a zip bomb stops at the limit."""
     encoding = response.headers.get("content-encoding", "identity").lower()
     if encoding not in {"identity", "gzip"}:
         raise ProviderProtocolError(
-            "The provider used an encoding that was not offered", encoding=encoding[:40], **facts
+            "The response has an encoding that was not requested", encoding=encoding[:40], **details
         )
     unpacker = zlib.decompressobj(_GZIP) if encoding == "gzip" else None
     size = 0
     for raw in response.iter_raw():
-        part = _unpack(unpacker, raw, most=cap - size + 1, facts=facts) if unpacker else raw
+        part = (
+            _unpack_chunk(unpacker, raw, most=cap - size + 1, details=details) if unpacker else raw
+        )
         size += len(part)
         if size > cap:
             raise ProviderProtocolError(
-                "The answer is larger than any page should be", cap_bytes=cap, **facts
+                "The response is larger than the limit of a page", cap_bytes=cap, **details
             )
         yield part
     if unpacker is not None and not unpacker.eof:
-        raise MalformedResponseError("The answer is cut short", **facts)
+        raise MalformedResponseError("The response is incomplete", **details)
 
 
-def _unpack(
-    unpacker: zlib._Decompress, raw: bytes, *, most: int, facts: Mapping[str, str]
+def _unpack_chunk(
+    unpacker: zlib._Decompress, raw: bytes, *, most: int, details: Mapping[str, str]
 ) -> bytes:
     try:
         part = unpacker.decompress(raw, most)
     except zlib.error:
-        raise MalformedResponseError("The answer can't be unpacked", **facts) from None
+        raise MalformedResponseError("The response can't be unpacked", **details) from None
     if unpacker.unused_data:
-        raise MalformedResponseError("Something follows the packed answer", **facts)
+        raise MalformedResponseError("Extra data follows the packed response", **details)
     return part

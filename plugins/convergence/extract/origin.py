@@ -1,4 +1,4 @@
-"""The one place a credential may be sent to: scheme, host, port and path prefix."""
+"""The origin that a credential may be sent to: scheme, host, port and path prefix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PORTS = {"https": 443, "http": 80}
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a client is bound to. `prefix` is empty, or starts with a slash and ends without."""
+    """The origin of a client. `prefix` is empty, or starts with a slash and ends without one."""
 
     scheme: str
     host: str
@@ -23,11 +23,11 @@ class Origin:
     prefix: str
 
     @classmethod
-    def parse(cls, base_url: str) -> Origin:
-        """The origin of a configured base URL.
+    def from_url(cls, base_url: str) -> Origin:
+        """Return the origin of a configured base URL.
 
         Raises:
-            ConfigurationError: no http(s) URL, or one with user, query or fragment.
+            ConfigurationError: not an http(s) URL, or one with user, query or fragment.
         """
         try:
             parts = urlsplit(base_url)
@@ -40,7 +40,7 @@ class Origin:
             raise ConfigurationError(
                 "A base URL has no user, query or fragment", host=parts.hostname
             )
-        _refuse_dots(parts.path, ConfigurationError("A base URL's path is plain"))
+        _check_path(parts.path, ConfigurationError("A base URL's path is plain"))
         return cls(
             parts.scheme,
             parts.hostname.lower(),
@@ -49,8 +49,8 @@ class Origin:
         )
 
     def url(self, path: str, params: Params = ()) -> str:
-        """The URL of a path below the prefix."""
-        _refuse_dots(path, ConfigurationError("A request's path leaves its prefix"))
+        """Return the URL of a path below the prefix."""
+        _check_path(path, ConfigurationError("A request's path leaves its prefix"))
         default = _PORTS[self.scheme] == self.port
         host = f"[{self.host}]" if ":" in self.host else self.host
         place = host if default else f"{host}:{self.port}"
@@ -58,7 +58,7 @@ class Origin:
         return f"{self.scheme}://{place}{self.prefix}/{path.lstrip('/')}{tail}"
 
     def follow(self, link: str, *, current: str) -> tuple[str, tuple[tuple[str, str], ...]]:
-        """Path below the prefix and parameters of a next link found on the page at `current`.
+        """Return path below the prefix, and params, of a next link on the page at `current`.
 
         Raises:
             ProviderProtocolError: the link leaves this origin or its prefix; facts name its host.
@@ -76,12 +76,12 @@ class Origin:
                 expected_host=self.host,
                 linked_host=place[1],
             )
-        _refuse_dots(parts.path, ProviderProtocolError("A next link's path is not plain"))
+        _check_path(parts.path, ProviderProtocolError("A next link's path is not plain"))
         params = tuple(parse_qsl(parts.query, keep_blank_values=True))
         return parts.path.removeprefix(self.prefix), params
 
 
-def _refuse_dots(path: str, error: Exception) -> None:
+def _check_path(path: str, error: Exception) -> None:
     plain = unquote(path)
     if "\\" in plain or "?" in plain or "#" in plain or not plain.isprintable():
         raise error

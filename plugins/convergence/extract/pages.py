@@ -1,4 +1,4 @@
-"""A durable page, or several small ones: checkpoint and rows in one file that no crash parts."""
+"""Save pages durably: checkpoint and rows are in one file, so a crash can't separate them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _LEVEL = 1
 
 @dataclass(frozen=True, slots=True)
 class PageRecord:
-    """The checkpoint: what a later attempt must know to go on after this page.
+    """The checkpoint from which a later attempt continues after this page.
 
     Attributes:
-        page: of the file, from 1.
-        next_token: where to go on; None when the last page has come.
-        rows: how many.
-        rows_hash: of the written rows in order, before packing.
-        raw_hash: of the provider's answer.
-        raw_bytes: size of that answer.
+        page: number of the file, from 1.
+        next_token: token of the next page; None after the last page.
+        rows: number of rows.
+        rows_hash: hash of the encoded rows in order, before packing.
+        raw_hash: hash of the provider's response.
+        raw_bytes: size of that response.
         packed_bytes: size of the packed rows that follow.
-        packed_hash: of the packed rows that follow.
-        pages: of the provider, whose rows these are.
-        marks: by which the provider's pages are known again (see `guard`).
+        packed_hash: hash of the packed rows that follow.
+        pages: number of the provider's pages in the file.
+        marks: identify the provider's pages, to detect repetitions (see `guard`).
     """
 
     page: int
@@ -56,7 +56,7 @@ def save_page(
     pages: int = 1,
     marks: Sequence[str] = (),
 ) -> PageRecord:
-    """Put a page on disk; it is durable, with its checkpoint, when this returns."""
+    """Save a page; it is durable, with its checkpoint, when this returns."""
     text = b"".join(part for line in lines for part in (line, b"\n"))
     packed = zlib.compress(text, _LEVEL)
     record = PageRecord(
@@ -72,19 +72,19 @@ def save_page(
         marks=tuple(marks),
     )
     head = json.dumps(asdict(record)).encode() + b"\n"
-    write_durably(disk, _path(directory, page), [head, packed])
+    write_durably(disk, _page_path(directory, page), [head, packed])
     return record
 
 
 def load_records(directory: Path) -> list[PageRecord]:
-    """The checkpoints of the pages that are whole, up to the first that is missing or damaged."""
+    """Return the checkpoints of complete pages, up to the first missing or damaged one."""
     records: list[PageRecord] = []
     while True:
-        path = _path(directory, len(records) + 1)
+        path = _page_path(directory, len(records) + 1)
         try:
-            head, packed = _split(path)
-            told = json.loads(head)
-            record = PageRecord(**{**told, "marks": tuple(told["marks"])})
+            head, packed = _read_page_file(path)
+            fields = json.loads(head)
+            record = PageRecord(**{**fields, "marks": tuple(fields["marks"])})
         except (OSError, ValueError, TypeError, KeyError):
             return records
         if record.page != len(records) + 1 or record.packed_hash != sha256(packed).hexdigest():
@@ -93,15 +93,15 @@ def load_records(directory: Path) -> list[PageRecord]:
 
 
 def read_lines(directory: Path, record: PageRecord) -> Iterator[bytes]:
-    """The rows of a page as written, without newlines."""
-    _, packed = _split(_path(directory, record.page))
+    """Yield the encoded rows of a page, without newlines."""
+    _, packed = _read_page_file(_page_path(directory, record.page))
     yield from zlib.decompress(packed).splitlines()
 
 
-def _split(path: Path) -> tuple[bytes, bytes]:
+def _read_page_file(path: Path) -> tuple[bytes, bytes]:
     head, _, packed = path.read_bytes().partition(b"\n")
     return head, packed
 
 
-def _path(directory: Path, page: int) -> Path:
+def _page_path(directory: Path, page: int) -> Path:
     return directory / f"{page:06d}{SUFFIX}"

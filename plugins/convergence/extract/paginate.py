@@ -1,8 +1,8 @@
-"""Paging as pure state machines: from an answer to its rows and the token of the next page.
+"""Paginators as pure state machines: from a response to its rows and the token of the next page.
 
-How an API pages is declared, never guessed. A token is a string that holds everything a paginator
-must remember, so a spool can keep it and a later attempt go on from it. None of these ends on a
-doubt: an end that the provider does not prove is an error.
+The paging of an API is declared, never guessed. A token is a string with the whole state of a
+paginator, so a spool can keep it and a later attempt can continue from it. A list ends only if the
+provider proves its end; everything else is an error, since a missing page would be a smaller sum.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """What to ask: a path below the origin's prefix and its query; with a body it is a POST."""
+    """A request: a path below the origin's prefix and its query; with a body it is a POST."""
 
     path: str
     params: tuple[tuple[str, str], ...] = ()
@@ -32,7 +32,7 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class PageResponse:
-    """What came back. Header names are lowercase; `url` is where it came from."""
+    """The response of a page. Header names are lowercase; `url` is the requested URL."""
 
     body: Json
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -41,13 +41,13 @@ class PageResponse:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows of one page, and the token of the next one: None when this was the last.
+    """The rows of one page, and the token of the next one; None after the last page.
 
     Attributes:
-        rows: of the page.
-        next_token: all that the paginator must remember, such as the rows counted so far.
-        next_position: the provider's own name of the next page, where the token has more in it;
-            a provider that names a page twice goes in circles.
+        rows: the rows of the page.
+        next_token: the state of the paginator, such as the number of rows so far.
+        next_position: the provider's name of the next page, if the token has more than that; a
+            repeated name means that the provider repeats pages.
     """
 
     rows: list[Row]
@@ -56,27 +56,27 @@ class Page:
 
 
 class Paginator(Protocol):
-    """How one list is asked for, page by page."""
+    """The requests and responses of one list, page by page."""
 
     def request(self, token: str | None) -> PageRequest:
-        """The request of the page that a token names; None names the first."""
+        """Return the request of the page of a token; None is the first page."""
 
     def read_page(self, response: PageResponse, *, token: str | None) -> Page:
-        """The page that `request(token)` was answered with; raises ProviderProtocolError."""
+        """Return the page in the response to `request(token)`; raise ProviderProtocolError."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListSource:
-    """What the generic paginators share.
+    """The list of a generic paginator.
 
     Attributes:
         path: below the origin's prefix.
         params: sent with every page.
-        data_path: dotted keys of the list of rows; empty when the body is the list.
+        data_path: dotted keys of the list of rows; empty if the body is the list.
         more_path: dotted keys of a boolean that says whether a page follows.
-        total_path: dotted keys of the number of all rows.
-        body: of a POST, as JSON; None for a GET.
-        pages_in_body: whether a POST's page is asked for in its body and not in its query.
+        total_path: dotted keys of the total number of rows.
+        body: the JSON body of a POST; None for a GET.
+        pages_in_body: whether the body of a POST names the page, and not its query.
     """
 
     path: str
@@ -88,16 +88,16 @@ class ListSource:
     pages_in_body: bool = False
 
     def request(self, *more: tuple[str, str | int]) -> PageRequest:
-        """A request with further parameters, which replace those of the same name."""
+        """Return a request with further parameters, which replace those of the same name."""
         if self.body is not None and self.pages_in_body:
             return PageRequest(self.path, tuple(self.params), {**self.body, **dict(more)})
         names = {name for name, _ in more}
         kept = [pair for pair in self.params if pair[0] not in names]
-        told = [(name, str(value)) for name, value in more]
-        return PageRequest(self.path, (*kept, *told), self.body)
+        added = [(name, str(value)) for name, value in more]
+        return PageRequest(self.path, (*kept, *added), self.body)
 
-    def rows(self, body: Json) -> list[Row]:
-        """The rows of a body."""
+    def read_rows(self, body: Json) -> list[Row]:
+        """Return the rows of a body."""
         found = find_at_path(body, self.data_path)
         if not isinstance(found, list):
             raise ProviderProtocolError("The page has no list of rows", data_path=self.data_path)
@@ -105,23 +105,23 @@ class ListSource:
             raise ProviderProtocolError("A row is not an object", data_path=self.data_path)
         return found
 
-    def more(self, body: Json) -> bool | None:
-        """What the provider says about a next page; None when it does not say."""
+    def read_more(self, body: Json) -> bool | None:
+        """Return whether a page follows; None if the API does not say so."""
         if self.more_path is None:
             return None
-        told = find_at_path(body, self.more_path)
-        if not isinstance(told, bool):
+        more = find_at_path(body, self.more_path)
+        if not isinstance(more, bool):
             raise ProviderProtocolError("The page does not say whether another follows")
-        return told
+        return more
 
-    def total(self, body: Json) -> int | None:
-        """How many rows there are in all; None when that is not told."""
+    def read_total(self, body: Json) -> int | None:
+        """Return the total number of rows; None if the API does not have it."""
         if self.total_path is None:
             return None
-        told = find_at_path(body, self.total_path)
-        if not isinstance(told, int) or isinstance(told, bool) or told < 0:
+        total = find_at_path(body, self.total_path)
+        if not isinstance(total, int) or isinstance(total, bool) or total < 0:
             raise ProviderProtocolError("The page does not say how many rows there are")
-        return told
+        return total
 
     def close_page(
         self,
@@ -132,8 +132,8 @@ class ListSource:
         following: str | None,
         position: str | None = None,
     ) -> Page:
-        """A page that is followed by another or proves that nothing does."""
-        more, total = self.more(body), self.total(body)
+        """Return a page that has a next page or proves that it is the last one."""
+        more, total = self.read_more(body), self.read_total(body)
         if more is True and following is None:
             raise ProviderProtocolError("Another page is announced, but not where it is")
         if more is False:
@@ -150,7 +150,7 @@ class ListSource:
 
 @dataclass(frozen=True, slots=True)
 class CursorPages:
-    """A parameter that takes the cursor found in the page before; no cursor means the end."""
+    """A parameter with the cursor of the previous page; a page without a cursor is the last."""
 
     source: ListSource
     param: str
@@ -160,17 +160,17 @@ class CursorPages:
         """See `Paginator`."""
         if token is None:
             return self.source.request()
-        return self.source.request((self.param, _unpacked(token)[0]))
+        return self.source.request((self.param, _unpack_token(token)[0]))
 
     def read_page(self, response: PageResponse, *, token: str | None) -> Page:
         """See `Paginator`."""
-        rows = self.source.rows(response.body)
-        seen = len(rows) + (_unpacked(token)[1] if token else 0)
+        rows = self.source.read_rows(response.body)
+        seen = len(rows) + (_unpack_token(token)[1] if token else 0)
         cursor = find_at_path(response.body, self.cursor_path)
         if isinstance(cursor, bool) or not isinstance(cursor, str | int | None):
             raise ProviderProtocolError("The cursor is neither text nor number")
         position = None if cursor in {None, ""} else str(cursor)
-        following = None if position is None else _packed(position, seen)
+        following = None if position is None else _pack_token(position, seen)
         return self.source.close_page(
             response.body, rows=rows, seen=seen, following=following, position=position
         )
@@ -180,7 +180,7 @@ class CursorPages:
 class OffsetPages:
     """`offset` and `limit`. Without a total or a has-more, only an empty page proves the end.
 
-    A page shorter than its limit proves nothing: providers lower limits without a word.
+    A page shorter than the limit proves nothing, since providers lower limits without notice.
     """
 
     source: ListSource
@@ -195,15 +195,15 @@ class OffsetPages:
 
     def read_page(self, response: PageResponse, *, token: str | None) -> Page:
         """See `Paginator`."""
-        rows = self.source.rows(response.body)
+        rows = self.source.read_rows(response.body)
         seen = int(token or 0) + len(rows)
-        following = str(seen) if _goes_on(self.source, response.body, rows, seen) else None
+        following = str(seen) if _has_next_page(self.source, response.body, rows, seen) else None
         return self.source.close_page(response.body, rows=rows, seen=seen, following=following)
 
 
 @dataclass(frozen=True, slots=True)
 class NumberedPages:
-    """Page numbers. The end is proved as with offsets."""
+    """Page numbers. The end is proved as for offsets."""
 
     source: ListSource
     limit: int | None = None
@@ -213,17 +213,17 @@ class NumberedPages:
 
     def request(self, token: str | None) -> PageRequest:
         """See `Paginator`."""
-        number = self.first if token is None else int(_unpacked(token)[0])
+        number = self.first if token is None else int(_unpack_token(token)[0])
         limit = () if self.limit is None else ((self.limit_param, self.limit),)
         return self.source.request((self.page_param, number), *limit)
 
     def read_page(self, response: PageResponse, *, token: str | None) -> Page:
         """See `Paginator`."""
-        number, before = (str(self.first), 0) if token is None else _unpacked(token)
-        rows = self.source.rows(response.body)
+        number, before = (str(self.first), 0) if token is None else _unpack_token(token)
+        rows = self.source.read_rows(response.body)
         seen = before + len(rows)
-        goes_on = _goes_on(self.source, response.body, rows, seen)
-        following = _packed(str(int(number) + 1), seen) if goes_on else None
+        goes_on = _has_next_page(self.source, response.body, rows, seen)
+        following = _pack_token(str(int(number) + 1), seen) if goes_on else None
         return self.source.close_page(response.body, rows=rows, seen=seen, following=following)
 
 
@@ -231,11 +231,13 @@ class NumberedPages:
 class LinkPages:
     """A URL of the next page, in the `Link` header (RFC 8288) or in the body at `link_path`.
 
-    The link must keep scheme, host, port and prefix of the origin.
+    The link must keep scheme, host, port and prefix of the origin, since the credential is sent
+    to it.
 
     Attributes:
-        hidden_params: names of the parameters that carry the credential. Vendors repeat them in
-            their links; dropped from there, they reach neither the spool nor a request twice.
+        hidden_params: names of the parameters with the credential. Vendors repeat them in their
+            links; they are removed, so that the spool has no credential and no request has it
+            twice.
     """
 
     source: ListSource
@@ -247,25 +249,25 @@ class LinkPages:
         """See `Paginator`."""
         if token is None:
             return self.source.request()
-        link = _unpacked(token)[0]
+        link = _unpack_token(token)[0]
         return PageRequest(*self.origin.follow(link, current=link), self.source.body)
 
     def read_page(self, response: PageResponse, *, token: str | None) -> Page:
         """See `Paginator`."""
-        rows = self.source.rows(response.body)
-        seen = len(rows) + (_unpacked(token)[1] if token else 0)
-        link = self._link(response)
+        rows = self.source.read_rows(response.body)
+        seen = len(rows) + (_unpack_token(token)[1] if token else 0)
+        link = self._find_link(response)
         following = position = None
         if link is not None:
             path, params = self.origin.follow(link, current=response.url)
             shown = [pair for pair in params if pair[0] not in self.hidden_params]
             position = self.origin.url(path, shown)
-            following = _packed(position, seen)
+            following = _pack_token(position, seen)
         return self.source.close_page(
             response.body, rows=rows, seen=seen, following=following, position=position
         )
 
-    def _link(self, response: PageResponse) -> str | None:
+    def _find_link(self, response: PageResponse) -> str | None:
         if self.link_path is None:
             links = httpx.Response(200, headers={"link": response.headers.get("link", "")}).links
             return links.get("next", {}).get("url")
@@ -276,7 +278,7 @@ class LinkPages:
 
 
 def find_at_path(body: Json, path: str) -> Json:
-    """What is at dotted keys of a body; None when nothing is. An empty path is the body."""
+    """Return the value at dotted keys of a body, or None; an empty path is the body."""
     for key in path.split(".") if path else ():
         if not isinstance(body, dict):
             return None
@@ -284,8 +286,8 @@ def find_at_path(body: Json, path: str) -> Json:
     return body
 
 
-def _goes_on(source: ListSource, body: Json, rows: list[Row], seen: int) -> bool:
-    more, total = source.more(body), source.total(body)
+def _has_next_page(source: ListSource, body: Json, rows: list[Row], seen: int) -> bool:
+    more, total = source.read_more(body), source.read_total(body)
     if more is not None:
         return more
     if total is not None:
@@ -293,10 +295,10 @@ def _goes_on(source: ListSource, body: Json, rows: list[Row], seen: int) -> bool
     return bool(rows)
 
 
-def _packed(position: str, seen: int) -> str:
+def _pack_token(position: str, seen: int) -> str:
     return json.dumps([position, seen])
 
 
-def _unpacked(token: str) -> tuple[str, int]:
+def _unpack_token(token: str) -> tuple[str, int]:
     position, seen = json.loads(token)
     return str(position), int(seen)

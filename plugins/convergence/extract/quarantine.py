@@ -1,4 +1,4 @@
-"""An answer that broke its shape, kept aside as it came, for whoever looks into it."""
+"""Keep responses of an unexpected shape, for the person who investigates them."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from convergence.security.redaction import redact
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """A folder of answers, made when the first comes; what is kept is masked like a log line.
+    """A folder of responses; it is created for the first one, and secrets are masked as in logs.
 
     Attributes:
-        folder: of this extraction.
-        name: what errors call it: the folder without the place where this machine has it.
+        folder: the folder of this extraction.
+        name: the name of the folder in error messages, without the path of this machine.
     """
 
     folder: Path
     name: str
     disk: Disk = field(default_factory=Disk)
 
-    def keep(self, body: bytes, *, page: int) -> str:
-        """Keep the answer of a page, and say where; the last of one page counts.
+    def keep_response(self, body: bytes, *, page: int) -> str:
+        """Keep the response of a page and return its name; a later one of the page replaces it.
 
         Raises:
-            OSError: the disk refuses.
+            OSError: the disk rejects the write.
         """
         file = f"page-{page:06d}.txt.gz"
         self.disk.make_directory(self.folder)

@@ -1,8 +1,8 @@
-"""How fast we ask: one allowance per (org, provider, host), shared by all who ask.
+"""Limit the rate of requests: one allowance per (org, provider, host) for all callers.
 
-With Redis the allowance is shared between processes and machines; an allowance in memory would
-give every task the full rate, so it is for a single process. The `limits` library keeps a moving
-window, which lets through what a token bucket of the same rate and size would over any window.
+With Redis, processes and machines share the allowance. An allowance in memory is for a single
+process, since every task would otherwise get the full rate. The `limits` library uses a moving
+window, which in any window allows as much as a token bucket of the same rate and size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from limits.strategies import MovingWindowRateLimiter, RateLimiter
 from convergence.errors import ProviderUnavailableError
 from convergence.extract.clock import Deadline
 
-_LONGEST_NAP = 1.0
+_MAX_PAUSE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class RequestRate:
 
 
 class Allowance:
-    """Waits for its turn before each request, never beyond the deadline."""
+    """Wait before each request until the rate allows it, never beyond the deadline."""
 
     def __init__(
         self,
@@ -49,14 +49,14 @@ class Allowance:
         self._sleep = sleep
 
     def acquire(self, *, deadline: Deadline) -> None:
-        """Take one request out of the allowance, waiting if need be.
+        """Wait until the rate allows one request, and count it.
 
         Raises:
-            ProviderUnavailableError: the deadline comes before the turn.
+            ProviderUnavailableError: the rate allows no request before the deadline.
         """
         while not self._limiter.hit(self._item, *self._key):
-            pause = self._until_free()
-            if pause >= deadline.left():
+            pause = self._seconds_until_free()
+            if pause >= deadline.seconds_left():
                 raise ProviderUnavailableError(
                     "Our own rate limit leaves no time for this request",
                     provider=self._key[1],
@@ -64,10 +64,10 @@ class Allowance:
                 )
             self._sleep(pause)
 
-    def _until_free(self) -> float:
+    def _seconds_until_free(self) -> float:
         free_at = self._limiter.get_window_stats(self._item, *self._key).reset_time
-        # The window's clock may jump: never sleep longer than a second on its word.
-        return min(max(free_at - time.time(), 0.005), _LONGEST_NAP)
+        # The window uses the wall clock, which may jump: never sleep longer than a second.
+        return min(max(free_at - time.time(), 0.005), _MAX_PAUSE)
 
 
 @lru_cache(maxsize=8)

@@ -1,4 +1,4 @@
-"""Answers of a provider kept as they came, for as long as the configuration says."""
+"""Keep the raw responses of a provider for the configured number of days."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _LEVEL = 6
 
 @dataclass(frozen=True, slots=True)
 class RawPages:
-    """A folder of answers, byte by byte what the provider sent, packed; for their owner only.
+    """A folder of packed responses, unchanged and readable by the owner only.
 
     Attributes:
-        folder: of one extraction, made when the first page comes.
-        disk: in place of the operating system's, for tests.
+        folder: the folder of one extraction, created for the first page.
+        disk: replaces the operating system's in tests.
     """
 
     folder: Path
     disk: Disk = field(default_factory=Disk)
 
-    def keep(self, body: bytes, *, page: int) -> None:
-        """Keep the answer of a page; the last of one page counts.
+    def keep_response(self, body: bytes, *, page: int) -> None:
+        """Keep the response of a page; a later one of the page replaces it.
 
         Raises:
-            SpoolError: the disk refuses; who wants the answers kept wants no run without them.
+            SpoolError: the disk rejects the write. A run that must keep responses fails then.
         """
         path = self.folder / f"page-{page:06d}.gz"
         try:
@@ -37,24 +37,24 @@ class RawPages:
             write_durably(self.disk, path, [gzip.compress(body, _LEVEL, mtime=0)])
         except OSError as error:
             raise SpoolError(
-                "The provider's answer can't be kept", page=page, fault=error.strerror
+                "The provider's response can't be saved", page=page, fault=error.strerror
             ) from None
 
 
 def prune_folders(folders: Path, *, since: datetime, disk: Disk | None = None) -> int:
-    """Remove each folder in a folder whose newest file is older; how many went.
+    """Remove each subfolder whose newest file is older than `since`; return their number.
 
     Args:
-        folders: holds one folder per extraction; it may be missing.
+        folders: the parent of the extractions' folders; it may be missing.
         since: aware.
-        disk: in place of the operating system's, for tests.
+        disk: replaces the operating system's in tests.
     """
     disk = disk or Disk()
-    old = [one for one in folders.glob("*") if _newest(one) < since.timestamp()]
+    old = [one for one in folders.glob("*") if _newest_change(one) < since.timestamp()]
     for folder in old:
         disk.remove_tree(folder)
     return len(old)
 
 
-def _newest(folder: Path) -> float:
+def _newest_change(folder: Path) -> float:
     return max((path.stat().st_mtime for path in (folder, *folder.rglob("*"))), default=0.0)

@@ -1,7 +1,7 @@
-"""Try again with full jitter, bounded in attempts and in time, one page at a time.
+"""Retry the request of a page with full jitter, limited in attempts and in time.
 
-A loop of its own and not tenacity's: what decides here is the error's own `retry_after` and a
-deadline shared with the request below, which tenacity's hooks would only spread over callbacks.
+This is not tenacity, since the decision needs the error's `retry_after` and the deadline of the
+request; with tenacity's hooks the logic would be spread over several callbacks.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Failure = ProviderUnavailableError | MalformedResponseError
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How patient to be.
+    """The limits of retries.
 
     Attributes:
-        attempts: calls in all, the first included.
-        base_seconds: the first pause is drawn from nothing to this; it doubles from there.
-        cap_seconds: no drawn pause is longer.
-        malformed_attempts: calls in all when an answer can't be read.
-        throttled: whether to call again after a 429.
+        attempts: number of calls, the first one included.
+        base_seconds: upper bound of the first random pause; it doubles with each failure.
+        cap_seconds: upper bound of every random pause.
+        malformed_attempts: number of calls if the responses can't be read.
+        throttled: whether to retry after a 429.
     """
 
     attempts: int = 6
@@ -42,11 +42,11 @@ class RetryPolicy:
     throttled: bool = True
 
     def ceiling(self, failures: int) -> float:
-        """The longest pause after so many failures in a row (1 or more)."""
+        """Return the upper bound of the pause after a number of failures in a row (1 or more)."""
         return min(self.cap_seconds, self.base_seconds * 2.0 ** min(failures - 1, 60))
 
     def allows(self, failure: Failure, *, failures: int) -> bool:
-        """Whether another call may follow."""
+        """Return whether another call may follow."""
         if failure.details.get("status") == HTTPStatus.TOO_MANY_REQUESTS and not self.throttled:
             return False
         malformed = isinstance(failure, MalformedResponseError)
@@ -55,10 +55,10 @@ class RetryPolicy:
 
 @dataclass
 class Retrier:
-    """Calls until it works; counts what that took.
+    """Repeat a call until it succeeds, and count the retries.
 
     Attributes:
-        retries: calls beyond the first, since it was made.
+        retries: number of calls beyond the first ones.
     """
 
     policy: RetryPolicy = field(default_factory=RetryPolicy)
@@ -67,15 +67,16 @@ class Retrier:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     retries: int = 0
 
-    def run(self, call: Callable[[], T], *, deadline: Deadline) -> T:
-        """The answer of the first call that gives one.
+    def call_with_retries(self, call: Callable[[], T], *, deadline: Deadline) -> T:
+        """Return the result of the first successful call.
 
-        A pause that the provider asks for is kept; one that reaches beyond the deadline is not
-        begun, so no slot sleeps for a provider that wants to be left alone for long.
+        A pause that the provider requests is respected. If it ends after the deadline, the call
+        fails at once, so that no slot sleeps for a long pause.
 
         Raises:
-            ProviderUnavailableError: attempts or time ran out; `retry_after` in s, if told.
-            MalformedResponseError: no answer could be read.
+            ProviderUnavailableError: attempts or time are used up; `retry_after` in seconds if the
+                provider sent one.
+            MalformedResponseError: no response could be read.
         """
         failures = 0
         while True:
@@ -83,33 +84,36 @@ class Retrier:
                 return call()
             except (ProviderUnavailableError, MalformedResponseError) as failure:
                 failures += 1
-                pause = self._pause(failure, failures)
-                if not self.policy.allows(failure, failures=failures) or pause >= deadline.left():
-                    raise _explained(failure, attempts=failures, now=self.now()) from None
+                pause = self._choose_pause(failure, failures)
+                if (
+                    not self.policy.allows(failure, failures=failures)
+                    or pause >= deadline.seconds_left()
+                ):
+                    raise _build_failure(failure, attempts=failures, now=self.now()) from None
             self.retries += 1
             record_usage(Resource.PROVIDER, Use(retries=1))
             self.sleep(pause)
 
-    def _pause(self, failure: Failure, failures: int) -> float:
+    def _choose_pause(self, failure: Failure, failures: int) -> float:
         drawn = self.rng.uniform(0, self.policy.ceiling(failures))
-        told = _told(failure, now=self.now())
-        # Jitter on top of what was told, or all clients come back at the same moment.
-        return drawn if told is None else told + min(drawn, self.policy.base_seconds)
+        requested = _requested_pause(failure, now=self.now())
+        # Jitter on top of the requested pause, or all clients return at the same moment.
+        return drawn if requested is None else requested + min(drawn, self.policy.base_seconds)
 
 
 def parse_retry_after(text: object, *, now: datetime) -> float | None:
-    """Seconds that a `Retry-After` header asks for; None when it says nothing usable.
+    """Return the seconds of a `Retry-After` header; None if it can't be read.
 
     Delay in whole seconds or an HTTP date (RFC 9110, 10.2.3); one in the past means now.
     Fractions of a second are taken too, as some providers send them.
     """
     if not isinstance(text, str):
         return None
-    told = text.strip()
-    if told.replace(".", "", 1).isdigit() and told.isascii():
-        return min(float(told), 1e9)
+    value = text.strip()
+    if value.replace(".", "", 1).isdigit() and value.isascii():
+        return min(float(value), 1e9)
     try:
-        moment = parsedate_to_datetime(told)
+        moment = parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     if moment.tzinfo is None:
@@ -117,12 +121,12 @@ def parse_retry_after(text: object, *, now: datetime) -> float | None:
     return max(0.0, (moment - now).total_seconds())
 
 
-def _told(failure: Failure, *, now: datetime) -> float | None:
+def _requested_pause(failure: Failure, *, now: datetime) -> float | None:
     return parse_retry_after(failure.details.get("retry_after"), now=now)
 
 
-def _explained(failure: Failure, *, attempts: int, now: datetime) -> Failure:
+def _build_failure(failure: Failure, *, attempts: int, now: datetime) -> Failure:
     facts = {**failure.details, "attempts": attempts}
     if "retry_after" in facts:
-        facts["retry_after"] = _told(failure, now=now)
+        facts["retry_after"] = _requested_pause(failure, now=now)
     return type(failure)(failure.message, **facts)

@@ -1,11 +1,11 @@
-"""Where an extraction's pages wait on disk until all have come, and where it goes on after a crash.
+"""Keep the pages of an extraction on disk until all have arrived; continue there after a crash.
 
-    {directory}/work-000003/manifest.json      what the pages belong to
+    {directory}/work-000003/manifest.json      identifies the extraction
                             000001.page …      page and checkpoint in one
                             sealed/{day}.ndjson.gz
 
-Opening renames the work directory: an attempt that was thought dead and still runs finds its
-directory gone at its next write, and ends with `SupersededError` instead of mixing its pages in.
+Opening renames the work directory. If an earlier attempt is still running, its directory is gone
+at its next write, and it ends with `SupersededError` instead of mixing its pages in.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """The last durable page and the token of the one to ask for next."""
+    """The last durable page and the token of the next one."""
 
     page: int
     token: str
 
 
 class Spool:
-    """The pages of one extraction. One writer; the newest `open` is it."""
+    """The pages of one extraction. It has one writer: the newest caller of `open`."""
 
     def __init__(self, work: Path, records: list[PageRecord], *, disk: Disk) -> None:
         """For `open` only."""
@@ -52,46 +52,46 @@ class Spool:
 
     @classmethod
     def open(cls, directory: Path, *, fingerprint: str, disk: Disk | None = None) -> Spool:
-        """Take over what an earlier attempt left, if it asked for the same; else start afresh.
+        """Take over the pages of an earlier attempt with the same fingerprint, or start empty.
 
         Args:
-            directory: the slice's own; made if missing.
-            fingerprint: of everything that decides the content (`fingerprint_of`). Another one,
-                or another version of this layout, discards the pages.
-            disk: in place of the operating system's, for tests.
+            directory: the directory of the slice; created if missing.
+            fingerprint: of everything that decides the content (`fingerprint_of`). Another
+                fingerprint, or another version of this layout, discards the pages.
+            disk: replaces the operating system's in tests.
 
         Raises:
-            SpoolError: the disk refuses.
+            SpoolError: the disk rejects an operation.
         """
         disk = disk or Disk()
         manifest = json.dumps({"version": VERSION, "fingerprint": fingerprint}).encode()
-        with _named_errors(directory):
+        with _translate_errors(directory):
             disk.make_directory(directory)
             found = sorted(directory.glob(f"{_WORK}*"))
             number = int(found[-1].name.removeprefix(_WORK)) + 1 if found else 1
             work = directory / f"{_WORK}{number:06d}"
-            if found and _holds(found[-1], manifest):
+            if found and _has_manifest(found[-1], manifest):
                 disk.rename(found[-1], work)
                 disk.sync_directory(directory)
             else:
-                _start(disk, work, manifest)
+                _start_work(disk, work, manifest)
             for stale in found:
                 disk.remove_tree(stale)
             return cls(work, pages.load_records(work), disk=disk)
 
     @property
     def records(self) -> Sequence[PageRecord]:
-        """The checkpoints of every durable page, in order."""
+        """Return the checkpoints of every durable page, in order."""
         return tuple(self._records)
 
     @property
     def complete(self) -> bool:
-        """Whether the last page has come."""
+        """Return whether the last page has arrived."""
         return bool(self._records) and self._records[-1].next_token is None
 
     @property
     def resume_point(self) -> ResumePoint | None:
-        """Where to go on; None when nothing is here yet, or everything is."""
+        """Return where to continue; None if the spool is empty or complete."""
         if not self._records:
             return None
         last = self._records[-1]
@@ -100,12 +100,12 @@ class Spool:
     def write_page(
         self, rows: Iterable[Row], *, next_token: str | None, raw_hash: str = "", raw_bytes: int = 0
     ) -> PageRecord:
-        """Make a page durable, and with it the token of the next.
+        """Write a page durably, together with the token of the next page.
 
         Raises:
-            ProviderProtocolError: a row can't be written as JSON.
-            SpoolError: the disk refuses; nothing of the page counts.
-            SupersededError: a newer attempt has taken this spool over.
+            ProviderProtocolError: a row can't be encoded as JSON.
+            SpoolError: the disk rejects the write; nothing of the page is kept.
+            SupersededError: a newer attempt has taken over this spool.
         """
         lines = [canonical.encode_row(row) for row in rows]
         return self.write_lines(
@@ -119,13 +119,13 @@ class Spool:
         next_token: str | None,
         raw_hash: str = "",
         raw_bytes: int = 0,
-        pages_held: int = 1,
+        provider_pages: int = 1,
         marks: Sequence[str] = (),
     ) -> PageRecord:
-        """As `write_page`, for rows in their written form and of one page or several."""
+        """Write encoded rows of one or several pages; errors as `write_page`."""
         if self.complete:
-            raise SpoolError("The last page has come; no other can follow it")
-        with self._guarded():
+            raise SpoolError("The spool is complete; no page can follow the last one")
+        with self._check_ownership():
             record = pages.save_page(
                 self._disk,
                 self._work,
@@ -134,13 +134,13 @@ class Spool:
                 next_token=next_token,
                 raw_hash=raw_hash,
                 raw_bytes=raw_bytes,
-                pages=pages_held,
+                pages=provider_pages,
                 marks=marks,
             )
         self._records.append(record)
         return record
 
-    def seal(
+    def write_day_files(
         self,
         day_of: Callable[[Row], date],
         days: Sequence[date],
@@ -148,76 +148,76 @@ class Spool:
         money_of: Callable[[Row], Money | None] | None = None,
         unique_by: Sequence[str] = (),
     ) -> dict[date, DayFile]:
-        """Deal the rows into one file per asked day; an empty day has a file too.
+        """Write one file per requested day; an empty day has a file too.
 
-        The same pages give the same bytes. Rows come back from disk as JSON: amounts and days are
-        strings there.
+        The same pages give the same bytes. Rows are read from disk as JSON: amounts and days are
+        strings.
 
         Args:
-            day_of: the day a row belongs to.
-            days: every day that was asked for; a row of another day is an error.
-            money_of: what a row adds to its day's totals.
-            unique_by: fields that together name a row; naming one twice is an error.
+            day_of: returns the day of a row.
+            days: the requested days; a row of another day is an error.
+            money_of: returns the amount that a row adds to the totals of its day.
+            unique_by: fields that together identify a row; a repeated row is an error.
 
         Raises:
-            ProviderProtocolError: a row of a day not asked for, or one that came twice; the pages
-                are discarded.
-            SpoolError: the extraction is not complete, or the disk refuses.
-            SupersededError: a newer attempt has taken this spool over.
+            ProviderProtocolError: a row of a day that was not requested, or a repeated row; the
+                pages are discarded.
+            SpoolError: the extraction is not complete, or the disk rejects an operation.
+            SupersededError: a newer attempt has taken over this spool.
         """
         if not self.complete:
-            raise SpoolError("The pages are not complete; nothing can be sealed")
-        sealer = DayFileWriter(
+            raise SpoolError("The extraction is not complete; no day file can be written")
+        writer = DayFileWriter(
             self._work, days=days, disk=self._disk, money_of=money_of, unique_by=unique_by
         )
         try:
-            with self._guarded():
-                sealer.begin()
+            with self._check_ownership():
+                writer.begin()
                 for record in self._records:
-                    sealer.add_page(pages.read_lines(self._work, record), day_of=day_of)
-                return sealer.finish()
+                    writer.add_page(pages.read_lines(self._work, record), day_of=day_of)
+                return writer.finish()
         except ProviderProtocolError:
             self.discard()
             raise
 
     def discard(self) -> None:
-        """Remove the pages and sealed days: they are published, or not to be trusted."""
+        """Remove the pages and day files: they are published, or not trustworthy."""
         self._disk.remove_tree(self._work)
         self._records.clear()
 
     @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        with _named_errors(self._work):
+    def _check_ownership(self) -> Iterator[None]:
+        with _translate_errors(self._work):
             try:
                 yield
             except FileNotFoundError:
                 if self._work.exists():
                     raise
-                raise SupersededError("A newer attempt has taken the spool over") from None
+                raise SupersededError("A newer attempt has taken over the spool") from None
 
 
 def fingerprint_of(*parts: object) -> str:
-    """A digest of whatever decides an extraction's content: origin, requests, code version.
+    """Return a digest of everything that decides the content: origin, requests, code version.
 
-    Parts are written as JSON; never put a credential among them.
+    The parts are encoded as JSON and must not contain a credential.
     """
     return sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def day_from_field(field: str) -> Callable[[Row], date]:
-    """A `day_of` for `seal`: the ISO day in one field of the row."""
+    """Return a `day_of` for `write_day_files` that reads the ISO day in one field of the row."""
     return lambda row: date.fromisoformat(row[field])
 
 
-def _holds(work: Path, manifest: bytes) -> bool:
+def _has_manifest(work: Path, manifest: bytes) -> bool:
     try:
         return (work / _MANIFEST).read_bytes() == manifest
     except OSError:
         return False
 
 
-def _start(disk: Disk, work: Path, manifest: bytes) -> None:
-    """A new work directory, which has its manifest from the moment it has its name."""
+def _start_work(disk: Disk, work: Path, manifest: bytes) -> None:
+    """Create a work directory; it gets its name only after its manifest is durable."""
     fresh = work.with_name(f"new-{work.name}")
     disk.remove_tree(fresh)
     disk.make_directory(fresh)
@@ -227,10 +227,12 @@ def _start(disk: Disk, work: Path, manifest: bytes) -> None:
 
 
 @contextmanager
-def _named_errors(directory: Path) -> Iterator[None]:
+def _translate_errors(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise SpoolError(
-            "The spool's disk refuses", directory=directory.name, fault=error.strerror
+            "The disk of the spool rejected an operation",
+            directory=directory.name,
+            fault=error.strerror,
         ) from None

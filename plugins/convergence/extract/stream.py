@@ -1,4 +1,4 @@
-"""From a provider's pages to the spool: rate, retries, deadlines, guards, checkpoints."""
+"""Read a provider's pages into the spool, with rate limit, retries, deadlines and checkpoints."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Query:
 
     Attributes:
         name: for messages, such as `completions`.
-        paginator: how it is asked for.
-        to_rows: makes table rows of one row of the provider; may drop it, or make several.
+        paginator: builds the requests and reads the responses.
+        to_rows: converts one row of the provider to no, one or several table rows.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class StreamReport:
-    """What an extraction came to; pages and rows include those of earlier attempts."""
+    """The totals of an extraction; pages and rows include those of earlier attempts."""
 
     pages: int
     rows: int
@@ -66,32 +66,32 @@ def extract_pages(
     quarantine: Quarantine | None = None,
     raw: RawPages | None = None,
 ) -> StreamReport:
-    """Read every query to its end into the spool, going on where an earlier attempt stopped.
+    """Read every query to its end into the spool; continue where an earlier attempt stopped.
 
-    The spool's fingerprint must cover the queries: a checkpoint names its query by position. When
-    an answer breaks the API's shape, the pages so far are not trusted either and are discarded;
-    after any other failure they stay, and the next attempt goes on from them.
+    The spool's fingerprint must cover the queries, since a checkpoint names its query by position.
+    If a response has an unexpected shape, the earlier pages are not trusted either and are
+    discarded. After any other failure they stay, and the next attempt continues from them.
 
     Args:
         client: bound to the provider.
         queries: the lists.
         spool: takes the rows.
         limits: of the whole extraction.
-        retrier: asks for a page again.
-        allowance: how often anything may be asked for.
-        batch_rows: small pages are made durable together once they hold so many rows; a kill
-            costs those that were held. 1: every page at once.
-        quarantine: keeps an answer that breaks the API's shape; the error says where.
-        raw: keeps every answer that could be read.
+        retrier: repeats the request of a page.
+        allowance: limits the rate of requests.
+        batch_rows: small pages become durable together once they have so many rows; a crash loses
+            the pages in the buffer. 1: each page becomes durable at once.
+        quarantine: keeps a response of an unexpected shape; the error names its file.
+        raw: keeps every readable response.
 
     Raises:
-        ProviderUnavailableError: the provider does not answer in time; run again later.
-        ProviderRejectedError: the provider refuses the credential or the request.
-        ProviderProtocolError: an answer breaks the API's shape.
+        ProviderUnavailableError: the provider does not respond in time; run again later.
+        ProviderRejectedError: the provider rejects the credential or the request.
+        ProviderProtocolError: a response has an unexpected shape.
         SpoolError, SupersededError: as `Spool.write_page`.
     """
     try:
-        return _Stream(
+        return _Extraction(
             client,
             queries=queries,
             spool=spool,
@@ -101,7 +101,7 @@ def extract_pages(
             batch_rows=batch_rows,
             quarantine=quarantine,
             raw=raw,
-        ).run()
+        ).run_queries()
     except MalformedResponseError:
         raise
     except ProviderProtocolError:
@@ -110,8 +110,8 @@ def extract_pages(
 
 
 @dataclass
-class _Held:
-    """Whole pages that wait for others to be made durable with them."""
+class _PageBuffer:
+    """Complete pages that are made durable together."""
 
     lines: list[bytes] = field(default_factory=list)
     marks: list[str] = field(default_factory=list)
@@ -127,7 +127,7 @@ class _Held:
         self.next_token = token
 
 
-class _Stream:
+class _Extraction:
     def __init__(
         self,
         client: OriginClient,
@@ -153,14 +153,14 @@ class _Stream:
         self._guard = PageGuard(self._limits)
         self._requests = 0
 
-    def run(self) -> StreamReport:
+    def run_queries(self) -> StreamReport:
         deadline = Deadline.after(self._limits.run_seconds)
         for record in self._spool.records:
             self._guard.restore(record)
         resumed_after = self._guard.pages
         while not self._spool.complete:
             point = self._spool.resume_point
-            self._batch(point.token if point else None, deadline=deadline)
+            self._read_batch(point.token if point else None, deadline=deadline)
         return StreamReport(
             pages=self._guard.pages,
             rows=self._guard.rows,
@@ -169,89 +169,91 @@ class _Stream:
             resumed_after=resumed_after,
         )
 
-    def _batch(self, token: str | None, *, deadline: Deadline) -> None:
-        """Pages from a token on, until there are rows enough or the last has come."""
-        held = _Held(next_token=token)
+    def _read_batch(self, token: str | None, *, deadline: Deadline) -> None:
+        """Read pages from a token on, until there are enough rows or the last page has arrived."""
+        buffer = _PageBuffer(next_token=token)
         try:
             while True:
-                self._one_page(held, deadline=deadline.within(self._limits.page_seconds))
+                self._read_page(buffer, deadline=deadline.within(self._limits.page_seconds))
                 # A page without rows counts as one: else 1 would not mean every page at once.
-                waiting = max(len(held.lines), len(held.digests))
-                if held.next_token is None or waiting >= self._batch_rows:
+                waiting = max(len(buffer.lines), len(buffer.digests))
+                if buffer.next_token is None or waiting >= self._batch_rows:
                     break
         except (ProviderUnavailableError, ProviderRejectedError, MalformedResponseError):
-            self._keep(held)
+            self._write_buffer(buffer)
             raise
-        self._keep(held)
+        self._write_buffer(buffer)
 
-    def _keep(self, held: _Held) -> None:
-        if held.digests:
+    def _write_buffer(self, buffer: _PageBuffer) -> None:
+        if buffer.digests:
             self._spool.write_lines(
-                held.lines,
-                next_token=held.next_token,
-                raw_hash=sha256(b"".join(held.digests)).hexdigest(),
-                raw_bytes=held.raw_bytes,
-                pages_held=len(held.digests),
-                marks=held.marks,
+                buffer.lines,
+                next_token=buffer.next_token,
+                raw_hash=sha256(b"".join(buffer.digests)).hexdigest(),
+                raw_bytes=buffer.raw_bytes,
+                provider_pages=len(buffer.digests),
+                marks=buffer.marks,
             )
 
-    def _one_page(self, held: _Held, *, deadline: Deadline) -> None:
-        index, token = json.loads(held.next_token) if held.next_token else (0, None)
+    def _read_page(self, buffer: _PageBuffer, *, deadline: Deadline) -> None:
+        index, token = json.loads(buffer.next_token) if buffer.next_token else (0, None)
         query = self._queries[index]
-        reply, body = self._retrier.run(
-            lambda: self._fetch(query, token, deadline=deadline), deadline=deadline
+        reply, body = self._retrier.call_with_retries(
+            lambda: self._fetch_page(query, token, deadline=deadline), deadline=deadline
         )
         if self._raw is not None:
-            self._raw.keep(reply.body, page=self._guard.pages + 1)
-        with self._suspect(reply):
+            self._raw.keep_response(reply.body, page=self._guard.pages + 1)
+        with self._quarantine_on_error(reply):
             page = query.paginator.read_page(
                 PageResponse(body, reply.headers, reply.url), token=token
             )
             rows = [table_row for row in page.rows for table_row in query.to_rows(row)]
             lines = [canonical.encode_row(row) for row in rows]
-            following = self._following(index, page.next_token)
-            marks = self._guard.note(
+            following = self._build_token(index, page.next_token)
+            marks = self._guard.add_page(
                 query=index,
                 rows=lines,
                 raw_bytes=len(reply.body),
                 next_page=page.next_position or page.next_token,
             )
-        held.add(lines, marks=marks, body=reply.body, token=following)
+        buffer.add(lines, marks=marks, body=reply.body, token=following)
         record_usage(Resource.PROVIDER, Use(pages=1))
 
-    def _fetch(
+    def _fetch_page(
         self, query: Query, token: str | None, *, deadline: Deadline
     ) -> tuple[ProviderResponse, Json]:
-        """One attempt at a page; an answer that can't be read fails here and is asked for again."""
+        """Request a page once; an unreadable response fails here, so that it is retried."""
         if self._allowance is not None:
             self._allowance.acquire(deadline=deadline)
         self._requests += 1
-        reply = self._ask(query, token, deadline=deadline)
-        with self._suspect(reply):
+        reply = self._send_request(query, token, deadline=deadline)
+        with self._quarantine_on_error(reply):
             return reply, parse_json(reply.body)
 
-    def _ask(self, query: Query, token: str | None, *, deadline: Deadline) -> ProviderResponse:
+    def _send_request(
+        self, query: Query, token: str | None, *, deadline: Deadline
+    ) -> ProviderResponse:
         request = query.paginator.request(token)
         if request.body is None:
             return self._client.get(request.path, request.params, deadline=deadline)
         return self._client.post(request.path, request.params, body=request.body, deadline=deadline)
 
     @contextmanager
-    def _suspect(self, reply: ProviderResponse) -> Iterator[None]:
-        """Keep an answer aside that turns out to break the API's shape."""
+    def _quarantine_on_error(self, reply: ProviderResponse) -> Iterator[None]:
+        """Put a response into quarantine if it has an unexpected shape."""
         try:
             yield
         except ProviderProtocolError as error:
             if self._quarantine is not None:
-                # What became of the answer is what counts, not whether it could be kept.
+                # The error of the response matters more than a failure to keep it.
                 with suppress(OSError):
-                    error.details["quarantined"] = self._quarantine.keep(
+                    error.details["quarantined"] = self._quarantine.keep_response(
                         reply.body, page=self._guard.pages + 1
                     )
             raise
 
-    def _following(self, index: int, next_token: str | None) -> str | None:
-        """The spool's token: position of the query, and the paginator's own token."""
+    def _build_token(self, index: int, next_token: str | None) -> str | None:
+        """Return the spool's token: the position of the query and the token of its paginator."""
         if next_token is not None:
             return json.dumps([index, next_token])
         if index + 1 < len(self._queries):

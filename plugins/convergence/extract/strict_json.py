@@ -1,4 +1,4 @@
-"""JSON as a provider must send it: exact decimals, no NaN, no duplicate keys, not too deep."""
+"""Parse JSON strictly: exact decimals, no NaN, no duplicate keys, limited depth."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from convergence.errors import MalformedResponseError, ProviderProtocolError
 
 Json = Any
 
-# Wide enough for BIGNUMERIC; a bound, because `1e999999999` unfolds to a gigabyte of zeros.
+# Wide enough for BIGNUMERIC. Without a limit `1e999999999` would expand to a gigabyte of zeros.
 MAX_EXPONENT = 60
 MAX_DIGITS = 90
 
 
 def parse_json(body: bytes) -> Json:
-    """Read a body; amounts become `Decimal`, never float.
+    """Parse a body; amounts become `Decimal`, never float.
 
     Raises:
-        MalformedResponseError: cut, not JSON, or not UTF-8; asking again may help.
+        MalformedResponseError: incomplete, not JSON, or not UTF-8; a retry may help.
         ProviderProtocolError: NaN or Infinity, duplicate keys, nested too deep, number too large.
     """
     try:
         return _DECODER.decode(body.decode())
     except RecursionError:
-        raise ProviderProtocolError("The answer is nested too deep") from None
+        raise ProviderProtocolError("The response is nested too deep") from None
     except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, an int of too many digits
         raise MalformedResponseError(
-            "The answer is not JSON", fault=type(error).__name__, size=len(body)
+            "The response is not JSON", fault=type(error).__name__, size=len(body)
         ) from None
 
 
 def parse_amount(value: object) -> Decimal:
-    """An amount as the provider wrote it, number or string, without a way through float.
+    """Parse an amount, a number or a string, exactly as the provider wrote it; never as float.
 
     Raises:
         ProviderProtocolError: not a finite number, or beyond 60 places either way.
@@ -52,17 +52,17 @@ def parse_amount(value: object) -> Decimal:
     return number
 
 
-def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+def _build_object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ProviderProtocolError("The answer has an object with duplicate keys")
+        raise ProviderProtocolError("The response has an object with duplicate keys")
     return found
 
 
-def _constant(name: str) -> NoReturn:
-    raise ProviderProtocolError("The answer holds a number that JSON does not have", number=name)
+def _reject_constant(name: str) -> NoReturn:
+    raise ProviderProtocolError("The response has a number that JSON does not allow", number=name)
 
 
 _DECODER = json.JSONDecoder(
-    parse_float=parse_amount, parse_constant=_constant, object_pairs_hook=_object
+    parse_float=parse_amount, parse_constant=_reject_constant, object_pairs_hook=_build_object
 )

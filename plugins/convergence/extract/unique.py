@@ -1,4 +1,4 @@
-"""Whether any row came twice, by sorted runs on disk: memory stays flat however many rows."""
+"""Detect repeated rows with sorted runs on disk, in constant memory."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from convergence.errors import ProviderProtocolError
 from convergence.extract.disk import Disk
 
 _DIGEST_BYTES = 32
-_RUN = 50_000
-_READ = 512 * _DIGEST_BYTES
+_RUN_DIGESTS = 50_000
+_READ_BYTES = 512 * _DIGEST_BYTES
 
 
 class UniqueRows:
-    """Collects the digests of rows' identities and tells whether one is there twice."""
+    """Collect the digests of the rows' identities, and detect repeated ones."""
 
-    def __init__(self, directory: Path, *, disk: Disk, run: int = _RUN) -> None:
+    def __init__(self, directory: Path, *, disk: Disk, run: int = _RUN_DIGESTS) -> None:
         self._directory = directory
         self._disk = disk
         self._run = run
-        self._held: list[bytes] = []
+        self._buffer: list[bytes] = []
         self._runs: list[Path] = []
 
     def add(self, digest: bytes) -> None:
-        """Note a digest of 32 bytes."""
-        self._held.append(digest)
-        if len(self._held) >= self._run:
-            self._spill()
+        """Add a digest of 32 bytes."""
+        self._buffer.append(digest)
+        if len(self._buffer) >= self._run:
+            self._spill_run()
 
-    def check(self) -> None:
-        """Raises ProviderProtocolError if a digest was noted twice."""
-        self._held.sort()
-        runs = [iter(self._held), *(_read(path) for path in self._runs)]
+    def check_unique(self) -> None:
+        """Raise ProviderProtocolError if a digest was added twice."""
+        self._buffer.sort()
+        runs = [iter(self._buffer), *(_read_digests(path) for path in self._runs)]
         if any(first == second for first, second in pairwise(heapq.merge(*runs))):
-            raise ProviderProtocolError("A row came twice")
+            raise ProviderProtocolError("The provider sent a row twice")
 
-    def _spill(self) -> None:
+    def _spill_run(self) -> None:
         path = self._directory / f"identities-{len(self._runs):05d}"
-        self._held.sort()
+        self._buffer.sort()
         descriptor = self._disk.create(path)
         try:
-            self._disk.write(descriptor, b"".join(self._held))
+            self._disk.write(descriptor, b"".join(self._buffer))
         finally:
             self._disk.close(descriptor)
         self._runs.append(path)
-        self._held.clear()
+        self._buffer.clear()
 
 
-def _read(path: Path) -> Iterator[bytes]:
+def _read_digests(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        while block := file.read(_READ):
+        while block := file.read(_READ_BYTES):
             for start in range(0, len(block), _DIGEST_BYTES):
                 yield block[start : start + _DIGEST_BYTES]

@@ -1,4 +1,4 @@
-"""How a credential goes with a request: in a header or as a parameter, plain or encoded."""
+"""Add a credential to a request: in a header or as a parameter, plain or encoded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from convergence.providers.registry import Auth
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """What a request that carries a credential has beside its own; it is a secret as a whole.
+    """The headers or parameters that carry a credential; the whole object is a secret.
 
     Attributes:
         headers: by name.
@@ -23,8 +23,8 @@ class Authorization:
 
 
 def authorize(auth: Auth, secret: str) -> Authorization:
-    """Put a credential where its provider wants it."""
-    told = secret if auth.encoding == "plain" else base64.b64encode(secret.encode()).decode()
+    """Return the header or parameter in which the provider expects the credential."""
+    value = secret if auth.encoding == "plain" else base64.b64encode(secret.encode()).decode()
     if auth.param is not None:
-        return Authorization(params=((auth.param, told),))
-    return Authorization(headers={auth.header: auth.prefix + told})
+        return Authorization(params=((auth.param, value),))
+    return Authorization(headers={auth.header: auth.prefix + value})

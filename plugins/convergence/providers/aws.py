@@ -1,4 +1,4 @@
-"""Ask AWS whether it takes a credential: GetCallerIdentity with a key, AssumeRole for a role."""
+"""Validate a credential with AWS: GetCallerIdentity for a key, AssumeRole for a role."""
 
 from __future__ import annotations
 
@@ -21,74 +21,74 @@ if TYPE_CHECKING:
     from convergence.settings import Settings
 
 Verdict = tuple[Literal["VALID", "INVALID", "PENDING"], str | None]
-"""A status and, unless VALID, why."""
+"""A status and, unless it is VALID, the reason."""
 
 SESSION_NAME = "convergence-validation"
 _TIMEOUTS = AwsTimeouts(connect=4.0, read=8.0, attempts=1)
 
 # https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
-_UNKNOWN = frozenset(
+_UNKNOWN_KEY_CODES = frozenset(
     {"InvalidClientTokenId", "SignatureDoesNotMatch", "UnrecognizedClientException"}
     | {"InvalidAccessKeyId", "IncompleteSignature", "MissingAuthenticationToken"}
 )
-_REFUSED = frozenset({"AccessDenied", "AccessDeniedException", "OptInRequired"})
+_DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException", "OptInRequired"})
 
 
 async def validate_aws_credential(provider: Provider, text: str, *, settings: Settings) -> Verdict:
-    """What AWS says of a credential whose form is right.
+    """Validate a credential of a valid form with AWS.
 
-    A role that can't be assumed because of us (no key of our own, or one that AWS refuses) says
-    nothing of the credential and is PENDING.
+    A role that can't be assumed because of this installation (it has no key, or AWS rejects its
+    key) is PENDING, since that says nothing about the credential.
     """
     credential = parse_credential(text)
     if isinstance(credential, Role):
-        return await asyncio.to_thread(_ask_role, provider, credential, settings)
-    return await asyncio.to_thread(_ask_key, provider, credential, settings)
+        return await asyncio.to_thread(_validate_role, provider, credential, settings)
+    return await asyncio.to_thread(_validate_key, provider, credential, settings)
 
 
-def _ask_key(provider: Provider, key: AccessKey, settings: Settings) -> Verdict:
+def _validate_key(provider: Provider, key: AccessKey, settings: Settings) -> Verdict:
     try:
         AwsSession.with_key(key, settings=settings, timeouts=_TIMEOUTS).sts().get_caller_identity()
     except ClientError as error:
         code = code_of(error)
-        if code in _UNKNOWN:
+        if code in _UNKNOWN_KEY_CODES:
             return "INVALID", provider.validation.refusals["401"]
-        if code in _REFUSED:
+        if code in _DENIED_CODES:
             return "INVALID", provider.validation.refusals["403"]
-        return _trouble(error)
+        return _describe_failure(error)
     except BotoCoreError as error:
-        return _unreachable(error)
+        return _describe_unreachable(error)
     return "VALID", None
 
 
-def _ask_role(provider: Provider, role: Role, settings: Settings) -> Verdict:
+def _validate_role(provider: Provider, role: Role, settings: Settings) -> Verdict:
     try:
         AwsSession.with_role(role, settings=settings, session_name=SESSION_NAME, timeouts=_TIMEOUTS)
     except ConfigurationError:
-        return "PENDING", "This installation has no AWS key of its own to assume the role with"
+        return "PENDING", "This installation has no AWS key to assume the role with"
     except ClientError as error:
         code = code_of(error)
-        if code in _REFUSED:
+        if code in _DENIED_CODES:
             return "INVALID", provider.validation.refusals["403"]
-        if code in _UNKNOWN:
+        if code in _UNKNOWN_KEY_CODES:
             return "PENDING", "AWS does not accept this installation's own key; try again later"
-        return _trouble(error)
+        return _describe_failure(error)
     except BotoCoreError as error:
-        return _unreachable(error)
+        return _describe_unreachable(error)
     return "VALID", None
 
 
 def code_of(error: ClientError) -> str:
-    """AWS's name of the error; its message is not handed on, since it quotes what was sent."""
+    """Return AWS's error code. Its message is not used, since it may quote the credential."""
     return str(error.response.get("Error", {}).get("Code", "unknown"))
 
 
-def _trouble(error: ClientError) -> Verdict:
+def _describe_failure(error: ClientError) -> Verdict:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code_of(error) in {"Throttling", "ThrottlingException", "SlowDown"}:
         return "PENDING", "AWS is throttling us; try again in a minute"
-    return "PENDING", f"AWS gave an unexpected answer (HTTP {status}); try again"
+    return "PENDING", f"AWS returned an unexpected response (HTTP {status}); try again"
 
 
-def _unreachable(error: BotoCoreError) -> Verdict:
+def _describe_unreachable(error: BotoCoreError) -> Verdict:
     return "PENDING", f"AWS could not be reached ({type(error).__name__}); try again"

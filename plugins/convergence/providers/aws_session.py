@@ -1,9 +1,9 @@
-"""Clients of Amazon Web Services that use what they are given and nothing of this machine.
+"""Clients of Amazon Web Services that use only the given credential and nothing of this machine.
 
 An access key or a role comes from the org's credential; a role is assumed with the installation's
-own key from our settings. Environment, profiles, configuration files, proxies and the metadata
-service of this machine are never asked, and a request goes to AWS or, outside production, to the
-one stand-in of `AWS_API_BASE_URL`.
+key from our settings. The environment, profiles, configuration files, proxies and the metadata
+service of this machine are never read. Requests go to AWS or, outside production, to the stand-in
+of `AWS_API_BASE_URL`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _PARTITIONS: Final = ("aws", "aws-cn", "aws-us-gov")
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """A long-lived key; its secret shows nowhere."""
+    """A long-lived key; `repr` hides its secret."""
 
     key_id: str
     secret: str
@@ -57,7 +57,7 @@ class AccessKey:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role of the customer's that trusts us while we name its external id."""
+    """A role of the customer that trusts us if we send its external id."""
 
     arn: str
     external_id: str
@@ -67,10 +67,10 @@ class Role:
 
 
 def parse_credential(text: str) -> AccessKey | Role:
-    """The credential of a checked form (`forms.check_form`).
+    """Parse a credential whose form was checked (`forms.check_form`).
 
     Raises:
-        IntegrationInvalidError: it is of neither form; nothing of it is told.
+        IntegrationInvalidError: it has neither form. The error has no part of the credential.
     """
     try:
         parts = json.loads(text)
@@ -83,15 +83,15 @@ def parse_credential(text: str) -> AccessKey | Role:
 
 
 def platform_key(settings: Settings) -> AccessKey:
-    """The installation's own key, with which customers' roles are assumed.
+    """Return the installation's key, with which the roles of customers are assumed.
 
     Raises:
-        ConfigurationError: the settings hold none.
+        ConfigurationError: the settings have no key.
     """
     key_id, secret = settings.aws_platform_access_key_id, settings.aws_platform_secret_access_key
     if not key_id or not secret:
         raise ConfigurationError(
-            "A role can only be assumed by an installation with an AWS key of its own",
+            "This installation has no AWS key, so it can't assume a role; set both variables",
             settings=["AWS_PLATFORM_ACCESS_KEY_ID", "AWS_PLATFORM_SECRET_ACCESS_KEY"],
         )
     return AccessKey(key_id, secret.get_secret_value())
@@ -103,7 +103,7 @@ def check_region(region: str) -> str:
     Raises:
         ConfigurationError: it has not; the accepted regions are among the facts.
     """
-    session = _isolated(Credentials("", ""))
+    session = _isolated_session(Credentials("", ""))
     known = [name for part in _PARTITIONS for name in session.get_available_regions("s3", part)]
     if region not in known:
         raise ConfigurationError("AWS has no such region", region=region, accepted=sorted(known))
@@ -112,7 +112,7 @@ def check_region(region: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwsTimeouts:
-    """How long and how often a client tries; seconds."""
+    """The timeouts of a client in seconds, and the attempts of each call."""
 
     connect: float = 5.0
     read: float = 30.0
@@ -120,7 +120,7 @@ class AwsTimeouts:
 
 
 class AwsSession:
-    """Clients for one credential; not shared between threads."""
+    """Clients for one credential; do not share it between threads."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class AwsSession:
         self._settings = settings
         self._region = region
         self._timeouts = timeouts or AwsTimeouts()
-        self._session = boto3.Session(botocore_session=_isolated(credentials))
+        self._session = boto3.Session(botocore_session=_isolated_session(credentials))
 
     @classmethod
     def with_key(
@@ -144,7 +144,7 @@ class AwsSession:
         region: str = HOME_REGION,
         timeouts: AwsTimeouts | None = None,
     ) -> Self:
-        """A session with a long-lived key."""
+        """Return a session with a long-lived key."""
         credentials = Credentials(key.key_id, key.secret)
         return cls(credentials, settings=settings, region=region, timeouts=timeouts)
 
@@ -159,45 +159,45 @@ class AwsSession:
         policy: str | None = None,
         timeouts: AwsTimeouts | None = None,
     ) -> Self:
-        """A session with a customer's role, assumed now and again before it runs out.
+        """Return a session with a customer's role, assumed now and renewed before it expires.
 
         Args:
-            role: what to assume.
-            settings: hold the installation's own key.
-            session_name: who we are in the customer's CloudTrail.
+            role: the role to assume.
+            settings: have the installation's key.
+            session_name: our name in the customer's CloudTrail.
             region: of the regional STS and of the clients.
-            policy: narrows the role further (IAM JSON).
+            policy: narrows the rights of the role further (IAM JSON).
             timeouts: of every client.
 
         Raises:
             ConfigurationError: the installation has no key.
-            botocore.exceptions.ClientError: STS refuses.
+            botocore.exceptions.ClientError: STS rejects the request.
         """
-        own = cls.with_key(
+        platform = cls.with_key(
             platform_key(settings), settings=settings, region=region, timeouts=timeouts
         )
-        asked: dict[str, Any] = {
+        request: dict[str, Any] = {
             "RoleArn": role.arn,
             "RoleSessionName": session_name[:64],
             "ExternalId": role.external_id,
             "DurationSeconds": ROLE_SECONDS,
         }
         if policy is not None:
-            asked["Policy"] = policy
-        sts = own.sts()
+            request["Policy"] = policy
+        sts = platform.sts()
 
-        def assume() -> dict[str, str]:
-            given = sts.assume_role(**asked)["Credentials"]
+        def assume_role() -> dict[str, str]:
+            credentials = sts.assume_role(**request)["Credentials"]
             return {
-                "access_key": given["AccessKeyId"],
-                "secret_key": given["SecretAccessKey"],
-                "token": given["SessionToken"],
-                "expiry_time": given["Expiration"].isoformat(),
+                "access_key": credentials["AccessKeyId"],
+                "secret_key": credentials["SecretAccessKey"],
+                "token": credentials["SessionToken"],
+                "expiry_time": credentials["Expiration"].isoformat(),
             }
 
         credentials = RefreshableCredentials.create_from_metadata(
-            assume(),
-            refresh_using=assume,
+            assume_role(),
+            refresh_using=assume_role,
             method="assume-role",
             advisory_timeout=_ADVISORY_SECONDS,
             mandatory_timeout=_MANDATORY_SECONDS,
@@ -205,27 +205,29 @@ class AwsSession:
         return cls(credentials, settings=settings, region=region, timeouts=timeouts)
 
     def s3(self) -> S3Client:
-        """A client of S3 in the session's region."""
-        client: S3Client = self._session.client("s3", **self._options(path_style=self._stands_in))
-        self._guard(client)
+        """Return a client of S3 in the session's region."""
+        client: S3Client = self._session.client(
+            "s3", **self._client_options(path_style=self._uses_stand_in)
+        )
+        self._restrict_hosts(client)
         return client
 
     def sts(self) -> STSClient:
-        """A client of the regional STS."""
-        client: STSClient = self._session.client("sts", **self._options(path_style=False))
-        self._guard(client)
+        """Return a client of the regional STS."""
+        client: STSClient = self._session.client("sts", **self._client_options(path_style=False))
+        self._restrict_hosts(client)
         return client
 
     @property
-    def _override(self) -> str | None:
+    def _endpoint(self) -> str | None:
         return self._settings.emulators.get(BASE_URL_VARIABLE)
 
     @property
-    def _stands_in(self) -> bool:
-        return self._override is not None
+    def _uses_stand_in(self) -> bool:
+        return self._endpoint is not None
 
-    def _options(self, *, path_style: bool) -> dict[str, Any]:
-        told: dict[str, Any] = {
+    def _client_options(self, *, path_style: bool) -> dict[str, Any]:
+        options: dict[str, Any] = {
             "region_name": self._region,
             "connect_timeout": self._timeouts.connect,
             "read_timeout": self._timeouts.read,
@@ -238,10 +240,10 @@ class AwsSession:
             "s3": {"addressing_style": "path" if path_style else "auto"},
         }
         # An explicit True keeps AWS_CA_BUNDLE out.
-        return {"config": Config(**told), "endpoint_url": self._override, "verify": True}
+        return {"config": Config(**options), "endpoint_url": self._endpoint, "verify": True}
 
-    def _guard(self, client: S3Client | STSClient) -> None:
-        allowed = None if self._override is None else urlsplit(self._override)
+    def _restrict_hosts(self, client: S3Client | STSClient) -> None:
+        allowed = None if self._endpoint is None else urlsplit(self._endpoint)
 
         def check(request: Any, **_more: Any) -> None:  # noqa: ANN401  # botocore's own
             url = urlsplit(request.url)
@@ -258,7 +260,7 @@ class AwsSession:
 
 
 def reading_policy(role: Role, *, bucket: str, prefixes: Sequence[str]) -> str:
-    """What a session with the role may do at most: list a bucket and read under the prefixes."""
+    """Return the policy that limits a session to list a bucket and read below the prefixes."""
     whole = f"arn:{role.arn.split(':')[1]}:s3:::{bucket}"
     objects = [f"{whole}/{prefix}*" for prefix in prefixes]
     statements = [
@@ -270,8 +272,8 @@ def reading_policy(role: Role, *, bucket: str, prefixes: Sequence[str]) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": statements}, separators=(",", ":"))
 
 
-def _isolated(credentials: Credentials) -> botocore.session.Session:
-    """A session that reads no profile and no file of this machine."""
+def _isolated_session(credentials: Credentials) -> botocore.session.Session:
+    """Return a session that reads no profile and no file of this machine."""
     nowhere = os.devnull
     core = botocore.session.Session(
         session_vars={
@@ -281,14 +283,16 @@ def _isolated(credentials: Credentials) -> botocore.session.Session:
             "metadata_service_num_attempts": (None, None, 0, int),
         }
     )
-    core.register_component("credential_provider", CredentialResolver([_Given(credentials)]))
+    core.register_component(
+        "credential_provider", CredentialResolver([_FixedCredentials(credentials)])
+    )
     return core
 
 
-class _Given(CredentialProvider):
-    """The one credential there is: the environment, files and metadata service have no place."""
+class _FixedCredentials(CredentialProvider):
+    """Provide one credential; the environment, files and the metadata service are not used."""
 
-    METHOD = "given"
+    METHOD = "fixed"
 
     def __init__(self, credentials: Credentials) -> None:
         super().__init__()

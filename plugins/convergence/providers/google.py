@@ -1,8 +1,9 @@
-"""Google's way from a service account's key to an access token, without the network.
+"""Build the request of a Google access token from a service account's key, and read the response.
 
-A grant signed with the account's key is sent to the token endpoint as a form, and answered with a
-bearer token (RFC 7523; https://developers.google.com/identity/protocols/oauth2/service-account).
-Who sends it brings its own client: validation is asynchronous, a step is not.
+A grant that is signed with the account's key is sent to the token endpoint as a form; the response
+has a bearer token (RFC 7523;
+https://developers.google.com/identity/protocols/oauth2/service-account). The caller sends it with
+its own HTTP client: validation is asynchronous, a step is not.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ TOKEN_PATH: Final = "/token"  # noqa: S105  # an address, no secret
 CLOUD_BILLING: Final = "https://www.googleapis.com/auth/cloud-billing.readonly"
 BIGQUERY: Final = "https://www.googleapis.com/auth/bigquery"
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-_REFUSALS: Final = frozenset({"invalid_grant", "invalid_client", "unauthorized_client"})
+_REJECTED_KEY_ERRORS: Final = frozenset({"invalid_grant", "invalid_client", "unauthorized_client"})
 _LIFETIME: Final = timedelta(hours=1)
-_LONGEST: Final = timedelta(hours=12)
+_MAX_LIFETIME: Final = timedelta(hours=12)
 
 Pairs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceAccount:
-    """A service account that can sign.
+    """A service account with its signing key.
 
     Attributes:
-        email: its name.
-        project_id: the project it was made in; None when its key does not say.
+        email: the name of the account.
+        project_id: the project of the account; None if its key does not name it.
     """
 
     email: str
@@ -48,10 +49,10 @@ class ServiceAccount:
 
     @classmethod
     def parse(cls, secret: str) -> Self:
-        """The account of a JSON key whose form was checked; URLs that it names are not used.
+        """Read a JSON key of a checked form; the URLs in it are not used.
 
         Raises:
-            CredentialRejectedError: it can't be read; nothing of it is told.
+            CredentialRejectedError: it can't be read. The error has no part of the key.
         """
         try:
             parts = json.loads(secret)
@@ -65,7 +66,7 @@ class ServiceAccount:
             ) from None
 
     def grant(self, scopes: Sequence[str], *, now: datetime) -> Pairs:
-        """The form that asks for a token with these scopes; it is good for an hour."""
+        """Return the form that requests a token with these scopes; it is valid for an hour."""
         claims = {
             "iss": self.email,
             "scope": " ".join(scopes),
@@ -82,7 +83,7 @@ class Token:
     """An access token.
 
     Attributes:
-        value: what goes after `Bearer`.
+        value: the text after `Bearer`.
         expires_at: aware, UTC.
     """
 
@@ -90,38 +91,38 @@ class Token:
     expires_at: datetime
 
     @classmethod
-    def read(cls, body: Any, *, now: datetime) -> Self:  # noqa: ANN401  # JSON is anything
-        """The token in the endpoint's answer.
+    def from_response(cls, body: Any, *, now: datetime) -> Self:  # noqa: ANN401  # any JSON value
+        """Read the token in the endpoint's response.
 
         Raises:
-            ProviderProtocolError: there is none.
+            ProviderProtocolError: the response has no valid token.
         """
-        told = body if isinstance(body, dict) else {}
-        value, seconds = told.get("access_token"), told.get("expires_in")
+        fields = body if isinstance(body, dict) else {}
+        value, seconds = fields.get("access_token"), fields.get("expires_in")
         sound = isinstance(value, str) and value.isascii() and value.isprintable() and value
         if not sound or not isinstance(seconds, int) or isinstance(seconds, bool) or seconds <= 0:
-            raise ProviderProtocolError("Google's token endpoint gave no token")
-        return cls(str(value), now + min(timedelta(seconds=seconds), _LONGEST))
+            raise ProviderProtocolError("The response of Google's token endpoint has no token")
+        return cls(str(value), now + min(timedelta(seconds=seconds), _MAX_LIFETIME))
 
 
 def token_origin(provider: Provider, settings: Settings) -> str:
-    """Where tokens are to be had: Google's own endpoint, or that of the stand-in in use.
+    """Return the origin of the token endpoint: Google's, or that of the configured stand-in.
 
-    A signed grant goes nowhere else, whatever the key's file says.
+    A signed grant is never sent anywhere else, even if the key's file names another URL.
     """
     stand_in = settings.emulators.get(provider.base_url_variable or "")
     return stand_in.rstrip("/") if stand_in else TOKEN_ORIGIN
 
 
 def is_key_rejected(status: int, body: bytes | None) -> bool:
-    """Whether the token endpoint's answer says that the key or its account is not good.
+    """Return whether the token endpoint's response rejects the key or its account.
 
-    RFC 6749, 5.2: a 400 may also say that our request is wrong, which says nothing of the key.
+    RFC 6749, 5.2: a 400 may also report an error of our request, which says nothing about the key.
     """
     if status in {401, 403}:
         return True
     try:
-        told = json.loads(body or b"") if status == 400 else None
+        fields = json.loads(body or b"") if status == 400 else None
     except (ValueError, RecursionError):
         return False
-    return isinstance(told, dict) and told.get("error") in _REFUSALS
+    return isinstance(fields, dict) and fields.get("error") in _REJECTED_KEY_ERRORS

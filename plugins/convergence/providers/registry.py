@@ -1,7 +1,7 @@
-"""The providers of `system/providers.yml`, checked.
+"""The registry of providers, read from `system/providers.yml`.
 
-A provider goes by its id (`openai`) or an alias in paths and YAML, and by its `table_id`
-(`OPENAI`) in tables.
+Paths and YAML name a provider by its id (`openai`) or an alias, tables by its `table_id`
+(`OPENAI`).
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ Exchange = Literal["google_service_account", "aws_signature", "azure_client_cred
 
 
 class Auth(Strict):
-    """Where a credential goes in a request.
+    """The place of the credential in a request.
 
     Attributes:
-        header: that carries it, after `prefix`.
-        param: of the query that carries it instead; `header` is then not used.
+        header: the header with the credential, after `prefix`.
+        param: the query parameter with the credential; replaces `header`.
         encoding: `base64` for HTTP's basic scheme, whose credential is `user:password`.
-        exchange: how a credential is used that is no token.
+        exchange: how a credential that is not a token is exchanged for one.
     """
 
     header: HeaderName = "Authorization"
@@ -65,7 +65,7 @@ class Auth(Strict):
 
 
 class CredentialForm(Strict):
-    """A form of credential that is accepted; `pattern` is matched against the whole of a key."""
+    """An accepted form of credential; `pattern` must match the whole key."""
 
     form: Form
     hint: str
@@ -89,7 +89,7 @@ class CredentialForm(Strict):
 
 
 class ValidationCall(Strict):
-    """A GET that costs nothing and that only a good credential may make."""
+    """A free GET request that needs a valid credential."""
 
     path: Annotated[str, Field(pattern=r"^/")]
     query: dict[str, str] = Field(default_factory=dict)
@@ -97,7 +97,7 @@ class ValidationCall(Strict):
 
 
 class CostSources(Strict):
-    """On which basis the provider's cost is told when nobody says otherwise."""
+    """The default basis of the provider's cost, and the available ones."""
 
     default: Basis
     available: tuple[Basis, ...]
@@ -127,9 +127,9 @@ class ConnectRun(Strict):
     """A pipeline that runs when a provider is connected.
 
     Attributes:
-        pipeline: its address, such as `openai/cost/usage_cost`.
-        debited: whether its run counts against the org's plan.
-        needs: params without which it can't work; it runs once the org has set them.
+        pipeline: the address, such as `openai/cost/usage_cost`.
+        debited: whether the run counts against the org's plan.
+        needs: required params; the pipeline runs once the org has set them.
     """
 
     pipeline: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*){1,2}$")]
@@ -168,16 +168,16 @@ class Provider(_Entry):
     Attributes:
         id: as paths and YAML name it, such as `gcp`.
         table_id: as tables name it, such as `GCP_SA`.
-        lookback_days: for how long a day's figures may still change.
+        lookback_days: number of days in which the figures of a day may still change.
         retry: replaces the default retry policy of the client of its API.
-        data_tables: what its pipelines fill in an org's dataset.
-        on_connect: what runs once it is connected, one after the other.
+        data_tables: the tables of an org's dataset that its pipelines fill.
+        on_connect: the pipelines that run in this order once it is connected.
     """
 
     id: ProviderId
 
     def url(self, settings: Settings) -> str:
-        """Where its API is for this process, without a slash at the end."""
+        """Return the base URL of its API for this process, without a trailing slash."""
         override = settings.provider_base_urls.get(self.id) or settings.emulators.get(
             self.base_url_variable or ""
         )
@@ -185,7 +185,7 @@ class Provider(_Entry):
 
 
 class ProvidersFile(Strict):
-    """`system/providers.yml` as a whole, as the linter checks it."""
+    """The whole of `system/providers.yml`, for the linter."""
 
     providers: dict[ProviderId, _Entry] = Field(min_length=1)
 
@@ -200,10 +200,10 @@ class ProvidersFile(Strict):
 
 
 class ProviderRegistry:
-    """The providers by id, alias or table id; a wrong entry keeps its own provider out only.
+    """The providers by id, alias or table id; an invalid entry affects its provider only.
 
     Attributes:
-        edition: of the file, the same in every process that read the same bytes.
+        edition: identifies the content of the file, equal in every process.
         errors: every error of the file, as `path:line:column: key: message`.
     """
 
@@ -228,15 +228,18 @@ class ProviderRegistry:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read the file; what is wrong in it is among `errors` and raised where it is used."""
+        """Read the file; its errors are in `errors` and raised when an invalid entry is used."""
         read = read_entries(path, under="providers", model=_Entry)
-        broken = {name: BrokenEntry.of(name, errors, read) for name, errors in read.broken.items()}
+        broken = {
+            name: BrokenEntry.from_entries(name, errors, read)
+            for name, errors in read.broken.items()
+        }
         for name, message in find_conflicts(read):
             errors = (
                 *(broken[name].errors if name in broken else ()),
                 format_entry_error(path, name, message, read),
             )
-            broken[name] = BrokenEntry.of(name, errors, read)
+            broken[name] = BrokenEntry.from_entries(name, errors, read)
         sound: dict[str, Provider] = {}
         for name, entry in read.sound.items():
             if name in broken:
@@ -247,12 +250,12 @@ class ProviderRegistry:
                 wrong = tuple(
                     format_entry_error(path, name, one["msg"], read) for one in error.errors()
                 )
-                broken[name] = BrokenEntry.of(name, wrong, read)
+                broken[name] = BrokenEntry.from_entries(name, wrong, read)
         return cls(sound, broken=broken, file_errors=read.errors, edition=read.edition)
 
     @property
     def errors(self) -> tuple[str, ...]:
-        """Every error of the file."""
+        """Return every error of the file."""
         return (
             *self._file_errors,
             *(error for one in self._broken.values() for error in one.errors),
@@ -260,84 +263,84 @@ class ProviderRegistry:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The id of every provider in the file, whether its entry is sound or not."""
+        """Return the id of every provider in the file, with invalid entries."""
         return tuple(sorted({*self._providers, *self._broken}))
 
     def __iter__(self) -> Iterator[Provider]:
         return iter(self._providers.values())
 
     def get(self, name: str) -> Provider:
-        """The provider of this id or alias.
+        """Return the provider with this id or alias.
 
         Raises:
-            NotFoundError: there is none; the known ids are among the facts.
-            ConfigurationError: its entry, or the whole file, is wrong.
+            NotFoundError: it does not exist; the details have the known ids.
+            ConfigurationError: its entry, or the whole file, is invalid.
         """
         if (found := self._names.get(name)) is not None:
             return found
         for one in self._broken.values():
             if name == one.name or name in one.aliases:
-                raise one.error()
-        self._refuse_unreadable()
+                raise one.build_error()
+        self._raise_if_unreadable()
         close = difflib.get_close_matches(name[:60], self._names, n=1)
         hint = {"did_you_mean": close[0]} if close else {}
-        raise NotFoundError("There is no such provider", **hint, accepted=sorted(self._providers))
+        raise NotFoundError("Unknown provider", **hint, accepted=sorted(self._providers))
 
-    def named(self, name: str) -> Provider:
-        """The provider of this id, alias or table id, such as `vendor_api` or `VENDOR_API`.
+    def get_by_any_name(self, name: str) -> Provider:
+        """Return the provider with this id, alias or table id, such as `VENDOR_API`.
 
         Raises:
-            NotFoundError: there is none.
-            ConfigurationError: its entry, or the whole file, is wrong.
+            NotFoundError: it does not exist.
+            ConfigurationError: its entry, or the whole file, is invalid.
         """
         if any(name in one.table_ids for one in self._broken.values()):
             return self.by_table_id(name)
         return self._by_table[name] if name in self._by_table else self.get(name)
 
     def by_table_id(self, table_id: str) -> Provider:
-        """The provider that tables name so.
+        """Return the provider with this table id.
 
         Raises:
-            NotFoundError: there is none.
-            ConfigurationError: its entry, or the whole file, is wrong.
+            NotFoundError: it does not exist.
+            ConfigurationError: its entry, or the whole file, is invalid.
         """
         if table_id in self._by_table:
             return self._by_table[table_id]
         for one in self._broken.values():
             if table_id in one.table_ids:
-                raise one.error()
-        self._refuse_unreadable()
-        raise NotFoundError("There is no such provider", accepted=sorted(self._by_table))
+                raise one.build_error()
+        self._raise_if_unreadable()
+        raise NotFoundError("Unknown provider", accepted=sorted(self._by_table))
 
     def id_of_table(self, table_id: str) -> str:
-        """The id of the provider that tables name so, also where its entry is wrong.
+        """Return the id of the provider with this table id, also if its entry is invalid.
 
         Raises:
-            NotFoundError: there is none.
-            ConfigurationError: the file is wrong, or two entries have this table id.
+            NotFoundError: it does not exist.
+            ConfigurationError: the file is invalid, or two entries have this table id.
         """
         named = [one.name for one in self._broken.values() if table_id in one.table_ids]
         return named[0] if len(named) == 1 else self.by_table_id(table_id).id
 
-    def _refuse_unreadable(self) -> None:
-        """Raise the errors of a file without any entry: which providers it names is unknown."""
+    def _raise_if_unreadable(self) -> None:
+        """Raise the errors of a file from which no entry could be read."""
         if not self._providers and not self._broken:
             raise misconfigured_error("The providers", self._file_errors)
 
 
 def load_registry(settings: Settings) -> ProviderRegistry:
-    """The registry of this process' configuration, read again once the file has changed."""
+    """Return the registry of the configured folder; read it again after the file has changed."""
     return load_registry_at(settings.configs_dir)
 
 
 def load_registry_at(configs_dir: Path) -> ProviderRegistry:
-    """The registry of a folder of configurations, read again once the file has changed."""
+    """Return the registry of a folder; read it again after the file has changed."""
     path = configs_dir / FILE
-    return _load(path, _stamp(path))
+    return _load_cached(path, _file_stamp(path))
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes with the file; reading it takes microseconds."""
+def _file_stamp(path: Path) -> tuple[int, int, int] | None:
+    """Return the times and size of the file, which change with its content."""
     try:
         stat = path.stat()
     except OSError:
@@ -346,7 +349,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 @lru_cache(maxsize=4)
-def _load(path: Path, stamp: tuple[int, int, int] | None) -> ProviderRegistry:
+def _load_cached(path: Path, stamp: tuple[int, int, int] | None) -> ProviderRegistry:
     loaded = ProviderRegistry.load(path)
     log.info("%s: edition %s, %d providers", FILE, loaded.edition, len(list(loaded)))
     for error in loaded.errors if stamp else ():

@@ -1,4 +1,4 @@
-"""What BigQuery and the way to it can answer, told in our own errors."""
+"""Translate the errors of BigQuery and of the connection to it into our own errors."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from convergence.errors import (
 )
 from convergence.warehouse.names import CENTRAL
 
-# cloud.google.com/bigquery/docs/error-messages: each of these says that the same call, sent
-# again later, may succeed. `stopped` is a cancelled job.
+# cloud.google.com/bigquery/docs/error-messages: after each of these reasons the same call may
+# succeed later. `stopped` is a cancelled job.
 PASSING_REASONS: Final = frozenset(
     {
         "backendError",
@@ -61,19 +61,19 @@ EDGE_ERRORS: Final = (
     InvalidResponse,
     *_TRANSPORT,
 )
-_LONGEST_MESSAGE = 800
+_MAX_MESSAGE_CHARS = 800
 
 
 def reason_of(error: BaseException) -> str | None:
-    """BigQuery's own reason, such as `rateLimitExceeded`, when the error carries one."""
-    told: Any = getattr(error, "errors", None)
-    if told and isinstance(told[0], dict):
-        return told[0].get("reason")
+    """Return BigQuery's reason, such as `rateLimitExceeded`, or None if the error has none."""
+    errors: Any = getattr(error, "errors", None)
+    if errors and isinstance(errors[0], dict):
+        return errors[0].get("reason")
     return None
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether the same call may succeed when it is sent again."""
+    """Return whether the same call may succeed when it is repeated."""
     if isinstance(error, requests.exceptions.SSLError):
         return False
     if isinstance(error, _TRANSPORT):
@@ -86,39 +86,41 @@ def is_passing(error: BaseException) -> bool:
 
 
 def is_passing_reason(reason: str, message: str) -> bool:
-    """Whether a job that ended for this reason may succeed when it is run again."""
+    """Return whether a job that failed for this reason may succeed when it is repeated."""
     return reason in PASSING_REASONS or bool(_DML_CONTENTION.search(message))
 
 
 def is_worth_a_call(error: BaseException) -> bool:
-    """Whether one HTTP call should be sent again now, within its own few seconds."""
+    """Return whether one HTTP call should be repeated at once, within its timeout."""
     return is_passing(error) and reason_of(error) not in SLOW_REASONS
 
 
-def translate_error(error: BaseException, *, doing: str, **facts: object) -> ConvergenceError:
-    """The error of ours that says what the reader should do about one from the client."""
+def translate_error(error: BaseException, *, doing: str, **details: object) -> ConvergenceError:
+    """Return our error for an error of the client; its class says whether a retry helps."""
     message = " ".join(str(getattr(error, "message", None) or error).split())
-    return _told(
+    return _build_error(
         message or type(error).__name__,
         reason=reason_of(error),
         passing=is_passing(error),
         doing=doing,
-        **facts,
+        **details,
     )
 
 
 def translate_job_error(
-    result: Mapping[str, str], *, doing: str, **facts: object
+    result: Mapping[str, str], *, doing: str, **details: object
 ) -> ConvergenceError:
-    """The same for the `errorResult` of a job that failed."""
+    """Return our error for the `errorResult` of a failed job."""
     reason, message = result.get("reason", ""), result.get("message", "")
     passing = is_passing_reason(reason, message)
-    return _told(message, reason=reason, passing=passing, doing=doing, **facts)
+    return _build_error(message, reason=reason, passing=passing, doing=doing, **details)
 
 
-def _told(message: str, *, reason: str | None, passing: bool, **facts: object) -> ConvergenceError:
-    known = {name: value for name, value in facts.items() if value is not None}
-    known["answer"] = message[:_LONGEST_MESSAGE]
+def _build_error(
+    message: str, *, reason: str | None, passing: bool, **details: object
+) -> ConvergenceError:
+    known = {name: value for name, value in details.items() if value is not None}
+    known["response"] = message[:_MAX_MESSAGE_CHARS]
     if reason:
         known["reason"] = reason
     if _CENTRAL_MISSING.search(message):
@@ -126,14 +128,14 @@ def _told(message: str, *, reason: str | None, passing: bool, **facts: object) -
             "The central dataset or one of its tables is missing: run bootstrap first", **known
         )
     if passing:
-        return WarehouseUnavailableError("BigQuery can't do it at present", **known)
-    return WarehouseError("BigQuery refuses it", **known)
+        return WarehouseUnavailableError("BigQuery is temporarily unavailable", **known)
+    return WarehouseError("BigQuery rejected the request", **known)
 
 
 @contextmanager
-def translated_errors(doing: str, **facts: object) -> Iterator[None]:
-    """Raise what the client raises inside as `WarehouseError` or one of its kin."""
+def translated_errors(doing: str, **details: object) -> Iterator[None]:
+    """Raise the client's errors inside the block as `WarehouseError` or a related class."""
     try:
         yield
     except EDGE_ERRORS as error:
-        raise translate_error(error, doing=doing, **facts) from error
+        raise translate_error(error, doing=doing, **details) from error

@@ -1,6 +1,6 @@
-"""A dataset laid out by its folder: `config.yml`, `schemas/*.json`, `views/*.sql`.
+"""Build a dataset from its folder: `config.yml`, `schemas/*.json`, `views/*.sql`.
 
-The central dataset is one such folder, the part of an org's dataset that every org has another.
+One such folder describes the central dataset, another one the tables that every org's dataset has.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class LayoutConfig(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A folder, read and checked: everything wrong in it is known before anything is created."""
+    """A folder, read and checked before anything is created from it."""
 
     folder: Path
     config: LayoutConfig
@@ -51,9 +51,9 @@ class Layout:
         """Read the folder.
 
         Raises:
-            ConfigurationError: `config.yml` is missing or wrong, a file it names is missing, or
-                one lies there that it does not name.
-            SchemaError: a schema file is wrong.
+            ConfigurationError: `config.yml` is missing or invalid, a file it names is missing, or
+                the folder has a file that it does not name.
+            SchemaError: a schema file is invalid.
         """
         config = read_config(folder / "config.yml", LayoutConfig)
         listed = {f"schemas/{table}.json" for table in config.tables}
@@ -65,7 +65,7 @@ class Layout:
         }
         if listed != present:
             raise ConfigurationError(
-                "config.yml and the files beside it differ",
+                "config.yml and the files in its folder differ",
                 folder=str(folder),
                 missing=sorted(listed - present),
                 unlisted=sorted(present - listed),
@@ -78,31 +78,31 @@ class Layout:
 
 @dataclass(slots=True)
 class LayoutReport:
-    """What `build_layout` did, by name, in order."""
+    """The outcome of `build_layout` for each table and view, in order."""
 
     dataset: str
     dataset_outcome: EnsureOutcome = EnsureOutcome.UNCHANGED
     tables: dict[str, EnsureOutcome] = field(default_factory=dict)
     views: dict[str, EnsureOutcome] = field(default_factory=dict)
 
-    def named(self, outcome: EnsureOutcome) -> list[str]:
-        """Tables and views that ended so."""
+    def list_names(self, outcome: EnsureOutcome) -> list[str]:
+        """Return the tables and views with an outcome."""
         return [name for name, had in {**self.tables, **self.views}.items() if had is outcome]
 
     @property
     def created(self) -> list[str]:
-        """Tables and views that were missing."""
-        return self.named(EnsureOutcome.CREATED)
+        """Return the tables and views that were missing."""
+        return self.list_names(EnsureOutcome.CREATED)
 
     @property
     def widened(self) -> list[str]:
-        """Tables and views that were behind their files."""
-        return self.named(EnsureOutcome.WIDENED)
+        """Return the tables and views that were older than their files."""
+        return self.list_names(EnsureOutcome.WIDENED)
 
     @property
     def unchanged(self) -> list[str]:
-        """Tables and views that were as their files say."""
-        return self.named(EnsureOutcome.UNCHANGED)
+        """Return the tables and views that matched their files."""
+        return self.list_names(EnsureOutcome.UNCHANGED)
 
 
 def build_layout(
@@ -125,8 +125,8 @@ def build_layout(
         identifiers: for the views' SQL, beyond project, central and dataset.
 
     Raises:
-        SchemaError: something present can't become what a file says; the tables before it are
-            done, and running again goes on from there.
+        SchemaError: an existing table can't be changed as its file requires; the tables before it
+            are done, and a repeated call continues from there.
     """
     report = LayoutReport(dataset=dataset)
     report.dataset_outcome = ensure_dataset(w, dataset, description=description, labels=labels)
@@ -145,5 +145,5 @@ def build_layout(
 
 
 def central_layout(configs_dir: Path) -> Layout:
-    """The central dataset's folder, `setup/bootstrap`. Its name is `names.CENTRAL`."""
+    """Load the folder of the central dataset, `setup/bootstrap`; its name is `names.CENTRAL`."""
     return Layout.load(configs_dir / "setup" / "bootstrap")

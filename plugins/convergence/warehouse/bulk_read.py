@@ -1,7 +1,7 @@
-"""Rows out of a project at volume: estimated before they are read, and read in columns.
+"""Read many rows of a project: estimate the cost first, then read in columns.
 
-A query's result is fetched through the BigQuery Storage Read API where the caller may open a
-session, and in pages of the REST API where not; both come as Arrow batches, so memory holds a few.
+The result of a query is read through the BigQuery Storage Read API if the caller may open a
+session, else in pages of the REST API. Both return Arrow batches, so memory holds only a few.
 https://cloud.google.com/bigquery/docs/reference/storage
 """
 
@@ -40,7 +40,7 @@ _BATCHES_AHEAD: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class BulkQuery:
-    """A SELECT to be read at volume.
+    """A SELECT with many rows.
 
     Attributes:
         path: its SQL file.
@@ -53,7 +53,7 @@ class BulkQuery:
     params: Mapping[str, Param]
 
     def config(self, w: Warehouse, *, dry_run: bool) -> bigquery.QueryJobConfig:
-        """How the job runs. A dry run has no cap: what it would bill is what is asked."""
+        """Return the configuration of the job. A dry run has no limit, since it bills nothing."""
         config = bigquery.QueryJobConfig(
             dry_run=dry_run,
             query_parameters=query_parameters(self.params),
@@ -67,11 +67,11 @@ class BulkQuery:
 
 
 def estimate_bytes(w: Warehouse, reading: BulkQuery) -> int:
-    """Bytes that the query would read; asking costs nothing.
+    """Return the bytes that the query would read; the estimate is free.
 
     Raises:
-        WarehouseError: BigQuery refuses the query.
-        WarehouseUnavailableError: it does not answer.
+        WarehouseError: BigQuery rejects the query.
+        WarehouseUnavailableError: BigQuery is temporarily unavailable.
     """
     sql, config = render(w, reading.path, reading.identifiers), reading.config(w, dry_run=True)
     with translated_errors("estimating a query", sql=reading.path.name):
@@ -82,7 +82,7 @@ def estimate_bytes(w: Warehouse, reading: BulkQuery) -> int:
 def read_batches(
     w: Warehouse, reading: BulkQuery, *, storage: BigQueryReadClient | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """The query's rows in columns, a batch at a time.
+    """Yield the rows of the query in columns, batch by batch.
 
     Args:
         w: the project whose client runs the query; `max_bytes_billed` is the most it may read.
@@ -90,9 +90,9 @@ def read_batches(
         storage: reads the result over gRPC; without one, or where it may not, REST pages do.
 
     Raises:
-        WarehouseError: it would read more than the cap, with both figures, and was not run; or
-            BigQuery refuses it.
-        WarehouseUnavailableError: passing reasons, after every retry.
+        WarehouseError: the query would read more than the limit and was not run, or BigQuery
+            rejects it.
+        WarehouseUnavailableError: a temporary failure, after every retry.
     """
     size = estimate_bytes(w, reading)
     if size > w.max_bytes_billed:
@@ -103,27 +103,27 @@ def read_batches(
             max_bytes_billed=w.max_bytes_billed,
         )
     log.info("%s reads %d bytes", reading.path.name, size)
-    job = _started(w, reading)
+    job = _start_query(w, reading)
     # The project that runs it pays for it: to us it is a call of the provider.
     record_usage(Resource.PROVIDER, Use(calls=1))
     with translated_errors("reading rows", sql=reading.path.name, job_id=job.job_id):
-        rows = _result(w, job)
+        rows = _wait_for_result(w, job)
         session = None
         if storage is not None and (rows.total_rows or 0) > PAGE_ROWS:
-            session = _session(w, job, storage)
+            session = _open_session(w, job, storage)
         if storage is not None and session is not None:
-            yield from _streamed(w, storage, session)
+            yield from _read_stream(w, storage, session)
         else:
             yield from rows.to_arrow_iterable(max_queue_size=_BATCHES_AHEAD)
 
 
-def _started(w: Warehouse, reading: BulkQuery) -> bigquery.QueryJob:
+def _start_query(w: Warehouse, reading: BulkQuery) -> bigquery.QueryJob:
     sql, config = render(w, reading.path, reading.identifiers), reading.config(w, dry_run=False)
     with translated_errors("starting a query", sql=reading.path.name):
         return w.client.query(sql, job_config=config, location=w.location, job_retry=None, **w.call)
 
 
-def _result(w: Warehouse, job: bigquery.QueryJob) -> RowIterator:
+def _wait_for_result(w: Warehouse, job: bigquery.QueryJob) -> RowIterator:
     with w.under_way(job):
         try:
             return job.result(
@@ -134,19 +134,19 @@ def _result(w: Warehouse, job: bigquery.QueryJob) -> RowIterator:
             raise
 
 
-def _session(
+def _open_session(
     w: Warehouse, job: bigquery.QueryJob, storage: BigQueryReadClient
 ) -> ReadSession | None:
-    """A session on the table that holds the query's rows; None where the caller may have none."""
+    """Open a session on the table with the query's rows; None if the caller has no right to."""
     from google.cloud.bigquery_storage_v1.types import DataFormat, ReadSession
 
     if job.destination is None:
         return None
-    wanted = ReadSession(table=job.destination.to_bqstorage(), data_format=DataFormat.ARROW)
+    session = ReadSession(table=job.destination.to_bqstorage(), data_format=DataFormat.ARROW)
     try:
         return storage.create_read_session(
             parent=f"projects/{w.project}",
-            read_session=wanted,
+            read_session=session,
             max_stream_count=1,
             timeout=w.timeouts.call,
         )
@@ -155,10 +155,10 @@ def _session(
         return None
 
 
-def _streamed(
+def _read_stream(
     w: Warehouse, storage: BigQueryReadClient, session: ReadSession
 ) -> Iterator[pa.RecordBatch]:
-    """The stream's messages; the client takes a broken one up again where it broke off."""
+    """Yield the batches of the stream; the client resumes a broken stream at its last message."""
     import pyarrow as pa
 
     schema = pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema))

@@ -1,4 +1,4 @@
-"""The way to BigQuery: one client, its timeouts, its price limit, and the jobs under way."""
+"""The connection to BigQuery: one client with its timeouts, billing limit and running jobs."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ log = logging.getLogger(__name__)
 Job: TypeAlias = bigquery.LoadJob | bigquery.QueryJob
 
 DEFAULT_MAX_BYTES: Final = 50 * 1024**3
-"""What one query may bill unless its caller says otherwise: 50 GiB, about 0.30 USD on demand."""
+"""Default limit of the bytes that one query may bill: 50 GiB, about 0.30 USD on demand."""
 
 SQL_ROOT: Final = PROJECT_ROOT / "include" / "configs" / "system" / "sql"
 
 
 @dataclass(frozen=True, slots=True)
 class WarehouseTimeouts:
-    """How long to wait, in seconds. The client's own defaults go on for ten minutes.
+    """Timeouts in seconds. The client's own defaults retry for ten minutes.
 
     Attributes:
-        call: one HTTP request.
-        retry: all tries of one HTTP request.
-        query: a query whose rows are wanted now.
-        job: a load or a query that fills a partition.
-        poll: the longest pause between two looks at a job.
-        report: the pause between two log lines about a job that goes on.
+        call: of one HTTP request.
+        retry: of all attempts at one HTTP request.
+        query: of a query whose rows the caller waits for.
+        job: of a load or a query that fills a partition.
+        poll: the longest pause between two reads of a job's state.
+        report: the pause between two log lines about a running job.
     """
 
     call: float = 30.0
@@ -54,9 +54,9 @@ class WarehouseTimeouts:
 
 
 class Warehouse:
-    """One BigQuery project, seen through the official client.
+    """One BigQuery project, reached with the official client.
 
-    Tasks hand in the client that Airflow's BigQueryHook gives; the API calls `connect`.
+    Tasks pass the client of Airflow's BigQueryHook; the API calls `connect`.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Warehouse:
 
     @classmethod
     def connect(cls, settings: Settings, *, timeouts: WarehouseTimeouts | None = None) -> Self:
-        """The warehouse that the environment names, or the stand-in it points at."""
+        """Connect to the project that the settings name, or to the stand-in that they point at."""
         options: dict[str, Any] = {}
         if settings.bigquery_emulator_host:
             options["credentials"] = AnonymousCredentials()
@@ -100,24 +100,24 @@ class Warehouse:
         return self._sql_root.parents[1]
 
     def sql(self, name: str) -> Path:
-        """The path of one of the product's own SQL files, such as `ledger/latest.sql`."""
+        """Return the path of one of the product's SQL files, such as `ledger/latest.sql`."""
         return self._sql_root / name
 
     def path_of(self, table: TableName) -> str:
-        """`project.dataset.table`."""
+        """Return `project.dataset.table`."""
         return f"{self.project}.{table.dataset}.{table.table}"
 
     def reference(
         self, table: TableName, *, partition: str | None = None
     ) -> bigquery.TableReference:
-        """The client's reference to a table, or to one partition of it by decorator."""
+        """Return the client's reference to a table, or to one of its partitions by decorator."""
         name = f"{table.table}${partition}" if partition else table.table
         dataset = bigquery.DatasetReference(self.project, table.dataset)
         return bigquery.TableReference(dataset, name)
 
     @property
     def retry(self) -> Retry:
-        """Bounded tries of one HTTP request."""
+        """Return the bounded retries of one HTTP request."""
         return Retry(
             predicate=is_worth_a_call,
             initial=0.2,
@@ -128,12 +128,12 @@ class Warehouse:
 
     @property
     def call(self) -> dict[str, Any]:
-        """`retry` and `timeout` for any call of the client."""
+        """Return `retry` and `timeout` for a call of the client."""
         return {"retry": self.retry, "timeout": self.timeouts.call}
 
     @contextmanager
     def under_way(self, job: Job) -> Iterator[None]:
-        """Let `cancel_jobs` reach a job for as long as somebody waits for it."""
+        """Register a job for `cancel_jobs` while the caller waits for it."""
         with self._jobs_lock:
             self._jobs.add(job)
         try:
@@ -143,10 +143,10 @@ class Warehouse:
                 self._jobs.discard(job)
 
     def cancel_jobs(self) -> list[str]:
-        """Ask BigQuery to stop every job that some thread of this process waits for.
+        """Ask BigQuery to stop every job that a thread of this process waits for.
 
-        For an operator's `on_kill`. A stop that fails is logged: the task ends in any case, and
-        a job that ends after all is found by its id on the next attempt.
+        For an operator's `on_kill`. A failed cancellation is only logged: the task ends anyway,
+        and the next attempt finds a job that has finished by its id.
         """
         with self._jobs_lock:
             jobs = list(self._jobs)

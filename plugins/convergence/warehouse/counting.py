@@ -1,4 +1,4 @@
-"""What a finished job took, to the meter of whoever is served."""
+"""Count the cost of a finished job for the org that the process works for."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from convergence.warehouse.client import Job
 
 
 def count_job(job: Job, *, rows: int | None = None) -> None:
-    """Count a job that this process started and saw end, well or not.
+    """Count a job that this process started and that has ended, successfully or not.
 
-    One that an earlier attempt had started was counted there, or is found by its labels.
+    A job of an earlier attempt was counted by that attempt, or is found by its labels.
 
     Args:
-        job: ended; its statistics are those of its last reload.
-        rows: rows it wrote; a statement's own count when not given.
+        job: the ended job, with the statistics of its last reload.
+        rows: the written rows; by default the number that the statement reports.
     """
     if isinstance(job, bigquery.QueryJob):
         use = Use(

@@ -1,4 +1,4 @@
-"""Datasets: created where missing, described, listed, and dropped when somebody says so."""
+"""Create, describe, list and drop datasets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from convergence.warehouse.names import check_identifier
 
 
 class EnsureOutcome(StrEnum):
-    """What had to be done. `WIDENED`: columns, descriptions, labels or SQL brought up to date."""
+    """The outcome of an `ensure_…` call. `WIDENED`: columns, texts, labels or SQL were updated."""
 
     CREATED = "created"
     WIDENED = "widened"
@@ -25,10 +25,10 @@ class EnsureOutcome(StrEnum):
 def ensure_dataset(
     w: Warehouse, name: str, *, description: str = "", labels: Mapping[str, str] | None = None
 ) -> EnsureOutcome:
-    """Create the dataset in our location, or bring its description and labels up to date.
+    """Create the dataset in our location, or update its description and labels.
 
     Raises:
-        SchemaError: it exists in another location, which nothing can change.
+        SchemaError: it exists in another location, which can't be changed.
         WarehouseError, WarehouseUnavailableError: as every call here.
     """
     reference = bigquery.DatasetReference(w.project, check_identifier(name))
@@ -36,12 +36,12 @@ def ensure_dataset(
         try:
             dataset = w.client.get_dataset(reference, **w.call)
         except google_errors.NotFound:
-            wanted = bigquery.Dataset(reference)
-            wanted.location = w.location
-            wanted.description = description
-            wanted.labels = dict(labels or {})
+            new = bigquery.Dataset(reference)
+            new.location = w.location
+            new.description = description
+            new.labels = dict(labels or {})
             try:
-                w.client.create_dataset(wanted, **w.call)
+                w.client.create_dataset(new, **w.call)
             except google_errors.Conflict:  # another process was faster
                 dataset = w.client.get_dataset(reference, **w.call)
             else:
@@ -54,16 +54,16 @@ def _update_dataset(
 ) -> EnsureOutcome:
     if (dataset.location or "").upper() != w.location.upper():
         raise SchemaError(
-            "The dataset is in another location; BIGQUERY_LOCATION must be its own",
+            "The dataset is in another location; set BIGQUERY_LOCATION to the dataset's location",
             dataset=dataset.dataset_id,
             location=dataset.location,
-            wanted=w.location,
+            expected=w.location,
         )
     changed = []
     if description and (dataset.description or "") != description:
         dataset.description = description
         changed.append("description")
-    if merged := new_labels(dataset.labels, labels):
+    if merged := merge_labels(dataset.labels, labels):
         dataset.labels = merged
         changed.append("labels")
     if not changed:
@@ -73,7 +73,7 @@ def _update_dataset(
 
 
 def drop_dataset(w: Warehouse, name: str) -> bool:
-    """Delete a dataset and all it holds; False when there was none. Whoever calls this asked."""
+    """Delete a dataset with all its tables; return False if it did not exist."""
     reference = bigquery.DatasetReference(w.project, check_identifier(name))
     with translated_errors("deleting a dataset", dataset=name):
         try:
@@ -84,7 +84,7 @@ def drop_dataset(w: Warehouse, name: str) -> bool:
 
 
 def dataset_exists(w: Warehouse, name: str) -> bool:
-    """Whether the dataset is there."""
+    """Return whether the dataset exists."""
     reference = bigquery.DatasetReference(w.project, check_identifier(name))
     with translated_errors("looking for a dataset", dataset=name):
         try:
@@ -95,7 +95,7 @@ def dataset_exists(w: Warehouse, name: str) -> bool:
 
 
 def dataset_labels(w: Warehouse, name: str) -> dict[str, str] | None:
-    """The dataset's labels; None when there is no dataset."""
+    """Return the labels of the dataset, or None if it does not exist."""
     reference = bigquery.DatasetReference(w.project, check_identifier(name))
     with translated_errors("looking for a dataset", dataset=name):
         try:
@@ -105,7 +105,7 @@ def dataset_labels(w: Warehouse, name: str) -> dict[str, str] | None:
 
 
 def list_tables(w: Warehouse, dataset: str) -> set[str]:
-    """Names of the dataset's tables and views; empty when there is no dataset."""
+    """Return the names of the dataset's tables and views; empty if it does not exist."""
     reference = bigquery.DatasetReference(w.project, check_identifier(dataset))
     with translated_errors("listing tables", dataset=dataset):
         try:
@@ -114,7 +114,7 @@ def list_tables(w: Warehouse, dataset: str) -> set[str]:
             return set()
 
 
-def new_labels(present: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str] | None:
-    """Labels with ours set, or None when they already are. Labels that others put there stay."""
-    merged = {**present, **wanted}
+def merge_labels(present: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str] | None:
+    """Merge our labels into the present ones and keep the rest; None if nothing changes."""
+    merged = {**present, **ours}
     return merged if merged != dict(present) else None

@@ -1,6 +1,6 @@
-"""One day of rows, complete and hashed on disk, ready to become one partition.
+"""One complete day of rows in a file, with its hash and totals, ready to become one partition.
 
-The extract rooms make these, the publisher takes them; neither imports the other.
+The package `extract` writes these files and the publisher loads them; neither imports the other.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, order=True)
 class Money:
-    """A sum that never crosses a currency or a basis.
+    """A sum of one currency and one basis.
 
     Attributes:
         currency: ISO 4217 code, such as `USD`.
@@ -27,14 +27,14 @@ class Money:
 
 @dataclass(frozen=True, slots=True)
 class DayFile:
-    """The whole content of one UTC day of one table.
+    """The complete content of one UTC day of one table.
 
     Attributes:
-        path: gzip-compressed NDJSON, one row per line; no line at all for an empty day.
-        row_count: lines in it.
-        content_hash: hex digest of the rows, whatever their order.
+        path: gzip-compressed NDJSON, one row per line; an empty day has no lines.
+        row_count: number of lines.
+        content_hash: hex digest of the rows, independent of their order.
         totals: one sum per currency and basis, sorted.
-        source_pages: provider pages the rows came from.
+        source_pages: number of provider pages with rows of the day.
     """
 
     path: Path

@@ -1,6 +1,6 @@
-"""Tables and views created where missing and widened where behind; never recreated.
+"""Create missing tables and views, and widen those that are older than their files.
 
-A table just recreated refuses streamed rows for minutes, so nothing here drops what holds data.
+Nothing here drops a table with data: a recreated table rejects streamed rows for minutes.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from google.cloud import bigquery
 from convergence.errors import SchemaError
 from convergence.warehouse.bigquery_errors import translated_errors
 from convergence.warehouse.client import Warehouse
-from convergence.warehouse.datasets import EnsureOutcome, new_labels
+from convergence.warehouse.datasets import EnsureOutcome, merge_labels
 from convergence.warehouse.names import TableName
 from convergence.warehouse.query import Identifiers, render
 from convergence.warehouse.schemas import FieldSpec, TableSchema, canonical_type
 
 
 def ensure_table(w: Warehouse, name: TableName, schema: TableSchema) -> EnsureOutcome:
-    """Create the table, or add what its file has more; columns only the table has stay.
+    """Create the table, or add the columns that only its file has; extra columns stay.
 
     Raises:
-        SchemaError: the table can't become what the file says; `faults` lists every reason.
+        SchemaError: the table can't be changed as the file requires; `errors` in the details
+            lists every reason.
     """
     with translated_errors("creating a table", table=str(name)):
         try:
@@ -54,13 +55,17 @@ def _new_table(w: Warehouse, name: TableName, schema: TableSchema) -> bigquery.T
 def _update_table(
     w: Warehouse, name: TableName, table: bigquery.Table, schema: TableSchema
 ) -> EnsureOutcome:
-    faults = _partition_faults(table, schema)
+    violations = _find_partition_violations(table, schema)
     try:
         fields = merge_fields(table.schema, schema.fields)
     except SchemaError as error:
-        faults.extend(str(fault) for fault in _listed(error))
-    if faults:
-        raise SchemaError("The table can't become its schema", table=str(name), errors=faults)
+        violations.extend(str(violation) for violation in _list_violations(error))
+    if violations:
+        raise SchemaError(
+            "The table can't be changed to match its schema file",
+            table=str(name),
+            errors=violations,
+        )
     changed = []
     if [field.to_api_repr() for field in fields] != [f.to_api_repr() for f in table.schema]:
         table.schema = fields
@@ -68,7 +73,7 @@ def _update_table(
     if (table.description or "") != schema.description:
         table.description = schema.description
         changed.append("description")
-    if merged := new_labels(table.labels, schema.labels):
+    if merged := merge_labels(table.labels, schema.labels):
         table.labels = merged
         changed.append("labels")
     if list(table.clustering_fields or []) != list(schema.clustering):
@@ -87,17 +92,17 @@ def _update_table(
 def merge_fields(
     present: Sequence[bigquery.SchemaField], wanted: Sequence[FieldSpec], *, within: str = ""
 ) -> list[bigquery.SchemaField]:
-    """The table's columns in their order, brought up to the file, then the file's new ones.
+    """Return the table's columns in their order, updated from the file, then the new columns.
 
     A column may become NULLABLE from REQUIRED, take a new description, and be added when it is
     NULLABLE or REPEATED (cloud.google.com/bigquery/docs/managing-table-schemas).
 
     Raises:
-        SchemaError: `faults` lists every change that BigQuery does not allow.
+        SchemaError: `errors` in the details lists every change that BigQuery does not allow.
     """
     specs = {spec.name.lower(): spec for spec in wanted}
     known = {field.name.lower() for field in present}
-    faults: list[str] = []
+    violations: list[str] = []
     merged: list[bigquery.SchemaField] = []
     for field in present:
         spec = specs.get(field.name.lower())
@@ -105,30 +110,34 @@ def merge_fields(
             merged.append(field)
             continue
         try:
-            merged.append(_merge(field, spec, path=f"{within}{field.name}"))
+            merged.append(_merge_field(field, spec, path=f"{within}{field.name}"))
         except SchemaError as error:
-            faults.extend(_listed(error))
+            violations.extend(_list_violations(error))
     for spec in wanted:
         if spec.name.lower() in known:
             continue
         if spec.mode == "REQUIRED":
-            faults.append(f"{within}{spec.name}: a new column can't be REQUIRED")
+            violations.append(f"{within}{spec.name}: a new column can't be REQUIRED")
         merged.append(spec.to_bigquery())
-    if faults:
-        raise SchemaError("Columns can't change so", errors=faults)
+    if violations:
+        raise SchemaError("BigQuery does not allow these changes of columns", errors=violations)
     return merged
 
 
-def _merge(field: bigquery.SchemaField, spec: FieldSpec, *, path: str) -> bigquery.SchemaField:
-    faults = []
+def _merge_field(
+    field: bigquery.SchemaField, spec: FieldSpec, *, path: str
+) -> bigquery.SchemaField:
+    violations = []
     if canonical_type(field.field_type) != spec.type:
-        faults.append(f"{path}: is {canonical_type(field.field_type)}, can't become {spec.type}")
+        violations.append(
+            f"{path}: is {canonical_type(field.field_type)}, can't become {spec.type}"
+        )
     if field.mode != spec.mode and (field.mode, spec.mode) != ("REQUIRED", "NULLABLE"):
-        faults.append(f"{path}: is {field.mode}, can't become {spec.mode}")
+        violations.append(f"{path}: is {field.mode}, can't become {spec.mode}")
     if (field.precision, field.scale or 0) != (spec.precision, spec.scale or 0):
-        faults.append(f"{path}: has another precision or scale")
-    if faults:
-        raise SchemaError("Columns can't change so", errors=faults)
+        violations.append(f"{path}: has another precision or scale")
+    if violations:
+        raise SchemaError("BigQuery does not allow these changes of columns", errors=violations)
     inner = merge_fields(field.fields, spec.fields, within=f"{path}.")
     resource = field.to_api_repr() | {"mode": spec.mode, "description": spec.description}
     if inner:
@@ -136,7 +145,7 @@ def _merge(field: bigquery.SchemaField, spec: FieldSpec, *, path: str) -> bigque
     return bigquery.SchemaField.from_api_repr(resource)
 
 
-def _partition_faults(table: bigquery.Table, schema: TableSchema) -> list[str]:
+def _find_partition_violations(table: bigquery.Table, schema: TableSchema) -> list[str]:
     present = table.time_partitioning
     now = (present.type_, present.field) if present else None
     want = (schema.partition.type, schema.partition.field) if schema.partition else None
@@ -152,10 +161,10 @@ def ensure_view(
     description: str = "",
     labels: Mapping[str, str] | None = None,
 ) -> EnsureOutcome:
-    """Create the view, or give it the file's present SQL.
+    """Create the view, or update its SQL from the file.
 
     Raises:
-        SchemaError: a table stands in the view's place.
+        SchemaError: a table has the name of the view.
     """
     sql = render(w, sql_path, {"dataset": name.dataset, **(identifiers or {})}).strip()
     wanted = bigquery.Table(w.reference(name))
@@ -174,7 +183,7 @@ def ensure_view(
             else:
                 return EnsureOutcome.CREATED
         if view.table_type != "VIEW":
-            raise SchemaError("A table stands in the view's place", view=str(name))
+            raise SchemaError("A table has the name of the view", view=str(name))
         return _update_view(w, view, wanted)
 
 
@@ -187,7 +196,7 @@ def _update_view(w: Warehouse, view: bigquery.Table, wanted: bigquery.Table) -> 
     if (view.description or "") != (wanted.description or ""):
         view.description = wanted.description
         changed.append("description")
-    if merged := new_labels(view.labels, wanted.labels):
+    if merged := merge_labels(view.labels, wanted.labels):
         view.labels = merged
         changed.append("labels")
     if not changed:
@@ -196,6 +205,6 @@ def _update_view(w: Warehouse, view: bigquery.Table, wanted: bigquery.Table) -> 
     return EnsureOutcome.WIDENED
 
 
-def _listed(error: SchemaError) -> list[str]:
-    faults = error.details["errors"]
-    return list(faults) if isinstance(faults, list) else [str(error)]
+def _list_violations(error: SchemaError) -> list[str]:
+    violations = error.details["errors"]
+    return list(violations) if isinstance(violations, list) else [str(error)]

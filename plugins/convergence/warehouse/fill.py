@@ -1,4 +1,4 @@
-"""Tables filled by a query: a day partition, or a whole table, replaced by one job's rows.
+"""Replace a day partition, or a whole table, with the rows of one query job.
 
 As with loads, a reader sees the old rows or the new ones, and no DML quota applies.
 """
@@ -40,7 +40,7 @@ def query_partition(
     max_bytes: int | None = None,
     inputs_stand: Callable[[JobOutcome], bool] | None = None,
 ) -> JobOutcome:
-    """Replace one day with a query's rows; no row empties the day.
+    """Replace one day with the rows of a query; a query without rows empties the day.
 
     Args:
         w: the warehouse.
@@ -50,15 +50,15 @@ def query_partition(
         schema: the table's.
         identifiers: for its Jinja.
         params: for its `@names`.
-        job_base: the same for the same content in the same run; see `names.job_base`.
-        job_labels: kept with the job.
-        max_bytes: what the query may bill; the warehouse's limit unless given.
-        inputs_stand: whether an earlier call's job read what is in the query's tables now; its
-            rows are not taken otherwise.
+        job_base: equal for equal content in the same run; see `names.job_base`.
+        job_labels: labels of the job.
+        max_bytes: the bytes that the query may bill; by default the warehouse's limit.
+        inputs_stand: returns whether the inputs are unchanged since an earlier call's job read
+            them; if they changed, that job's rows are not used.
 
     Raises:
-        SchemaError: the table has REQUIRED columns: a query's columns are all NULLABLE, and
-            BigQuery refuses the change of mode.
+        SchemaError: the table has REQUIRED columns: the columns of a query are NULLABLE, and
+            BigQuery rejects the change of mode.
         WarehouseError, WarehouseUnavailableError: as for `load_partition`.
     """
     check_daily(table, schema)
@@ -67,7 +67,7 @@ def query_partition(
             w,
             base=job_base,
             target=f"{table}${partition_id(day)}",
-            submit=_query_into(
+            submit=_build_submit(
                 w,
                 w.reference(table, partition=partition_id(day)),
                 render(w, sql_path, identifiers),
@@ -76,8 +76,8 @@ def query_partition(
                 job_labels=job_labels,
                 max_bytes=max_bytes,
             ),
-            rows_of=lambda job: _queried_rows(w, job),
-            still_stands=_both(unchanged_since(w, table, day), inputs_stand),
+            rows_of=lambda job: _count_rows(w, job),
+            still_stands=_combine_checks(unchanged_since(w, table, day), inputs_stand),
         )
 
 
@@ -94,7 +94,7 @@ def query_table(
     max_bytes: int | None = None,
     inputs_stand: Callable[[JobOutcome], bool] | None = None,
 ) -> JobOutcome:
-    """Replace a whole table that has no partitions with a query's rows; as `query_partition`."""
+    """Replace a table without partitions with the rows of a query; see `query_partition`."""
     if schema.partition is not None:
         raise SchemaError("A table with partitions is not replaced as a whole", table=str(table))
     with naming_place(w, sql_path, identifiers):
@@ -102,7 +102,7 @@ def query_table(
             w,
             base=job_base,
             target=str(table),
-            submit=_query_into(
+            submit=_build_submit(
                 w,
                 w.reference(table),
                 render(w, sql_path, identifiers),
@@ -111,13 +111,13 @@ def query_table(
                 job_labels=job_labels,
                 max_bytes=max_bytes,
             ),
-            rows_of=lambda job: _queried_rows(w, job),
-            still_stands=_both(_table_unchanged(w, table), inputs_stand),
+            rows_of=lambda job: _count_rows(w, job),
+            still_stands=_combine_checks(_table_unchanged(w, table), inputs_stand),
         )
 
 
 def table_writes(w: Warehouse, dataset: str, tables: Collection[str]) -> dict[str, PartitionWrite]:
-    """When the rows of tables were last written; one with partitions and no row is not among them.
+    """Return the last write of each table; a partitioned table without rows is not included.
 
     Raises:
         WarehouseUnavailableError, WarehouseError: as every query.
@@ -138,13 +138,13 @@ def table_writes(w: Warehouse, dataset: str, tables: Collection[str]) -> dict[st
     }
 
 
-def _both(
+def _combine_checks(
     first: Callable[[JobOutcome], bool], second: Callable[[JobOutcome], bool] | None
 ) -> Callable[[JobOutcome], bool]:
-    def both(outcome: JobOutcome) -> bool:
+    def check_both(outcome: JobOutcome) -> bool:
         return first(outcome) and (second is None or second(outcome))
 
-    return both
+    return check_both
 
 
 def _table_unchanged(w: Warehouse, table: TableName) -> Callable[[JobOutcome], bool]:
@@ -155,7 +155,7 @@ def _table_unchanged(w: Warehouse, table: TableName) -> Callable[[JobOutcome], b
     return still_stands
 
 
-def _query_into(
+def _build_submit(
     w: Warehouse,
     target: bigquery.TableReference,
     sql: str,
@@ -165,7 +165,7 @@ def _query_into(
     job_labels: Mapping[str, str],
     max_bytes: int | None,
 ) -> Callable[[str], Job]:
-    """What starts, under an id, the query whose rows replace the target."""
+    """Return a function that starts, under an id, the query whose rows replace the target."""
     if schema.required:
         raise SchemaError(
             "A table that a query fills can't have REQUIRED columns",
@@ -196,7 +196,7 @@ def _query_into(
     return submit
 
 
-def _queried_rows(w: Warehouse, job: Job) -> int:
+def _count_rows(w: Warehouse, job: Job) -> int:
     if not isinstance(job, bigquery.QueryJob):
         raise WarehouseError("The job under this id is no query", job_id=job.job_id)
     result = job.result(page_size=1, retry=w.retry, timeout=w.timeouts.call, job_retry=None)

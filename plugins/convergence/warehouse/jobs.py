@@ -1,4 +1,4 @@
-"""One job under one id, driven to its end: sent again, found again, waited for, stopped."""
+"""Run one job to its end: submit it under an id, find it again, wait for it, cancel it."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from convergence.warehouse.counting import count_job
 log = logging.getLogger(__name__)
 
 MAX_JOBS: Final = 20
-"""Job ids tried for one content in one run, over all attempts at it."""
+"""Maximum number of job ids for one content in one run, over all attempts."""
 MAX_FAILURES: Final = 3
-"""Jobs that one call starts and sees fail for a passing reason."""
-_SUBMITS: Final = 3
-_DETAILS: Final = 5
+"""Maximum number of temporary failures of jobs that one call starts."""
+_MAX_SUBMITS: Final = 3
+_MAX_DETAILS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class JobOutcome:
-    """A job that ended well.
+    """A job that succeeded.
 
     Attributes:
         job_id: its id, with the attempt at the end.
-        rows: rows it wrote.
+        rows: number of written rows.
         started_at: UTC.
-        ended_at: UTC, whole milliseconds as BigQuery tells it.
+        ended_at: UTC, in the whole milliseconds that BigQuery reports.
         reused: whether an earlier call had started it.
     """
 
@@ -64,74 +64,75 @@ def run_job(
     rows_of: Callable[[Job], int],
     still_stands: Callable[[JobOutcome], bool],
 ) -> JobOutcome:
-    """Run the job `{base}_{n}` for the first `n` that can still be had, and give its outcome.
+    """Run the job `{base}_{n}` with the first usable `n`, and return its outcome.
 
-    An id can be used once: one that exists is waited for and its outcome taken, if what it wrote
-    still stands; one that failed, or whose work was overwritten, makes way for the next.
+    BigQuery accepts a job id once. If the job of an id exists, this waits for it and returns its
+    outcome, provided that its rows are still in place. If it failed, or its rows were overwritten,
+    the next id is used.
 
     Args:
         w: the warehouse.
-        base: job id without its attempt.
-        target: the partition that the job writes, for errors.
+        base: the job id without the attempt.
+        target: the partition that the job writes, for error messages.
         submit: starts the job under an id.
-        rows_of: rows that a finished job wrote.
-        still_stands: whether an earlier call's job is still the last word on what it wrote.
+        rows_of: returns the number of rows that a finished job wrote.
+        still_stands: returns whether the rows of an earlier call's job are still in place.
 
     Raises:
-        WarehouseError: BigQuery refuses the job for good; facts hold reason and job id.
-        WarehouseUnavailableError: passing reasons, after every retry.
+        WarehouseError: BigQuery rejects the job for good; the details have reason and job id.
+        WarehouseUnavailableError: a temporary failure, after every retry.
     """
     failures = 0
     for number in range(MAX_JOBS):
         job_id = f"{base}_{number}"
-        job, reused = _start(w, job_id, submit)
-        _wait(w, job)
+        job, reused = _start_job(w, job_id, submit)
+        _wait_for_job(w, job)
         if job.error_result:
             if not reused:
                 count_job(job)
                 failures += 1
-                _raise_unless_worth_another(w, job, failures, target=target)
+                _raise_unless_retryable(w, job, failures, target=target)
             log.info("Job %s had failed: %s", job_id, job.error_result.get("reason"))
             continue
-        outcome = _outcome(job, rows_of, reused=reused)
+        outcome = _build_outcome(job, rows_of, reused=reused)
         if not reused:
             count_job(job, rows=outcome.rows)
         if not reused or still_stands(outcome):
             return outcome
-        log.info("What job %s wrote was overwritten since; writing it again", job_id)
+        log.info("The rows of job %s were overwritten since; writing them again", job_id)
     raise WarehouseError(
         "Every job id of this content has been used", target=target, job_id=f"{base}_*"
     )
 
 
-def _start(w: Warehouse, job_id: str, submit: Callable[[str], Job]) -> tuple[Job, bool]:
-    """The job under this id, and whether an earlier call had started it."""
-    for attempt in range(1, _SUBMITS + 1):
+def _start_job(w: Warehouse, job_id: str, submit: Callable[[str], Job]) -> tuple[Job, bool]:
+    """Start the job, or find it; return it and whether an earlier call had started it."""
+    for attempt in range(1, _MAX_SUBMITS + 1):
         try:
             return submit(job_id), False
         except google_errors.Conflict:
-            return _existing(w, job_id), True
+            return _find_job(w, job_id), True
         except EDGE_ERRORS as error:
-            if not is_passing(error) or attempt == _SUBMITS:
+            if not is_passing(error) or attempt == _MAX_SUBMITS:
                 raise translate_error(error, doing="starting a job", job_id=job_id) from error
-            # Whether it was started is unknown: the same id tells.
+            # The job may have started. The same id makes the next attempt safe: it gets a 409.
             log.info("Starting job %s again: %s", job_id, error)
             w.timeouts.sleep(min(2.0**attempt, 8.0))
     raise AssertionError  # the loop returns or raises
 
 
-def _existing(w: Warehouse, job_id: str) -> Job:
+def _find_job(w: Warehouse, job_id: str) -> Job:
     with translated_errors("finding a job", job_id=job_id):
         job = w.client.get_job(
-            job_id, location=w.location, retry=_patient(w), timeout=w.timeouts.call
+            job_id, location=w.location, retry=_retry_not_found(w), timeout=w.timeouts.call
         )
     if not isinstance(job, bigquery.LoadJob | bigquery.QueryJob):
         raise WarehouseError("The job under this id is of another kind", job_id=job_id)
     return job
 
 
-def _patient(w: Warehouse) -> Retry:
-    # A job that answered 409 can be "not found" for a moment (python-bigquery issue 2134).
+def _retry_not_found(w: Warehouse) -> Retry:
+    # After a 409 the job can be "not found" for a moment (python-bigquery issue 2134).
     return Retry(
         predicate=lambda error: isinstance(error, google_errors.NotFound) or is_worth_a_call(error),
         initial=0.2,
@@ -140,8 +141,8 @@ def _patient(w: Warehouse) -> Retry:
     )
 
 
-def _wait(w: Warehouse, job: Job) -> None:
-    """Return when the job is done, well or not."""
+def _wait_for_job(w: Warehouse, job: Job) -> None:
+    """Wait until the job is done, successfully or not."""
     began = reported = w.timeouts.clock()
     pause = 0.1
     with w.under_way(job):
@@ -163,14 +164,14 @@ def _wait(w: Warehouse, job: Job) -> None:
                 log.info("Job %s is %s after %.0f s", job.job_id, job.state, now - began)
 
 
-def _raise_unless_worth_another(w: Warehouse, job: Job, failures: int, *, target: str) -> None:
+def _raise_unless_retryable(w: Warehouse, job: Job, failures: int, *, target: str) -> None:
     result = job.error_result or {}
     reason = result.get("reason", "")
     passing = is_passing_reason(reason, result.get("message", ""))
     if passing and reason not in SLOW_REASONS and failures < MAX_FAILURES:
         w.timeouts.sleep(min(2.0**failures, 8.0))
         return
-    details = [entry.get("message", "") for entry in (job.errors or [])[:_DETAILS]]
+    details = [entry.get("message", "") for entry in (job.errors or [])[:_MAX_DETAILS]]
     raise translate_job_error(
         result,
         doing="running a job",
@@ -180,7 +181,7 @@ def _raise_unless_worth_another(w: Warehouse, job: Job, failures: int, *, target
     )
 
 
-def _outcome(job: Job, rows_of: Callable[[Job], int], *, reused: bool) -> JobOutcome:
+def _build_outcome(job: Job, rows_of: Callable[[Job], int], *, reused: bool) -> JobOutcome:
     if job.started is None or job.ended is None:
         raise WarehouseError("A finished job without times", job_id=job.job_id)
     with translated_errors("reading a job's result", job_id=job.job_id):

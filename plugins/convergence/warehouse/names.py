@@ -1,4 +1,4 @@
-"""Names that BigQuery accepts: tables, partitions, job ids and labels, checked before use."""
+"""Check and build names for BigQuery: tables, partitions, job ids and labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 from convergence.errors import ConfigurationError
 
 CENTRAL: Final = "organizations"
-"""The dataset that holds every org's administration and run records."""
+"""The dataset with the administration and the run records of every org."""
 
 _PROJECT = re.compile(r"(?:[a-z0-9][a-z0-9.-]{0,61}:)?[a-z][a-z0-9-]{4,61}[a-z0-9]")
 IDENTIFIER: Final = r"^[A-Za-z_][A-Za-z0-9_]{0,299}$"
@@ -20,21 +20,21 @@ IDENTIFIER: Final = r"^[A-Za-z_][A-Za-z0-9_]{0,299}$"
 
 # An org's dataset may begin with a digit, as its slug may: SQL files quote every name.
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_]{1,300}")
-_LABEL_CHARS = 63
+_MAX_LABEL_CHARS = 63
 _HASH_CHARS = 8
 
 
 def check_project(name: str) -> str:
-    """The project id, unchanged, when it is one; `ConfigurationError` otherwise."""
+    """Return a valid project id unchanged; raise `ConfigurationError` otherwise."""
     if not _PROJECT.fullmatch(name):
         raise ConfigurationError("Not a Google Cloud project id", project=name)
     return name
 
 
 def check_identifier(name: str) -> str:
-    """A dataset, table or column name, unchanged, when it is one; `ConfigurationError` otherwise.
+    """Return a valid dataset, table or column name unchanged; raise `ConfigurationError` otherwise.
 
-    Narrower than BigQuery (no dash, no unicode), so that a name needs no quoting rule of its own.
+    The rule is narrower than BigQuery's (no dash, no unicode), so that no name needs escaping.
     """
     if not _IDENTIFIER.fullmatch(name):
         raise ConfigurationError("Not a BigQuery identifier", identifier=name)
@@ -43,7 +43,7 @@ def check_identifier(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TableName:
-    """A table or view; its project is the warehouse's."""
+    """The name of a table or view in the project of the warehouse."""
 
     dataset: str
     table: str
@@ -57,40 +57,40 @@ class TableName:
 
 
 def central_table(table: str) -> TableName:
-    """A table of the central dataset."""
+    """Return the name of a table of the central dataset."""
     return TableName(CENTRAL, table)
 
 
 def partition_id(day: date) -> str:
-    """The id of a day partition, such as `20251125`."""
+    """Return the id of a day partition, such as `20251125`."""
     return f"{day:%Y%m%d}"
 
 
 def job_base(purpose: str, *parts: str) -> str:
-    """A job id without its attempt: readable, and equal exactly when every part is equal.
+    """Return a readable job id without the attempt; two ids are equal only if all parts are equal.
 
     Job ids take up to 1,024 letters, digits, dashes and underscores
     (cloud.google.com/bigquery/docs/reference/rest/v2/JobReference).
     """
-    # Each part with its length: ("ab", "c") and ("a", "bc") are two jobs.
-    told = "".join(f"{len(part)}:{part}" for part in (purpose, *parts))
-    digest = hashlib.sha256(told.encode()).hexdigest()[:32]
+    # Each part with its length, so that ("ab", "c") and ("a", "bc") have different ids.
+    identity = "".join(f"{len(part)}:{part}" for part in (purpose, *parts))
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:32]
     readable = "-".join(re.sub(r"[^A-Za-z0-9_]+", "_", part)[:60] for part in (purpose, *parts[:4]))
     return f"convergence-{readable}-{digest}"
 
 
 def label_value(text: str) -> str:
-    """Text as a label value: lowercase letters, digits, dashes, underscores, at most 63.
+    """Return a text as a label value: lowercase letters, digits, dashes, underscores, at most 63.
 
-    What does not fit is cut and keeps a hash of the whole, so that two long names stay two.
+    A longer text is cut and ends with a hash of the whole, so that two long names stay different.
     """
     legal = re.sub(r"[^a-z0-9_-]", "_", text.lower())
-    if len(legal) <= _LABEL_CHARS:
+    if len(legal) <= _MAX_LABEL_CHARS:
         return legal
     tail = hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARS]
-    return f"{legal[: _LABEL_CHARS - _HASH_CHARS - 1]}-{tail}"
+    return f"{legal[: _MAX_LABEL_CHARS - _HASH_CHARS - 1]}-{tail}"
 
 
 def labels(values: Mapping[str, str]) -> dict[str, str]:
-    """Legal labels; keys are ours and must start with a lowercase letter already."""
+    """Return valid labels; the keys are ours and must start with a lowercase letter."""
     return {key: label_value(value) for key, value in values.items() if value}

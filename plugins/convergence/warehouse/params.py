@@ -1,4 +1,4 @@
-"""Python values as BigQuery query parameters. Values never reach SQL any other way."""
+"""Convert Python values to BigQuery query parameters, the only way that values reach SQL."""
 
 from __future__ import annotations
 
@@ -36,50 +36,50 @@ _NUMERIC_DIGITS = 29
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """A value whose type Python can't tell: a NULL, an empty list, JSON, BIGNUMERIC."""
+    """A value with an explicit type: a NULL, an empty list, JSON or BIGNUMERIC."""
 
     value: _Scalar
     sql_type: str
 
 
 def typed(value: _Scalar, sql_type: str) -> Typed:
-    """`typed(None, "DATE")`, `typed([], "STRING")`, `typed({"a": 1}, "JSON")`."""
+    """Set the type of a value: `typed(None, "DATE")`, `typed([], "STRING")`."""
     return Typed(value, sql_type)
 
 
 def query_parameters(params: Mapping[str, Param]) -> list[_Parameter]:
-    """The client's parameter objects, in the order of their names.
+    """Return the client's parameter objects, in the order of their names.
 
     Raises:
         ConfigurationError: a value has no BigQuery type or would not arrive unchanged (a float,
             a naive datetime, a NULL without type, a decimal that NUMERIC would round).
     """
-    return [_parameter(name, params[name]) for name in sorted(params)]
+    return [_build_parameter(name, params[name]) for name in sorted(params)]
 
 
-def _parameter(name: str | None, value: Param) -> _Parameter:
+def _build_parameter(name: str | None, value: Param) -> _Parameter:
     if isinstance(value, Typed):
         if isinstance(value.value, list | tuple):
             return bigquery.ArrayQueryParameter(name, value.sql_type, list(value.value))
         return bigquery.ScalarQueryParameter(name, value.sql_type, value.value)
     if isinstance(value, Mapping):
-        fields = [_parameter(key, inner) for key, inner in value.items()]
+        fields = [_build_parameter(key, inner) for key, inner in value.items()]
         return bigquery.StructQueryParameter(name, *fields)
     if isinstance(value, list | tuple | set | frozenset):
-        return _array(name, list(value))
-    return bigquery.ScalarQueryParameter(name, _type_of(name, value), _checked(name, value))
+        return _build_array(name, list(value))
+    return bigquery.ScalarQueryParameter(name, _type_of(name, value), _check_value(name, value))
 
 
-def _array(name: str | None, values: Sequence[Param]) -> _Parameter:
+def _build_array(name: str | None, values: Sequence[Param]) -> _Parameter:
     if not values:
         raise ConfigurationError("An empty list needs a type: typed([], …)", param=name)
     if isinstance(values[0], Mapping):
-        structs = [_parameter(None, value) for value in values]
+        structs = [_build_parameter(None, value) for value in values]
         return bigquery.ArrayQueryParameter(name, "STRUCT", structs)
     kinds = {_type_of(name, value) for value in values}
     if len(kinds) > 1:
         raise ConfigurationError("A list of several types", param=name, types=sorted(kinds))
-    checked = [_checked(name, value) for value in values]
+    checked = [_check_value(name, value) for value in values]
     return bigquery.ArrayQueryParameter(name, kinds.pop(), checked)
 
 
@@ -94,7 +94,7 @@ def _type_of(name: str | None, value: object) -> str:
     )
 
 
-def _checked(name: str | None, value: _Scalar) -> _Scalar:
+def _check_value(name: str | None, value: _Scalar) -> _Scalar:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise ConfigurationError("A datetime without time zone", param=name)

@@ -1,7 +1,7 @@
-"""One day partition, replaced by one job.
+"""Replace one day partition by one job.
 
 A load or query job that truncates `table$YYYYMMDD` is atomic: a reader sees the old day or the
-new one. It is no DML, so no DML quota applies.
+new one. It is not DML, so no DML quota applies.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from convergence.warehouse.schemas import TableSchema
 
 _UPLOAD_TIMEOUT: Final = (10.0, 120.0)
 TIME_GRAIN: Final = timedelta(milliseconds=1)
-"""A job's times have whole milliseconds, a partition's last modification has microseconds."""
+"""The times of a job have milliseconds, the last modification of a partition microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionWrite:
-    """What INFORMATION_SCHEMA.PARTITIONS knows of a partition.
+    """The last write of a partition, from INFORMATION_SCHEMA.PARTITIONS.
 
     Attributes:
-        modified_at: when a job or statement last wrote it, UTC.
-        rows: what it holds.
+        modified_at: UTC time of the last write by a job or statement.
+        rows: number of rows in the partition.
     """
 
     modified_at: datetime
@@ -52,10 +52,10 @@ def load_partition(
 ) -> JobOutcome:
     """Replace one day with the rows of a file; an empty file empties the day.
 
-    The job carries no schema of its own: rows are checked against the table's, which may be
-    wider than the file of this release. An empty file is a load like any other: BigQuery runs it
-    and truncates (Apache Beam's BigQuery sink empties tables so), and a gzip file of no rows has
-    bytes to upload.
+    The job has no schema: BigQuery checks the rows against the table, which may be wider than the
+    schema file of this release. An empty file is loaded like any other: BigQuery runs the job and
+    truncates the day (Apache Beam's BigQuery sink does the same), and a gzip file without rows
+    still has bytes to upload.
 
     Args:
         w: the warehouse.
@@ -63,13 +63,13 @@ def load_partition(
         day: UTC day; a row of another day fails the load.
         ndjson: gzip-compressed, one JSON object per line, amounts as strings.
         schema: the table's.
-        rows: lines in the file, compared with what the job wrote.
-        job_base: the same for the same content in the same run; see `names.job_base`.
-        job_labels: kept with the job.
+        rows: number of lines in the file; compared with the number of written rows.
+        job_base: equal for equal content in the same run; see `names.job_base`.
+        job_labels: labels of the job.
 
     Raises:
-        WarehouseError: refused for good, with reason, job id and BigQuery's first details.
-        WarehouseUnavailableError: passing reasons, after every retry.
+        WarehouseError: BigQuery rejects the load for good, with reason, job id and first details.
+        WarehouseUnavailableError: a temporary failure, after every retry.
     """
     check_daily(table, schema)
     target = w.reference(table, partition=partition_id(day))
@@ -101,12 +101,12 @@ def load_partition(
         base=job_base,
         target=f"{table}${partition_id(day)}",
         submit=submit,
-        rows_of=_loaded_rows,
+        rows_of=_count_loaded_rows,
         still_stands=unchanged_since(w, table, day),
     )
     if outcome.rows != rows:
         raise WarehouseError(
-            "The load wrote another number of rows than its file has",
+            "The number of loaded rows differs from the number of rows in the file",
             job_id=outcome.job_id,
             rows=outcome.rows,
             expected=rows,
@@ -117,18 +117,18 @@ def load_partition(
 def partition_writes(
     w: Warehouse, table: TableName, days: Sequence[date]
 ) -> dict[date, PartitionWrite]:
-    """Who-was-last for the days whose partitions exist; an empty day may have none."""
-    wanted = {partition_id(day): day for day in days}
-    if not wanted:
+    """Return the last write of each day whose partition exists; an empty day may have none."""
+    days_by_partition = {partition_id(day): day for day in days}
+    if not days_by_partition:
         return {}
     rows = run_file(
         w,
         w.sql("warehouse/partition_writes.sql"),
         identifiers={"dataset": table.dataset},
-        params={"table": table.table, "partitions": sorted(wanted)},
+        params={"table": table.table, "partitions": sorted(days_by_partition)},
     )
     return {
-        wanted[row["partition_id"]]: PartitionWrite(
+        days_by_partition[row["partition_id"]]: PartitionWrite(
             modified_at=row["last_modified_time"], rows=int(row["total_rows"])
         )
         for row in rows
@@ -136,9 +136,9 @@ def partition_writes(
 
 
 def is_intact(write: PartitionWrite | None, *, rows: int, written_by: datetime) -> bool:
-    """Whether a partition is still what the job that ended at `written_by` left.
+    """Return whether a partition still has the rows of the job that ended at `written_by`.
 
-    Of an empty day nothing can be lost: no partition, or one without rows, is it.
+    An empty day is intact if it has no partition, or a partition without rows.
     """
     if rows == 0:
         return write is None or write.rows == 0
@@ -146,7 +146,7 @@ def is_intact(write: PartitionWrite | None, *, rows: int, written_by: datetime) 
 
 
 def unchanged_since(w: Warehouse, table: TableName, day: date) -> Callable[[JobOutcome], bool]:
-    """What tells whether a day is still what a job left."""
+    """Return a function that checks whether a day still has the rows of a job."""
 
     def still_stands(outcome: JobOutcome) -> bool:
         write = partition_writes(w, table, [day]).get(day)
@@ -156,10 +156,10 @@ def unchanged_since(w: Warehouse, table: TableName, day: date) -> Callable[[JobO
 
 
 def check_daily(table: TableName, schema: TableSchema) -> None:
-    """Raises SchemaError for a table that is not partitioned by day."""
+    """Raise SchemaError for a table that is not partitioned by day."""
     if schema.partition is None or schema.partition.type != "DAY":
         raise SchemaError("Only a table partitioned by day is published by day", table=str(table))
 
 
-def _loaded_rows(job: Job) -> int:
+def _count_loaded_rows(job: Job) -> int:
     return int(job.output_rows or 0) if isinstance(job, bigquery.LoadJob) else 0

@@ -41,7 +41,7 @@ Identifiers: TypeAlias = Mapping[str, str | Sequence[str] | Sequence[Group]]
 
 _Rows: TypeAlias = RowIterator | _EmptyRowIterator
 
-TRIES: Final = 4
+MAX_TRIES: Final = 4
 """Runs of one statement. A job that failed changed nothing, so another run is always safe."""
 
 
@@ -53,7 +53,7 @@ def render(w: Warehouse, path: Path, identifiers: Identifiers | None = None) -> 
             or an identifier is none.
         ForeignTableError: the file names a table that no placeholder stands for.
     """
-    names = _names(w, identifiers)
+    names = _build_names(w, identifiers)
     source = statement_source(w, path)
     text = render_source(source, names)
     _check_tables(text, source, names)
@@ -78,15 +78,15 @@ def naming_place(w: Warehouse, path: Path, identifiers: Identifiers | None) -> I
     try:
         yield
     except WarehouseError as error:
-        rendering = render_marked(statement_source(w, path), _names(w, identifiers))
+        rendering = render_marked(statement_source(w, path), _build_names(w, identifiers))
         if (place := rendering.place_in_message(str(error))) is not None:
             error.details.setdefault("place", str(place))
         raise
 
 
-def _names(w: Warehouse, identifiers: Identifiers | None) -> dict[str, object]:
+def _build_names(w: Warehouse, identifiers: Identifiers | None) -> dict[str, object]:
     names = {"project": w.project, "central": CENTRAL, **(identifiers or {})}
-    return {name: _checked(name, value) for name, value in names.items()}
+    return {name: _check_identifiers(name, value) for name, value in names.items()}
 
 
 def _check_tables(sql: str, source: SqlSource, names: Mapping[str, object]) -> None:
@@ -99,17 +99,17 @@ def _check_tables(sql: str, source: SqlSource, names: Mapping[str, object]) -> N
         )
 
 
-def _checked(name: str, value: str | Sequence[str] | Sequence[Group]) -> object:
+def _check_identifiers(name: str, value: str | Sequence[str] | Sequence[Group]) -> object:
     """Return identifiers as the template takes them, after a check of each."""
     if isinstance(value, str):
         return check_project(value) if name.endswith("project") else check_identifier(value)
-    return [_checked_group(one) for one in value]
+    return [_check_group(one) for one in value]
 
 
-def _checked_group(value: str | Group) -> str | dict[str, object]:
+def _check_group(value: str | Group) -> str | dict[str, object]:
     if isinstance(value, str):
         return check_identifier(value)
-    return {name: _checked("", one) for name, one in value.items()}
+    return {name: _check_identifiers("", one) for name, one in value.items()}
 
 
 def run_file(
@@ -136,7 +136,7 @@ def run_file(
         WarehouseUnavailableError: no answer, or a passing reason, after every retry.
         WarehouseError: BigQuery refuses the statement.
     """
-    rows = _run(
+    rows = _run_statement(
         w,
         path,
         identifiers=identifiers,
@@ -158,7 +158,7 @@ def stream_file(
     job_labels: Mapping[str, str] | None = None,
 ) -> Iterator[Row]:
     """As `run_file`, page by page, for results that memory should not hold at once."""
-    rows = _run(
+    rows = _run_statement(
         w,
         path,
         identifiers=identifiers,
@@ -179,10 +179,12 @@ def run_dml(
     params: Mapping[str, Param] | None = None,
 ) -> int:
     """Run one DML statement and say how many rows it inserted, updated or deleted."""
-    return int(_run(w, path, identifiers=identifiers, params=params).num_dml_affected_rows or 0)
+    return int(
+        _run_statement(w, path, identifiers=identifiers, params=params).num_dml_affected_rows or 0
+    )
 
 
-def _run(
+def _run_statement(
     w: Warehouse,
     path: Path,
     *,
@@ -198,19 +200,19 @@ def _run(
         use_legacy_sql=False,
         labels=labels({"sql": path.stem, **labels_now(), **(job_labels or {})}),
     )
-    for attempt in range(1, TRIES + 1):
+    for attempt in range(1, MAX_TRIES + 1):
         try:
             with naming_place(w, path, identifiers):
-                return _once(w, sql, config, name=f"{path.parent.name}/{path.name}")
+                return _run_once(w, sql, config, name=f"{path.parent.name}/{path.name}")
         except WarehouseUnavailableError as error:
-            if attempt == TRIES or not _again(error):
+            if attempt == MAX_TRIES or not _is_retryable(error):
                 raise
             log.info("%s will be run again: %s", path.name, error)
             w.timeouts.sleep(min(2.0 ** (attempt - 1), 8.0))
     raise AssertionError  # the loop returns or raises
 
 
-def _once(w: Warehouse, sql: str, config: bigquery.QueryJobConfig, *, name: str) -> _Rows:
+def _run_once(w: Warehouse, sql: str, config: bigquery.QueryJobConfig, *, name: str) -> _Rows:
     with translated_errors("starting a query", sql=name):
         job = w.client.query(sql, job_config=config, location=w.location, job_retry=None, **w.call)
     with w.under_way(job), translated_errors("running a query", sql=name, job_id=job.job_id):
@@ -223,6 +225,6 @@ def _once(w: Warehouse, sql: str, config: bigquery.QueryJobConfig, *, name: str)
             count_job(job)
 
 
-def _again(error: ConvergenceError) -> bool:
+def _is_retryable(error: ConvergenceError) -> bool:
     # Without a reason it was the way to BigQuery that failed, and its own retries are used up.
     return "reason" in error.details and error.details["reason"] not in SLOW_REASONS

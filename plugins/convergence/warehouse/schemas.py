@@ -1,4 +1,4 @@
-"""Table schemas: JSON files checked into models, and models as the client's objects."""
+"""Table schemas: read JSON files into models, and convert the models to the client's objects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from convergence.errors import SchemaError
 from convergence.warehouse.names import IDENTIFIER
 
-# BigQuery takes two names for some types and answers with the older one.
+# BigQuery accepts two names for some types and returns the older one.
 _CANONICAL: Final = {
     "INTEGER": "INT64",
     "FLOAT": "FLOAT64",
@@ -46,7 +46,7 @@ _LabelKey = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 
 
 def canonical_type(name: str) -> str:
-    """The standard SQL name of a column type: `INTEGER` is `INT64`."""
+    """Return the standard SQL name of a column type: `INTEGER` is `INT64`."""
     return _CANONICAL.get(name.upper(), name.upper())
 
 
@@ -55,7 +55,7 @@ class _Model(BaseModel):
 
 
 class FieldSpec(_Model):
-    """One column. `description` says what it holds, with its unit or time zone."""
+    """One column. `description` explains its values, with unit or time zone."""
 
     name: _Name
     type: FieldType
@@ -73,7 +73,7 @@ class FieldSpec(_Model):
         return self
 
     def to_bigquery(self) -> bigquery.SchemaField:
-        """The client's form of the column."""
+        """Return the column as the client's object."""
         options: dict[str, Any] = {}
         if self.precision is not None:
             options = {"precision": self.precision, "scale": self.scale}
@@ -88,7 +88,7 @@ class FieldSpec(_Model):
 
 
 class Partition(_Model):
-    """How a table is partitioned by time."""
+    """The time partitioning of a table."""
 
     field: _Name
     type: Literal["HOUR", "DAY", "MONTH", "YEAR"] = "DAY"
@@ -96,7 +96,7 @@ class Partition(_Model):
     expiration_days: int | None = Field(default=None, ge=1)
 
     def to_bigquery(self) -> bigquery.TimePartitioning:
-        """The client's form; the filter requirement is the table's own property."""
+        """Return the client's object; the filter requirement is a property of the table."""
         expiration = timedelta(days=self.expiration_days) if self.expiration_days else None
         return bigquery.TimePartitioning(
             type_=self.type,
@@ -106,7 +106,7 @@ class Partition(_Model):
 
 
 class TableSchema(_Model):
-    """A table as its file describes it."""
+    """A table, as described by its file."""
 
     table: _Name
     description: str = Field(min_length=10, max_length=16_384)
@@ -116,10 +116,10 @@ class TableSchema(_Model):
     fields: tuple[FieldSpec, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _hangs_together(self) -> Self:
+    def _check_columns(self) -> Self:
         _check_distinct(self.fields)
         columns = {field.name: field for field in self.fields}
-        if self.partition and not _partitions(columns.get(self.partition.field), self.partition):
+        if self.partition and not _can_partition(columns.get(self.partition.field), self.partition):
             raise ValueError(f"{self.partition.field!r} can't partition the table")
         for name in self.clustering:
             column = columns.get(name)
@@ -132,33 +132,33 @@ class TableSchema(_Model):
         """Read a schema file.
 
         Raises:
-            SchemaError: it is missing, no JSON, or wrong; `faults` lists every fault.
+            SchemaError: it is missing, not JSON, or invalid; the details have every error.
         """
         try:
-            schema = cls.model_validate(_read(path))
+            schema = cls.model_validate(_read_json(path))
         except ValidationError as error:
-            faults = [
-                f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-                for fault in error.errors(include_input=False, include_url=False)
+            violations = [
+                f"{'.'.join(str(part) for part in violation['loc'])}: {violation['msg']}"
+                for violation in error.errors(include_input=False, include_url=False)
             ]
-            raise SchemaError("Schema file is wrong", file=str(path), errors=faults) from None
+            raise SchemaError("Schema file is invalid", file=str(path), errors=violations) from None
         if schema.table != path.stem:
             raise SchemaError(
-                "The file must be named as its table", file=str(path), table=schema.table
+                "The file name must equal the table name", file=str(path), table=schema.table
             )
         return schema
 
     @property
     def required(self) -> tuple[str, ...]:
-        """The top-level columns that refuse NULL."""
+        """Return the top-level columns that reject NULL."""
         return tuple(field.name for field in self.fields if field.mode == "REQUIRED")
 
     def to_bigquery(self) -> list[bigquery.SchemaField]:
-        """The columns in the client's form."""
+        """Return the columns as the client's objects."""
         return [field.to_bigquery() for field in self.fields]
 
 
-def _partitions(column: FieldSpec | None, partition: Partition) -> bool:
+def _can_partition(column: FieldSpec | None, partition: Partition) -> bool:
     if column is None or column.mode == "REPEATED":
         return False
     accepted = {"TIMESTAMP", "DATETIME"} | ({"DATE"} if partition.type != "HOUR" else set())
@@ -172,10 +172,10 @@ def _check_distinct(fields: tuple[FieldSpec, ...]) -> None:
         raise ValueError(f"columns named twice: {', '.join(twice)}")
 
 
-def _read(path: Path) -> object:
+def _read_json(path: Path) -> object:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SchemaError("Schema file is missing", file=str(path)) from None
     except ValueError as error:
-        raise SchemaError("Schema file is no JSON", file=str(path), why=str(error)) from None
+        raise SchemaError("Schema file is not JSON", file=str(path), why=str(error)) from None

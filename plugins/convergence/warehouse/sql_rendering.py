@@ -65,9 +65,9 @@ def render_source(source: SqlSource, names: Mapping[str, object]) -> str:
             and `line` say where.
     """
     try:
-        return str(_template(source.text).render(names))
+        return str(_compile_template(source.text).render(names))
     except jinja2.TemplateError as error:
-        place = _place_of(error, source)
+        place = _locate_error(error, source)
         raise ConfigurationError(
             f"{place}: the SQL file can't be rendered: {error}",
             file=str(place.path),
@@ -81,7 +81,7 @@ def render_marked(source: SqlSource, names: Mapping[str, object]) -> Rendering:
     Raises:
         jinja2.TemplateError: as Jinja raises it.
     """
-    rendered = ENVIRONMENT.from_string(_marked(source.text)).render(names)
+    rendered = ENVIRONMENT.from_string(_insert_marks(source.text)).render(names)
     marks: list[tuple[int, int]] = []
     pieces: list[str] = []
     length = at = 0
@@ -95,11 +95,11 @@ def render_marked(source: SqlSource, names: Mapping[str, object]) -> Rendering:
 
 
 @lru_cache(maxsize=256)
-def _template(text: str) -> jinja2.Template:
+def _compile_template(text: str) -> jinja2.Template:
     return ENVIRONMENT.from_string(text)
 
 
-def _marked(text: str) -> str:
+def _insert_marks(text: str) -> str:
     """Return the template with a mark in front of each literal piece, which says where it was."""
     pieces, at = [], 0
     for _line, kind, value in ENVIRONMENT.lex(text):
@@ -111,12 +111,12 @@ def _marked(text: str) -> str:
     return "".join(pieces)
 
 
-def _place_of(error: jinja2.TemplateError, source: SqlSource) -> Place:
-    line = error.lineno if isinstance(error, jinja2.TemplateSyntaxError) else _line_of(error)
+def _locate_error(error: jinja2.TemplateError, source: SqlSource) -> Place:
+    line = error.lineno if isinstance(error, jinja2.TemplateSyntaxError) else _find_line(error)
     return source.line_place(line)
 
 
-def _line_of(error: BaseException) -> int:
+def _find_line(error: BaseException) -> int:
     """Return the template's line at which rendering stopped, from the traceback; 1 without one."""
     line, step = 1, error.__traceback__
     while step is not None:

@@ -143,7 +143,7 @@ def read_source(path: Path, root: Path) -> SqlSource:
     """
     file = _read_file(path, path.stat().st_mtime_ns)
     if file.extends is None:
-        return _plain(file)
+        return _build_plain(file)
     if not _SHARED_NAME.fullmatch(file.extends):
         message = f"{file.extends!r} is not the path of a SQL file such as system/sql/shared.sql"
         raise file.error(file.extends_at, message)
@@ -152,14 +152,14 @@ def read_source(path: Path, root: Path) -> SqlSource:
         modified = shared_path.stat().st_mtime_ns
     except FileNotFoundError:
         raise file.error(file.extends_at, f"there is no file {file.extends}") from None
-    return _composed(file, _read_file(shared_path, modified))
+    return _compose(file, _read_file(shared_path, modified))
 
 
-def _plain(file: _SqlFile) -> SqlSource:
+def _build_plain(file: _SqlFile) -> SqlSource:
     """A statement of one file; a block that it marks has the text that stands in it."""
     if not file.blocks:
         return SqlSource(file, file.text, ((0, file, 0),))
-    return _joined(file, file)
+    return _join_pieces(file, file)
 
 
 @lru_cache(maxsize=256)
@@ -173,10 +173,10 @@ def _read_file(path: Path, _modified: int) -> _SqlFile:
         extends_at=found.start() if found else 0,
         blocks={},
     )
-    return _SqlFile(path, text, file.extends, file.extends_at, _blocks(file))
+    return _SqlFile(path, text, file.extends, file.extends_at, _parse_blocks(file))
 
 
-def _blocks(file: _SqlFile) -> dict[str, _Block]:
+def _parse_blocks(file: _SqlFile) -> dict[str, _Block]:
     blocks: dict[str, _Block] = {}
     opened: re.Match[str] | None = None
     for tag in _BLOCK.finditer(file.text):
@@ -197,24 +197,24 @@ def _blocks(file: _SqlFile) -> dict[str, _Block]:
     return blocks
 
 
-def _composed(file: _SqlFile, shared: _SqlFile) -> SqlSource:
+def _compose(file: _SqlFile, shared: _SqlFile) -> SqlSource:
     if shared.extends is not None:
         message = f"{file.extends} extends another file; a shared statement may not"
         raise file.error(file.extends_at, message)
     for name, block in file.blocks.items():
         if name not in shared.blocks:
-            raise file.error(block.starts, _unknown_block(name, shared, file.extends))
-    _check_nothing_else(file)
-    return _joined(file, shared)
+            raise file.error(block.starts, _describe_unknown_block(name, shared, file.extends))
+    _check_outside_blocks(file)
+    return _join_pieces(file, shared)
 
 
-def _unknown_block(name: str, shared: _SqlFile, shared_name: str | None) -> str:
+def _describe_unknown_block(name: str, shared: _SqlFile, shared_name: str | None) -> str:
     meant = difflib.get_close_matches(name, shared.blocks, n=1)
     hint = f"; did you mean {meant[0]}" if meant else f"; it has {', '.join(shared.blocks)}"
     return f"{shared_name} has no block {name}{hint}"
 
 
-def _check_nothing_else(file: _SqlFile) -> None:
+def _check_outside_blocks(file: _SqlFile) -> None:
     """Allow comments only outside of the blocks: other text would be dropped in silence."""
     at = 0
     extends = _EXTENDS.search(file.text)
@@ -227,7 +227,7 @@ def _check_nothing_else(file: _SqlFile) -> None:
         at = ends
 
 
-def _joined(file: _SqlFile, shared: _SqlFile) -> SqlSource:
+def _join_pieces(file: _SqlFile, shared: _SqlFile) -> SqlSource:
     """The shared text with each block's text from the file, or its own where the file has none."""
     texts: list[str] = []
     pieces: list[tuple[int, _SqlFile, int]] = []

@@ -1,9 +1,9 @@
-"""Which tables a SQL file names, and whether each comes from a placeholder.
+"""Check that every table in a SQL file comes from a placeholder.
 
-A SQL file may read and write only the datasets that its caller fills in: `{{ dataset }}`,
-`{{ central }}` and the like. The check is made at every run, on the statement as BigQuery would get
-it, so it is a single pass over the words, not a parser: what it does not know it refuses.
-`make lint-configs` parses the same files as well.
+A SQL file may read and write only the datasets that its caller fills in, such as `{{ dataset }}`
+and `{{ central }}`; this keeps orgs apart. The check runs before every statement, on the text that
+BigQuery gets. So it is a single pass over the tokens and not a parser, and it rejects everything
+that it does not know. `make lint-configs` also parses the same files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STATEMENTS: Final = frozenset(
     {"SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE"}
     | {"DECLARE", "SET", "BEGIN", "COMMIT", "ROLLBACK", "END", "ASSERT"}
 )
-"""What a statement of a SQL file may begin with."""
+"""The keywords that a statement of a SQL file may start with."""
 
 _NAMESPACES: Final = frozenset({"SAFE", "NET", "HLL_COUNT", "KEYS", "AEAD", "KLL_QUANTILES"})
 _FOREIGN_FUNCTIONS: Final = frozenset({"EXTERNAL_QUERY", "EXTERNAL_OBJECT_TRANSFORM"})
@@ -37,7 +37,7 @@ _AFTER_TABLES: Final = frozenset(
     {"SELECT", "WHERE", "GROUP", "HAVING", "QUALIFY", "WINDOW", "ORDER", "LIMIT"}
     | {"UNION", "INTERSECT", "EXCEPT", "SET"}
 )
-_LONGEST_SHOWN: Final = 120
+_MAX_SHOWN_CHARS: Final = 120
 
 
 class TableRule(NamedTuple):
@@ -49,7 +49,7 @@ class TableRule(NamedTuple):
     @classmethod
     def for_identifiers(cls, identifiers: Mapping[str, object]) -> TableRule:
         """Return the rule of a call: the values of the placeholders for projects and datasets."""
-        return cls(_texts(identifiers, PROJECTS), _texts(identifiers, DATASETS))
+        return cls(_select_texts(identifiers, PROJECTS), _select_texts(identifiers, DATASETS))
 
     def allows(self, path: str) -> bool:
         """Whether `project.dataset.table` or `dataset.table` is in one of the datasets."""
@@ -63,21 +63,21 @@ class TableRule(NamedTuple):
 
 
 class SqlViolation(NamedTuple):
-    """What is wrong at a position of the statement; `path` is the name as written, if any."""
+    """A violation at a position of the statement; `path` is the name as written, if any."""
 
     position: int
     message: str
     path: str = ""
 
 
-def _texts(identifiers: Mapping[str, object], names: Collection[str]) -> frozenset[str]:
+def _select_texts(identifiers: Mapping[str, object], names: Collection[str]) -> frozenset[str]:
     found = (value for name, value in identifiers.items() if name in names)
     return frozenset(value for value in found if isinstance(value, str))
 
 
 @lru_cache(maxsize=512)
 def find_sql_violations(sql: str, rule: TableRule) -> tuple[SqlViolation, ...]:
-    """Return everything in a statement or script that reaches beyond the rule's datasets."""
+    """Return every name in a statement or script that is outside the rule's datasets."""
     try:
         return tuple(_Scan(tokenize_sql(sql), rule).violations())
     except SqlFormError as error:
@@ -111,63 +111,63 @@ class _Scan:
         while at < len(self.words):
             token = self.words[at]
             if begins and token.text not in ("(", ";"):
-                yield from self._statement(token)
+                yield from self._check_statement(token)
             begins = self._begins_next(at) or (begins and token.text == "(")
             if token.kind == "param":
-                yield from self._variable(token)
-                self._now.table_next = False
-            elif token.kind in ("word", "quoted") and not self._keyword(at):
-                end, path = self._path(at)
-                yield from self._name(at, end, path)
+                yield from self._check_variable(token)
+                self._frame.table_next = False
+            elif token.kind in ("word", "quoted") and not self._enter_keyword(at):
+                end, path = self._read_path(at)
+                yield from self._check_name(at, end, path)
                 at = end
                 continue
             elif token.kind == "symbol":
-                self._symbol(at)
+                self._enter_symbol(at)
             at += 1
 
     @property
-    def _now(self) -> _Frame:
+    def _frame(self) -> _Frame:
         return self.frames[-1]
 
-    def _word(self, at: int) -> str:
+    def _word_at(self, at: int) -> str:
         return self.words[at].text.upper() if 0 <= at < len(self.words) else ""
 
-    def _statement(self, token: Token) -> Iterator[SqlViolation]:
+    def _check_statement(self, token: Token) -> Iterator[SqlViolation]:
         if token.text.upper() not in STATEMENTS:
-            keyword = token.text.upper()[:_LONGEST_SHOWN]
+            keyword = token.text.upper()[:_MAX_SHOWN_CHARS]
             yield SqlViolation(token.position, f"a SQL file may not hold a statement {keyword} …")
 
     def _begins_next(self, at: int) -> bool:
-        word = self._word(at)
-        if word == "BEGIN" and self._word(at + 1) != "TRANSACTION":
+        word = self._word_at(at)
+        if word == "BEGIN" and self._word_at(at + 1) != "TRANSACTION":
             return True
         return word == ";"
 
-    def _variable(self, token: Token) -> Iterator[SqlViolation]:
+    def _check_variable(self, token: Token) -> Iterator[SqlViolation]:
         if token.text.startswith("@@") and token.text.lower() not in _VARIABLES:
             yield SqlViolation(token.position, f"a SQL file may not use {token.text}")
 
-    def _symbol(self, at: int) -> None:
+    def _enter_symbol(self, at: int) -> None:
         text = self.words[at].text
         if text == "(":
-            inside = self._now.table_next
-            self._now.table_next = False
-            self.frames.append(_Frame(self._word(at - 1), table_next=inside, listing=inside))
+            inside = self._frame.table_next
+            self._frame.table_next = False
+            self.frames.append(_Frame(self._word_at(at - 1), table_next=inside, listing=inside))
         elif text == ")":
             if len(self.frames) > 1:
                 self.frames.pop()
-            self._now.table_next = False
+            self._frame.table_next = False
         elif text == ",":
-            self._now.table_next = self._now.listing
+            self._frame.table_next = self._frame.listing
         elif text == ";":
             self.frames = [_Frame()]
         else:
-            self._now.table_next = False
+            self._frame.table_next = False
 
-    def _keyword(self, at: int) -> bool:
+    def _enter_keyword(self, at: int) -> bool:
         """Whether the word is one that decides what follows; the frame is changed then."""
-        word, frame = self._word(at), self._now
-        if self.words[at].kind == "quoted" or self._word(at - 1) == ".":
+        word, frame = self._word_at(at), self._frame
+        if self.words[at].kind == "quoted" or self._word_at(at - 1) == ".":
             return False
         if word in _BEFORE_TABLES:
             if not self._is_no_clause(at, word):
@@ -176,7 +176,7 @@ class _Scan:
             return True
         if word in _TARGETS:
             # MERGE … THEN UPDATE SET …, THEN INSERT (…), THEN DELETE: the table was named before.
-            frame.table_next = self._word(at - 1) != "THEN"
+            frame.table_next = self._word_at(at - 1) != "THEN"
             return True
         if word in _AFTER_TABLES:
             frame.table_next = frame.listing = False
@@ -186,24 +186,24 @@ class _Scan:
 
     def _is_no_clause(self, at: int, word: str) -> bool:
         # IS [NOT] DISTINCT FROM x.y, EXTRACT(part FROM x.y)
-        extracts = self._now.function == "EXTRACT" and not self._now.seen_select
-        return word == "FROM" and (extracts or self._word(at - 1) == "DISTINCT")
+        extracts = self._frame.function == "EXTRACT" and not self._frame.seen_select
+        return word == "FROM" and (extracts or self._word_at(at - 1) == "DISTINCT")
 
-    def _path(self, at: int) -> tuple[int, str]:
+    def _read_path(self, at: int) -> tuple[int, str]:
         """Return where the dotted name at a word ends, and the name without its quotes."""
-        parts, end = [self._part(at)], at + 1
-        if self._now.table_next:
-            end = self._dashed(end, parts)
-        while self._word(end) == "." and self._follows(end + 1):
-            parts.append(self._part(end + 1))
+        parts, end = [self._read_part(at)], at + 1
+        if self._frame.table_next:
+            end = self._read_dashes(end, parts)
+        while self._word_at(end) == "." and self._follows(end + 1):
+            parts.append(self._read_part(end + 1))
             end += 2
-        if self._word(end) == "*" and self._touches(end) and self._now.table_next:
+        if self._word_at(end) == "*" and self._touches(end) and self._frame.table_next:
             end += 1
         return end, ".".join(parts)
 
-    def _dashed(self, end: int, parts: list[str]) -> int:
+    def _read_dashes(self, end: int, parts: list[str]) -> int:
         # An unquoted project may hold dashes, without a space.
-        while self._word(end) == "-" and self._touches(end) and self._touches(end + 1):
+        while self._word_at(end) == "-" and self._touches(end) and self._touches(end + 1):
             parts[-1] += f"-{self.words[end + 1].text}"
             end += 2
         return end
@@ -217,24 +217,24 @@ class _Scan:
         before = self.words[at - 1]
         return before.position + len(before.text) == self.words[at].position
 
-    def _part(self, at: int) -> str:
+    def _read_part(self, at: int) -> str:
         token = self.words[at]
         return token.text[1:-1] if token.kind == "quoted" else token.text
 
-    def _name(self, at: int, end: int, path: str) -> Iterator[SqlViolation]:
-        token, called = self.words[at], self._word(end) == "("
-        in_table_place = self._now.table_next
-        self._now.table_next = False
+    def _check_name(self, at: int, end: int, path: str) -> Iterator[SqlViolation]:
+        token, called = self.words[at], self._word_at(end) == "("
+        in_table_place = self._frame.table_next
+        self._frame.table_next = False
         word = path.upper()
         if called and word in _FOREIGN_FUNCTIONS:
             yield SqlViolation(token.position, f"a SQL file may not call {word}", path)
-        elif word == "EXECUTE" and self._word(end) == "IMMEDIATE":
+        elif word == "EXECUTE" and self._word_at(end) == "IMMEDIATE":
             yield SqlViolation(token.position, "a SQL file may not build statements (EXECUTE)")
         # A dotted name in another place is a column; quoted as one name, it never is.
-        elif (in_table_place or called or "." in self._part(at)) and not self._is_fine(
+        elif (in_table_place or called or "." in self._read_part(at)) and not self._is_fine(
             path, called=called
         ):
-            yield SqlViolation(token.position, _message(path, called=called), path)
+            yield SqlViolation(token.position, _build_message(path, called=called), path)
 
     def _is_fine(self, path: str, *, called: bool) -> bool:
         if "." not in path or self.rule.allows(path):
@@ -242,9 +242,9 @@ class _Scan:
         return called and path.partition(".")[0].upper() in _NAMESPACES
 
 
-def _message(path: str, *, called: bool) -> str:
+def _build_message(path: str, *, called: bool) -> str:
     what = "function" if called else "table"
-    shown = path if len(path) <= _LONGEST_SHOWN else f"{path[:_LONGEST_SHOWN]}…"
+    shown = path if len(path) <= _MAX_SHOWN_CHARS else f"{path[:_MAX_SHOWN_CHARS]}…"
     name = path.rpartition(".")[2] if "INFORMATION_SCHEMA" not in path.upper() else "…"
     return (
         f"the {what} {shown} does not come from a placeholder; write "

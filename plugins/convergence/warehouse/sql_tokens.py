@@ -1,6 +1,6 @@
-"""The words of a BigQuery statement, without its comments.
+"""Split a BigQuery statement into tokens, without its comments.
 
-Enough of the lexical structure to tell names from strings and comments, in microseconds a word:
+It knows enough of the lexical structure to separate names from strings and comments:
 https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical
 """
 
@@ -13,7 +13,7 @@ Kind = Literal["string", "quoted", "param", "word", "number", "symbol"]
 
 
 class Token(NamedTuple):
-    """One word: `text` as written, `position` in the statement."""
+    """One token: `text` as written, `position` in the statement."""
 
     kind: Kind
     text: str
@@ -21,7 +21,7 @@ class Token(NamedTuple):
 
 
 class SqlFormError(ValueError):
-    """Raised when a statement is not one that a SQL file may hold; `position` is where."""
+    """Raised when a statement is not allowed in a SQL file; `position` is the place."""
 
     def __init__(self, message: str, position: int) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ _OPENERS: Final = {"'": "text", '"': "text", "`": "a quoted name"}
 
 
 def tokenize_sql(sql: str) -> list[Token]:
-    """Return the statement's words in order.
+    """Return the tokens of a statement in order.
 
     Raises:
         SqlFormError: a string, a quoted name or a comment does not end.

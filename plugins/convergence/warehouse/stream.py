@@ -1,4 +1,4 @@
-"""Rows appended to append-only tables by streaming inserts, at least once."""
+"""Append rows to append-only tables by streaming inserts, at least once."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ BATCH_BYTES: Final = 5 * 1024**2  # half of the limit of a request
 ROW_BYTES: Final = (
     1024  # the least that a streamed row is billed as (cloud.google.com/bigquery/pricing)
 )
-_FAULTS_SHOWN: Final = 5
+_MAX_ERRORS_SHOWN: Final = 5
 
 
 def append_rows(
     w: Warehouse, table: TableName, rows: Iterable[tuple[str, Mapping[str, Any]]]
 ) -> int:
-    """Append rows, each with an id that BigQuery uses to drop a repeated one, as best it can.
+    """Append rows, each with an id by which BigQuery drops repeated rows on a best-effort basis.
 
-    A batch goes in whole or not at all, but batches before a failing one are in: readers take
-    the newest row of a thing, or drop equal ids, and never count rows.
+    A batch is inserted completely or not at all, but the batches before a failed one remain. So
+    readers use the newest row of an object, or drop equal ids, and never count rows.
 
     Args:
         w: the warehouse.
@@ -40,25 +40,27 @@ def append_rows(
             and mappings of these. A JSON column takes a JSON text.
 
     Returns:
-        How many rows were sent.
+        The number of rows sent.
 
     Raises:
         NotBootstrappedError: the table is a missing central one.
-        WarehouseUnavailableError: no answer, or the table was created or widened minutes ago and
+        WarehouseUnavailableError: no response, or the table was created or widened minutes ago and
             is not known everywhere yet.
         WarehouseError: a row does not fit the table; facts name the column.
     """
     sent = 0
-    for batch in _batches(rows):
-        _send(w, table, batch)
+    for batch in _split_into_batches(rows):
+        _send_batch(w, table, batch)
         sent += len(batch)
     return sent
 
 
-def _send(w: Warehouse, table: TableName, batch: Sequence[tuple[str, dict[str, Any]]]) -> None:
+def _send_batch(
+    w: Warehouse, table: TableName, batch: Sequence[tuple[str, dict[str, Any]]]
+) -> None:
     with translated_errors("appending rows", table=str(table)):
         try:
-            faults = w.client.insert_rows_json(
+            errors = w.client.insert_rows_json(
                 w.path_of(table),
                 [values for _, values in batch],
                 row_ids=[row_id for row_id, _ in batch],
@@ -72,29 +74,29 @@ def _send(w: Warehouse, table: TableName, batch: Sequence[tuple[str, dict[str, A
             raise WarehouseUnavailableError(
                 "The table is missing, or too new to take rows", table=str(table)
             ) from error
-    if faults:
-        raise _refused(table, faults)
+    if errors:
+        raise _build_insert_error(table, errors)
     billed = sum(max(ROW_BYTES, len(json.dumps(values))) for _, values in batch)
     record_usage(Resource.STREAM, Use(calls=1, bytes_billed=billed, rows_written=len(batch)))
 
 
-def _refused(table: TableName, faults: Sequence[Any]) -> Exception:
-    # With one bad row the good ones come back as "stopped".
-    told = [
-        f"row {entry['index']}: {fault.get('location') or ''}: {fault.get('message') or ''}"
-        for entry in faults
-        for fault in entry["errors"]
-        if fault.get("reason") != "stopped"
+def _build_insert_error(table: TableName, errors: Sequence[Any]) -> Exception:
+    # If one row is invalid, BigQuery reports the valid ones as "stopped".
+    reasons = [
+        f"row {entry['index']}: {error.get('location') or ''}: {error.get('message') or ''}"
+        for entry in errors
+        for error in entry["errors"]
+        if error.get("reason") != "stopped"
     ]
-    shown = told[:_FAULTS_SHOWN]
-    if told and all("no such field" in fault.lower() for fault in told):
+    shown = reasons[:_MAX_ERRORS_SHOWN]
+    if reasons and all("no such field" in reason.lower() for reason in reasons):
         return WarehouseUnavailableError(
             "The table lacks a column, or was widened too recently", table=str(table), errors=shown
         )
     return WarehouseError("Rows do not fit the table", table=str(table), errors=shown)
 
 
-def _batches(
+def _split_into_batches(
     rows: Iterable[tuple[str, Mapping[str, Any]]],
 ) -> Iterator[list[tuple[str, dict[str, Any]]]]:
     batch: list[tuple[str, dict[str, Any]]] = []
@@ -112,17 +114,17 @@ def _batches(
 
 
 def to_json_value(value: object) -> object:
-    """A value as BigQuery's JSON takes it, without loss: amounts and times as strings."""
+    """Convert a value to BigQuery's JSON without loss: amounts and times become strings."""
     if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, Mapping):
         return {name: to_json_value(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [to_json_value(inner) for inner in value]
-    return _text(value)
+    return _format_value(value)
 
 
-def _text(value: object) -> str:
+def _format_value(value: object) -> str:
     match value:
         case Decimal():
             return format(value, "f")

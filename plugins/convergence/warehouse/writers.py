@@ -1,4 +1,4 @@
-"""Which writes a table's content comes from: when inputs were last written, and by which job."""
+"""Find the last writes of tables: their times, and the job that wrote a partition."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from convergence.warehouse.params import typed
 from convergence.warehouse.publish import TIME_GRAIN, PartitionWrite
 from convergence.warehouse.query import run_file
 
-_LONGEST_JOB: Final = timedelta(hours=6)
-"""BigQuery ends a query or load job after this long (cloud.google.com/bigquery/quotas)."""
-_MOST_JOBS_READ: Final = 20_000
+_MAX_JOB_DURATION: Final = timedelta(hours=6)
+"""BigQuery stops a query or load job after this time (cloud.google.com/bigquery/quotas)."""
+_MAX_JOBS_READ: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class InputWrites:
-    """The last writes of a query's inputs; a partition or table without rows may have none.
+    """The last writes of a query's inputs; a partition or table without rows may be missing.
 
     Attributes:
         daily: by table and day.
@@ -33,14 +33,14 @@ class InputWrites:
     daily: Mapping[tuple[str, date], PartitionWrite]
     whole: Mapping[str, PartitionWrite]
 
-    def of_day(self, day: date) -> InputWrites:
-        """The writes that matter to one day."""
+    def for_day(self, day: date) -> InputWrites:
+        """Return the writes that matter for one day."""
         return InputWrites(
             {key: write for key, write in self.daily.items() if key[1] == day}, self.whole
         )
 
-    def all(self) -> list[PartitionWrite]:
-        """Every write."""
+    def list_writes(self) -> list[PartitionWrite]:
+        """Return every write."""
         return [*self.daily.values(), *self.whole.values()]
 
 
@@ -108,9 +108,9 @@ def last_writer(w: Warehouse, table: TableName, day: date, write: PartitionWrite
         found = [
             job
             for job in w.client.list_jobs(
-                max_results=_MOST_JOBS_READ,
+                max_results=_MAX_JOBS_READ,
                 state_filter="done",
-                min_creation_time=write.modified_at - _LONGEST_JOB,
+                min_creation_time=write.modified_at - _MAX_JOB_DURATION,
                 max_creation_time=write.modified_at + TIME_GRAIN,
                 **w.call,
             )

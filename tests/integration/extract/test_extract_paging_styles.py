@@ -78,7 +78,7 @@ def read(
             retrier=Retrier(RetryPolicy(base_seconds=0.01)),
             allowance=allowance,
         )
-    day = spool.seal(lambda _: TODAY, [TODAY], unique_by=["id"])[TODAY]
+    day = spool.write_day_files(lambda _: TODAY, [TODAY], unique_by=["id"])[TODAY]
     return report, day.content_hash
 
 

@@ -97,7 +97,7 @@ class Trial:
                 limits=StreamLimits(run_seconds=run_seconds),
                 retrier=Retrier(RetryPolicy(base_seconds=0.01), rng=random.Random(1)),
             )
-        sealed = spool.seal(day_from_field("usage_date"), DAYS, unique_by=IDENTITY)
+        sealed = spool.write_day_files(day_from_field("usage_date"), DAYS, unique_by=IDENTITY)
         return {day: read_back(found.path) for day, found in sealed.items()}
 
 

@@ -33,7 +33,7 @@ headers = {"x-api-key": "vendor-sandbox-killed"}
 with OriginClient(sys.argv[1], headers=headers, egress=Egress.LOOPBACK) as client:
     pages = OffsetPages(ListSource("users", total_path="total"), limit=1)
     extract(client, [Query("users", pages)], spool)
-print(spool.seal(lambda _: day, [day], unique_by=["id"])[day].path)
+print(spool.write_day_files(lambda _: day, [day], unique_by=["id"])[day].path)
 """
 
 

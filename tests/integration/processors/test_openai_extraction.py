@@ -113,9 +113,9 @@ def test_a_retry_goes_on_from_the_pages_it_has(
             raise KeyboardInterrupt
         return original(*args, **kwargs)
 
-    original = stream._Stream._fetch
+    original = stream._Extraction._fetch_page
     with monkeypatch.context() as patch:
-        patch.setattr(stream._Stream, "_fetch", dies)
+        patch.setattr(stream._Extraction, "_fetch_page", dies)
         with pytest.raises(KeyboardInterrupt):
             extract_usage(connected.context(DAYS[1:]), CONFIG)
     httpx.delete(f"{sandbox.providers}/_sandbox/requests", trust_env=False)

@@ -101,7 +101,7 @@ def fill(org: OrgEnv, vendor: Vendor, folder: Path) -> None:
     spool.write_page(data["usage"], next_token=None)
     org.env.services.publisher.publish_rows(
         SliceKey(org.slug, vendor.pipeline.pipeline_id, usage.table, DAY),
-        spool.seal(day_of, [DAY])[DAY],
+        spool.write_day_files(day_of, [DAY])[DAY],
         table=usage,
         schema=usage_schema,
         run_id="run_1",

@@ -48,7 +48,10 @@ def by_link(request: int, named: str) -> dict[str, Any]:
 
 WAYS: dict[str, tuple[Paginator, Callable[[int, str], dict[str, Any]]]] = {
     "cursor": (CursorPages(ListSource("list"), param="page", cursor_path="next"), by_cursor),
-    "link": (LinkPages(ListSource("list"), origin=Origin.parse(ORIGIN), link_path="next"), by_link),
+    "link": (
+        LinkPages(ListSource("list"), origin=Origin.from_url(ORIGIN), link_path="next"),
+        by_link,
+    ),
 }
 
 
@@ -81,22 +84,22 @@ def test_a_page_named_twice_is_noticed_by_a_later_attempt_too(tmp_path: Path, wa
 def test_two_lists_may_name_their_pages_alike() -> None:
     guard = PageGuard(StreamLimits())
     for query in (0, 1):
-        guard.note(query=query, rows=[f"{query}".encode()], raw_bytes=1, next_page="second")
+        guard.add_page(query=query, rows=[f"{query}".encode()], raw_bytes=1, next_page="second")
     with pytest.raises(ProviderProtocolError, match="repeats a page token"):
-        guard.note(query=1, rows=[b"other"], raw_bytes=1, next_page="second")
+        guard.add_page(query=1, rows=[b"other"], raw_bytes=1, next_page="second")
 
 
 def test_a_page_that_comes_again_under_another_name_is_noticed() -> None:
     guard = PageGuard(StreamLimits())
-    guard.note(query=0, rows=[b"same"], raw_bytes=1, next_page="a")
+    guard.add_page(query=0, rows=[b"same"], raw_bytes=1, next_page="a")
     with pytest.raises(ProviderProtocolError, match="repeats a page"):
-        guard.note(query=0, rows=[b"same"], raw_bytes=1, next_page="b")
+        guard.add_page(query=0, rows=[b"same"], raw_bytes=1, next_page="b")
 
 
 @pytest.mark.parametrize(("limit", "value"), [("pages", 1), ("rows", 3), ("raw_bytes", 10)])
 def test_every_limit_ends_an_extraction_that_does_not_end_itself(limit: str, value: int) -> None:
     guard = PageGuard(StreamLimits(**{limit: value}))
-    guard.note(query=0, rows=[b"1", b"2"], raw_bytes=6, next_page="a")
+    guard.add_page(query=0, rows=[b"1", b"2"], raw_bytes=6, next_page="a")
     with pytest.raises(ProviderProtocolError, match="more than any slice") as caught:
-        guard.note(query=0, rows=[b"3", b"4"], raw_bytes=6, next_page="b")
+        guard.add_page(query=0, rows=[b"3", b"4"], raw_bytes=6, next_page="b")
     assert f"{limit}={value}" in str(caught.value.details)

@@ -117,7 +117,7 @@ def test_a_sealed_day_survives_a_power_cut(tmp_path: Path) -> None:
     disk = PowerCutDisk(tmp_path)
     spool = Spool.open(tmp_path, fingerprint="f", disk=disk)
     spool.write_page([{"usage_date": DAY, "n": 1}], next_token=None)
-    sealed = spool.seal(day_from_field("usage_date"), [DAY])[DAY]
+    sealed = spool.write_day_files(day_from_field("usage_date"), [DAY])[DAY]
     whole = sealed.path.read_bytes()
     disk.cut()
     assert sealed.path.read_bytes() == whole

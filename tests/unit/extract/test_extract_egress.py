@@ -114,7 +114,7 @@ def test_loopback_is_this_machine_alone(url: str) -> None:
 )  # fmt: skip
 def test_a_base_url_that_is_none_is_a_configuration_error(url: str) -> None:
     with pytest.raises(ConfigurationError):
-        Origin.parse(url)
+        Origin.from_url(url)
 
 
 def test_production_never_speaks_to_loopback() -> None:

@@ -23,7 +23,7 @@ from convergence.extract.paginate import (
     Paginator,
 )
 
-ORIGIN = Origin.parse("https://api.vendor.test/v1")
+ORIGIN = Origin.from_url("https://api.vendor.test/v1")
 Server = Callable[[PageRequest], PageResponse]
 Rows = list[dict[str, int]]
 

@@ -83,7 +83,7 @@ def test_attempts_and_time_are_bounded_whatever_happens(
     call = env.failing(unavailable(), times=times, takes=takes)
     deadline = env.deadline(budget)
     with suppress(ProviderUnavailableError):
-        assert retrier.run(call, deadline=deadline) == "answer"
+        assert retrier.call_with_retries(call, deadline=deadline) == "answer"
         assert env.calls == times + 1
     assert 1 <= env.calls <= policy.attempts
     assert retrier.retries == len(env.naps) == env.calls - 1
@@ -97,7 +97,7 @@ def test_the_jitter_is_full() -> None:
     for seed in range(200):
         env = RetryEnv()
         retrier = env.retrier(RetryPolicy(base_seconds=1), seed=seed)
-        retrier.run(env.failing(unavailable(), times=1), deadline=env.deadline(9))
+        retrier.call_with_retries(env.failing(unavailable(), times=1), deadline=env.deadline(9))
         naps += env.naps
     assert min(naps) < 0.05
     assert max(naps) > 0.95
@@ -107,14 +107,14 @@ def test_the_jitter_is_full() -> None:
 def test_what_asking_again_cannot_mend_is_not_asked_again(error: ConvergenceError) -> None:
     env = RetryEnv()
     with pytest.raises(type(error)):
-        env.retrier(RetryPolicy()).run(env.failing(error), deadline=env.deadline(99))
+        env.retrier(RetryPolicy()).call_with_retries(env.failing(error), deadline=env.deadline(99))
     assert env.calls == 1
 
 
 def test_an_unreadable_answer_has_fewer_attempts() -> None:
     env = RetryEnv()
     with pytest.raises(MalformedResponseError):
-        env.retrier(RetryPolicy(attempts=9, malformed_attempts=3)).run(
+        env.retrier(RetryPolicy(attempts=9, malformed_attempts=3)).call_with_retries(
             env.failing(MalformedResponseError("cut")),
             deadline=env.deadline(99),
         )
@@ -123,7 +123,7 @@ def test_an_unreadable_answer_has_fewer_attempts() -> None:
 
 def test_a_told_pause_is_kept_and_never_shortened() -> None:
     env = RetryEnv()
-    env.retrier(RetryPolicy(base_seconds=0.5)).run(
+    env.retrier(RetryPolicy(base_seconds=0.5)).call_with_retries(
         env.failing(unavailable("7"), times=1), deadline=env.deadline(60)
     )
     assert 7 <= env.naps[0] <= 7.5
@@ -132,7 +132,7 @@ def test_a_told_pause_is_kept_and_never_shortened() -> None:
 def test_a_told_pause_beyond_the_deadline_is_not_begun() -> None:
     env = RetryEnv()
     with pytest.raises(ProviderUnavailableError) as failure:
-        env.retrier(RetryPolicy()).run(
+        env.retrier(RetryPolicy()).call_with_retries(
             env.failing(unavailable("120"), times=1), deadline=env.deadline(60)
         )
     assert env.naps == []
@@ -172,7 +172,7 @@ def test_retry_after_in_every_form(told: object, seconds: float | None) -> None:
 def test_the_error_says_how_often_was_asked() -> None:
     env = RetryEnv()
     with pytest.raises(ProviderUnavailableError) as failure:
-        env.retrier(RetryPolicy(attempts=4)).run(
+        env.retrier(RetryPolicy(attempts=4)).call_with_retries(
             env.failing(unavailable("garbage")), deadline=env.deadline(999)
         )
     assert failure.value.details == {"status": 429, "retry_after": None, "attempts": 4}

@@ -118,7 +118,7 @@ def attempt(
         number = int(point.token) if point else 0
         following = str(number + 1) if number + 1 < len(source) else None
         spool.write_page(source[number], next_token=following, raw_hash=str(number))
-    return spool.seal(day_from_field("usage_date"), DAYS, unique_by=["id"])
+    return spool.write_day_files(day_from_field("usage_date"), DAYS, unique_by=["id"])
 
 
 def contents(sealed: dict[date, DayFile]) -> dict[date, tuple[bytes, str, int, int]]:
@@ -189,7 +189,7 @@ def test_an_attempt_that_was_overtaken_writes_nothing_more(tmp_path: Path) -> No
     with pytest.raises(SupersededError):
         frozen.write_page([{"usage_date": FIRST, "stale": True}], next_token=None)
     newer.write_page([{"usage_date": FIRST, "stale": False}], next_token=None)
-    sealed = newer.seal(day_from_field("usage_date"), [FIRST])[FIRST]
+    sealed = newer.write_day_files(day_from_field("usage_date"), [FIRST])[FIRST]
     assert b"true" not in gzip.decompress(sealed.path.read_bytes())
     assert sealed.row_count == 2
 
@@ -214,7 +214,7 @@ def test_a_day_that_was_not_asked_for_is_an_error_and_the_pages_go(tmp_path: Pat
     spool = Spool.open(tmp_path, fingerprint="f")
     spool.write_page([{"usage_date": date(2026, 11, 30)}], next_token=None)
     with pytest.raises(ProviderProtocolError, match="not asked for"):
-        spool.seal(day_from_field("usage_date"), DAYS)
+        spool.write_day_files(day_from_field("usage_date"), DAYS)
     assert Spool.open(tmp_path, fingerprint="f").resume_point is None
 
 
@@ -222,7 +222,7 @@ def test_nothing_is_sealed_before_the_last_page(tmp_path: Path) -> None:
     spool = Spool.open(tmp_path, fingerprint="f")
     spool.write_page([], next_token="more")
     with pytest.raises(SpoolError, match="not complete"):
-        spool.seal(day_from_field("usage_date"), DAYS)
+        spool.write_day_files(day_from_field("usage_date"), DAYS)
 
 
 rows = st.lists(
@@ -254,7 +254,7 @@ def test_the_hash_ignores_order_and_paging_and_the_totals_are_exact(
         for index, page in enumerate(pages):
             last = index == len(pages) - 1
             spool.write_page(page, next_token=None if last else str(index))
-        return spool.seal(
+        return spool.write_day_files(
             day_from_field("usage_date"),
             DAYS,
             money_of=lambda row: Money("USD", "billed", Decimal(row["amount"])),
@@ -275,7 +275,7 @@ def test_a_row_more_or_twice_changes_the_hash(tmp_path: Path) -> None:
     def of(*tokens: int) -> str:
         spool = Spool.open(tmp_path / "-".join(map(str, tokens)), fingerprint="f")
         spool.write_page([{"usage_date": FIRST, "t": t} for t in tokens], next_token=None)
-        return spool.seal(day_from_field("usage_date"), [FIRST])[FIRST].content_hash
+        return spool.write_day_files(day_from_field("usage_date"), [FIRST])[FIRST].content_hash
 
     one_two = of(1, 2)
     assert len({of(1), of(1, 1), of(2, 2), of(1, 1, 1), one_two, of(2)}) == 6

@@ -87,14 +87,14 @@ def test_a_key_that_cant_be_read_is_refused_without_being_told(secret: str) -> N
 )
 def test_an_answer_without_a_token_is_an_error(body: Any) -> None:
     with pytest.raises(ProviderProtocolError):
-        Token.read(body, now=NOW)
+        Token.from_response(body, now=NOW)
 
 
 def test_a_token_is_good_as_long_as_google_says_and_not_for_ever() -> None:
-    found = Token.read({"access_token": "ya29.secret", "expires_in": 3599}, now=NOW)
+    found = Token.from_response({"access_token": "ya29.secret", "expires_in": 3599}, now=NOW)
     assert found.expires_at == NOW + timedelta(seconds=3599)
     assert "ya29" not in repr(found)
-    forever = Token.read({"access_token": "a", "expires_in": 10**9}, now=NOW)
+    forever = Token.from_response({"access_token": "a", "expires_in": 10**9}, now=NOW)
     assert forever.expires_at == NOW + timedelta(hours=12)
 
 

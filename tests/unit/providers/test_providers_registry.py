@@ -32,7 +32,7 @@ def test_every_provider_of_the_contract_is_there_under_its_names() -> None:
         "azure": "AZURE",
         "vendor_api": "VENDOR_API",
     }
-    assert known.named("VENDOR_API") is known.named("vendor_api")
+    assert known.get_by_any_name("VENDOR_API") is known.get_by_any_name("vendor_api")
     assert known.get("claude").id == "anthropic"
     assert known.by_table_id("GCP_SA").id == "gcp"
 
@@ -190,7 +190,7 @@ def test_two_entries_of_one_table_id_are_both_refused(tmp_path: Path) -> None:
         lambda: known.get("openai"),
         lambda: known.get("azure"),
         lambda: known.by_table_id("OPENAI"),
-        lambda: known.named("OPENAI"),
+        lambda: known.get_by_any_name("OPENAI"),
         lambda: known.id_of_table("OPENAI"),
     ):
         with pytest.raises(ConfigurationError, match="two providers have the table_id OPENAI"):

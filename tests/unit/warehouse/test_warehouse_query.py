@@ -17,7 +17,7 @@ from convergence.errors import (
 )
 from convergence.warehouse.bigquery_errors import is_passing, is_worth_a_call
 from convergence.warehouse.client import Warehouse
-from convergence.warehouse.query import TRIES, render, run_file
+from convergence.warehouse.query import MAX_TRIES, render, run_file
 from support.fake_bigquery import FakeBigQuery, warehouse
 
 
@@ -128,7 +128,7 @@ def test_a_passing_failure_of_a_job_is_run_again(sql: Path) -> None:
 
 def test_patience_ends(sql: Path) -> None:
     limited = _fault(google_errors.Forbidden, "too fast", "rateLimitExceeded")
-    fake = Scripted(*[limited] * TRIES)
+    fake = Scripted(*[limited] * MAX_TRIES)
     with pytest.raises(WarehouseUnavailableError) as caught:
         _run(warehouse(fake), sql)
     assert caught.value.details["reason"] == "rateLimitExceeded"

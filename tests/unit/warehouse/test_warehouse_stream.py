@@ -90,7 +90,7 @@ def test_a_bad_row_is_named_without_those_that_stopped_for_it() -> None:
     fake = Recording([_refusal(0, "stopped", ""), _refusal(1, "invalid", "Missing required field")])
     with pytest.raises(WarehouseError) as caught:
         append_rows(warehouse(fake), LOG, [("a", {"x": 1}), ("b", {})])
-    assert caught.value.details["faults"] == ["row 1: x: Missing required field"]
+    assert caught.value.details["errors"] == ["row 1: x: Missing required field"]
 
 
 def test_a_column_that_is_not_known_everywhere_yet_is_worth_a_retry() -> None:

@@ -24,7 +24,7 @@ from convergence.errors import (
 )
 from convergence.providers.forms import check_form
 from convergence.providers.registry import Provider, ProviderRegistry, load_registry
-from convergence.providers.validation import provider_hints, validate_credential_async
+from convergence.providers.validation import list_hints, validate_credential_async
 from convergence.security.redaction import register_secret
 from convergence.state.leases import hold_lease
 from convergence.tenants import quotas
@@ -82,7 +82,7 @@ class Integrations:
                 fingerprint=compute_fingerprint(secret),
                 last_validated_at=now,
                 credential_id=None,
-                accepted=provider_hints(provider),
+                accepted=list_hints(provider),
             )
         put = partial(
             self._services.credentials.store_credential,

@@ -208,7 +208,7 @@ class PeriodLoader:
             page = more
         if not spool.complete:
             spool.write_page((), next_token=None)
-        return spool.seal(day_of, _days(self._month), money_of=billed, unique_by=KEYS)
+        return spool.write_day_files(day_of, _days(self._month), money_of=billed, unique_by=KEYS)
 
     def _spool(self, name: str) -> Spool:
         """An empty one: what an earlier try left was read from files that may be others now."""
@@ -264,7 +264,7 @@ class PeriodLoader:
         spool = self._spool(f"{self._month.name}_listing")
         rows = self._period.rows(self._export.kind, revision=self._revision)
         spool.write_page(rows, next_token=None)
-        sealed = spool.seal(_period_of, [self._first])[self._first]
+        sealed = spool.write_day_files(_period_of, [self._first])[self._first]
         settle_days = self._org.pipeline.settle_days
         try:
             self._publish(attempt, sealed, settle_days=settle_days, table=self._config.files_table)

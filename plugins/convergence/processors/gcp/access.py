@@ -91,12 +91,12 @@ def fetch_token(account: ServiceAccount, scopes: Sequence[str], *, settings: Set
         def attempt() -> Token:
             now = datetime.now(UTC)
             grant = account.grant(scopes, now=now)
-            return Token.read(
+            return Token.from_response(
                 parse_json(client.post_form(TOKEN_PATH, grant, deadline=deadline).body), now=now
             )
 
         try:
-            return Retrier().run(attempt, deadline=deadline)
+            return Retrier().call_with_retries(attempt, deadline=deadline)
         except ProviderRejectedError as error:
             raise IntegrationInvalidError(
                 "Google does not accept this service account's key; it may be deleted or disabled",

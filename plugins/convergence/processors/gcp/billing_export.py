@@ -186,7 +186,7 @@ class Copy:
         for export in self._exports:
             self._spool(export, days, spool)
         spool.write_page((), next_token=None)
-        return spool.seal(day_of, days, money_of=net)
+        return spool.write_day_files(day_of, days, money_of=net)
 
     def _spool(self, export: Export, days: Sequence[date], spool: Spool) -> None:
         shape, first, last = self._shapes[export.name], days[-1], days[0]

@@ -122,7 +122,7 @@ class Snapshot:
             # A page of an earlier try is older, and another page may have changed since.
             spool = Spool.open(folder, fingerprint=fingerprint_of(uuid4().hex))
             self._observe(spool, observed_at=now.isoformat())
-            sealed = spool.seal(day_from_field(DAY), [day], unique_by=self._told)[day]
+            sealed = spool.write_day_files(day_from_field(DAY), [day], unique_by=self._told)[day]
             yield (
                 day,
                 partial(

@@ -173,7 +173,7 @@ class Extraction:
         if spool.records:
             self._org.log.info("%s: going on after page %d", folder.name, len(spool.records))
         self._fill(spool, days)
-        return spool.seal(
+        return spool.write_day_files(
             day_from_field(source.day_column),
             days.days,
             money_of=source.money_of,

@@ -148,7 +148,7 @@ class Inputs:
         self, day: date, writes: InputWrites, rows: Mapping[SliceKey, LedgerRow]
     ) -> DayInputs:
         of_table = {table: rows[self._key(table, day)] for table in sorted(self.daily)}
-        return DayInputs(self.org, day, of_table, writes.of_day(day), self.whole)
+        return DayInputs(self.org, day, of_table, writes.for_day(day), self.whole)
 
     def read_whole(self) -> TableInputs:
         """The inputs of a table that is computed as a whole."""
@@ -228,7 +228,9 @@ def _stand(before: InputWrites, now: InputWrites, outcome: JobOutcome) -> bool:
     if now != before:
         return False
     # A job that an earlier try started may have read what was there before.
-    return not outcome.reused or all(write.modified_at < outcome.started_at for write in now.all())
+    return not outcome.reused or all(
+        write.modified_at < outcome.started_at for write in now.list_writes()
+    )
 
 
 def _is_as_recorded(row: LedgerRow | None, key: SliceKey, writes: InputWrites) -> bool:

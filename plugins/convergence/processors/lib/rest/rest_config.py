@@ -158,7 +158,7 @@ class RestConfig(ExtractionConfig):
                 )
             return
         try:
-            known = load_registry_at(folder).named(wanted)
+            known = load_registry_at(folder).get_by_any_name(wanted)
         except NotFoundError:
             if named:
                 yield ConfigViolation(("auth", "provider"), f"no provider is named {named!r}")

@@ -157,7 +157,7 @@ class Api:
             return OnePage(source)
         hidden = {param for param in (self._auth_param(),) if param}
         return paging.paginator(
-            source, origin=Origin.parse(self.base_url), hidden=frozenset(hidden)
+            source, origin=Origin.from_url(self.base_url), hidden=frozenset(hidden)
         )
 
     def _auth_param(self) -> str | None:
@@ -183,7 +183,7 @@ class OnePage:
     def read_page(self, response: PageResponse, *, token: str | None) -> Page:
         """See `Paginator`."""
         del token
-        return Page(self.source.rows(response.body), None)
+        return Page(self.source.read_rows(response.body), None)
 
 
 def rows_of(
@@ -228,7 +228,7 @@ def _provider(org: OrgContext, config: RestConfig) -> Provider | None:
     """Whose API it is: the named credential's, the one that auth names, or the pipeline's."""
     known = load_registry(org.settings)
     named = config.auth.provider if config.auth else None
-    wanted = known.named(named) if named else None
+    wanted = known.get_by_any_name(named) if named else None
     if config.credential_name is not None:
         holder = org.services.provider_of_credential(org.org_slug, config.credential_name)
         if wanted is not None and wanted.id != holder:
