@@ -213,7 +213,7 @@ def test_a_list_beyond_its_limits_is_an_error(
     providers: ProvidersServer, tmp_path: Path, limits: StreamLimits
 ) -> None:
     url = f"{providers.url}/vendor/v1/cursor"
-    with pytest.raises(ProviderProtocolError, match="more than any slice"):
+    with pytest.raises(ProviderProtocolError, match="more than the limit"):
         read(url, tmp_path, STYLES["cursor"], limits=limits)
 
 

@@ -246,7 +246,7 @@ REFUSED: list[tuple[dict[str, Any], type[ConvergenceError], str]] = [
     ({"kind": "deep_nesting"}, ProviderProtocolError, "too deep"),
     ({"kind": "type_drift"}, ShapeChangedError, "another type"),
     ({"kind": "loop", "count": None}, ProviderProtocolError, "out of order, repeated"),
-    ({"kind": "empty_page"}, ProviderProtocolError, "leads nowhere"),
+    ({"kind": "empty_page"}, ProviderProtocolError, "without a valid token"),
     ({"kind": "null_page"}, ProviderProtocolError, "no page of buckets"),
     ({"kind": "missing_page"}, ProviderProtocolError, "ended before"),
     ({"kind": "duplicate_rows"}, ProviderProtocolError, "came twice"),

@@ -100,6 +100,6 @@ def test_a_page_that_comes_again_under_another_name_is_noticed() -> None:
 def test_every_limit_ends_an_extraction_that_does_not_end_itself(limit: str, value: int) -> None:
     guard = PageGuard(StreamLimits(**{limit: value}))
     guard.add_page(query=0, rows=[b"1", b"2"], raw_bytes=6, next_page="a")
-    with pytest.raises(ProviderProtocolError, match="more than any slice") as caught:
+    with pytest.raises(ProviderProtocolError, match="more than the limit") as caught:
         guard.add_page(query=0, rows=[b"3", b"4"], raw_bytes=6, next_page="b")
     assert f"{limit}={value}" in str(caught.value.details)

@@ -213,7 +213,7 @@ def test_every_asked_day_is_there_also_when_empty(tmp_path: Path) -> None:
 def test_a_day_that_was_not_asked_for_is_an_error_and_the_pages_go(tmp_path: Path) -> None:
     spool = Spool.open(tmp_path, fingerprint="f")
     spool.write_page([{"usage_date": date(2026, 11, 30)}], next_token=None)
-    with pytest.raises(ProviderProtocolError, match="not asked for"):
+    with pytest.raises(ProviderProtocolError, match="not requested"):
         spool.write_day_files(day_from_field("usage_date"), DAYS)
     assert Spool.open(tmp_path, fingerprint="f").resume_point is None
 

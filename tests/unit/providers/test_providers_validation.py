@@ -157,7 +157,7 @@ class _Drip(httpx.AsyncByteStream):
 def test_a_body_that_drips_for_ever_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validation, "DEADLINE_SECONDS", 0.2)
     found = ask(lambda _request: httpx.Response(200, stream=_Drip()))
-    assert found == Validation("PENDING", "OpenAI did not answer in time; try again")
+    assert found == Validation("PENDING", "OpenAI did not respond in time; try again")
 
 
 def test_an_endless_body_is_not_read_whole() -> None:
