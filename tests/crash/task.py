@@ -120,7 +120,7 @@ def _operate(job: Try, platform: Platform) -> None:
     operator = kind(
         task_id=step.step,
         config=step.config,
-        pipeline=spec.facts(),
+        pipeline=spec.build_info(),
         batch=batch.to_dict(),
         execution_timeout=LONGEST_TRY,
     )

@@ -44,9 +44,9 @@ def run_steps(
         if only not in {None, step.step}:
             continue
         kind = cast("type[OrgProcessor[Any]]", find_operator(step.ps_type))
-        operator = kind(task_id=step.step, config=step.config, pipeline=spec.facts(), batch={})
+        operator = kind(task_id=step.step, config=step.config, pipeline=spec.build_info(), batch={})
         context = org.context(
-            days, run_id=run_id, step=step.step, attempt=attempt, pipeline=spec.facts()
+            days, run_id=run_id, step=step.step, attempt=attempt, pipeline=spec.build_info()
         )
         results[step.step] = operator.run_step(context, operator.parse_config())
     return results

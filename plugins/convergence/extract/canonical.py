@@ -29,7 +29,7 @@ def encode_row(row: Mapping[str, object]) -> bytes:
         raise ProviderProtocolError("A row is nested too deep") from None
     except (ValueError, TypeError) as error:
         raise ProviderProtocolError(
-            "A row has a value that can't be encoded", fault=type(error).__name__
+            "A row has a value that can't be encoded", cause=type(error).__name__
         ) from None
 
 

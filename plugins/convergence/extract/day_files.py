@@ -89,9 +89,9 @@ class DayFileWriter:
         self._flush_lines()
         if self._unique is not None:
             self._unique.check_unique()
-        sealed = {day: self._pack_day(day, found) for day, found in self._days.items()}
+        finished = {day: self._pack_day(day, found) for day, found in self._days.items()}
         self._disk.remove_tree(self._sorting)
-        return sealed
+        return finished
 
     def _add_row(self, day: _Day, line: bytes, row: Row) -> None:
         day.content.add(line)

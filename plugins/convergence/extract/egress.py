@@ -74,12 +74,12 @@ class DeadlineStream(httpcore.NetworkStream):
         self._backend = backend
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read; raises httpcore.ReadTimeout."""
+        """Read bytes; raise httpcore.ReadTimeout after the deadline."""
         left = self._backend.remaining_seconds(timeout, error=httpcore.ReadTimeout)
         return self._inner.read(max_bytes, timeout=left)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Write; raises httpcore.WriteTimeout."""
+        """Write bytes; raise httpcore.WriteTimeout after the deadline."""
         left = self._backend.remaining_seconds(timeout, error=httpcore.WriteTimeout)
         self._inner.write(buffer, timeout=left)
 

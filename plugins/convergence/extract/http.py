@@ -175,7 +175,7 @@ class OriginClient:
             ) from None
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
             raise ProviderUnavailableError(
-                "The connection to the provider broke", fault=type(error).__name__, **details
+                "The connection to the provider broke", cause=type(error).__name__, **details
             ) from None
 
     def close(self) -> None:

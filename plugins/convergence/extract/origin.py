@@ -61,7 +61,7 @@ class Origin:
         """Return path below the prefix, and params, of a next link on the page at `current`.
 
         Raises:
-            ProviderProtocolError: the link leaves this origin or its prefix; facts name its host.
+            ProviderProtocolError: the link leaves this origin or its prefix.
         """
         try:
             parts = urlsplit(urljoin(current, link))

@@ -37,7 +37,7 @@ class RawPages:
             write_durably(self.disk, path, [gzip.compress(body, _LEVEL, mtime=0)])
         except OSError as error:
             raise SpoolError(
-                "The provider's response can't be saved", page=page, fault=error.strerror
+                "The provider's response can't be saved", page=page, cause=error.strerror
             ) from None
 
 

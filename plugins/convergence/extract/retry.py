@@ -126,7 +126,7 @@ def _requested_pause(failure: Failure, *, now: datetime) -> float | None:
 
 
 def _build_failure(failure: Failure, *, attempts: int, now: datetime) -> Failure:
-    facts = {**failure.details, "attempts": attempts}
-    if "retry_after" in facts:
-        facts["retry_after"] = _requested_pause(failure, now=now)
-    return type(failure)(failure.message, **facts)
+    details = {**failure.details, "attempts": attempts}
+    if "retry_after" in details:
+        details["retry_after"] = _requested_pause(failure, now=now)
+    return type(failure)(failure.message, **details)

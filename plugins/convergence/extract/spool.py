@@ -234,5 +234,5 @@ def _translate_errors(directory: Path) -> Iterator[None]:
         raise SpoolError(
             "The disk of the spool rejected an operation",
             directory=directory.name,
-            fault=error.strerror,
+            cause=error.strerror,
         ) from None

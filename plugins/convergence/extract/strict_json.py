@@ -28,7 +28,7 @@ def parse_json(body: bytes) -> Json:
         raise ProviderProtocolError("The response is nested too deep") from None
     except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, an int of too many digits
         raise MalformedResponseError(
-            "The response is not JSON", fault=type(error).__name__, size=len(body)
+            "The response is not JSON", cause=type(error).__name__, size=len(body)
         ) from None
 
 

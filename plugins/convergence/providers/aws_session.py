@@ -98,10 +98,10 @@ def platform_key(settings: Settings) -> AccessKey:
 
 
 def check_region(region: str) -> str:
-    """The region, if AWS has it.
+    """Return a region that AWS has.
 
     Raises:
-        ConfigurationError: it has not; the accepted regions are among the facts.
+        ConfigurationError: AWS has no such region; the details have the accepted ones.
     """
     session = _isolated_session(Credentials("", ""))
     known = [name for part in _PARTITIONS for name in session.get_available_regions("s3", part)]

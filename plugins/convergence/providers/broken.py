@@ -35,13 +35,15 @@ class BrokenEntry:
         return misconfigured_error(f"The provider {self.name}", self.errors, provider=self.name)
 
 
-def misconfigured_error(what: str, errors: tuple[str, ...], **facts: object) -> ConfigurationError:
+def misconfigured_error(
+    subject: str, errors: tuple[str, ...], **details: object
+) -> ConfigurationError:
     """Return the error that a use of an invalid entry, or of an invalid file, raises."""
     shown = "; ".join(_shorten_path(error) for error in errors[:_MAX_SHOWN])
     more = len(errors) - _MAX_SHOWN
     rest = f"; and {more} more errors" if more > 0 else ""
     return ConfigurationError(
-        f"{what} can't be used until {FILE} is corrected: {shown}{rest}", **facts
+        f"{subject} can't be used until {FILE} is corrected: {shown}{rest}", **details
     )
 
 

@@ -96,7 +96,7 @@ class Warehouse:
 
     @property
     def configs_dir(self) -> Path:
-        """The folder of configurations, which the names of shared SQL files begin in."""
+        """Return the folder of configurations; names of shared SQL files are relative to it."""
         return self._sql_root.parents[1]
 
     def sql(self, name: str) -> Path:

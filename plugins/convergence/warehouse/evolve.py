@@ -90,7 +90,7 @@ def _update_table(
 
 
 def merge_fields(
-    present: Sequence[bigquery.SchemaField], wanted: Sequence[FieldSpec], *, within: str = ""
+    present: Sequence[bigquery.SchemaField], expected: Sequence[FieldSpec], *, within: str = ""
 ) -> list[bigquery.SchemaField]:
     """Return the table's columns in their order, updated from the file, then the new columns.
 
@@ -100,7 +100,7 @@ def merge_fields(
     Raises:
         SchemaError: `errors` in the details lists every change that BigQuery does not allow.
     """
-    specs = {spec.name.lower(): spec for spec in wanted}
+    specs = {spec.name.lower(): spec for spec in expected}
     known = {field.name.lower() for field in present}
     violations: list[str] = []
     merged: list[bigquery.SchemaField] = []
@@ -113,7 +113,7 @@ def merge_fields(
             merged.append(_merge_field(field, spec, path=f"{within}{field.name}"))
         except SchemaError as error:
             violations.extend(_list_violations(error))
-    for spec in wanted:
+    for spec in expected:
         if spec.name.lower() in known:
             continue
         if spec.mode == "REQUIRED":
@@ -147,9 +147,11 @@ def _merge_field(
 
 def _find_partition_violations(table: bigquery.Table, schema: TableSchema) -> list[str]:
     present = table.time_partitioning
-    now = (present.type_, present.field) if present else None
-    want = (schema.partition.type, schema.partition.field) if schema.partition else None
-    return [] if now == want else [f"is partitioned by {now}, can't become {want}"]
+    present_partition = (present.type_, present.field) if present else None
+    required = (schema.partition.type, schema.partition.field) if schema.partition else None
+    if present_partition == required:
+        return []
+    return [f"is partitioned by {present_partition}, can't become {required}"]
 
 
 def ensure_view(
@@ -167,36 +169,36 @@ def ensure_view(
         SchemaError: a table has the name of the view.
     """
     sql = render(w, sql_path, {"dataset": name.dataset, **(identifiers or {})}).strip()
-    wanted = bigquery.Table(w.reference(name))
-    wanted.view_query = sql
-    wanted.view_use_legacy_sql = False
-    wanted.description = description
-    wanted.labels = dict(labels or {})
+    expected = bigquery.Table(w.reference(name))
+    expected.view_query = sql
+    expected.view_use_legacy_sql = False
+    expected.description = description
+    expected.labels = dict(labels or {})
     with translated_errors("creating a view", view=str(name)):
         try:
             view = w.client.get_table(w.reference(name), **w.call)
         except google_errors.NotFound:
             try:
-                w.client.create_table(wanted, **w.call)
+                w.client.create_table(expected, **w.call)
             except google_errors.Conflict:  # another process was faster
                 view = w.client.get_table(w.reference(name), **w.call)
             else:
                 return EnsureOutcome.CREATED
         if view.table_type != "VIEW":
             raise SchemaError("A table has the name of the view", view=str(name))
-        return _update_view(w, view, wanted)
+        return _update_view(w, view, expected)
 
 
-def _update_view(w: Warehouse, view: bigquery.Table, wanted: bigquery.Table) -> EnsureOutcome:
+def _update_view(w: Warehouse, view: bigquery.Table, expected: bigquery.Table) -> EnsureOutcome:
     changed = []
-    if (view.view_query or "").strip() != wanted.view_query:
-        view.view_query = wanted.view_query
+    if (view.view_query or "").strip() != expected.view_query:
+        view.view_query = expected.view_query
         view.view_use_legacy_sql = False
         changed += ["view_query", "view_use_legacy_sql"]
-    if (view.description or "") != (wanted.description or ""):
-        view.description = wanted.description
+    if (view.description or "") != (expected.description or ""):
+        view.description = expected.description
         changed.append("description")
-    if merged := merge_labels(view.labels, wanted.labels):
+    if merged := merge_labels(view.labels, expected.labels):
         view.labels = merged
         changed.append("labels")
     if not changed:

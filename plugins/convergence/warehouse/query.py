@@ -128,13 +128,13 @@ def run_file(
         path: a SQL file; Jinja for identifiers only, `@name` for values.
         identifiers: datasets, tables, columns; each checked.
         params: values; their types follow from Python's.
-        max_bytes: what the query may bill; the warehouse's limit unless given.
+        max_bytes: the bytes that the query may bill; by default the warehouse's limit.
         job_labels: kept with the job, for cost reports.
 
     Raises:
         NotBootstrappedError: a central table is missing.
-        WarehouseUnavailableError: no answer, or a passing reason, after every retry.
-        WarehouseError: BigQuery refuses the statement.
+        WarehouseUnavailableError: no response, or a temporary failure, after every retry.
+        WarehouseError: BigQuery rejects the statement.
     """
     rows = _run_statement(
         w,
@@ -157,7 +157,7 @@ def stream_file(
     max_bytes: int | None = None,
     job_labels: Mapping[str, str] | None = None,
 ) -> Iterator[Row]:
-    """As `run_file`, page by page, for results that memory should not hold at once."""
+    """Yield the rows of a query page by page, for large results; see `run_file`."""
     rows = _run_statement(
         w,
         path,

@@ -1,4 +1,4 @@
-"""A SQL statement with its placeholders filled in, and the way back to the file of each part."""
+"""Fill the placeholders of a SQL statement, and map its positions back to the files."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Rendering:
 
     Attributes:
         sql: the statement.
-        source: what it was made from.
-        marks: (offset in `sql`, offset in the source) of each piece that the source holds as it is.
+        source: the source of the statement.
+        marks: (offset in `sql`, offset in the source) of each literal piece of the source.
     """
 
     sql: str
@@ -58,11 +58,11 @@ class Rendering:
 
 
 def render_source(source: SqlSource, names: Mapping[str, object]) -> str:
-    """Fill a statement's placeholders in.
+    """Fill the placeholders of a statement.
 
     Raises:
-        ConfigurationError: the text is no template, or it needs a name that is not given; `file`
-            and `line` say where.
+        ConfigurationError: the text is not a template, or it needs an unknown name; the details
+            have `file` and `line`.
     """
     try:
         return str(_compile_template(source.text).render(names))
@@ -76,7 +76,7 @@ def render_source(source: SqlSource, names: Mapping[str, object]) -> str:
 
 
 def render_marked(source: SqlSource, names: Mapping[str, object]) -> Rendering:
-    """Fill a statement's placeholders in, and keep where each piece comes from.
+    """Fill the placeholders of a statement, and record the origin of each piece.
 
     Raises:
         jinja2.TemplateError: as Jinja raises it.

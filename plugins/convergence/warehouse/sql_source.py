@@ -1,13 +1,13 @@
-"""The text of a SQL file, with the shared statement that it extends, and the way back to a line.
+"""Read a SQL file together with the shared statement that it extends, and map positions to lines.
 
-Several files can share one statement. The shared file marks the parts that differ as blocks, and a
-file that extends it gives their text, in Jinja's own notation:
+Several files can share one statement. The shared file marks the parts that differ as blocks. A
+file that extends it defines the text of the blocks, in Jinja's notation:
 
     {% extends "system/sql/prices/price_usage.sql" %}
     {% block quantities %} SELECT … {% endblock %}
 
-The files are put together here as text, before any placeholder is filled in. So the check of the
-tables, the hash of a statement and the search for the line of an error all see one whole statement.
+The files are joined here as text, before placeholders are filled in. So the check of the tables,
+the hash of a statement and the search for the line of an error all use the complete statement.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Place:
 
 
 class SqlSourceError(ConfigurationError):
-    """Raised when a SQL file and the one that it extends do not fit; `place` says where."""
+    """Raised when a SQL file does not match the file that it extends; `place` is the position."""
 
     code = "sql_source_invalid"
 
@@ -104,7 +104,7 @@ class SqlSource:
 
     @property
     def path(self) -> Path:
-        """The file that names the statement."""
+        """Return the path of the file of the statement."""
         return self.file.path
 
     def place(self, offset: int) -> Place:
@@ -120,12 +120,12 @@ class SqlSource:
 
     @property
     def own_text(self) -> str:
-        """The text of the file that names the statement."""
+        """Return the text of the file of the statement."""
         return self.file.text
 
     @property
     def extends_place(self) -> Place:
-        """The line that names the shared statement; the file's first line without one."""
+        """Return the line that names the shared statement, or the first line of the file."""
         return self.file.place(self.file.extends_at)
 
 
@@ -134,7 +134,7 @@ def read_source(path: Path, root: Path) -> SqlSource:
 
     Args:
         path: the file.
-        root: the folder that the names of shared statements begin in.
+        root: the folder of configurations; names of shared statements are relative to it.
 
     Raises:
         FileNotFoundError: the file is missing.
@@ -156,7 +156,7 @@ def read_source(path: Path, root: Path) -> SqlSource:
 
 
 def _build_plain(file: _SqlFile) -> SqlSource:
-    """A statement of one file; a block that it marks has the text that stands in it."""
+    """Return the statement of one file, with its own text in each block."""
     if not file.blocks:
         return SqlSource(file, file.text, ((0, file, 0),))
     return _join_pieces(file, file)
@@ -215,7 +215,7 @@ def _describe_unknown_block(name: str, shared: _SqlFile, shared_name: str | None
 
 
 def _check_outside_blocks(file: _SqlFile) -> None:
-    """Allow comments only outside of the blocks: other text would be dropped in silence."""
+    """Allow only comments outside the blocks, since Jinja would drop other text silently."""
     at = 0
     extends = _EXTENDS.search(file.text)
     tags = [(block.starts, block.ends) for block in file.blocks.values()]
@@ -228,7 +228,7 @@ def _check_outside_blocks(file: _SqlFile) -> None:
 
 
 def _join_pieces(file: _SqlFile, shared: _SqlFile) -> SqlSource:
-    """The shared text with each block's text from the file, or its own where the file has none."""
+    """Return the shared text with the file's blocks; a block that the file lacks keeps its text."""
     texts: list[str] = []
     pieces: list[tuple[int, _SqlFile, int]] = []
     length = at = 0

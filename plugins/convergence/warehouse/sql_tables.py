@@ -52,7 +52,7 @@ class TableRule(NamedTuple):
         return cls(_select_texts(identifiers, PROJECTS), _select_texts(identifiers, DATASETS))
 
     def allows(self, path: str) -> bool:
-        """Whether `project.dataset.table` or `dataset.table` is in one of the datasets."""
+        """Return whether `project.dataset.table` or `dataset.table` is in an allowed dataset."""
         for project in self.projects:
             if path.startswith(f"{project}."):
                 return path.removeprefix(f"{project}.").partition(".")[0] in self.datasets
@@ -165,7 +165,7 @@ class _Scan:
             self._frame.table_next = False
 
     def _enter_keyword(self, at: int) -> bool:
-        """Whether the word is one that decides what follows; the frame is changed then."""
+        """Update the frame for a keyword; return whether the token is one."""
         word, frame = self._word_at(at), self._frame
         if self.words[at].kind == "quoted" or self._word_at(at - 1) == ".":
             return False

@@ -46,7 +46,7 @@ def append_rows(
         NotBootstrappedError: the table is a missing central one.
         WarehouseUnavailableError: no response, or the table was created or widened minutes ago and
             is not known everywhere yet.
-        WarehouseError: a row does not fit the table; facts name the column.
+        WarehouseError: a row does not fit the table; the details name the column.
     """
     sent = 0
     for batch in _split_into_batches(rows):

@@ -38,7 +38,7 @@ class Pipeline:
         spec = load_pipeline(CONFIGS / path, CONFIGS)
         assert isinstance(spec, PipelineSpec), spec
         self.spec = spec
-        self._facts: PipelineInfo = spec.facts()
+        self._facts: PipelineInfo = spec.build_info()
 
     def step(self, name: str) -> StepResult:
         spec = next(step for step in self.spec.steps if step.step == name)

@@ -62,7 +62,7 @@ def working(env: ProcessorEnv) -> Callable[[str, dict[str, Any]], dict[str, Any]
         assert isinstance(spec, PipelineSpec)
         if spec.scope == "org":
             return None
-        facts = spec.facts()
+        facts = spec.build_info()
         told: dict[str, Any] = {}
         for step in spec.steps:
             kind = cast("type[PlatformProcessor[Any]]", find_operator(step.ps_type))

@@ -89,7 +89,7 @@ def read_trigger(
     named = zip(_DAY_PARAMS, (request.day, request.start_date, request.end_date), strict=True)
     asked = {name: day.isoformat() for name, day in named if day is not None}
     days = parse_requested_days(asked, today=now.astimezone(UTC).date())
-    facts = pipeline.facts()
+    facts = pipeline.build_info()
     values = {**(request.model_extra or {})}
     values |= {name: day for name, day in asked.items() if name in facts.params["properties"]}
     given = run_conf.check_partial_params(values, pipeline=facts)
@@ -111,7 +111,7 @@ def merged_params(conn: Connection, trigger: Trigger) -> dict[str, Any]:
         )
     settings = config.params if config else {}
     return _without_days(
-        run_conf.merge_params(trigger.given, settings, pipeline=trigger.pipeline.facts())
+        run_conf.merge_params(trigger.given, settings, pipeline=trigger.pipeline.build_info())
     )
 
 

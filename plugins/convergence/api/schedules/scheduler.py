@@ -151,7 +151,7 @@ def _checked_params(spec: PipelineSpec, given: Mapping[str, Any]) -> dict[str, A
     if named := [name for name in _DAY_PARAMS if name in given]:
         told = "days are asked for run by run; a schedule does those that are due"
         raise InvalidFieldsError([fault(f"body.params.{name}", told) for name in named])
-    return run_conf.check_partial_params(given, pipeline=spec.facts())
+    return run_conf.check_partial_params(given, pipeline=spec.build_info())
 
 
 def _check_zone(name: str | None) -> None:

@@ -99,7 +99,7 @@ def _load_specs(root: Path, *, dag_id: str | None) -> Iterator[PipelineSpec]:
 
 
 def _add_org_tasks(spec: PipelineSpec) -> None:
-    pipeline = spec.facts()
+    pipeline = spec.build_info()
     select = SelectOrgs(task_id=SELECT_ORGS, pipeline=pipeline, **_lifecycle_arguments(spec))
 
     @task_group(group_id=ORG_GROUP)
@@ -113,7 +113,7 @@ def _add_org_tasks(spec: PipelineSpec) -> None:
 
 
 def _add_platform_tasks(spec: PipelineSpec) -> None:
-    pipeline = spec.facts()
+    pipeline = spec.build_info()
     close = _build_close_task(spec, pipeline)
     for step in _chain_steps(spec, arguments={"pipeline": pipeline}).values():
         step >> close

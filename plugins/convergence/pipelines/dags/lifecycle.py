@@ -157,7 +157,7 @@ class CloseRun(BaseOperator):
         """Announce runs whose last task never ran; `system.tick` comes here every minute."""
 
         def build_announcer(spec: PipelineSpec) -> Announcer:
-            return _build_announcer(spec.facts(), spec.notify.channels(), runs, services)
+            return _build_announcer(spec.build_info(), spec.notify.channels(), runs, services)
 
         MissedNotifications(
             store=services.store,

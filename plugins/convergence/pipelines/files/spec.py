@@ -217,7 +217,7 @@ class PipelineSpec(_Model):
             "additionalProperties": False,
         }
 
-    def facts(self) -> PipelineInfo:
+    def build_info(self) -> PipelineInfo:
         """Return the properties of the pipeline that its steps use."""
         return PipelineInfo(
             pipeline_id=self.pipeline_id,

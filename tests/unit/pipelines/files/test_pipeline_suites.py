@@ -150,7 +150,7 @@ def test_quality_adds_a_last_step_after_all_others(tmp_path: Path) -> None:
     assert isinstance(spec, PipelineSpec)
     assert spec.steps[-1].processor == "quality.expectations"
     assert spec.upstream["validate_quality"] == ("extract_usage", "transform_cost")
-    assert spec.facts().upstream["validate_quality"] == ("extract_usage", "transform_cost")
+    assert spec.build_info().upstream["validate_quality"] == ("extract_usage", "transform_cost")
     assert spec.steps[-1].parsed.model_dump() == {"suite": SUITE}
 
 

@@ -31,7 +31,7 @@ def find_sql_files(root: Path) -> list[Path]:
 
 def check_sql_files(root: Path) -> list[Violation]:
     """Return every error of every SQL file."""
-    return [fault for path in find_sql_files(root) for fault in check_sql_file(path, root)]
+    return [violation for path in find_sql_files(root) for violation in check_sql_file(path, root)]
 
 
 def check_sql_file(path: Path, root: Path) -> tuple[Violation, ...]:
