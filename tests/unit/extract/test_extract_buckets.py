@@ -104,7 +104,7 @@ def test_an_early_end_is_an_error(days: int, size: int) -> None:
     pages = make_pages(days, size)
     pages[0] |= {"has_more": False, "next_page": None}
     if len(pages) > 1:
-        with pytest.raises(ProviderProtocolError, match="ended before"):
+        with pytest.raises(ProviderProtocolError, match="ends before"):
             read_all(pages, days)
 
 

@@ -197,7 +197,7 @@ def test_an_attempt_that_was_overtaken_writes_nothing_more(tmp_path: Path) -> No
 def test_no_page_follows_the_last(tmp_path: Path) -> None:
     spool = Spool.open(tmp_path, fingerprint="f")
     spool.write_page([], next_token=None)
-    with pytest.raises(SpoolError, match="last page"):
+    with pytest.raises(SpoolError, match="is complete"):
         spool.write_page([], next_token=None)
 
 
