@@ -248,7 +248,7 @@ REFUSED: list[tuple[dict[str, Any], type[ConvergenceError], str]] = [
     ({"kind": "loop", "count": None}, ProviderProtocolError, "out of order, repeated"),
     ({"kind": "empty_page"}, ProviderProtocolError, "without a valid token"),
     ({"kind": "null_page"}, ProviderProtocolError, "no page of buckets"),
-    ({"kind": "missing_page"}, ProviderProtocolError, "ended before"),
+    ({"kind": "missing_page"}, ProviderProtocolError, "ends before"),
     ({"kind": "duplicate_rows"}, ProviderProtocolError, "came twice"),
     ({"kind": "shifted_window", "count": 2}, ProviderProtocolError, "out of order, repeated"),
     ({"kind": "redirect"}, ProviderProtocolError, "redirect"),
