@@ -1,7 +1,7 @@
-"""Start what waits: due schedules join the queue, and its entries start as slots become free.
+"""Start waiting runs: due schedules join the queue, and its entries start as slots become free.
 
-The same code works in an API process and in the platform's minute task; the orchestrator is
-handed in. Starting an entry twice starts one run: its ids are made of the entry's own.
+The API and the platform's minute task run the same code, each with its own orchestrator. An entry
+that is started twice is one run, because the run's ids follow from the entry's id.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from zoneinfo import ZoneInfo
 
 from convergence.errors import (
     ConvergenceError,
+    LimitError,
     PipelineUnavailableError,
     RequestError,
     RetryableError,
 )
 from convergence.runs import records
+from convergence.runs.admission import admit_run, require_enabled
 from convergence.runs.eligibility import Eligibility
 from convergence.runs.records import RunRecords
 from convergence.state import org_runs, pipeline_configs, queue, queue_log
@@ -27,35 +29,35 @@ from convergence.state.leases import hold_lease
 from convergence.state.org_runs import OrgRun, RunError, RunStatus, org_run_id
 from convergence.state.pipeline_configs import PipelineConfig
 from convergence.state.queued_run import QueuedRun, QueueStatus
-from convergence.state.slots import LimitReached, RunLimits
 from convergence.state.store import StateStore
 
 LEASE = "dispatch"
-# A start that was cut short between admission and hand-over is taken up again for so long.
+# For how long a run that was admitted but not submitted is submitted by a later pass.
 _UNFINISHED = timedelta(minutes=10)
-# Airflow shows a task no broken or stale DAG before its trigger is refused: not each minute then.
-_REFUSED_FOR = timedelta(minutes=5)
+# Airflow does not show a task which DAGs are broken or stale; it rejects the trigger. Do not try
+# such a DAG each minute.
+_REJECTION_PAUSE = timedelta(minutes=5)
 
 log = logging.getLogger(__name__)
 
 
 class Orchestrator(Protocol):
-    """Airflow, as this room needs it."""
+    """The calls of Airflow that dispatching needs."""
 
     def check_readiness(self, dag_id: str) -> PipelineUnavailableError | None:
-        """Why a run of the DAG would not start now (`runs.readiness`); None when it would.
+        """Return why a run of the DAG would not start now (`runs.readiness`), or None.
 
         Raises:
-            RetryableError: it does not say.
+            RetryableError: Airflow does not respond.
         """
 
     def trigger(self, dag_id: str, *, dag_run_id: str, conf: Mapping[str, Any]) -> None:
         """Start a run, unless the one of this id exists.
 
         Raises:
-            RetryableError: it can't be told whether it was taken.
+            RetryableError: it is unknown whether the run was started.
             PipelineUnavailableError: the DAG can't run now; no run was started.
-            ConvergenceError: it was refused.
+            ConvergenceError: Airflow rejected the run.
         """
 
 
@@ -65,12 +67,12 @@ class GateKeeper(Protocol):
     def require_eligible(
         self, org_slug: str, *, provider: str | None, now: datetime
     ) -> Eligibility:
-        """The org's standing if it may run."""
+        """Return the org's eligibility, or raise why it has none."""
 
 
 @dataclass(frozen=True)
 class DispatchResult:
-    """What one pass did, by number of entries."""
+    """The number of entries by what one pass did with them."""
 
     due: int = 0
     started: int = 0
@@ -80,17 +82,17 @@ class DispatchResult:
 
 @dataclass(frozen=True)
 class Dispatcher:
-    """Starts entries of the queue; one process at a time does."""
+    """Starts entries of the queue; one process at a time runs a pass."""
 
     store: StateStore
     gate: GateKeeper
     orchestrator: Orchestrator
 
     def dispatch_runs(self, *, now: datetime, org_slug: str | None = None) -> DispatchResult:
-        """One pass over the queue, of one org or of all.
+        """Run one pass over the queue of one org, or of all orgs.
 
         Raises:
-            RequestInFlightError: another process is at it.
+            RequestInFlightError: another process runs a pass.
         """
         with hold_lease(self.store, LEASE):
             due = self._enqueue_due_configs(now) if org_slug is None else 0
@@ -103,7 +105,10 @@ class Dispatcher:
         return sum(self._enqueue_due(config, now) for config in configs)
 
     def _enqueue_due(self, config: PipelineConfig, now: datetime) -> bool:
-        """Queue a due run and move its schedule on, both or neither; missed times are one run."""
+        """Queue a due run and set its next due time, in one transaction.
+
+        Several missed due times become one run.
+        """
         with self.store.begin() as conn:
             upcoming = compute_next_time(config.schedule or "", config.timezone, after=now)
             if not pipeline_configs.advance_schedule(conn, config, next_due_at=upcoming):
@@ -121,14 +126,14 @@ class Dispatcher:
             )
             same = config.pipeline_id
             if queue.count_waiting(conn, config.org_slug, pipeline_id=same):
-                told = "a run of this pipeline waits already"
-                queue_log.write_skipped(conn, entry, reason=told, now=now)
+                reason = "a run of this pipeline already waits"
+                queue_log.write_skipped(conn, entry, reason=reason, now=now)
                 return False
             queue.add_entry(conn, entry)
             return True
 
     def _resume_runs(self, now: datetime) -> None:
-        """Hand over what was admitted by a process that died before it did."""
+        """Submit runs of a process that died between their admission and their submission."""
         with self.store.read() as conn:
             entries = queue.list_started_since(conn, now - _UNFINISHED)
             runs = {entry.run_id: org_runs.get_run(conn, entry.run_id or "") for entry in entries}
@@ -137,8 +142,8 @@ class Dispatcher:
                 continue
             try:
                 error = self.orchestrator.check_readiness(run.dag_id)
-            except RetryableError as away:
-                log.warning("%s is handed over by a later pass: %s", run.run_id, away.message)
+            except RetryableError as unavailable:
+                log.warning("a later pass submits %s: %s", run.run_id, unavailable.message)
                 return
             if error is None:
                 self._submit_run(run, now)
@@ -167,10 +172,10 @@ class Dispatcher:
         return DispatchResult(due, started, left, failed)
 
     def _ready_dags(self, org_slug: str | None) -> list[str]:
-        """The DAGs whose entries may start; entries of the others wait with the reason.
+        """Return the DAGs whose entries may start; set the reason on entries of the others.
 
-        Asked once for each DAG, before any entry: however many entries of a paused pipeline wait,
-        they take no place of those that can start.
+        Each DAG is checked once, before any entry is read: entries of a paused pipeline then do
+        not use up the limit of entries that one pass reads.
         """
         with self.store.read() as conn:
             dag_ids = queue.list_waiting_dags(conn, org_slug=org_slug)
@@ -178,8 +183,8 @@ class Dispatcher:
         for dag_id in dag_ids:
             try:
                 error = self.orchestrator.check_readiness(dag_id)
-            except RetryableError as away:
-                log.warning("what waits is started by a later pass: %s", away.message)
+            except RetryableError as unavailable:
+                log.warning("a later pass starts the waiting runs: %s", unavailable.message)
                 break
             if error is None:
                 ready.append(dag_id)
@@ -189,7 +194,12 @@ class Dispatcher:
         return ready
 
     def _after_its_turn(self, entry: QueuedRun, now: datetime) -> QueueStatus | None:
-        """QUEUED until the run that the entry follows succeeded, FAILED if it did not."""
+        """Check the run that the entry follows.
+
+        Returns:
+            None where the entry may start; QUEUED while that run has not ended; FAILED where it
+            did not succeed.
+        """
         if entry.follows is None:
             return None
         with self.store.read() as conn:
@@ -205,57 +215,64 @@ class Dispatcher:
         )
 
     def _start_entry(self, entry: QueuedRun, now: datetime) -> QueueStatus | None:
-        """STARTED, FAILED with a reason, QUEUED for want of a slot; None when it waits again."""
+        """Check, admit and submit an entry's run.
+
+        Returns:
+            STARTED; FAILED with the reason; QUEUED where no slot is free; None where Airflow
+            rejected the run and the entry waits again.
+        """
         try:
-            standing = self.gate.require_eligible(entry.org_slug, provider=entry.provider, now=now)
+            eligibility = self.gate.require_eligible(
+                entry.org_slug, provider=entry.provider, now=now
+            )
+            with self.store.read() as conn:
+                config = pipeline_configs.get_config(conn, entry.org_slug, entry.pipeline_id)
+            run = _build_run(entry, now, settings=require_enabled(config))
         except RetryableError:
             raise
         except RequestError as error:
             return self._settle_entry(entry, QueueStatus.FAILED, now, reason=error.message)
-        with self.store.read() as conn:
-            config = pipeline_configs.get_config(conn, entry.org_slug, entry.pipeline_id)
-        if config is not None and not config.enabled:
-            told = "the organization has switched this pipeline off"
-            return self._settle_entry(entry, QueueStatus.FAILED, now, reason=told)
-        run = _build_run(entry, now, settings=config.params if config else {})
-        assert standing.limits is not None  # noqa: S101 - the gate refuses an org without limits
-        limits = _limit_background_runs(standing.limits) if entry.in_background else standing.limits
-        with self.store.begin() as conn:
-            outcome = records.admit_run(conn, run, limits=limits, now=now)
-            if isinstance(outcome, LimitReached):
-                told = f"{outcome.use} of {outcome.maximum} {outcome.limit} are used"
-                if outcome.maximum < getattr(standing.limits, outcome.limit):
-                    told += "; the others are left to the organization's own runs"
-                queue.settle_entry(conn, entry.queue_id, QueueStatus.QUEUED, now=now, reason=told)
-                return QueueStatus.QUEUED
-            queue.settle_entry(
-                conn, entry.queue_id, QueueStatus.STARTED, now=now, run_id=run.run_id
-            )
+        try:
+            with self.store.begin() as conn:
+                admit_run(
+                    conn,
+                    run,
+                    eligibility=eligibility,
+                    now=now,
+                    in_background=entry.in_background,
+                )
+                # One transaction: an admitted run and a waiting entry would start twice.
+                queue.settle_entry(
+                    conn, entry.queue_id, QueueStatus.STARTED, now=now, run_id=run.run_id
+                )
+        except LimitError as error:
+            return self._settle_entry(entry, QueueStatus.QUEUED, now, reason=error.message)
         return QueueStatus.STARTED if self._submit_run(run, now) else None
 
     def _submit_run(self, run: OrgRun, now: datetime) -> bool:
-        """Give a run to the orchestrator; False when its entry waits again.
+        """Submit a run to the orchestrator; return False where its entry waits again.
 
-        What it refuses for good ends; what is uncertain comes again.
+        A run that is rejected permanently ends. Where the outcome is unknown, a later pass
+        submits the run again.
         """
-        book = RunRecords(self.store)
+        run_records = RunRecords(self.store)
         try:
             conf = {"org_run_id": run.run_id}
             self.orchestrator.trigger(run.dag_id, dag_run_id=run.dag_run_id, conf=conf)
         except RetryableError as error:
-            log.warning("%s is handed over by a later pass: %s", run.run_id, error.message)
+            log.warning("a later pass submits %s: %s", run.run_id, error.message)
         except PipelineUnavailableError as error:
             self._requeue_run(run, error, now)
             return False
         except ConvergenceError as error:
             reason = RunError(error.code, error.message)
-            book.reject_run(run.run_id, now=datetime.now(UTC), error=reason)
+            run_records.reject_run(run.run_id, now=datetime.now(UTC), error=reason)
         else:
-            book.mark_queued(run.run_id, now=datetime.now(UTC))
+            run_records.mark_queued(run.run_id, now=datetime.now(UTC))
         return True
 
     def _requeue_run(self, run: OrgRun, error: PipelineUnavailableError, now: datetime) -> None:
-        """Free the slot and the debit of a run that did not begin; its entry waits again."""
+        """Free the slot and the debit of a run that did not start; let its entry wait again."""
         with self.store.begin() as conn:
             if records.withdraw_run(conn, run, now=now, reason=RunError(error.code, error.message)):
                 queue.requeue_entry(
@@ -263,7 +280,7 @@ class Dispatcher:
                     run.dag_run_id,
                     reason=error.message,
                     now=now,
-                    not_before=now + _REFUSED_FOR,
+                    not_before=now + _REJECTION_PAUSE,
                 )
 
     def _settle_entry(
@@ -274,29 +291,12 @@ class Dispatcher:
         return status
 
 
-def _limit_background_runs(limits: RunLimits) -> RunLimits:
-    """What runs in the background may use of an org's limits.
-
-    One slot at once, and a quarter of the day's and the month's runs, stay free for runs that
-    somebody or a schedule asks for.
-    """
-    return RunLimits(
-        runs_per_day=_take_three_quarters(limits.runs_per_day),
-        runs_per_month=_take_three_quarters(limits.runs_per_month),
-        concurrent_runs=min(limits.concurrent_runs, max(1, limits.concurrent_runs - 1)),
-    )
-
-
-def _take_three_quarters(runs: int) -> int:
-    return min(runs, max(1, runs * 3 // 4))
-
-
 def compute_next_time(schedule: str, timezone: str | None, *, after: datetime) -> datetime:
-    """The first instant after `after` at which a schedule comes, in UTC.
+    """Return the first due time of a schedule after an instant, in UTC.
 
     Args:
         schedule: five cron fields or a preset such as `@daily`.
-        timezone: IANA name of the zone it is read in; None is UTC.
+        timezone: IANA name of the schedule's zone; None is UTC.
         after: aware.
     """
     from croniter import croniter

@@ -15,9 +15,10 @@ from sqlalchemy import Connection
 
 from convergence.errors import NotFoundError
 from convergence.metering import Used
+from convergence.runs.admission import record_run
 from convergence.runs.log_rows import RUN_LOG, STEP_LOG, build_run_row, build_step_row, record_name
 from convergence.runs.run_cost import COST_LOG, build_cost_rows
-from convergence.state import org_runs, org_steps, outbox, slots, unannounced_runs
+from convergence.state import org_runs, org_steps, outbox, unannounced_runs
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 from convergence.state.slots import LimitReached, RunLimits, SlotTaken
@@ -29,7 +30,6 @@ __all__ = [
     "NEVER_ENDED",
     "DagRunState",
     "RunRecords",
-    "admit_run",
     "move_run",
     "record_name",
     "withdraw_run",
@@ -46,16 +46,6 @@ _LOST = RunError("run_lost", "the scheduler has no record of this run")
 
 DagRunState = Callable[[str, str], str | None]
 """(dag_id, dag_run_id) → Airflow's state of the run, None when it knows no such run."""
-
-
-def admit_run(
-    conn: Connection, run: OrgRun, *, limits: RunLimits, now: datetime
-) -> SlotTaken | LimitReached:
-    """Admit a run within its org's limits and log it, in the caller's transaction."""
-    outcome = slots.take_slot(conn, run, limits=limits, now=now)
-    if isinstance(outcome, SlotTaken) and not outcome.taken_before:
-        outbox.enqueue_row(conn, RUN_LOG, build_run_row(run, rows_processed=0, now=now))
-    return outcome
 
 
 def move_run(
@@ -98,7 +88,7 @@ class RunRecords:
     ) -> SlotTaken | LimitReached:
         """Admit a run within its org's limits."""
         with self._store.begin() as conn:
-            return admit_run(conn, run, limits=limits, now=now)
+            return record_run(conn, run, limits=limits, now=now)
 
     def begin_run(self, run_id: str, *, now: datetime, days: Sequence[date] | None = None) -> bool:
         """Move a run to RUNNING, with the days it found due.

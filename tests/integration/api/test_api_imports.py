@@ -201,7 +201,10 @@ def test_an_import_starts_though_the_plan_is_used_up_and_its_history_waits(
     end(services, seed["run_id"], RunStatus.SUCCESS)
     process(client, acme)
     usage = entries(client, acme)["openai-usage-cost"]
-    assert (usage["status"], usage["reason"]) == ("QUEUED", "0 of 0 runs_per_day are used")
+    assert (usage["status"], usage["reason"]) == (
+        "QUEUED",
+        "The plan allows 0 runs per UTC day; 0 are used.",
+    )
     assert date.fromisoformat(usage["enqueued_at"][:10]) == datetime.now(UTC).date()
     assert double.triggered(USAGE) == []
 

@@ -51,7 +51,10 @@ def test_with_a_free_slot_it_starts_at_once(client: TestClient, env: ApiEnv) -> 
 def test_without_one_it_waits_and_starts_once_there_is(client: TestClient, env: ApiEnv) -> None:
     first = queue_one(client, env, "2025-11-25").json()
     second = queue_one(client, env, "2025-11-26").json()
-    assert (second["status"], second["reason"]) == ("QUEUED", "1 of 1 concurrent_runs are used")
+    assert (second["status"], second["reason"]) == (
+        "QUEUED",
+        "The plan allows 1 runs at once; 1 are used.",
+    )
     key = env.headers["acme"]
     none = client.post("/scheduler/queue/process", headers=key).json()
     assert (none["started"], none["waiting"]) == (0, 1)

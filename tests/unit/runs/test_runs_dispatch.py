@@ -128,7 +128,7 @@ def test_an_entry_of_a_pipeline_that_was_switched_off_meanwhile_fails_with_the_r
     entry = add(store)
     configure(store, due_at=None, enabled=False)
     assert dispatcher.dispatch_runs(now=NOW) == DispatchResult(failed=1)
-    assert "switched this pipeline off" in (entry_of(store, entry).reason or "")
+    assert "disabled this pipeline" in (entry_of(store, entry).reason or "")
     assert airflow.runs == {}
 
 
@@ -154,7 +154,7 @@ def test_what_the_plan_has_no_room_for_waits_and_starts_when_there_is(
     assert dispatcher.dispatch_runs(now=NOW) == DispatchResult(started=3, waiting=2)
     status = [entry_of(store, entry).status for entry in (urgent, *entries, other)]
     assert status == ["STARTED", "STARTED", "QUEUED", "QUEUED", "STARTED"]
-    assert entry_of(store, entries[1]).reason == "2 of 2 concurrent_runs are used"
+    assert entry_of(store, entries[1]).reason == "The plan allows 2 runs at once; 2 are used."
 
     RunRecords(store).finish_run(run_of(store, urgent).run_id, RunStatus.CANCELLED, now=NOW)
     assert dispatcher.dispatch_runs(now=NOW) == DispatchResult(started=1, waiting=1)
@@ -366,7 +366,8 @@ def test_runs_in_the_background_do_not_use_up_the_day(store: StateStore) -> None
     imports = [add(store, minute=minute, priority=BACKGROUND) for minute in range(5)]
     assert dispatcher.dispatch_runs(now=NOW).started == 3
     assert entry_of(store, imports[3]).reason == (
-        "3 of 3 runs_per_day are used; the others are left to the organization's own runs"
+        "Imports may use 3 runs per UTC day; 3 are used. "
+        "The rest is reserved for requested and scheduled runs."
     )
     add(store, minute=30)
     assert dispatcher.dispatch_runs(now=NOW).started == 1

@@ -253,7 +253,7 @@ def test_rows_go_to_the_central_dataset(
     def append(_w: object, table: object, rows: list[object]) -> None:
         sent.append((str(table), len(rows)))
 
-    monkeypatch.setattr(shipping, "append", append)
+    monkeypatch.setattr(shipping, "append_rows", append)
     records.admit_run(RUN, limits=LIMITS, now=NOW)
     assert shipping.ship_outbox(store, None) == 1  # type: ignore[arg-type]  # handed on to `append` alone
     assert sent == [("organizations.org_meta_pipeline_runs", 1)]

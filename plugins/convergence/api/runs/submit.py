@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from convergence.api.http.services import Services
-from convergence.errors import ConvergenceError, LimitError
-from convergence.runs import records
+from convergence.errors import ConvergenceError
+from convergence.runs import admission
 from convergence.runs.eligibility import Eligibility
 from convergence.state.org_runs import OrgRun, RunError
-from convergence.state.slots import LimitReached
 from convergence.tenants import audit
 from convergence.tenants.audit import Actor, AuditedAction, AuditResult
 
@@ -26,30 +25,9 @@ def admit(
     Raises:
         LimitError: the plan's quota is used up; the facts say which, its use and when it resets.
     """
-    assert standing.limits is not None  # noqa: S101 - the gate refuses an org without limits
-    outcome = records.admit_run(conn, run, limits=standing.limits, now=now)
-    if isinstance(outcome, LimitReached):
-        raise _limit_error(outcome, plan=standing.plan, now=now)
+    admission.admit_run(conn, run, eligibility=standing, now=now)
     act = AuditedAction(run.org_slug, by, "run.trigger", run.run_id)
     audit.append_entry(conn, act, result=AuditResult.SUCCEEDED, now=now)
-
-
-def _limit_error(refused: LimitReached, *, plan: str | None, now: datetime) -> LimitError:
-    names = {
-        "runs_per_day": "runs per UTC day",
-        "runs_per_month": "runs per UTC month",
-        "concurrent_runs": "runs at once",
-    }
-    wait = (refused.resets_at - now) if refused.resets_at else timedelta(seconds=30)
-    return LimitError(
-        f"The plan allows {refused.maximum} {names[refused.limit]}; {refused.use} are used.",
-        limit=refused.limit,
-        maximum=refused.maximum,
-        used=refused.use,
-        plan=plan,
-        resets_at=refused.resets_at,
-        retry_after=max(1, round(wait.total_seconds())),
-    )
 
 
 async def hand_over(run: OrgRun, *, services: Services) -> None:

@@ -21,10 +21,11 @@ from convergence.api.http.services import Services
 from convergence.api.runs.due_days import due
 from convergence.api.runs.models import RunAccepted, RunRequest
 from convergence.api.runs.submit import admit, hand_over
-from convergence.errors import ConvergenceError, PipelineDisabledError
+from convergence.errors import ConvergenceError
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.pipelines.running.requested_days import DATE, END, START, parse_requested_days
 from convergence.processors import run_conf
+from convergence.runs.admission import require_enabled
 from convergence.runs.eligibility import Eligibility
 from convergence.runs.records import move_run, record_name
 from convergence.state import org_runs, pipeline_configs
@@ -105,11 +106,7 @@ def merged_params(conn: Connection, trigger: Trigger) -> dict[str, Any]:
         PipelineUnavailableError: its settings do not fit the pipeline any more.
     """
     config = pipeline_configs.get_config(conn, trigger.org_slug, trigger.pipeline.pipeline_id)
-    if config is not None and not config.enabled:
-        raise PipelineDisabledError(
-            "The organization has disabled this pipeline.", reason="disabled"
-        )
-    settings = config.params if config else {}
+    settings = require_enabled(config)
     return _without_days(
         run_conf.merge_params(trigger.given, settings, pipeline=trigger.pipeline.build_info())
     )

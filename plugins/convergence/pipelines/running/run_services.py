@@ -9,13 +9,14 @@ from datetime import date, datetime
 from convergence.errors import ConvergenceError
 from convergence.processors.batch import build_run_error
 from convergence.processors.context import TaskServices
-from convergence.runs.eligibility import EligibilityChecker
+from convergence.runs import admission
+from convergence.runs.eligibility import Eligibility, EligibilityChecker
 from convergence.runs.records import RunRecords
 from convergence.state import org_runs, pipeline_configs
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 from convergence.state.pipeline_configs import PipelineConfig
-from convergence.state.slots import LimitReached, RunLimits, SlotTaken
+from convergence.state.slots import SlotTaken
 from convergence.tenants.shipping import ship_outbox
 
 log = logging.getLogger(__name__)
@@ -52,11 +53,10 @@ class RunServices:
         """Return the newest attempt at each started step, by step."""
         return self._services.steps.list_steps(run_id)
 
-    def admit_run(
-        self, run: OrgRun, *, limits: RunLimits, now: datetime
-    ) -> SlotTaken | LimitReached:
+    def admit_run(self, run: OrgRun, *, eligibility: Eligibility, now: datetime) -> SlotTaken:
         """Admit a run within the limits of its org."""
-        return self._records.admit_run(run, limits=limits, now=now)
+        with self._services.store.begin() as conn:
+            return admission.admit_run(conn, run, eligibility=eligibility, now=now)
 
     def begin_run(self, run_id: str, *, now: datetime, days: Sequence[date] | None = None) -> bool:
         """Move a run to RUNNING, also one that had failed."""

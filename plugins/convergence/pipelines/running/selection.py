@@ -19,7 +19,6 @@ from convergence.errors import (
     IntegrationInvalidError,
     LimitError,
     NotFoundError,
-    PipelineDisabledError,
     PipelineUnavailableError,
     RequestError,
     RetryableError,
@@ -35,12 +34,13 @@ from convergence.processors.run_conf import (
     check_partial_params,
     merge_params,
 )
+from convergence.runs.admission import require_enabled
 from convergence.runs.days import compute_first_day, find_due_days
 from convergence.runs.eligibility import Eligibility, OrgSelection
 from convergence.runs.slice_states import CHECKED, Action
 from convergence.state.column_types import RunTrigger
 from convergence.state.org_runs import OrgRun, RunError, RunStatus, org_run_id
-from convergence.state.slots import LimitReached, RunLimits, SlotTaken
+from convergence.state.slots import SlotTaken
 
 if TYPE_CHECKING:
     from convergence.runs.ledger import SliceEnd
@@ -82,10 +82,8 @@ class Admissions(Protocol):
     def of_dag_run(self, dag_id: str, dag_run_id: str) -> Sequence[OrgRun]:
         """Return the org runs of an Airflow run."""
 
-    def admit_run(
-        self, run: OrgRun, *, limits: RunLimits, now: datetime
-    ) -> SlotTaken | LimitReached:
-        """Admit a run within the limits of its org."""
+    def admit_run(self, run: OrgRun, *, eligibility: Eligibility, now: datetime) -> SlotTaken:
+        """Admit a run: `runs.admission.admit_run`, in a transaction of its own."""
 
     def begin_run(self, run_id: str, *, now: datetime, days: Sequence[date] | None = None) -> bool:
         """Move a run to RUNNING, with its days."""
@@ -169,8 +167,7 @@ class Selector:
     ) -> list[OrgSlice]:
         eligibility = self._check_eligibility(org_slug)
         config = self.runs.list_configs(self.pipeline.pipeline_id).get(org_slug)
-        if config is not None and not config.enabled:
-            raise PipelineDisabledError(f"{org_slug} has disabled this pipeline")
+        require_enabled(config)
         run_params = self._merge_params(params, config)
         recorded = self._recorded_days().get(org_slug)
         days = (
@@ -272,12 +269,10 @@ class Selector:
         self, eligibility: Eligibility, params: Mapping[str, Any], days: Sequence[date]
     ) -> OrgSlice | RunError:
         run = self._new_run(eligibility.org_slug, params, days)
-        if eligibility.limits is None:
-            return RunError("quota_missing", "the organization has no quota")
-        outcome = self.runs.admit_run(run, limits=eligibility.limits, now=self.now)
-        if isinstance(outcome, LimitReached):
-            used = f"{outcome.use} of {outcome.maximum} {outcome.limit}"
-            return RunError(LimitError.code, f"the limit of the plan is reached: {used}")
+        try:
+            self.runs.admit_run(run, eligibility=eligibility, now=self.now)
+        except LimitError as error:
+            return RunError(LimitError.code, error.message)
         self.runs.begin_run(run.run_id, now=self.now, days=days)
         return OrgSlice(eligibility.org_slug, run.run_id, tuple(days))
 

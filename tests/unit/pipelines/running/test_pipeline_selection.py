@@ -27,7 +27,7 @@ from convergence.runs.slice_states import CHECKED
 from convergence.runs.slices import Finality, SliceKey
 from convergence.state.org_runs import OrgRun, RunError, RunStatus, org_run_id
 from convergence.state.pipeline_configs import PipelineConfig
-from convergence.state.slots import LimitReached, RunLimits, SlotTaken
+from convergence.state.slots import RunLimits, SlotTaken
 
 NOW = datetime(2026, 11, 21, 6, tzinfo=UTC)
 TODAY = NOW.date()
@@ -124,11 +124,9 @@ class FakeRuns:
     def of_dag_run(self, dag_id: str, dag_run_id: str) -> Sequence[OrgRun]:
         return list(self.known.values())
 
-    def admit_run(
-        self, run: OrgRun, *, limits: RunLimits, now: datetime
-    ) -> SlotTaken | LimitReached:
+    def admit_run(self, run: OrgRun, *, eligibility: Eligibility, now: datetime) -> SlotTaken:
         if run.org_slug in self.full:
-            return LimitReached("runs_per_day", limits.runs_per_day, 6, None)
+            raise LimitError("The plan allows 6 runs per UTC day; 6 are used.")
         again = run.run_id in self.known
         self.known.setdefault(run.run_id, run)
         return SlotTaken(run.run_id, taken_before=again)
@@ -279,7 +277,7 @@ def test_a_run_from_the_ui_may_name_one_org_and_days() -> None:
     [
         ({"org_slug": "nobody"}, NotFoundError, "no organization 'nobody'"),
         ({"org_slug": "gone"}, SubscriptionInactiveError, "gone: SUSPENDED"),
-        ({"org_slug": "full"}, LimitError, "full: the limit of the plan is reached: 6 of 6"),
+        ({"org_slug": "full"}, LimitError, "full: The plan allows 6 runs per UTC day; 6 are used"),
         ({"orgslug": "acme"}, RequestError, "orgslug is not a param.*did_you_mean='org_slug'"),
         ({"start_date": "soon", "end_date": "later"}, RequestError, "end_date: 'later'"),
         ({"start_date": "2026-11-03"}, RequestError, "end_date is missing"),
