@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from google.cloud import bigquery
 
-from convergence.processors.lib.daily.reconciliation import MOST_DAYS, reconciliation
+from convergence.processors.lib.daily.reconciliation import MAX_DAYS, build_report
 from convergence.warehouse.query import Row, run_file
 from support.processor_env import ProcessorEnv
 
@@ -203,13 +203,13 @@ def test_the_report_tells_the_newest_days_and_the_sums_of_all() -> None:
             "reason": "price_table_stale",
             "amount": Decimal("0.5"),
         }
-        for number in range(MOST_DAYS + 10)
+        for number in range(MAX_DAYS + 10)
     ]
-    told = reconciliation(rows)
-    assert told["days_compared"] == told["days_differing"] == MOST_DAYS + 10
-    assert len(told["days"]) == MOST_DAYS
-    assert told["days"][0]["day"] == (FIRST + timedelta(days=MOST_DAYS + 9)).isoformat()
+    told = build_report(rows)
+    assert told["days_compared"] == told["days_differing"] == MAX_DAYS + 10
+    assert len(told["days"]) == MAX_DAYS
+    assert told["days"][0]["day"] == (FIRST + timedelta(days=MAX_DAYS + 9)).isoformat()
     assert told["totals"] == [
         {"currency": "USD", "computed": "60", "billed": "90.0", "gap": "30.0"}
     ]
-    assert reconciliation([]) == {}
+    assert build_report([]) == {}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from convergence.processors.lib.pricing.pricing import MOST_REASONS, summarize
+from convergence.processors.lib.pricing.pricing import MAX_LINES, summarize_costs
 from convergence.processors.openai.config import GROUPABLE, PRICED_BY, UsageConfig
 
 COMPLETIONS = {"endpoint": "completions", "group_by": list(GROUPABLE["completions"])}
@@ -60,7 +60,7 @@ def line(status: str = "PRICED", **changed: Any) -> dict[str, Any]:
 
 
 def test_a_summary_adds_within_a_currency_only() -> None:
-    summary = summarize([line(), line(model="gpt-5"), line(currency="EUR")])
+    summary = summarize_costs([line(), line(model="gpt-5"), line(currency="EUR")])
     assert summary["effective_cost"] == {"EUR": "1.000000001", "USD": "2.000000002"}
     assert summary["unpriced_rows"] == 0
 
@@ -68,7 +68,7 @@ def test_a_summary_adds_within_a_currency_only() -> None:
 def test_a_summary_lists_what_has_no_price_and_adds_nothing_for_it() -> None:
     gone = line("UNPRICED", reason="no_price", currency=None, effective_cost=None, usage_rows=3)
     less = line("UNPRICED", reason="tier_unknown", currency=None, effective_cost=None)
-    summary = summarize([less, gone, line()])
+    summary = summarize_costs([less, gone, line()])
     assert summary["effective_cost"] == {"USD": "1.000000001"}
     assert summary["unpriced_rows"] == 4
     assert [entry["reason"] for entry in summary["unpriced"]] == ["no_price", "tier_unknown"]
@@ -79,7 +79,7 @@ def test_a_summary_lists_what_has_no_price_and_adds_nothing_for_it() -> None:
 
 def test_a_summary_tells_what_is_free_apart_from_what_has_no_price() -> None:
     free = line(model="omni-moderation-latest", reason="free", effective_cost=Decimal(0))
-    summary = summarize([free, line()])
+    summary = summarize_costs([free, line()])
     assert [entry["model"] for entry in summary["free"]] == ["omni-moderation-latest"]
     assert (summary["unpriced_rows"], summary["unpriced"]) == (0, [])
 
@@ -87,8 +87,8 @@ def test_a_summary_tells_what_is_free_apart_from_what_has_no_price() -> None:
 def test_a_summary_counts_under_its_reason_what_its_list_has_no_room_for() -> None:
     lines = [
         line("UNPRICED", model=f"m-{number}", reason="no_price", usage_rows=2)
-        for number in range(MOST_REASONS + 30)
+        for number in range(MAX_LINES + 30)
     ]
-    summary = summarize(lines)
-    assert len(summary["unpriced"]) == MOST_REASONS
-    assert summary["unpriced_by_reason"] == {"no_price": 2 * (MOST_REASONS + 30)}
+    summary = summarize_costs(lines)
+    assert len(summary["unpriced"]) == MAX_LINES
+    assert summary["unpriced_by_reason"] == {"no_price": 2 * (MAX_LINES + 30)}

@@ -15,7 +15,7 @@ from convergence.settings import PROJECT_ROOT
 SEED = PROJECT_ROOT / "include/configs/openai/seed"
 FIELDS = json.loads((SEED / "schemas/openai_model_pricing.json").read_text())["fields"]
 COLUMNS = {field["name"]: field["type"] for field in FIELDS}
-BOOK = PriceBook.read(SEED / "data/default_pricing.csv", columns=COLUMNS)
+BOOK = PriceBook.from_file(SEED / "data/default_pricing.csv", columns=COLUMNS)
 
 CONTEXTS = {
     "standard": None,

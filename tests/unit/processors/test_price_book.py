@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convergence.errors import PriceBookError
-from convergence.processors.lib.pricing.price_book import PriceBook, digest
+from convergence.processors.lib.pricing.price_book import PriceBook, hash_price_rows
 
 COLUMNS = {
     "model_id": "STRING",
@@ -35,7 +35,7 @@ GOOD = "gpt-4o,standard,USD,2.5,10,2024-10-02,,announced,https://openai.com,2024
 def read(tmp_path: Path, *lines: str, header: str = HEADER) -> PriceBook:
     path = tmp_path / "prices.csv"
     path.write_text("\n".join((header, *lines)) + "\n")
-    return PriceBook.read(path, columns=COLUMNS)
+    return PriceBook.from_file(path, columns=COLUMNS)
 
 
 def faults(tmp_path: Path, *lines: str, header: str = HEADER) -> list[str]:
@@ -52,20 +52,20 @@ def test_a_good_book_keeps_amounts_exact(tmp_path: Path) -> None:
     assert price.values["input_per_million"] == Decimal("2.5")
     assert price.effective_from == date(2024, 10, 2)
     assert price.effective_to == date.max
-    assert book.rows()[0]["output_per_million"] == "10"
-    assert "effective_to" not in book.rows()[0]
+    assert book.list_rows()[0]["output_per_million"] == "10"
+    assert "effective_to" not in book.list_rows()[0]
 
 
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
         ("2.5,10", "-2.5,10", "prices.csv:2: input_per_million: -2.5 is negative"),
-        ("2.5,10", "2.5,ten", "prices.csv:2: output_per_million: 'ten' is no NUMERIC"),
-        ("2.5,10", "NaN,10", "prices.csv:2: input_per_million: 'NaN' is no NUMERIC"),
+        ("2.5,10", "2.5,ten", "prices.csv:2: output_per_million: 'ten' is not a valid NUMERIC"),
+        ("2.5,10", "NaN,10", "prices.csv:2: input_per_million: 'NaN' is not a valid NUMERIC"),
         (
             "2.5,10",
             "0.0000000001,10",
-            "prices.csv:2: input_per_million: '0.0000000001' is no NUMERIC: more",
+            "prices.csv:2: input_per_million: '0.0000000001' is not a valid NUMERIC: more",
         ),
         ("2.5,10", ",", "prices.csv:2: (row): no rate at all"),
         ("10-02,,", "10-02,2024-10-02,", "prices.csv:2: effective_to: 2024-10-02 ends"),
@@ -119,7 +119,7 @@ def test_the_same_price_twice_is_an_overlap(tmp_path: Path) -> None:
     [
         (HEADER.replace(",currency", ""), "prices.csv:1: currency: the column is missing"),
         (HEADER + ",colour", "prices.csv:1: colour: no such column"),
-        (HEADER + ",currency", "prices.csv:1: currency: the column is there twice"),
+        (HEADER + ",currency", "prices.csv:1: currency: the column appears twice"),
         (HEADER + ",is_override", "prices.csv:1: is_override: no such column"),
     ],
 )
@@ -137,9 +137,11 @@ def test_a_digest_depends_on_content_only(rows: list[tuple[str, Decimal]]) -> No
     longer = [
         {"to": None, "rate": amount + Decimal("0e-12"), "model_id": name} for name, amount in rows
     ]
-    assert digest(prices) == digest(reversed(longer))
+    assert hash_price_rows(prices) == hash_price_rows(reversed(longer))
     if rows:
-        assert digest(prices) != digest([{**prices[0], "rate": Decimal(-1)}, *prices[1:]])
+        assert hash_price_rows(prices) != hash_price_rows(
+            [{**prices[0], "rate": Decimal(-1)}, *prices[1:]]
+        )
 
 
 PLAN_COLUMNS = {
@@ -161,7 +163,7 @@ PLAN = "team,monthly,USD,0,25,2026-04-02,,announced,2026-11-21,https://openai.co
 def plans(tmp_path: Path, *lines: str) -> PriceBook:
     path = tmp_path / "plans.csv"
     path.write_text("\n".join((",".join(PLAN_COLUMNS), *lines)) + "\n")
-    return PriceBook.read(path, columns=PLAN_COLUMNS)
+    return PriceBook.from_file(path, columns=PLAN_COLUMNS)
 
 
 @pytest.mark.parametrize(
@@ -169,11 +171,11 @@ def plans(tmp_path: Path, *lines: str) -> PriceBook:
     [
         (",0,25,", ",-1,25,", "plans.csv:2: seats: -1 is negative"),
         (",0,25,", ",,25,", "plans.csv:2: seats: must not be empty"),
-        (",0,25,", ",many,25,", "plans.csv:2: seats: 'many' is no INT64"),
+        (",0,25,", ",many,25,", "plans.csv:2: seats: 'many' is not a valid INT64"),
         (",0,25,", ",0,-25,", "plans.csv:2: price_per_seat: -25 is negative"),
         (",0,25,", ",0,,", "plans.csv:2: price_per_seat: must not be empty"),
         ("monthly", "weekly", "plans.csv:2: billing_period: 'weekly' is none of"),
-        ("USD", "usd", "plans.csv:2: currency: 'usd' is no ISO 4217 code"),
+        ("USD", "usd", "plans.csv:2: currency: 'usd' is not an ISO 4217 code"),
         ("04-02,,", "04-02,2026-04-02,", "plans.csv:2: effective_to: 2026-04-02 ends"),
         (",2026-11-21,", ",,", "plans.csv:2: price_version: must not be empty"),
     ],

@@ -25,7 +25,7 @@ from convergence.processors.lib.daily.extraction import (
     columns_of,
     extract_days,
 )
-from convergence.processors.lib.daily.reconciliation import reconciled
+from convergence.processors.lib.daily.reconciliation import add_reconciliation
 from convergence.warehouse.schemas import TableSchema
 
 PROVIDER = "anthropic"
@@ -114,7 +114,7 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
             raw_days=config.raw_days,
         ),
     )
-    return reconciled(org, result)
+    return add_reconciliation(org, result)
 
 
 def _rows(report: str, days: DayRange, groups: Sequence[str], shape: Shape) -> Query:

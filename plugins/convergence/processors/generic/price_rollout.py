@@ -24,7 +24,7 @@ class PriceRollout(PlatformProcessor[PriceRolloutConfig]):
             PriceBookError: the book is wrong; nothing is written.
             RetryableError, FatalError: naming the orgs that failed; the others are done.
         """
-        from convergence.processors.lib.pricing.price_editions import roll_out
+        from convergence.processors.lib.pricing.price_editions import roll_out_edition
 
         del params  # it has none
-        return roll_out(platform, config)
+        return roll_out_edition(platform, config)

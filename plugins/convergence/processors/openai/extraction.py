@@ -14,7 +14,7 @@ from convergence.processors.lib.daily.extraction import (
     columns_of,
     extract_days,
 )
-from convergence.processors.lib.daily.reconciliation import reconciled
+from convergence.processors.lib.daily.reconciliation import add_reconciliation
 from convergence.processors.openai.config import BilledConfig, UsageConfig, UsageEndpoint
 from convergence.processors.openai.shape import BilledShape, UsageShape
 from convergence.warehouse.schemas import TableSchema
@@ -93,7 +93,7 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
             raw_days=config.raw_days,
         ),
     )
-    return reconciled(org, result)
+    return add_reconciliation(org, result)
 
 
 def _buckets(days: DayRange, *, path: str, limit: int, group_by: tuple[str, ...]) -> BucketPages:

@@ -1,7 +1,8 @@
-"""A new edition of a price book for every org: its defaults follow, what it owns stays.
+"""Roll out a new edition of a price book to every org: its defaults change, its own rates stay.
 
-Costs of past days are left as they are. Which of them would be others is found before anything
-is written and kept in the audit log with the change; a pipeline that prices again can then be run.
+The costs of past days are not changed. The days whose cost would differ are found before anything
+is written, and the audit log keeps them with the change. A person can then run a pipeline that
+prices these days again.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from convergence.processors.batch import (
 )
 from convergence.processors.context import PlatformContext, StepResult
 from convergence.processors.lib.daily.day_ranges import contiguous
-from convergence.processors.lib.pricing.price_book import digest
-from convergence.processors.lib.pricing.price_changes import Change, changes
-from convergence.processors.lib.pricing.price_seed import Shelf, merge
+from convergence.processors.lib.pricing.price_book import hash_price_rows
+from convergence.processors.lib.pricing.price_changes import RateChange, find_rate_changes
+from convergence.processors.lib.pricing.price_seed import LoadedBook, merge_prices
 from convergence.processors.lib.pricing.pricing_config import RolloutConfig
 from convergence.providers.registry import load_registry
 from convergence.runs.eligibility import EligibilityChecker
@@ -33,19 +34,19 @@ from convergence.warehouse.names import TableName
 from convergence.warehouse.params import typed
 from convergence.warehouse.query import Row, run_file
 
-MOST_TOLD = 50
-"""Orgs whose days are in the step's answer; the audit log has them all."""
+MAX_ORGS_REPORTED = 50
+"""Orgs whose days are in the step's result; the audit log has them all."""
 ACTION = "price.rollout"
 
 
 @dataclass(frozen=True, slots=True)
-class RolledOut:
-    """What the edition did for one org.
+class OrgRollout:
+    """The rollout of the edition to one org.
 
     Attributes:
-        rows: defaults written or removed; 0 when the org had the edition.
+        rows: defaults written or removed; 0 when the org already had the edition.
         days: past days, oldest first, whose stored cost was priced with defaults that changed.
-        error: why it failed, if it did.
+        error: why the rollout failed; None when it succeeded.
     """
 
     org_slug: str
@@ -54,71 +55,76 @@ class RolledOut:
     error: Exception | None = None
 
 
-def roll_out(platform: PlatformContext, config: RolloutConfig) -> StepResult:
-    """Bring every eligible org's defaults up to the book, each on its own.
+def roll_out_edition(platform: PlatformContext, config: RolloutConfig) -> StepResult:
+    """Update the defaults of every eligible org to the book; a failed org does not stop the others.
 
     Raises:
-        PriceBookError: the book is wrong.
-        RetryableError, FatalError: some orgs failed; the fact `orgs` names them.
+        PriceBookError: the book has errors.
+        RetryableError, FatalError: some orgs failed; the detail `orgs` names them.
     """
-    edition = Edition(platform, config)
+    edition = EditionRollout(platform, config)
     with ThreadPoolExecutor(MAX_PARALLEL_ORGS, platform.step) as pool:
-        done = list(pool.map(edition.bring_to, edition.orgs()))
+        done = list(pool.map(edition.roll_out_to, edition.list_orgs()))
     failed = {one.org_slug: one.error for one in done if one.error is not None}
     if failed:
         kind = RetryableError if any(map(is_retryable, failed.values())) else FatalError
-        told = {org: build_run_error(error).code for org, error in sorted(failed.items())}
-        raise kind(f"{len(failed)} of {len(done)} orgs failed", orgs=told)
+        codes = {org: build_run_error(error).code for org, error in sorted(failed.items())}
+        raise kind(f"{len(failed)} of {len(done)} orgs failed", orgs=codes)
     changed = [one for one in done if one.rows]
-    late = [one for one in changed if one.days]
+    to_reprice = [one for one in changed if one.days]
     return StepResult(
         rows_processed=sum(one.rows for one in done),
         details={
             "edition": edition.name,
             "orgs": len(done),
             "orgs_changed": len(changed),
-            "orgs_with_days_to_reprice": len(late),
-            "days_to_reprice": {one.org_slug: told_days(one.days) for one in late[:MOST_TOLD]},
+            "orgs_with_days_to_reprice": len(to_reprice),
+            "days_to_reprice": {
+                one.org_slug: format_days(one.days) for one in to_reprice[:MAX_ORGS_REPORTED]
+            },
         },
     )
 
 
-class Edition:
-    """One edition of one provider's book, on its way to the orgs; threads share it."""
+class EditionRollout:
+    """Rolls one edition of a provider's book out to orgs; threads may share it."""
 
     def __init__(self, platform: PlatformContext, config: RolloutConfig) -> None:
         self._platform = platform
         self._config = config
         self._folder = platform.settings.configs_dir
-        self._shelf = Shelf.read(self._folder, config)
-        self._book = [dict(price.values) for price in self._shelf.book.prices]
-        self._digest = digest(self._book)
+        self._loaded = LoadedBook.from_files(self._folder, config)
+        self._new_defaults = [dict(price.values) for price in self._loaded.book.prices]
+        self._hash = hash_price_rows(self._new_defaults)
 
     @property
     def name(self) -> str:
-        """The edition."""
-        return self._shelf.book.edition
+        """The edition's version."""
+        return self._loaded.book.edition
 
-    def orgs(self) -> list[str]:
-        """Orgs that may run the provider's pipelines; any other gets the edition once it may."""
+    def list_orgs(self) -> list[str]:
+        """Return the orgs that may run the provider's pipelines.
+
+        Another org gets the edition once its integration is valid.
+        """
         provider = load_registry(self._platform.settings).get(self._config.provider)
         gate, now = EligibilityChecker(self._platform.warehouse), self._platform.now()
         chosen = gate.select_orgs(provider=provider.table_id, now=now)
         return sorted(one.org_slug for one in chosen.eligible)
 
-    def bring_to(self, org_slug: str) -> RolledOut:
-        """Bring it to one org; what goes wrong is its own."""
+    def roll_out_to(self, org_slug: str) -> OrgRollout:
+        """Update one org's defaults; an error is part of the result and is not raised."""
         log = self._platform.log
         if self._platform.stop.is_set():
-            return RolledOut(org_slug, error=RetryableError("The task was stopped"))
+            return OrgRollout(org_slug, error=RetryableError("The task was stopped"))
         try:
-            done = self._bring_to(org_slug)
-        except Exception as error:  # noqa: BLE001  # one org's failure is its own, whatever it is
+            done = self._update_org(org_slug)
+        except Exception as error:  # noqa: BLE001  # one org must not stop the others
             log_unexpected_error(error, log)
             log.warning("%s: %s", org_slug, build_run_error(error).message)
-            return RolledOut(org_slug, error=error)
+            return OrgRollout(org_slug, error=error)
         if done.rows:
-            days = ", ".join(told_days(done.days)) or "none"
+            days = ", ".join(format_days(done.days)) or "none"
             log.info(
                 "%s has edition %s: %d rows, past days to price again: %s",
                 org_slug,
@@ -128,36 +134,36 @@ class Edition:
             )
         return done
 
-    def _bring_to(self, org_slug: str) -> RolledOut:
+    def _update_org(self, org_slug: str) -> OrgRollout:
         platform, config = self._platform, self._config
         name = TableName(platform.settings.org_dataset(org_slug), config.table)
-        ensure_table(platform.warehouse, name, self._shelf.schema)
-        before = self._defaults(name)
-        if digest(before) == self._digest:
-            return RolledOut(org_slug)
-        days = self._days(name.dataset, changes(before, self._book))
+        ensure_table(platform.warehouse, name, self._loaded.schema)
+        before = self._read_defaults(name)
+        if hash_price_rows(before) == self._hash:
+            return OrgRollout(org_slug)
+        days = self._find_days(name.dataset, find_rate_changes(before, self._new_defaults))
         by = Actor("system", platform.dag_run_id)
         act = AuditedAction(org_slug, by, ACTION, f"{config.provider}/{config.table}@{self.name}")
-        details = {"days_to_reprice": told_days(days)}
+        details = {"days_to_reprice": format_days(days)}
         with audit_change(platform.store, act, now=platform.now(), details=details):
-            rows = merge(platform.warehouse, self._shelf, name, now=platform.now())
-        return RolledOut(org_slug, rows, days)
+            rows = merge_prices(platform.warehouse, self._loaded, name, now=platform.now())
+        return OrgRollout(org_slug, rows, days)
 
-    def _defaults(self, name: TableName) -> list[Row]:
+    def _read_defaults(self, name: TableName) -> list[Row]:
         rows = run_file(
             self._platform.warehouse,
             self._folder / self._config.defaults_file,
             identifiers={"dataset": name.dataset, "table": name.table},
         )
-        return [{column: row[column] for column in self._shelf.columns} for row in rows]
+        return [{column: row[column] for column in self._loaded.columns} for row in rows]
 
-    def _days(self, dataset: str, found: Iterable[Change]) -> tuple[date, ...]:
+    def _find_days(self, dataset: str, found: Iterable[RateChange]) -> tuple[date, ...]:
         yesterday = self._platform.now().date() - timedelta(days=1)
         past = [change for change in found if change.first_day <= yesterday]
         config = self._config
         if config.cost_table is None or not past:
             return ()
-        # An org of before the provider was added has priced nothing with it.
+        # An org that is older than the provider has no cost table yet.
         if config.cost_table not in list_tables(self._platform.warehouse, dataset):
             return ()
         rows = run_file(
@@ -170,7 +176,7 @@ class Edition:
                 "window_columns": config.window_columns,
             },
             params={
-                "changes": [
+                "find_rate_changes": [
                     {**dict(one.sku), "first_day": one.first_day, "last_day": one.last_day}
                     for one in past
                 ],
@@ -181,8 +187,8 @@ class Edition:
         return tuple(row["day"] for row in rows)
 
 
-def told_days(days: Sequence[date]) -> list[str]:
-    """Days as ranges, oldest first: `2026-10-14`, `2026-10-20..2026-10-31`."""
+def format_days(days: Sequence[date]) -> list[str]:
+    """Return days as ranges, oldest first: `2026-10-14`, `2026-10-20..2026-10-31`."""
     ranges = sorted(contiguous(days, longest=10_000))
     return [
         str(one.first) if one.first == one.last else f"{one.first}..{one.last}" for one in ranges

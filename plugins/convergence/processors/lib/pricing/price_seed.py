@@ -1,4 +1,4 @@
-"""A provider's price book into an org's table of prices or plans: checked, then merged at once."""
+"""Load a provider's price book into an org's table of prices or plans, checked as a whole."""
 
 from __future__ import annotations
 
@@ -20,61 +20,61 @@ from convergence.warehouse.query import run_dml
 from convergence.warehouse.schemas import TableSchema
 
 KEYS = (*SKU_COLUMNS, "effective_from")
-"""What names a default in its table."""
+"""Columns that identify a default in its table."""
 
 
 def seed_prices(org: OrgContext, config: PriceSeedConfig) -> StepResult:
-    """Bring the defaults up to the book; what the org maintains itself stays.
+    """Update the org's defaults to those of the book; the rates that the org set itself stay.
 
-    The SQL is a MERGE that takes `@terms` and `@now`, and the columns of the book by name.
+    The SQL file is a MERGE with the parameters `@terms` and `@now`.
 
     Raises:
-        PriceBookError: the book is wrong; nothing is written.
+        PriceBookError: the book has errors; nothing is written.
     """
-    shelf = Shelf.read(org.settings.configs_dir, config)
+    loaded = LoadedBook.from_files(org.settings.configs_dir, config)
     name = TableName(org.dataset, config.table)
     return StepResult(
-        rows_processed=merge(org.warehouse, shelf, name, now=org.now()),
+        rows_processed=merge_prices(org.warehouse, loaded, name, now=org.now()),
         destination_table=str(name),
-        details={"prices": len(shelf.book.prices), "edition": shelf.book.edition},
+        details={"prices": len(loaded.book.prices), "edition": loaded.book.edition},
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
-    """A book beside the schema of the tables that follow it, read once for any number of orgs."""
+class LoadedBook:
+    """A price book and the schema of the tables that it fills, read once for any number of orgs."""
 
     book: PriceBook
     schema: TableSchema
     sql_path: Path
 
     @classmethod
-    def read(cls, configs_dir: Path, config: BookFiles) -> Self:
+    def from_files(cls, configs_dir: Path, config: BookFiles) -> Self:
         """Read and check the files.
 
         Raises:
-            PriceBookError: the book is wrong.
-            SchemaError: the schema is.
+            PriceBookError: the book has errors.
+            SchemaError: the schema has errors.
         """
         schema = TableSchema.load(configs_dir / config.schema_file)
         columns = {field.name: field.type for field in schema.fields}
-        book = PriceBook.read(configs_dir / config.data_file, columns=columns)
+        book = PriceBook.from_file(configs_dir / config.data_file, columns=columns)
         return cls(book, schema, configs_dir / config.sql_file)
 
     @property
     def columns(self) -> dict[str, str]:
-        """Column → BigQuery type of what the book says."""
+        """Column → BigQuery type of the columns that the book fills."""
         fields = self.schema.fields
         return {one.name: one.type for one in fields if one.name not in FILLED_BY_SEED}
 
 
-def merge(w: Warehouse, shelf: Shelf, name: TableName, *, now: datetime) -> int:
-    """Bring one table's defaults up to the book; how many rows were written or deleted."""
-    columns = shelf.columns
-    ensure_table(w, name, shelf.schema)
+def merge_prices(w: Warehouse, loaded: LoadedBook, name: TableName, *, now: datetime) -> int:
+    """Update one table's defaults to the book; return how many rows were written or deleted."""
+    columns = loaded.columns
+    ensure_table(w, name, loaded.schema)
     return run_dml(
         w,
-        shelf.sql_path,
+        loaded.sql_path,
         identifiers={
             "dataset": name.dataset,
             "table": name.table,
@@ -82,12 +82,12 @@ def merge(w: Warehouse, shelf: Shelf, name: TableName, *, now: datetime) -> int:
             "values": [column for column in columns if column not in KEYS],
         },
         params={
-            "terms": [struct(price, columns=columns) for price in shelf.book.prices],
+            "terms": [build_struct(price, columns=columns) for price in loaded.book.prices],
             "now": now,
         },
     )
 
 
-def struct(price: Price, *, columns: Mapping[str, str]) -> dict[str, Typed]:
-    """A price as a STRUCT parameter: every column, typed, so that NULL has a type too."""
+def build_struct(price: Price, *, columns: Mapping[str, str]) -> dict[str, Typed]:
+    """Return a price as a STRUCT parameter, with a type for every column, NULL included."""
     return {name: typed(price.values[name], kind) for name, kind in columns.items()}

@@ -1,4 +1,4 @@
-"""The org's usage priced in the warehouse, a day only when what its cost follows from changed."""
+"""Price an org's usage in the warehouse: each day whose usage, prices or SQL have changed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from typing import Any
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.lib.daily.cost_view import show_in_cost_daily
 from convergence.processors.lib.daily.inputs import DayInputs, Inputs
-from convergence.processors.lib.daily.reconciliation import reconciled
+from convergence.processors.lib.daily.reconciliation import add_reconciliation
 from convergence.processors.lib.daily.slices import (
     Publish,
     done_before,
     ledger_rows,
     publish_days,
 )
-from convergence.processors.lib.pricing.price_book import digest
+from convergence.processors.lib.pricing.price_book import hash_price_rows
 from convergence.processors.lib.pricing.pricing_config import PricingConfig
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.publisher import Attempt, PricedDay
@@ -32,17 +32,17 @@ from convergence.warehouse.names import TableName
 from convergence.warehouse.query import Identifiers, Row, run_file, statement_source
 from convergence.warehouse.schemas import TableSchema
 
-MOST_REASONS = 50
-"""Unpriced lines in a step's answer; the table has them all."""
-_TOLD = ("endpoint", "model", "tier", "reason", "usage_rows", "tokens")
+MAX_LINES = 50
+"""Unpriced lines in a step's result; the table has them all."""
+_LINE_COLUMNS = ("endpoint", "model", "tier", "reason", "usage_rows", "tokens")
 
 
 def price_usage(org: OrgContext, config: PricingConfig) -> StepResult:
     """Price and publish the org's days.
 
     Raises:
-        InputNotAsRecordedError: the usage of a day is not in the ledger, or not as the ledger
-            says; where another pipeline's usage is priced again, days without any are left out.
+        InputNotAsRecordedError: the ledger has no usage of a day, or the usage differs from it.
+            Where another pipeline's usage is priced again, days without usage are skipped.
     """
     if config.slices_of is not None:
         org = replace(org, pipeline=replace(org.pipeline, pipeline_id=config.slices_of))
@@ -51,25 +51,25 @@ def price_usage(org: OrgContext, config: PricingConfig) -> StepResult:
         return StepResult(status="SKIPPED", destination_table=str(pricing.table))
     ensure_table(org.warehouse, pricing.table, pricing.schema)
     show_in_cost_daily(org, config.source_view)
-    # An earlier try may have priced other usage or prices: only equal inputs make a day done.
+    # An earlier try may have priced other usage or prices: a day is done only for equal inputs.
     before = done_before(org, table=config.table)
     without = pricing.days_without_usage() if config.slices_of is not None else set()
     todo = sorted(set(org.days) - without, reverse=True)
-    published = publish_days(org, todo, table=config.table, make=pricing.make)
-    summary = pricing.summary()
+    published = publish_days(org, todo, table=config.table, make=pricing.make_days)
+    summary = pricing.summarize_days()
     if summary["unpriced"]:
         org.log.warning("without a price: %s", json.dumps(summary["unpriced"]))
     facts = {**published.facts(), "days_done_before": len(before), **summary}
     if without:
-        facts["days_without_usage"] = _told(without)
+        facts["days_without_usage"] = _format_days(without)
     result = StepResult(
         rows_processed=published.row_count, destination_table=str(pricing.table), details=facts
     )
-    return reconciled(org, result)
+    return add_reconciliation(org, result)
 
 
 class Pricing:
-    """One org's cost in one run."""
+    """The pricing of one org in one run."""
 
     def __init__(self, org: OrgContext, config: PricingConfig) -> None:
         self._org = org
@@ -82,19 +82,22 @@ class Pricing:
     def _identifiers(self) -> Identifiers:
         return self._config.identifiers(self.schema, dataset=self._org.dataset)
 
-    def make(
+    def make_days(
         self, attempts: Mapping[date, Attempt], round_: int
     ) -> Iterator[tuple[date, Publish | None]]:
-        """The cost of the days whose attempts are given, newest first."""
+        """Yield each day of the attempts with its publishing function, newest first."""
         del round_  # nothing is kept between rounds: usage and prices are read again
         if not attempts:
             return
         now = self._org.now()
         usage = self._inputs.read(sorted(attempts))
-        # Read after the last writes were: a price that changes from here on is seen by them.
-        prices = self._prices(min(attempts), max(attempts))
+        # The prices are read after the times of the last writes, so that a later change of a price
+        # is noticed when the job has ended.
+        prices = self._read_prices(min(attempts), max(attempts))
         for day in sorted(usage.days, reverse=True):
-            query = self._priced(usage.days[day], [row for row in prices if _in_force(row, day)])
+            query = self._build_query(
+                usage.days[day], [row for row in prices if _is_in_force(row, day)]
+            )
             yield day, partial(self._publish, attempts[day], query, now)
         self._inputs.end_not_observable(usage.not_observable, attempts)
         yield from ((day, None) for day in usage.not_observable)
@@ -113,7 +116,7 @@ class Pricing:
         )
 
     def days_without_usage(self) -> set[date]:
-        """Asked days whose usage nobody has published."""
+        """Return the requested days without published usage."""
         rows = ledger_rows(self._org, self._org.days, table=self._config.usage_table)
         return set(self._org.days) - {row.key.day for row in rows}
 
@@ -122,7 +125,7 @@ class Pricing:
         config = self._config
         return Inputs(self._org, daily={config.usage_table}, whole={config.pricing_table})
 
-    def _prices(self, first: date, last: date) -> list[Row]:
+    def _read_prices(self, first: date, last: date) -> list[Row]:
         return run_file(
             self._org.warehouse,
             self._folder / self._config.prices_file,
@@ -130,11 +133,11 @@ class Pricing:
             params={"first_day": first, "last_day": last},
         )
 
-    def _priced(self, inputs: DayInputs, prices: list[Row]) -> PricedDay:
+    def _build_query(self, inputs: DayInputs, prices: list[Row]) -> PricedDay:
         path = self._folder / self._config.sql_file
         usage = inputs.rows[self._config.usage_table]
-        # When a price will end changes nothing on a day on which it is in force.
-        in_force = digest({**price, "effective_to": None} for price in prices)
+        # The end of a price does not change the cost of a day on which it is in force.
+        in_force = hash_price_rows({**price, "effective_to": None} for price in prices)
         parts = {
             "usage": usage.content_hash,
             "prices": in_force,
@@ -156,22 +159,22 @@ class Pricing:
             inputs_stand=inputs.stand,
         )
 
-    def summary(self) -> dict[str, Any]:
-        """Totals by currency, and what has no price by model, tier and reason; all the days."""
+    def summarize_days(self) -> dict[str, Any]:
+        """Return the totals of all days by currency, and the unpriced usage by model and reason."""
         rows = run_file(
             self._org.warehouse,
             self._folder / self._config.summary_file,
             identifiers=self._identifiers,
             params={"days": sorted(self._org.days)},
         )
-        return summarize(rows)
+        return summarize_costs(rows)
 
 
-def summarize(rows: list[Row]) -> dict[str, Any]:
-    """A step's answer from the summary query's rows; amounts are text, one per currency.
+def summarize_costs(rows: list[Row]) -> dict[str, Any]:
+    """Return a step's totals from the rows of the summary query; amounts are text, by currency.
 
-    Every usage row is in it: in a total, or under a reason. `unpriced_by_reason` counts them all;
-    usage that its price makes free is in the total, at nothing, and told apart.
+    Each row of usage counts once: in a total, or under a reason in `unpriced_by_reason`. Usage
+    whose price is zero is in the total, and is also listed under `free`.
     """
     totals: dict[str, Decimal] = {}
     lines: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
@@ -184,26 +187,26 @@ def summarize(rows: list[Row]) -> dict[str, Any]:
         else:
             by_reason[row["reason"]] += row["usage_rows"]
         if row["reason"] is not None:
-            lines[priced].append({name: row[name] for name in _TOLD})
+            lines[priced].append({name: row[name] for name in _LINE_COLUMNS})
     return {
         "effective_cost": {name: format(total, "f") for name, total in sorted(totals.items())},
         "basis": "computed",
         "unpriced_rows": by_reason.total(),
         "unpriced_by_reason": dict(sorted(by_reason.items())),
-        "unpriced": _most(lines[False]),
-        "free": _most(lines[True]),
+        "unpriced": _largest_lines(lines[False]),
+        "free": _largest_lines(lines[True]),
     }
 
 
-def _most(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _largest_lines(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     lines.sort(key=lambda line: (-line["usage_rows"], json.dumps(line, sort_keys=True)))
-    return lines[:MOST_REASONS]
+    return lines[:MAX_LINES]
 
 
-def _told(days: Collection[date]) -> list[str]:
+def _format_days(days: Collection[date]) -> list[str]:
     return [day.isoformat() for day in sorted(days)]
 
 
-def _in_force(price: Row, day: date) -> bool:
+def _is_in_force(price: Row, day: date) -> bool:
     ends = price["effective_to"]
     return bool(price["effective_from"] <= day and (ends is None or day < ends))

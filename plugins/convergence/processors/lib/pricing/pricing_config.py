@@ -60,19 +60,19 @@ class PricingConfig(StepConfig):
     """Column of the cost table that names the endpoint or tool that was used."""
 
     prices_file: SqlFile = "system/sql/prices/prices_in_force.sql"
-    """Reads the prices that matter for a range of days."""
+    """Reads the prices of a range of days."""
 
     totals_file: SqlFile = "system/sql/prices/cost_totals.sql"
     """Reads one published day's sums by currency."""
 
     summary_file: SqlFile = "system/sql/prices/cost_summary.sql"
-    """Reads what the days came to and what has no price."""
+    """Reads the totals of the days and the usage without a price."""
 
     source_view: SqlFile | None = None
-    """The table's part of cost_daily."""
+    """View of the table in cost_daily."""
 
     slices_of: PipelineId | None = None
-    """The pipeline whose usage is priced again and whose cost is replaced; this one when absent."""
+    """The pipeline whose usage is priced again and whose cost is replaced; null for this one."""
 
     def daily_tables(self) -> tuple[str, ...]:
         """Return the cost table: it has due days."""
@@ -120,12 +120,12 @@ class PricingConfig(StepConfig):
 
 
 class BookFiles(BaseModel):
-    """A provider's price book and the org's table that follows it."""
+    """A provider's price book and the org's table that takes its defaults."""
 
     model_config = StepConfig.model_config
 
     table: TableId
-    """Table of the org's dataset, of prices or of plans."""
+    """Table of the org's dataset, with prices of models or of plans."""
 
     schema_file: SchemaFile
     """That table's schema."""
@@ -134,30 +134,30 @@ class BookFiles(BaseModel):
     """The price book."""
 
     sql_file: SqlFile = "system/sql/terms/merge_defaults.sql"
-    """Brings the table up to the book."""
+    """Updates the table's defaults to the book."""
 
 
 class PriceSeedConfig(BookFiles, StepConfig):
-    """Loads a provider's default prices or plans into the org's table; the org's own stay."""
+    """Loads a provider's default prices or plans; the rates that the org set itself stay."""
 
 
 class RolloutConfig(BookFiles, PlatformConfig):
-    """Brings a new edition of a price book to every org; says which past days it would change."""
+    """Rolls out a new edition of a price book to every org; lists the past days it would change."""
 
     provider: ProviderName
-    """Whose book it is; orgs that may run its pipelines get the edition."""
+    """The provider of the book; orgs that may run its pipelines get the edition."""
 
     cost_table: TableId | None = None
-    """Table of usage priced with the book; absent for plans, whose months are made anew anyway."""
+    """Table of usage priced with the book; null for plans, whose months every run computes."""
 
     tool_column: ColumnName = "endpoint"
-    """Its column that names the tool or endpoint of usage that no model's tokens tell."""
+    """Its column that names the tool or endpoint of usage without a model."""
 
     window_columns: tuple[ColumnName, ...] = ()
-    """Its columns that name a context window: the price's and the usage's."""
+    """Its columns that hold a context window: of the price and of the usage."""
 
     defaults_file: SqlFile = "system/sql/terms/defaults.sql"
-    """Reads an org's present defaults."""
+    """Reads the defaults in an org's table."""
 
     days_file: SqlFile = "system/sql/prices/days_to_reprice.sql"
-    """Finds days that were priced with defaults that change."""
+    """Finds the days that were priced with defaults that change."""
