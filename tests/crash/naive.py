@@ -52,7 +52,7 @@ def load(job: Try, platform: Platform, points: Points) -> None:
     while token != "done":
         page = _page(platform, job, token)
         rows = [
-            json.loads(canonical.encode_row(shape.row({**result, **_bounds(bucket)})))
+            json.loads(canonical.encode_row(shape.build_row({**result, **_bounds(bucket)})))
             for bucket in page["data"]
             for result in bucket["results"]
         ]

@@ -67,7 +67,7 @@ def usage_shape(unknown: Counter[str] | None = None) -> UsageShape:
 
 
 def to_row(row: Mapping[str, Any], shape: UsageShape) -> dict[str, Any]:
-    known = shape.row(row)
+    known = shape.build_row(row)
     return {name: known[name] for name in (*IDENTITY, *COUNTS)}
 
 

@@ -13,7 +13,7 @@ import pytest
 from convergence.errors import ProviderRejectedError
 from convergence.processors.context import PipelineInfo, StepResult
 from convergence.processors.deepseek.config import BalanceConfig
-from convergence.processors.deepseek.observation import observe
+from convergence.processors.deepseek.observation import observe_balance
 from convergence.settings import PROJECT_ROOT
 from convergence_sandbox.providers.deepseek.account import currencies, spent, topped_up
 from support.processor_env import OrgEnv
@@ -48,7 +48,7 @@ class Account:
         context = self.org.at(now).context(
             list(days), run_id=run_id or f"run_{max(days)}", pipeline=FACTS
         )
-        return observe(context, CONFIG)
+        return observe_balance(context, CONFIG)
 
     def rows(self, day: date) -> dict[str, dict[str, Any]]:
         found = self.org.rows("deepseek_balance_daily", f"WHERE usage_date = '{day}'")

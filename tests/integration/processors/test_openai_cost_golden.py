@@ -28,7 +28,7 @@ def rows_of(name: str, endpoint: str) -> list[dict[str, Any]]:
     shape = UsageShape(endpoint, columns=COLUMNS)
     answer = json.loads((DATA / name).read_text(), parse_float=Decimal)
     return [
-        shape.row({"start_time": one["start_time"], "end_time": one["end_time"], **result})
+        shape.build_row({"start_time": one["start_time"], "end_time": one["end_time"], **result})
         for one in answer["data"]
         for result in one["results"]
     ]

@@ -14,7 +14,7 @@ from convergence.processors.context import PipelineInfo, StepResult
 from convergence.processors.generic.config import SeedCsvConfig
 from convergence.processors.generic.seed_csv import SeedCsv
 from convergence.processors.openai.config import SubscriptionsConfig
-from convergence.processors.openai.seat_months import snapshot_months
+from convergence.processors.openai.seat_months import publish_months
 from convergence.processors.openai.subscriptions import Subscriptions
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
@@ -178,7 +178,7 @@ class Seats:
 
     def snapshot(self, org: OrgEnv | None = None, *, attempt: int = 1) -> dict[str, Any]:
         context = (org or self.org).context([], run_id="run_1", attempt=attempt, pipeline=FACTS)
-        return dict(snapshot_months(context, CONFIG).details)
+        return dict(publish_months(context, CONFIG).details)
 
     @property
     def seats(self) -> list[int]:

@@ -19,7 +19,7 @@ from convergence.processors.anthropic.config import UsageConfig as AnthropicUsag
 from convergence.processors.anthropic.extraction import extract_usage as anthropic_usage
 from convergence.processors.context import OrgContext, PipelineInfo, StepResult
 from convergence.processors.deepseek.config import BalanceConfig
-from convergence.processors.deepseek.observation import observe
+from convergence.processors.deepseek.observation import observe_balance
 from convergence.processors.openai.config import UsageConfig as OpenaiUsage
 from convergence.processors.openai.extraction import extract_usage as openai_usage
 from support.processor_env import NOW, OrgEnv
@@ -61,7 +61,7 @@ CASES = {
         "sk-deepseek-sandbox-drift",
         "deepseek_balance_daily",
         "user/balance",
-        lambda org, more: observe(org, BalanceConfig.from_values(more)),
+        lambda org, more: observe_balance(org, BalanceConfig.from_values(more)),
     ),
 }
 

@@ -34,11 +34,11 @@ def told(name: str) -> list[dict[str, Any]]:
 
 
 def usage(api: Api, row: dict[str, Any]) -> dict[str, Any]:
-    return UsageShape(api, columns=USAGE).row(row)
+    return UsageShape(api, columns=USAGE).build_row(row)
 
 
 def billed(api: Api, row: dict[str, Any]) -> dict[str, Any]:
-    return BilledShape(api, columns=BILLED).row(row)
+    return BilledShape(api, columns=BILLED).build_row(row)
 
 
 LEGACY_USAGE = told("usage_report_messages_page1.json")

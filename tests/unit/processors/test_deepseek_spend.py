@@ -11,7 +11,13 @@ from convergence.errors import ProviderProtocolError
 from convergence.extract.paginate import PageResponse
 from convergence.processors.deepseek.config import BalanceConfig
 from convergence.processors.deepseek.observation import BalancePage
-from convergence.processors.deepseek.spend import Balance, Observation, change, read, rows
+from convergence.processors.deepseek.spend import (
+    Balance,
+    Observation,
+    build_rows,
+    infer_change,
+    observation_from_rows,
+)
 
 NOW = datetime(2026, 11, 18, 0, 5, tzinfo=UTC)
 STEP = Decimal(10)
@@ -28,12 +34,12 @@ def seen(*balances: Balance, at: datetime = NOW) -> Observation:
 
 
 def test_a_balance_that_fell_was_spent() -> None:
-    found = change(balance("0", "100"), balance("0", "96.60"), top_up_step=STEP)
+    found = infer_change(balance("0", "100"), balance("0", "96.60"), top_up_step=STEP)
     assert (found.paid_spend, found.paid_in, found.caveats) == (Decimal("3.4"), Decimal(0), ())
 
 
 def test_granted_money_is_told_from_paid_money() -> None:
-    found = change(balance("5", "100"), balance("0", "98"), top_up_step=STEP)
+    found = infer_change(balance("5", "100"), balance("0", "98"), top_up_step=STEP)
     assert (found.granted_spend, found.paid_spend, found.spend) == (
         Decimal(5),
         Decimal(2),
@@ -42,13 +48,13 @@ def test_granted_money_is_told_from_paid_money() -> None:
 
 
 def test_a_top_up_is_no_negative_spend_and_is_said_to_be_estimated() -> None:
-    found = change(balance("0", "20"), balance("0", "116.60"), top_up_step=STEP)
+    found = infer_change(balance("0", "20"), balance("0", "116.60"), top_up_step=STEP)
     assert (found.paid_in, found.paid_spend) == (Decimal(100), Decimal("3.4"))
     assert found.caveats == ("top_up_estimated",)
 
 
 def test_a_new_grant_is_income_too() -> None:
-    found = change(balance("0", "20"), balance("10", "18"), top_up_step=STEP)
+    found = infer_change(balance("0", "20"), balance("10", "18"), top_up_step=STEP)
     assert (found.grant, found.granted_spend, found.paid_spend) == (
         Decimal(10),
         Decimal(0),
@@ -60,7 +66,7 @@ def test_a_new_grant_is_income_too() -> None:
 @given(CENTS, CENTS, CENTS, CENTS)
 def test_nothing_is_lost_whatever_happened(a: Decimal, b: Decimal, c: Decimal, d: Decimal) -> None:
     before, after = balance(str(a), str(b)), balance(str(c), str(d))
-    found = change(before, after, top_up_step=STEP)
+    found = infer_change(before, after, top_up_step=STEP)
     assert min(found.paid_in, found.paid_spend, found.grant, found.granted_spend) >= 0
     assert after.total == before.total + found.paid_in + found.grant - found.spend
     assert found.paid_in % STEP == 0
@@ -75,11 +81,11 @@ def test_spend_below_the_step_is_found_exactly_across_a_top_up(
 ) -> None:
     before = balance("0", "50")
     after = balance("0", str(before.topped_up + top_up - spent))
-    assert change(before, after, top_up_step=STEP).paid_spend == spent
+    assert infer_change(before, after, top_up_step=STEP).paid_spend == spent
 
 
 def test_the_first_observation_has_no_spend_rather_than_none_to_pay() -> None:
-    (row,) = rows(None, seen(balance("10", "100")), day="2026-11-17", top_up_step=STEP)
+    (row,) = build_rows(None, seen(balance("10", "100")), day="2026-11-17", top_up_step=STEP)
     assert row["spend"] is row["paid_spend"] is row["previous_observed_at"] is None
     assert row["total_balance"] == 110
 
@@ -87,7 +93,9 @@ def test_the_first_observation_has_no_spend_rather_than_none_to_pay() -> None:
 def test_currencies_come_and_go_and_never_mix() -> None:
     before = seen(balance("0", "30"), balance("0", "7", currency="EUR"), at=NOW - timedelta(days=1))
     now = seen(balance("0", "28"), balance("0", "500", currency="CNY"))
-    found = {row["currency"]: row for row in rows(before, now, day="2026-11-17", top_up_step=STEP)}
+    found = {
+        row["currency"]: row for row in build_rows(before, now, day="2026-11-17", top_up_step=STEP)
+    }
     assert {name: (row["paid_spend"], row["top_up"]) for name, row in found.items()} == {
         "USD": (2, 0),
         "EUR": (7, 0),
@@ -96,11 +104,16 @@ def test_currencies_come_and_go_and_never_mix() -> None:
 
 
 def test_an_observation_reads_back_from_its_rows() -> None:
-    told = seen(balance("10", "100"), balance("0", "3", currency="CNY"))
-    found = read(list(rows(None, told, day="2026-11-17", top_up_step=STEP)))
+    observed = seen(balance("10", "100"), balance("0", "3", currency="CNY"))
+    found = observation_from_rows(
+        list(build_rows(None, observed, day="2026-11-17", top_up_step=STEP))
+    )
     assert found is not None
-    assert (found.observed_at, dict(found.balances)) == (told.observed_at, dict(told.balances))
-    assert read([]) is None
+    assert (found.observed_at, dict(found.balances)) == (
+        observed.observed_at,
+        dict(observed.balances),
+    )
+    assert observation_from_rows([]) is None
 
 
 GOOD = {

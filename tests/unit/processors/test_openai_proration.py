@@ -13,14 +13,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convergence.processors.openai.proration import Plan, month_rows, next_month, rounded
+from convergence.processors.openai.proration import (
+    SeatPlan,
+    build_month_rows,
+    next_month,
+    round_amount,
+)
 
 NOVEMBER = date(2026, 11, 1)
 LATER = date(2030, 1, 1)
 
 
-def plan(begins: date = date(2026, 1, 1), ends: date | None = None, **changes: Any) -> Plan:
-    told: dict[str, Any] = {
+def plan(begins: date = date(2026, 1, 1), ends: date | None = None, **changes: Any) -> SeatPlan:
+    values: dict[str, Any] = {
         "plan_name": "chatgpt_business",
         "billing_period": "monthly",
         "currency": "USD",
@@ -32,7 +37,7 @@ def plan(begins: date = date(2026, 1, 1), ends: date | None = None, **changes: A
         "price_version": "own",
         **changes,
     }
-    return Plan(**told)
+    return SeatPlan(**values)
 
 
 def costs(rows: Sequence[dict[str, Any]], name: str = "cost") -> list[Decimal]:
@@ -47,29 +52,29 @@ def test_seats_added_midway_cost_their_days_share() -> None:
     # OpenAI's example: 10 seats at 30 USD for 30 days, 3 more for the last 20 of them.
     ten = plan(ends=day_of_november(11))
     thirteen = plan(day_of_november(11), seats=13)
-    rows = month_rows([ten, thirteen], NOVEMBER, until=LATER)
+    rows = build_month_rows([ten, thirteen], NOVEMBER, until=LATER)
     assert [(row["days"], row["seats"]) for row in rows] == [(10, 10), (20, 13)]
     assert sum(costs(rows)) == 300 + 60
 
 
 def test_a_whole_month_costs_its_price_and_a_year_twelve_of_its_months() -> None:
-    assert costs(month_rows([plan()], NOVEMBER, until=LATER)) == [300]
+    assert costs(build_month_rows([plan()], NOVEMBER, until=LATER)) == [300]
     yearly = plan(billing_period="annual", price_per_seat=Decimal(240))
     months = [date(2026, number, 1) for number in range(1, 13)]
-    year = [month_rows([yearly], month, until=LATER) for month in months]
+    year = [build_month_rows([yearly], month, until=LATER) for month in months]
     assert [costs(rows) for rows in year] == [[200]] * 12
 
 
 def test_while_the_month_runs_only_days_that_are_over_count() -> None:
-    rows = month_rows([plan()], NOVEMBER, until=day_of_november(16))
+    rows = build_month_rows([plan()], NOVEMBER, until=day_of_november(16))
     assert [(row["days"], row["days_in_month"]) for row in rows] == [(15, 30)]
     assert costs(rows) == [150]
-    assert month_rows([plan()], NOVEMBER, until=NOVEMBER) == []
+    assert build_month_rows([plan()], NOVEMBER, until=NOVEMBER) == []
 
 
 def test_list_prices_have_no_seats_and_cost_nothing() -> None:
     listed = plan(is_override=False, seats=0)
-    assert month_rows([listed], NOVEMBER, until=LATER) == []
+    assert build_month_rows([listed], NOVEMBER, until=LATER) == []
 
 
 def test_own_terms_go_before_list_prices_which_tell_the_list_cost() -> None:
@@ -78,7 +83,7 @@ def test_own_terms_go_before_list_prices_which_tell_the_list_cost() -> None:
         plan(day_of_november(16), is_override=False, seats=0, price_per_seat=Decimal(25)),
     ]
     own = plan(price_per_seat=Decimal(20))
-    rows = month_rows([*listed, own], NOVEMBER, until=LATER)
+    rows = build_month_rows([*listed, own], NOVEMBER, until=LATER)
     assert costs(rows) == [100, 100]
     assert costs(rows, "list_cost") == [150, 125]
     assert all(row["price_is_override"] for row in rows)
@@ -86,7 +91,7 @@ def test_own_terms_go_before_list_prices_which_tell_the_list_cost() -> None:
 
 def test_a_list_price_in_another_currency_is_no_list_cost() -> None:
     listed = plan(is_override=False, seats=0, price_per_seat=Decimal(99), currency="EUR")
-    (row,) = month_rows([listed, plan()], NOVEMBER, until=LATER)
+    (row,) = build_month_rows([listed, plan()], NOVEMBER, until=LATER)
     assert (row["currency"], row["list_cost"]) == ("USD", row["cost"])
 
 
@@ -97,7 +102,7 @@ def test_currencies_and_plans_are_never_summed_together() -> None:
         plan(plan_name="chatgpt_pro", seats=1, price_per_seat=Decimal(200)),
         plan(billing_period="annual", price_per_seat=Decimal(360)),
     ]
-    rows = month_rows(plans, NOVEMBER, until=LATER)
+    rows = build_month_rows(plans, NOVEMBER, until=LATER)
     found = {
         (row["plan_name"], row["billing_period"], row["currency"]): Decimal(row["cost"])
         for row in rows
@@ -120,7 +125,7 @@ def test_currencies_and_plans_are_never_summed_together() -> None:
     ],
 )
 def test_rounding_is_half_away_from_zero(amount: Fraction, expected: str) -> None:
-    assert format(rounded(amount), "f") == expected
+    assert format(round_amount(amount), "f") == expected
 
 
 PRICES = st.decimals(min_value=0, max_value=10**6, places=9)
@@ -128,7 +133,7 @@ MONTHS = st.dates(date(2024, 1, 1), date(2027, 12, 31)).map(lambda day: day.repl
 
 
 @st.composite
-def cut_months(draw: st.DrawFn) -> tuple[date, list[Plan]]:
+def cut_months(draw: st.DrawFn) -> tuple[date, list[SeatPlan]]:
     """A month, and own terms of one plan that follow one another in it."""
     month = draw(MONTHS)
     length = (next_month(month) - month).days
@@ -150,19 +155,19 @@ def cut_months(draw: st.DrawFn) -> tuple[date, list[Plan]]:
 
 @settings(max_examples=150)
 @given(cut_months())
-def test_the_parts_sum_to_the_whole_rounded_once(cut: tuple[date, list[Plan]]) -> None:
+def test_the_parts_sum_to_the_whole_rounded_once(cut: tuple[date, list[SeatPlan]]) -> None:
     month, plans = cut
-    rows = month_rows(plans, month, until=LATER)
+    rows = build_month_rows(plans, month, until=LATER)
     length = (next_month(month) - month).days
     exact = Fraction(0)
     for number in range(length):
         day = month + timedelta(days=number)
-        (applies,) = [one for one in plans if one.in_force(day)]
+        (applies,) = [one for one in plans if one.is_in_force(day)]
         months = 12 if applies.billing_period == "annual" else 1
         exact += Fraction(applies.price_per_seat) * applies.seats / months / length
     assert sum(costs(rows), Decimal(0)) == _once(exact)
     assert sum(row["days"] for row in rows) == sum(
-        any(one.in_force(month + timedelta(days=n)) and one.seats for one in plans)
+        any(one.is_in_force(month + timedelta(days=n)) and one.seats for one in plans)
         for n in range(length)
     )
     assert all(amount >= 0 for amount in costs(rows))
@@ -170,11 +175,11 @@ def test_the_parts_sum_to_the_whole_rounded_once(cut: tuple[date, list[Plan]]) -
 
 @given(cut_months(), st.integers(0, 31))
 def test_a_month_up_to_a_day_grows_into_the_whole(
-    cut: tuple[date, list[Plan]], elapsed: int
+    cut: tuple[date, list[SeatPlan]], elapsed: int
 ) -> None:
     month, plans = cut
-    part = month_rows(plans, month, until=month + timedelta(days=elapsed))
-    whole = month_rows(plans, month, until=LATER)
+    part = build_month_rows(plans, month, until=month + timedelta(days=elapsed))
+    whole = build_month_rows(plans, month, until=LATER)
     assert sum(costs(part), Decimal(0)) <= sum(costs(whole), Decimal(0))
     assert [row["period_start"] for row in part] == [
         row["period_start"] for row in whole[: len(part)]
@@ -182,9 +187,9 @@ def test_a_month_up_to_a_day_grows_into_the_whole(
 
 
 @given(cut_months())
-def test_no_terms_are_told_apart_that_are_the_same(cut: tuple[date, list[Plan]]) -> None:
+def test_equal_parts_are_one_part(cut: tuple[date, list[SeatPlan]]) -> None:
     month, plans = cut
-    rows = month_rows(plans, month, until=LATER)
+    rows = build_month_rows(plans, month, until=LATER)
     by_start: dict[str, int] = defaultdict(int)
     for row in rows:
         by_start[row["period_start"]] += 1

@@ -40,7 +40,7 @@ def results_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
 
 def row_of(**result: Any) -> dict[str, Any]:
     whole = {"start_time": 1794873600, "end_time": 1794960000} | result
-    return UsageShape("completions", columns=COLUMNS).row(whole)
+    return UsageShape("completions", columns=COLUMNS).build_row(whole)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
@@ -50,7 +50,7 @@ def test_every_field_of_every_endpoint_has_a_column_and_keeps_its_value(path: Pa
 
     assert results
     for result in results:
-        row = shape.row(result)
+        row = shape.build_row(result)
         fields = {name: value for name, value in result.items() if name not in BUCKET_FIELDS}
         assert {name: row[name] for name in fields} == fields
         assert set(row) == set(COLUMNS)
@@ -72,7 +72,7 @@ def test_a_row_belongs_to_the_utc_day_of_its_bucket() -> None:
 )
 def test_the_two_shapes_of_completions_are_told_apart(name: str, version: int) -> None:
     shape = UsageShape("completions", columns=COLUMNS)
-    found = {shape.row(result)["shape_version"] for result in results_of(page(name))}
+    found = {shape.build_row(result)["shape_version"] for result in results_of(page(name))}
     assert found == {version}
 
 

@@ -1,4 +1,4 @@
-"""`anthropic.billed`: what Anthropic says it bills, day by day."""
+"""`anthropic.billed`: the costs that Anthropic bills, day by day."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Billed(OrgProcessor[BilledConfig]):
     Config = BilledConfig
 
     def run_step(self, org: OrgContext, config: BilledConfig) -> StepResult:
-        """Answer with rows, table, and how many days were published or found unchanged.
+        """Return the rows, the table, and how many days were published or unchanged.
 
         Raises:
-            ProviderUnavailableError: Anthropic does not answer; pages so far are kept.
-            ProviderRejectedError: Anthropic refuses the credential or the request.
-            ProviderProtocolError: an answer breaks the documented shape.
+            ProviderUnavailableError: Anthropic does not respond; the pages so far are kept.
+            ProviderRejectedError: Anthropic rejects the credential or the request.
+            ProviderProtocolError: a response breaks the documented shape.
         """
         from convergence.processors.anthropic.extraction import extract_billed
 

@@ -1,4 +1,4 @@
-"""What the Anthropic steps are told."""
+"""Configuration models of the Anthropic steps."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ from convergence.processors.step_config import check_groups, config_error
 Api = Literal["analytics", "legacy"]
 
 # https://platform.claude.com/docs/en/manage-claude/usage-cost-analytics-api and
-# https://platform.claude.com/docs/en/manage-claude/usage-cost-api: what can be grouped by.
+# https://platform.claude.com/docs/en/manage-claude/usage-cost-api: the accepted groups.
 ANALYTICS_GROUPS = (
     *("actor", "actor_type", "agent_id", "api_key_id", "claude_tag_category"),
     *("claude_tag_user_id", "context_window", "deployment_id", "environment_id"),
     *("inference_geo", "model", "organization_id", "product", "service_tier"),
     *("session_id", "slack_channel_id", "speed", "user_profile_id", "workspace_id"),
 )
-"""Without rbac_group_id: its rows overlap, so their sum is no total."""
+"""rbac_group_id is left out: its rows overlap, so that their sum is not a total."""
 LEGACY_GROUPS = (
     *("account_id", "api_key_id", "context_window", "inference_geo", "model"),
     *("service_account_id", "service_tier", "speed", "workspace_id"),
 )
-MOST_ANALYTICS_GROUPS = 5
+MAX_ANALYTICS_GROUPS = 5
 PRICED_BY = ("model", "service_tier", "context_window", "speed")
-"""Without these groups a row has no price."""
+"""The groups without which a row can't be priced."""
 COST_GROUPS = ("cost_type", "token_type")
-"""The analytics' cost is always grouped by these too; they do not count among the five."""
+"""The analytics' cost is always grouped by these too; they do not count towards the maximum."""
 LEGACY_COST_GROUPS = ("workspace_id", "description")
-"""The only groups of the older cost report: both are always asked for."""
+"""The only groups of the older cost report; both are always requested."""
 
 
 class _ReportConfig(ExtractionConfig):
     api: Api = "analytics"
-    """Which generation of Anthropic's reports is read; the older one is named legacy."""
+    """The generation of Anthropic's reports: analytics, or the older legacy."""
 
     group_by: tuple[str, ...] = Field(
         default=("workspace_id", "model", "service_tier", "context_window", "speed"), min_length=1
     )
-    """What the figures are split by."""
+    """The groups that the figures are split by."""
 
     requests_per_minute: int = Field(default=30, ge=1, le=6000)
-    """Most requests to the provider for one org."""
+    """Maximum number of requests per minute to the provider for one org."""
 
     @model_validator(mode="after")
-    def _can_be_grouped(self) -> Self:
+    def _check_report_groups(self) -> Self:
         accepted = ANALYTICS_GROUPS if self.api == "analytics" else LEGACY_GROUPS
         check_groups(self.group_by, accepted=accepted, what=f"the {self.api} report")
-        if self.api == "analytics" and len(self.group_by) > MOST_ANALYTICS_GROUPS:
-            raise config_error(f"the analytics report takes at most {MOST_ANALYTICS_GROUPS} groups")
+        if self.api == "analytics" and len(self.group_by) > MAX_ANALYTICS_GROUPS:
+            raise config_error(f"the analytics report takes at most {MAX_ANALYTICS_GROUPS} groups")
         return self
 
 
 class UsageConfig(_ReportConfig):
-    """Extracts Anthropic's usage by UTC day, caches, batch and web searches told apart."""
+    """Extracts Anthropic's usage by UTC day, with caches, batch and web searches separate."""
 
     ps_type: ClassVar[str] = "anthropic.usage"
 
@@ -69,13 +69,13 @@ class UsageConfig(_ReportConfig):
     """That table's schema; a field without a column goes to `extra`."""
 
     @model_validator(mode="after")
-    def _can_be_priced(self) -> Self:
+    def _check_priced_groups(self) -> Self:
         if missing := [key for key in PRICED_BY if key not in self.group_by]:
-            raise config_error(f"usage has no price without {', '.join(missing)}")
+            raise config_error(f"add {', '.join(missing)}: without it, usage can't be priced")
         return self
 
     def daily_tables(self) -> tuple[str, ...]:
-        """The usage table has due days."""
+        """Return the usage table: it has due days."""
         return (self.table,)
 
 
@@ -133,7 +133,7 @@ class CostConfig(PricingConfig):
 
 
 class BilledConfig(_ReportConfig):
-    """Extracts what Anthropic says it bills, by UTC day, in the main unit of its currency."""
+    """Extracts the costs that Anthropic bills, by UTC day, in the main unit of the currency."""
 
     ps_type: ClassVar[str] = "anthropic.billed"
 
@@ -144,8 +144,8 @@ class BilledConfig(_ReportConfig):
     """That table's schema; a field without a column goes to `extra`."""
 
     source_view: SqlFile | None = None
-    """The table's part of cost_daily."""
+    """View of the table in cost_daily."""
 
     def daily_tables(self) -> tuple[str, ...]:
-        """The billed table has due days."""
+        """Return the billed table: it has due days."""
         return (self.table,)

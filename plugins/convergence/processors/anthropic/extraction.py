@@ -1,4 +1,4 @@
-"""What `anthropic.usage` and `anthropic.billed` ask Anthropic for, in either generation."""
+"""The requests of `anthropic.usage` and `anthropic.billed` to Anthropic, of either generation."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ LEGACY_USAGE = "/v1/organizations/usage_report/messages"
 LEGACY_COST = "/v1/organizations/cost_report"
 BETAS: Mapping[Api, str] = {
     "analytics": "analytics-usage-cost-2026-08-24",
-    # Without it the older report can't tell fast mode.
+    # Without this header the older report does not separate fast mode.
     "legacy": "fast-mode-2026-02-01",
 }
-MOST_ROWS = "1000"
-MOST_BUCKETS = "31"
+MAX_ROWS = "1000"
+MAX_BUCKETS = "31"
 USAGE_REVISION = 1
-"""Rises when `UsageShape` makes other rows of the same answers."""
+"""Increase it when `UsageShape` makes other rows of the same responses."""
 BILLED_REVISION = 1
-"""The same for `BilledShape`."""
+"""The same as `USAGE_REVISION`, for `BilledShape`."""
 
-# What tells a row of the older cost report from another, beside its workspace.
-_DESCRIBED = (
+# The columns that identify a row of the older cost report, in addition to its workspace.
+_LEGACY_COST_KEY = (
     *("description", "cost_type", "token_type", "model", "service_tier"),
     *("context_window", "inference_geo"),
 )
@@ -57,12 +57,12 @@ def extract_usage(org: OrgContext, config: UsageConfig) -> StepResult:
     """Extract and publish the org's usage; errors as `extract_days`."""
     schema = TableSchema.load(org.settings.configs_dir / config.schema_file)
     unknown: Counter[str] = Counter()
-    shape = UsageShape(config.api, columns=columns_of(schema), unknown=unknown).row
+    shape = UsageShape(config.api, columns=columns_of(schema), unknown=unknown).build_row
 
-    def queries(days: DayRange) -> list[Query]:
+    def build_queries(days: DayRange) -> list[Query]:
         if config.api == "analytics":
-            return [_rows("usage", days, config.group_by, shape)]
-        return [_buckets(LEGACY_USAGE, days, config.group_by, shape)]
+            return [_row_pages("usage", days, config.group_by, shape)]
+        return [_bucket_pages(LEGACY_USAGE, days, config.group_by, shape)]
 
     return extract_days(
         org,
@@ -70,7 +70,7 @@ def extract_usage(org: OrgContext, config: UsageConfig) -> StepResult:
             provider=PROVIDER,
             table=config.table,
             schema=schema,
-            queries=queries,
+            queries=build_queries,
             unique_by=("usage_date", *config.group_by),
             revision=USAGE_REVISION,
             config=config.model_dump(mode="json"),
@@ -83,27 +83,27 @@ def extract_usage(org: OrgContext, config: UsageConfig) -> StepResult:
 
 
 def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
-    """Extract and publish what Anthropic says it bills; errors as `extract_days`."""
+    """Extract and publish the costs that Anthropic bills; errors as `extract_days`."""
     schema = TableSchema.load(org.settings.configs_dir / config.schema_file)
     unknown: Counter[str] = Counter()
-    shape = BilledShape(config.api, columns=columns_of(schema), unknown=unknown).row
+    shape = BilledShape(config.api, columns=columns_of(schema), unknown=unknown).build_row
     analytics = config.api == "analytics"
 
-    def queries(days: DayRange) -> list[Query]:
+    def build_queries(days: DayRange) -> list[Query]:
         if analytics:
-            return [_rows("cost", days, (*config.group_by, *COST_GROUPS), shape)]
-        return [_buckets(LEGACY_COST, days, LEGACY_COST_GROUPS, shape)]
+            return [_row_pages("cost", days, (*config.group_by, *COST_GROUPS), shape)]
+        return [_bucket_pages(LEGACY_COST, days, LEGACY_COST_GROUPS, shape)]
 
-    told = (*config.group_by, *COST_GROUPS) if analytics else ("workspace_id", *_DESCRIBED)
+    row_key = (*config.group_by, *COST_GROUPS) if analytics else ("workspace_id", *_LEGACY_COST_KEY)
     result = extract_days(
         org,
         DailySource(
             provider=PROVIDER,
             table=config.table,
             schema=schema,
-            queries=queries,
+            queries=build_queries,
             # A bill in two currencies has a line in each.
-            unique_by=("usage_date", "currency", *told),
+            unique_by=("usage_date", "currency", *row_key),
             revision=BILLED_REVISION,
             config=config.model_dump(mode="json"),
             requests_per_minute=config.requests_per_minute,
@@ -117,16 +117,19 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
     return add_reconciliation(org, result)
 
 
-def _rows(report: str, days: DayRange, groups: Sequence[str], shape: Shape) -> Query:
-    """Pages of flat rows. Unless asked for by time they sort by metric, which changes meanwhile."""
+def _row_pages(report: str, days: DayRange, groups: Sequence[str], shape: Shape) -> Query:
+    """Return a query for pages of flat rows, in order of time.
+
+    The default order is by metric, and a metric may change between two pages.
+    """
     source = ListSource(
         path=ANALYTICS + report,
         params=(
-            *_window(days),
+            *_time_params(days),
             ("time_bucket_width", "1d"),
-            ("limit", MOST_ROWS),
+            ("limit", MAX_ROWS),
             ("order_by", "time"),
-            *_groups(groups),
+            *_group_params(groups),
         ),
         more_path="has_more",
     )
@@ -134,16 +137,16 @@ def _rows(report: str, days: DayRange, groups: Sequence[str], shape: Shape) -> Q
     return Query(f"analytics {report}", pages, lambda row: (shape(row),))
 
 
-def _buckets(path: str, days: DayRange, groups: Sequence[str], shape: Shape) -> Query:
+def _bucket_pages(path: str, days: DayRange, groups: Sequence[str], shape: Shape) -> Query:
     pages = BucketPages(
         path=path,
         start=int(days.start.timestamp()),
         end=int(days.end.timestamp()),
         params=(
-            *_window(days),
+            *_time_params(days),
             ("bucket_width", "1d"),
-            ("limit", MOST_BUCKETS),
-            *_groups(groups),
+            ("limit", MAX_BUCKETS),
+            *_group_params(groups),
         ),
         start_field="starting_at",
         end_field="ending_at",
@@ -152,7 +155,7 @@ def _buckets(path: str, days: DayRange, groups: Sequence[str], shape: Shape) -> 
     return Query(path.rpartition("/")[2], pages, lambda row: (shape(row),))
 
 
-def _window(days: DayRange) -> Pairs:
+def _time_params(days: DayRange) -> Pairs:
     written = "%Y-%m-%dT%H:%M:%SZ"
     return (
         ("starting_at", days.start.strftime(written)),
@@ -160,5 +163,5 @@ def _window(days: DayRange) -> Pairs:
     )
 
 
-def _groups(groups: Sequence[str]) -> Pairs:
+def _group_params(groups: Sequence[str]) -> Pairs:
     return tuple(("group_by[]", group) for group in groups)

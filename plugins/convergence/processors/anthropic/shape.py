@@ -1,7 +1,7 @@
-"""Rows of Anthropic's usage and cost reports, of either generation → rows of the raw tables.
+"""Convert rows of Anthropic's usage and cost reports, of either generation, to the raw tables.
 
-The older reports come as results of buckets, the analytics as flat rows whose dimensions are in
-`group`; sources: https://platform.claude.com/docs/en/manage-claude/usage-cost-api and
+The older reports have results in buckets; the analytics have flat rows with their dimensions in
+`group`. Sources: https://platform.claude.com/docs/en/manage-claude/usage-cost-api and
 https://platform.claude.com/docs/en/manage-claude/usage-cost-analytics-api.
 """
 
@@ -17,7 +17,7 @@ from convergence.processors.anthropic.config import Api
 from convergence.processors.lib.daily.fields import FieldReader, amount, money, text
 
 BUCKET_FIELDS = ("starting_at", "ending_at")
-# Nested field → column; what else is nested is kept in `extra`.
+# Nested field → column; other nested fields are stored in `extra`.
 _NESTED = {
     ("cache_creation", "ephemeral_5m_input_tokens"): "cache_write_5m_input_tokens",
     ("cache_creation", "ephemeral_1h_input_tokens"): "cache_write_1h_input_tokens",
@@ -27,12 +27,12 @@ _HUNDREDTHS = -2
 
 
 class UsageShape:
-    """Turns rows of a usage report into rows.
+    """Converts rows of a usage report to rows of the raw table.
 
     Args:
-        api: which generation.
+        api: the generation of the report.
         columns: column → BigQuery type of the raw table.
-        unknown: counts fields without a column.
+        unknown: counter of the fields without a column.
     """
 
     def __init__(
@@ -42,18 +42,18 @@ class UsageShape:
         source = f"{api} usage"
         self._reader = FieldReader(columns, own=("api",), source=source, unknown=unknown)
 
-    def row(self, told: Mapping[str, Any]) -> dict[str, Any]:
-        """A row of the raw table.
+    def build_row(self, result: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a row of the report as a row of the raw table.
 
         Raises:
-            ProviderProtocolError: it breaks the documented shape; facts name the field.
+            ProviderProtocolError: the row breaks the documented shape; the error names the field.
         """
-        fields = _flat(told, "usage", api=self._api)
-        return {**_bucket(self._reader, told), "api": self._api, **self._reader.row(fields)}
+        fields = _flatten(result, "usage", api=self._api)
+        return {**_read_bucket(self._reader, result), "api": self._api, **self._reader.row(fields)}
 
 
 class BilledShape:
-    """Turns rows of a cost report into rows: cents become the main unit, exactly."""
+    """Converts rows of a cost report to rows of the billed table; cents become the main unit."""
 
     def __init__(
         self, api: Api, *, columns: Mapping[str, str], unknown: Counter[str] | None = None
@@ -63,10 +63,10 @@ class BilledShape:
         own = ("api", *amounts, "amount_received", "list_amount_received")
         self._reader = FieldReader(columns, own=own, source=f"{api} cost", unknown=unknown)
 
-    def row(self, told: Mapping[str, Any]) -> dict[str, Any]:
-        """A row of the billed table; errors as `UsageShape.row`."""
-        fields = _flat(told, "cost", api=self._api)
-        billed, listed = (self._cents(fields, name) for name in ("amount", "list_amount"))
+    def build_row(self, result: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a row of the billed table; errors as `UsageShape.build_row`."""
+        fields = _flatten(result, "cost", api=self._api)
+        billed, listed = (self._read_cents(fields, name) for name in ("amount", "list_amount"))
         currency = self._reader.read(text, fields, "currency")
         if billed is None or not currency:
             raise ProviderProtocolError(
@@ -77,7 +77,7 @@ class BilledShape:
         }
         fields.pop("currency")
         return {
-            **_bucket(self._reader, told),
+            **_read_bucket(self._reader, result),
             "api": self._api,
             "billed_cost": money(billed),
             "list_cost": None if listed is None else money(listed),
@@ -86,15 +86,15 @@ class BilledShape:
             **self._reader.row(fields),
         }
 
-    def _cents(self, fields: Mapping[str, Any], name: str) -> Decimal | None:
-        """Documented as decimal text in the smallest unit, fractions included."""
+    def _read_cents(self, fields: Mapping[str, Any], name: str) -> Decimal | None:
+        """Return an amount in the main unit; reports have decimal text in the smallest unit."""
         found: Decimal | None = self._reader.read(amount, fields, name)
         return None if found is None else found.scaleb(_HUNDREDTHS)
 
 
-def _flat(told: Mapping[str, Any], measures: str, *, api: Api) -> dict[str, Any]:
-    """The fields of a row on one level, named as columns are."""
-    fields = {name: value for name, value in told.items() if name not in BUCKET_FIELDS}
+def _flatten(result: Mapping[str, Any], measures: str, *, api: Api) -> dict[str, Any]:
+    """Return the fields of a row on one level, with the names of the columns."""
+    fields = {name: value for name, value in result.items() if name not in BUCKET_FIELDS}
     if api == "analytics":
         for name in ("group", measures):
             inner = fields.pop(name, None)
@@ -111,6 +111,6 @@ def _flat(told: Mapping[str, Any], measures: str, *, api: Api) -> dict[str, Any]
     return {name: value for name, value in fields.items() if value != {}}
 
 
-def _bucket(reader: FieldReader, told: Mapping[str, Any]) -> dict[str, Any]:
-    start, end = (reader.moment(told, name) for name in BUCKET_FIELDS)
+def _read_bucket(reader: FieldReader, result: Mapping[str, Any]) -> dict[str, Any]:
+    start, end = (reader.moment(result, name) for name in BUCKET_FIELDS)
     return reader.bucket(start, end)

@@ -13,12 +13,12 @@ class Usage(OrgProcessor[UsageConfig]):
     Config = UsageConfig
 
     def run_step(self, org: OrgContext, config: UsageConfig) -> StepResult:
-        """Answer with rows, table, and how many days were published or found unchanged.
+        """Return the rows, the table, and how many days were published or unchanged.
 
         Raises:
-            ProviderUnavailableError: Anthropic does not answer; pages so far are kept.
-            ProviderRejectedError: Anthropic refuses the credential or the request.
-            ProviderProtocolError: an answer breaks the documented shape.
+            ProviderUnavailableError: Anthropic does not respond; the pages so far are kept.
+            ProviderRejectedError: Anthropic rejects the credential or the request.
+            ProviderProtocolError: a response breaks the documented shape.
         """
         from convergence.processors.anthropic.extraction import extract_usage
 

@@ -1,4 +1,4 @@
-"""`deepseek.balance`: the account's balance once a day, and the spend that explains its change."""
+"""`deepseek.balance`: observe the account's balance once a day and infer the spend."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from convergence.processors.deepseek.config import BalanceConfig
 
 
 class Balance(OrgProcessor[BalanceConfig]):
-    """Observe the balance and publish it, with top-ups and spend told apart."""
+    """Publish the balance, with top-ups and spend as separate columns."""
 
     Config = BalanceConfig
 
     def run_step(self, org: OrgContext, config: BalanceConfig) -> StepResult:
-        """Answer with rows, table, and how many days were observed, kept or never observed.
+        """Return the rows, the table, and how many days were observed, kept or never observed.
 
         Raises:
-            ProviderUnavailableError: DeepSeek does not answer.
-            ProviderRejectedError: DeepSeek refuses the credential.
-            ProviderProtocolError: an answer breaks the documented shape.
+            ProviderUnavailableError: DeepSeek does not respond.
+            ProviderRejectedError: DeepSeek rejects the credential.
+            ProviderProtocolError: a response breaks the documented shape.
         """
-        from convergence.processors.deepseek.observation import observe
+        from convergence.processors.deepseek.observation import observe_balance
 
-        return observe(org, config)
+        return observe_balance(org, config)

@@ -1,4 +1,4 @@
-"""What the DeepSeek step is told."""
+"""Configuration model of the DeepSeek step."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class BalanceConfig(ExtractionConfig):
     """That table's schema."""
 
     previous_file: SqlFile = "deepseek/sql/previous_observation.sql"
-    """Reads the observation before a day."""
+    """Reads the last observation before a day."""
 
     source_view: SqlFile | None = None
-    """The table's part of cost_daily."""
+    """View of the table in cost_daily."""
 
     top_up_step: int = Field(default=10, ge=1, le=1_000_000)
-    """Top-ups are multiples of this in any currency: where the paid balance rose between two
-    observations, the least such top-up is assumed and the rest of the change is spend."""
+    """The amount, in any currency, that every top-up is a multiple of. Where the paid balance rises
+    between two observations, the smallest such top-up is assumed; the difference is spend."""
 
     requests_per_minute: int = Field(default=30, ge=1, le=6000)
-    """Most requests to the provider for one org."""
+    """Maximum number of requests per minute to the provider for one org."""
 
     def daily_tables(self) -> tuple[str, ...]:
-        """The balance table has due days."""
+        """Return the balance table: it has due days."""
         return (self.table,)

@@ -1,8 +1,8 @@
-"""The balance of today as the closing balance of yesterday, and what was spent since the last one.
+"""Observe today's balance as the closing balance of yesterday, with the spend since the last one.
 
-A balance can't be asked for in retrospect. So a day is observed once, by the first run after it;
-an observation is made again only where a person clears the task. A day that nobody observed is
-NOT_OBSERVABLE in the ledger, its spend being in the next observed one, whose period says so.
+The provider has no balances of the past. So the first run after a day observes it, once; it is
+observed again only if a person clears the task. A day without an observation is NOT_OBSERVABLE in
+the ledger. Its spend is part of the next observed day, whose period includes it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _AMOUNTS = ("total_balance", "granted_balance", "topped_up_balance")
 
 @dataclass(frozen=True, slots=True)
 class BalancePage:
-    """The one page there is."""
+    """The paginator of a response that is always one page."""
 
     def request(self, token: str | None) -> PageRequest:
         """See `Paginator`."""
@@ -65,17 +65,17 @@ class BalancePage:
         body = response.body if isinstance(response.body, dict) else {}
         infos, available = body.get("balance_infos"), body.get("is_available")
         if not isinstance(infos, list) or not isinstance(available, bool):
-            raise ProviderProtocolError("The answer is no balance")
-        return Page([{**_checked(info), "is_available": available} for info in infos], None)
+            raise ProviderProtocolError("The response is not a balance")
+        return Page([{**_check_balance(info), "is_available": available} for info in infos], None)
 
 
-def observe(org: OrgContext, config: BalanceConfig) -> StepResult:
-    """Observe the account for yesterday, if nobody has; no other day can be observed.
+def observe_balance(org: OrgContext, config: BalanceConfig) -> StepResult:
+    """Observe the account for yesterday, unless that is done; no other day can be observed.
 
     Raises:
-        ProviderUnavailableError: DeepSeek does not answer.
-        ProviderRejectedError: DeepSeek refuses the credential.
-        ProviderProtocolError: an answer breaks the documented shape.
+        ProviderUnavailableError: DeepSeek does not respond.
+        ProviderRejectedError: DeepSeek rejects the credential.
+        ProviderProtocolError: a response breaks the documented shape.
     """
     table = TableName(org.dataset, config.table)
     if not org.days:
@@ -85,7 +85,7 @@ def observe(org: OrgContext, config: BalanceConfig) -> StepResult:
     show_in_cost_daily(org, config.source_view)
     account = Account(org, config, schema)
     days = observed_days(org, table=config.table, observable=account.yesterday, once=True)
-    published = publish_days(org, days.todo, table=config.table, make=account.make)
+    published = publish_days(org, days.todo, table=config.table, make=account.make_days)
     facts: dict[str, Any] = {**published.facts(), **days.details()}
     if account.unknown:
         facts["unknown_fields"] = dict(sorted(account.unknown.items()))
@@ -95,11 +95,11 @@ def observe(org: OrgContext, config: BalanceConfig) -> StepResult:
 
 
 class Account:
-    """One org's account in one run.
+    """The account of one org in one run.
 
     Attributes:
         yesterday: the day that an observation closes.
-        unknown: how often each field without a column was seen.
+        unknown: counter of the fields without a column.
     """
 
     def __init__(self, org: OrgContext, config: BalanceConfig, schema: TableSchema) -> None:
@@ -109,16 +109,16 @@ class Account:
         self.yesterday = org.now().astimezone(UTC).date() - timedelta(days=1)
         self.unknown: Counter[str] = Counter()
 
-    def make(self, attempts: Mapping[date, Attempt], round_: int) -> Iterator[tuple[date, Publish]]:
-        """The content of the days whose attempts are given, newest first."""
+    def make_days(
+        self, attempts: Mapping[date, Attempt], round_: int
+    ) -> Iterator[tuple[date, Publish]]:
+        """Yield each day of the attempts with its publishing function, newest first."""
         for day in sorted(attempts, reverse=True):
-            found = self._rows(day)
+            found = self._build_rows(day)
             spool = Spool.open(self._folder(f"{day}_{round_}"), fingerprint=fingerprint_of(found))
             if not spool.complete:
                 spool.write_page(found, next_token=None)
-            sealed = spool.write_day_files(day_of, [day], money_of=_money, unique_by=("currency",))[
-                day
-            ]
+            sealed = spool.write_day_files(day_of, [day], money_of=_read_money, unique_by=("currency",))[day]
             yield (
                 day,
                 partial(
@@ -132,8 +132,8 @@ class Account:
                 ),
             )
 
-    def _rows(self, day: date) -> list[dict[str, Any]]:
-        before = spend.read(
+    def _build_rows(self, day: date) -> list[dict[str, Any]]:
+        before = spend.observation_from_rows(
             run_file(
                 self._org.warehouse,
                 self._org.settings.configs_dir / self._config.previous_file,
@@ -141,21 +141,21 @@ class Account:
                 params={"day": day},
             )
         )
-        now = self._observation()
+        now = self._observe()
         return list(
-            spend.rows(
+            spend.build_rows(
                 before, now, day=day.isoformat(), top_up_step=Decimal(self._config.top_up_step)
             )
         )
 
-    def _observation(self) -> Observation:
-        """What the account holds now; a page of an earlier try is older and not used."""
+    def _observe(self) -> Observation:
+        """Return the present balances; a page of an earlier try is older and is not used."""
         observed_at = self._org.now()
-        folder = self._folder("answer")
+        folder = self._folder("response")
         spool = Spool.open(folder, fingerprint=fingerprint_of(observed_at, uuid4().hex))
         found: list[Row] = []
 
-        def keep(row: Row) -> tuple[Row, ...]:
+        def keep_row(row: Row) -> tuple[Row, ...]:
             found.append(row)
             self.unknown.update((row["extra"] or {}).keys())
             return ()
@@ -169,20 +169,20 @@ class Account:
             )
             extract_pages(
                 client,
-                [Query("balance", BalancePage(), keep)],
+                [Query("balance", BalancePage(), keep_row)],
                 spool,
                 retrier=Retrier(retry_policy(self._org, PROVIDER)),
                 allowance=limit,
                 quarantine=quarantine(self._org),
                 raw=raw_pages(self._org, "balance", days=self._config.raw_days),
             )
-        return _observation(found, observed_at)
+        return _build_observation(found, observed_at)
 
     def _folder(self, name: str) -> Path:
         return self._org.spool_dir / name
 
 
-def _observation(infos: Sequence[Row], observed_at: datetime) -> Observation:
+def _build_observation(infos: Sequence[Row], observed_at: datetime) -> Observation:
     balances = {
         info["currency"]: Balance(
             info["currency"],
@@ -194,13 +194,13 @@ def _observation(infos: Sequence[Row], observed_at: datetime) -> Observation:
         for info in infos
     }
     if len(balances) != len(infos):
-        raise ProviderProtocolError("A currency comes twice")
+        raise ProviderProtocolError("A currency appears twice")
     available = all(info["is_available"] for info in infos) if infos else None
     return Observation(observed_at, balances, available)
 
 
-def _checked(info: object) -> dict[str, Any]:
-    """A balance with its amounts, which are documented as text and add up."""
+def _check_balance(info: object) -> dict[str, Any]:
+    """Return a balance with its amounts, which are documented as text and must add up."""
     if not isinstance(info, dict) or not isinstance(info.get("currency"), str):
         raise ProviderProtocolError("A balance has no currency")
     try:
@@ -216,7 +216,7 @@ def _checked(info: object) -> dict[str, Any]:
     return {"currency": info["currency"].upper(), **amounts, "extra": extra or None}
 
 
-def _money(row: Mapping[str, Any]) -> Money | None:
+def _read_money(row: Mapping[str, Any]) -> Money | None:
     if row["paid_spend"] is None:
         return None
     return Money(row["currency"], "computed", Decimal(row["paid_spend"]))

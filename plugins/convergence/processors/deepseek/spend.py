@@ -1,10 +1,10 @@
-"""What was spent between two observations of a balance, and what was paid in: pure.
+"""Infer the spend and the top-ups between two observations of a balance, without any I/O.
 
-DeepSeek tells no usage, only a balance of granted and topped-up money, and takes the granted first
-(https://api-docs.deepseek.com/quick_start/pricing). A balance that fell was spent. One that rose
-was topped up by an unknown amount while an unknown amount was spent: the least whole top-up that
-fits is assumed, and said to be an estimate. A top-up that is smaller than what was spent in the
-same time can't be seen.
+DeepSeek reports no usage, only a balance of granted and topped-up money, and uses granted money
+first (https://api-docs.deepseek.com/quick_start/pricing). A lower balance means spend. A higher
+balance means a top-up and spend, both of unknown amounts: the smallest whole top-up that fits is
+assumed, and a caveat marks it as an estimate. A top-up that is smaller than the spend of the same
+time is not visible.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GRANT = "grant_estimated"
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What an account holds in one currency; `extra` is what else was told of it."""
+    """The balance of an account in one currency; `extra` holds fields without a column."""
 
     currency: str
     granted: Decimal
@@ -33,7 +33,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """All balances of an account at one moment; a currency that is not among them holds nothing."""
+    """All balances of an account at one moment; a missing currency has a balance of zero."""
 
     observed_at: datetime
     balances: Mapping[str, Balance]
@@ -41,11 +41,11 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """From one balance to the next: `paid_in - paid_spend` and `grant - granted_spend` are exact.
+class BalanceChange:
+    """A change of balance: `paid_in - paid_spend` and `grant - granted_spend` are exact.
 
     Attributes:
-        caveats: which of the parts are estimates.
+        caveats: the names of the estimates among the parts.
     """
 
     paid_in: Decimal
@@ -56,41 +56,41 @@ class Change:
 
     @property
     def spend(self) -> Decimal:
-        """What usage cost, whoever paid."""
+        """The cost of the usage, paid from granted or topped-up money."""
         return self.paid_spend + self.granted_spend
 
 
-def change(before: Balance, after: Balance, *, top_up_step: Decimal) -> Change:
-    """What must have happened.
+def infer_change(before: Balance, after: Balance, *, top_up_step: Decimal) -> BalanceChange:
+    """Return the smallest top-up and the spend that explain the difference of two balances.
 
     Args:
         before: the earlier balance.
         after: the later one, in the same currency.
-        top_up_step: what every top-up is a multiple of.
+        top_up_step: the amount that every top-up is a multiple of.
     """
     paid, granted = after.topped_up - before.topped_up, after.granted - before.granted
     paid_in = _least_multiple(paid, top_up_step)
     grant = max(granted, ZERO)
-    told = ((TOP_UP, paid_in > 0), (GRANT, grant > 0))
-    return Change(
+    estimates = ((TOP_UP, paid_in > 0), (GRANT, grant > 0))
+    return BalanceChange(
         paid_in=paid_in,
         paid_spend=paid_in - paid,
         grant=grant,
         granted_spend=grant - granted,
-        caveats=tuple(name for name, holds in told if holds),
+        caveats=tuple(name for name, is_estimated in estimates if is_estimated),
     )
 
 
-def rows(
+def build_rows(
     before: Observation | None, now: Observation, *, day: str, top_up_step: Decimal
 ) -> Iterator[dict[str, Any]]:
-    """Rows of the table, one per currency of either observation.
+    """Yield the rows of the table, one per currency of either observation.
 
-    The first observation has nothing to compare with: its spend is unknown, never zero.
+    The first observation has no earlier one to compare with: its spend is unknown, not zero.
     """
     currencies = sorted({*now.balances, *(before.balances if before else ())})
     for currency in currencies:
-        after = now.balances.get(currency) or _nothing(currency)
+        after = now.balances.get(currency) or _empty_balance(currency)
         row = {
             "usage_date": day,
             "currency": currency,
@@ -101,11 +101,13 @@ def rows(
             "topped_up_balance": after.topped_up,
             "extra": after.extra,
         }
-        yield row | (_unknown() if before is None else _compared(before, after, top_up_step))
+        yield row | (
+            _unknown_spend() if before is None else _compare_balances(before, after, top_up_step)
+        )
 
 
-def read(found: Sequence[Mapping[str, Any]]) -> Observation | None:
-    """An observation from the rows that `rows` made of it; None when there are none."""
+def observation_from_rows(found: Sequence[Mapping[str, Any]]) -> Observation | None:
+    """Return the observation that `build_rows` stored as these rows; None without rows."""
     if not found:
         return None
     balances = {
@@ -120,9 +122,9 @@ def read(found: Sequence[Mapping[str, Any]]) -> Observation | None:
     return Observation(found[0]["observed_at"], balances)
 
 
-def _compared(before: Observation, after: Balance, top_up_step: Decimal) -> dict[str, Any]:
-    earlier = before.balances.get(after.currency) or _nothing(after.currency)
-    found = change(earlier, after, top_up_step=top_up_step)
+def _compare_balances(before: Observation, after: Balance, top_up_step: Decimal) -> dict[str, Any]:
+    earlier = before.balances.get(after.currency) or _empty_balance(after.currency)
+    found = infer_change(earlier, after, top_up_step=top_up_step)
     return {
         "previous_observed_at": before.observed_at,
         "previous_total_balance": earlier.total,
@@ -135,12 +137,12 @@ def _compared(before: Observation, after: Balance, top_up_step: Decimal) -> dict
     }
 
 
-def _unknown() -> dict[str, Any]:
+def _unknown_spend() -> dict[str, Any]:
     names = ("top_up", "grant_received", "paid_spend", "granted_spend", "spend", "caveats")
     return dict.fromkeys(("previous_observed_at", "previous_total_balance", *names))
 
 
-def _nothing(currency: str) -> Balance:
+def _empty_balance(currency: str) -> Balance:
     return Balance(currency, ZERO, ZERO, ZERO)
 
 

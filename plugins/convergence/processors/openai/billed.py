@@ -1,4 +1,4 @@
-"""`openai.billed`: what OpenAI says it bills, day by day, from its costs endpoint."""
+"""`openai.billed`: the costs that OpenAI bills, day by day, from its costs endpoint."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Billed(OrgProcessor[BilledConfig]):
     Config = BilledConfig
 
     def run_step(self, org: OrgContext, config: BilledConfig) -> StepResult:
-        """Answer with rows, table, and how many days were published or found unchanged.
+        """Return the rows, the table, and how many days were published or unchanged.
 
         Raises:
-            ProviderUnavailableError: OpenAI does not answer; pages so far are kept.
-            ProviderRejectedError: OpenAI refuses the credential or the request.
-            ProviderProtocolError: an answer breaks the documented shape.
+            ProviderUnavailableError: OpenAI does not respond; the pages so far are kept.
+            ProviderRejectedError: OpenAI rejects the credential or the request.
+            ProviderProtocolError: a response breaks the documented shape.
         """
         from convergence.processors.openai.extraction import extract_billed
 

@@ -1,4 +1,4 @@
-"""What the OpenAI steps are told."""
+"""Configuration models of the OpenAI steps."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from convergence.processors.lib.pricing.meters import Meter
 from convergence.processors.lib.pricing.pricing_config import PriceSeedConfig, PricingConfig
 from convergence.processors.step_config import StepConfig, check_groups, config_error
 
-_WHO = ("project_id", "user_id", "api_key_id")
-_MODEL = (*_WHO, "model")
+_OWNERS = ("project_id", "user_id", "api_key_id")
+_MODEL = (*_OWNERS, "model")
 
-# https://platform.openai.com/docs/api-reference/usage: what each endpoint can be grouped by.
+# https://platform.openai.com/docs/api-reference/usage: the groups that each endpoint accepts.
 GROUPABLE: dict[str, tuple[str, ...]] = {
     "completions": (*_MODEL, "batch", "service_tier", "api_source"),
     "embeddings": _MODEL,
@@ -25,7 +25,7 @@ GROUPABLE: dict[str, tuple[str, ...]] = {
     "audio_transcriptions": _MODEL,
     "vector_stores": ("project_id",),
     "code_interpreter_sessions": ("project_id",),
-    "file_search_calls": (*_WHO, "vector_store_id"),
+    "file_search_calls": (*_OWNERS, "vector_store_id"),
     "web_search_calls": (*_MODEL, "context_level"),
 }
 PRICED_BY: dict[str, tuple[str, ...]] = {
@@ -35,7 +35,7 @@ PRICED_BY: dict[str, tuple[str, ...]] = {
     "audio_speeches": ("model",),
     "audio_transcriptions": ("model",),
 }
-"""Without these groups a result has no price."""
+"""The groups without which a result can't be priced."""
 
 Endpoint = Literal[
     "completions",
@@ -75,14 +75,14 @@ class UsageEndpoint(BaseModel):
     """Last part of the path below /organization/usage/."""
 
     group_by: tuple[GroupKey, ...] = Field(min_length=1)
-    """What results are split by."""
+    """The groups that results are split by."""
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_endpoint_groups(self) -> Self:
         accepted = GROUPABLE[self.endpoint]
         check_groups(self.group_by, accepted=accepted, what=self.endpoint)
         if missing := [k for k in PRICED_BY.get(self.endpoint, ()) if k not in self.group_by]:
-            raise config_error(f"{self.endpoint} has no price without {', '.join(missing)}")
+            raise config_error(f"add {', '.join(missing)}: without it, {self.endpoint} can't be priced")
         return self
 
 
@@ -101,20 +101,20 @@ class UsageConfig(ExtractionConfig):
     """The usage endpoints to read."""
 
     buckets_per_page: int = Field(default=7, ge=1, le=31)
-    """Days in one answer of the provider."""
+    """Days in one response of the provider."""
 
     requests_per_minute: int = Field(default=60, ge=1, le=6000)
-    """Most requests to the provider for one org."""
+    """Maximum number of requests per minute to the provider for one org."""
 
     @model_validator(mode="after")
-    def _once(self) -> Self:
+    def _check_endpoints(self) -> Self:
         names = [one.endpoint for one in self.endpoints]
         if len(set(names)) != len(names):
-            raise config_error("an endpoint is named twice")
+            raise config_error("an endpoint is listed twice")
         return self
 
     def daily_tables(self) -> tuple[str, ...]:
-        """The usage table has due days."""
+        """Return the usage table: it has due days."""
         return (self.table,)
 
 
@@ -185,7 +185,7 @@ class CostConfig(PricingConfig):
 
 
 class BilledConfig(ExtractionConfig):
-    """Extracts what OpenAI says it bills, by UTC day, from its costs endpoint."""
+    """Extracts the costs that OpenAI bills, by UTC day, from its costs endpoint."""
 
     ps_type: ClassVar[str] = "openai.billed"
 
@@ -196,33 +196,33 @@ class BilledConfig(ExtractionConfig):
     """That table's schema; a field without a column goes to `extra`."""
 
     source_view: SqlFile | None = None
-    """The table's part of cost_daily."""
+    """View of the table in cost_daily."""
 
     group_by: tuple[BilledKey, ...] = Field(
         default=("project_id", "line_item", "api_key_id"), min_length=1
     )
-    """What costs are split by; without line_item there are no quantities."""
+    """The groups that costs are split by; without line_item there are no quantities."""
 
     buckets_per_page: int = Field(default=31, ge=1, le=180)
-    """Days in one answer of the provider."""
+    """Days in one response of the provider."""
 
     requests_per_minute: int = Field(default=60, ge=1, le=6000)
-    """Most requests to the provider for one org."""
+    """Maximum number of requests per minute to the provider for one org."""
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_cost_groups(self) -> Self:
         check_groups(self.group_by, accepted=get_args(BilledKey), what="costs")
         if {"user_id", "project_id"} <= set(self.group_by):
             raise config_error("costs can't be grouped by user_id and project_id together")
         return self
 
     def daily_tables(self) -> tuple[str, ...]:
-        """The billed table has due days."""
+        """Return the billed table: it has due days."""
         return (self.table,)
 
 
 class SubscriptionsConfig(StepConfig):
-    """Snapshots the org's plans with seats by the month, prorated where they change midway."""
+    """Publishes the monthly cost of the org's seats, prorated where plans change in a month."""
 
     ps_type: ClassVar[str] = "openai.subscriptions"
 
@@ -239,10 +239,10 @@ class SubscriptionsConfig(StepConfig):
     """Reads them."""
 
     source_view: SqlFile | None = None
-    """The table's part of cost_daily."""
+    """View of the table in cost_daily."""
 
     months: int = Field(default=3, ge=0, le=24)
-    """Past months to look at again beside the present one, where no days are asked for."""
+    """Past months to compute again in addition to the present one, where no days are requested."""
 
 
 class SeedCsvConfig(PriceSeedConfig):

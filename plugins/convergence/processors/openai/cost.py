@@ -1,4 +1,4 @@
-"""`openai.cost`: what the usage cost at the org's dated prices, computed in the warehouse."""
+"""`openai.cost`: the cost of the usage at the org's dated prices, computed in the warehouse."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from convergence.processors.openai.config import CostConfig
 
 
 class Cost(OrgProcessor[CostConfig]):
-    """Price each day's usage; usage without a price is listed with the reason, never zero."""
+    """Price each day's usage; usage without a price has a reason and never a cost of zero."""
 
     Config = CostConfig
     derived = True
 
     def run_step(self, org: OrgContext, config: CostConfig) -> StepResult:
-        """Answer with rows, table, days, totals by currency, and what has no price.
+        """Return the rows, the table, the days, the totals by currency, and the unpriced usage.
 
         Raises:
-            RetryableError: the usage of a day is not in the ledger.
+            RetryableError: the ledger has no usage of a day.
         """
         from convergence.processors.lib.pricing.pricing import price_usage
 

@@ -1,4 +1,4 @@
-"""What `openai.usage` and `openai.billed` ask OpenAI for."""
+"""The requests of `openai.usage` and `openai.billed` to OpenAI."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ PROVIDER = "openai"
 USAGE_PATH = "/organization/usage/"
 COSTS_PATH = "/organization/costs"
 USAGE_REVISION = 1
-"""Rises when `UsageShape` makes other rows of the same answers."""
+"""Increase it when `UsageShape` makes other rows of the same responses."""
 BILLED_REVISION = 1
-"""The same for `BilledShape`."""
+"""The same as `USAGE_REVISION`, for `BilledShape`."""
 
 
 def extract_usage(org: OrgContext, config: UsageConfig) -> StepResult:
@@ -34,17 +34,17 @@ def extract_usage(org: OrgContext, config: UsageConfig) -> StepResult:
     columns = columns_of(schema)
     unknown: Counter[str] = Counter()
 
-    def query(endpoint: UsageEndpoint, days: DayRange) -> Query:
+    def build_query(endpoint: UsageEndpoint, days: DayRange) -> Query:
         shape = UsageShape(endpoint.endpoint, columns=columns, unknown=unknown)
-        pages = _buckets(
+        pages = _bucket_pages(
             days,
             path=USAGE_PATH + endpoint.endpoint,
             limit=config.buckets_per_page,
             group_by=endpoint.group_by,
         )
-        return Query(endpoint.endpoint, pages, lambda result: (shape.row(result),))
+        return Query(endpoint.endpoint, pages, lambda result: (shape.build_row(result),))
 
-    # Within a day and endpoint each combination of groups comes once.
+    # A day of an endpoint has each combination of groups once.
     groups = {key for endpoint in config.endpoints for key in endpoint.group_by}
     return extract_days(
         org,
@@ -52,7 +52,7 @@ def extract_usage(org: OrgContext, config: UsageConfig) -> StepResult:
             provider=PROVIDER,
             table=config.table,
             schema=schema,
-            queries=lambda days: [query(endpoint, days) for endpoint in config.endpoints],
+            queries=lambda days: [build_query(endpoint, days) for endpoint in config.endpoints],
             unique_by=("usage_date", "endpoint", *sorted(groups)),
             revision=USAGE_REVISION,
             config=config.model_dump(mode="json"),
@@ -64,16 +64,16 @@ def extract_usage(org: OrgContext, config: UsageConfig) -> StepResult:
 
 
 def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
-    """Extract and publish what OpenAI says it bills; errors as `extract_days`."""
+    """Extract and publish the costs that OpenAI bills; errors as `extract_days`."""
     schema = TableSchema.load(org.settings.configs_dir / config.schema_file)
     unknown: Counter[str] = Counter()
     shape = BilledShape(columns=columns_of(schema), unknown=unknown)
 
-    def queries(days: DayRange) -> list[Query]:
-        pages = _buckets(
+    def build_queries(days: DayRange) -> list[Query]:
+        pages = _bucket_pages(
             days, path=COSTS_PATH, limit=config.buckets_per_page, group_by=config.group_by
         )
-        return [Query("costs", pages, lambda result: (shape.row(result),))]
+        return [Query("costs", pages, lambda result: (shape.build_row(result),))]
 
     result = extract_days(
         org,
@@ -81,7 +81,7 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
             provider=PROVIDER,
             table=config.table,
             schema=schema,
-            queries=queries,
+            queries=build_queries,
             # A bill in two currencies has a line in each.
             unique_by=("usage_date", "currency", *config.group_by),
             revision=BILLED_REVISION,
@@ -96,7 +96,9 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
     return add_reconciliation(org, result)
 
 
-def _buckets(days: DayRange, *, path: str, limit: int, group_by: tuple[str, ...]) -> BucketPages:
+def _bucket_pages(
+    days: DayRange, *, path: str, limit: int, group_by: tuple[str, ...]
+) -> BucketPages:
     start, end = int(days.start.timestamp()), int(days.end.timestamp())
     return BucketPages(
         path=path,

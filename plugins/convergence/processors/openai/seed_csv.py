@@ -1,4 +1,4 @@
-"""`openai.seed_csv`: OpenAI's default prices into the org's price table."""
+"""`openai.seed_csv`: load OpenAI's default prices into the org's price table."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from convergence.processors.openai.config import SeedCsvConfig
 
 
 class SeedCsv(OrgProcessor[SeedCsvConfig]):
-    """Bring the org's default prices up to the price book; its own rates stay."""
+    """Update the org's default prices to the price book; the rates that the org set itself stay."""
 
     Config = SeedCsvConfig
 
     def run_step(self, org: OrgContext, config: SeedCsvConfig) -> StepResult:
-        """Answer with rows written (0 when nothing changed), table and edition.
+        """Return the number of rows written (0 when nothing changed), the table and the edition.
 
         Raises:
-            PriceBookError: the book is wrong; every fault is named with line and field.
+            PriceBookError: the book has errors; each is reported with its line and field.
         """
         from convergence.processors.lib.pricing.price_seed import seed_prices
 

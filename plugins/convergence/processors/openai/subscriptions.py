@@ -1,4 +1,4 @@
-"""`openai.subscriptions`: what the org's ChatGPT plans cost by the month, prorated by the day."""
+"""`openai.subscriptions`: the monthly cost of the org's ChatGPT plans, prorated by the day."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from convergence.processors.openai.config import SubscriptionsConfig
 
 
 class Subscriptions(OrgProcessor[SubscriptionsConfig]):
-    """Snapshot the seats that the org maintains, a month as one partition."""
+    """Publish the cost of the seats that the org maintains, one month as one partition."""
 
     Config = SubscriptionsConfig
     derived = True
 
     def run_step(self, org: OrgContext, config: SubscriptionsConfig) -> StepResult:
-        """Answer with rows, table, months, and their sums by currency."""
-        from convergence.processors.openai.seat_months import snapshot_months
+        """Return the rows, the table, the months, and their sums by currency."""
+        from convergence.processors.openai.seat_months import publish_months
 
-        return snapshot_months(org, config)
+        return publish_months(org, config)

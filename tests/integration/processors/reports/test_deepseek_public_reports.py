@@ -15,7 +15,7 @@ import pytest
 
 from convergence.processors.context import PipelineInfo
 from convergence.processors.deepseek.config import BalanceConfig
-from convergence.processors.deepseek.observation import observe
+from convergence.processors.deepseek.observation import observe_balance
 from support.processor_env import ProcessorEnv
 from support.vendors.llm_responses import write_page
 from support.vendors.recorded_api import recorded
@@ -54,7 +54,7 @@ def observe_days(env: ProcessorEnv, folder: Path, *days: Sequence[Balance]) -> R
         now = datetime.combine(day + timedelta(days=1), time(0, 5), UTC)
         with recorded({"/user/balance": [page]}) as url:
             at = org.served_by(deepseek_base_url=url).at(now)
-            observe(at.context([day], run_id=f"run_{number}", pipeline=BALANCE), CONFIG)
+            observe_balance(at.context([day], run_id=f"run_{number}", pipeline=BALANCE), CONFIG)
     rows = org.rows("deepseek_balance_daily")
     return {(str(row["usage_date"]), row["currency"]): row for row in rows}
 
