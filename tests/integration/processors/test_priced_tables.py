@@ -8,6 +8,7 @@ stored rows come from the statement that each vendor had for itself before both 
 from __future__ import annotations
 
 import json
+import shutil
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -175,3 +176,27 @@ def test_the_stored_usage_reaches_every_reason_and_caveat(vendor: Vendor) -> Non
     assert caveats >= fallbacks | {"long_context_not_visible"}
     assert any(row["list_cost"] != row["contracted_cost"] for row in rows)
     assert {row["currency"] for row in rows} == {"USD", "EUR", None}
+
+
+def test_a_column_is_added_by_the_schema_and_the_vendors_block_alone(
+    world: World, tmp_path: Path
+) -> None:
+    """The steps of docs/adding-a-cost-column.md."""
+    configs = tmp_path / "configs"
+    shutil.copytree(world.settings.configs_dir, configs)
+    schema_path = configs / "openai/cost/schemas/openai_cost_daily.json"
+    schema = json.loads(schema_path.read_text())
+    column = {"name": "shape_version", "type": "INT64", "mode": "NULLABLE", "description": "Shape"}
+    schema_path.write_text(json.dumps({**schema, "fields": [*schema["fields"], column]}))
+    sql = configs / "openai/cost/sql/price_usage.sql"
+    columns = "endpoint, project_id"
+    assert columns in sql.read_text()
+    sql.write_text(sql.read_text().replace(columns, f"shape_version, {columns}"))
+    org, vendor = world.new_org(), VENDORS[0]
+    fill(org, vendor, tmp_path)
+    changed = org.served_by(configs_dir=configs)
+    price_usage(changed.context([DAY], pipeline=vendor.pipeline), vendor.config)
+    rows = org.rows(vendor.config.table)
+    assert {row["shape_version"] for row in rows} == {1, 2}
+    kept = [{name: row[name] for name in row if name != "shape_version"} for row in rows]
+    assert _as_text(kept) == stored(vendor)["cost"]

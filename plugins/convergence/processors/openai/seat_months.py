@@ -126,7 +126,7 @@ class SeatMonths:
         return [plan_from_row(row) for row in rows]
 
     def _settling_until_over(self, month: date) -> OrgContext:
-        """Return a context whose slices settle with the last day of the month, not with the first."""
+        """Return a context whose slices settle with the last day of the month, not the first."""
         pipeline = self._org.pipeline
         rest = (next_month(month) - month).days - 1
         return replace(
