@@ -22,26 +22,26 @@ def test_every_endpoint_can_be_read_by_configuration_alone(endpoint: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("endpoints", "told"),
+    ("endpoints", "message"),
     [
         ([], "at least 1 item"),
         ([{"endpoint": "chats", "group_by": ["model"]}], "completions"),
         ([{"endpoint": "completions", "group_by": []}], "at least 1 item"),
         ([{"endpoint": "vector_stores", "group_by": ["model"]}], "can't be grouped by model"),
         ([{"endpoint": "embeddings", "group_by": ["model", "model"]}], "named twice"),
-        ([COMPLETIONS, COMPLETIONS], "an endpoint is named twice"),
+        ([COMPLETIONS, COMPLETIONS], "an endpoint is listed twice"),
         *(
             (
                 [{"endpoint": name, "group_by": [k for k in GROUPABLE[name] if k != key]}],
-                f"{name} has no price without {key}",
+                f"add {key}: without it, {name} can't be priced",
             )
             for name, keys in PRICED_BY.items()
             for key in keys
         ),
     ],
 )
-def test_what_could_not_be_priced_or_asked_for_is_refused(endpoints: Any, told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_endpoints_that_could_not_be_priced_are_an_error(endpoints: Any, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         UsageConfig.from_values({"endpoints": endpoints})
 
 

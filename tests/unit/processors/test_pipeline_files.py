@@ -14,6 +14,7 @@ from convergence.pipelines.files.spec import PipelineSpec
 from convergence.settings import PROJECT_ROOT
 from convergence.warehouse.bootstrap import Layout
 from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.sql_source import read_source
 
 CONFIGS = PROJECT_ROOT / "include" / "configs"
 PIPELINES = (
@@ -106,5 +107,6 @@ def test_every_provider_in_cost_daily_gives_all_its_columns() -> None:
     columns = {name.strip() for name in listed[1].replace("\n", " ").split(",")}
     (onboarding,) = spec("setup/organizations/onboarding.yml").steps
     for name in onboarding.parsed.model_dump()["cost_sources"]:
-        given = set(re.findall(r" AS ([A-Za-z_]+),?$", (CONFIGS / name).read_text(), re.MULTILINE))
-        assert columns - given == set(), name
+        sql = read_source(CONFIGS / name, CONFIGS).text
+        named = set(re.findall(r" AS ([A-Za-z_]+),?$", sql, re.MULTILINE))
+        assert columns - named == set(), name
