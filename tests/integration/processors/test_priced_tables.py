@@ -179,11 +179,11 @@ def test_the_stored_usage_reaches_every_reason_and_caveat(vendor: Vendor) -> Non
 
 
 def test_a_column_is_added_by_the_schema_and_the_vendors_block_alone(
-    world: World, tmp_path: Path
+    env: ProcessorEnv, tmp_path: Path
 ) -> None:
     """The steps of docs/adding-a-cost-column.md."""
     configs = tmp_path / "configs"
-    shutil.copytree(world.settings.configs_dir, configs)
+    shutil.copytree(env.settings.configs_dir, configs)
     schema_path = configs / "openai/cost/schemas/openai_cost_daily.json"
     schema = json.loads(schema_path.read_text())
     column = {"name": "shape_version", "type": "INT64", "mode": "NULLABLE", "description": "Shape"}
@@ -192,7 +192,7 @@ def test_a_column_is_added_by_the_schema_and_the_vendors_block_alone(
     columns = "endpoint, project_id"
     assert columns in sql.read_text()
     sql.write_text(sql.read_text().replace(columns, f"shape_version, {columns}"))
-    org, vendor = world.new_org(), VENDORS[0]
+    org, vendor = env.new_org(), VENDORS[0]
     fill(org, vendor, tmp_path)
     changed = org.served_by(configs_dir=configs)
     price_usage(changed.context([DAY], pipeline=vendor.pipeline), vendor.config)

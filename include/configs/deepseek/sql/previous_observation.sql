@@ -1,4 +1,4 @@
--- The last observation of the balance that closed a day before the given one; a row per currency.
+-- The last observation of the balance before a day; a row per currency.
 SELECT currency, observed_at, total_balance, granted_balance, topped_up_balance
 FROM `{{ project }}.{{ dataset }}.{{ balance_table }}`
 WHERE usage_date < @day

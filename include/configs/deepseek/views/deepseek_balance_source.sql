@@ -1,5 +1,5 @@
 -- DeepSeek's share of cost_daily: spend between two observations of the balance, by currency.
--- Granted money pays for usage that is in the list cost and on no bill.
+-- Usage that granted money pays for is in the list cost and on no bill.
 SELECT
   usage_date AS x_UsageDate,
   'deepseek' AS x_Provider,
@@ -43,5 +43,5 @@ SELECT
   CAST(NULL AS STRING) AS SubAccountName,
   CAST(NULL AS STRING) AS SubAccountType
 FROM `{{ project }}.{{ dataset }}.deepseek_balance_daily`
--- The first observation has nothing to compare with.
+-- The first observation has no earlier one to compare with.
 WHERE previous_observed_at IS NOT NULL

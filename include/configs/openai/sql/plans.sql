@@ -1,4 +1,4 @@
--- Every term of the org's plans: list prices without seats, and its own, of any time.
+-- All plans of the org, of any time: list prices without seats, and the org's own seats and prices.
 SELECT
   plan_name, billing_period, currency, is_override, seats, price_per_seat, effective_from,
   effective_to, price_version

@@ -1,6 +1,6 @@
--- ChatGPT plans' share of cost_daily: each part of a month spread evenly over its days.
--- Computed from the seats that the org maintains. OpenAI bills plans apart from the API, so neither
--- its costs endpoint nor priced usage holds any of it. A day's amount is the growth of the rounded
+-- ChatGPT plans' share of cost_daily: each part of a month is spread evenly over its days.
+-- It is computed from the seats that the org maintains. OpenAI bills plans separately: its costs
+-- endpoint and the priced usage do not include them. A day's amount is the increase of the rounded
 -- running total, so that the days sum to their part exactly.
 SELECT
   day AS x_UsageDate,

@@ -82,7 +82,9 @@ class UsageEndpoint(BaseModel):
         accepted = GROUPABLE[self.endpoint]
         check_groups(self.group_by, accepted=accepted, what=self.endpoint)
         if missing := [k for k in PRICED_BY.get(self.endpoint, ()) if k not in self.group_by]:
-            raise config_error(f"add {', '.join(missing)}: without it, {self.endpoint} can't be priced")
+            raise config_error(
+                f"add {', '.join(missing)}: without it, {self.endpoint} can't be priced"
+            )
         return self
 
 

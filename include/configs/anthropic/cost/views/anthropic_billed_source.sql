@@ -1,5 +1,5 @@
 -- Anthropic's bill in cost_daily, by day, model or tool, class of tokens, tier and workspace.
--- Amounts are after discount and before credits. The older report tells no list price.
+-- Amounts are after discount and before credits. The older report has no list price.
 SELECT
   usage_date AS x_UsageDate,
   'anthropic' AS x_Provider,
@@ -11,7 +11,7 @@ SELECT
   CAST(NULL AS STRING) AS x_PriceVersion,
   COALESCE(model, cost_type) AS x_Model,
   service_tier AS x_ServiceTier,
-  -- Each class of tokens names the same requests.
+  -- Each class of tokens repeats the same requests.
   CAST(NULL AS INT64) AS x_Requests,
   SUM(billed_cost) AS BilledCost,
   SUM(billed_cost) AS ContractedCost,

@@ -1,5 +1,5 @@
 -- OpenAI's bill in cost_daily: its costs endpoint by day, line item and project.
--- The endpoint tells one amount: list and contracted cost are not told apart.
+-- The endpoint has one amount: list and contracted cost are the same.
 SELECT
   usage_date AS x_UsageDate,
   'openai' AS x_Provider,

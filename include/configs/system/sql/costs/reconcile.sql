@@ -1,9 +1,9 @@
 -- One provider's computed cost against what it bills, by day and currency, each difference with
--- its reason; nothing where only one of the two is known.
+-- its reason; no rows where only one of the two is known.
 --
 -- Lines are matched by what was used: a model without its date, or a tool. The amounts of a day's
--- reasons add up to billed - computed exactly. A discount is told apart where it explains anything;
--- the rest of a line's difference has one reason, the first that holds:
+-- reasons add up to billed - computed exactly. A discount is a reason of its own where it makes the
+-- difference smaller; the rest of a line's difference has the first reason that applies:
 --   rounding           no more than the rounding of the lines
 --   code_execution     a tool that no usage report counts
 --   priority_tier      committed capacity, which is in no list and on another bill

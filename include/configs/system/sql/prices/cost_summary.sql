@@ -1,5 +1,5 @@
--- What the days came to, and what stayed without a price or has one of nothing, by model, tier and
--- reason. `tool_column` names what was used: the vendor's endpoint or kind of cost.
+-- The totals of the days, the usage without a price, and the usage with a price of zero, by model,
+-- tier and reason. `tool_column` is the vendor's column of the endpoint or tool.
 SELECT
   pricing_status,
   currency,

@@ -1,6 +1,6 @@
--- Days whose stored cost a change of defaults would alter: priced with one that changes, by a name
--- farther off than one that comes, or without a price where one comes. Usage priced at the org's own
--- rates keeps its cost. Whether a day's sum differs in the end only pricing it again can tell.
+-- Days whose stored cost may differ with the new defaults: they were priced with a default that
+-- changes, or by a more distant name than one that is new, or have no price and get one. Usage priced
+-- at the org's own rates keeps its cost. Only pricing a day again shows whether its sum differs.
 SELECT DISTINCT cost.usage_date AS day
 FROM `{{ project }}.{{ dataset }}.{{ cost_table }}` AS cost
 JOIN UNNEST(@changes) AS change

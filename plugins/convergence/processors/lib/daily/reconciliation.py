@@ -23,7 +23,9 @@ def add_reconciliation(org: OrgContext, result: StepResult) -> StepResult:
     if result.status != "SUCCESS" or org.pipeline.provider is None:
         return result
     report = build_report(_read_rows(org, org.pipeline.provider, org.days))
-    return replace(result, details={**result.details, "reconciliation": report}) if report else result
+    return (
+        replace(result, details={**result.details, "reconciliation": report}) if report else result
+    )
 
 
 def build_report(rows: Iterable[Row]) -> dict[str, Any]:
