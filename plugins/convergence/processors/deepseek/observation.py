@@ -118,7 +118,9 @@ class Account:
             spool = Spool.open(self._folder(f"{day}_{round_}"), fingerprint=fingerprint_of(found))
             if not spool.complete:
                 spool.write_page(found, next_token=None)
-            sealed = spool.write_day_files(day_of, [day], money_of=_read_money, unique_by=("currency",))[day]
+            sealed = spool.write_day_files(
+                day_of, [day], money_of=_read_money, unique_by=("currency",)
+            )[day]
             yield (
                 day,
                 partial(

@@ -100,9 +100,9 @@ class SeatMonths:
             spool = Spool.open(folder, fingerprint=fingerprint_of(rows))
             if not spool.complete:
                 spool.write_page(rows, next_token=None)
-            sealed = spool.write_day_files(_parse_month, [month], money_of=_read_money, unique_by=_UNIQUE_BY)[
-                month
-            ]
+            sealed = spool.write_day_files(
+                _parse_month, [month], money_of=_read_money, unique_by=_UNIQUE_BY
+            )[month]
             yield (
                 month,
                 partial(
