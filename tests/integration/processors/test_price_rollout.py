@@ -60,7 +60,7 @@ def eligible(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         assert asked["provider"] == "OPENAI"
         return OrgSelection(tuple(Eligibility(org, "ACTIVE") for org in chosen), ())
 
-    monkeypatch.setattr(EligibilityChecker, "select", select)
+    monkeypatch.setattr(EligibilityChecker, "select_orgs", select)
     return chosen
 
 
