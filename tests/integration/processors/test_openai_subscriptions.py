@@ -203,10 +203,10 @@ def test_the_higher_attempt_has_the_newer_plans(org: OrgEnv) -> None:
     class Interrupted(type(services.publisher)):  # type: ignore[misc]  # a class at run time
         """Another run publishes newer plans before this one takes its attempts."""
 
-        def begin(self, keys: Any, **more: Any) -> Any:
+        def begin_attempts(self, keys: Any, **more: Any) -> Any:
             plans.put(20)
             plans.snapshot()
-            return super().begin(keys, **more)
+            return super().begin_attempts(keys, **more)
 
     publisher = Interrupted(services.warehouse, services.store, services.ledger)
     late = replace(org.env, services=replace(services, publisher=publisher))
