@@ -1,4 +1,4 @@
-"""Read a settings file of ours (YAML) into its model, with every fault and its place.
+"""Read a settings file (YAML) into its model, with all errors and their places.
 
 For `include/configs/system/` and every `config.yml`; pipelines have a reader of their own.
 """
@@ -213,9 +213,10 @@ def _walk_nodes(
     path: KeyPath = (),
     seen: set[int] | None = None,
 ) -> Iterator[Located]:
-    """Note where every key is; tell of keys that stand twice, since YAML keeps the last.
+    """Record the place of each key; yield an error for each doubled key, since YAML keeps the last.
 
-    An alias is a node met again: it is told of, not followed, since it may hold itself.
+    An alias is a node that was visited before: it is an error, and it is not followed, since a
+    node may contain itself.
     """
     seen = set() if seen is None else seen
     if id(node) in seen:

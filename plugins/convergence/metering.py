@@ -1,9 +1,8 @@
-"""What work takes: jobs, bytes, slot time and calls, counted for whoever the work is done for.
+"""Metering: the jobs, bytes, slot time and calls of a piece of work, counted for one org.
 
-The rooms that speak to BigQuery, to Cloud KMS and to providers count where a job ends or an answer
-comes; whose work it is, is said once, around it. A meter belongs to the thread (the context) that
-opened it: orgs that are served side by side in one process have one each. Outside of a meter
-nothing is counted.
+The packages that call BigQuery, Cloud KMS and providers count each ended job and each response. The
+caller opens a meter around the work of one org. A meter belongs to the thread (the context) that
+opened it, so that orgs in parallel threads have separate meters. Without one nothing is counted.
 """
 
 from __future__ import annotations
@@ -98,7 +97,7 @@ def metered(labels: Mapping[str, str] | None = None) -> Iterator[Meter]:
 
 
 def record_usage(resource: Resource, use: Use) -> None:
-    """Add a use to the meter of whoever is served at this moment, if anybody counts."""
+    """Add a use to the current meter, if there is one."""
     meter = _meter.get()
     if meter is not None:
         meter.count(resource, use)

@@ -1,4 +1,4 @@
-"""Every knob, read once from the environment and checked for production.
+"""All settings, read once from the environment and checked for production.
 
 Names and defaults are the outside contract; `Settings.faults` names everything that staging and
 production refuse, all at once. A secret may also be a file of its variable's name in
@@ -257,9 +257,9 @@ class Settings(BaseSettings):
             "gcp_api_base_url",
             "aws_api_base_url",
         )
-        told = {name.upper(): value for name in names if (value := getattr(self, name))}
+        hosts = {name.upper(): value for name in names if (value := getattr(self, name))}
         moved = ", ".join(f"{name}={url}" for name, url in sorted(self.provider_base_urls.items()))
-        return {**told, "PROVIDER_BASE_URLS": moved} if moved else told
+        return {**hosts, "PROVIDER_BASE_URLS": moved} if moved else hosts
 
     def org_dataset(self, org_slug: str) -> str:
         """Name of an org's dataset, such as `acme_corp_prod`."""
@@ -328,8 +328,8 @@ def read_settings(*, serves_api: bool = True) -> Settings:
     """
     secrets_dir = os.environ.get("SECRETS_DIR") or None
     if secrets_dir is not None and not Path(secrets_dir).is_dir():
-        told = [f"SECRETS_DIR: {secrets_dir} is no directory"]
-        raise SettingsError("The environment is wrong", errors=told)
+        missing = [f"SECRETS_DIR: {secrets_dir} is no directory"]
+        raise SettingsError("The environment is wrong", errors=missing)
     malformed: list[str] = []
     try:
         settings = Settings(_secrets_dir=secrets_dir)

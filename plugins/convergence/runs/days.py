@@ -1,8 +1,8 @@
-"""Which days a run does: pure, from what the ledger says and what day it is.
+"""Select the days of a run from the ledger's rows and the present day, without any I/O.
 
-Not Airflow's data interval: a run does every complete UTC day that is not final and was not
-looked at today, so a second run of the same day finds nothing to do, and a missed one loses none.
-A day with a slice that was found wrong, or that is older than its input, is due at once.
+Airflow's data interval is not used: a run processes each complete UTC day that is not final and
+was not checked today. So a second run of the same day has nothing to do, and a missed run loses no
+day. A day is due at once where a slice was invalidated or is older than its input.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class CheckedSlice(Protocol):
 
     @property
     def checked_at(self) -> datetime:
-        """When the provider was last asked about the day."""
+        """When the day was last requested from the provider."""
 
     @property
     def content_hash(self) -> str:
@@ -42,7 +42,7 @@ class CheckedSlice(Protocol):
 
 
 def compute_first_day(connected_on: date, *, history_days: int) -> date:
-    """The oldest day of interest to an org that connected its provider on the given day."""
+    """Return the oldest day that is processed for an org that connected on the given day."""
     return connected_on - timedelta(days=history_days)
 
 
@@ -55,7 +55,7 @@ def find_due_days(
     max_days: int,
     tables: Sequence[str],
 ) -> list[date]:
-    """The days to do now, newest first.
+    """Return the days to process now, newest first.
 
     Args:
         ledger: day → table → newest row; what is missing was never published.

@@ -21,7 +21,7 @@ from convergence.state.attempts import HEARTBEAT_EVERY, Holder
 from convergence.state.store import StateStore
 
 MAX_RENEWAL_SECONDS: Final = 5.0
-"""Seconds that leaving waits for a renewal under way."""
+"""Seconds that the end of the block waits for a renewal in progress."""
 
 log = logging.getLogger(__name__)
 
@@ -68,5 +68,5 @@ def _update_heartbeat(
         with store.begin() as conn:
             change(conn, holder.holder_id)
     except ConvergenceError as error:
-        # The work goes on without it; at worst another attempt takes a number of its own.
+        # The work continues without it; at worst another attempt takes a higher number.
         log.warning("the heartbeat of %s was not %s: %s", holder.run_id, verb, error)

@@ -1,11 +1,11 @@
-"""The ledger: one row per look at a slice, appended; it says what is published and how runs ended.
+"""The ledger: one appended row per check of a slice; it records the content and how attempts ended.
 
-It records, it does not decide: the publish job is the truth, and a row that is missing, late or
-twice there costs a comparison or a repeated job, never a wrong partition.
+The publish job decides what is published, not the ledger: a row that is missing, late or doubled
+causes a comparison or a repeated job, never a wrong partition.
 
-Rows of two kinds are in it. Those in a `CONTENT` state say what the slice's partition holds, and
-`latest` reads no others. The others say how an attempt ended that published nothing; `ends` reads
-them too.
+There are two kinds of rows. Rows in a `CONTENT` state describe the content of the slice's
+partition; `read_latest` reads only these. The other rows say how an attempt ended that published
+nothing; `read_ends` reads both kinds.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ _EVER: Final = date(1970, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class SliceHistory:
-    """What the ledger knows of a slice before an attempt at it.
+    """The ledger's state of a slice before an attempt at it.
 
     Attributes:
-        content: the newest row that says what is published.
-        attempt: the highest number of any row, in whatever state.
+        content: the newest row in a `CONTENT` state.
+        attempt: the highest number of the rows in any state.
     """
 
     content: LedgerRow | None
@@ -67,10 +67,10 @@ class Ledger:
     def read_latest(
         self, *, orgs: Sequence[str], pipeline_id: str, since: date | None = None
     ) -> dict[SliceKey, LedgerRow]:
-        """The newest row of each slice that says what is published.
+        """Return the newest row with content of each slice.
 
-        Newest is the highest attempt, then the latest check: attempts of one slice rise whatever
-        the clocks of two workers say.
+        Newest means the highest attempt, then the latest check: attempts rise even where the
+        clocks of two workers differ.
 
         Args:
             orgs: whose slices; one query for all of them.
@@ -93,7 +93,7 @@ class Ledger:
         pipeline_id: str,
         since: date | None = None,
     ) -> dict[SliceKey, SliceEnd]:
-        """How the newest attempt at each slice ended, of those that ended in the given states.
+        """Return how the newest attempt at each slice ended, of those in the given states.
 
         Args:
             actions: the states. `CHECKED` says whether days are due, `ENDING` whether a newer
@@ -109,7 +109,7 @@ class Ledger:
     def read_history(
         self, *, orgs: Sequence[str], pipeline_id: str, since: date | None = None
     ) -> dict[SliceKey, SliceHistory]:
-        """What an attempt begins with; arguments and errors as `latest`."""
+        """Return what an attempt needs to know; arguments and errors as `read_latest`."""
         known: dict[SliceKey, SliceHistory] = {}
         for row in self._read_rows(
             frozenset(Action), orgs=orgs, pipeline_id=pipeline_id, since=since

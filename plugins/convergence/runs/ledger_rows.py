@@ -1,4 +1,4 @@
-"""The ledger's rows: how one attempt at a slice ended, and the slice's content where it has any."""
+"""The ledger's rows: how one attempt at a slice ended, and the slice's content, if any."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from convergence.warehouse.query import Row
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """What a publish put other content in place of.
+    """The content that a publication replaced.
 
     Attributes:
         run_id: the run that last looked at it.
@@ -30,13 +30,13 @@ class Replaced:
 
     @classmethod
     def from_row(cls, row: LedgerRow) -> Replaced:
-        """What a row of the ledger says."""
+        """Build it from the ledger's row of that content."""
         return cls(row.run_id, row.row_count, row.totals)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRow:
-    """A slice's content after one look: a row in one of the `CONTENT` states.
+    """A slice's content after one check: a row in one of the `CONTENT` states.
 
     Attributes:
         key: the slice.
@@ -102,14 +102,14 @@ class SliceEnd:
 
 
 def compute_row_id(row: LedgerRow | SliceEnd) -> str:
-    """The id by which BigQuery drops a row that is sent twice."""
+    """Return the id by which BigQuery drops a row that is sent twice."""
     job_id = row.job_id if isinstance(row, LedgerRow) else ""
     parts = (row.key.id, row.attempt, row.action, job_id, row.checked_at.isoformat())
     return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
 def build_row(row: LedgerRow | SliceEnd) -> Mapping[str, Any]:
-    """A row as the table takes it; the columns of content are empty where there is none."""
+    """Build the table's row; the columns of content are empty where there is no content."""
     values: dict[str, Any] = {
         "org_slug": row.key.org_slug,
         "pipeline_id": row.key.pipeline_id,
@@ -170,7 +170,7 @@ def _build_replaced(replaced: Replaced | None) -> dict[str, Any]:
 
 
 def parse_content(row: Row) -> LedgerRow:
-    """A stored row in one of the `CONTENT` states."""
+    """Parse a stored row in one of the `CONTENT` states."""
     return LedgerRow(
         key=_parse_key(row),
         action=Action(row["action"]),
@@ -190,7 +190,7 @@ def parse_content(row: Row) -> LedgerRow:
 
 
 def parse_end(row: Row) -> SliceEnd:
-    """A stored row in any state."""
+    """Parse a stored row in any state."""
     return SliceEnd(
         key=_parse_key(row),
         action=Action(row["action"]),

@@ -1,4 +1,4 @@
-"""Lines of the run and step logs, as their append-only central tables take them."""
+"""Rows of the run and step logs, which are append-only central tables."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ STEP_LOG: Final = "org_meta_step_logs"
 
 
 def record_name(run: OrgRun) -> str:
-    """The pipeline as run records name it: `acme_corp-openai-usage-cost`."""
+    """Return the pipeline's name in run records, such as `acme_corp-openai-usage-cost`."""
     return f"{run.org_slug}-{run.pipeline_id}"
 
 
 def build_run_row(run: OrgRun, *, rows_processed: int, now: datetime) -> dict[str, Any]:
-    """A line of the run log: the run as it stands."""
+    """Build the run log's row of a run."""
     return {
         "org_slug": run.org_slug,
         "run_id": run.run_id,
@@ -43,7 +43,7 @@ def build_run_row(run: OrgRun, *, rows_processed: int, now: datetime) -> dict[st
 
 
 def build_step_row(run: OrgRun, step: OrgStep, *, now: datetime) -> dict[str, Any]:
-    """A line of the step log: an attempt at a step as it stands."""
+    """Build the step log's row of an attempt at a step."""
     return {
         "org_slug": step.org_slug,
         "run_id": step.run_id,

@@ -1,4 +1,4 @@
-"""One attempt at one slice: what is published, under which job, and the row that tells of it."""
+"""One attempt at one slice: its content, its job and its row in the ledger."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from convergence.warehouse.query import Identifiers
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The right to publish a slice, until a higher number is given out.
+    """The right to publish a slice, until an attempt with a higher number exists.
 
-    Take it before the content is made: then the higher number has the newer content.
+    Take it before the content is made, so that the higher number has the newer content.
 
     Attributes:
         key: the slice.
-        number: its fence.
-        previous: what the ledger said when it was taken.
+        number: the attempt's number.
+        previous: the ledger's row with content when the attempt was taken.
     """
 
     key: SliceKey
@@ -123,7 +123,7 @@ class Publication:
 
     @property
     def job_labels(self) -> dict[str, str]:
-        """Who and what the job works for."""
+        """The labels of the job: org, pipeline, table, day, run and content."""
         key = self.key
         return {
             "org": key.org_slug,
@@ -138,7 +138,7 @@ class Publication:
 
     @property
     def finality(self) -> Finality:
-        """How settled the day is after this look."""
+        """The finality of the day after this check."""
         previous = self.attempt.previous
         return advance_finality(
             compute_finality(self.key.day, self.now, self.settle_days),
@@ -147,7 +147,7 @@ class Publication:
         )
 
     def build_unchanged_row(self, previous: LedgerRow) -> LedgerRow:
-        """The row of a look that found the day as an earlier one left it."""
+        """Return the row of a check that found the day unchanged."""
         return replace(
             previous,
             action=Action.UNCHANGED,
@@ -160,7 +160,7 @@ class Publication:
         )
 
     def build_published_row(self, outcome: JobOutcome, totals: tuple[Money, ...]) -> LedgerRow:
-        """The row of a job that made the day anew."""
+        """Return the row of a job that wrote the day."""
         previous = self.attempt.previous
         return LedgerRow(
             key=self.key,

@@ -1,16 +1,16 @@
-"""Publishing a slice: fenced, once per content, recorded, and recoverable at every step.
+"""Publish a slice: fenced, once per content, recorded, and recoverable at every step.
 
-What is where when a process dies:
+When a process dies:
 
 1. before the job: nothing happened;
 2. after the job, before the row: the next try of the same run finds the job by its id and writes
-   the row; another run has another id and publishes the same content again;
-3. after the row: done.
+   the row; another run has another job id and publishes the same content again;
+3. after the row: the slice is done.
 
-And when two attempts at one slice overlap, the one with the higher number has the newer content.
-The lower one stops before it publishes, or learns afterwards that it was overtaken. Either way it
-leaves the slice to the newer one only once that one's row is in the ledger and the partition is as
-the row says; else the content is made again under a number higher still.
+When two attempts at one slice overlap, the one with the higher number has the newer content. The
+lower one stops before it publishes, or finds out afterwards that it was overtaken. In both cases it
+leaves the slice to the newer attempt only once the ledger has that attempt's row and the partition
+matches the row; otherwise it makes the content again under a still higher number.
 """
 
 from __future__ import annotations
@@ -62,17 +62,17 @@ class Publisher:
         self._ledger = ledger
 
     def hold_heartbeat(self, run_id: str) -> AbstractContextManager[Holder]:
-        """Have a heartbeat for the attempts taken with the holder, while the block runs."""
+        """Renew a heartbeat for the attempts taken with the holder, while the block runs."""
         return hold_heartbeat(self._store, run_id)
 
     def read_newest_attempts(self, keys: Sequence[SliceKey]) -> dict[SliceKey, NewestAttempt]:
-        """The newest attempt at each slice that has one, and whether its process works on it."""
+        """Return the newest attempt at each slice that has one."""
         with self._store.read() as conn:
             found = newest_attempts(conn, [key.id for key in keys])
         return {key: found[key.id] for key in keys if key.id in found}
 
     def is_as_recorded(self, row: LedgerRow, table: TableName) -> bool:
-        """Whether the slice's partition is as the job of the ledger's row left it."""
+        """Return whether the partition is unchanged since the job of the ledger's row."""
         write = partition_writes(self._warehouse, table, [row.key.day]).get(row.key.day)
         return _is_intact(row, write)
 
@@ -83,8 +83,8 @@ class Publisher:
 
         Args:
             keys: the slices.
-            holder: whose heartbeat the attempts have; None for attempts without one, which no
-                other attempt waits for.
+            holder: renews the heartbeat of the attempts; None for attempts without heartbeat, for
+                which no other attempt waits.
         """
         known = self._known(keys)
         with self._store.begin() as conn:
@@ -116,8 +116,8 @@ class Publisher:
         """Make a sealed day the content of its partition.
 
         Args:
-            slice_: the attempt from `begin`. A bare key takes one now, which is right only where
-                nobody else can be making content for the slice.
+            slice_: the attempt from `begin_attempts`. A key takes an attempt now: use it only
+                where no other process can make content for the slice.
             sealed: all rows of the day; none empties it.
             table: where to.
             schema: the table's.
@@ -129,11 +129,11 @@ class Publisher:
             The ledger row, written.
 
         Raises:
-            SupersededError: a newer attempt exists. With fact `after` False nothing was
-                published: leave the slice to the newer attempt. With True this one's content may
+            SupersededError: a newer attempt exists. Where its detail `after` is False, nothing was
+                published: leave the slice to the newer attempt. Where it is True, this content may
                 have overwritten newer content: make it again under a new attempt.
-            NotBootstrappedError, WarehouseUnavailableError, WarehouseError, SchemaError: as the
-                warehouse says; nothing partial is published.
+            NotBootstrappedError, WarehouseUnavailableError, WarehouseError, SchemaError: as from
+                the warehouse; no partial content is published.
         """
         work = Publication(
             attempt=self._attempt(slice_),
@@ -220,14 +220,14 @@ class Publisher:
         now: datetime,
         settle_days: int,
     ) -> dict[SliceKey, LedgerRow]:
-        """Record that slices of one table hold what they should, where their content is known.
+        """Record that slices of one table are unchanged, for a source that says what changed.
 
-        For a source that says what changed: one look at the partitions and one append for all.
+        All slices cost one read of the partitions and one append.
 
         Returns:
-            The rows written. A slice that was never published, or whose partition is not as the
-            ledger's job left it, has none: it must be published. So has one that a newer attempt
-            has taken over.
+            The written rows. A slice has none where it must be published: it never was, or its
+            partition changed since the ledger's job. It has none either where a newer attempt
+            has taken it over.
         """
         known = [(one, one.previous) for one in attempts if one.previous is not None]
         writes = partition_writes(self._warehouse, table, [one.key.day for one, _ in known])
@@ -270,9 +270,9 @@ class Publisher:
         return row
 
     def _unchanged(self, work: Publication) -> LedgerRow | None:
-        """The row to write when the partition already has this content; None when it has not.
+        """Return the row to write when the partition already has this content, else None.
 
-        The ledger's word is not taken for it: the partition must be as the ledger's job left it.
+        The ledger alone does not suffice: the partition must be unchanged since the ledger's job.
         """
         previous = work.attempt.previous
         if previous is None or work.is_changed:
@@ -293,13 +293,13 @@ class Publisher:
             )
 
     def _overtaken_by(self, attempt: Attempt) -> int | None:
-        """The newest attempt's number where it is higher."""
+        """Return the newest attempt's number where it is higher, else None."""
         with self._store.read() as conn:
             newest = newest_attempt(conn, attempt.key.id)
         return newest if newest > attempt.number else None
 
     def _known(self, keys: Sequence[SliceKey]) -> dict[SliceKey, SliceHistory]:
-        """What the ledger knows of these slices, by one query per pipeline."""
+        """Return the ledger's history of these slices, with one query per pipeline."""
         by_pipeline: dict[str, list[SliceKey]] = defaultdict(list)
         for key in keys:
             by_pipeline[key.pipeline_id].append(key)
@@ -329,6 +329,6 @@ class Publisher:
 def _is_intact(previous: LedgerRow, write: PartitionWrite | None) -> bool:
     if is_intact(write, rows=previous.row_count, written_by=previous.job_ended_at):
         return True
-    told = "%s was written after job %s, by something else; publishing it again"
-    log.warning(told, previous.key.id, previous.job_id)
+    message = "%s was written after job %s, by something else; publishing it again"
+    log.warning(message, previous.key.id, previous.job_id)
     return False

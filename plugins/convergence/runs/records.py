@@ -1,7 +1,7 @@
-"""Run and step records: the live truth in the state store, every change shipped to the warehouse.
+"""Run and step records: the status in the state store, and each change in the warehouse's log.
 
-A transition and the append-only row that tells of it are committed together, so the log says
-what happened, no more and no less.
+A change and its append-only log row are committed in one transaction, so the log has exactly the
+changes that happened.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
     "withdraw_run",
 ]
 
-# Airflow takes a trigger within seconds; a run still unknown to it by then never will be known.
+# Airflow creates a run within seconds of its trigger. A run that it does not know by then is lost.
 GRACE = timedelta(minutes=15)
 NEVER_ENDED = (
     "began and did not end: its worker died (killed, out of memory, or restarted) or the task was "
@@ -56,7 +56,7 @@ def move_run(
     now: datetime,
     error: RunError | None = None,
 ) -> bool:
-    """Move a run on and log it, in the caller's transaction; False when the move is not legal."""
+    """Change a run's status and log it; return False when the present status does not allow it."""
     moved = org_runs.transition_run(conn, run_id, status, now=now, error=error)
     if moved is not None:
         _log_run(conn, moved, now)
@@ -64,9 +64,9 @@ def move_run(
 
 
 def withdraw_run(conn: Connection, run: OrgRun, *, now: datetime, reason: RunError) -> bool:
-    """Take back a run that Airflow refused before it began; False when it has begun or ended.
+    """Delete a run that Airflow rejected before it began; return False when it began or ended.
 
-    Its slot and its debit are free again. The warehouse's log keeps that it was tried.
+    Its slot and its debit are free again. The warehouse's log keeps the attempt.
     """
     withdrawn = org_runs.delete_pending(conn, run.run_id)
     if withdrawn:
@@ -78,7 +78,7 @@ def withdraw_run(conn: Connection, run: OrgRun, *, now: datetime, reason: RunErr
 
 
 class RunRecords:
-    """The records of org runs and their steps, one transaction a call."""
+    """The records of org runs and their steps; each call is one transaction."""
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
@@ -91,10 +91,10 @@ class RunRecords:
             return record_run(conn, run, limits=limits, now=now)
 
     def begin_run(self, run_id: str, *, now: datetime, days: Sequence[date] | None = None) -> bool:
-        """Move a run to RUNNING, with the days it found due.
+        """Set a run to RUNNING, with its selected days.
 
-        False when it runs already, as when its first task is tried again, or was cancelled. One
-        that failed is taken up again, as when its Airflow run is cleared.
+        False when it is RUNNING already, as when its first task is tried again, or was cancelled.
+        A failed run is reopened, as when its Airflow run is cleared.
 
         Raises:
             NotFoundError: no such run was admitted.
@@ -110,10 +110,10 @@ class RunRecords:
             return reopened
 
     def reopen_run(self, run_id: str, *, now: datetime) -> bool:
-        """Take up a run that ended, since a person cleared one of its tasks; never a cancelled one.
+        """Reopen an ended run whose task a person cleared; never a cancelled run.
 
         Returns:
-            Whether it had ended.
+            Whether the run had ended.
         """
         with self._store.begin() as conn:
             run = org_runs.get_run(conn, run_id)
@@ -136,7 +136,7 @@ class RunRecords:
             return move_run(conn, run_id, status, now=now, error=error)
 
     def reject_run(self, run_id: str, *, now: datetime, error: RunError) -> bool:
-        """End a run that Airflow refused to take, and give its slot back."""
+        """End a run that Airflow rejected, and free its slot."""
         with self._store.begin() as conn:
             ended = org_runs.transition_run(conn, run_id, RunStatus.FAILED, now=now, error=error)
             if ended is not None:
@@ -145,7 +145,7 @@ class RunRecords:
             return ended is not None
 
     def start_step(self, step: OrgStep) -> bool:
-        """Record that an attempt at a step began; False when a newer one has.
+        """Record that an attempt at a step began; return False when a newer one has begun.
 
         Raises:
             NotFoundError: no such run was admitted.
@@ -170,9 +170,9 @@ class RunRecords:
         result: Mapping[str, Any] | None = None,
         used: Used | None = None,
     ) -> bool:
-        """Record how an attempt ended; False when it had ended or a newer one has begun.
+        """Record how an attempt ended; return False when it had ended or a newer one has begun.
 
-        What it used is logged in either case.
+        The resources it used are logged in either case.
         """
         with self._store.begin() as conn:
             finished = org_steps.finish_step(
@@ -197,7 +197,7 @@ class RunRecords:
     def close_dag_run(
         self, dag_id: str, dag_run_id: str, *, now: datetime, succeeded: bool = True
     ) -> list[OrgRun]:
-        """End every org run that an ended Airflow run left open, by what its steps say.
+        """End the live org runs of an ended Airflow run, according to their steps.
 
         Returns:
             The org runs that this call ended, as they are now.
@@ -211,17 +211,17 @@ class RunRecords:
     def close_dangling(
         self, state_of: DagRunState, *, now: datetime, grace: timedelta = GRACE
     ) -> list[OrgRun]:
-        """End runs that nobody else will: their Airflow run has ended or does not exist.
+        """End live runs whose Airflow run has ended or does not exist.
 
-        Airflow is asked outside any transaction.
+        `state_of` is called outside any transaction.
 
         Returns:
             The org runs that this call ended, as they are now.
         """
         with self._store.read() as conn:
             open_runs = org_runs.live_before(conn, now - grace)
-        asked = {(run.dag_id, run.dag_run_id) for run in open_runs}
-        states = {ids: state_of(*ids) for ids in sorted(asked)}
+        dag_runs = {(run.dag_id, run.dag_run_id) for run in open_runs}
+        states = {ids: state_of(*ids) for ids in sorted(dag_runs)}
         over = [run for run in open_runs if _has_ended(states[run.dag_id, run.dag_run_id])]
         closed = []
         for run in over:
@@ -241,7 +241,7 @@ def _has_ended(state: str | None) -> bool:
 def _close_run(
     conn: Connection, run: OrgRun, *, now: datetime, succeeded: bool, lost: RunError | None = None
 ) -> OrgRun:
-    """End a run that its own last task did not, and note that this has yet to be told."""
+    """End a run that its own last task did not end, and record that its end is unannounced."""
     error = lost or _find_run_error(org_steps.list_for_run(conn, run.run_id), succeeded=succeeded)
     if error is None:
         move_run(conn, run.run_id, RunStatus.RUNNING, now=now)
@@ -253,7 +253,7 @@ def _close_run(
 
 
 def _find_run_error(steps: Sequence[OrgStep], *, succeeded: bool) -> RunError | None:
-    """Why a run whose Airflow run is over did not succeed; None when it did."""
+    """Return why a run of an ended Airflow run did not succeed; None when it did."""
     for step in steps:
         if step.status is StepStatus.FAILED:
             return step.error or RunError("failed", f"{step.step} failed")
@@ -272,7 +272,7 @@ def _require_run(conn: Connection, run_id: str) -> OrgRun:
 
 
 def _log_run(conn: Connection, run: OrgRun, now: datetime) -> None:
-    # A run that nothing has taken up yet has no steps to ask for.
+    # A run that has not begun has no steps: save the query.
     begun = run.started_at is not None or not run.is_live
     processed = org_steps.count_rows(conn, run.run_id) if begun else 0
     outbox.enqueue_row(conn, RUN_LOG, build_run_row(run, rows_processed=processed, now=now))

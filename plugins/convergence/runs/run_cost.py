@@ -1,4 +1,4 @@
-"""What a run costs us: what it used, at our own cloud's list prices."""
+"""The cost of a run to its operator: the resources it used, at the cloud's list prices."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _MILLION: Final = Decimal(10**6)
 
 
 class ResourceRate(Strict):
-    """What one resource costs."""
+    """The price of one resource."""
 
     per_tebibyte_billed: Decimal = Field(default=Decimal(0), ge=0)
     per_mebibyte_billed: Decimal = Field(default=Decimal(0), ge=0)
     per_million_calls: Decimal = Field(default=Decimal(0), ge=0)
 
     def compute_cost(self, use: Use) -> Decimal:
-        """The cost of a use, exact."""
+        """Return the exact cost of a use."""
         return (
             self.per_tebibyte_billed * use.bytes_billed / _TEBIBYTE
             + self.per_mebibyte_billed * use.bytes_billed / _MEBIBYTE
@@ -49,7 +49,7 @@ class RunCostRates(Strict):
     rates: Mapping[Resource, ResourceRate]
 
     def estimate(self, used: Used) -> Money:
-        """What the uses cost together, to 9 decimals."""
+        """Return the cost of all uses together, rounded to 9 decimals."""
         exact = sum(
             (self.rates[one].compute_cost(use) for one, use in used.items() if one in self.rates),
             Decimal(0),
@@ -58,7 +58,7 @@ class RunCostRates(Strict):
 
 
 def load_run_cost_rates() -> RunCostRates:
-    """Our cloud's list prices.
+    """Load the cloud's list prices.
 
     Raises:
         ConfigurationError: the file is missing or wrong.
@@ -74,7 +74,7 @@ def _read_rates(path: Path) -> RunCostRates:
 def build_cost_rows(
     run: OrgRun, *, step: str, used: Used, now: datetime
 ) -> Iterable[dict[str, Any]]:
-    """Lines of `org_cost_tracking`: one per resource that an attempt at a step used."""
+    """Build rows of `org_cost_tracking`: one per resource that an attempt at a step used."""
     rates = load_run_cost_rates()
     for resource, use in used.items():
         cost = rates.estimate({resource: use})
@@ -99,7 +99,7 @@ def build_cost_rows(
 
 
 def summarize_cost(used: Used) -> dict[str, Any]:
-    """What was used, as run details and summaries tell it; the amount is text."""
+    """Summarize used resources for run details and summaries; the amount is text."""
     warehouse = {one: used.get(one, Use()) for one in _WAREHOUSE}
     provider = used.get(Resource.PROVIDER, Use())
     cost = load_run_cost_rates().estimate(used)

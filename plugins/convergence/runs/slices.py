@@ -55,7 +55,7 @@ class SliceInput:
 
 
 def compute_finality(day: date, now: datetime, settle_days: int) -> Finality:
-    """What the calendar alone says of a day.
+    """Compute a day's finality from the calendar alone.
 
     Args:
         day: UTC day.
@@ -69,7 +69,7 @@ def compute_finality(day: date, now: datetime, settle_days: int) -> Finality:
 
 
 def advance_finality(calendar: Finality, *, before: Finality | None, changed: bool) -> Finality:
-    """A slice's finality after a look at it.
+    """Compute a slice's finality after a check.
 
     Args:
         calendar: what `finality` says.

@@ -74,12 +74,12 @@ class KeyManager:
 
         Raises:
             ConfigurationError: the key is missing, disabled, or not ours to use.
-            KeyServiceUnavailableError: no answer, or one damaged on its way.
+            KeyServiceUnavailableError: no response, or a damaged one.
         """
         if len(plaintext) > MAX_PLAINTEXT_BYTES:
             raise ConfigurationError("Too long to encrypt directly", bytes=len(plaintext))
         with _translate_encrypt_errors(self.key_name):
-            answer = self._client.encrypt(
+            response = self._client.encrypt(
                 request=kms.EncryptRequest(
                     name=self.key_name,
                     plaintext=plaintext,
@@ -91,26 +91,26 @@ class KeyManager:
                 timeout=CALL_SECONDS,
             )
         whole = (
-            answer.verified_plaintext_crc32c
-            and answer.verified_additional_authenticated_data_crc32c
-            and answer.ciphertext_crc32c == _compute_crc(answer.ciphertext)
+            response.verified_plaintext_crc32c
+            and response.verified_additional_authenticated_data_crc32c
+            and response.ciphertext_crc32c == _compute_crc(response.ciphertext)
         )
         if not whole:
             raise KeyServiceUnavailableError(
                 "A message to or from KMS was damaged on its way", key=self.key_name
             )
-        return Ciphertext(data=answer.ciphertext, key_version=answer.name)
+        return Ciphertext(data=response.ciphertext, key_version=response.name)
 
     def decrypt(self, data: bytes, *, aad: bytes) -> bytes:
         """Decrypt what was encrypted with the same `aad`.
 
         Raises:
             DecryptionError: another owner's, damaged, or its key version is gone.
-            KeyServiceUnavailableError: no answer, or one damaged on its way.
+            KeyServiceUnavailableError: no response, or a damaged one.
         """
         record_usage(Resource.KMS, Use(calls=1))
         with _translate_decrypt_errors(self.key_name):
-            answer = self._client.decrypt(
+            response = self._client.decrypt(
                 request=kms.DecryptRequest(
                     name=self.key_name,
                     ciphertext=data,
@@ -121,11 +121,11 @@ class KeyManager:
                 retry=_RETRY,
                 timeout=CALL_SECONDS,
             )
-        if answer.plaintext_crc32c != _compute_crc(answer.plaintext):
+        if response.plaintext_crc32c != _compute_crc(response.plaintext):
             raise KeyServiceUnavailableError(
-                "An answer of KMS was damaged on its way", key=self.key_name
+                "A response of KMS was damaged on its way", key=self.key_name
             )
-        return bytes(answer.plaintext)
+        return bytes(response.plaintext)
 
     def get_primary_version(self) -> str:
         """The primary key version's name, to show that the key can be reached."""
@@ -145,7 +145,7 @@ class KeyManager:
 
         Raises:
             ConfigurationError: the key is missing, or not ours to change.
-            KeyServiceUnavailableError: no answer.
+            KeyServiceUnavailableError: no response.
         """
         with _translate_encrypt_errors(self.key_name):
             made = self._client.create_crypto_key_version(
@@ -220,7 +220,7 @@ def _translate_encrypt_errors(key_name: str) -> Iterator[None]:
         raise _build_unavailable_error(error, key_name) from error
     except (google_errors.GoogleAPICallError, auth_errors.GoogleAuthError) as error:
         raise ConfigurationError(
-            "KMS refuses to encrypt with this key", key=key_name, answer=_describe_error(error)
+            "KMS rejects encryption with this key", key=key_name, response=_describe_error(error)
         ) from error
 
 
@@ -234,19 +234,19 @@ def _translate_decrypt_errors(key_name: str) -> Iterator[None]:
         raise ConfigurationError(
             "This process may not decrypt with this key",
             key=key_name,
-            answer=_describe_error(error),
+            response=_describe_error(error),
         ) from error
     except google_errors.GoogleAPICallError as error:
         raise DecryptionError(
             "The ciphertext does not decrypt: another owner's, damaged, or its key is gone",
             key=key_name,
-            answer=_describe_error(error),
+            response=_describe_error(error),
         ) from error
 
 
 def _build_unavailable_error(error: Exception, key_name: str) -> KeyServiceUnavailableError:
     return KeyServiceUnavailableError(
-        "KMS does not answer", key=key_name, answer=_describe_error(error)
+        "KMS does not respond", key=key_name, response=_describe_error(error)
     )
 
 

@@ -1,4 +1,4 @@
-"""Secrets out of text: by their shape, and by value for those this process was told about."""
+"""Mask secrets in text: by their shape, and by value for secrets that were registered."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PATTERNS: Final = (
     (r"_api_[0-9A-Za-z]{16,}", f"_api_{MASK}", 0),
     # OpenAI, Anthropic, DeepSeek and others that follow them.
     (r"(?<![0-9A-Za-z])sk-[0-9A-Za-z_-]{8,}", f"sk-{MASK}", 0),
-    # AWS access key ids, permanent and temporary, and the secrets named beside them.
+    # AWS access key ids, permanent and temporary, and named AWS secrets.
     (r"(?<![0-9A-Z])(?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Z])", MASK, 0),
     (
         r"(aws_?(?:secret_?access_?key|session_?token)[\"']?\s*[:=]\s*[\"']?)[0-9A-Za-z/+=]{16,}",
@@ -102,7 +102,7 @@ class RedactingFilter(logging.Filter):
         record.msg, record.args = redact(message), None
         if record.exc_info and not record.exc_text:
             record.exc_text = "".join(traceback.format_exception(*record.exc_info)).rstrip()
-        # A later formatter would render the exception anew, unmasked.
+        # A later formatter would render the exception again, unmasked.
         record.exc_info = None
         if record.exc_text:
             record.exc_text = redact(record.exc_text)

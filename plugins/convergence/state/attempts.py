@@ -1,7 +1,8 @@
-"""Fences: a number per slice that only rises, one for each attempt at publishing it.
+"""Attempts: a number per slice that only rises, one for each attempt at publishing it.
 
-The process that takes a number renews a heartbeat while it works on the slice. So another attempt
-can distinguish a newer one that works from one whose process was killed or frozen.
+The number is a fencing token: an attempt does not publish once a higher number exists. The process
+that takes a number renews a heartbeat while it works on the slice, so that another attempt can
+distinguish a working process from one that was killed or frozen.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ HEARTBEAT_STALE: Final = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A process that takes attempts: its own id, and the org run it works for."""
+    """A process that takes attempts: its id, and the org run that it works for."""
 
     holder_id: str
     run_id: str
@@ -34,10 +35,10 @@ class NewestAttempt:
     """The newest attempt at a slice.
 
     Attributes:
-        number: its fence.
+        number: its number.
         taken_at: when it was taken, UTC.
         run_id: the org run that took it; None where it has no heartbeat.
-        heartbeat_at: when its process last said that it works; None once it no longer does.
+        heartbeat_at: when its process last renewed its heartbeat; None once it stopped working.
     """
 
     number: int
@@ -53,13 +54,13 @@ class NewestAttempt:
 def next_attempt(
     conn: Connection, slice_id: str, *, at_least: int = 0, holder: Holder | None = None
 ) -> int:
-    """Take the slice's next number, one above every number given before.
+    """Take the slice's next number, one above every earlier number.
 
     Args:
         conn: a write transaction.
         slice_id: the slice's identity.
-        at_least: the newest attempt that the ledger knows; a store that was lost goes on from it.
-        holder: who takes it and renews its heartbeat; None for an attempt without heartbeat.
+        at_least: the ledger's newest attempt; after a loss of the store, numbers continue from it.
+        holder: takes the number and renews its heartbeat; None for an attempt without heartbeat.
     """
     current = slice_attempts.c.attempt
     floor = case((current < at_least, at_least), else_=current)
@@ -80,13 +81,13 @@ def next_attempt(
 
 
 def newest_attempt(conn: Connection, slice_id: str) -> int:
-    """The slice's newest number; 0 when none was given."""
+    """Return the slice's newest number; 0 before the first attempt."""
     query = select(slice_attempts.c.attempt).where(slice_attempts.c.slice_id == slice_id)
     return int(conn.execute(query).scalar_one_or_none() or 0)
 
 
 def newest_attempts(conn: Connection, slice_ids: Collection[str]) -> dict[str, NewestAttempt]:
-    """The newest attempt at each slice that has one."""
+    """Return the newest attempt at each slice that has one."""
     query = select(slice_attempts).where(slice_attempts.c.slice_id.in_(slice_ids))
     return {
         row.slice_id: NewestAttempt(
@@ -105,7 +106,7 @@ def renew_heartbeat(conn: Connection, holder_id: str) -> None:
 
 
 def release_heartbeat(conn: Connection, holder_id: str) -> None:
-    """Say that the holder no longer works on its slices."""
+    """Record that the holder no longer works on its slices."""
     _set_heartbeat(conn, holder_id, None)
 
 

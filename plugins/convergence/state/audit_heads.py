@@ -1,4 +1,4 @@
-"""The head of each org's audit chain: taken for one appending transaction at a time."""
+"""The head of each org's audit chain; one transaction at a time locks it to append an entry."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _PUT = (
 
 
 def lock_head(conn: Connection, org_slug: str, *, genesis: str) -> tuple[int, str]:
-    """(place, hash) of the org's newest entry; held until the transaction ends.
+    """Lock the org's head until the transaction ends; return (sequence, hash) of its newest entry.
 
-    `genesis` stands for the hash where there is no entry yet, at place 0.
+    Before the first entry they are 0 and `genesis`.
     """
     mine = {"org": org_slug}
     row = conn.execute(_HEAD, mine).one_or_none()
     if row is None:
-        # Of two that write an org's first entry, the second waits here for the first.
+        # Two transactions may write an org's first entry: the second one waits here.
         insert_if_absent(
             conn, audit_heads, {"org_slug": org_slug, "sequence": 0, "entry_hash": genesis}
         )
@@ -34,22 +34,22 @@ def lock_head(conn: Connection, org_slug: str, *, genesis: str) -> tuple[int, st
 
 
 def move_head(conn: Connection, org_slug: str, *, sequence: int, entry_hash: str) -> None:
-    """Make an entry the newest, in the transaction that took the head."""
+    """Set the newest entry, in the transaction that locked the head."""
     conn.execute(_PUT, {"org": org_slug, "place": sequence, "hash": entry_hash})
 
 
 def read_heads(conn: Connection) -> dict[str, tuple[int, str]]:
-    """(place, hash) of each org's newest entry, by org."""
+    """Return (sequence, hash) of each org's newest entry, by org."""
     rows = conn.execute(select(audit_heads).order_by(audit_heads.c.org_slug))
     return {row.org_slug: (row.sequence, row.entry_hash) for row in rows}
 
 
 def is_joined(conn: Connection) -> bool:
-    """Whether this store has been told where the chains of the shipped log end."""
+    """Return whether this store was joined to the chains of the shipped log."""
     query = select(state_meta.c.value).where(state_meta.c.name == _JOINED)
     return conn.execute(query).one_or_none() is not None
 
 
 def mark_joined(conn: Connection) -> bool:
-    """Note that it has, in the transaction that tells it; False when it had been told before."""
+    """Record that the store was joined, in the same transaction; False when it was before."""
     return insert_if_absent(conn, state_meta, {"name": _JOINED, "value": "yes"})

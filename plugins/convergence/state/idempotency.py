@@ -1,4 +1,4 @@
-"""Idempotency keys: the same request twice has one effect and one answer.
+"""Idempotency keys: the same request twice has one effect and one response.
 
 Reference: the behaviour of Stripe's `Idempotency-Key`, https://docs.stripe.com/api/idempotent_requests.
 """
@@ -16,7 +16,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, select, update
 from convergence.state.tables import idempotency_keys, insert_if_absent
 
 KEY_LIFETIME = timedelta(hours=24)
-# A claimant that has not answered by then has died; what it began is safe to begin again.
+# A claimant that has not completed its claim by then has died. Its work is safe to repeat.
 MAX_RESPONSE_TIME = timedelta(minutes=10)
 
 _ACTIVE_CLAIM = and_(
@@ -28,14 +28,14 @@ _ACTIVE_CLAIM = and_(
 _COMPLETE = (
     update(idempotency_keys)
     .where(_ACTIVE_CLAIM)
-    .values(status=bindparam("answer"), body=bindparam("told"))
+    .values(status=bindparam("status_code"), body=bindparam("document"))
 )
 _RELEASE = delete(idempotency_keys).where(_ACTIVE_CLAIM)
 
 
 @dataclass(frozen=True)
 class KeyClaim:
-    """The caller is the first with this key and must complete or release it."""
+    """A claim of the first caller with this key, who must complete or release it."""
 
     org_slug: str
     key: str
@@ -44,7 +44,7 @@ class KeyClaim:
 
 @dataclass(frozen=True)
 class StoredResponse:
-    """The request was answered before, like this."""
+    """The stored response of an earlier request with the key."""
 
     status: int
     body: Mapping[str, Any]
@@ -52,12 +52,12 @@ class StoredResponse:
 
 @dataclass(frozen=True)
 class KeyMismatch:
-    """The key was used for another request."""
+    """The key was used before for another request."""
 
 
 @dataclass(frozen=True)
 class ClaimInFlight:
-    """The first request with this key has not been answered yet."""
+    """The first request with this key is still in progress."""
 
 
 def claim_key(
@@ -69,7 +69,7 @@ def claim_key(
     now: datetime,
     ttl: timedelta = KEY_LIFETIME,
 ) -> KeyClaim | StoredResponse | KeyMismatch | ClaimInFlight:
-    """Take the key for this request, or learn what became of the request that has it."""
+    """Claim the key for this request, or return the state of the request that claimed it."""
     token = secrets.token_hex(16)
     values = {
         "request_hash": request_hash,
@@ -84,28 +84,28 @@ def claim_key(
     mine = (idempotency_keys.c.org_slug == org_slug) & (idempotency_keys.c.key == key)
     row = conn.execute(select(idempotency_keys).where(mine).with_for_update()).one_or_none()
     if row is None:
-        # Released between the two statements: it was in flight when we asked.
+        # Released between the two statements: it was in flight at the first one.
         return ClaimInFlight()
-    answered = row.status is not None
-    abandoned = not answered and row.claimed_at <= now - MAX_RESPONSE_TIME
+    completed = row.status is not None
+    abandoned = not completed and row.claimed_at <= now - MAX_RESPONSE_TIME
     if row.expires_at <= now or (abandoned and row.request_hash == request_hash):
         conn.execute(update(idempotency_keys).where(mine).values(**values))
         return KeyClaim(org_slug, key, token)
     if row.request_hash != request_hash:
         return KeyMismatch()
-    return StoredResponse(row.status, row.body) if answered else ClaimInFlight()
+    return StoredResponse(row.status, row.body) if completed else ClaimInFlight()
 
 
 def complete_claim(
     conn: Connection, claimed: KeyClaim, *, status: int, body: Mapping[str, Any]
 ) -> bool:
-    """Store the answer to replay, which holds no secret; False when the claim was overtaken."""
-    values = {**_bind_claim(claimed), "answer": status, "told": dict(body)}
+    """Store the response for replays, without secrets; False when another took the claim over."""
+    values = {**_bind_claim(claimed), "status_code": status, "document": dict(body)}
     return conn.execute(_COMPLETE, values).rowcount == 1
 
 
 def release_claim(conn: Connection, claimed: KeyClaim) -> bool:
-    """Give the key back, as when the request failed validation and had no effect."""
+    """Release the key, because the request failed and had no effect."""
     return conn.execute(_RELEASE, _bind_claim(claimed)).rowcount == 1
 
 

@@ -1,4 +1,4 @@
-"""Leases: one process at a time does a named piece of work; one that dies holds nobody up."""
+"""Leases: one process at a time does a named piece of work; a dead process blocks no other."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ LEASE_DURATION = timedelta(minutes=2)
 
 @contextmanager
 def hold_lease(store: StateStore, name: str, *, ttl: timedelta = LEASE_DURATION) -> Iterator[None]:
-    """Hold a lease around work that must be done by one process at a time.
+    """Hold a lease while the block runs.
 
     Args:
-        store: where leases are kept.
-        name: what the work is about, such as `api_keys|acme_corp`.
-        ttl: after which another may take it, whatever became of this one.
+        store: where leases are stored.
+        name: of the work, such as `api_keys|acme_corp`.
+        ttl: after this time another process may take the lease.
 
     Raises:
-        RequestInFlightError: another holds it.
+        RequestInFlightError: another process holds the lease.
     """
     owner = uuid.uuid4().hex
     with store.begin() as conn:
         taken = _take_lease(conn, name, owner, now=datetime.now(UTC), ttl=ttl)
     if not taken:
-        raise RequestInFlightError("The same thing is being changed at this moment.")
+        raise RequestInFlightError("Another change of the same object is in progress; try again.")
     try:
         yield
     finally:

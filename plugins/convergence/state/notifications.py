@@ -1,8 +1,8 @@
-"""Who was told of what: one claim per run, org, channel and event, so that nobody is told twice.
+"""Claims on messages: one per run, org, channel and event, so that no message is sent twice.
 
-A claim is taken before a message is sent and ends as SENT or FAILED. A failed one may be taken
-again; so may one whose owner was never heard of again, since losing word of a failed run is worse
-than hearing of it twice. A sent one never is.
+A claim is taken before a message is sent and ends as SENT or FAILED. A failed claim may be taken
+again, and so may one whose process died: a lost message about a failed run is worse than a second
+one. A claim that is SENT is never taken again.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
 from convergence.state.tables import insert_if_absent, notifications
 
 CLAIM_DURATION = timedelta(minutes=10)
-"""After which a claim whose owner says nothing may be taken by another."""
+"""After this time another process may take a claim that has not ended."""
 
 
 class NotificationStatus(StrEnum):
-    """What became of a message."""
+    """The status of a message."""
 
     CLAIMED = "CLAIMED"
     SENT = "SENT"
@@ -30,13 +30,13 @@ class NotificationStatus(StrEnum):
 
 
 class NotificationKey(NamedTuple):
-    """What a message is about; one is sent for each key.
+    """The subject of a message; one message is sent for each key.
 
     Attributes:
-        run_id: the org run, or what stands for a whole Airflow run.
+        run_id: the org run, or an id for a whole Airflow run.
         org_slug: the org; `~platform` for a run's digest.
         channel: such as `email`.
-        event: how the run ended, or the step that tells.
+        event: how the run ended, or the step that sends the message.
     """
 
     run_id: str
@@ -47,7 +47,7 @@ class NotificationKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """A claim as it stands; `error` says why nothing was sent, without secrets."""
+    """A stored claim; `error` says why nothing was sent, without secrets."""
 
     key: NotificationKey
     status: NotificationStatus
@@ -63,21 +63,21 @@ def claim_notification(
     key: NotificationKey,
     *,
     now: datetime,
-    most_attempts: int,
-    held_for: timedelta = CLAIM_DURATION,
+    max_attempts: int,
+    claim_duration: timedelta = CLAIM_DURATION,
 ) -> str | None:
     """Take the right to send one message.
 
     Returns:
-        The owner's token, for `end`; None when the message was sent, is being sent, or has failed
-        as often as is tried.
+        The owner's token, for `finish_notification`; None when the message was sent, is being
+        sent, or failed `max_attempts` times.
     """
     owner = uuid.uuid4().hex
     values = {
         "status": NotificationStatus.CLAIMED,
         "owner": owner,
         "claimed_at": now,
-        "expires_at": now + held_for,
+        "expires_at": now + claim_duration,
         "ended_at": None,
     }
     new = {**key._asdict(), **values, "attempts": 1, "recipients": 0}
@@ -90,7 +90,7 @@ def claim_notification(
             notifications.c.expires_at <= now,
         ),
     )
-    again = _match_key(key) & free & (notifications.c.attempts < most_attempts)
+    again = _match_key(key) & free & (notifications.c.attempts < max_attempts)
     taken = conn.execute(
         update(notifications).where(again).values(**values, attempts=notifications.c.attempts + 1)
     )
@@ -106,7 +106,7 @@ def finish_notification(
     recipients: int = 0,
     error: str | None = None,
 ) -> bool:
-    """Record what became of the message; False when the claim is another's by now."""
+    """Record how the message ended; return False when another process has taken the claim."""
     status = NotificationStatus.FAILED if error is not None else NotificationStatus.SENT
     ended = conn.execute(
         update(notifications)
@@ -117,13 +117,13 @@ def finish_notification(
 
 
 def get_notification(conn: Connection, key: NotificationKey) -> Notification | None:
-    """The claim, if there is one."""
+    """Return the claim, or None."""
     row = conn.execute(select(notifications).where(_match_key(key))).one_or_none()
     return _build_notification(row) if row else None
 
 
 def list_for_run(conn: Connection, run_id: str, org_slug: str) -> list[Notification]:
-    """What one org was told of one run, or what could not be told, oldest first."""
+    """Return the messages to one org about one run, sent or failed, oldest first."""
     query = select(notifications).where(
         notifications.c.run_id == run_id, notifications.c.org_slug == org_slug
     )

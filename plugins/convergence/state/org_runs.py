@@ -1,7 +1,7 @@
-"""Org runs: what one org does in one Airflow run. This table is their live truth.
+"""Org runs: the part of one org in one Airflow run. This table has their current status.
 
 A run is PENDING once it is admitted, QUEUED once Airflow has it, RUNNING once its first task
-chose it, and then ends for good.
+selected it, and then it ends.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from convergence.state.tables import insert_if_absent, org_runs
 
 
 class RunStatus(StrEnum):
-    """Where an org run stands."""
+    """The status of an org run."""
 
     PENDING = "PENDING"
     QUEUED = "QUEUED"
@@ -46,10 +46,10 @@ class RunStatus(StrEnum):
 LIVE = (RunStatus.PENDING, RunStatus.QUEUED, RunStatus.RUNNING)
 ENDED = (RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.CANCELLED)
 
-# A trigger waits for these; built once, a statement is not analysed anew at each execution.
+# A trigger waits for these statements: build them once, so that SQLAlchemy analyses them once.
 _THIS = org_runs.c.run_id == bindparam("run")
 _ONE = select(org_runs).where(_THIS)
-# A live run may end unsuccessfully from anywhere: refused by its first task, cancelled, or lost.
+# A live run may fail in any status: rejected by its first task, cancelled, or lost.
 _ALLOWED_FROM: Mapping[RunStatus, tuple[RunStatus, ...]] = {
     RunStatus.PENDING: (),
     RunStatus.QUEUED: (RunStatus.PENDING,),
@@ -62,7 +62,7 @@ _ALLOWED_FROM: Mapping[RunStatus, tuple[RunStatus, ...]] = {
 
 @dataclass(frozen=True)
 class RunError:
-    """Why a run or step did not succeed, in words its customer may read; never a secret."""
+    """Why a run or step did not succeed: a code and a message for the customer, without secrets."""
 
     code: str
     message: str
@@ -96,12 +96,12 @@ class OrgRun:
 
     @property
     def is_live(self) -> bool:
-        """Whether the run has yet to end."""
+        """Whether the run has not ended."""
         return self.status in LIVE
 
 
 class CountPeriods(NamedTuple):
-    """Where what is counted begins: a UTC day, a UTC month, and what may still be under way."""
+    """The begin of each counted period: the UTC day, the UTC month, and the oldest live run."""
 
     day: datetime
     month: datetime
@@ -109,7 +109,7 @@ class CountPeriods(NamedTuple):
 
 
 class RunUsage(NamedTuple):
-    """An org's runs so far: today, this month (both UTC), and not yet ended."""
+    """The number of an org's runs: today, this month (both UTC), and not yet ended."""
 
     today: int
     this_month: int
@@ -117,7 +117,7 @@ class RunUsage(NamedTuple):
 
 
 class RunPosition(NamedTuple):
-    """A place in an org's list of runs: where the next page begins."""
+    """A position in an org's list of runs: the last run of the page before."""
 
     created_at: datetime
     run_id: str
@@ -139,24 +139,24 @@ _COUNTS = select(
 
 
 def org_run_id(dag_id: str, dag_run_id: str, org_slug: str) -> str:
-    """The id of an org's run in an Airflow run; the same whoever computes it."""
-    told = f"{dag_id}\n{dag_run_id}\n{org_slug}"
-    return f"run_{hashlib.sha256(told.encode()).hexdigest()[:24]}"
+    """Return the id of an org's run in an Airflow run; it depends on the arguments only."""
+    identity = f"{dag_id}\n{dag_run_id}\n{org_slug}"
+    return f"run_{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
 
 
 def insert_run(conn: Connection, run: OrgRun) -> bool:
-    """Add a run; False when its id is known, so that a task tried again adds nothing."""
+    """Add a run; return False when its id exists, as when a task is tried again."""
     return insert_if_absent(conn, org_runs, _build_row(run))
 
 
 def get_run(conn: Connection, run_id: str) -> OrgRun | None:
-    """The run, if it is known."""
+    """Return the run, or None."""
     row = conn.execute(_ONE, {"run": run_id}).one_or_none()
     return _build_run(row) if row else None
 
 
 def list_for_dag_run(conn: Connection, dag_id: str, dag_run_id: str) -> list[OrgRun]:
-    """The org runs that one Airflow run carries, by org."""
+    """Return the org runs of one Airflow run, sorted by org."""
     query = select(org_runs).where(org_runs.c.dag_id == dag_id, org_runs.c.dag_run_id == dag_run_id)
     return _fetch_runs(conn, query.order_by(org_runs.c.org_slug))
 
@@ -170,7 +170,7 @@ def list_for_org(
     statuses: Sequence[RunStatus] = (),
     pipeline_id: str | None = None,
 ) -> list[OrgRun]:
-    """An org's runs, newest first, from just after `before` (the last one of the page before)."""
+    """Return an org's runs, newest first, beginning after the run at `before`."""
     query = select(org_runs).where(org_runs.c.org_slug == org_slug)
     if statuses:
         query = query.where(org_runs.c.status.in_(statuses))
@@ -184,7 +184,7 @@ def list_for_org(
 
 
 def live_before(conn: Connection, instant: datetime, *, limit: int = 500) -> list[OrgRun]:
-    """Runs created before the instant that have not ended, oldest first."""
+    """Return the runs that were created before the instant and have not ended, oldest first."""
     query = select(org_runs).where(org_runs.c.status.in_(LIVE), org_runs.c.created_at < instant)
     return _fetch_runs(conn, query.order_by(org_runs.c.created_at).limit(limit))
 
@@ -197,35 +197,37 @@ def transition_run(
     now: datetime,
     error: RunError | None = None,
 ) -> OrgRun | None:
-    """Move the run on and give it; None when the move is not legal, or the run not known.
+    """Change the run's status and return the run.
 
-    Of two processes that end one run, one is given it.
+    None where the run does not exist or its present status does not allow the change. So of two
+    processes that end the same run, only one gets it.
     """
     values: dict[str, Any] = {"run": run_id}
     if status is RunStatus.RUNNING or status in ENDED:
         values["now"] = now
     if error is not None:
         values |= {"code": error.code, "message": error.message}
-    row = conn.execute(_build_transition(status, told=error is not None), values).one_or_none()
+    statement = _build_transition(status, with_error=error is not None)
+    row = conn.execute(statement, values).one_or_none()
     return _build_run(row) if row else None
 
 
 @cache
-def _build_transition(status: RunStatus, *, told: bool) -> ReturningUpdate[Any]:
+def _build_transition(status: RunStatus, *, with_error: bool) -> ReturningUpdate[Any]:
     now = bindparam("now", type_=org_runs.c.ended_at.type)
     values: dict[str, Any] = {"status": status}
     if status is RunStatus.RUNNING:
         values["started_at"] = func.coalesce(org_runs.c.started_at, now)
     if status in ENDED:
         values["ended_at"] = now
-    if told:
+    if with_error:
         values |= {"error_code": bindparam("code"), "error_message": bindparam("message")}
     where = org_runs.c.status.in_(_ALLOWED_FROM[status])
     return update(org_runs).where(_THIS, where).values(**values).returning(*org_runs.c)
 
 
 def reopen_run(conn: Connection, run_id: str) -> bool:
-    """Take an ended run up again, as when its cleared Airflow run or task starts again."""
+    """Set an ended run to RUNNING again, after a person cleared its Airflow run or task."""
     values = {
         "status": RunStatus.RUNNING,
         "ended_at": None,
@@ -237,24 +239,23 @@ def reopen_run(conn: Connection, run_id: str) -> bool:
 
 
 def set_run_days(conn: Connection, run_id: str, days: Sequence[date]) -> None:
-    """Record the days that a run found due once it began."""
-    told = [day.isoformat() for day in days]
-    conn.execute(_build_update(run_id, {"days": told}))
+    """Set the days of a run, once its first task has selected them."""
+    conn.execute(_build_update(run_id, {"days": [day.isoformat() for day in days]}))
 
 
 def refund_run(conn: Connection, run_id: str) -> None:
-    """Stop counting a run against the org's quota, since it could not be handed to Airflow."""
+    """Stop counting a run against the org's quota, because Airflow did not take it."""
     conn.execute(_build_update(run_id, {"debited": False}))
 
 
 def delete_pending(conn: Connection, run_id: str) -> bool:
-    """Delete a run that has not been handed over; False when there is no such run."""
+    """Delete a run that was not submitted to Airflow; return False without such a run."""
     pending = org_runs.c.status == RunStatus.PENDING
     return conn.execute(delete(org_runs).where(org_runs.c.run_id == run_id, pending)).rowcount == 1
 
 
 def count_runs(conn: Connection, org_slug: str, *, since: CountPeriods) -> RunUsage:
-    """How many debited runs the org has of each period, however they ended but for `active`."""
+    """Count the org's debited runs of each period; only `active` excludes ended ones."""
     values = {"org": org_slug, "first": min(since.month, since.live), **since._asdict()}
     return RunUsage._make(conn.execute(_COUNTS, values).one())
 

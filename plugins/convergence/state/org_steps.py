@@ -17,7 +17,7 @@ from convergence.state.tables import build_upsert, org_steps
 
 
 class StepStatus(StrEnum):
-    """Where a step of an org run stands."""
+    """The status of a step of an org run."""
 
     RUNNING = "RUNNING"
     SUCCESS = "SUCCESS"
@@ -31,9 +31,9 @@ class OrgStep:
 
     Attributes:
         result: small, JSON, and without secrets.
-        used: what all its attempts that ended have taken; a newer attempt does not reset it.
-        max_tries: of the task, as Airflow had it when the attempt began. Airflow changes it when
-            a person clears the task, and only then. None in rows of earlier releases.
+        used: the resources that all its ended attempts used; a newer attempt does not reset it.
+        max_tries: of the Airflow task when the attempt began. Airflow changes it only when a
+            person clears the task. None in rows of earlier releases.
         began_at: when the first attempt of this work began; automatic retries continue the work.
         cleared: whether this work began because a person cleared the task.
     """
@@ -57,7 +57,7 @@ class OrgStep:
 
 
 def start_step(conn: Connection, step: OrgStep) -> bool:
-    """Record that an attempt at a step began; False when a newer attempt has begun already."""
+    """Record that an attempt at a step began; return False when a newer attempt has begun."""
     values = _build_row(step)
     statement = build_upsert(conn, org_steps).values(**values)
     statement = statement.on_conflict_do_update(
@@ -82,9 +82,9 @@ def finish_step(
     result: Mapping[str, Any] | None = None,
     used: Used | None = None,
 ) -> bool:
-    """Record how an attempt ended; False when it was ended before or a newer one began.
+    """Record how an attempt ended; return False when it had ended, or a newer one began.
 
-    What it used is added to what attempts before it have used.
+    The resources it used are added to those of earlier attempts.
     """
     before = get_step(conn, run_id, step)
     so_far = metering.add_usage([before.used if before else {}, used or {}])
@@ -111,33 +111,33 @@ def finish_step(
 
 
 def get_step(conn: Connection, run_id: str, step: str) -> OrgStep | None:
-    """The newest attempt at a step, if one began."""
+    """Return the newest attempt at a step, or None."""
     query = select(org_steps).where(org_steps.c.run_id == run_id, org_steps.c.step == step)
     row = conn.execute(query).one_or_none()
     return _build_step(row) if row else None
 
 
 def list_for_run(conn: Connection, run_id: str) -> list[OrgStep]:
-    """The run's steps in the order they began."""
+    """Return the run's steps in the order in which they began."""
     query = select(org_steps).where(org_steps.c.run_id == run_id)
     rows = conn.execute(query.order_by(org_steps.c.started_at, org_steps.c.step))
     return [_build_step(row) for row in rows]
 
 
 def list_for_step(conn: Connection, step: str, *, run_ids: Collection[str]) -> dict[str, OrgStep]:
-    """The newest attempts at one step of several org runs, by run."""
+    """Return the newest attempt at one step of each of several org runs, by run."""
     query = select(org_steps).where(org_steps.c.step == step, org_steps.c.run_id.in_(run_ids))
     return {row.run_id: _build_step(row) for row in conn.execute(query)}
 
 
 def keep_attempts(conn: Connection, step: str, *, run_ids: Collection[str], max_tries: int) -> None:
-    """Let recorded attempts count for a task that a person has cleared since."""
+    """Keep recorded attempts valid for a task that a person has cleared since."""
     these = (org_steps.c.step == step) & org_steps.c.run_id.in_(run_ids)
     conn.execute(update(org_steps).where(these).values(max_tries=max_tries))
 
 
 def count_rows(conn: Connection, run_id: str) -> int:
-    """The rows that the run's steps processed together."""
+    """Return the number of rows that the run's steps processed together."""
     query = select(func.coalesce(func.sum(org_steps.c.rows_processed), 0))
     return int(conn.execute(query.where(org_steps.c.run_id == run_id)).scalar_one())
 

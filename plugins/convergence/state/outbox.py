@@ -1,8 +1,8 @@
 """The outbox: rows committed with the change they describe, shipped to the warehouse later.
 
-Per table, rows are delivered first in the order they were committed by whoever depends on whom,
-and at least once: one shipper holds the table's lease, and a row leaves only after the sink took
-it. A shipper that dies leaves its lease to run out; its rows are sent again under the same id.
+The rows of one table are delivered in the order of their ids and at least once: one shipper holds
+the table's lease, and a row is deleted only after the sink took it. When a shipper dies, its lease
+expires, and its rows are sent again under the same ids.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RowSink = Callable[[str, RowBatch], None]
 
 
 def enqueue_row(conn: Connection, table: str, row: Mapping[str, Any]) -> str:
-    """Add a row for a warehouse table in the caller's transaction; its id is the insert id.
+    """Add a row for a warehouse table in the caller's transaction; return its insert id.
 
     Values take the wire form of BigQuery's JSON rows: dates and times as ISO 8601, Decimals as
     strings, so that no amount passes through a float.
@@ -45,23 +45,23 @@ def enqueue_row(conn: Connection, table: str, row: Mapping[str, Any]) -> str:
 def ship_rows(
     store: StateStore, sink: RowSink, *, limit: int = 500, lease: timedelta = SHIPPING_LEASE
 ) -> int:
-    """Hand every waiting row to the sink, table by table, at most `limit` rows a call.
+    """Send all waiting rows to the sink, table by table, at most `limit` rows per call of it.
 
-    A table whose lease another shipper holds is left to that one, which takes the rows that
-    were committed before this call too.
+    A table whose lease another shipper holds is skipped: that shipper also sends the rows that
+    were committed before this call.
 
     Returns:
-        How many rows the sink took.
+        The number of rows that the sink took.
 
     Raises:
-        Exception: the first error of the sink; every other table was still tried.
+        Exception: the first error of the sink, after all other tables were tried.
     """
     shipped, failure = 0, None
     for table in _tables_waiting(store):
         courier = _TableShipper(store, table=table, limit=limit, lease=lease)
         try:
             courier.deliver(sink)
-        except Exception as error:  # noqa: BLE001  # a table's fault must not hold up the others
+        except Exception as error:  # noqa: BLE001  # an error in one table must not stop the others
             failure = failure or error
         shipped += courier.shipped
     if failure is not None:
@@ -70,30 +70,30 @@ def ship_rows(
 
 
 def count_waiting_rows(conn: Connection) -> int:
-    """How many rows have yet to be shipped."""
+    """Count the rows that wait to be shipped."""
     query = select(func.count()).select_from(outbox).where(outbox.c.rejection.is_(None))
     return int(conn.execute(query).scalar_one())
 
 
 def list_waiting_rows(conn: Connection, table: str) -> list[dict[str, Any]]:
-    """The rows of one table that have yet to be shipped, in wire form, oldest first."""
+    """Return the rows of one table that wait to be shipped, as JSON values, oldest first."""
     return [row for _, row in list_waiting_entries(conn, table)]
 
 
 def list_waiting_entries(conn: Connection, table: str) -> list[tuple[str, dict[str, Any]]]:
-    """(row id, row) of what one table waits for, as `rows_waiting`."""
+    """Return (row id, row) of the rows of one table that wait to be shipped, oldest first."""
     query = select(outbox.c.row_id, outbox.c.row).where(outbox.c.table_name == table)
     return [(row.row_id, json.loads(row.row)) for row in conn.execute(query.order_by(outbox.c.id))]
 
 
 def rewrite_row(conn: Connection, row_id: str, row: Mapping[str, Any]) -> None:
-    """Change a row that has yet to be shipped; only where nobody ships its table meanwhile."""
+    """Change a waiting row; call it only while no other process ships the row's table."""
     text = encode_row(row)
     conn.execute(update(outbox).where(outbox.c.row_id == row_id).values(row=text))
 
 
 def list_rejected_rows(conn: Connection) -> list[tuple[str, str, str]]:
-    """(table, row id, reason) of the rows that the warehouse refused for good, oldest first."""
+    """Return (table, row id, reason) of the rows that the warehouse rejected, oldest first."""
     query = select(outbox.c.table_name, outbox.c.row_id, outbox.c.rejection)
     rows = conn.execute(query.where(outbox.c.rejection.is_not(None)).order_by(outbox.c.id))
     return [(row.table_name, row.row_id, row.rejection) for row in rows]
@@ -101,7 +101,7 @@ def list_rejected_rows(conn: Connection) -> list[tuple[str, str, str]]:
 
 @dataclass
 class _TableShipper:
-    """Delivers one table's rows while it holds that table's lease."""
+    """Ships one table's rows while it holds that table's lease."""
 
     store: StateStore
     table: str
@@ -135,10 +135,10 @@ class _TableShipper:
             self.shipped += len(batch)
 
     def _next_batch(self, *, done: Sequence[int]) -> list[tuple[int, str, dict[str, Any]]]:
-        """In one transaction: forget what was sent, hold the lease, read on or let go.
+        """Delete the sent rows, renew the lease, and read the next rows, in one transaction.
 
-        The lease is taken before the rows are read, so a row committed before another shipper
-        was turned away is seen here.
+        The lease is renewed before the rows are read, so that this shipper sees every row that
+        was committed before another shipper skipped the table.
         """
         with self.store.begin() as conn:
             if done:

@@ -1,7 +1,7 @@
-"""An org's own word on a pipeline: whether it runs, when, and with which params.
+"""An org's own configuration of a pipeline: whether it runs, when, and with which params.
 
-Every change also goes to the warehouse, as a row of its own: the newest of an org and pipeline is
-the record from which a lost store is given back what it had.
+Each change also goes to the warehouse's log. A lost store is restored from the newest row of each
+org and pipeline there.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class PipelineConfig:
         provider: whose integration the pipeline needs, as tables name it; None for none.
         schedule: five cron fields or a preset, read in `timezone`; None follows the pipeline's.
         timezone: IANA name; None is UTC.
-        params: values for the pipeline's params that the org's runs use unless told otherwise.
-        next_due_at: when its own schedule comes next; None without one, or while not enabled.
+        params: values of the pipeline's params for the org's runs; a request may override them.
+        next_due_at: the next due time of `schedule`; None without one, or while not enabled.
     """
 
     org_slug: str
@@ -51,9 +51,9 @@ class PipelineConfig:
 
 
 def put_config(conn: Connection, config: PipelineConfig) -> PipelineConfig:
-    """Set an org's configuration of a pipeline and log it; what was set is given back.
+    """Set an org's configuration of a pipeline, log it, and return it.
 
-    Of two changes made at once, the one that is made later is the newer in the log as well.
+    Two concurrent changes have the same order in the log as in the store.
     """
     mine = (table.c.org_slug == config.org_slug) & (table.c.pipeline_id == config.pipeline_id)
     known = conn.execute(select(table.c.updated_at).where(mine).with_for_update()).one_or_none()
@@ -69,12 +69,12 @@ def put_config(conn: Connection, config: PipelineConfig) -> PipelineConfig:
 
 
 def restore_config(conn: Connection, config: PipelineConfig) -> bool:
-    """Set what the log tells, unless the store knows a configuration; whether it did."""
+    """Add a configuration from the log unless the store has one; return whether it was added."""
     return insert_if_absent(conn, table, _build_values(config))
 
 
 def disable_configs(conn: Connection, org_slug: str, *, now: datetime, by: str) -> None:
-    """Let none of the org's pipelines run again, as when it is removed."""
+    """Disable all pipelines of an org that is removed."""
     rows = conn.execute(select(table).where(table.c.org_slug == org_slug, table.c.enabled)).all()
     for row in rows:
         off = replace(
@@ -84,26 +84,26 @@ def disable_configs(conn: Connection, org_slug: str, *, now: datetime, by: str) 
 
 
 def get_config(conn: Connection, org_slug: str, pipeline_id: str) -> PipelineConfig | None:
-    """The org's configuration of the pipeline, if it has one."""
+    """Return the org's configuration of the pipeline, or None."""
     row = conn.execute(_ONE, {"org": org_slug, "pipeline": pipeline_id}).one_or_none()
     return _build_config(row) if row else None
 
 
 def list_for_pipeline(conn: Connection, pipeline_id: str) -> dict[str, PipelineConfig]:
-    """Every org's configuration of the pipeline, by org."""
+    """Return each org's configuration of the pipeline, by org."""
     rows = conn.execute(select(table).where(table.c.pipeline_id == pipeline_id))
     return {row.org_slug: _build_config(row) for row in rows}
 
 
 def list_due_configs(conn: Connection, *, now: datetime, limit: int = 500) -> list[PipelineConfig]:
-    """Configurations whose own schedule has come, the longest due first."""
+    """Return the configurations whose schedule is due, the longest due first."""
     query = select(table).where(table.c.enabled, table.c.next_due_at <= now)
     rows = conn.execute(query.order_by(table.c.next_due_at).limit(limit))
     return [_build_config(row) for row in rows]
 
 
 def advance_schedule(conn: Connection, config: PipelineConfig, *, next_due_at: datetime) -> bool:
-    """Move a due configuration on to its next time; False when another process did."""
+    """Set the next due time of a due configuration; return False when another process did."""
     mine = (
         (table.c.org_slug == config.org_slug)
         & (table.c.pipeline_id == config.pipeline_id)

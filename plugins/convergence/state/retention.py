@@ -1,7 +1,7 @@
-"""Forget what the store need not remember any longer.
+"""Delete rows that the store no longer needs.
 
-What is kept for ever is one row per org or org and pipeline: cache versions, heads of audit chains,
-configurations. Everything that grows with time is here.
+Tables with one row per org, or per org and pipeline, are kept: cache versions, heads of audit
+chains, configurations. All tables that grow with time are pruned here.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ REJECTED_ROWS_KEPT = timedelta(days=90)
 # No process that froze so long ago is still about to publish.
 ATTEMPTS_KEPT = timedelta(days=90)
 LEASES_KEPT = timedelta(days=1)
-# Of each kind in one call, so that no other writer waits long; the next call takes the next ones.
+# Rows of each kind per call, so that no other writer waits long; the next call deletes more.
 MAX_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
 class PrunedRows:
-    """How many rows went, by kind."""
+    """The number of deleted rows, by kind."""
 
     idempotency_keys: int
     runs: int
@@ -53,11 +53,11 @@ class PrunedRows:
 def prune_store(
     store: StateStore, *, now: datetime, runs_kept: timedelta = RUNS_KEPT
 ) -> PrunedRows:
-    """Delete ended keys, runs and queue entries that ended long ago, and what served them.
+    """Delete expired keys, and runs and queue entries that ended long ago, with their rows.
 
-    The record of every run is in the warehouse, and the newest attempt at a slice in the ledger; a
-    shipped outbox row is gone already. A row that the warehouse refused goes too, but for the audit
-    log's: a chain must not lose a link.
+    The warehouse has the record of every run, and the ledger the newest attempt at a slice; a
+    shipped outbox row is deleted at once. Rejected outbox rows are deleted too, except those of
+    the audit log: a chain must not lose an entry.
     """
     long_ago = now - runs_kept
     queued = execution_queue.c.ended_at < long_ago
@@ -91,7 +91,7 @@ def _prune_runs(conn: Connection, *, before: datetime) -> tuple[int, int]:
 
 def _prune_attempts(conn: Connection, *, now: datetime) -> int:
     taken_at = slice_attempts.c.taken_at
-    # Numbers of a release that did not note when they were taken: counted from now on.
+    # Earlier releases did not record when a number was taken: its age counts from now.
     conn.execute(update(slice_attempts).where(taken_at.is_(None)).values(taken_at=now))
     return _delete_rows(conn, slice_attempts, taken_at < now - ATTEMPTS_KEPT)
 

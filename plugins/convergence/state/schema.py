@@ -35,8 +35,8 @@ def prepare_tables(engine: Engine, *, writer: Engine) -> None:
     process that dies in between leaves the database as it was.
 
     Args:
-        engine: begins transactions that only read.
-        writer: begins transactions that hold the write lock from their first statement.
+        engine: for transactions that only read.
+        writer: for transactions that take the write lock with their first statement.
 
     Raises:
         StateStoreVersionError: the database belongs to a newer version, or to something else.
@@ -91,7 +91,7 @@ def _create_tables(conn: Connection) -> None:
     if taken:
         raise StateStoreVersionError(
             "The state store's database has tables of the same names that Convergence did not"
-            " make; give the store a database or a schema of its own",
+            " create; give the store a database or a schema of its own",
             tables=taken,
         )
     metadata.create_all(conn, checkfirst=False)

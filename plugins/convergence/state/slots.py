@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from convergence.state import org_runs
 from convergence.state.org_runs import CountPeriods, OrgRun, RunUsage
 
-# A run that nobody ended must not hold its slot for ever; no run of ours lasts a day.
+# A run that was never ended must not keep its slot; no run lasts a day.
 SLOT_LIFETIME = timedelta(hours=24)
 
 LimitName = Literal["runs_per_month", "runs_per_day", "concurrent_runs"]
@@ -19,7 +19,7 @@ LimitName = Literal["runs_per_month", "runs_per_day", "concurrent_runs"]
 
 @dataclass(frozen=True)
 class RunLimits:
-    """How many runs an org's plan allows per UTC day, per UTC month, and at once."""
+    """The number of runs that an org's plan allows per UTC day, per UTC month, and at once."""
 
     runs_per_day: int
     runs_per_month: int
@@ -28,7 +28,7 @@ class RunLimits:
 
 @dataclass(frozen=True)
 class SlotTaken:
-    """The run is recorded and counted; `again` when it had been before."""
+    """The run is recorded and has a slot; `taken_before` when it already had one."""
 
     run_id: str
     taken_before: bool = False
@@ -36,7 +36,7 @@ class SlotTaken:
 
 @dataclass(frozen=True)
 class LimitReached:
-    """The limit that stands in the way; `resets_at` is unknown for runs at once."""
+    """The limit that is reached; `resets_at` is None for runs at once."""
 
     limit: LimitName
     maximum: int
@@ -47,36 +47,36 @@ class LimitReached:
 def take_slot(
     conn: Connection, run: OrgRun, *, limits: RunLimits, now: datetime
 ) -> SlotTaken | LimitReached:
-    """Record the run if its org's limits leave room; whoever asks at the same time waits.
+    """Record the run if its org's limits allow one more; concurrent calls for the org wait.
 
-    A run that is known already is admitted again and not counted twice. One that is not debited
-    is neither refused nor counted.
+    A run that exists keeps its slot and is not counted twice. A run that is not debited needs no
+    slot and is not counted.
     """
     _lock_org(conn, run.org_slug)
     if run.debited:
-        refusal = _find_reached_limit(count_usage(conn, run.org_slug, now=now), limits, now)
-        if refusal:
+        reached = _find_reached_limit(count_usage(conn, run.org_slug, now=now), limits, now)
+        if reached:
             known = org_runs.get_run(conn, run.run_id) is not None
-            return SlotTaken(run.run_id, taken_before=True) if known else refusal
+            return SlotTaken(run.run_id, taken_before=True) if known else reached
     return SlotTaken(run.run_id, taken_before=not org_runs.insert_run(conn, run))
 
 
 def count_usage(conn: Connection, org_slug: str, *, now: datetime) -> RunUsage:
-    """What the org has used of its limits at this moment."""
+    """Count what the org has used of its limits at this instant."""
     midnight = _find_midnight(now)
     since = CountPeriods(midnight, midnight.replace(day=1), now - SLOT_LIFETIME)
     return org_runs.count_runs(conn, org_slug, since=since)
 
 
 def compute_resets(now: datetime) -> tuple[datetime, datetime]:
-    """When the day's and the month's count begin anew, both UTC."""
+    """Return when the counts of the day and of the month begin again, both UTC."""
     midnight = _find_midnight(now)
     next_month = (midnight.replace(day=1) + timedelta(days=32)).replace(day=1)
     return midnight + timedelta(days=1), next_month
 
 
 def _find_reached_limit(use: RunUsage, limits: RunLimits, now: datetime) -> LimitReached | None:
-    """The limit that lasts longest, so that whoever waits for it need not ask again in vain."""
+    """Return the reached limit that lasts longest: waiting for a shorter one would not help."""
     tomorrow, next_month = compute_resets(now)
     if use.this_month >= limits.runs_per_month:
         return LimitReached("runs_per_month", limits.runs_per_month, use.this_month, next_month)
@@ -92,7 +92,7 @@ def _find_midnight(now: datetime) -> datetime:
 
 
 def _lock_org(conn: Connection, org_slug: str) -> None:
-    """One admission per org at a time; SQLite's write transactions are alone anyway."""
+    """Allow one admission per org at a time; SQLite has only one write transaction anyway."""
     if conn.dialect.name == "postgresql":
         lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:org, 0))")
         conn.execute(lock, {"org": f"slots|{org_slug}"})

@@ -1,7 +1,7 @@
-"""The transactional store: what must be atomic and fast, and nothing that must last.
+"""The transactional store of data that must be atomic and fast, and that may be lost.
 
-SQLite in WAL mode on one machine, PostgreSQL where there are several. Both through SQLAlchemy,
-reached by API processes and workers alike.
+SQLite in WAL mode on one machine, PostgreSQL on several. API processes and workers use it through
+SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class StateStore:
         Any number of processes may do so at once.
 
         Raises:
-            StateUnavailableError: the database does not answer.
+            StateUnavailableError: the database does not respond.
             StateStoreVersionError: a newer version of Convergence has migrated the database.
         """
         engine = _create_engine(make_url(url))
@@ -83,7 +83,7 @@ def _translate_errors() -> Iterator[None]:
     except (OperationalError, PoolTimeoutError) as error:
         cause = error.orig if isinstance(error, OperationalError) else error
         reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-        raise StateUnavailableError("The state store does not answer", reason=reason) from error
+        raise StateUnavailableError("The state store does not respond", reason=reason) from error
 
 
 def _create_engine(url: URL) -> Engine:

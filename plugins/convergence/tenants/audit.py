@@ -1,8 +1,8 @@
-"""The audit log: who did what to which org, kept with the change and shipped append-only.
+"""The audit log: each action on an org with its actor, committed with the change, append-only.
 
-A change is announced before it is made and its result told after. Who can't announce it can't
-make it, since the announcement's transaction fails first. Each org's entries form a hash chain,
-whose head is moved in the transaction of the entry.
+An attempt is logged before a change is made, and its result after it. A change that can't be logged
+is not made, because the transaction of its attempt fails first. Each org's entries form a hash
+chain, whose head is moved in the transaction of the entry.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PLATFORM = "~platform"
 
 
 class AuditResult(StrEnum):
-    """What an audit row says of its action."""
+    """The result of an audited action."""
 
     ATTEMPTED = "ATTEMPTED"
     SUCCEEDED = "SUCCEEDED"
@@ -43,7 +43,7 @@ class AuditResult(StrEnum):
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts, and how the request came in.
+    """The actor of an action, and the request that it came with.
 
     Attributes:
         kind: the root key, an org key, or Convergence itself.
@@ -68,25 +68,27 @@ class AuditedAction:
 
 @dataclass
 class AuditedChange:
-    """A change that was announced and is being made.
+    """A change whose attempt is logged and that is in progress.
 
     Attributes:
-        details: told with its success.
+        details: logged with its success.
     """
 
     details: dict[str, Any] = field(default_factory=dict)
     _records: list[Callable[[Connection], object]] = field(default_factory=list)
 
     def add_write(self, write: Callable[[Connection], object]) -> None:
-        """Write this in the transaction that tells of the change's success, and only then."""
+        """Run a write in the transaction that logs the change's success, and only then."""
         self._records.append(write)
 
     def log_success(self, conn: Connection, act: AuditedAction, *, attempt: str) -> None:
-        """Tell of the success, with what is to be recorded with it."""
+        """Log the success and run the added writes, in the caller's transaction."""
         for write in self._records:
             write(conn)
-        told = {"attempt": attempt, **self.details}
-        append_entry(conn, act, result=AuditResult.SUCCEEDED, now=datetime.now(UTC), details=told)
+        details = {"attempt": attempt, **self.details}
+        append_entry(
+            conn, act, result=AuditResult.SUCCEEDED, now=datetime.now(UTC), details=details
+        )
         cache_versions.increment_version(conn, act.org_slug)
 
 
@@ -138,12 +140,12 @@ def audit_change(
     now: datetime,
     details: Mapping[str, Any] | None = None,
 ) -> Iterator[AuditedChange]:
-    """Announce a change outside the store, let it happen, and tell how it ended.
+    """Log the attempt of a change, run the block that makes it, and log the result.
 
-    However it ended, every process asks again about the org before it trusts what it remembers.
+    The org's cache version rises in any case, so that every process reads the org again.
 
     Raises:
-        StateUnavailableError: it can't be announced; the change was not begun.
+        StateUnavailableError: the attempt can't be logged; the change was not begun.
     """
     with store.begin() as conn:
         attempt = append_entry(conn, act, result=AuditResult.ATTEMPTED, now=now, details=details)
@@ -152,9 +154,11 @@ def audit_change(
         yield change
     except BaseException as error:
         code = error.code if isinstance(error, ConvergenceError) else type(error).__name__
-        told = {"attempt": attempt, "error": code}
+        failure = {"attempt": attempt, "error": code}
         with store.begin() as conn:
-            append_entry(conn, act, result=AuditResult.FAILED, now=datetime.now(UTC), details=told)
+            append_entry(
+                conn, act, result=AuditResult.FAILED, now=datetime.now(UTC), details=failure
+            )
             cache_versions.increment_version(conn, act.org_slug)
         raise
     with store.begin() as conn:

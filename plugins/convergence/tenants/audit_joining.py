@@ -1,8 +1,9 @@
-"""Joining a state store to the shipped audit log: a store that was lost goes on where it ends.
+"""Join a new state store to the shipped audit log, so that each org's chain continues there.
 
-A new store does not know where the chains of the log end, and begins each anew. Before it ships
-its first entry it asks the log; what it chained meanwhile is chained again, after the log's
-newest entry. So no restoring by hand is needed, and no entry is refused while the log is away.
+A new store does not know where the chains of the log end, and starts a new chain for each org.
+Before it ships its first entry, it reads the ends of the log's chains and chains its own entries
+again behind them. So nobody has to restore it by hand, and entries can be made while the log can't
+be read.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ Waiting = Sequence[tuple[str, dict[str, Any]]]
 
 
 class _UnseenError(Exception):
-    """Raised when an entry was made in a place that the log has, after the log was asked."""
+    """Raised when an entry took a place of the log's chain after the log was read."""
 
 
 @dataclass(frozen=True)
 class JoinedChain:
-    """An org whose chain goes on after the log's newest entry, some of its entries chained anew."""
+    """An org whose chain continues after the log's newest entry; `rechained` entries moved."""
 
     org_slug: str
     after: ChainHead
@@ -44,7 +45,7 @@ class JoinedChain:
 
 
 def join_new_store(store: StateStore, warehouse: Warehouse) -> list[JoinedChain]:
-    """Join a store that never was joined, once it has an entry to ship; later calls ask nobody.
+    """Join a store that was never joined, once it has an entry to ship; later calls do nothing.
 
     Raises:
         NotBootstrappedError: there is no log yet.
@@ -58,9 +59,9 @@ def join_new_store(store: StateStore, warehouse: Warehouse) -> list[JoinedChain]
 
 
 def join_store(store: StateStore, warehouse: Warehouse) -> list[JoinedChain]:
-    """Join a store whatever it was told before, as when it came back from an older backup.
+    """Join a store even if it was joined before, as when it was restored from an older backup.
 
-    What it shipped since then stays shipped: two entries of one place are told by audit-verify.
+    Entries that it shipped since then stay; audit-verify reports two entries in one place.
 
     Raises:
         NotBootstrappedError, WarehouseUnavailableError: as `join_once`.
@@ -85,7 +86,7 @@ def _try_join(store: StateStore, warehouse: Warehouse, *, again: bool) -> list[J
     with store.begin() as conn:
         if not (audit_heads.mark_joined(conn) or again):
             return []
-        # Heads first: whoever appends holds one until its entry can be seen.
+        # Lock the heads first: a transaction that appends holds its head until it commits.
         known = {org: audit_heads.lock_head(conn, org, genesis=GENESIS) for org in sorted(ends)}
         mine = defaultdict(list)
         for row_id, row in outbox.list_waiting_entries(conn, AUDIT_LOG):

@@ -1,6 +1,6 @@
-"""`python -m convergence.tenants.audit_verify [ORG…]`: does every org's audit log hold?
+"""`python -m convergence.tenants.audit_verify [ORG…]`: verify the audit log of each org.
 
-Names the first broken link of each chain: an entry that was changed, deleted, moved, added, or
+Prints the first broken link of each chain: an entry that was changed, deleted, moved, added, or
 cut off at the end. Exits 1 when there is one.
 """
 
@@ -44,9 +44,9 @@ def verify_chains(
     known = run_file(
         warehouse, warehouse.sql("tenants/audit_orgs.sql"), params={"since": _BEGINNING}
     )
-    wanted = orgs or sorted({*heads, *(row["org_slug"] for row in known)})
+    checked = orgs or sorted({*heads, *(row["org_slug"] for row in known)})
     found: dict[str, ChainBreak | None] = {}
-    for org in wanted:
+    for org in checked:
         params = {"org_slug": org, "since": _BEGINNING}
         logged: list[dict[str, Any]] = run_file(warehouse, path, params=params)
         logged += [row for row in waiting if row["org_slug"] == org]
@@ -58,20 +58,20 @@ def _find_break(
     org: str, entries: Sequence[dict[str, Any]], head: ChainHead | None
 ) -> ChainBreak | None:
     if head is None and entries:
-        told = "the state store keeps no head for this log; if it was lost: make restore-state"
-        return ChainBreak(org, 0, None, told)
+        reason = "the state store keeps no head for this log; if it was lost: make restore-state"
+        return ChainBreak(org, 0, None, reason)
     return find_first_break(org, entries, head=head or ChainHead())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print one line per org; 1 when a chain is broken, 2 when it can't be told."""
+    """Print one line per org; return 1 when a chain is broken, 2 when the log can't be read."""
     parser = argparse.ArgumentParser(prog="audit-verify", description=__doc__)
     parser.add_argument("orgs", nargs="*", metavar="ORG", help="only these organizations")
-    told = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     settings = get_settings()
     try:
         store = StateStore.connect(settings.state_url)
-        found = verify_chains(store, Warehouse.connect(settings), orgs=told.orgs)
+        found = verify_chains(store, Warehouse.connect(settings), orgs=options.orgs)
     except ConvergenceError as error:
         sys.stderr.write(f"the audit log can't be read: {error}\n")
         return 2

@@ -1,4 +1,4 @@
-"""From the key that a caller shows to the org it opens, without a warehouse query per request."""
+"""Authenticate org keys, without a warehouse query per request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NO_DIGEST = "0" * 64
 
 @dataclass(frozen=True)
 class Principal:
-    """Who a key says its caller is."""
+    """The caller that a key identifies."""
 
     org_slug: str
     key_id: str
@@ -50,9 +50,9 @@ _UNKNOWN = _StoredKey(_NO_DIGEST, Principal("", "", frozenset()), None)
 
 
 class Authenticator:
-    """Knows keys by their digest; found and unknown ones are remembered equally long.
+    """Finds keys by their digest; valid and unknown ones are cached equally long.
 
-    They are remembered apart, so that a flood of wrong keys can't push out the good ones.
+    The two caches are separate, so that a flood of wrong keys can't evict the valid ones.
 
     Args:
         warehouse: where keys are stored.
@@ -79,14 +79,14 @@ class Authenticator:
         self._lock = threading.Lock()
         self._found: TTLCache[str, _Remembered] = TTLCache(10_000, cache_seconds)
         self._unknown: TTLCache[str, _Remembered] = TTLCache(10_000, cache_seconds)
-        self._asked: dict[str, Future[_StoredKey]] = {}
+        self._pending: dict[str, Future[_StoredKey]] = {}
         self._used: dict[str, datetime] = {}
 
     def authenticate(self, raw: str) -> Principal:
-        """The caller's org, key id and scopes.
+        """Return the caller's org, key id and scopes.
 
         Raises:
-            NotAuthenticatedError: malformed, unknown, expired or revoked; one wording for all.
+            NotAuthenticatedError: malformed, unknown, expired or revoked; one message for all.
             WarehouseUnavailableError: the key could not be looked up.
         """
         slug, fingerprint = split_org_key(raw), compute_digest(raw)
@@ -106,7 +106,7 @@ class Authenticator:
             return None
 
     def _checked(self, stored: _StoredKey, fingerprint: str, slug: str) -> Principal:
-        # Every condition is looked at for every key, so that none is told by its time.
+        # Check every condition for every key: the response time then shows nothing about a key.
         genuine = compare_digests(stored.key_hash, fingerprint)
         own = compare_digests(compute_digest(stored.principal.org_slug), compute_digest(slug))
         valid = stored.not_after is None or self._now() < stored.not_after
@@ -135,28 +135,28 @@ class Authenticator:
         if known is not None and known.version == version:
             return known.stored
         with self._lock:
-            asked = self._asked.get(fingerprint)
-            answer = asked or self._asked.setdefault(fingerprint, Future())
-        if asked is None:
-            self._look_up(fingerprint, answer, version=version)
-        return answer.result()
+            pending = self._pending.get(fingerprint)
+            future = pending or self._pending.setdefault(fingerprint, Future())
+        if pending is None:
+            self._look_up(fingerprint, future, version=version)
+        return future.result()
 
-    def _look_up(self, fingerprint: str, answer: Future[_StoredKey], *, version: int) -> None:
+    def _look_up(self, fingerprint: str, future: Future[_StoredKey], *, version: int) -> None:
         """One query, however many requests wait for it; a failure is theirs too, not cached."""
         try:
             stored = self._fetch(fingerprint)
         except BaseException as error:  # noqa: BLE001  # raised again for all who wait
             with self._lock:
-                del self._asked[fingerprint]
-            answer.set_exception(error)
+                del self._pending[fingerprint]
+            future.set_exception(error)
             return
         with self._lock:
-            del self._asked[fingerprint]
+            del self._pending[fingerprint]
             for cache in (self._found, self._unknown):
                 cache.pop(fingerprint, None)
             cache = self._unknown if stored is _UNKNOWN else self._found
             cache[fingerprint] = _Remembered(stored, version)
-        answer.set_result(stored)
+        future.set_result(stored)
 
     def _fetch(self, fingerprint: str) -> _StoredKey:
         if self._digests is not None:

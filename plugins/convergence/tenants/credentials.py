@@ -1,4 +1,4 @@
-"""Provider credentials: encrypted by whoever takes them, decrypted only where they are used."""
+"""Provider credentials: the API encrypts them; only the worker that uses one decrypts it."""
 
 from __future__ import annotations
 

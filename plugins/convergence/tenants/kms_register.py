@@ -1,7 +1,7 @@
-"""The register of ciphertexts: which KMS key version protects which credential and which org key.
+"""The register of ciphertexts: the KMS key version that protects each credential and org key.
 
-A row is committed with the success of what was encrypted or dropped; the newest row of a subject
-counts. What a crash kept out of the register is found by comparing it with the ciphertexts.
+A row is committed when a ciphertext was stored or deleted; the newest row of a subject counts.
+Rows that a crash prevented are found by comparing the register with the ciphertexts.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ProtectedSubjects:
     """What one KMS key version protects for one org.
 
     Attributes:
-        since: when the register was first told of the oldest of them; None when it was of none.
+        since: when the oldest of them was registered; None when none is.
     """
 
     org_slug: str
@@ -84,7 +84,7 @@ def retire_subjects(
 
 
 def list_protected(warehouse: Warehouse, *, orgs: Sequence[str] = ()) -> list[ProtectedSubjects]:
-    """What each version protects, by org, from the ciphertexts themselves.
+    """Return what each version protects, by org, read from the ciphertexts themselves.
 
     Args:
         warehouse: where the ciphertexts and the register are.
@@ -97,12 +97,12 @@ def list_protected(warehouse: Warehouse, *, orgs: Sequence[str] = ()) -> list[Pr
 def repair_register(
     store: StateStore, warehouse: Warehouse, *, now: datetime, orgs: Sequence[str] = ()
 ) -> int:
-    """Add what the register lacks of the ciphertexts that are there, and of those that are gone.
+    """Add the register's missing rows, for stored and for deleted ciphertexts.
 
     Returns:
-        How many rows were added.
+        The number of added rows.
     """
-    # Read first: what is shipped between the two is then seen twice, not never.
+    # Read first: a row that is shipped between the two reads is then seen twice, not never.
     with store.read() as conn:
         waiting = {_build_subject(row): row for row in outbox.list_waiting_rows(conn, KMS_LOG)}
     gaps = [
@@ -123,7 +123,7 @@ def _write_gaps(conn: Connection, gaps: Iterable[Row], *, now: datetime) -> None
 
 
 def _is_waiting(gap: Row, waiting: Mapping[Subject, Row]) -> bool:
-    """Whether a row that waits to be shipped says already what the register lacks."""
+    """Return whether the missing row already waits to be shipped."""
     row = waiting.get(_build_subject(gap))
     if row is None:
         return False

@@ -1,4 +1,4 @@
-"""Plans and the quota that each org has from its plan."""
+"""Plans, and the quota that each org gets from its plan."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from convergence.warehouse.query import run_file
 
 
 class PlanLimits(Strict):
-    """What a plan allows. Runs count per UTC day and UTC month, whoever started them."""
+    """The limits of a plan. All runs count, per UTC day and UTC month."""
 
     runs_per_day: PositiveInt
     runs_per_month: PositiveInt
@@ -51,7 +51,7 @@ class Quota:
 
 
 def load_plans() -> dict[str, PlanLimits]:
-    """The plans of `system/plans.yml`, by name.
+    """Load the plans of `system/plans.yml`, by name.
 
     Raises:
         ConfigurationError: the file is wrong.
@@ -60,10 +60,10 @@ def load_plans() -> dict[str, PlanLimits]:
 
 
 def get_plan(name: str) -> PlanLimits:
-    """The plan of this name.
+    """Return the plan of this name.
 
     Raises:
-        RequestError: there is none; the accepted names are among the facts.
+        RequestError: there is none; the error lists the accepted names.
     """
     known = load_plans()
     if name not in known:
@@ -80,7 +80,7 @@ def apply_plan(
     by: Actor,
     now: datetime,
 ) -> Quota:
-    """Give the org its plan's limits; doing it again changes nothing.
+    """Set the org's limits from its plan; a second call changes nothing.
 
     Raises:
         RequestError: there is no such plan.
@@ -98,7 +98,7 @@ def apply_plan(
 
 
 def get_quota(warehouse: Warehouse, org_slug: str) -> Quota:
-    """The org's limits.
+    """Return the org's limits.
 
     Raises:
         NotFoundError: it has none.

@@ -1,8 +1,8 @@
-"""Bring every ciphertext to one KMS key version: decrypted and encrypted anew, then exchanged.
+"""Re-encrypt all ciphertexts with one KMS key version, then exchange them in their rows.
 
-A row is exchanged only while it holds the ciphertext that was read, and only for one that was
-decrypted again: what is replaced meanwhile stays, and a process that is killed anywhere leaves
-each row readable under the old version or the new. Running it again does what is left.
+A row is exchanged only while it still has the ciphertext that was read, and only for a ciphertext
+that was decrypted successfully: a credential that is replaced meanwhile stays. After a kill at any
+point each row is readable, under the old version or the new one. Another run does the rest.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _STATEMENTS: dict[SubjectKind, str] = {
 
 @dataclass(frozen=True)
 class OrgReencryption:
-    """What became of one org's ciphertexts.
+    """The result of re-encrypting one org's ciphertexts.
 
     Attributes:
         moved: how many are under the new version now.
@@ -72,14 +72,14 @@ class ReencryptionPass:
         return {row["org_slug"]: row["ciphertexts"] for row in rows}
 
     def reencrypt_orgs(
-        self, orgs: Sequence[str], *, now: datetime, told: Callable[[OrgReencryption], None]
+        self, orgs: Sequence[str], *, now: datetime, report: Callable[[OrgReencryption], None]
     ) -> list[OrgReencryption]:
         """Bring the orgs' ciphertexts to the version, a few orgs at a time.
 
         Args:
             orgs: whose.
             now: the instant.
-            told: called with each org's outcome as it is known, from several threads.
+            report: called with each org's result, from several threads.
 
         Raises:
             KeyServiceUnavailableError, WarehouseUnavailableError, StateUnavailableError: what was
@@ -88,7 +88,7 @@ class ReencryptionPass:
 
         def one(org_slug: str) -> OrgReencryption:
             outcome = self.reencrypt_org(org_slug, now=now)
-            told(outcome)
+            report(outcome)
             return outcome
 
         with ThreadPoolExecutor(ORGS_AT_ONCE, "reencrypt") as pool:
@@ -97,7 +97,7 @@ class ReencryptionPass:
                 wait(futures, return_when=FIRST_EXCEPTION)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
-            # The first failure is raised before a future that it cancelled is asked.
+            # Raise the first failure, not the cancellation of the futures after it.
             failed = [one for one in futures if not one.cancelled() and one.exception()]
             return [future.result() for future in failed or futures]
 
@@ -134,10 +134,10 @@ class ReencryptionPass:
         return OrgReencryption(org_slug, moved, changed, tuple(unreadable))
 
     def _reencrypt_row(self, org_slug: str, kind: SubjectKind, row: Row) -> dict[str, object]:
-        """The ciphertext that shall replace a row's, proven to hold what the row's does.
+        """Return a new ciphertext for a row, after checking that it decrypts to the same value.
 
         Raises:
-            DecryptionError: the row's does not decrypt for its owner.
+            DecryptionError: the row's ciphertext does not decrypt for its owner.
         """
         if kind == "credential":
             aad = credential_aad(org_slug, row["provider"], row["id"])
@@ -146,7 +146,7 @@ class ReencryptionPass:
         plaintext = self.kms.decrypt(row["ciphertext"], aad=aad)
         sealed = self.kms.encrypt(plaintext, aad=aad)
         if self.kms.decrypt(sealed.data, aad=aad) != plaintext:
-            raise DecryptionError("What was encrypted anew does not decrypt to the same")
+            raise DecryptionError("The new ciphertext does not decrypt to the same plaintext")
         return {
             "id": row["id"],
             "before": row["ciphertext"],

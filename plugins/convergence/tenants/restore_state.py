@@ -1,9 +1,9 @@
-"""`python -m convergence.tenants.restore_state`: after the state store was lost or set back.
+"""`python -m convergence.tenants.restore_state`: restore a state store that was lost or set back.
 
-Gives it what the warehouse keeps: where each org's audit chain ends, each org's own settings of
-its pipelines, the runs that wait in the queue, and those of the last month, of which quotas are
-counted. What the store knows itself stays. The rest needs no restoring: fences go on from the
-ledger, idempotency keys expire.
+Restores from the warehouse: the end of each org's audit chain, each org's own settings of its
+pipelines, the runs that wait in the queue, and the runs of the last month, from which quotas are
+counted. Rows that the store has are kept. The rest needs no restoring: attempt numbers continue
+from the ledger, and idempotency keys expire.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RUNS_AT_ONCE = 500
 
 @dataclass(frozen=True)
 class RestoredState:
-    """What the store did not know; of runs, how many."""
+    """What was restored; for runs and keys, their number."""
 
     chains: tuple[JoinedChain, ...]
     configs: tuple[PipelineConfig, ...]
@@ -47,14 +47,14 @@ class RestoredState:
 
 
 def restore_store(store: StateStore, warehouse: Warehouse, *, now: datetime) -> RestoredState:
-    """Give the store what it lacks; doing it again changes nothing.
+    """Add the missing rows to the store; a second call changes nothing.
 
-    A schedule that came due while the store was gone is made up for once, by the next tick. Runs
-    and queue entries that changed last longer than a month ago are left out.
+    A schedule that was due while the store was gone runs once, at the next tick. Runs and queue
+    entries whose last change is older than a month are not restored.
 
     Raises:
-        NotBootstrappedError: there is nothing to restore from.
-        WarehouseUnavailableError: no answer; ask again.
+        NotBootstrappedError: the warehouse has nothing to restore from.
+        WarehouseUnavailableError: BigQuery does not respond; try again.
     """
     joined = join_store(store, warehouse)
     configs = map(_build_config, run_file(warehouse, warehouse.sql("tenants/pipeline_configs.sql")))
@@ -73,7 +73,7 @@ def restore_store(store: StateStore, warehouse: Warehouse, *, now: datetime) -> 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Restore and say what; 1 when it can't be done."""
+    """Restore, print what was restored, and return 1 on an error."""
     argparse.ArgumentParser(prog="restore-state", description=__doc__).parse_args(arguments)
     settings = get_settings()
     try:
@@ -108,12 +108,12 @@ def _restore_runs(store: StateStore, warehouse: Warehouse, *, since: datetime) -
 
 def _build_run(row: Row) -> OrgRun:
     code, message = row.pop("error_code"), row.pop("error_message")
-    told = {
+    parsed = {
         "params": _parse_params(row),
         "days": tuple(row["days"]),
         "status": RunStatus(row["status"]),
     }
-    return OrgRun(**{**row, **told, "error": RunError(code, message or "") if code else None})
+    return OrgRun(**{**row, **parsed, "error": RunError(code, message or "") if code else None})
 
 
 def _build_config(row: Row) -> PipelineConfig:

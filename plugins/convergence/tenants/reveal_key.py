@@ -1,7 +1,7 @@
-"""`python -m convergence.tenants.reveal_key`: an org's key in clear, for support, audited.
+"""`python -m convergence.tenants.reveal_key`: print an org's key in clear, for support, audited.
 
-For the case that a customer has lost its key and can't be given another. Who asks and why is in
-the org's audit log before anything is decrypted, and that it was done before anything is shown.
+For a customer who lost its key and can't use a new one. The org's audit log has the operator and
+the reason before the key is decrypted, and the success before the key is printed.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def reveal_key(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the key to the terminal, alone and once; 1 when it can't be had."""
-    told = _build_parser().parse_args(arguments)
-    if not (told.pipe or sys.stdout.isatty()):
+    options = _build_parser().parse_args(arguments)
+    if not (options.pipe or sys.stdout.isatty()):
         sys.stderr.write("refused: this is no terminal, and a key does not belong in a file\n")
         return 1
     settings = get_settings()
@@ -87,16 +87,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 store,
                 Warehouse.connect(settings),
                 kms,
-                org_slug=told.org,
-                key_id=told.key_id,
-                operator=told.operator,
-                reason=told.reason,
+                org_slug=options.org,
+                key_id=options.key_id,
+                operator=options.operator,
+                reason=options.reason,
                 now=datetime.now(UTC),
             )
     except ConvergenceError as error:
         sys.stderr.write(f"refused: {redact(str(error))}\n")
         return 1
-    sys.stderr.write(f"{told.key_id} of {told.org}; the organization's audit log says so:\n")
+    sys.stderr.write(f"{options.key_id} of {options.org}; the organization's audit log says so:\n")
     sys.stdout.write(f"{secret}\n")
     return 0
 

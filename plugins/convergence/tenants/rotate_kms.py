@@ -1,8 +1,8 @@
-"""`python -m convergence.tenants.rotate_kms`: bring every ciphertext to the newest KMS key version.
+"""`python -m convergence.tenants.rotate_kms`: re-encrypt all with the newest key version.
 
-Newest is the version that encrypts, the key's primary one; `--new-version` makes one first.
-Killed anywhere and run again, it does what is left. Exits 1 when a ciphertext could not be
-brought there, 2 when the work could not be done.
+The newest version is the key's primary one; `--new-version` creates one first. A run that was
+killed continues when it is started again. Exits 1 when a ciphertext could not be re-encrypted, 2
+when a service did not respond.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BY = Actor("system", "rotate_kms")
 
 @dataclass
 class _Progress:
-    """Counts what is done and says so, org by org."""
+    """Counts and prints the progress, org by org."""
 
     outdated: Mapping[str, int]
     orgs: int = 0
@@ -52,13 +52,13 @@ class _Progress:
 def rotate_ciphertexts(
     store: StateStore, warehouse: Warehouse, kms: KeyManager, *, now: datetime
 ) -> bool:
-    """Bring every ciphertext to the primary key version and mend the register; tell on stdout.
+    """Re-encrypt all ciphertexts with the primary version, repair the register, print progress.
 
     Returns:
-        Whether all are there.
+        Whether all ciphertexts are under the primary version.
 
     Raises:
-        ConvergenceError: a service does not answer; run it again for the rest.
+        ConvergenceError: a service does not respond; run it again for the rest.
     """
     work = ReencryptionPass(
         store=store, warehouse=warehouse, kms=kms, version=kms.get_primary_version(), by=BY
@@ -67,7 +67,7 @@ def rotate_ciphertexts(
     _print_line(
         f"to {work.version}: {sum(outdated.values())} ciphertexts of {len(outdated)} organizations"
     )
-    outcomes = work.reencrypt_orgs(sorted(outdated), now=now, told=_Progress(outdated))
+    outcomes = work.reencrypt_orgs(sorted(outdated), now=now, report=_Progress(outdated))
     mended = kms_register.repair_register(store, warehouse, now=now)
     if mended:
         _print_line(f"{mended} rows of the register were mended")
@@ -81,12 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--new-version", action="store_true", help="make a new key version the primary one first"
     )
-    told = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     settings = get_settings()
     try:
         store = StateStore.connect(settings.state_url)
         with connect_kms(settings) as kms:
-            if told.new_version:
+            if options.new_version:
                 _print_line(f"made {kms.create_version()}")
             done = rotate_ciphertexts(
                 store, Warehouse.connect(settings), kms, now=datetime.now(UTC)

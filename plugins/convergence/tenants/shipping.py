@@ -1,4 +1,4 @@
-"""The outbox's way to the central tables."""
+"""Ship the outbox's rows to the central tables."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from convergence.warehouse.stream import append_rows
 
 
 def ship_outbox(store: StateStore, warehouse: Warehouse) -> int:
-    """Send every waiting row of the outbox to its central table; how many went.
+    """Send all waiting rows of the outbox to their central tables; return their number.
 
     Raises:
         NotBootstrappedError: a central table is missing.
-        WarehouseUnavailableError: no answer; what waits goes with a later call.
+        WarehouseUnavailableError: BigQuery does not respond; a later call sends the rows.
     """
 
     def sink(table: str, rows: outbox.RowBatch) -> None:
         append_rows(warehouse, central_table(table), rows)
 
-    # A store that was lost must know where the audit log ends before it adds to it.
+    # A store that was lost must be joined to the audit log before it adds entries to it.
     join_new_store(store, warehouse)
     return outbox.ship_rows(store, sink)

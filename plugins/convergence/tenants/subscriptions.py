@@ -1,4 +1,4 @@
-"""Subscriptions: an org's plan, and whether it may run at all."""
+"""Subscriptions: an org's plan, and whether the org may run pipelines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from convergence.warehouse.query import Row, run_file
 
 STATUSES = ("TRIAL", "ACTIVE", "SUSPENDED", "CANCELLED")
 
-# What the frontend's billing says, and what it means here.
+# The statuses of the frontend's billing, and the matching statuses here.
 _BILLING = {
     "trialing": "TRIAL",
     "active": "ACTIVE",
@@ -47,18 +47,20 @@ class Subscription:
         return self.status == "ACTIVE"
 
 
-def parse_status(told: str) -> str:
-    """A status of ours for one of ours or one of the frontend's billing.
+def parse_status(status: str) -> str:
+    """Return the subscription status for a status of ours or of the frontend's billing.
 
     Raises:
         RequestError: it is neither.
     """
-    if told in STATUSES:
-        return told
-    if told in _BILLING:
-        return _BILLING[told]
+    if status in STATUSES:
+        return status
+    if status in _BILLING:
+        return _BILLING[status]
     accepted = sorted((*STATUSES, *_BILLING))
-    raise RequestError("There is no such subscription status", status=told[:60], accepted=accepted)
+    raise RequestError(
+        "There is no such subscription status", status=status[:60], accepted=accepted
+    )
 
 
 def create_subscription(
@@ -70,7 +72,7 @@ def create_subscription(
     by: Actor,
     now: datetime,
 ) -> Subscription:
-    """Give a new org its plan's subscription and quota; one that has them keeps its status.
+    """Create a new org's subscription and quota; an org that has them keeps its status.
 
     Raises:
         RequestError: there is no such plan.
@@ -118,14 +120,14 @@ def update_subscription(
         NotFoundError: the org has no subscription.
         RequestError: unknown status or plan, or a trial without an end.
     """
-    wanted = parse_status(status)
+    new_status = parse_status(status)
     present = get_subscription(warehouse, org_slug)
     ends = trial_ends_at or present.trial_ends_at
-    if wanted == "TRIAL" and ends is None:
+    if new_status == "TRIAL" and ends is None:
         raise RequestError("A trial needs its end", field="trial_ends_at")
     if plan is not None:
         quotas.get_plan(plan)
-    details = {"from": present.status, "to": wanted, "plan": plan or present.plan}
+    details = {"from": present.status, "to": new_status, "plan": plan or present.plan}
     act = AuditedAction(org_slug, by, "subscription.change", present.subscription_id)
     with audit_change(store, act, now=now, details=details):
         _run_statement(
@@ -133,7 +135,7 @@ def update_subscription(
             "subscription_put",
             org_slug=org_slug,
             plan=plan or present.plan,
-            status=wanted,
+            status=new_status,
             trial_ends_at=ends,
             now=now,
         )
@@ -143,7 +145,7 @@ def update_subscription(
 
 
 def get_subscription(warehouse: Warehouse, org_slug: str) -> Subscription:
-    """The org's subscription.
+    """Return the org's subscription.
 
     Raises:
         NotFoundError: it has none.

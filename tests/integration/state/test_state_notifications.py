@@ -20,7 +20,7 @@ KEY = NotificationKey("run_1", "acme_corp", "email", "failed")
 
 def take(store: StateStore, *, now: datetime = NOW, key: NotificationKey = KEY) -> str | None:
     with store.begin() as conn:
-        return claim_notification(conn, key, now=now, most_attempts=3)
+        return claim_notification(conn, key, now=now, max_attempts=3)
 
 
 def finish(store: StateStore, owner: str | None, *, error: str | None = None) -> bool:

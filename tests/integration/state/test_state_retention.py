@@ -74,7 +74,7 @@ def lived(store: StateStore) -> StateStore:
         attempts.next_attempt(conn, "acme_corp|usage|2026-01-01")
         claim_key(conn, "acme_corp", "once", request_hash="0" * 64, now=NOW)
         key = claims.NotificationKey("run_over", "acme_corp", "email", "failed")
-        claims.claim_notification(conn, key, now=NOW, most_attempts=1)
+        claims.claim_notification(conn, key, now=NOW, max_attempts=1)
         for table in ("org_meta_step_logs", "org_audit_logs"):
             outbox.enqueue_row(conn, table, {"x": 1})
         conn.execute(text("UPDATE outbox SET refusal = 'no such column'"))

@@ -73,7 +73,7 @@ def add_run(services: InMemoryServices, *, findings: list[dict[str, str]]) -> Or
 def message(services: InMemoryServices, channel: str, event: str, **ended: Any) -> None:
     key = NotificationKey("run_1", ACME, channel, event)
     with services.store.begin() as conn:
-        owner = notifications.claim_notification(conn, key, now=NOW, most_attempts=3)
+        owner = notifications.claim_notification(conn, key, now=NOW, max_attempts=3)
         assert owner is not None
         if ended:
             notifications.finish_notification(conn, key, owner=owner, now=NOW, **ended)
@@ -126,5 +126,5 @@ def test_another_orgs_messages_of_a_run_are_not_told(
     add_run(services, findings=[])
     with services.store.begin() as conn:
         key = NotificationKey("run_1", GLOBEX, "email", "failed")
-        notifications.claim_notification(conn, key, now=NOW, most_attempts=3)
+        notifications.claim_notification(conn, key, now=NOW, max_attempts=3)
     assert detail(client, env)["notifications"] == []

@@ -122,7 +122,7 @@ class Notifier:
         for attempt in range(settings.attempts):
             with self.store.begin() as conn:
                 owner = notifications.claim_notification(
-                    conn, key, now=self.now(), most_attempts=settings.attempts
+                    conn, key, now=self.now(), max_attempts=settings.attempts
                 )
             if owner is None:
                 break
