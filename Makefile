@@ -7,6 +7,9 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 # The sandbox is installed too; its folder comes first so that each checkout runs its own sources.
 export PYTHONPATH := plugins:tools:sandbox/src
+# Without .pyc files every process of a stack and of the tests compiles Airflow from its source:
+# 5.8 instead of 1.9 CPU-seconds for one import.
+unexport PYTHONDONTWRITEBYTECODE
 
 # What `make setup` installs: the product, and the sandbox with its own lock.
 LOCKS := requirements.lock sandbox/requirements.lock
@@ -80,15 +83,15 @@ type: setup-dev ## mypy, strict, on the code and the tests
 	$(VENV)/bin/mypy sandbox/tests
 
 test-product: setup-dev ## the product's tests alone: make test-product [ARGS="path…"]
-	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
+	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=25 -m "not slow" $(ARGS)
 
 test-sandbox: setup-dev ## the sandbox's tests alone: make test-sandbox [ARGS="path…"]
-	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow" $(or $(ARGS),sandbox/tests)
+	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=25 -m "not slow" $(or $(ARGS),sandbox/tests)
 
 test-all: setup-dev lint type ## every test, the slow ones too
-	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not e2e"
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25 -m "not e2e"
 	$(RUN) -m pytest -m e2e
-	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder sandbox/tests
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25 sandbox/tests
 
 lint-configs: setup ## check pipeline files: make lint-configs [ARGS="path…"]
 	@$(RUN) -m convergence.pipelines.lint $(ARGS)

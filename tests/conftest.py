@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import hypothesis
 import pytest
 
 from convergence.settings import PROJECT_ROOT, Settings, get_settings
+from support.sandbox_process import SandboxProcess
 
 pytest_plugins = ["support.leftovers"]
 
@@ -27,6 +29,8 @@ _FOREIGN = {
     "ADMIN_API_KEY",
     "CA_ROOT_API_KEY",
     "PORT",
+    # Each of the many processes of the tests would compile Airflow from its source.
+    "PYTHONDONTWRITEBYTECODE",
 }
 _TESTS = Path(__file__).parent
 _OWN = {name.upper() for name in Settings.model_fields}
@@ -39,6 +43,7 @@ def _is_foreign(name: str) -> bool:
 
 for _name in [name for name in os.environ if _is_foreign(name)]:
     del os.environ[_name]
+sys.dont_write_bytecode = False
 
 # Airflow takes these when it is first imported, by whichever test that happens.
 _AIRFLOW_HOME = tempfile.mkdtemp(prefix="convergence-tests-")
@@ -56,6 +61,19 @@ os.environ |= {
 # Machines are shared and differ in speed; how long a test may take, pytest-timeout says.
 hypothesis.settings.register_profile("convergence", deadline=None)
 hypothesis.settings.load_profile("convergence")
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    """One sandbox for all tests of a worker: each takes a project, orgs or customers of its own.
+
+    A test that injects faults or sets the clock undoes it; a test that kills a sandbox or runs a
+    fleet starts another one.
+    """
+    process = SandboxProcess(tmp_path_factory.mktemp("sandbox"))
+    process.start()
+    yield process
+    assert process.stop() == 0
 
 
 @pytest.fixture(autouse=True)

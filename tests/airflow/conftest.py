@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -44,11 +48,33 @@ def env(configs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 @pytest.fixture(scope="session")
-def airflow_db() -> None:
-    """Airflow's own tables, made once."""
+def airflow_db(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Airflow's own tables: the first worker of a run migrates, the others copy its database."""
+    from airflow.settings import engine
+
+    database = Path(str(engine.url.database))
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        _migrate_airflow()
+        return
+    shared = tmp_path_factory.getbasetemp().parent / "airflow.db"
+    with shared.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if shared.exists():
+            _copy_database(shared, database)
+        else:
+            _migrate_airflow()
+            _copy_database(database, shared)
+
+
+def _migrate_airflow() -> None:
     from airflow.utils.db import initdb
 
     initdb()
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
+        old.backup(new)
 
 
 Write = Callable[[str, str], Path]

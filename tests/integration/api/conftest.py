@@ -27,14 +27,6 @@ if TYPE_CHECKING:
     from support.api.populated import PopulatedApi
 
 
-@pytest.fixture(scope="session")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
-    process = SandboxProcess(tmp_path_factory.mktemp("sandbox"))
-    process.start()
-    yield process
-    assert process.stop() == 0
-
-
 @pytest.fixture(scope="module")
 def populated_api(
     sandbox: SandboxProcess, tmp_path_factory: pytest.TempPathFactory

@@ -1,4 +1,4 @@
-"""One sandbox for all tests of this folder; each takes orgs, or a project, of its own."""
+"""A bootstrapped platform for all tests of this folder; each takes orgs or a project of its own."""
 
 from __future__ import annotations
 
@@ -10,14 +10,6 @@ import pytest
 
 from support.processor_env import OrgEnv, ProcessorEnv, connect_env
 from support.sandbox_process import SandboxProcess
-
-
-@pytest.fixture(scope="session")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
-    process = SandboxProcess(tmp_path_factory.mktemp("sandbox"))
-    process.start()
-    yield process
-    assert process.stop() == 0
 
 
 @pytest.fixture(scope="session")

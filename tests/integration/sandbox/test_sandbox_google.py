@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,14 +21,6 @@ from convergence_sandbox.providers.google.billing import rows_of
 from support.sandbox_process import SandboxProcess
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
-    process = SandboxProcess(tmp_path_factory.mktemp("sandbox"))
-    process.start()
-    yield process
-    assert process.stop() == 0
 
 
 def grant(seed: str, **more: str) -> dict[str, str]:

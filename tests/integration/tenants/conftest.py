@@ -1,4 +1,4 @@
-"""The tenants' rooms on a sandbox of their own, with the central dataset as bootstrap makes it."""
+"""The central dataset as bootstrap makes it on the session's sandbox, and orgs with keys in it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,8 @@ KEY = "projects/local-dev-project/locations/global/keyRings/convergence/cryptoKe
 
 
 @pytest.fixture(scope="session")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    sandbox = SandboxProcess(tmp_path_factory.mktemp("sandbox"))
-    sandbox.start()
-    yield Settings.model_validate(
+def settings(sandbox: SandboxProcess) -> Settings:
+    return Settings.model_validate(
         {
             "bigquery_emulator_host": sandbox.bigquery,
             "kms_emulator_host": sandbox.kms,
@@ -35,7 +33,6 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
             "kms_key_name": KEY,
         }
     )
-    assert sandbox.stop() == 0
 
 
 @pytest.fixture(scope="session")

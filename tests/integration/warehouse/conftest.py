@@ -1,4 +1,4 @@
-"""A sandbox with a project per test, so that every test begins with an empty warehouse."""
+"""A project of the sandbox for each test, so that every test begins with an empty warehouse."""
 
 from __future__ import annotations
 
@@ -11,14 +11,6 @@ from convergence.state.store import StateStore
 from convergence.warehouse.client import Warehouse
 from support.sandbox_process import SandboxProcess
 from support.warehouse_env import WarehouseEnv, build_warehouse_env, connect_warehouse
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
-    process = SandboxProcess(tmp_path_factory.mktemp("sandbox"))
-    process.start()
-    yield process
-    process.stop()
 
 
 @pytest.fixture
