@@ -50,9 +50,7 @@ def env(configs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 @pytest.fixture(scope="session")
 def airflow_db(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Airflow's own tables: the first worker of a run migrates, the others copy its database."""
-    from airflow.settings import engine
-
-    database = Path(str(engine.url.database))
+    database = Path(os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].removeprefix("sqlite:///"))
     if "PYTEST_XDIST_WORKER" not in os.environ:
         _migrate_airflow()
         return
