@@ -9,31 +9,17 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
-from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
+from conformance.client import Ask, Client, Make, connect, fields
 from support.sandbox_process import SandboxProcess
-
-# What the client's methods return is more than their annotations tell.
-Client: TypeAlias = Any
-Job: TypeAlias = Any
-Ask: TypeAlias = Callable[..., list[tuple[Any, ...]]]
-Make: TypeAlias = Callable[..., Any]
 
 REAL_PROJECT = os.environ.get("CONFORMANCE_BIGQUERY_PROJECT")
 HOUR_MS = 3_600_000
-
-
-def fields(columns: Sequence[tuple[str, ...]]) -> list[bigquery.SchemaField]:
-    """A schema from `(name, type[, mode])`."""
-    return [
-        bigquery.SchemaField(one[0], one[1], one[2] if len(one) > 2 else "NULLABLE")
-        for one in columns
-    ]
 
 
 @pytest.fixture(scope="session")
@@ -56,16 +42,6 @@ def client(request: pytest.FixtureRequest) -> Iterator[Client]:
         made = connect(request.getfixturevalue("sandbox").bigquery)
     yield made
     made.close()
-
-
-def connect(url: str, *, project: str = "conformance-project") -> Client:
-    """The official client on a sandbox."""
-    return bigquery.Client(
-        project=project,
-        credentials=AnonymousCredentials(),
-        client_options={"api_endpoint": url},
-        location="US",
-    )
 
 
 def _real_client(project: str) -> Client:

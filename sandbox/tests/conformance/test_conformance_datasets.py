@@ -7,7 +7,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery
 
-from conformance.conftest import Client
+from conformance.client import Client
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from google.api_core import exceptions
 from google.cloud import bigquery
 from google.cloud.bigquery import ScalarQueryParameter
 
-from conformance.conftest import Ask, Client, Job, Make
+from conformance.client import Ask, Client, Job, Make
 
 COLUMNS = [("id", "INTEGER", "REQUIRED"), ("org", "STRING"), ("amount", "NUMERIC")]
 ROWS = "(1, 'a', 1.5), (2, 'b', 2.5), (3, 'c', 3.5)"

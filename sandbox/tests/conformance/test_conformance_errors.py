@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.api_core import exceptions
 
-from conformance.conftest import Ask, Client
+from conformance.client import Ask, Client
 
 BAD = [
     ("SELEKT 1", exceptions.BadRequest, "invalidQuery"),

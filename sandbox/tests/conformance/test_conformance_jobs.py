@@ -7,7 +7,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery
 
-from conformance.conftest import Ask, Client, Job, Make
+from conformance.client import Ask, Client, Job, Make
 
 
 def start(client: Client, sql: str, job_id: str) -> Job:

@@ -13,7 +13,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery
 
-from conformance.conftest import Ask, Client, Job, Make, fields
+from conformance.client import Ask, Client, Job, Make, fields
 
 DAILY = [("day", "DATE", "REQUIRED"), ("n", "INTEGER"), ("amount", "NUMERIC")]
 SCHEMA = fields(DAILY)

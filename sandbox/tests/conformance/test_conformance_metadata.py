@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from google.cloud import bigquery
 
-from conformance.conftest import Ask, Client, Make
+from conformance.client import Ask, Client, Make
 
 
 @pytest.fixture

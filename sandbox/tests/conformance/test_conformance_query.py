@@ -9,7 +9,7 @@ from google.api_core import exceptions
 from google.cloud import bigquery
 from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter, StructQueryParameter
 
-from conformance.conftest import Ask, Client, Job, Make
+from conformance.client import Ask, Client, Job, Make
 
 MOMENT = dt.datetime(2025, 11, 25, 1, 2, 3, 456789, tzinfo=dt.UTC)
 

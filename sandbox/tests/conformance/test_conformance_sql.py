@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from google.api_core import exceptions
 
-from conformance.conftest import Ask
+from conformance.client import Ask
 
 D = Decimal
 NUMBERS = [

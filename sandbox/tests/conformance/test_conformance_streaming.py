@@ -6,7 +6,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery
 
-from conformance.conftest import Ask, Client, Make
+from conformance.client import Ask, Client, Make
 
 COLUMNS = [("org", "STRING", "REQUIRED"), ("n", "INTEGER"), ("tags", "STRING", "REPEATED")]
 

@@ -7,7 +7,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery
 
-from conformance.conftest import Ask, Client, Make, fields
+from conformance.client import Ask, Client, Make, fields
 
 EVERY_TYPE = [
     bigquery.SchemaField("s", "STRING", "REQUIRED", description="a name", max_length=20),

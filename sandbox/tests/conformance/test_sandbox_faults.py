@@ -12,7 +12,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery
 
-from conformance.conftest import Client, Make, connect
+from conformance.client import Client, Make, connect
 from support.sandbox_process import SandboxProcess
 
 

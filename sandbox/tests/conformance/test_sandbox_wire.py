@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from conformance.conftest import Client, Make
+from conformance.client import Client, Make
 from support.sandbox_process import SandboxProcess
 
 

@@ -20,7 +20,7 @@ from convergence.processors.aws.csv_pieces import pieces, record_end
 from convergence.processors.aws.normalise import KEYS, Month, Sums
 
 NOVEMBER = Month(date(2026, 11, 1), date(2026, 11, 21))
-GOLDEN = Path(__file__).parents[2] / "data" / "aws" / "focus_1_2_llm_sample.csv"
+GOLDEN = Path(__file__).parents[3] / "data" / "aws" / "focus_1_2_llm_sample.csv"
 NANO, ATTO = Decimal("1e-9"), Decimal("1e-18")
 PLENTY = 10**9
 QUICK = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
