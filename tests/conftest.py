@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +42,6 @@ def _is_foreign(name: str) -> bool:
 
 for _name in [name for name in os.environ if _is_foreign(name)]:
     del os.environ[_name]
-sys.dont_write_bytecode = False
 
 # Airflow takes these when it is first imported, by whichever test that happens.
 _AIRFLOW_HOME = tempfile.mkdtemp(prefix="convergence-tests-")
