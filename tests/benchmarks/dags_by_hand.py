@@ -147,7 +147,9 @@ def by_hand(n: int) -> Any:
     dag.params.update(
         {
             "org_slug": Param(
-                None, "Run for this org only; empty for every eligible org.", schema=slug
+                None,
+                "Run for this org only; leave empty to run for every eligible org.",
+                schema=slug,
             ),
             "start_date": Param(None, "First day", schema=day),
             "end_date": Param(None, "Last day", schema=day),

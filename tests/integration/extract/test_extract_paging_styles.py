@@ -150,7 +150,7 @@ def test_rows_that_come_twice_are_an_error(
     providers: ProvidersServer, tmp_path: Path, style: str, kind: str
 ) -> None:
     providers.lay({"kind": kind, "count": 2})
-    with pytest.raises(ProviderProtocolError, match=r"came twice|add up"):
+    with pytest.raises(ProviderProtocolError, match=r"a row twice|add up"):
         read(f"{providers.url}/vendor/v1/{style}", tmp_path, STYLES[style])
 
 

@@ -79,11 +79,11 @@ def test_every_fault_is_told_at_once() -> None:
 
 def test_what_can_not_be_looked_at_has_failed() -> None:
     def look() -> tuple[bool, str]:
-        raise WarehouseUnavailableError("BigQuery can't do it at present")
+        raise WarehouseUnavailableError("BigQuery is temporarily unavailable")
 
     check = found("org_is_new", look)
     assert not check.passed
-    assert check.detail == "could not be checked: BigQuery can't do it at present"
+    assert check.detail == "could not be checked: BigQuery is temporarily unavailable"
 
 
 def test_an_unforeseen_error_is_no_failed_check() -> None:
