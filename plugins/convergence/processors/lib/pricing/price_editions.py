@@ -176,7 +176,7 @@ class EditionRollout:
                 "window_columns": config.window_columns,
             },
             params={
-                "find_rate_changes": [
+                "changes": [
                     {**dict(one.sku), "first_day": one.first_day, "last_day": one.last_day}
                     for one in past
                 ],
