@@ -63,7 +63,7 @@ def test_of_a_hundred_triggers_at_one_below_the_limit_one_is_accepted(
         admit_one(state_url, 1000 + number)
     with pool(8) as executor:
         outcomes = Counter(executor.map(partial(admit_one, state_url), range(100)))
-    assert outcomes == {"Admitted": 1, "Refused": 99}
+    assert outcomes == {"SlotTaken": 1, "LimitReached": 99}
     with store.read() as conn:
         assert slots.count_usage(conn, "acme_corp", now=NOW).today == LIMITS.runs_per_day
 
@@ -78,7 +78,7 @@ def test_an_admission_waits_for_the_one_before_it(store: StateStore, state_url: 
             with pytest.raises(TimeoutError):
                 second.result(timeout=0.3)
         assert isinstance(first, slots.SlotTaken)
-        assert second.result(timeout=10) == "Refused"
+        assert second.result(timeout=10) == "LimitReached"
 
 
 def test_who_waits_too_long_for_a_frozen_writer_is_told_so(
@@ -111,7 +111,7 @@ def test_one_of_many_equal_requests_claims_the_key(store: StateStore, state_url:
     assert store is not None
     with pool(6) as executor:
         outcomes = Counter(executor.map(partial(claim_one, state_url), range(30)))
-    assert outcomes == {"Claimed": 1, "InFlight": 29}
+    assert outcomes == {"KeyClaim": 1, "ClaimInFlight": 29}
 
 
 def test_one_of_many_enders_ends_the_run(store: StateStore, state_url: str) -> None:

@@ -77,7 +77,7 @@ def lived(store: StateStore) -> StateStore:
         claims.claim_notification(conn, key, now=NOW, max_attempts=1)
         for table in ("org_meta_step_logs", "org_audit_logs"):
             outbox.enqueue_row(conn, table, {"x": 1})
-        conn.execute(text("UPDATE outbox SET refusal = 'no such column'"))
+        conn.execute(text("UPDATE outbox SET rejection = 'no such column'"))
         conn.execute(leases.insert().values(name="work", owner="dead", expires_at=NOW))
         conn.execute(outbox_leases.insert().values(table_name="gone", expires_at=NOW))
     return store

@@ -125,6 +125,8 @@ def test_a_ciphertext_moved_to_another_row_does_not_open(
     )
     with pytest.raises(DecryptionError):
         credentials.decrypt_credential(thief, "OPENAI")
+    # Other tests rotate all ciphertexts of this warehouse, and all must decrypt.
+    credentials.delete_credential(thief, "OPENAI", by=BY, now=NOW)
 
 
 def test_a_row_moved_whole_to_another_org_does_not_open(
@@ -140,6 +142,8 @@ def test_a_row_moved_whole_to_another_org_does_not_open(
     )
     with pytest.raises(DecryptionError):
         credentials.decrypt_credential(thief, "OPENAI")
+    # Other tests rotate all ciphertexts of this warehouse, and all must decrypt.
+    credentials.delete_credential(thief, "OPENAI", by=BY, now=NOW)
 
 
 def test_a_later_validation_is_recorded(credentials: Credentials, org: str) -> None:
