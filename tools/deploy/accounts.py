@@ -17,9 +17,9 @@ from deploy.settings import AccountSettings, read_account_settings
 
 SERVICE_ROLE = "Convergence API"
 
-# What the API calls of Airflow (`convergence.api.airflow`). FAB asks for `can_edit` on a DAG from
-# whoever starts or stops a run of it, so this account could also pause one; it can delete nothing
-# and sees no connection, variable, log, code or account.
+# What the API calls of Airflow (`convergence.api.airflow`). FAB requires `can_edit` on a DAG of
+# an account that starts or stops a run of it, so this account could also pause one; it can delete
+# nothing and sees no connection, variable, log, code or account.
 SERVICE_PERMISSIONS = (
     ("can_read", "DAGs"),
     ("can_edit", "DAGs"),
@@ -49,7 +49,7 @@ class AccountError(Exception):
 
 
 def accounts(settings: AccountSettings) -> tuple[Account, ...]:
-    """The three accounts of a deployment: who runs it, who looks, and the API itself."""
+    """Return the three accounts of a deployment: admin, viewer, and the API itself."""
     return (
         Account(settings.airflow_admin_username, "Admin", settings.airflow_admin_password),
         Account(settings.airflow_viewer_username, "Viewer", settings.airflow_viewer_password),
@@ -72,7 +72,7 @@ def establish(
         What was done, a line per account.
 
     Raises:
-        AccountError: a role is missing, or Airflow refused an account.
+        AccountError: a role is missing, or Airflow rejected an account.
     """
     manager.sync_roles()
     manager.bulk_sync_roles([{"role": SERVICE_ROLE, "perms": list(SERVICE_PERMISSIONS)}])
@@ -116,7 +116,7 @@ def main() -> int:
     """Establish the accounts of this environment.
 
     Returns:
-        0, or 1 when a password is missing or Airflow refused an account.
+        0, or 1 when a password is missing or Airflow rejected an account.
     """
     from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
     from werkzeug.security import check_password_hash

@@ -24,7 +24,7 @@ def main(command: Sequence[str]) -> int:
     """Run the command.
 
     Returns:
-        Its exit code, where this process had to stay beside it.
+        Its exit code, where this process had to stay next to it.
     """
     host = EntrySettings().sandbox_forward
     if host is None:
@@ -70,7 +70,7 @@ async def _forward(
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    # The end of one direction is told on; the other may go on.
+    # The end of one direction is passed on; the other may go on.
     with suppress(OSError):
         while data := await reader.read(CHUNK_BYTES):
             writer.write(data)

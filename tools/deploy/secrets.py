@@ -1,4 +1,4 @@
-"""`python -m deploy.secrets DIRECTORY` makes every secret that docker-compose.yaml asks for.
+"""`python -m deploy.secrets DIRECTORY` makes every secret that docker-compose.yaml needs.
 
 A file that exists is left alone, so that running it again adds what is new and replaces nothing.
 The Google credentials and AWS's key can't be made here: empty files keep their places.
@@ -78,7 +78,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def main() -> None:
-    """Make the secrets of one deployment and tell the names of the files."""
+    """Make the secrets of one deployment and print the names of the files."""
     parser = argparse.ArgumentParser(prog="python -m deploy.secrets", description=__doc__)
     parser.add_argument("directory", type=Path)
     directory: Path = parser.parse_args().directory

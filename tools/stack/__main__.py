@@ -18,7 +18,7 @@ from stack.stack import Stack
 
 
 class Stopped(KeyboardInterrupt):
-    """Raised in the main thread when a signal asks the launcher to stop."""
+    """Raised in the main thread when a signal stops the launcher."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -74,7 +74,7 @@ def up(stack: Stack) -> int:
 def _demo(make_stack: Callable[..., Stack]) -> int:
     from stack.demo import run_demo
 
-    # A scheduled run would import a month of history beside the three days shown.
+    # A scheduled run would import a month of history next to the three days shown.
     return run_demo(make_stack(say=say, on_schedule=False), say=say)
 
 

@@ -36,7 +36,7 @@ class CeleryStack(Stack):
     settings: CeleryStackSettings
 
     def backing(self) -> tuple[Service, ...]:
-        """The sandbox, PostgreSQL and Redis."""
+        """Return the sandbox, PostgreSQL and Redis."""
         self._say("starting PostgreSQL and Redis")
         return (
             *super().backing(),

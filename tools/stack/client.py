@@ -17,7 +17,7 @@ LONGEST_WAIT_SECONDS = 60.0
 
 
 class ApiClient:
-    """Speaks to `/api/v1` with one key; every refusal is an error that tells the answer."""
+    """A client of `/api/v1` with one key; a rejected request raises an error with its response."""
 
     def __init__(self, base_url: str, *, headers: Mapping[str, str]) -> None:
         self._http = httpx.Client(
@@ -40,7 +40,7 @@ class ApiClient:
         return self._ask("GET", path, params=query)
 
     def post(self, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
-        """Send one document; an answer 202 to a long call is followed to its end."""
+        """Send one document; a response 202 to a long call is followed to its end."""
         return self._ask("POST", path, json=dict(body or {}))
 
     def put(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class ApiClient:
         return list(runs.values())
 
     def _ask(self, method: str, path: str, **sent: Any) -> dict[str, Any]:
-        """The answer; one that can't be had just now is asked for again when the API says."""
+        """Return the response; retry after the time that the API names."""
         for _ in range(MAX_WAITS):
             response = self._http.request(method, path, **sent)
             wait = float(response.headers.get("Retry-After", "inf"))
@@ -121,7 +121,7 @@ class ApiClient:
 
 
 class ApiRequestError(StackError):
-    """Raised when the API answers anything but success."""
+    """Raised when the API returns anything but success."""
 
     def __init__(self, request: str, response: httpx.Response) -> None:
         super().__init__(f"{request} answered {response.status_code}: {response.text[:600]}")

@@ -56,7 +56,7 @@ class Connection:
 
 
 def _google_key(settings: StackSettings, slug: str) -> dict[str, Any]:
-    """The customer's service account, once its project has a billing export."""
+    """Return the customer's service account, once its project has a billing export."""
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     export = {
         "seed": slug,

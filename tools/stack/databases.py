@@ -41,7 +41,7 @@ def redis_url(settings: CeleryStackSettings, secrets: LocalSecrets, number: int)
 def postgres_service(settings: CeleryStackSettings, secrets: LocalSecrets) -> Service:
     """PostgreSQL on a cluster under `var_dir`, which is made at the first start.
 
-    The server refuses to run as root: then the cluster belongs to the machine's `postgres`.
+    The server rejects to run as root: then the cluster belongs to the machine's `postgres`.
 
     Raises:
         StackError: there is no PostgreSQL here, its user can't reach the directory, or the cluster
@@ -95,7 +95,7 @@ def redis_service(
 
 
 def databases_response(settings: CeleryStackSettings, secrets: LocalSecrets) -> bool:
-    """Whether both servers take our password; makes the two databases when they do."""
+    """Return whether both servers take our password; makes the two databases when they do."""
     try:
         _make_databases(database_url(settings, secrets, "postgres"))
         client = redis.Redis.from_url(redis_url(settings, secrets, 0))

@@ -46,7 +46,7 @@ def run_demo(stack: Stack, *, say: Say) -> int:
 
 
 def demo_range(now: datetime) -> tuple[date, date]:
-    """The last three complete UTC days, both ends included."""
+    """Return the last three complete UTC days, both ends included."""
     yesterday = now.astimezone(UTC).date() - timedelta(days=1)
     return yesterday - timedelta(days=DAYS - 1), yesterday
 
@@ -97,7 +97,7 @@ class Demo:
 
     def _connect(self, client: ApiClient, org: DemoOrg, to: Connection) -> None:
         credential = to.credential(self._settings, org.slug)
-        # A month of history would be imported beside the three days shown.
+        # A month of history would be imported next to the three days shown.
         body = {"credential": credential, "credential_name": "demo", "import_history": False}
         response = client.post(f"/integrations/{org.slug}/{to.provider}/setup", body)
         if response["validation_status"] != "VALID":

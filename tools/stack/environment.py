@@ -23,7 +23,7 @@ _LIMITS = ("PLATFORM_STALL_SECONDS",)
 
 
 def base_environment() -> dict[str, str]:
-    """The little that every component inherits from the caller."""
+    """Return the little that every component inherits from the caller."""
     kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     scripts = str(Path(sys.executable).parent)
     kept["PATH"] = os.pathsep.join([scripts, kept.get("PATH", "")])
@@ -44,7 +44,7 @@ def sandbox_environment(settings: StackSettings) -> dict[str, str]:
 
 
 def convergence_environment(settings: StackSettings) -> dict[str, str]:
-    """The product's own variables: where the services are, and where its state lives."""
+    """Return the product's own variables: where the services are, and where its state lives."""
     providers = f"http://{LOOPBACK}:{settings.sandbox_providers_port}"
     return {
         "ENVIRONMENT": "development",
@@ -76,7 +76,7 @@ def shared_airflow_options() -> dict[str, str]:
 
 
 def airflow_environment(settings: StackSettings, secrets: LocalSecrets) -> dict[str, str]:
-    """What every Airflow component shares."""
+    """Return what every Airflow component shares."""
     home = settings.var_dir / "airflow"
     connection = {
         "conn_type": "google_cloud_platform",
@@ -136,7 +136,7 @@ def _messaging(settings: StackSettings) -> dict[str, str]:
 
 
 def service_account(base_url: str, secrets: LocalSecrets) -> dict[str, str]:
-    """What the API servers alone hold: the root key and the service account."""
+    """Return what the API servers alone hold: the root key and the service account."""
     return {
         "CA_ROOT_API_KEY": secrets.root_api_key,
         "AIRFLOW_API_URL": base_url,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class StackError(Exception):
-    """Raised when the stack can't start or go on; `log`, when known, tells more."""
+    """Raised when the stack can't start or go on; `log`, when known, has details."""
 
     def __init__(self, message: str, *, log: Path | None = None) -> None:
         super().__init__(message)
@@ -17,7 +17,7 @@ class StackError(Exception):
         return self.message
 
     def log_tail(self, lines: int = 25) -> str:
-        """The last lines of the log that goes with this error; empty when there is none."""
+        """Return the last lines of the log that goes with this error; empty when there is none."""
         if self.log is None or not self.log.is_file():
             return ""
         text = self.log.read_text(errors="replace").splitlines()[-lines:]

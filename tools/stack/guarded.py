@@ -78,7 +78,7 @@ class GuardedProcess(subprocess.Popen[str]):
 
     @property
     def main_pid(self) -> int:
-        """The command's process id.
+        """Return the command's process id.
 
         Raises:
             ProcessLookupError: the guardian ended before it could start the command.

@@ -58,7 +58,7 @@ class Guardian:
 
     @property
     def descriptors(self) -> set[int]:
-        """What this process itself has open."""
+        """Return what this process itself has open."""
         return {self._lease, *self._wake}
 
     def run(self) -> int:

@@ -62,7 +62,7 @@ class Component:
         stops_last: bool = False,
         restarts: RecentRestarts | None = None,
     ) -> None:
-        """Prepare a process; one that `stops_last` is told to stop when the others have."""
+        """Prepare a process; one that `stops_last` is stopped after the others."""
         self.stop_signal = stop_signal
         self.stops_last = stops_last
         self.name = name
@@ -92,7 +92,7 @@ class Component:
         return self._process.main_pid if self._process else None
 
     def exit_code(self) -> int | None:
-        """The exit code once the process and all that it started have ended; None before."""
+        """Return the exit code once the process and all that it started have ended; None before."""
         return self._process.poll() if self._process else None
 
     def terminate(self) -> None:
@@ -116,7 +116,7 @@ def stop_all(components: Sequence[Component], *, grace_seconds: float) -> list[s
         if all(component.exit_code() is not None for component in first):
             while last:
                 last.pop().terminate()
-        # What a killed guardian left behind has nobody else to stop it.
+        # What a killed guardian left behind has no one else to stop it.
         _signal_orphans(signal.SIGTERM)
         if all(component.exit_code() is not None for component in components) and not _orphans():
             return []

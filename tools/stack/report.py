@@ -19,7 +19,7 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True)
 class OrgReport:
-    """One organization's runs and costs, as the API answered them."""
+    """One organization's runs and costs, as the API returned them."""
 
     slug: str
     runs: list[dict[str, Any]]
@@ -33,7 +33,7 @@ class OrgReport:
 
     @property
     def by_kind(self) -> dict[Kind, list[dict[str, Any]]]:
-        """The rows that may be added, together."""
+        """Return the rows that may be added, together."""
         kinds: dict[Kind, list[dict[str, Any]]] = defaultdict(list)
         for row in self.rows:
             kinds[Kind(row["provider"], row["basis"], row["currency"])].append(row)
@@ -45,7 +45,7 @@ class OrgReport:
         return {kind: _sum(rows) for kind, rows in self.by_kind.items()}
 
     def as_json(self) -> dict[str, Any]:
-        """The organization's part of the report."""
+        """Return the organization's part of the report."""
         return {
             "org_slug": self.slug,
             "totals": [
@@ -67,7 +67,7 @@ class DemoReport:
     orgs: list[OrgReport] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """The report as JSON; money as strings."""
+        """Return the report as JSON; money as strings."""
         return {
             "start_date": self.first_day.isoformat(),
             "end_date": self.last_day.isoformat(),
@@ -76,7 +76,7 @@ class DemoReport:
 
 
 def render(report: DemoReport) -> str:
-    """The report as text: for each organization a table per provider, and its runs."""
+    """Return the report as text: for each organization a table per provider, and its runs."""
     lines = [f"\nDaily cost, {report.first_day} to {report.last_day} (UTC days)"]
     for org in report.orgs:
         for kind, rows in org.by_kind.items():

@@ -20,10 +20,10 @@ class Service:
 
 
 def python_service(name: str, *arguments: str, env: Mapping[str, str]) -> Service:
-    """A module that this interpreter runs."""
+    """Return a module that this interpreter runs."""
     return Service(name, (sys.executable, *arguments), env)
 
 
 def airflow_service(name: str, env: Mapping[str, str], *command: str) -> Service:
-    """An Airflow component; its command is its name unless given."""
+    """Return an Airflow component; its command is its name unless given."""
     return python_service(name, "-m", "airflow", *(command or (name,)), env=env)

@@ -59,7 +59,7 @@ class StackSettings(BaseSettings):
 
     @property
     def ports(self) -> dict[str, int]:
-        """Every port that the stack listens on, by the variable that changes it."""
+        """Return every port that the stack listens on, by the variable that changes it."""
         return {
             "PORT": self.port,
             "SANDBOX_BIGQUERY_PORT": self.sandbox_bigquery_port,
@@ -71,27 +71,27 @@ class StackSettings(BaseSettings):
 
     @property
     def base_urls(self) -> tuple[str, ...]:
-        """Where each API server answers."""
+        """Return the address where each API server listens."""
         return (f"http://{LOOPBACK}:{self.port}",)
 
     @property
     def base_url(self) -> str:
-        """Where Airflow's UI answers."""
+        """Return the address where Airflow's UI listens."""
         return self.base_urls[0]
 
     @property
     def api_urls(self) -> tuple[str, ...]:
-        """Where our own API answers, on each API server."""
+        """Return the address where our own API listens, on each API server."""
         return tuple(f"{url}/api/v1" for url in self.base_urls)
 
     @property
     def api_url(self) -> str:
-        """Where our own API answers."""
+        """Return the address where our own API listens."""
         return self.api_urls[0]
 
     @property
     def log_dir(self) -> Path:
-        """One log file per component."""
+        """Return one log file per component."""
         return self.var_dir / "log"
 
 
@@ -119,7 +119,7 @@ class CeleryStackSettings(StackSettings):
 
     @property
     def ports(self) -> dict[str, int]:
-        """Every port that the stack listens on, by the variable that changes it."""
+        """Return every port that the stack listens on, by the variable that changes it."""
         return super().ports | {
             "SECOND_PORT": self.second_port,
             "POSTGRES_PORT": self.postgres_port,
@@ -128,5 +128,5 @@ class CeleryStackSettings(StackSettings):
 
     @property
     def base_urls(self) -> tuple[str, ...]:
-        """Where each of the two API servers answers."""
+        """Return the address where each of the two API servers listens."""
         return tuple(f"http://{LOOPBACK}:{port}" for port in (self.port, self.second_port))

@@ -86,7 +86,7 @@ class Stack:
         self._wait("the API", self._api_responses, self.settings.ready_timeout_seconds)
 
     def backing(self) -> tuple[Service, ...]:
-        """What Airflow needs around it, in the order of its start."""
+        """Return what Airflow needs around it, in the order of its start."""
         self._say("starting the sandbox (BigQuery, KMS, providers)")
         environment = sandbox_environment(self.settings)
         return (python_service("sandbox", "-m", "convergence_sandbox", env=environment),)
@@ -103,7 +103,7 @@ class Stack:
         )
 
     def _single(self, env: Mapping[str, str]) -> tuple[Service, ...]:
-        """The components that run once in every stack."""
+        """Return the components that run once in every stack."""
         return tuple(
             airflow_service(name, env, name, *((SKIP_LOG_SERVER,) if name in _SERVES_LOGS else ()))
             for name in SINGLE

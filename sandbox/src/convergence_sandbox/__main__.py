@@ -1,7 +1,7 @@
 """Serve BigQuery, the LLM providers, AWS, Cloud KMS and a mail server on loopback.
 
-One process. Prints one JSON line when all of them answer, and stops on SIGTERM or SIGINT within
-seconds. A kill loses nothing that was answered.
+One process. Prints one JSON line when all of them accept requests, and stops on SIGTERM or SIGINT
+within seconds. A kill loses nothing that was acknowledged.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class _Server(uvicorn.Server):
 
 
 def main() -> int:
-    """Run until told to stop; 2 when it can't start."""
+    """Run until a signal stops it; return 2 when it can't start."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:
         settings = SandboxSettings.from_environment()
@@ -84,7 +84,7 @@ async def _serve(settings: SandboxSettings) -> None:
     providers_socket = _listen(settings.host, settings.providers_port, "SANDBOX_PROVIDERS_PORT")
     aws_socket = _listen(settings.host, settings.aws_port, "SANDBOX_AWS_PORT")
     smtp_socket = _listen(settings.host, settings.smtp_port, "SANDBOX_SMTP_PORT")
-    # Imported once the ports are ours: a busy port is told at once.
+    # Imported once the ports are ours: a busy port is reported at once.
     from convergence_sandbox import kms, mail
     from convergence_sandbox.aws.server import AwsServer
     from convergence_sandbox.bigquery.rest.app import BigQueryApp, Options
@@ -132,12 +132,12 @@ async def _serve(settings: SandboxSettings) -> None:
 
 
 def _listen(host: str, port: int, variable: str) -> socket.socket:
-    """A bound and listening socket.
+    """Return a bound and listening socket.
 
     Raises:
         StartError: the port is taken; names the variable that sets it.
     """
-    # asyncio switches Nagle's delay off only where the protocol is named: 40 ms per answer.
+    # asyncio switches Nagle's delay off only where the protocol is named: 40 ms per response.
     line = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -24,7 +24,7 @@ class Kept:
             file.write(f"{line}\n")
 
     def all(self) -> list[dict[str, Any]]:
-        """Every message; a last line that a kill cut off is none."""
+        """Return every message; a last line that a kill cut off is none."""
         with self._lock:
             text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
         return [json.loads(line) for line in text.split("\n")[:-1]]

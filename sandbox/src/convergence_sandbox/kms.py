@@ -1,7 +1,7 @@
 """Cloud KMS over gRPC, for google-cloud-kms' own `KeyManagementServiceClient`.
 
 Symmetric encryption only: keys, versions, rotation, destruction. Checksums are verified and
-answered, additional data is enforced, and a method that is not covered here is refused by name.
+returned, additional data is enforced, and a method that is not covered here is rejected by name.
 Behaviour follows <https://cloud.google.com/kms/docs/reference/rpc/google.cloud.kms.v1>.
 """
 
@@ -57,7 +57,7 @@ class KmsCallError(Exception):
 
 
 class KeyManagement:
-    """The covered methods, each from its request message to its answer or a `KmsCallError`."""
+    """The covered methods, each from its request message to its response or a `KmsCallError`."""
 
     def __init__(self, keys: KeyFile) -> None:
         self._keys = keys
@@ -99,13 +99,13 @@ class KeyManagement:
         )
 
     def get_crypto_key(self, request: kms_v1.GetCryptoKeyRequest) -> kms_v1.CryptoKey:
-        """The key and its primary version."""
+        """Return the key and its primary version."""
         return _key_message(self._key(request.name))
 
     def get_crypto_key_version(
         self, request: kms_v1.GetCryptoKeyVersionRequest
     ) -> kms_v1.CryptoKeyVersion:
-        """One version, whatever its state."""
+        """Return one version, whatever its state."""
         return _version_message(*self._version(request.name))
 
     def create_crypto_key_version(
@@ -136,7 +136,7 @@ class KeyManagement:
         return _version_message(key, version)
 
     def create_key_ring(self, request: kms_v1.CreateKeyRingRequest) -> kms_v1.KeyRing:
-        """A new, empty ring."""
+        """Return a new, empty ring."""
         name = f"{request.parent}/keyRings/{request.key_ring_id}"
         _match(_RING, name)
         try:
@@ -146,7 +146,7 @@ class KeyManagement:
         return kms_v1.KeyRing(name=name, create_time=datetime.fromisoformat(created_at))
 
     def create_crypto_key(self, request: kms_v1.CreateCryptoKeyRequest) -> kms_v1.CryptoKey:
-        """A new symmetric key, with a first version unless told otherwise."""
+        """Return a new symmetric key, with a first version unless the request says otherwise."""
         name = f"{request.parent}/cryptoKeys/{request.crypto_key_id}"
         _match(_KEY, name)
         if self._keys.ring(request.parent) is None:
@@ -224,7 +224,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no t
         }
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        """The handler of one method; unknown ones get a handler that says so."""
+        """Return the handler of one method; unknown ones get a handler that says so."""
         method = handler_call_details.method
         if method not in self._methods:
             return grpc.unary_unary_rpc_method_handler(_unknown(method))
@@ -290,7 +290,7 @@ def _match(pattern: str, name: str) -> re.Match[str]:
 
 
 def _verify(field: str, value: bytes, checksum: object, *, limited: bool = True) -> bool:
-    """Whether a checksum (None or int) was sent; refuses a wrong one, and more than 64 KiB."""
+    """Whether a checksum (None or int) was sent; rejects a wrong one, and more than 64 KiB."""
     if limited and len(value) > MAX_BYTES:
         _reject_argument(f"The {field} is {len(value)} bytes; at most {MAX_BYTES} are allowed.")
     if checksum is not None and checksum != google_crc32c.value(value):

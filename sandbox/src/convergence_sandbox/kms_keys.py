@@ -1,6 +1,6 @@
 """The keys behind the KMS stand-in: AES-256-GCM material in one file that only its owner reads.
 
-Every change is on disk before it is answered, so a kill loses nothing.
+Every change is on disk before it is returned, so a kill loses nothing.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class KeyFile:
             return self._rings.get(name)
 
     def key(self, name: str) -> Key | None:
-        """The key, or None."""
+        """Return the key, or None."""
         with self._lock:
             self._expire(datetime.now(UTC))
             return self._keys.get(name)
@@ -104,7 +104,7 @@ class KeyFile:
             return key
 
     def add_version(self, key: Key) -> Version:
-        """A further enabled version; the primary stays what it was, as with Google."""
+        """Return a further enabled version; the primary stays what it was, as with Google."""
         with self._changing():
             return self._append_version(key)
 
@@ -182,7 +182,7 @@ def seal(version: Version, plaintext: bytes, *, aad: bytes) -> bytes:
 
 
 def sealing_version(key: Key, envelope: bytes) -> Version:
-    """The version of `key` that an envelope names; raises UndecipherableError."""
+    """Return the version of `key` that an envelope names; raises UndecipherableError."""
     if len(envelope) < _HEAD.size + _NONCE_BYTES:
         raise UndecipherableError
     magic, number = _HEAD.unpack_from(envelope)

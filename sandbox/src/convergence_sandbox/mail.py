@@ -1,6 +1,6 @@
 """A mail server that delivers nothing: what it takes is listed at `GET /_sandbox/mail`.
 
-Addresses that begin with `refused` are unknown to it (550), those that begin with `later` are
+Addresses that begin with `rejected` are unknown to it (550), those that begin with `later` are
 busy (451).
 """
 
@@ -19,7 +19,7 @@ MAX_BYTES = 2 * 1024 * 1024
 
 
 class _Mailroom:
-    """What aiosmtpd asks at each command."""
+    """The handler that aiosmtpd calls at each command."""
 
     def __init__(self, kept: Kept) -> None:
         self._kept = kept

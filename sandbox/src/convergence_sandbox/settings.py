@@ -30,10 +30,10 @@ class SandboxSettings:
             table (BigQuery: 20); 0 for any number.
         load_jobs_per_table_day: `SANDBOX_BIGQUERY_LOAD_JOBS_PER_TABLE_DAY` (BigQuery: 1,500);
             0 for any number.
-        streaming_buffer: `SANDBOX_BIGQUERY_STREAMING_BUFFER`; 1 refuses DML on tables that rows
+        streaming_buffer: `SANDBOX_BIGQUERY_STREAMING_BUFFER`; 1 rejects DML on tables that rows
             were streamed into, as BigQuery does for a while.
         job_response_seconds: `SANDBOX_BIGQUERY_JOB_ANSWER_SECONDS`; how long jobs.insert waits for
-            the job's end before it answers RUNNING.
+            the job's end before it returns RUNNING.
     """
 
     data_dir: Path = DEFAULT_DATA_DIR
@@ -50,7 +50,7 @@ class SandboxSettings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> SandboxSettings:
-        """The settings; an empty variable counts as unset.
+        """Return the settings; an empty variable counts as unset.
 
         Raises:
             SandboxSettingsError: for a value that is no number, or out of range.

@@ -65,7 +65,7 @@ def dataset(client: Client) -> Iterator[str]:
 
 @pytest.fixture
 def name(dataset: str) -> str:
-    """A table's full name that nobody has used."""
+    """A table's full name that no one has used."""
     return f"{dataset}.t_{uuid.uuid4().hex[:12]}"
 
 
@@ -103,5 +103,5 @@ def ask(client: Client) -> Ask:
 
 @pytest.fixture
 def job_id() -> str:
-    """A job id that nobody has used."""
+    """A job id that no one has used."""
     return f"conformance_{uuid.uuid4().hex}"

@@ -32,7 +32,7 @@ def load_file(client: Client, content: bytes, target: str, **options: object) ->
 
 
 def rejected(job: Any) -> list[dict[str, Any]]:
-    """The errors of a call that must be refused with 400 `invalid`."""
+    """The errors of a call that must be rejected with 400 `invalid`."""
     with pytest.raises(exceptions.BadRequest) as caught:
         job()
     assert caught.value.errors[0]["reason"] == "invalid"

@@ -1,4 +1,4 @@
-"""The wire itself, where the official client does not go; and what is refused by name."""
+"""The wire itself, where the official client does not go; and what is rejected by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The quick way accepts nothing that the row reader refuses, and gives the same values."""
+"""The quick way accepts nothing that the row reader rejects, and gives the same values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readers beside writers, and a killed process: nothing mixed, nothing answered lost."""
+"""Readers next to writers, and a killed process: nothing mixed, no acknowledged write lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loads, destinations, partitions and DML: what lands, what is refused, what stays whole."""
+"""Loads, destinations, partitions and DML: what lands, what is rejected, what stays whole."""
 
 from __future__ import annotations
 

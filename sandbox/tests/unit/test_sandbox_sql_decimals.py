@@ -189,7 +189,7 @@ def test_the_type_of_a_mix_is_bigquerys(engine: Engine) -> None:
     pairs = {
         "i + i": "INTEGER", "i / i": "FLOAT", "i * n": "NUMERIC", "n / i": "NUMERIC",
         "n * b": "BIGNUMERIC", "i + b": "BIGNUMERIC", "n * f": "FLOAT", "b / f": "FLOAT",
-        # A floating point literal takes the type of the NUMERIC beside it.
+        # A floating point literal takes the type of the NUMERIC next to it.
         "n * 0.5": "NUMERIC", "b * 0.5": "BIGNUMERIC", "i * 0.5": "FLOAT",
         "n * CAST(0.5 AS FLOAT64)": "FLOAT", "AVG(i)": "FLOAT", "AVG(n)": "NUMERIC",
         "SUM(b)": "BIGNUMERIC", "ROUND(n, 2)": "NUMERIC", "ROUND(i)": "FLOAT",

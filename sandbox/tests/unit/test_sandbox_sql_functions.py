@@ -1,4 +1,4 @@
-"""Functions against the values BigQuery documents, and what the stand-in refuses by name."""
+"""Functions against the values BigQuery documents, and what the stand-in rejects by name."""
 
 from __future__ import annotations
 

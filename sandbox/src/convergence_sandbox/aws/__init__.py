@@ -1,3 +1,3 @@
-"""AWS: moto's S3 and STS behind a check of who asks, and customers' Data Exports."""
+"""AWS: moto's S3 and STS behind a check of the caller, and customers' Data Exports."""
 
 from __future__ import annotations

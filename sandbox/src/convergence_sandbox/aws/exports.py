@@ -33,7 +33,7 @@ _SELLER: Final = "Amazon Web Services, Inc."
 
 
 def months(as_of: date) -> list[date]:
-    """The months that are exported on a day, oldest first."""
+    """Return the months that are exported on a day, oldest first."""
     found = [(as_of - timedelta(days=1)).replace(day=1)]
     while len(found) < MONTHS:
         found.insert(0, (found[0] - timedelta(days=1)).replace(day=1))
@@ -46,7 +46,7 @@ def objects(bucket: str, seed: str, *, as_of: date) -> Iterator[tuple[str, bytes
     Args:
         bucket: its name.
         seed: the customer.
-        as_of: the day of asking; the last day told is the one before.
+        as_of: the day of the request; the last day reported is the one before.
     """
     for export in EXPORTS:
         for month in months(as_of):
@@ -83,7 +83,7 @@ def _ends(month: date) -> tuple[str, str]:
 
 
 def _cur2(one: Line, month: date, number: int) -> Row:
-    """A line of CUR 2.0."""
+    """Return a line of CUR 2.0."""
     (start, end), (begins, ends) = _span(one), _ends(month)
     covered = one.kind == "SavingsPlanCoveredUsage"
     listed = one.listed if one.category == "Usage" and one.kind != "SavingsPlanNegation" else None
@@ -124,7 +124,7 @@ def _cur2(one: Line, month: date, number: int) -> Row:
 
 
 def _focus(one: Line, month: date, number: int) -> Row:
-    """A line of FOCUS 1.2."""
+    """Return a line of FOCUS 1.2."""
     del number
     (start, end), (begins, ends) = _span(one), _ends(month)
     committed = one.kind in {"DiscountedUsage", "SavingsPlanCoveredUsage"}

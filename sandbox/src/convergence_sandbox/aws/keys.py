@@ -1,9 +1,9 @@
-"""Who may ask: keys and roles that follow from a customer's name, and signatures that must fit.
+"""Access: keys and roles derived from a customer's name, and the check of signatures.
 
 moto takes any key. Here a key id begins with AKIASANDBOX and its secret is the id written twice; a
 customer `acme` has the key id `key_id("acme")`, the role `sandbox-acme` with the external id
 `external-acme`, which only the installation's key `PLATFORM` may assume, and the bucket
-`exports-acme`, which nobody else may read.
+`exports-acme`, which no one else may read.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ _AUTHORIZATION: Final = re.compile(
 
 
 def key_id(seed: str) -> str:
-    """The access key id of a customer."""
+    """Return the access key id of a customer."""
     digest = blake2b(seed.encode(), digest_size=5).hexdigest()
     return f"AKIASANDBOX{digest.upper()[:9]}"
 
 
 def secret_of(access_key_id: str) -> str:
-    """The secret that goes with a key id."""
+    """Return the secret that goes with a key id."""
     return access_key_id * 2
 
 
 def credential(seed: str) -> dict[str, str]:
-    """A customer's access key, in the form that an org gives it."""
+    """Return a customer's access key, in the form that an org gives it."""
     return {"access_key_id": key_id(seed), "secret_access_key": secret_of(key_id(seed))}
 
 
 def role(seed: str) -> dict[str, str]:
-    """A customer's role, in the form that an org gives it."""
+    """Return a customer's role, in the form that an org gives it."""
     return {
         "role_arn": f"arn:aws:iam::{ACCOUNT}:role/sandbox-{seed}",
         "external_id": f"external-{seed}",
@@ -51,12 +51,12 @@ def role(seed: str) -> dict[str, str]:
 
 
 def bucket(seed: str) -> str:
-    """A customer's bucket; bucket names have no underscore."""
+    """Return a customer's bucket; bucket names have no underscore."""
     return BUCKET_PREFIX + seed.replace("_", "-")
 
 
 class AwsError(Exception):
-    """Raised when a request is not let in; `code` is AWS's name for why."""
+    """Raised when a request is denied; `code` is AWS's error code."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -81,14 +81,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: a key, or a session with a role of the customer `seed`."""
+    """A caller: a key, or a session with a role of the customer `seed`."""
 
     key_id: str
     service: str
     seed: str | None = None
 
     def may_use(self, name: str) -> bool:
-        """Whether a bucket of this name is the caller's; other names are anybody's."""
+        """Return whether a bucket of this name is the caller's; other names are anybody's."""
         if not name.startswith(BUCKET_PREFIX):
             return True
         if self.seed is not None:
@@ -120,10 +120,10 @@ class Keys:
             self._sessions[access_key_id] = _Session(secret, token, seed, until)
 
     def check(self, request: Request) -> Caller:
-        """Who asks.
+        """Identify the caller.
 
         Raises:
-            AwsError: nobody that is known, or the signature does not fit the request.
+            AwsError: no one that is known, or the signature does not fit the request.
         """
         found = _AUTHORIZATION.fullmatch(request.headers.get("authorization", ""))
         if found is None:
@@ -150,7 +150,7 @@ class Keys:
 
 
 def assumed_seed(caller: Caller, role_arn: str, external_id: str) -> str:
-    """The customer whose role the caller assumes.
+    """Return the customer whose role the caller assumes.
 
     Raises:
         AwsError: the role does not trust the caller with this external id.

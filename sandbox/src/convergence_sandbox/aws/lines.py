@@ -1,4 +1,4 @@
-"""What a customer used and paid: charges that follow from its name, the month and the day asked.
+"""A customer's charges, derived from its name, the month and the day of the request.
 
 An open month has a line for every day so far, and of the last two days not everything yet; a closed
 one is complete, has its tax and, from the fourth of the next month on, its invoice.
@@ -65,12 +65,12 @@ _DATABASE: Final = (
 
 
 def lines(seed: str, month: date, *, as_of: date) -> Iterator[Line]:
-    """The charges of a customer's month as AWS tells them on a day.
+    """Yield the charges of a customer's month as AWS reports them on a day.
 
     Args:
         seed: the customer.
         month: its first day.
-        as_of: the day of asking; what is used on it is not told yet.
+        as_of: the day of the request; its own usage is not reported yet.
     """
     after = month + timedelta(days=monthrange(month.year, month.month)[1])
     closed = as_of >= after
@@ -87,7 +87,7 @@ def _months_lines(
     yield from _monthly(seed, month, closed=closed)
     day = month
     while day < until:
-        # The last days are not told in full yet.
+        # The last days are not reported in full yet.
         missing = 10 if (as_of - day).days <= 2 else 0
         yield from _daily(seed, day, missing=missing)
         day += timedelta(days=1)
@@ -163,11 +163,11 @@ def _monthly(seed: str, month: date, *, closed: bool) -> Iterator[Line]:
 
 
 def accounts(seed: str) -> tuple[str, str]:
-    """A customer's accounts, of which the first pays."""
+    """Return a customer's accounts, of which the first pays."""
     first = number("account", seed, low=10**10, high=9 * 10**10) * 10
     return str(first), str(first + 7)
 
 
 def payer_of(account: str) -> str:
-    """The account that pays for an account of the same customer."""
+    """Return the account that pays for an account of the same customer."""
     return f"{account[:-1]}0"

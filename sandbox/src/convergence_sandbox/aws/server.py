@@ -1,4 +1,4 @@
-"""moto on a port of its own, started by the first request: nobody pays for AWS who does not ask.
+"""moto on a port of its own, started by the first request, since its import is slow.
 
     GET /_sandbox/exports/{seed}    where a customer's exports are, and credentials that read them
 
@@ -49,7 +49,7 @@ _OPENED: Final = ("SecretAccessKey", "SessionToken", "Expiration", "AccessKeyId"
 
 
 class AwsServer:
-    """Serves a listening socket from a thread, once somebody connects."""
+    """Serves a listening socket from a thread, once a client connects."""
 
     def __init__(self, line: socket.socket, clock: Clock) -> None:
         self._line = line
@@ -95,7 +95,7 @@ class AwsApp:
         self._filled: dict[str, date] = {}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer, if the caller is known and its own."""
+        """Return, if the caller is known and its own."""
         request = _request(environ)
         if request.path.startswith("/_sandbox/exports/"):
             return _json(_described(request.path.rpartition("/")[2]), start_response)

@@ -1,6 +1,6 @@
-"""The engine: everything the REST interface asks of BigQuery, on one DuckDB file.
+"""The engine: everything the REST interface needs of BigQuery, on one DuckDB file.
 
-Thread-safe. Reads run side by side in snapshots; writes are serialized; what has been answered is
+Thread-safe. Reads run side by side in snapshots; writes are serialized; what has been acknowledged is
 on disk.
 """
 
@@ -38,7 +38,7 @@ class Engine:
 
     Args:
         path: the database file; None keeps everything in memory.
-        streaming_buffer: refuse DML on tables that rows were streamed into, as BigQuery does for
+        streaming_buffer: reject DML on tables that rows were streamed into, as BigQuery does for
             a while; off, streamed rows can be changed at once.
     """
 
@@ -62,7 +62,7 @@ class Engine:
     # --- datasets ---------------------------------------------------------------------------
 
     def list_projects(self) -> list[str]:
-        """The projects that have a dataset, by name."""
+        """Return the projects that have a dataset, by name."""
         with self._session(write=False) as session:
             return sorted({project for project, _ in session.snapshot.datasets})
 
@@ -111,7 +111,7 @@ class Engine:
     # --- tables -----------------------------------------------------------------------------
 
     def create_table(self, project: str, dataset: str, resource: Json) -> TableMeta:
-        """`tables.insert`, for tables and views. 404 dataset, 409 table, 400 what it asks."""
+        """`tables.insert`, for tables and views. 404 dataset, 409 table, 400 invalid."""
         name = str((resource.get("tableReference") or {}).get("tableId") or "")
         ref = TableRef(project, dataset, name)
         with self._session(write=True) as session:
@@ -207,19 +207,19 @@ class Engine:
         ignore_unknown: bool = False,
         max_bad_records: int = 0,
     ) -> int:
-        """A load job's work, atomic: all rows or none. Answers the number of rows.
+        """Return a load job's work, atomic: all rows or none. Returns the number of rows.
 
         Args:
             destination: the table; `table$20251125` replaces or appends to one partition.
             batches: Arrow tables, or lists of JSON objects.
             schema: the rows' schema; by default the table's, else that of the first Arrow table.
             options: partitioning and clustering of a table to be made; the dispositions given
-                beside it win.
+                next to it win.
             write_disposition: as in the job configuration.
             create_disposition: as in the job configuration.
             schema_update_options: as in the job configuration.
             ignore_unknown: `ignoreUnknownValues`.
-            max_bad_records: refused rows that are left out instead of failing the job.
+            max_bad_records: rejected rows that are left out instead of failing the job.
         """
         target = partitions.destination(destination)
         options = replace(
@@ -272,7 +272,7 @@ class Engine:
         skip_invalid: bool = False,
         ignore_unknown: bool = False,
     ) -> list[Json]:
-        """`tabledata.insertAll`: rows `{"insertId"?, "json"}`; answers `insertErrors`."""
+        """`tabledata.insertAll`: rows `{"insertId"?, "json"}`; returns `insertErrors`."""
         taken: list[Key] = []
         try:
             with self._session(write=True) as session:
@@ -312,7 +312,7 @@ class Engine:
     def copy_tables(
         self, sources: Sequence[TableRef], destination: TableRef, *, options: WriteOptions
     ) -> int:
-        """A copy job's work, atomic. Answers the number of rows."""
+        """Return a copy job's work, atomic. Returns the number of rows."""
         named = [partitions.destination(source) for source in sources]
         with self._session(write=True) as session:
             return copy_rows(
@@ -326,12 +326,12 @@ class Engine:
     # --- what jobs have reached -------------------------------------------------------------
 
     def was_committed(self, note: str) -> bool:
-        """Whether a write under this note (see `commits`) is in the database."""
+        """Return whether a write under this note (see `commits`) is in the database."""
         with self._storage.connection() as cursor:
             return commits.is_noted(cursor, note)
 
     def forget_commits(self) -> None:
-        """Drop all notes, once nothing asks for them any more."""
+        """Drop all notes, once nothing needs them any more."""
         with self._session(write=True) as session:
             commits.forget(session.cursor)
 

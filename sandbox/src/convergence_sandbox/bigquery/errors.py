@@ -1,6 +1,6 @@
 """The one exception of the BigQuery stand-in and the ways it is raised.
 
-Every refusal carries what BigQuery's REST error body carries (status, reason, message, location),
+Every rejection carries what BigQuery's REST error body carries (status, reason, message, location),
 so that the official client turns it into the same Python exception as in the cloud.
 Reasons and statuses: https://cloud.google.com/bigquery/docs/error-messages
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 
 class BigQueryError(Exception):
-    """Raised for every refusal, with the HTTP status and `reason` that BigQuery would answer.
+    """Raised for every rejection, with the HTTP status and `reason` that BigQuery would return.
 
     Attributes:
         status: HTTP status, never 500 (clients retry a 500 for minutes).
@@ -31,7 +31,7 @@ class BigQueryError(Exception):
         return _rebuild, (self.message, self.status, self.reason, self.location)
 
     def to_rest(self) -> dict[str, str]:
-        """One entry of `errors` in BigQuery's error body, or a job's `errorResult`."""
+        """Return one entry of `errors` in BigQuery's error body, or a job's `errorResult`."""
         entry = {"reason": self.reason, "message": self.message}
         if self.location is not None:
             entry["location"] = self.location
@@ -43,7 +43,7 @@ def _rebuild(message: str, status: int, reason: str, location: str | None) -> Bi
 
 
 def invalid(message: str, *, location: str | None = None) -> BigQueryError:
-    """400 `invalid`: a request, schema or row that BigQuery refuses."""
+    """400 `invalid`: a request, schema or row that BigQuery rejects."""
     return BigQueryError(message, status=400, reason="invalid", location=location)
 
 

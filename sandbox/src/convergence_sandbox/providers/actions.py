@@ -25,7 +25,7 @@ Headers = list[tuple[bytes, bytes]]
 
 @dataclass
 class RecordedResponse:
-    """A whole answer of the API, held back so that a fault can change it."""
+    """A whole response of the API, held back so that a fault can change it."""
 
     status: int = 500
     headers: Headers | None = None
@@ -54,7 +54,7 @@ class Exchange:
     async def say(
         self, status: int, body: bytes, *, headers: Headers | None = None, kind: str = "json"
     ) -> int:
-        """Send a complete answer."""
+        """Send a complete response."""
         media = b"text/html; charset=utf-8" if kind == "html" else b"application/json"
         length = str(len(body)).encode()
         every = [(b"content-type", media), (b"content-length", length), *(headers or [])]
@@ -63,7 +63,7 @@ class Exchange:
         return status
 
     async def stream(self, chunks: AsyncIterator[bytes], *, headers: Headers) -> int:
-        """Send an answer of unknown length until it ends or the client has gone."""
+        """Send a response of unknown length until it ends or the client has gone."""
         every = [(b"content-type", b"application/json"), *headers]
         await self.send({"type": "http.response.start", "status": 200, "headers": every})
         gone = asyncio.create_task(_disconnected(self.receive))
@@ -79,14 +79,14 @@ class Exchange:
 
 
 async def act(kind: str, exchange: Exchange) -> int:
-    """Let a fault of this kind happen; the status that was sent, 0 for none."""
+    """Apply a fault of this kind; return the status that was sent, 0 for none."""
     if kind in CONTENT | PAGING:
         return await _content(kind, exchange)
     return await _ACTIONS[kind](exchange)
 
 
 async def response_end_page(exchange: Exchange) -> int:
-    """What lies behind a cursor at the end: an empty last page."""
+    """Return what lies behind a cursor at the end: an empty last page."""
     page: dict[str, object] = {exchange.dialect.items: []}
     if exchange.dialect.more is not None:
         page[exchange.dialect.more] = False
@@ -94,7 +94,7 @@ async def response_end_page(exchange: Exchange) -> int:
 
 
 def asks_for_end_page(exchange: Exchange) -> bool:
-    """Whether a request follows a cursor that a fault put at the end."""
+    """Return whether a request follows a cursor that a fault put at the end."""
     return exchange.token == END_TOKEN
 
 
@@ -115,7 +115,7 @@ async def _content(kind: str, exchange: Exchange) -> int:
 
 
 def _link_header(kind: str, exchange: Exchange) -> Headers:
-    """The `Link` header of the sound answer, or the broken one that the fault wants."""
+    """Return the `Link` header of the intact response, or the broken one of the fault."""
     links = [value for name, value in exchange.response.headers or [] if name == b"link"]
     if kind == "missing_page":
         return []
@@ -133,7 +133,7 @@ async def _hang(exchange: Exchange) -> int:
 
 
 async def _reset(exchange: Exchange) -> int:
-    """An RST instead of an answer: a socket closed with linger zero."""
+    """Return an RST instead of a response: a socket closed with linger zero."""
     transport = _transport(exchange.send)
     line = transport.get_extra_info("socket")
     line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -245,6 +245,6 @@ async def _disconnected(receive: Receive) -> None:
 
 
 def _transport(send: Send) -> asyncio.WriteTransport:
-    """The connection below: uvicorn's `send` is a method of the object that holds it."""
+    """Return the connection below: uvicorn's `send` is a method of the object that holds it."""
     transport: asyncio.WriteTransport = send.__self__.transport  # type: ignore[attr-defined]
     return transport

@@ -64,7 +64,7 @@ class ProvidersApp(Starlette):
         self.state.slack = Kept(data_dir / "slack.ndjson")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or let a fault answer, and note the request."""
+        """Serve the request, or let a fault respond, and record the request."""
         if scope["type"] != "http" or scope["path"].startswith("/_sandbox/"):
             await super().__call__(scope, receive, send)
             return
@@ -164,7 +164,7 @@ def _provider(scope: Scope) -> Provider | None:
 
 
 def _token(scope: Scope, provider: Provider) -> str | None:
-    """The page token that a request carries."""
+    """Return the page token that a request carries."""
     payload: dict[str, list[str]] = parse_qs(scope["query_string"].decode("latin-1"))
     values = payload.get(provider.dialect.page_param)
     return values[0] if values else None

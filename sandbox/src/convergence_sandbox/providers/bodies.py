@@ -1,4 +1,4 @@
-"""Faults in the content of an answer: a sound body in, a broken one out."""
+"""Faults in the content of a response: a sound body in, a broken one out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HTML = b"<!doctype html><html><head><title>502</title></head><body>Bad gateway</
 def spoil(
     kind: str, body: bytes, *, fault: Fault, dialect: PageDialect, token: str | None
 ) -> bytes:
-    """The broken form of a JSON body. `token` is the page token that the request carried."""
+    """Return the broken form of a JSON body. `token` is the page token that the request carried."""
     if kind in _TEXT_ERRORS:
         return _TEXT_ERRORS[kind](body)
     page = from_json(body)
@@ -39,7 +39,7 @@ class _Page:
         return found if isinstance(found, list) else []
 
     def rows(self) -> list[Any]:
-        """Every row, inside buckets too."""
+        """Return every row, inside buckets too."""
         if self.dialect.rows is None:
             return self.items
         return [row for item in self.items for row in item[self.dialect.rows]]
@@ -116,7 +116,7 @@ def _drift(row: dict[str, Any]) -> bool:
 
 
 def _new_field(page: _Page, _fault: Fault) -> None:
-    """Every row has a field that nobody announced."""
+    """Every row has a field that no one announced."""
     for row in page.rows():
         row["x_sandbox_new"] = {"since": "2026-11-21", "level": 3}
 

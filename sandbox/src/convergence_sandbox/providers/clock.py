@@ -1,4 +1,4 @@
-"""The time that answers are as of, where a provider tells only the present; tests can set it."""
+"""The current time of the providers; tests can set it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Clock:
         self._path = path
 
     def now(self) -> datetime:
-        """The present, UTC."""
+        """Return the present, UTC."""
         if self._path.exists():
             return datetime.fromisoformat(self._path.read_text(encoding="ascii"))
         return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""Numbers and ids derived from a hash: the same question has the same answer for ever."""
+"""Numbers and ids derived from a hash: the same input gives the same output in every process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 
 def number(*parts: object, low: int, high: int) -> int:
-    """An integer in [low, high] that depends on `parts` alone."""
+    """Return an integer in [low, high] that depends on `parts` alone."""
     digest = blake2b("\x1f".join(str(part) for part in parts).encode(), digest_size=8).digest()
     return low + int.from_bytes(digest) % (high - low + 1)
 
@@ -17,7 +17,7 @@ def chance(*parts: object, percent: int) -> bool:
 
 
 def keyword(*parts: object, length: int = 8) -> str:
-    """A lowercase hexadecimal id."""
+    """Return a lowercase hexadecimal id."""
     text = "\x1f".join(str(part) for part in parts).encode()
     return blake2b(text, digest_size=(length + 1) // 2).hexdigest()[:length]
 

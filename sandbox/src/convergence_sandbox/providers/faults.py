@@ -95,11 +95,11 @@ class Fault:
 
     @property
     def spent(self) -> bool:
-        """Whether it strikes no more."""
+        """Return whether it strikes no more."""
         return self.count is not None and self.struck >= self.count
 
     def choose(self) -> str:
-        """The kind to act out now."""
+        """Return the kind to act out now."""
         if self.kind != "random":
             return self.kind
         return random.Random(f"{self.seed}/{self.struck}").choice(sorted(KINDS))  # noqa: S311
@@ -127,7 +127,7 @@ class FaultBook:
             return added
 
     def all(self) -> list[Fault]:
-        """Those in wait and those spent, oldest first."""
+        """Return those in wait and those spent, oldest first."""
         with self._lock:
             return list(self._faults)
 
@@ -138,7 +138,7 @@ class FaultBook:
             self._save()
 
     def strike(self, path: str, *, credential: str) -> Fault | None:
-        """The fault that this request suffers, if any; its count goes down."""
+        """Return the fault that this request suffers, if any; its count goes down."""
         with self._lock:
             for fault in self._faults:
                 if fault.spent or not re.search(fault.path, path):

@@ -60,7 +60,7 @@ def from_json(body: bytes) -> Any:  # noqa: ANN401 - JSON is anything
 def json_response(
     value: object, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    """An `application/json` answer."""
+    """Return an `application/json` response."""
     return Response(to_json(value), status, headers, media_type="application/json")
 
 

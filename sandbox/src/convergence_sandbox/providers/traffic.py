@@ -1,4 +1,4 @@
-"""Every request that was served, so that a test can see who was asked what, with which key."""
+"""Every request that was served, so that a test can inspect paths and keys."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Traffic:
         self._served: deque[Served] = deque(maxlen=_KEPT)
 
     def begin(self, scope: Scope) -> Served:
-        """Note a request before it is answered: one that hangs is seen too."""
+        """Record a request before its response: one that hangs is seen too."""
         name, value = find_credential(scope)
         entry = Served(
             at=datetime.now(UTC).isoformat(),
@@ -57,7 +57,7 @@ class Traffic:
         return entry
 
     def matching(self, path: str) -> list[dict[str, object]]:
-        """Those whose path has a match of the pattern, as JSON."""
+        """Return those whose path has a match of the pattern, as JSON."""
         matches = re.compile(path).search
         with self._lock:
             return [vars(entry).copy() for entry in self._served if matches(entry.path)]
@@ -69,12 +69,12 @@ class Traffic:
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
-    """The request's headers, by lowercase name."""
+    """Return the request's headers, by lowercase name."""
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
 
 def find_credential(scope: Scope) -> tuple[str | None, str]:
-    """The header that carries a credential and what it carries, without `Bearer`."""
+    """Return the header that carries a credential and what it carries, without `Bearer`."""
     headers = headers_of(scope)
     for name in _CREDENTIAL_HEADERS:
         if name in headers:

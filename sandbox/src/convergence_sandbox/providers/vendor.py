@@ -29,7 +29,7 @@ Row = dict[str, object]
 
 
 class VendorRequestError(Exception):
-    """Raised when a request is refused with a status and a message."""
+    """Raised when a request is rejected with a status and a message."""
 
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
@@ -120,12 +120,12 @@ async def account(request: Request) -> Response:
 
 
 async def list_usage(request: Request) -> Response:
-    """Usage of whole days, asked for in the query."""
+    """Usage of whole days, requested in the query."""
     return _usage_page(request, dict(request.query_params))
 
 
 async def search_usage(request: Request) -> Response:
-    """Usage of whole days, asked for in the body."""
+    """Usage of whole days, requested in the body."""
     try:
         params = await request.json()
     except ValueError:

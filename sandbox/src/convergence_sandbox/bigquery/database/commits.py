@@ -1,7 +1,7 @@
 """Which jobs have reached the database: a note in the same transaction as their rows.
 
 A job's last word is written elsewhere, after its commit. When a kill comes in between, the note
-tells the next start that the work is done, so that nothing is done twice.
+shows the next start that the work is done, so that nothing is done twice.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def record(cursor: duckdb.DuckDBPyConnection) -> None:
 
 
 def is_noted(cursor: duckdb.DuckDBPyConnection, note: str) -> bool:
-    """Whether a transaction with this note was committed."""
+    """Return whether a transaction with this note was committed."""
     sql = "SELECT 1 FROM meta.commits WHERE note = ? LIMIT 1"
     return bool(cursor.execute(sql, [note]).fetchall())
 

@@ -13,7 +13,7 @@ _PREFIX = re.compile(r"^(?:[A-Z][\w ]* Error): ")
 
 
 def is_decimal_overflow(error: duckdb.Error) -> bool:
-    """Whether exact mode would compute what overflowed DuckDB's 38 digits."""
+    """Return whether exact mode would compute what overflowed DuckDB's 38 digits."""
     text = str(error)
     return isinstance(error, duckdb.OutOfRangeException | duckdb.ConversionException) and (
         "DECIMAL" in text or "INT128" in text or "HUGEINT" in text
@@ -31,7 +31,7 @@ _WORDINGS = (
 
 
 def translated(error: duckdb.Error) -> BigQueryError:
-    """The BigQuery error that says the same; always 400, as a failed statement is."""
+    """Return the BigQuery error that says the same; always 400, as a failed statement is."""
     if isinstance(error, duckdb.OutOfMemoryException):
         message = "Resources exceeded during query execution: the local stand-in's memory limit"
         return BigQueryError(message, status=400, reason="resourcesExceeded")

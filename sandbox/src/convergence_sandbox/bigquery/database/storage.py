@@ -2,7 +2,7 @@
 
 Reads run side by side, each in a snapshot of its own. Writes are serialized by one lock, so that
 DuckDB's optimistic concurrency never has a conflict to report. A commit is on disk (write-ahead
-log, synced) before it is answered: a killed process loses nothing that was answered.
+log, synced) before it is acknowledged: a kill loses nothing that was acknowledged.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Storage:
     """One DuckDB database, in a file or in memory.
 
     Attributes:
-        write_lock: held by whoever writes, from before its transaction begins to after it ends.
+        write_lock: locked by the writer, from before its transaction begins until after it ends.
 
     Args:
         path: the file, its directory made when missing; None keeps everything in memory.
@@ -71,7 +71,7 @@ class Storage:
         self._root.close()
 
     def unique(self, prefix: str) -> str:
-        """A name no one else uses, for temporary tables and new physical tables."""
+        """Return a name no one else uses, for temporary tables and new physical tables."""
         return f"{prefix}_{time.time_ns():x}_{next(self._numbers):x}"
 
     @contextlib.contextmanager
@@ -91,7 +91,7 @@ class Storage:
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection of one's own, from the pool, in UTC."""
+        """Borrow a connection from the pool, in UTC."""
         try:
             cursor = self._free.get_nowait()
         except queue.Empty:
@@ -104,6 +104,6 @@ class Storage:
 
 
 def scalar(cursor: duckdb.DuckDBPyConnection, sql: str, *values: Any) -> Any:  # noqa: ANN401
-    """The first column of the first row, or None when there is no row."""
+    """Return the first column of the first row, or None when there is no row."""
     rows = cursor.execute(sql, list(values)).fetchall()
     return rows[0][0] if rows else None

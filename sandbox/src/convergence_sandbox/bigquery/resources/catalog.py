@@ -1,7 +1,7 @@
 """Which datasets, tables and views exist: kept in the database itself, cached as snapshots.
 
 Every change is a row with a rising stamp in the same transaction as the data it describes. A
-reader asks for the rows above the stamp of the cached snapshot, which is one cheap query, so that
+reader queries the rows above the stamp of the cached snapshot, which is one cheap query, so that
 the metadata it compiles against is exactly that of its own transaction.
 """
 
@@ -42,7 +42,7 @@ class Snapshot:
     )
 
     def dataset(self, project: str, dataset: str) -> DatasetMeta:
-        """The dataset.
+        """Return the dataset.
 
         Raises:
             BigQueryError: 404 when it does not exist.
@@ -53,14 +53,14 @@ class Snapshot:
         return found
 
     def find(self, ref: TableRef) -> TableMeta | None:
-        """The table or view, or None when it does not exist or has expired."""
+        """Return the table or view, or None when it does not exist or has expired."""
         found = self.tables.get(ref)
         if found is None or (found.expiration_ms is not None and found.expiration_ms <= now_ms()):
             return None
         return found
 
     def table(self, ref: TableRef) -> TableMeta:
-        """The table or view.
+        """Return the table or view.
 
         Raises:
             BigQueryError: 404 when it, or its dataset, does not exist.
@@ -72,7 +72,7 @@ class Snapshot:
         return found
 
     def tables_of(self, project: str, dataset: str) -> list[TableMeta]:
-        """All live tables and views of a dataset, by name."""
+        """Return all live tables and views of a dataset, by name."""
         mine = [ref for ref in self.tables if (ref.project, ref.dataset) == (project, dataset)]
         return [found for ref in sorted(mine) if (found := self.find(ref)) is not None]
 
@@ -84,7 +84,7 @@ class Catalog:
         self._newest = Snapshot()
 
     def snapshot(self, cursor: duckdb.DuckDBPyConnection) -> Snapshot:
-        """The catalog as the cursor's transaction sees it."""
+        """Return the catalog as the cursor's transaction sees it."""
         base = self._newest
         newest = scalar(cursor, "SELECT max(stamp) FROM meta.entries") or 0
         if newest == base.stamp:

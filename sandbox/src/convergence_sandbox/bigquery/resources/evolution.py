@@ -18,7 +18,7 @@ EVERYTHING = frozenset({ADDITION, RELAXATION})
 
 
 def updated_schema(meta: TableMeta, requested: Schema) -> Schema:
-    """The schema after `tables.update` or `tables.patch` with `requested`.
+    """Return the schema after `tables.update` or `tables.patch` with `requested`.
 
     Raises:
         BigQueryError: a column would be lost, retyped or made stricter.
@@ -28,7 +28,7 @@ def updated_schema(meta: TableMeta, requested: Schema) -> Schema:
 
 
 def widened_schema(meta: TableMeta, incoming: Schema, *, options: Collection[str]) -> Schema:
-    """The schema after rows of `incoming` are written, as the job's options allow.
+    """Return the schema after rows of `incoming` are written, as the job's options allow.
 
     Raises:
         BigQueryError: the rows do not fit and the options do not allow the change.

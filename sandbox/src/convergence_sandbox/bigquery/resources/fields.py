@@ -101,7 +101,7 @@ class Field:
         return checked_field(made)
 
     def to_rest(self) -> Json:
-        """The field as BigQuery's REST JSON, absent facts left out."""
+        """Return the field as BigQuery's REST JSON, absent facts left out."""
         out: Json = {"name": self.name, "type": self.type, "mode": self.mode}
         if self.description is not None:
             out["description"] = self.description
@@ -131,17 +131,17 @@ class Schema:
         return cls(fields)
 
     def to_rest(self) -> Json:
-        """The schema as BigQuery's REST JSON."""
+        """Return the schema as BigQuery's REST JSON."""
         return {"fields": [one.to_rest() for one in self.fields]}
 
     def find(self, name: str) -> Field | None:
-        """The top-level field of that name; names are case-insensitive."""
+        """Return the top-level field of that name; names are case-insensitive."""
         lower_name = name.lower()
         return next((one for one in self.fields if one.name.lower() == lower_name), None)
 
 
 def checked_type(name: str, *, where: str) -> str:
-    """The REST name of a column type.
+    """Return the REST name of a column type.
 
     Raises:
         BigQueryError: 501 for a type not kept here, 400 for one BigQuery does not know.
@@ -155,7 +155,7 @@ def checked_type(name: str, *, where: str) -> str:
 
 
 def checked_field(made: Field) -> Field:
-    """The field itself, refused when its name, mode or nested schema is impossible."""
+    """Return the field itself, rejected when its name, mode or nested schema is impossible."""
     if not _FIELD_NAME.match(made.name) or made.name.upper().startswith(_RESERVED_PREFIXES):
         raise invalid(
             f'Invalid field name "{made.name}". Fields must contain only letters, numbers, and'
@@ -178,10 +178,10 @@ def checked_field(made: Field) -> Field:
 def reject_unkept(
     data: Mapping[str, Any], *, kept: Iterable[str], unkept: Iterable[str], where: str
 ) -> None:
-    """Refuse properties that would otherwise be dropped silently; empty ones are let pass.
+    """Reject properties that would otherwise be dropped silently; empty ones are let pass.
 
     Raises:
-        BigQueryError: 501 for a property BigQuery knows, 400 for one nobody knows.
+        BigQueryError: 501 for a property BigQuery knows, 400 for one no one knows.
     """
     for key in data.keys() - set(kept):
         if data[key] in (None, "", [], {}, False):
@@ -225,7 +225,7 @@ _KNOWN_UNKEPT = frozenset(
 
 
 def integer(value: object) -> int | None:
-    """A REST integer, which may come as a string; None when absent."""
+    """Return a REST integer, which may come as a string; None when absent."""
     if value is None or value == "":
         return None
     try:
@@ -235,7 +235,7 @@ def integer(value: object) -> int | None:
 
 
 def reject_duplicates(fields: Iterable[Field]) -> None:
-    """Refuse two fields of one name; names are case-insensitive."""
+    """Reject two fields of one name; names are case-insensitive."""
     seen: set[str] = set()
     for one in fields:
         if one.name.lower() in seen:

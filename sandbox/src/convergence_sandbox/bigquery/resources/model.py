@@ -2,7 +2,7 @@
 
 The classes keep what BigQuery keeps and give back what was put in (types under their REST names,
 modes, precision, descriptions, labels, partitioning, clustering). A property that is not kept is
-refused by name instead of being dropped.
+rejected by name instead of being dropped.
 https://cloud.google.com/bigquery/docs/reference/rest/v2/tables
 """
 
@@ -60,7 +60,7 @@ class TimePartitioning:
         return cls(kind, data.get("field") or None, integer(data.get("expirationMs")))
 
     def to_rest(self) -> Json:
-        """The same, as REST JSON."""
+        """Return the same, as REST JSON."""
         out: Json = {"type": self.type}
         if self.field is not None:
             out["field"] = self.field
@@ -91,7 +91,7 @@ class RangePartitioning:
         return cls(str(data["field"]), start, end, interval)
 
     def to_rest(self) -> Json:
-        """The same, as REST JSON."""
+        """Return the same, as REST JSON."""
         span = {"start": str(self.start), "end": str(self.end), "interval": str(self.interval)}
         return {"field": self.field, "range": span}
 
@@ -113,7 +113,7 @@ class TableRef:
         return cls(data["projectId"], data["datasetId"], data["tableId"])
 
     def to_rest(self) -> Json:
-        """The same, as REST JSON."""
+        """Return the same, as REST JSON."""
         return {"projectId": self.project, "datasetId": self.dataset, "tableId": self.table}
 
 
@@ -174,12 +174,12 @@ class TableMeta:
 
     @property
     def is_view(self) -> bool:
-        """Whether this is a logical view."""
+        """Return whether this is a logical view."""
         return self.view_query is not None
 
     @property
     def is_temporary(self) -> bool:
-        """Whether this is a script's temporary table."""
+        """Return whether this is a script's temporary table."""
         return self.ref.dataset == TEMPORARY_DATASET
 
     @property
@@ -189,19 +189,19 @@ class TableMeta:
 
     @property
     def partition_field(self) -> str | None:
-        """The column the table is partitioned by; None also for ingestion time."""
+        """Return the column the table is partitioned by; None also for ingestion time."""
         if self.time_partitioning is not None:
             return self.time_partitioning.field
         return self.range_partitioning.field if self.range_partitioning else None
 
     @property
     def by_ingestion(self) -> bool:
-        """Whether the table is partitioned by the time its rows arrived."""
+        """Return whether the table is partitioned by the time its rows arrived."""
         return self.time_partitioning is not None and self.time_partitioning.field is None
 
     @property
     def is_partitioned(self) -> bool:
-        """Whether the table has partitions at all."""
+        """Return whether the table has partitions at all."""
         return self.time_partitioning is not None or self.range_partitioning is not None
 
     @classmethod
@@ -249,7 +249,7 @@ class TableMeta:
         return out
 
     def to_list_item(self) -> Json:
-        """The entry of `tables.list`."""
+        """Return the entry of `tables.list`."""
         ref = self.ref
         out: Json = {
             "kind": "bigquery#table",
@@ -277,7 +277,7 @@ class TableMeta:
         return out
 
     def touched(self, now_ms: int) -> TableMeta:
-        """The same, modified now; time never goes back, so that the etag changes."""
+        """Return the same, modified now; time never goes back, so that the etag changes."""
         return replace(self, modified_ms=max(now_ms, self.modified_ms + 1))
 
 
@@ -340,7 +340,7 @@ class DatasetMeta:
         )
 
     def to_rest(self) -> Json:
-        """The full `Dataset` resource."""
+        """Return the full `Dataset` resource."""
         out: Json = {
             "kind": "bigquery#dataset",
             "id": str(self),
@@ -364,12 +364,12 @@ class DatasetMeta:
         return out | {key: str(value) for key, value in spans.items() if value is not None}
 
     def touched(self, now_ms: int) -> DatasetMeta:
-        """The same, modified now."""
+        """Return the same, modified now."""
         return replace(self, modified_ms=max(now_ms, self.modified_ms + 1))
 
 
 def checked_dataset_id(name: str) -> str:
-    """The dataset id, refused when BigQuery would (letters, digits, underscore)."""
+    """Return the dataset id, rejected when BigQuery would (letters, digits, underscore)."""
     if not _DATASET_ID.match(name):
         raise invalid(
             f'Invalid dataset ID "{name}". Dataset IDs must be alphanumeric (plus '
@@ -379,7 +379,7 @@ def checked_dataset_id(name: str) -> str:
 
 
 def checked_table_id(name: str) -> str:
-    """The table id without a partition decorator, refused when BigQuery would."""
+    """Return the table id without a partition decorator, rejected when BigQuery would."""
     if not _TABLE_ID.match(name):
         raise invalid(f'Invalid table ID "{name}".')
     return name

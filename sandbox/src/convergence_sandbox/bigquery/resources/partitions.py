@@ -42,12 +42,12 @@ def destination(ref: TableRef) -> Destination:
 
 
 def partition_column(meta: TableMeta) -> str | None:
-    """The stored column that says which partition a row is in."""
+    """Return the stored column that says which partition a row is in."""
     return INGESTION_COLUMN if meta.by_ingestion else meta.partition_field
 
 
 def partition_id_sql(meta: TableMeta, column: str | None = None) -> str:
-    """The DuckDB expression of a row's partition id (`''` for an unpartitioned table).
+    """Return the DuckDB expression of a row's partition id (`''` for an unpartitioned table).
 
     Args:
         meta: the table.
@@ -70,7 +70,7 @@ def partition_id_sql(meta: TableMeta, column: str | None = None) -> str:
 
 
 def partition_condition(meta: TableMeta, partition: str) -> str:
-    """The DuckDB condition that selects one partition.
+    """Return the DuckDB condition that selects one partition.
 
     Raises:
         BigQueryError: the table has no partitions, or not of that kind.
@@ -106,7 +106,7 @@ def time_bounds(meta: TableMeta, partition: str) -> tuple[str, str]:
 
 
 def parse_partition(partition: str, kind: str) -> dt.datetime | None:
-    """The first moment of a partition id of that kind, or None when it is none."""
+    """Return the first moment of a partition id of that kind, or None when it is none."""
     if len(partition) != _DIGITS[kind] or not partition.isdecimal():
         return None
     try:

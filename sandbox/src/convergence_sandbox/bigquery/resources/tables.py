@@ -1,4 +1,4 @@
-"""Tables as DuckDB keeps them: made, widened, replaced and dropped beside their catalog entry."""
+"""Tables as DuckDB keeps them: made, widened, replaced and dropped next to their catalog entry."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _CLUSTERABLE = {
 
 
 def stored(meta: TableMeta) -> str:
-    """The DuckDB name of the table's rows."""
+    """Return the DuckDB name of the table's rows."""
     return f"{'temp' if meta.is_temporary else 'data'}.{quote(meta.physical)}"
 
 
 def check_table(meta: TableMeta) -> None:
-    """Refuse partitioning, clustering or options that BigQuery would refuse."""
+    """Reject partitioning, clustering or options that BigQuery would reject."""
     checked_table_id(meta.ref.table)
     if meta.is_view:
         if meta.schema.fields or meta.is_partitioned or meta.clustering:
@@ -83,7 +83,7 @@ def create_table(session: Session, meta: TableMeta, *, storage: Storage) -> Tabl
     """Make a new table or view, its dataset's default expirations applied.
 
     Raises:
-        BigQueryError: 404 for the dataset, 409 for the table, 400 for what it asks.
+        BigQueryError: 404 for the dataset, 409 for the table, 400 for an invalid definition.
     """
     dataset = session.snapshot.dataset(meta.ref.project, meta.ref.dataset)
     if session.snapshot.find(meta.ref) is not None:
@@ -135,7 +135,7 @@ def drop_table(session: Session, meta: TableMeta) -> None:
 
 
 def live_table(session: Session, ref: TableRef) -> TableMeta:
-    """A table that holds rows.
+    """Return a table that holds rows.
 
     Raises:
         BigQueryError: 404 when missing, 400 when it is a view.
@@ -174,7 +174,7 @@ def widen(session: Session, meta: TableMeta, schema: Schema, *, storage: Storage
 
 
 def reshape_sql(old: SqlType, new: SqlType, sql: str, *, depth: int = 0) -> str:
-    """The DuckDB expression that gives a stored value the fields of a wider type."""
+    """Return the DuckDB expression that gives a stored value the fields of a wider type."""
     if old == new:
         return sql
     if new.element is not None and old.element is not None:

@@ -40,7 +40,7 @@ class AdminRoutes:
         ]
 
     async def health(self, _request: Request) -> Response:
-        """The process answers."""
+        """Return whether the process listens."""
         return reply({"status": "ok"})
 
     async def add_fault(self, request: Request) -> Response:
@@ -50,7 +50,7 @@ class AdminRoutes:
         return reply(fault.describe(), status=201)
 
     async def list_faults(self, _request: Request) -> Response:
-        """The rules still in force."""
+        """Return the rules still in force."""
         return reply({"faults": self._faults.listing()})
 
     async def clear_faults(self, _request: Request) -> Response:
@@ -59,7 +59,7 @@ class AdminRoutes:
         return reply()
 
     async def get_limits(self, _request: Request) -> Response:
-        """The quotas in force."""
+        """Return the quotas in force."""
         return reply(asdict(self._limits.settings))
 
     async def set_limits(self, request: Request) -> Response:

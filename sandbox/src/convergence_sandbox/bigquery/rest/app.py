@@ -1,6 +1,6 @@
 """The BigQuery stand-in over HTTP: the routes of the v2 REST API that are covered, and no others.
 
-Whoever calls is let in, except into customers' projects (see `customers`); project ids are
+Every caller has access, except to customers' projects (see `customers`); project ids are
 open-ended. Every error is in BigQuery's form, and none is a 500, which clients retry for minutes.
 """
 
@@ -125,7 +125,7 @@ class BigQueryApp:
 
 
 async def _send_error(request: Request, exc: Exception) -> Response:
-    """Every error in BigQuery's form; a defect of this server is told as one, not as an outage."""
+    """Return an error in BigQuery's form; a defect of this server is a 501, not an outage."""
     if isinstance(exc, BigQueryError):
         return error_reply(exc)
     where = f"{request.method} {request.url.path}"

@@ -1,4 +1,4 @@
-"""Customers' projects: let in is who has a token for the project, and exports can be made there.
+"""Customers' projects: access needs a token of the project, and exports can be made there.
 
     POST /_sandbox/google/billing_exports
         {"seed": "acme_corp", "first_day": "2026-11-01", "last_day": "2026-11-20",
@@ -6,8 +6,8 @@
          "dataset": "billing_export"}
 
 makes the export of the customer's project, or brings it up to `as_of` as Google would: rows are
-added, none is changed. `rows` instead of the two days adds rows of one's own. Every other project
-is open to whoever calls without a customer's token.
+added, none is changed. `rows` instead of the two days adds the rows of the request. Every other
+project is open to callers without a customer's token.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _FIELDS = ("seed", "first_day", "last_day", "as_of", "kind", "location", "datase
 
 
 def reject_foreign(tables: Iterable[TableRef], *, project: str) -> None:
-    """Refuse a job of one project that reads a customer's other one.
+    """Reject a job of one project that reads a customer's other one.
 
     Raises:
         BigQueryError: 403, as for a caller without rights in the table's project.
@@ -60,7 +60,7 @@ def reject_foreign(tables: Iterable[TableRef], *, project: str) -> None:
 
 
 class CustomerProjects:
-    """Lets into a customer's project those who have a token for it, and nobody else."""
+    """Grants access to a customer's project to bearers of its token only."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -81,11 +81,11 @@ class BillingExports:
         self._engine = engine
 
     def routes(self) -> list[Route]:
-        """The switch."""
+        """Return the switch."""
         return [Route("/_sandbox/google/billing_exports", self.export, methods=["POST"])]
 
     async def export(self, request: Request) -> Response:
-        """Make or extend an export; answers where it is and how many rows came."""
+        """Make or extend an export; returns where it is and how many rows came."""
         body = await body_json(request)
         reject_unknown(body, _FIELDS, where="")
         return reply(await run_in_threadpool(self._export, body), status=201)
@@ -185,7 +185,7 @@ def _rejection(scope: Scope) -> BigQueryError | None:
 
 
 def may_use(token: str, project: str, *, now: float) -> bool:
-    """Whether a bearer of this token is let into a project."""
+    """Return whether a bearer of this token is let into a project."""
     if not project.startswith(PROJECT_PREFIX) and not token.startswith(TOKEN_PREFIX):
         return True
     bearer = read_token(token, now=now)

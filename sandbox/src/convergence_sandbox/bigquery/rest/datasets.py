@@ -40,19 +40,19 @@ class DatasetRoutes:
         ]
 
     async def projects(self, request: Request) -> Response:
-        """The projects that have a dataset; any other name is a project too."""
+        """Return the projects that have a dataset; any other name is a project too."""
         names = await run_in_threadpool(self._engine.list_projects)
         page, rest = page_of([_project(name) for name in names], request)
         response = {"kind": "bigquery#projectList", "projects": page, "totalItems": len(names)}
         return reply(response | rest)
 
     async def service_account(self, request: Request) -> Response:
-        """The account BigQuery itself would act as."""
+        """Return the account BigQuery itself would act as."""
         email = f"bq-{request.path_params['project']}@sandbox.invalid"
         return reply({"kind": "bigquery#getServiceAccountResponse", "email": email})
 
     async def listing(self, request: Request) -> Response:
-        """A page of a project's datasets, by name."""
+        """Return a page of a project's datasets, by name."""
         if request.query_params.get("filter"):
             raise not_implemented("datasets.list with a filter")
         found = await run_in_threadpool(self._engine.list_datasets, request.path_params["project"])
@@ -67,7 +67,7 @@ class DatasetRoutes:
         return reply(_resource(meta))
 
     async def get(self, request: Request) -> Response:
-        """One dataset."""
+        """Return one dataset."""
         meta = await run_in_threadpool(self._engine.get_dataset, *_names(request))
         return reply(_resource(meta))
 

@@ -1,11 +1,11 @@
-"""Faults on request: an answer that is lost, a status that was never asked for, a job that fails.
+"""Faults on request: a response that is lost, a status that was never requested, a job that fails.
 
 A rule is POSTed to `/_sandbox/faults`; it strikes as often as its `count` says and is gone. Rules
 live in memory only: a server that was killed comes back healthy.
 
     {"action": …, "match": {…}, "count": 1, "status": 503, "reason": …, "message": …, "seconds": …}
 
-    status            answer `status` and `reason`, doing nothing
+    status            return `status` and `reason`, doing nothing
     delay             wait `seconds`, then serve
     drop_reply        do the work, then break the connection instead of answering
     kill              do the work, then kill the process instead of answering
@@ -62,7 +62,7 @@ class Fault:
 
     @classmethod
     def parse(cls, body: Json) -> Fault:
-        """A rule from the admin endpoint's JSON.
+        """Return a rule from the admin endpoint's JSON.
 
         Raises:
             BigQueryError: 400 for an unknown action or a broken pattern, 501 for unknown keys.
@@ -92,11 +92,11 @@ class Fault:
 
     @property
     def error(self) -> BigQueryError:
-        """What the rule makes the caller see."""
+        """Return what the rule makes the caller see."""
         return BigQueryError(self.message, status=self.status, reason=self.reason)
 
     def strikes_request(self, method: str, path: str) -> bool:
-        """Whether the rule is for this HTTP request."""
+        """Return whether the rule is for this HTTP request."""
         return (
             self.action not in JOB_ACTIONS
             and self.method in {None, method}
@@ -104,7 +104,7 @@ class Fault:
         )
 
     def strikes_job(self, job: Job, *, table: str) -> bool:
-        """Whether the rule is for this job; `table` is its destination, or empty."""
+        """Return whether the rule is for this job; `table` is its destination, or empty."""
         text = job.configuration.get("query", {}).get("query", "")
         return (
             self.action in JOB_ACTIONS
@@ -114,7 +114,7 @@ class Fault:
         )
 
     def describe(self) -> Json:
-        """The rule as the admin endpoint lists it."""
+        """Return the rule as the admin endpoint lists it."""
         return {"id": self.number, "action": self.action, "left": self.left}
 
 
@@ -140,15 +140,15 @@ class Faults:
         self._rules.clear()
 
     def listing(self) -> list[Json]:
-        """The rules still in force."""
+        """Return the rules still in force."""
         return [fault.describe() for fault in self._rules]
 
     def for_request(self, method: str, path: str) -> Fault | None:
-        """The rule that strikes this request, used up by one."""
+        """Return the rule that strikes this request, used up by one."""
         return self._take(lambda fault: fault.strikes_request(method, path))
 
     def for_job(self, job: Job, *, table: str) -> Fault | None:
-        """The rule that strikes this job, used up by one."""
+        """Return the rule that strikes this job, used up by one."""
         return self._take(lambda fault: fault.strikes_job(job, table=table))
 
     def _take(self, strikes: Callable[[Fault], bool]) -> Fault | None:
@@ -189,7 +189,7 @@ class FaultMiddleware:
     async def _serve_unheard(
         self, fault: Fault, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Do the work and let nobody hear of it. `send` is uvicorn's own, which has the line."""
+        """Do the work and let no one hear of it. `send` is uvicorn's own, which has the line."""
         await self._app(scope, receive, _unheard)
         if fault.action == "kill":
             kill_this_process()

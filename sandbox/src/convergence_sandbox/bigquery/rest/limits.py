@@ -1,4 +1,4 @@
-"""BigQuery's quotas that shape a design, off unless asked for.
+"""BigQuery's quotas that shape a design, off unless requested.
 
 https://cloud.google.com/bigquery/quotas: about 20 mutating statements wait on one table, and a
 table takes 1,500 load jobs a day.
@@ -31,7 +31,7 @@ class LimitSettings:
     load_jobs_per_table_day: int = 0
 
     def with_changes(self, changes: Json) -> LimitSettings:
-        """The settings after an admin's change, checked."""
+        """Return the settings after an admin's change, checked."""
         reject_unknown(changes, ("dml_queue", "load_jobs_per_table_day"), where="limits")
         for name, value in changes.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
@@ -83,7 +83,7 @@ class Limits:
 
 
 def mutated_table(sql: str, *, project: str, dataset: str | None) -> str | None:
-    """The table a single UPDATE, DELETE or MERGE changes, as `project:dataset.table`."""
+    """Return the table a single UPDATE, DELETE or MERGE changes, as `project:dataset.table`."""
     match = _MUTATION.match(_COMMENT.sub(" ", sql))
     if match is None:
         return None

@@ -2,7 +2,7 @@
 
 The official client reads a query's anonymous destination table so, with
 `RowIterator.to_arrow_iterable(bqstorage_client=…)`. Other tables, Avro, row restrictions and
-further streams are refused by name.
+further streams are rejected by name.
 https://cloud.google.com/bigquery/docs/reference/storage/rpc/google.cloud.bigquery.storage.v1
 """
 
@@ -42,7 +42,7 @@ class StorageRead(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships n
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler | None:
-        """The handler of a method."""
+        """Return the handler of a method."""
         if handler_call_details.method == f"/{SERVICE}/CreateReadSession":
             return grpc.unary_unary_rpc_method_handler(
                 self._create,

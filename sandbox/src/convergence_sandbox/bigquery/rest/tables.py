@@ -56,7 +56,7 @@ class TableRoutes:
         ]
 
     async def listing(self, request: Request) -> Response:
-        """A page of a dataset's tables and views, by name."""
+        """Return a page of a dataset's tables and views, by name."""
         params = request.path_params
         found = await run_in_threadpool(
             self._engine.list_tables, params["project"], params["dataset"]
@@ -74,7 +74,7 @@ class TableRoutes:
         return reply(await run_in_threadpool(self._resource, meta.ref, meta))
 
     async def get(self, request: Request) -> Response:
-        """One table or view."""
+        """Return one table or view."""
         return reply(await run_in_threadpool(self._resource, _ref(request)))
 
     async def change(self, request: Request) -> Response:
@@ -96,7 +96,7 @@ class TableRoutes:
         return reply()
 
     async def rows(self, request: Request) -> Response:
-        """A page of a table's rows."""
+        """Return a page of a table's rows."""
         ref, params = _ref(request), request.query_params
         selected = tuple(filter(None, params.get("selectedFields", "").split(",")))
         if any("." in name for name in selected):

@@ -42,7 +42,7 @@ STATUS_NAMES = {
 
 
 def reply(content: Mapping[str, Any] | None = None, *, status: int = 200) -> Response:
-    """A JSON answer; no body at all when there is no content, as for deletes."""
+    """Return a JSON response; no body at all when there is no content, as for deletes."""
     if content is None:
         return Response(status_code=204)
     body = json.dumps(content, separators=(",", ":"), ensure_ascii=False, default=_encode)
@@ -56,7 +56,7 @@ def _encode(value: object) -> str:
 
 
 def error_reply(error: BigQueryError) -> Response:
-    """The body that every Google API gives for an error."""
+    """Return the body that every Google API gives for an error."""
     entry: Json = error.to_rest() | {"domain": "global"}
     if error.location is not None:
         entry["locationType"] = "other"
@@ -74,7 +74,7 @@ def error_reply(error: BigQueryError) -> Response:
 
 
 async def body_json(request: Request) -> Json:
-    """The request's JSON object, gzip undone; numbers with a point stay exact as Decimal."""
+    """Return the request's JSON object, gzip undone; numbers with a point stay exact as Decimal."""
     raw = await request.body()
     if "gzip" in request.headers.get("content-encoding", ""):
         raw = gunzip(raw)
@@ -82,7 +82,7 @@ async def body_json(request: Request) -> Json:
 
 
 def gunzip(raw: bytes) -> bytes:
-    """The plain bytes.
+    """Return the plain bytes.
 
     Raises:
         BigQueryError: 400 when they are no gzip, 413 when they grow over the limit.
@@ -98,7 +98,7 @@ def gunzip(raw: bytes) -> bytes:
 
 
 def parse_object(raw: bytes) -> Json:
-    """One JSON object.
+    """Return one JSON object.
 
     Raises:
         BigQueryError: 400 `parseError`, the reason BigQuery gives for a broken body.
@@ -117,7 +117,7 @@ def _unparsable(why: str) -> BigQueryError:
 
 
 def too_large() -> BigQueryError:
-    """A body or media over the limit: 413 `uploadTooLarge`."""
+    """Return a body or media over the limit: 413 `uploadTooLarge`."""
     return BigQueryError("The upload is too large.", status=413, reason="uploadTooLarge")
 
 
@@ -129,7 +129,7 @@ def reject_unknown(body: Mapping[str, Any], known: Iterable[str], *, where: str)
 
 
 def as_object(value: object, *, name: str) -> Json:
-    """A JSON object, empty when absent.
+    """Return a JSON object, empty when absent.
 
     Raises:
         BigQueryError: 400 when it is something else.
@@ -142,12 +142,12 @@ def as_object(value: object, *, name: str) -> Json:
 
 
 def flag(request: Request, name: str) -> bool:
-    """A boolean of the query string; the client writes `True` or `true`."""
+    """Return a boolean of the query string; the client writes `True` or `true`."""
     return request.query_params.get(name, "").lower() in {"true", "1"}
 
 
 def count(request: Request, name: str) -> int | None:
-    """A non-negative number of the query string, or None."""
+    """Return a non-negative number of the query string, or None."""
     return as_count(request.query_params.get(name), name=name)
 
 
@@ -162,12 +162,12 @@ def as_count(value: object, *, name: str) -> int | None:
 
 
 def make_token(**position: int | str) -> str:
-    """An opaque page token."""
+    """Return an opaque page token."""
     return base64.urlsafe_b64encode(json.dumps(position).encode()).decode().rstrip("=")
 
 
 def read_token(token: str) -> Json:
-    """The position inside a token that `make_token` wrote.
+    """Return the position inside a token that `make_token` wrote.
 
     Raises:
         BigQueryError: 400 when it is none of ours.
@@ -183,7 +183,7 @@ def read_token(token: str) -> Json:
 
 
 def page_of(items: list[Any], request: Request, *, default: int = 50) -> tuple[list[Any], Json]:
-    """One page of a listing, and the `nextPageToken` entry when more follow."""
+    """Return one page of a listing, and the `nextPageToken` entry when more follow."""
     token = request.query_params.get("pageToken")
     start = int(read_token(token).get("start", 0)) if token else 0
     size = count(request, "maxResults") or default
@@ -192,7 +192,7 @@ def page_of(items: list[Any], request: Request, *, default: int = 50) -> tuple[l
 
 
 def with_etag(resource: Json) -> Json:
-    """The resource with an etag made from its content."""
+    """Return the resource with an etag made from its content."""
     digest = hashlib.sha256(json.dumps(resource, sort_keys=True, default=str).encode()).digest()
     return resource | {"etag": base64.b64encode(digest[:16]).decode()}
 

@@ -64,7 +64,7 @@ def _column(field: Field, values: Values) -> pa.Array | None:
 
 
 def _closely(field: Field, values: Values) -> pa.Array | None:
-    """The column by the row reader itself; None when it refuses a value."""
+    """Return the column by the row reader itself; None when it rejects a value."""
     reader = RowReader(Schema((field,)))
     try:
         rows = [reader.read({field.name: value}) for value in values]
@@ -125,7 +125,7 @@ def _parsed(text: pa.Array | None, pattern: str, kind: pa.DataType) -> pa.Array 
 
 
 def _all_match(text: pa.Array, pattern: str) -> bool:
-    """Whether every value that is there matches."""
+    """Return whether every value that is there matches."""
     return pc.all(pc.match_substring_regex(text, pattern)).as_py() is not False
 
 

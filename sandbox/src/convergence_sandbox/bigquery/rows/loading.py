@@ -34,7 +34,7 @@ def stage_rows(
     """Check rows against the schema and put them in a temporary table.
 
     Raises:
-        BigQueryError: more than `max_bad_rows` rows are refused; names the first.
+        BigQueryError: more than `max_bad_rows` rows are rejected; names the first.
     """
     staged = Staged(storage.unique("stage"), schema)
     columns = ", ".join(f"{quote(field.name)} {of_field(field).duck}" for field in schema.fields)
@@ -58,7 +58,7 @@ def stage_rows(
 def read_rows(
     reader: RowReader, rows: Sequence[Mapping[str, Any]]
 ) -> tuple[list[dict[str, Any]], list[tuple[int, RowError]]]:
-    """The rows that are in order, and the others' places and faults."""
+    """Return the rows that are in order, and the others' places and faults."""
     good, rejected = [], []
     for index, row in enumerate(rows):
         try:
@@ -104,7 +104,7 @@ def staged_sql(kind: SqlType, value: str) -> str:
 
 
 def inferred_schema(batch: Batch) -> Schema:
-    """The schema of Arrow columns, for a load without one (`autodetect` of Parquet).
+    """Return the schema of Arrow columns, for a load without one (`autodetect` of Parquet).
 
     Raises:
         BigQueryError: 400 for rows that carry no types.

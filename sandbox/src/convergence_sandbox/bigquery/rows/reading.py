@@ -22,7 +22,7 @@ def read_rows(
     selected: Sequence[str] = (),
     int64_timestamps: bool = True,
 ) -> tuple[list[dict[str, Wire]], int]:
-    """Rows `start` to `start + count` of a table or partition, and how many it has."""
+    """Return rows `start` to `start + count` of a table or partition, and how many it has."""
     meta = tables.live_table(session, target.ref)
     rows = tables.stored(meta)
     if target.partition is not None:
@@ -46,7 +46,7 @@ def read_rows(
 
 @dataclass(frozen=True, slots=True)
 class StoredRows:
-    """A query's rows where they were written: the destination is read when they are asked for."""
+    """A query's rows where they were written: the destination is read when they are requested."""
 
     storage: Storage
     catalog: Catalog
@@ -59,7 +59,7 @@ class StoredRows:
     def page(
         self, start: int = 0, count: int | None = None, *, int64_timestamps: bool = True
     ) -> list[dict[str, Wire]]:
-        """Rows `start` to `start + count` of the destination as it is now."""
+        """Return rows `start` to `start + count` of the destination as it is now."""
         with self.storage.connection() as cursor, self.storage.transaction(cursor, write=False):
             session = Session(cursor, catalog=self.catalog)
             rows, _ = read_rows(

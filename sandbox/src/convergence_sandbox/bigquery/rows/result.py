@@ -1,4 +1,4 @@
-"""What a query answers: schema, rows on demand, and the job's statistics.
+"""What a query returns: schema, rows on demand, and the job's statistics.
 
 Small results stay in memory. Large ones are written to an Arrow file and mapped, so that results
 kept for paging do not add up to the process's memory.
@@ -36,12 +36,12 @@ class Rows:
     def page(
         self, start: int = 0, count: int | None = None, *, int64_timestamps: bool = True
     ) -> list[dict[str, Wire]]:
-        """Rows `start` to `start + count` in wire form."""
+        """Return rows `start` to `start + count` in wire form."""
         part = self._table.slice(start, count)
         return encode_rows(part, self._kinds, int64_timestamps=int64_timestamps)
 
     def arrow(self, names: Sequence[str]) -> pa.Table:
-        """All rows with these column names."""
+        """Return all rows with these column names."""
         return self._table.rename_columns(list(names))
 
     def _spill(self, table: pa.Table) -> None:
@@ -85,13 +85,13 @@ class QueryResult:
     def rows(
         self, start: int = 0, n: int | None = None, *, int64_timestamps: bool = True
     ) -> list[dict[str, Wire]]:
-        """Rows `start` to `start + n` in BigQuery's wire form, `{"f": [{"v": …}]}`."""
+        """Return rows `start` to `start + n` in BigQuery's wire form, `{"f": [{"v": …}]}`."""
         if self.data is None:
             return []
         return self.data.page(start, n, int64_timestamps=int64_timestamps)
 
     def arrow(self) -> pa.Table:
-        """The rows that nobody gave a destination, as they are fetched, under their names."""
+        """The rows that no one gave a destination, as they are fetched, under their names."""
         if not isinstance(self.data, Rows):
             return pa.table({})
         return self.data.arrow([field.name for field in self.schema.fields])

@@ -35,11 +35,11 @@ class Streams:
         self._lock = threading.Lock()
 
     def is_buffered(self, physical: str) -> bool:
-        """Whether rows were streamed into this table since the process started."""
+        """Return whether rows were streamed into this table since the process started."""
         return physical in self._buffered
 
     def is_new(self, key: Key) -> bool:
-        """Whether the insert id was not seen lately; from now on it has been."""
+        """Return whether the insert id was not seen lately; from now on it has been."""
         now = time.monotonic()
         with self._lock:
             known = self._seen.get(key)
@@ -66,7 +66,7 @@ class Streams:
         ignore_unknown: bool,
         taken: list[Key],
     ) -> list[Json]:
-        """Write the valid rows and answer `insertErrors`.
+        """Write the valid rows and return `insertErrors`.
 
         Args:
             session: the transaction.
@@ -133,7 +133,7 @@ def _entry(reason: str, location: str, message: str) -> Json:
 
 
 def _all_stopped(errors: list[Json], count: int) -> list[Json]:
-    """One bad row stops all rows of its request, unless invalid rows are skipped."""
+    """Reject all rows of a request with one bad row, unless invalid rows are skipped."""
     bad = {error["index"] for error in errors}
     stopped = [
         {"index": index, "errors": [_entry("stopped", "", "")]}

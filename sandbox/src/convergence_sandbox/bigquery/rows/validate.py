@@ -1,4 +1,4 @@
-"""Rows that come from outside: every value checked against its column, or refused by name.
+"""Rows that come from outside: every value checked against its column, or rejected by name.
 
 The one place of strictness for load jobs and streaming inserts: types, REQUIRED, unknown fields,
 lengths and precision. Refusals are worded as BigQuery words them where that is known.
@@ -61,7 +61,7 @@ _ARROW: dict[str, pa.DataType] = {
 
 
 class RowError(ValueError):  # what it says of a row is what it is
-    """Raised when one value of one row is refused.
+    """Raised when one value of one row is rejected.
 
     Attributes:
         location: dotted path of the field.
@@ -73,7 +73,7 @@ class RowError(ValueError):  # what it says of a row is what it is
 
 
 def arrow_type(field: Field) -> pa.DataType:
-    """How rows of this column are staged for DuckDB."""
+    """Return how rows of this column are staged for DuckDB."""
     if field.type == "RECORD":
         kind = pa.struct([(child.name, arrow_type(child)) for child in field.fields])
     else:
@@ -90,7 +90,7 @@ class RowReader:
 
     Args:
         schema: the table's columns.
-        ignore_unknown: drop fields the schema has not, instead of refusing the row.
+        ignore_unknown: drop fields the schema has not, instead of rejecting the row.
     """
 
     def __init__(self, schema: Schema, *, ignore_unknown: bool = False) -> None:
@@ -98,7 +98,7 @@ class RowReader:
         self._record = _record_converter(schema.fields, "", ignore_unknown=ignore_unknown)
 
     def read(self, row: Value) -> dict[str, Value]:
-        """The row with every column present and typed.
+        """Return the row with every column present and typed.
 
         Raises:
             RowError: a value the column does not take.
@@ -109,7 +109,7 @@ class RowReader:
         return dict(converted)
 
     def table(self, rows: Sequence[Mapping[str, Value]]) -> pa.Table:
-        """Rows that `read` gave, as one Arrow table."""
+        """Return rows that `read` gave, as one Arrow table."""
         return pa.table(
             {
                 field.name: pa.array([row[field.name] for row in rows], type=arrow_type(field))

@@ -46,7 +46,7 @@ def parse_date(text: str) -> dt.date:
 
 
 def _clock(text: str) -> tuple[dt.time, int]:
-    """The time at the beginning of `text`, and where it ends."""
+    """Return the time at the beginning of `text`, and where it ends."""
     found = _CLOCK.match(text)
     if found is None:
         raise ValueError(text)
@@ -85,7 +85,7 @@ def _split_moment(text: str, error: str) -> tuple[dt.date, dt.time, str]:
 
 
 def parse_datetime(text: str) -> dt.datetime:
-    """A civil date and time, without a zone."""
+    """Return a civil date and time, without a zone."""
     error = f'Invalid datetime string "{text}"'
     day, clock, rest = _split_moment(text, error)
     if rest:
@@ -95,7 +95,7 @@ def parse_datetime(text: str) -> dt.datetime:
 
 @lru_cache(maxsize=512)
 def zone(name: str) -> dt.tzinfo:
-    """A time zone by IANA name or by offset (`+8`, `-07:30`, `Z`)."""
+    """Return a time zone by IANA name or by offset (`+8`, `-07:30`, `Z`)."""
     if name in {"Z", "z", "UTC"}:
         return dt.UTC
     found = _OFFSET.fullmatch(name)
@@ -112,7 +112,7 @@ def zone(name: str) -> dt.tzinfo:
 
 @lru_cache(maxsize=65_536)
 def parse_timestamp(text: str, default_zone: str = "UTC") -> int:
-    """A point in time, in microseconds since the epoch."""
+    """Return a point in time, in microseconds since the epoch."""
     error = f'Invalid timestamp: "{text}"'
     day, clock, rest = _split_moment(text, error)
     named = rest.strip()
@@ -149,7 +149,7 @@ def to_numeric(value: Decimal) -> Decimal:
 
 
 def to_bignumeric(value: Decimal) -> int:
-    """The value times 10^38 as BIGNUMERIC keeps it, rounded half away from zero."""
+    """Return the value times 10^38 as BIGNUMERIC keeps it, rounded half away from zero."""
     if not value.is_finite() or value.copy_abs() >= _FAR_TOO_WIDE:
         raise ValueError(f"Invalid BIGNUMERIC value: {value}")
     unscaled = int(
@@ -161,7 +161,7 @@ def to_bignumeric(value: Decimal) -> int:
 
 
 def is_exact(value: Decimal, scale: int) -> bool:
-    """Whether the value has no digit beyond `scale` decimals."""
+    """Return whether the value has no digit beyond `scale` decimals."""
     context = WIDE.copy()
     context.clear_flags()
     value.quantize(Decimal(1).scaleb(-scale), context=context)
@@ -169,7 +169,7 @@ def is_exact(value: Decimal, scale: int) -> bool:
 
 
 def parse_int64(text: str) -> int:
-    """A decimal or `0x` integer within INT64."""
+    """Return a decimal or `0x` integer within INT64."""
     if _INTEGER.fullmatch(text) is None:
         raise ValueError(f"Bad int64 value: {text}")
     value = int(text.strip(), 16 if "x" in text.lower() else 10)
@@ -179,7 +179,7 @@ def parse_int64(text: str) -> int:
 
 
 def parse_float64(text: str) -> float:
-    """A number, `inf`, `-inf`, `infinity` or `nan` in any case."""
+    """Return a number, `inf`, `-inf`, `infinity` or `nan` in any case."""
     stripped = text.strip().lower()
     special = stripped.lstrip("+-") in {"inf", "infinity", "nan"}
     if not special and _NUMBER.fullmatch(text) is None:

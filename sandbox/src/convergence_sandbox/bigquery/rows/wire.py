@@ -1,7 +1,7 @@
 """Values in BigQuery's JSON wire form: strings in `{"f": [{"v": …}]}`.
 
 https://cloud.google.com/bigquery/docs/reference/rest/v2/tabledata/list and the behaviour of the
-official client, which asks for timestamps as integer microseconds.
+official client, which requests timestamps as integer microseconds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MICROSECOND = dt.timedelta(microseconds=1)
 
 
 def output_sql(kind: SqlType, sql: str, *, depth: int = 0) -> str:
-    """The DuckDB expression that fetches a value of this type through Arrow.
+    """Return the DuckDB expression that fetches a value of this type through Arrow.
 
     BIGNUM has no Arrow form, so BIGNUMERIC travels as text, at any depth.
     """
@@ -46,7 +46,7 @@ def output_sql(kind: SqlType, sql: str, *, depth: int = 0) -> str:
 def encode_rows(
     table: pa.Table, kinds: Sequence[SqlType], *, int64_timestamps: bool = True
 ) -> list[dict[str, Wire]]:
-    """Rows of an Arrow table (fetched by `output_sql`) in wire form.
+    """Return rows of an Arrow table (fetched by `output_sql`) in wire form.
 
     Args:
         table: the rows.
@@ -71,7 +71,7 @@ class _Encoder:
         return [encode(value) for value in column.to_pylist()]
 
     def value(self, kind: SqlType) -> Callable[[Any], Wire]:
-        """The function that encodes one Python value of this type, None included."""
+        """Return the function that encodes one Python value of this type, None included."""
         if kind.element is not None:
             return self._array(self.value(kind.element))
         if kind.kind == "STRUCT":
@@ -106,7 +106,7 @@ def _float(value: float) -> str:
 
 
 def decimal_text(value: Decimal) -> str:
-    """A decimal as BigQuery writes it: no exponent, no trailing zeros."""
+    """Return a decimal as BigQuery writes it: no exponent, no trailing zeros."""
     text = format(value, "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")

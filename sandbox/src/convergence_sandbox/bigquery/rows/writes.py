@@ -73,7 +73,7 @@ def write_rows(
     *,
     storage: Storage,
 ) -> int:
-    """Move staged rows into their destination and answer how many there were.
+    """Move staged rows into their destination and return their number.
 
     Raises:
         BigQueryError: the table is missing or not empty where the dispositions forbid it, the
@@ -164,7 +164,7 @@ def _is_empty(session: Session, meta: TableMeta, partition: str | None) -> bool:
 def _overwritten(
     session: Session, meta: TableMeta, staged: Staged, options: WriteOptions, *, storage: Storage
 ) -> TableMeta:
-    """The table with the rows' schema instead of its own, as WRITE_TRUNCATE does.
+    """Return the table with the rows' schema instead of its own, as WRITE_TRUNCATE does.
 
     A query's schema has no descriptions and no REQUIRED, so the table loses its own.
     """
@@ -187,7 +187,7 @@ def _check_rows(session: Session, meta: TableMeta, staged: Staged) -> None:
 
 
 def check_column(session: Session, column: Field, value: str, rows: str) -> None:
-    """Refuse NULL in a REQUIRED column, NULL in an array, or a value over the type's limits."""
+    """Reject NULL in a REQUIRED column, NULL in an array, or a value over the type's limits."""
     if column.mode == "REQUIRED" and scalar(
         session.cursor, f"SELECT count(*) FROM {rows} WHERE {value} IS NULL"
     ):
@@ -220,7 +220,7 @@ def check_column(session: Session, column: Field, value: str, rows: str) -> None
 
 
 def stored_sql(column: Field, value: str) -> str:
-    """The expression that stores a value in a column: scaled, and never a NULL array."""
+    """Return the expression that stores a value in a column: scaled, and never a NULL array."""
     if column.mode == "REPEATED":
         return f"coalesce({value}, [])"
     if column.precision is not None and column.type == "NUMERIC":
@@ -253,7 +253,7 @@ def _clear(session: Session, meta: TableMeta, partition: str | None) -> None:
 
 
 def _insert(session: Session, meta: TableMeta, staged: Staged, partition: str | None) -> set[str]:
-    """Move the rows; answers the partitions they went to."""
+    """Move the rows; returns the partitions they went to."""
     if not staged.schema.fields:
         return set()
     names, values = [], []
@@ -295,7 +295,7 @@ def _touched(session: Session, meta: TableMeta, rows: str, moment: str | None) -
 
 
 def ingestion_moment(meta: TableMeta, partition: str | None) -> str:
-    """The `_PARTITIONTIME` of rows that arrive now, or in the named partition."""
+    """Return the `_PARTITIONTIME` of rows that arrive now, or in the named partition."""
     if partition is not None:
         return f"TIMESTAMPTZ {text(partitions.time_bounds(meta, partition)[0] + '+00')}"
     unit = (meta.time_partitioning.type if meta.time_partitioning else "DAY").lower()

@@ -47,7 +47,7 @@ class Limits:
 
 
 def declared_type(node: exp.Expr) -> tuple[SqlType, Limits]:
-    """The type that SQL text names, with its parameters.
+    """Return the type that SQL text names, with its parameters.
 
     Raises:
         BigQueryError: 501 for a type not done here.
@@ -180,7 +180,7 @@ def _coerced(value: Expr, kind: SqlType) -> Expr:
 
 
 def _explicit(value: Expr) -> Expr:
-    """A value whose type was asked for: it no longer coerces as a bare literal does."""
+    """Return a value whose type was requested: it no longer coerces as a bare literal does."""
     return replace(value, literal=NO_LITERAL) if value.type in {STRING, FLOAT64} else value
 
 

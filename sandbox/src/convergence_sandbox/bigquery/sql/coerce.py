@@ -25,7 +25,7 @@ _LITERAL = {
 
 
 def cost(source: Expr, target_type: SqlType) -> int | None:
-    """How far the expression is from the type: 0 equal, 1 and up coercible, None not at all.
+    """Return how far the expression is from the type: 0 equal, 1 and up coercible, None not at all.
 
     A literal that coerces is nearer than an expression that must be widened, which is why
     `numeric_column * 0.5` is NUMERIC.
@@ -43,7 +43,7 @@ def _cost_of_scalar(source: Expr, target_type: str) -> int | None:
     kind = source.type.kind
     if target_type in _IMPLICIT.get(kind, ()):
         distance = 1 + _IMPLICIT[kind].index(target_type)
-        # A NUMERIC literal has a type of its own; an integer literal goes where it is wanted.
+        # A NUMERIC literal has a type of its own; an integer literal goes where it is requested.
         return distance if source.is_literal and kind in {"INT64", "DATE"} else 100 * distance
     if source.is_literal and target_type in _LITERAL.get(kind, ()):
         if source.is_parameter and kind != "STRING":
@@ -81,7 +81,7 @@ def _cost_of_fields(source: Expr, target_type: SqlType) -> int | None:
 
 
 def coerce(source: Expr, target_type: SqlType) -> Expr:
-    """The expression in the wanted type.
+    """Return the expression in the requested type.
 
     Raises:
         BigQueryError: it does not coerce.
@@ -102,12 +102,12 @@ def coerce(source: Expr, target_type: SqlType) -> Expr:
 
 
 def widen_sql(source: Expr, target_type: SqlType) -> str:
-    """The DuckDB conversion between types that coerce implicitly."""
+    """Return the DuckDB conversion between types that coerce implicitly."""
     return convert_sql(source.sql, source.type, target_type)
 
 
 def convert_sql(sql: str, old: SqlType, new: SqlType, *, depth: int = 0) -> str:
-    """The DuckDB expression of an implicit conversion, at any depth."""
+    """Return the DuckDB expression of an implicit conversion, at any depth."""
     if old == new:
         return sql
     if old.element is not None and new.element is not None:
@@ -131,7 +131,7 @@ def convert_sql(sql: str, old: SqlType, new: SqlType, *, depth: int = 0) -> str:
 
 
 def common_type(parts: Sequence[Expr]) -> SqlType | None:
-    """The supertype of several expressions, or None when they have none."""
+    """Return the supertype of several expressions, or None when they have none."""
     typed = [part for part in parts if not (part.untyped_null or part.any_type)]
     if not typed:
         return parts[0].type if parts else None
@@ -170,7 +170,7 @@ def _common_struct(parts: Sequence[Expr]) -> SqlType | None:
 
 
 def unify(parts: Sequence[Expr], *, what: str) -> tuple[list[Expr], SqlType]:
-    """The expressions in their common type.
+    """Return the expressions in their common type.
 
     Raises:
         BigQueryError: they have none; `what` names the construct in the message.

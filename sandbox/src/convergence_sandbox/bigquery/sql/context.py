@@ -61,7 +61,7 @@ class Context:
     numbers: int = 0
 
     def alias(self) -> str:
-        """A fresh alias."""
+        """Return a fresh alias."""
         self.numbers += 1
         return f"t{self.numbers}"
 
@@ -71,7 +71,7 @@ class Context:
         return (self.now - EPOCH) // MICROSECOND
 
     def table_ref(self, parts: list[str]) -> TableRef:
-        """The full name of a table reference.
+        """Return the full name of a table reference.
 
         Raises:
             BigQueryError: an unqualified name without a default dataset.
@@ -87,7 +87,7 @@ class Context:
         )
 
     def parameter(self, name: str) -> Expr:
-        """A query parameter.
+        """Return a query parameter.
 
         Raises:
             BigQueryError: it was not given.

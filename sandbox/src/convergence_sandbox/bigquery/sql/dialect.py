@@ -2,7 +2,7 @@
 
 sqlglot turns functions into neutral nodes, so that one dialect can be written as another. Here a
 function keeps BigQuery's own name and arguments: the function table decides what it means, and a
-function it does not list is refused by name.
+function it does not list is rejected by name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sqlglot.tokenizer_core import Token
 
 from convergence_sandbox.bigquery.errors import BigQueryError, invalid_query
 
-# sqlglot warns when it keeps a statement as text; such statements are refused by name here.
+# sqlglot warns when it keeps a statement as text; such statements are rejected by name here.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
 _KEPT = ("CAST", "SAFE_CAST", "EXTRACT", "ARRAY")
 
@@ -52,7 +52,7 @@ class _ScriptDialect(BigQuery):
 
 @lru_cache(maxsize=512)
 def parse(sql: str) -> exp.Expr:
-    """The syntax tree of one statement. It is cached: never change it.
+    """Return the syntax tree of one statement. It is cached: never change it.
 
     Raises:
         BigQueryError: 400 with the place of the syntax error.
@@ -74,7 +74,7 @@ def parse(sql: str) -> exp.Expr:
 
 @lru_cache(maxsize=512)
 def tokenize(sql: str) -> tuple[Token, ...]:
-    """The tokens of a script, comments dropped."""
+    """Return the tokens of a script, comments dropped."""
     try:
         return tuple(_ScriptDialect().tokenize(sql))
     except TokenError as error:

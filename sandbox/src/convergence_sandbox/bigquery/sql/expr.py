@@ -30,7 +30,7 @@ class Expr:
         literal: the Python value, for literals and parameters (they coerce more freely).
         is_parameter: the literal came as a query parameter or script variable.
         untyped_null: a bare NULL, which takes any type.
-        any_type: not NULL, yet of whatever type is wanted (ERROR never returns).
+        any_type: not NULL, yet of whatever type is requested (ERROR never returns).
         free: columns it reads outside aggregates and group keys, as `alias.column`.
         origins: table instances whose partition column this is, unchanged or monotone.
         prunes: table instances whose partitions this condition limits by constants.
@@ -57,11 +57,11 @@ class Expr:
 
     @property
     def is_literal(self) -> bool:
-        """Whether the value is known at compile time."""
+        """Return whether the value is known at compile time."""
         return self.literal is not NO_LITERAL
 
     def retyped(self, sql: str, kind: SqlType, *, literal: Any = NO_LITERAL) -> Expr:  # noqa: ANN401
-        """The same expression converted to another type."""
+        """Return the same expression converted to another type."""
         return replace(
             self,
             sql=sql,
@@ -82,7 +82,7 @@ UNTYPED_NULL = Expr("CAST(NULL AS BIGINT)", INT64, literal=None, untyped_null=Tr
 
 
 def combine(sql: str, kind: SqlType, parts: Iterable[Expr]) -> Expr:
-    """An expression over others: their columns, aggregates and windows add up."""
+    """Return an expression over others: their columns, aggregates and windows add up."""
     parts = tuple(parts)
     return Expr(
         sql,

@@ -116,19 +116,19 @@ class ExpressionCompiler(Operators):
 
     @property
     def exact(self) -> bool:
-        """Whether decimals are computed the slow, always exact way."""
+        """Return whether decimals are computed the slow, always exact way."""
         return self.context.exact
 
     @property
     def now_micros(self) -> int:
-        """The moment the query began, in microseconds since the epoch."""
+        """Return the moment the query began, in microseconds since the epoch."""
         return self.context.now_micros
 
     def expr(self, node: exp.Expr, scope: Scope) -> Expr:
         """Compile one expression.
 
         Raises:
-            BigQueryError: 400 for what BigQuery refuses, 501 for what is not done here.
+            BigQueryError: 400 for what BigQuery rejects, 501 for what is not done here.
         """
         compile_node = self._dispatch.get(type(node))
         if compile_node is None:
@@ -139,7 +139,7 @@ class ExpressionCompiler(Operators):
         return made
 
     def condition(self, node: exp.Expr, scope: Scope) -> Expr:
-        """A BOOL expression, as WHERE and its kin take."""
+        """Return a BOOL expression, as WHERE and its kin take."""
         made = self.expr(node, scope)
         if made.untyped_null:
             return coerce(made, BOOL)
@@ -271,7 +271,7 @@ class ExpressionCompiler(Operators):
         return self.call(name, arguments, scope)
 
     def call(self, name: str, nodes: list[exp.Expr], scope: Scope, *, safe: bool = False) -> Expr:
-        """A function call, aggregate or scalar."""
+        """Return a function call, aggregate or scalar."""
         made = Call(name.upper(), tuple(nodes), scope, self, safe)
         if made.name in aggregates.AGGREGATES:
             return aggregates.aggregate(made)

@@ -61,7 +61,7 @@ _SCHEMATA = _columns(
 
 
 def view_sql(context: Context, parts: list[str]) -> tuple[str, Columns]:
-    """The DuckDB query and columns of an INFORMATION_SCHEMA view.
+    """Return the DuckDB query and columns of an INFORMATION_SCHEMA view.
 
     Args:
         context: the compilation.
@@ -191,7 +191,7 @@ def _paths(meta: TableMeta, column: str, prefix: str, field: Field) -> Iterator[
 
 
 def type_text(field: Field) -> str:
-    """A column's type as DDL writes it: `ARRAY<STRUCT<a INT64>>`, `NUMERIC(10, 2)`."""
+    """Return a column's type as DDL writes it: `ARRAY<STRUCT<a INT64>>`, `NUMERIC(10, 2)`."""
     kind = of_field(field)
     if field.fields:
         inner = ", ".join(f"{child.name} {type_text(child)}" for child in field.fields)
@@ -206,7 +206,7 @@ def type_text(field: Field) -> str:
 
 
 def _partitions_sql(metas: list[TableMeta]) -> str:
-    """Rows of each partition, and when each was last written."""
+    """Return rows of each partition, and when each was last written."""
     queries = [_partitions_of(meta) for meta in metas if not meta.is_view]
     if not queries:
         return _rows(_PARTITIONS, ())

@@ -35,12 +35,12 @@ Value = Any
 
 
 def literal(value: Value, kind: SqlType, *, is_parameter: bool = False) -> Expr:
-    """A literal expression of that type."""
+    """Return a literal expression of that type."""
     return Expr(literal_sql(value, kind), kind, literal=value, is_parameter=is_parameter)
 
 
 def literal_sql(value: Value, kind: SqlType) -> str:
-    """The DuckDB literal of a value; None gives a typed NULL."""
+    """Return the DuckDB literal of a value; None gives a typed NULL."""
     if value is None:
         return f"CAST(NULL AS {kind.duck})"
     if kind.element is not None:
@@ -101,7 +101,7 @@ _PARSERS: dict[str, Callable[[str], Value]] = {
 
 
 def parse_text(raw_text: str, kind: SqlType) -> Value:
-    """The value that text denotes in a type, as CAST from STRING reads it.
+    """Return the value that text denotes in a type, as CAST from STRING reads it.
 
     Raises:
         BigQueryError: the text denotes none.
@@ -119,7 +119,7 @@ def parse_text(raw_text: str, kind: SqlType) -> Value:
 
 
 def convert_literal(value: Value, old: SqlType, new: SqlType) -> Value:
-    """A literal's value in a type it coerces to (numbers widen, text denotes a time)."""
+    """Return a literal's value in a type it coerces to (numbers widen, text denotes a time)."""
     if value is None or old == new:
         return value
     if old.kind == "STRING":

@@ -8,7 +8,7 @@ from convergence_sandbox.bigquery.errors import not_implemented
 
 
 def reject_extra(node: exp.Expr, *known: str) -> None:
-    """Refuse a node that carries more than the arguments its compiler reads."""
+    """Reject a node that carries more than the arguments its compiler reads."""
     for name, value in node.args.items():
         if name not in known and value not in (None, False, [], ""):
             raise not_implemented(
@@ -17,7 +17,7 @@ def reject_extra(node: exp.Expr, *known: str) -> None:
 
 
 def table_parts(node: exp.Expr) -> list[str]:
-    """The names of a table reference, outermost first."""
+    """Return the names of a table reference, outermost first."""
     if not isinstance(node, exp.Table):
         raise not_implemented(f"{node.sql('bigquery')} as a table")
     return [part.name for part in node.parts]
@@ -43,7 +43,7 @@ def _qualifiers(node: exp.Expr) -> list[exp.Expr]:
 
 
 def conjuncts(node: exp.Expr) -> list[exp.Expr]:
-    """The conditions that AND joins."""
+    """Return the conditions that AND joins."""
     if isinstance(node, exp.Paren):
         return conjuncts(node.this)
     if isinstance(node, exp.And):

@@ -141,7 +141,7 @@ def _quotient(one: str, other: str, divisor: Expr) -> str:
 
 
 def _power_of_ten(divisor: Expr) -> int | None:
-    """How many zeros a literal divisor 1, 10, … 10^9 has."""
+    """Return how many zeros a literal divisor 1, 10, … 10^9 has."""
     if not divisor.is_literal or divisor.literal is None:
         return None
     value = Decimal(divisor.literal)

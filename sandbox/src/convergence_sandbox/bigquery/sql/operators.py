@@ -41,7 +41,7 @@ class Operators(ABC):
     @property
     @abstractmethod
     def exact(self) -> bool:
-        """Whether decimals are computed the slow, always exact way."""
+        """Return whether decimals are computed the slow, always exact way."""
 
     @abstractmethod
     def expr(self, node: exp.Expr, scope: Scope) -> Expr:
@@ -208,6 +208,6 @@ def _pruned(value: Expr, others: list[Expr]) -> frozenset[int]:
 
 
 def check_comparable(kind: SqlType, operator: str) -> None:
-    """Refuse comparison of values that have none in BigQuery."""
+    """Reject comparison of values that have none in BigQuery."""
     if kind.holds("JSON") or kind.element is not None:
         raise invalid_query(f"{operator} is not defined for arguments of type {kind}")

@@ -48,7 +48,7 @@ def _unpacked(query: Query) -> Query:
 
 
 def fetch_sql(query: Query) -> str:
-    """The query with its columns in the form that Arrow carries."""
+    """Return the query with its columns in the form that Arrow carries."""
     if not any(one.type.holds("BIGNUMERIC") for one in query.columns):
         return query.sql
     values = ", ".join(

@@ -64,7 +64,7 @@ class FromCompiler:
         return f" FROM {sql}"
 
     def joined(self, sql: str, joins: list[exp.Expr], scope: Scope) -> str:
-        """The chain with these joins appended, the scope filled by them."""
+        """Return the chain with these joins appended, the scope filled by them."""
         for join in joins:
             sql = self._join(sql, join, scope)
         return sql
@@ -103,7 +103,7 @@ class FromCompiler:
         return f"{left} {keyword} {item.sql} ON {self.filter(condition, clause)}"
 
     def filter(self, condition: exp.Expr, scope: Scope) -> str:
-        """A WHERE or ON condition, noting which partitions it leaves."""
+        """Return a WHERE or ON condition, noting which partitions it leaves."""
         parts = []
         for node in conjuncts(condition):
             made = self.expressions.condition(node, scope)
@@ -153,7 +153,7 @@ class FromCompiler:
     # --- items ------------------------------------------------------------------------------
 
     def item(self, node: exp.Expr, scope: Scope) -> FromItem:
-        """One table expression; UNNEST sees the relations before it."""
+        """Return one table expression; UNNEST sees the relations before it."""
         if isinstance(node, exp.Unnest):
             return self._unnest(node, scope)
         if isinstance(node, exp.Table):
@@ -200,7 +200,7 @@ class FromCompiler:
         return access(base, rest)
 
     def table(self, parts: list[str], name: str | None) -> FromItem:
-        """A table, view or INFORMATION_SCHEMA view by its name."""
+        """Return a table, view or INFORMATION_SCHEMA view by its name."""
         if parts[-1].upper().startswith("INFORMATION_SCHEMA."):
             made = self.queries.information_schema(parts)
             return self.derived(made, name or parts[-1].partition(".")[2])
@@ -242,7 +242,7 @@ class FromCompiler:
         return FromItem(f"{schema}.{quote(meta.physical)} AS {quote(alias)}", (relation,))
 
     def derived(self, made: Query, name: str | None) -> FromItem:
-        """A compiled query as a relation."""
+        """Return a compiled query as a relation."""
         alias = self.context.alias()
         columns = tuple(
             Column(
@@ -307,7 +307,7 @@ class FromCompiler:
 
 
 def _value_relation(name: str | None, kind: SqlType, sql: str) -> Relation:
-    """A relation whose rows are values: struct fields show as columns."""
+    """Return a relation whose rows are values: struct fields show as columns."""
     value = Column(name, kind, sql)
     if kind.kind != "STRUCT":
         return Relation(name, (value,), value=value)

@@ -28,7 +28,7 @@ class Column:
     hidden: bool = False
 
     def expr(self) -> Expr:
-        """A reference to it."""
+        """Return a reference to it."""
         return Expr(
             self.sql,
             self.type,
@@ -60,24 +60,24 @@ class Relation:
     used: set[str] = field(default_factory=set)
 
     def find(self, name: str) -> list[Column]:
-        """The columns of that name."""
+        """Return the columns of that name."""
         lower = name.lower()
         found = [one for one in self.columns if one.name is not None and one.name.lower() == lower]
         self.used.update(one.name for one in found if one.name is not None)
         return found
 
     def visible(self) -> list[Column]:
-        """The columns of `*`."""
+        """Return the columns of `*`."""
         found = [one for one in self.columns if not one.hidden]
         self.used.update(one.name for one in found if one.name is not None)
         return found
 
     def names(self) -> list[str | None]:
-        """The names of the columns of `*`, without counting them as used."""
+        """Return the names of the columns of `*`, without counting them as used."""
         return [one.name for one in self.columns if not one.hidden]
 
     def row(self) -> Expr:
-        """The relation's row as one value."""
+        """Return the relation's row as one value."""
         if self.value is not None:
             return self.value.expr()
         columns = self.visible()
@@ -116,11 +116,11 @@ class Scope:
     outer: set[str] = field(default_factory=set)
 
     def narrowed(self, where: str, *, aggregates: bool, windows: bool) -> Scope:
-        """The same names in a clause that allows fewer functions."""
+        """Return the same names in a clause that allows fewer functions."""
         return replace(self, where=where, allow_aggregates=aggregates, allow_windows=windows)
 
     def resolve(self, parts: list[str]) -> tuple[Expr, list[str]]:
-        """The meaning of the longest prefix of a dotted name, and the parts that remain.
+        """Return the meaning of the longest prefix of a dotted name, and the parts that remain.
 
         Raises:
             BigQueryError: the name is unknown or ambiguous.
@@ -183,14 +183,14 @@ class Scope:
         return invalid_query(f"Unrecognized name: {parts[0]}{hint}")
 
     def knows_relation(self, name: str) -> bool:
-        """Whether a FROM item here or in an enclosing query goes by that name."""
+        """Return whether a FROM item here or in an enclosing query goes by that name."""
         requested = name.lower()
         if any(one.name is not None and one.name.lower() == requested for one in self.relations):
             return True
         return self.parent is not None and self.parent.knows_relation(name)
 
     def stars(self) -> Iterator[Column]:
-        """The columns of `SELECT *`; a USING column comes once, first."""
+        """Yield the columns of `SELECT *`; a USING column comes once, first."""
         yield from self.merged.values()
         for relation in self.relations:
             for one in relation.visible():

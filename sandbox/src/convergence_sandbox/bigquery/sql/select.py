@@ -71,7 +71,7 @@ class Query:
     cte: str | None = None
 
     def stored(self, index: int) -> str:
-        """The DuckDB name of a column."""
+        """Return the DuckDB name of a column."""
         return f"c{index + 1}"
 
 
@@ -118,7 +118,7 @@ class QueryCompiler:
         return f"{quote(stored)} AS ({made.sql})"
 
     def cte(self, name: str) -> Query | None:
-        """The WITH entry of that name, nearest first."""
+        """Return the WITH entry of that name, nearest first."""
         for scope in reversed(self._ctes):
             if name.lower() in scope:
                 return scope[name.lower()]
@@ -159,7 +159,7 @@ class QueryCompiler:
         return Query("".join(parts), columns, frozenset(scope.outer), bool(node.args.get("kind")))
 
     def _shaped(self, node: exp.Select, items: list[Item]) -> tuple[tuple[Output, ...], list[str]]:
-        """The output columns; AS STRUCT makes one of them, AS VALUE takes the only one."""
+        """Return the output columns; AS STRUCT makes one of them, AS VALUE takes the only one."""
         kind = str(node.args.get("kind") or "").upper()
         if not kind:
             columns = tuple(
@@ -252,7 +252,7 @@ class QueryCompiler:
     # --- subqueries -------------------------------------------------------------------------
 
     def subquery(self, node: exp.Expr, scope: Scope) -> Query:
-        """A query inside an expression, which may read the enclosing query's columns."""
+        """Return a query inside an expression, which may read the enclosing query's columns."""
         inner = node.this if isinstance(node, exp.Subquery) and not node.args.get("with_") else node
         made = self.query(inner, parent=scope)
         scope.outer |= made.outer - _scope_columns(scope)
@@ -299,7 +299,7 @@ class QueryCompiler:
     # --- views ------------------------------------------------------------------------------
 
     def view(self, meta: TableMeta) -> Query:
-        """A view's query, compiled as its own statement would be."""
+        """Return a view's query, compiled as its own statement would be."""
         context = self.context
         if meta.ref in context.views or len(context.views) > 16:
             raise invalid_query(f"View {meta.ref} is recursive or nested too deeply")
@@ -318,7 +318,7 @@ class QueryCompiler:
         return replace(made, columns=tuple(named_columns(made.columns)))
 
     def information_schema(self, parts: list[str]) -> Query:
-        """An INFORMATION_SCHEMA view as a query."""
+        """Return an INFORMATION_SCHEMA view as a query."""
         sql, columns = information_schema.view_sql(self.context, parts)
         return Query(sql, tuple(Output(name, kind) for name, kind in columns))
 

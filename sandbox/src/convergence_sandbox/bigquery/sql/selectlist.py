@@ -37,7 +37,7 @@ class SelectList:
         self._grouping_keyword = ""
 
     def items(self) -> list[Item]:
-        """The output columns, checked against GROUP BY."""
+        """Return the output columns, checked against GROUP BY."""
         raw = self._node.expressions
         grouping = self._grouping(raw)
         if grouping is not None:
@@ -139,7 +139,7 @@ class SelectList:
         return [self._group_key(node, raw, clause) for node in self._group_nodes(group)]
 
     def _group_nodes(self, group: exp.Expr) -> list[exp.Expr]:
-        """The keys, taken out of ROLLUP or CUBE when there is one."""
+        """Return the keys, taken out of ROLLUP or CUBE when there is one."""
         nodes: list[exp.Expr] = group.expressions
         if len(nodes) == 1 and isinstance(nodes[0], exp.Rollup | exp.Cube):
             self._grouping_keyword = type(nodes[0]).__name__.upper()
@@ -157,7 +157,7 @@ class SelectList:
         return made
 
     def _selected(self, node: exp.Expr, raw: list[exp.Expr]) -> exp.Expr | None:
-        """The SELECT expression that an ordinal or alias stands for."""
+        """Return the SELECT expression that an ordinal or alias stands for."""
         if isinstance(node, exp.Literal) and not node.is_string:
             number = int(node.this)
             if not 1 <= number <= len(raw):
@@ -172,7 +172,7 @@ class SelectList:
         return None
 
     def group_by(self) -> str:
-        """The DuckDB GROUP BY clause."""
+        """Return the DuckDB GROUP BY clause."""
         if not self._keys:
             return ""
         keys = ", ".join(one.sql for one in self._keys)

@@ -63,11 +63,11 @@ class SqlType:
 
     @property
     def duck(self) -> str:
-        """The DuckDB type that stores it."""
+        """Return the DuckDB type that stores it."""
         return _duck(self)
 
     def holds(self, *kinds: str) -> bool:
-        """Whether the type is, or contains at any depth, one of `kinds`."""
+        """Return whether the type is, or contains at any depth, one of `kinds`."""
         if self.kind in kinds:
             return True
         inner = [kind for _, kind in self.fields]
@@ -136,19 +136,19 @@ def struct(fields: Sequence[tuple[str | None, SqlType]]) -> SqlType:
 
 
 def quote(name: str) -> str:
-    """A DuckDB identifier."""
+    """Return a DuckDB identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def text(value: str) -> str:
-    """A DuckDB string literal; NUL cannot be stored by DuckDB and is refused."""
+    """Return a DuckDB string literal; NUL cannot be stored by DuckDB and is rejected."""
     if "\0" in value:
         raise not_implemented("strings that contain the character NUL")
     return "'" + value.replace("'", "''") + "'"
 
 
 def stored_names(kind: SqlType) -> list[str]:
-    """The struct's field names as stored, unique and never empty."""
+    """Return the struct's field names as stored, unique and never empty."""
     seen: set[str] = set()
     names = []
     for index, (name, _) in enumerate(kind.fields, start=1):
@@ -174,14 +174,14 @@ def _duck(kind: SqlType) -> str:
 
 
 def named(name: str) -> SqlType | None:
-    """The simple type of that SQL or REST name, or None."""
+    """Return the simple type of that SQL or REST name, or None."""
     upper = name.upper()
     return SIMPLE.get(ALIASES.get(upper, upper))
 
 
 @lru_cache(maxsize=4096)
 def of_field(field: Field) -> SqlType:
-    """The type of a column, REPEATED giving an ARRAY."""
+    """Return the type of a column, REPEATED giving an ARRAY."""
     if field.type == "RECORD":
         kind = struct([(child.name, of_field(child)) for child in field.fields])
     else:
@@ -190,7 +190,7 @@ def of_field(field: Field) -> SqlType:
 
 
 def to_field(name: str, kind: SqlType, *, mode: str = "NULLABLE") -> Field:
-    """The column that a result of this type becomes."""
+    """Return the column that a result of this type becomes."""
     if kind.element is not None:
         return to_field(name, kind.element, mode="REPEATED")
     children: tuple[Field, ...] = ()
@@ -203,5 +203,5 @@ def to_field(name: str, kind: SqlType, *, mode: str = "NULLABLE") -> Field:
 
 
 def to_schema(columns: Sequence[tuple[str, SqlType]]) -> Schema:
-    """The schema of a result."""
+    """Return the schema of a result."""
     return Schema(tuple(to_field(name, kind) for name, kind in columns))

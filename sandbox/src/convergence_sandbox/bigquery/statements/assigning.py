@@ -1,4 +1,4 @@
-"""Values on their way into columns: typed as the column, or refused."""
+"""Values on their way into columns: typed as the column, or rejected."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Assignment:
 
 
 def assigned(value: Expr, column: Field) -> Expr:
-    """A value in its column's type.
+    """Return a value in its column's type.
 
     Raises:
         BigQueryError: it does not coerce to it.
@@ -44,7 +44,7 @@ def assigned(value: Expr, column: Field) -> Expr:
 
 
 def _same_shape(actual: SqlType, expected: SqlType) -> bool:
-    """Whether arrays and structs differ in field names only."""
+    """Return whether arrays and structs differ in field names only."""
     if actual.element is not None and expected.element is not None:
         return _same_shape(actual.element, expected.element)
     if actual.kind == expected.kind == "STRUCT":
@@ -56,14 +56,14 @@ def _same_shape(actual: SqlType, expected: SqlType) -> bool:
 
 
 def assigned_node(compiler: QueryCompiler, node: exp.Expr, column: Field, scope: Scope) -> Expr:
-    """A value's syntax, DEFAULT included, in its column's type."""
+    """Return a value's syntax, DEFAULT included, in its column's type."""
     if isinstance(node, exp.Var) and node.name.upper() == "DEFAULT":
         return null_of(of_field(column))
     return assigned(compiler.expressions.expr(node, scope), column)
 
 
 def assigned_output(made: Query, index: int, column: Field) -> Expr:
-    """A query's output in a column's type; a literal there coerces as a literal does."""
+    """Return a query's output in a column's type; a literal there coerces as a literal does."""
     output = made.columns[index]
     value = output.literal
     if value is not None and (value.untyped_null or value.is_literal):
@@ -74,7 +74,7 @@ def assigned_output(made: Query, index: int, column: Field) -> Expr:
 def values_row(
     compiler: QueryCompiler, row: exp.Expr, columns: Sequence[Field], scope: Scope
 ) -> list[Expr]:
-    """One row of VALUES, typed as its columns."""
+    """Return one row of VALUES, typed as its columns."""
     actual = row.expressions if isinstance(row, exp.Tuple) else [row]
     reject_width(len(actual), len(columns))
     return [
@@ -84,7 +84,7 @@ def values_row(
 
 
 def reject_width(actual: int, expected: int) -> None:
-    """Refuse a row with more or fewer values than columns."""
+    """Reject a row with more or fewer values than columns."""
     if actual != expected:
         raise invalid_query(
             f"Inserted row has wrong column count; Has {actual}, expected {expected}"
@@ -92,7 +92,7 @@ def reject_width(actual: int, expected: int) -> None:
 
 
 def named_columns(meta: TableMeta, names: Sequence[str]) -> list[Field]:
-    """The columns an INSERT lists."""
+    """Return the columns an INSERT lists."""
     found: list[Field] = []
     for name in names:
         column = meta.schema.find(name)
@@ -107,7 +107,7 @@ def named_columns(meta: TableMeta, names: Sequence[str]) -> list[Field]:
 def assignments(
     compiler: QueryCompiler, nodes: Sequence[exp.Expr], meta: TableMeta, scope: Scope
 ) -> list[Assignment]:
-    """The SET list.
+    """Return the SET list.
 
     Raises:
         BigQueryError: an unknown column, one set twice, or (501) a nested field.

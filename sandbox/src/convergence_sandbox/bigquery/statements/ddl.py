@@ -46,12 +46,12 @@ def run_create(job: StatementJob, node: exp.Expr) -> QueryResult:
 
 
 def done(statement: str, operation: str, ref: TableRef | None = None) -> QueryResult:
-    """The outcome of DDL."""
+    """Return the outcome of DDL."""
     return QueryResult(statement, ddl_operation=operation, destination=ref)
 
 
 def milliseconds(micros: object) -> int | None:
-    """A TIMESTAMP option as REST keeps it."""
+    """Return a TIMESTAMP option as REST keeps it."""
     return None if micros is None else int(str(micros)) // 1000
 
 
@@ -87,7 +87,7 @@ def _create_schema(job: StatementJob, node: exp.Expr) -> QueryResult:
 
 
 def dataset_name(job: StatementJob, node: exp.Expr) -> tuple[str, str]:
-    """The project and dataset that a statement names."""
+    """Return the project and dataset that a statement names."""
     parts = ".".join(table_parts(node)).split(".")
     return (parts[0], parts[1]) if len(parts) == 2 else (job.context.project, parts[0])
 
@@ -192,7 +192,7 @@ def _from_query(job: StatementJob, node: exp.Expr, meta: TableMeta) -> QueryResu
 
 
 def _declared(declared: Schema, made: Schema) -> Schema:
-    """Columns declared beside a query must have the query's types, in order."""
+    """Return the declared schema; its columns must have the query's types, in order."""
     if len(declared.fields) != len(made.fields):
         raise invalid_query(
             f"The number of columns in the column definition list ({len(declared.fields)}) does not"

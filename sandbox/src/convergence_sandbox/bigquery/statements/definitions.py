@@ -16,7 +16,7 @@ from convergence_sandbox.bigquery.sql.types import TIMESTAMP, to_field
 
 
 def columns_of(nodes: Sequence[exp.Expr]) -> tuple[Field, ...]:
-    """The columns that CREATE TABLE lists."""
+    """Return the columns that CREATE TABLE lists."""
     for node in nodes:
         if not isinstance(node, exp.ColumnDef):
             raise not_implemented(f"table constraint {node.sql('bigquery')}")
@@ -26,7 +26,7 @@ def columns_of(nodes: Sequence[exp.Expr]) -> tuple[Field, ...]:
 
 
 def field_of(node: exp.Expr) -> Field:
-    """One column: its type, NOT NULL, OPTIONS(description = …)."""
+    """Return one column: its type, NOT NULL, OPTIONS(description = …)."""
     field = _typed(node.name, node.args["kind"])
     for constraint in node.args.get("constraints") or []:
         kind = constraint.args.get("kind")
@@ -51,7 +51,7 @@ def _with_options(field: Field, options: dict[str, Any]) -> Field:
 
 
 def _typed(name: str, node: exp.Expr) -> Field:
-    """A column of the declared type, its nested columns' own constraints kept."""
+    """Return a column of the declared type, its nested columns' own constraints kept."""
     if node.this == exp.DType.ARRAY and len(node.expressions) == 1:
         inner = _typed(name, node.expressions[0])
         if inner.mode == "REPEATED":

@@ -2,7 +2,7 @@
 
 Each computes what it will change into a temporary table first: new values once, checked against
 the columns, with the row numbers they are for. That finds rows matched twice, which BigQuery
-refuses, and gives the counts and the partitions touched.
+rejects, and gives the counts and the partitions touched.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def run_insert(job: StatementJob, node: exp.Expr) -> QueryResult:
 
 
 def _insert_source(job: StatementJob, node: exp.Expr, columns: Sequence[Field]) -> str:
-    """A query of the new rows, its columns `v1`, `v2`, … in the table's types."""
+    """Return a query of the new rows, its columns `v1`, `v2`, … in the table's types."""
     compiler = job.compiler()
     if isinstance(node, exp.Values):
         scope = Scope(where="INSERT VALUES", allow_aggregates=False, allow_windows=False)
@@ -65,7 +65,7 @@ def _insert_source(job: StatementJob, node: exp.Expr, columns: Sequence[Field]) 
 
 
 def insert_staged(job: StatementJob, meta: TableMeta, columns: Sequence[Field], staged: str) -> int:
-    """Insert `v1`, `v2`, … of the staged rows, checked; answers how many."""
+    """Insert `v1`, `v2`, … of the staged rows, checked; returns how many."""
     rows = f"(SELECT * FROM {staged}) AS rows"
     supplied = {one.name for one in columns}
     count = job.count(rows)
@@ -93,7 +93,7 @@ def insert_staged(job: StatementJob, meta: TableMeta, columns: Sequence[Field], 
 
 
 def _partition_value(meta: TableMeta, columns: Sequence[Field]) -> str | None:
-    """The staged value that says which partition a new row goes to."""
+    """Return the staged value that says which partition a new row goes to."""
     key = partitions.partition_column(meta)
     if key is None:
         return None
@@ -109,7 +109,7 @@ def _partition_value(meta: TableMeta, columns: Sequence[Field]) -> str | None:
 
 
 def target_item(compiler: QueryCompiler, node: exp.Expr) -> tuple[FromItem, str]:
-    """The table to be changed as a FROM item, and the SQL of its row numbers."""
+    """Return the table to be changed as a FROM item, and the SQL of its row numbers."""
     alias = node.args.get("alias")
     parts = table_parts(node)
     name = alias.this.name if alias is not None and alias.this is not None else parts[-1]
@@ -151,7 +151,7 @@ def run_update(job: StatementJob, node: exp.Expr) -> QueryResult:
 
 
 def update_staged(job: StatementJob, meta: TableMeta, columns: Sequence[Field], staged: str) -> int:
-    """Set columns to `v1`, `v2`, … of the staged rows with number `r`; answers how many."""
+    """Set columns to `v1`, `v2`, … of the staged rows with number `r`; returns how many."""
     rows = f"(SELECT * FROM {staged}) AS rows"
     job.reject_twice(rows)
     for index, column in enumerate(columns, 1):
@@ -188,7 +188,7 @@ def run_delete(job: StatementJob, node: exp.Expr) -> QueryResult:
 
 
 def delete_staged(job: StatementJob, meta: TableMeta, staged: str) -> int:
-    """Delete the rows with the staged numbers `r`; answers how many."""
+    """Delete the rows with the staged numbers `r`; returns how many."""
     rows = f"(SELECT r FROM {staged}) AS rows"
     job.reject_twice(rows)
     job.mark_of(meta, rows)

@@ -34,7 +34,7 @@ LEAST_BILLED = 10 * MEGABYTE
 
 
 def bytes_processed(cursor: duckdb.DuckDBPyConnection, instances: Iterable[TableInstance]) -> int:
-    """The estimate for the tables a compiled query reads."""
+    """Return the estimate for the tables a compiled query reads."""
     total = 0
     for one in instances:
         where = " AND ".join(one.filters)
@@ -44,7 +44,7 @@ def bytes_processed(cursor: duckdb.DuckDBPyConnection, instances: Iterable[Table
 
 
 def row_width(cursor: duckdb.DuckDBPyConnection, meta: TableMeta) -> int:
-    """The average bytes of a whole row."""
+    """Return the average bytes of a whole row."""
     return _width(cursor, meta, {field.name for field in meta.schema.fields})
 
 

@@ -34,7 +34,7 @@ class Executor:
         """Run a statement or script to its end.
 
         Raises:
-            BigQueryError: whatever BigQuery would answer, or 501.
+            BigQueryError: the error that BigQuery returns, or 501.
         """
         parameters = read_parameters(request.parameters, mode=request.parameter_mode)
         runner = StatementRunner(
@@ -57,13 +57,13 @@ class Executor:
             return runner.run_standalone(cursor, statements[0].sql)
 
     def row_width(self, session: Session, meta: TableMeta) -> int:
-        """The average bytes of a row, by BigQuery's sizes of types."""
+        """Return the average bytes of a row, by BigQuery's sizes of types."""
         return row_width(session.cursor, meta)
 
     def with_view_schema(
         self, session: Session, meta: TableMeta, *, safe: bool = False
     ) -> TableMeta:
-        """A view with the schema of its query; tables as they are.
+        """Return a view with the schema of its query; tables as they are.
 
         Args:
             session: the transaction.

@@ -135,7 +135,7 @@ class Interpreter:
         try:
             self._all(node.body)
         except BigQueryError as error:
-            # A construct not done here is a fault of the stand-in, which no script may hide.
+            # A construct that is not implemented is a gap of the stand-in: no script may hide it.
             if node.handler is None or error.status == 501:
                 raise
             self._end(commit=False)
@@ -163,7 +163,7 @@ class Interpreter:
                 return
 
     def _round(self, body: tuple[Node, ...]) -> bool:
-        """One pass of a loop; False when it is to end."""
+        """Return one pass of a loop; False when it is to end."""
         try:
             self._all(body)
         except _JumpError as jump:
@@ -287,13 +287,13 @@ class Interpreter:
             self.runner.variables[name.lower()] = _as_type(one, kind, self._known(name).type)
 
     def _value(self, sql: str, kind: SqlType | None) -> Expr:
-        """An expression computed now, as a literal of the wanted type."""
+        """Return an expression computed now, as a literal of the requested type."""
         rows, row = self._rows(f"SELECT {sql}")
         found = row.fields[0][1]
         return _as_type(rows[0][0], found, found if kind is None else kind)
 
     def _rows(self, sql: str) -> tuple[list[list[Any]], SqlType]:
-        """A query's rows as Python values, and the type of a row."""
+        """Return a query's rows as Python values, and the type of a row."""
         node = parse(sql)
         while isinstance(node, exp.Subquery) and not node.args.get("with_"):
             node = node.this
@@ -339,14 +339,14 @@ class Interpreter:
 
 
 def _as_type(value: Any, found: SqlType, target: SqlType) -> Expr:  # noqa: ANN401  # any value
-    """A computed value as a literal of the type it is assigned to."""
+    """Return a computed value as a literal of the type it is assigned to."""
     if value is None or found == target:
         return literal(value, target)
     return literal(coerce(literal(value, found), target).literal, target)
 
 
 def python_value(value: Any, kind: SqlType) -> Any:  # noqa: ANN401  # any value of a result
-    """A fetched value in the form that literals take."""
+    """Return a fetched value in the form that literals take."""
     if kind.element is not None:
         return [python_value(one, kind.element) for one in value or ()]
     if value is None:

@@ -14,7 +14,7 @@ _DAY_MS = 86_400_000
 
 
 def clustering_of(nodes: Sequence[exp.Expr]) -> tuple[str, ...]:
-    """The columns of CLUSTER BY."""
+    """Return the columns of CLUSTER BY."""
     for node in nodes:
         if isinstance(node, exp.ClusterProperty | exp.Cluster):
             return tuple(one.name for one in node.expressions)

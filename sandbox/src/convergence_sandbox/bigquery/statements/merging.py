@@ -135,7 +135,7 @@ def _inserted(
 def _joined(
     target: str, source: str, condition: str, number: str, *, clauses: Sequence[Clause]
 ) -> str:
-    """The join with, for each row, the clause that applies and the values it writes."""
+    """Return the join with, for each row, the clause that applies and the values it writes."""
     kinds = {one.kind for one in clauses}
     join = {
         (True, True): "FULL JOIN",

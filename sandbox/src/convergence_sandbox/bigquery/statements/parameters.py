@@ -48,7 +48,7 @@ def read_parameters(parameters: Sequence[Json], *, mode: str) -> dict[str, Expr]
 
 
 def parameter_type(data: Json) -> SqlType:
-    """A `QueryParameterType`."""
+    """Return a `QueryParameterType`."""
     name = str(data.get("type") or "").upper()
     if name == "ARRAY":
         return array(parameter_type(data.get("arrayType") or {}))
@@ -68,7 +68,7 @@ def parameter_type(data: Json) -> SqlType:
 
 
 def parameter_value(data: Json, kind: SqlType) -> Value:
-    """A `QueryParameterValue` as the Python value of its type; None is NULL."""
+    """Return a `QueryParameterValue` as the Python value of its type; None is NULL."""
     if kind.element is not None:
         values = data.get("arrayValues")
         return (

@@ -20,13 +20,13 @@ class QueryRequest:
         default_dataset: (project, dataset) of table names without one.
         parameters: `queryParameters` in REST form.
         parameter_mode: NAMED or POSITIONAL.
-        dry_run: compile only; answers schema, tables and bytes.
+        dry_run: compile only; returns schema, tables and bytes.
         destination: the table to write, perhaps `table$20251125`; None keeps the rows.
         write_disposition: as in the job configuration.
         create_disposition: as in the job configuration.
         schema_update_options: as in the job configuration.
         options: partitioning and clustering of a destination to be made.
-        maximum_bytes_billed: refuse a query that would process more.
+        maximum_bytes_billed: reject a query that would process more.
     """
 
     sql: str
@@ -43,7 +43,7 @@ class QueryRequest:
     maximum_bytes_billed: int | None = None
 
     def write_options(self) -> WriteOptions:
-        """The options of the destination."""
+        """Return the options of the destination."""
         return replace(
             self.options,
             write=self.write_disposition,

@@ -130,7 +130,7 @@ class StatementRunner:
             raise translated(error) from None
 
     def context(self, session: Session, *, exact: bool) -> Context:
-        """A fresh compilation for this request."""
+        """Return a fresh compilation for this request."""
         request = self._request
         return Context(
             session.snapshot,
@@ -237,7 +237,7 @@ class _DryRunError(Exception):
 
 
 def check_partition_filters(context: Context) -> None:
-    """Refuse a table that requires a partition filter and has none."""
+    """Reject a table that requires a partition filter and has none."""
     for one in context.instances:
         meta = one.meta
         if meta.require_partition_filter and not one.filtered:

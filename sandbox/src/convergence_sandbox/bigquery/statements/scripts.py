@@ -49,13 +49,13 @@ class Piece:
 
     @property
     def sql(self) -> str:
-        """The text of the tokens."""
+        """Return the text of the tokens."""
         if not self.tokens:
             return ""
         return self.text[self.tokens[0].start : self.tokens[-1].end + 1]
 
     def keyword(self, index: int) -> str:
-        """A token's text in upper case, or empty past the end; quoted ones never match."""
+        """Return a token's text in upper case, or empty past the end; quoted ones never match."""
         if not 0 <= index < len(self.tokens):
             return ""
         token = self.tokens[index]
@@ -64,7 +64,7 @@ class Piece:
         return token.text.upper()
 
     def keywords(self) -> list[str]:
-        """Every token as `keyword` gives it."""
+        """Return every token as `keyword` gives it."""
         return [self.keyword(index) for index in range(len(self.tokens))]
 
     def part(self, start: int, end: int | None = None) -> Piece:
@@ -76,7 +76,7 @@ class Piece:
 
 
 def numbered(sql: str) -> str:
-    """The text with each `?` named by its place, since statements compile out of order."""
+    """Return the text with each `?` named by its place, since statements compile out of order."""
     marks = [one for one in tokenize(sql) if one.token_type == TokenType.PLACEHOLDER]
     made, end = [], 0
     for number, token in enumerate(marks):
@@ -87,13 +87,13 @@ def numbered(sql: str) -> str:
 
 
 def read(sql: str) -> Piece:
-    """The tokens of a script, positional parameters named."""
+    """Return the tokens of a script, positional parameters named."""
     text = numbered(sql)
     return Piece(text, tokenize(text))
 
 
 def split(sql: str) -> list[Piece]:
-    """The statements of a list without blocks."""
+    """Return the statements of a list without blocks."""
     piece = read(sql)
     found, start = [], 0
     for index, token in enumerate(piece.tokens):
@@ -105,13 +105,13 @@ def split(sql: str) -> list[Piece]:
 
 
 def is_script(sql: str) -> bool:
-    """Whether the text is more than one plain statement."""
+    """Return whether the text is more than one plain statement."""
     statements = split(sql)
     return len(statements) > 1 or any(one.keyword(0) in _SCRIPT_KEYWORDS for one in statements)
 
 
 def text_after_as(sql: str) -> str:
-    """The query of `CREATE … AS query`, as written."""
+    """Return the query of `CREATE … AS query`, as written."""
     piece = Piece(sql, tokenize(sql))
     depth = 0
     for index, keyword in enumerate(piece.keywords()):
@@ -178,7 +178,7 @@ class Reader:
         self._at = 0
 
     def script(self) -> tuple[Node, ...]:
-        """The whole script."""
+        """Return the whole script."""
         body = self._body(())
         if self._at < len(self._piece):
             raise invalid_query(f"Syntax error: Unexpected {self._keyword()}")

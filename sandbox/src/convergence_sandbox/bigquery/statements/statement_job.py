@@ -42,11 +42,11 @@ class StatementJob:
     sql: str = ""
 
     def compiler(self) -> QueryCompiler:
-        """A compiler for this statement."""
+        """Return a compiler for this statement."""
         return QueryCompiler(self.context)
 
     def target(self, node: exp.Expr) -> TableMeta:
-        """The table that a statement names to be changed."""
+        """Return the table that a statement names to be changed."""
         parts = table_parts(node)
         if len(parts) == 1 and parts[0].lower() in self.temporary:
             return self.temporary[parts[0].lower()]
@@ -58,7 +58,7 @@ class StatementJob:
         return meta
 
     def reject_streamed(self, meta: TableMeta, statement: str) -> None:
-        """Refuse changes to rows that are still in the streaming buffer, when so configured."""
+        """Reject changes to rows that are still in the streaming buffer, when so configured."""
         if self.streams is not None and self.streams.is_buffered(meta.physical):
             ref = meta.ref
             raise invalid_query(
@@ -80,7 +80,7 @@ class StatementJob:
         self.session.cursor.execute(f"DROP TABLE {name}")
 
     def count(self, sql: str) -> int:
-        """A count."""
+        """Return a count."""
         return int(scalar(self.session.cursor, f"SELECT count(*) FROM {sql}") or 0)
 
     def mark(self, meta: TableMeta, sql: str) -> None:
@@ -99,12 +99,12 @@ class StatementJob:
         )
 
     def reject_twice(self, rows: str) -> None:
-        """Refuse rows of the target that are to be changed more than once."""
+        """Reject rows of the target that are to be changed more than once."""
         if self.count(f"(SELECT r FROM {rows} GROUP BY r HAVING count(*) > 1) AS twice"):
             raise invalid_query(MATCHED_TWICE)
 
     def result(self, statement: str, meta: TableMeta, **counts: int) -> QueryResult:
-        """The outcome with its counts."""
+        """Return the outcome with its counts."""
         stats = {"insertedRowCount": 0, "updatedRowCount": 0, "deletedRowCount": 0} | counts
         return QueryResult(
             statement,

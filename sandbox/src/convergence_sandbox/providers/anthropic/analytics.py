@@ -1,6 +1,6 @@
 """The analytics reports: flat rows, `analytics/usage` and `analytics/cost`.
 
-`limit` counts rows and is 20 unless asked for; rows sort by metric unless asked for by time. How
+`limit` counts rows and is 20 unless requested; rows sort by metric unless requested by time. How
 far back a request may reach depends on the day it is made, so only the fixed first day is checked.
 """
 
@@ -66,7 +66,7 @@ class _Query:
     filters: Mapping[str, Sequence[str]]
 
     def windows(self) -> list[tuple[int, int]]:
-        """One per bucket, or the whole range."""
+        """Return one per bucket, or the whole range."""
         if self.width is None:
             return [(self.start, self.end)]
         first = self.start - self.start % self.width
@@ -170,7 +170,7 @@ def _rows(parsed: _Query, source: Source, *, groups: tuple[str, ...]) -> list[_R
 def _within(
     source: Source, start: int, end: int
 ) -> Iterator[tuple[Mapping[str, str | None], Amounts]]:
-    """What was used in a window; of an hour or a minute, its share of the day."""
+    """Yield what was used in a window; of an hour or a minute, its share of the day."""
     first = start - start % DAY
     for midnight in range(first, end, DAY):
         day = datetime.fromtimestamp(midnight, UTC)

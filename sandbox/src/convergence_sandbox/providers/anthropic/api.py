@@ -27,7 +27,7 @@ Pairs = Sequence[tuple[str, str]]
 
 
 class AnthropicError(Exception):
-    """Raised when a request is refused; `kind` is Anthropic's error type."""
+    """Raised when a request is rejected; `kind` is Anthropic's error type."""
 
     def __init__(self, message: str, *, status: int, kind: str) -> None:
         super().__init__(message)
@@ -77,7 +77,7 @@ async def models(request: Request) -> Response:
 
 
 async def unknown(request: Request) -> Response:
-    """What Anthropic answers for a path it does not have."""
+    """Return what Anthropic returns for a path it does not have."""
     return _error(AnthropicError("Not found", status=404, kind="not_found_error"), request)
 
 

@@ -58,7 +58,7 @@ def charges(seed: str, day: date) -> Iterator[Charge]:
 
 
 def cents(amount: Decimal) -> str:
-    """USD as the reports tell them: decimal text in cents, fractions included."""
+    """Return USD as in the reports: decimal text in cents, fractions included."""
     text = f"{(amount * 100).normalize():f}"
     whole, _, fraction = text.partition(".")
     return f"{whole}.{fraction:0<2}"

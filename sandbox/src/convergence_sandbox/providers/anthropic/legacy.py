@@ -97,7 +97,7 @@ def cost_report(seed: str, pairs: Sequence[tuple[str, str]], *, now: datetime) -
 
 
 def _known(groups: Sequence[str]) -> tuple[str, ...]:
-    """What tells a cost row from another: a description comes with all that it describes."""
+    """Return the keys of a cost row: a description comes with all that it describes."""
     described = _DESCRIBED if "description" in groups else ()
     return (*(("workspace_id",) if "workspace_id" in groups else ()), *described)
 
@@ -130,7 +130,7 @@ def _usage_result(row: _Grouped, *, fast: bool) -> Result:
 def _slice(
     seed: str, start: int, width: int, filters: dict[str, Sequence[str]]
 ) -> Iterable[_Grouped]:
-    """The rows of a bucket. Parts of a day add up to the day."""
+    """Return the rows of a bucket. Parts of a day add up to the day."""
     parts, index = DAY // width, start % DAY // width
     for row in usage(seed, datetime.fromtimestamp(start, UTC).date()):
         keys = _null_default(seed, row.keys)

@@ -27,7 +27,7 @@ class QueryParams:
 
     @classmethod
     def read(cls, pairs: Sequence[tuple[str, str]], *, accepted: set[str]) -> QueryParams:
-        """Refuse what the endpoint does not know."""
+        """Reject what the endpoint does not know."""
         values: dict[str, list[str]] = {}
         for name, value in pairs:
             values.setdefault(name.removesuffix("[]"), []).append(value)
@@ -36,21 +36,21 @@ class QueryParams:
         return cls(values)
 
     def text(self, name: str, default: str | None = None) -> str | None:
-        """A parameter that may be given once."""
+        """Return a parameter that may be given once."""
         found = self.values.get(name, ())
         if len(found) > 1:
             raise InvalidQueryError(f"{name}: given more than once")
         return found[0] if found else default
 
     def integer(self, name: str, *, default: int, high: int) -> int:
-        """A whole number from 1 to `high`."""
+        """Return a whole number from 1 to `high`."""
         text = self.text(name, str(default)) or ""
         if not (text.isascii() and text.isdigit() and 1 <= int(text) <= high):
             raise InvalidQueryError(f"{name}: Input should be from 1 to {high}")
         return int(text)
 
     def moment(self, name: str, *, default: datetime | None = None) -> int:
-        """An RFC 3339 time with a zone, as Unix seconds."""
+        """Return an RFC 3339 time with a zone, as Unix seconds."""
         text = self.text(name)
         if text is None and default is not None:
             return int(default.timestamp())
@@ -65,7 +65,7 @@ class QueryParams:
         return int(found.timestamp())
 
     def one_of(self, name: str, accepted: Sequence[str], *, default: str | None) -> str | None:
-        """One of the accepted words."""
+        """Return one of the accepted words."""
         found = self.text(name, default)
         if found is not None and found not in accepted:
             raise InvalidQueryError(f"{name}: Input should be one of {', '.join(accepted)}")
@@ -79,7 +79,7 @@ class QueryParams:
         return tuple(dict.fromkeys(self.values.get(name, ())))
 
     def position(self) -> int | None:
-        """Where the page token says that this page begins."""
+        """Return where the page token says that this page begins."""
         text = self.text("page")
         if text is None:
             return None
@@ -93,7 +93,7 @@ class QueryParams:
         return begins
 
     def token(self, begins: int) -> str:
-        """The token of the page that begins there, bound to every other parameter."""
+        """Return the token of the page that begins there, bound to every other parameter."""
         packed = json.dumps([begins, self._digest()]).encode()
         return _PAGE_PREFIX + base64.urlsafe_b64encode(packed).decode()
 
@@ -103,10 +103,10 @@ class QueryParams:
 
 
 def rfc3339(seconds: int) -> str:
-    """A time as the reports tell it."""
+    """Return a time in the form of the reports."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def passes(keys: Mapping[str, object], filters: Mapping[str, Sequence[str]]) -> bool:
-    """Whether a row is among those asked for."""
+    """Return whether a row is among those requested."""
     return all(str(keys.get(name)) in accepted for name, accepted in filters.items())

@@ -26,29 +26,29 @@ class UsageRow:
 
 
 def organization_id(seed: str) -> str:
-    """The organization behind a key."""
+    """Return the organization behind a key."""
     return f"org_{keyword(seed, 'organization', length=24)}"
 
 
 def default_workspace(seed: str) -> str:
-    """Its id; the older reports call it null."""
+    """Return its id; the older reports call it null."""
     return f"wrkspc_{keyword(seed, 'workspace', 'default', length=24)}"
 
 
 def workspaces(seed: str) -> list[str]:
-    """The default one, then one to three others."""
+    """Return the default one, then one to three others."""
     count = number(seed, "workspaces", low=1, high=3)
     others = [f"wrkspc_{keyword(seed, 'workspace', index, length=24)}" for index in range(count)]
     return [default_workspace(seed), *others]
 
 
 def is_idle(seed: str, day: date) -> bool:
-    """Whether nobody used anything: one day in seven, for one seed in three."""
+    """Return whether no one used anything: one day in seven, for one seed in three."""
     return number(seed, "claude gaps", low=0, high=2) == 0 and number(seed, day, low=0, high=6) == 1
 
 
 def offered(seed: str, day: date) -> list[Variant]:
-    """What the organization can use on a day."""
+    """Return what the organization can use on a day."""
     found = [one for one in prices.VARIANTS if one.since <= day < one.until]
     if "priority" in seed:
         found.append(prices.COMMITTED)
@@ -59,7 +59,7 @@ def offered(seed: str, day: date) -> list[Variant]:
 
 @lru_cache(maxsize=512)
 def usage(seed: str, day: date) -> tuple[UsageRow, ...]:
-    """Every row of a day, in a fixed order."""
+    """Return every row of a day, in a fixed order."""
     return () if is_idle(seed, day) else tuple(_rows(seed, day))
 
 

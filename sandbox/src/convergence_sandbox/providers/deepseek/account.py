@@ -35,7 +35,7 @@ class Balance:
         return self.granted + self.topped_up
 
     def spend(self, amount: int) -> Balance:
-        """The grant goes first."""
+        """Return the grant goes first."""
         granted = min(self.granted, amount)
         return replace(
             self,
@@ -45,24 +45,24 @@ class Balance:
 
 
 def currencies(seed: str) -> tuple[str, ...]:
-    """USD, and for some seeds CNY beside it."""
+    """USD, and for some seeds CNY next to it."""
     return ("USD", "CNY") if number(seed, "currencies", low=0, high=1) else ("USD",)
 
 
 def spent(seed: str, currency: str, day: date) -> int:
-    """What a whole UTC day costs."""
+    """Return what a whole UTC day costs."""
     if chance(seed, currency, day, "idle", percent=10):
         return 0
     return number(seed, currency, day, "spend", low=5, high=MAX_A_DAY[currency])
 
 
 def topped_up(seed: str, currency: str, day: date) -> int:
-    """What is paid in on a day, at nine o'clock: money is added when it runs low."""
+    """Return what is paid in on a day, at nine o'clock: money is added when it runs low."""
     return TOP_UP[currency] if _at_midnight(seed, currency, day).total < LOW[currency] else 0
 
 
 def balances(seed: str, now: datetime) -> Iterator[Balance]:
-    """What the account holds at a moment, by currency."""
+    """Yield what the account holds at a moment, by currency."""
     for currency in currencies(seed):
         day = now.astimezone(UTC).date()
         minute = int((now - datetime.combine(day, time.min, UTC)) / timedelta(minutes=1))
@@ -71,7 +71,7 @@ def balances(seed: str, now: datetime) -> Iterator[Balance]:
 
 @lru_cache(maxsize=65_536)
 def _at_midnight(seed: str, currency: str, day: date) -> Balance:
-    """What is there when a day begins."""
+    """Return what is there when a day begins."""
     found = Balance(currency, GRANT[currency], TOP_UP[currency])
     if day <= OPENED:
         return found

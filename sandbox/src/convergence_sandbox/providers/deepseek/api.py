@@ -49,7 +49,7 @@ async def models(request: Request) -> Response:
 
 
 async def unknown(_request: Request) -> Response:
-    """What DeepSeek answers for a path it does not have."""
+    """Return what DeepSeek returns for a path it does not have."""
     return _error("Not Found", status=404, kind="invalid_request_error")
 
 

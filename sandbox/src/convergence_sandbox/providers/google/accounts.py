@@ -39,12 +39,12 @@ class InvalidGrantError(Exception):
 
 
 def project_of(seed: str) -> str:
-    """The customer's project: `acme_corp` has `customer-acme-corp`."""
+    """Return the customer's project: `acme_corp` has `customer-acme-corp`."""
     return PROJECT_PREFIX + re.sub(r"[^a-z0-9]+", "-", seed.lower()).strip("-")[:50]
 
 
 def service_account(seed: str) -> dict[str, str]:
-    """The JSON key of a customer's service account, as Google's console would give it."""
+    """Return the JSON key of a customer's service account, as Google's console would give it."""
     project = project_of(seed)
     pem = _key(project).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return {
@@ -61,7 +61,7 @@ def service_account(seed: str) -> dict[str, str]:
 
 
 def project_that_signed(assertion: str) -> str:
-    """The project of the account that signed a grant.
+    """Return the project of the account that signed a grant.
 
     Raises:
         InvalidGrantError: no account of the sandbox did, it is out of date, or for others.
@@ -91,12 +91,12 @@ class Bearer:
     expired: bool
 
     def may_use(self, project: str) -> bool:
-        """Whether it has rights in a project."""
+        """Return whether it has rights in a project."""
         return project == self.project and not project.endswith(WITHOUT_RIGHTS)
 
 
 def make_token(project: str, *, now: float) -> str:
-    """An access token of the project's account; `now` in Unix seconds."""
+    """Return an access token of the project's account; `now` in Unix seconds."""
     issued = int(now)
     return f"{TOKEN_PREFIX}{project}.{issued}.{keyword(project, issued, 'token', length=24)}"
 
@@ -127,7 +127,7 @@ def _key(project: str) -> rsa.RSAPrivateKey:
 
 def _prime(seed: str) -> int:
     """A number of 512 bits that is almost surely prime; the key's loader checks that it works."""
-    numbers = random.Random(seed)  # noqa: S311  # the same every time is what is wanted
+    numbers = random.Random(seed)  # noqa: S311  # the same every time is what is requested
     while True:
         number = numbers.getrandbits(512) | (3 << 510) | 1
         if number % _EXPONENT == 1 or any(number % small == 0 for small in _SMALL_PRIMES):

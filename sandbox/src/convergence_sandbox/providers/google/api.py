@@ -5,7 +5,7 @@
     GET  /google/v1/projects/{project}/billingInfo
 
 The accounts are those of `accounts.service_account`; a seed that ends in `-empty` has no billing
-account, which Google tells by `{}`.
+account, for which Google returns `{}`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _STATUS = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DEN
 
 
 class GoogleRequestError(Exception):
-    """Raised when a request is refused with a status and a message."""
+    """Raised when a request is rejected with a status and a message."""
 
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
@@ -94,23 +94,23 @@ async def billing_info(request: Request) -> Response:
 
 
 async def show_account(request: Request) -> Response:
-    """The JSON key of a seed's service account."""
+    """Return the JSON key of a seed's service account."""
     return json_response(service_account(request.path_params["seed"]))
 
 
 async def unknown(_request: Request) -> Response:
-    """What Google answers for a path it does not have."""
+    """Return what Google returns for a path it does not have."""
     return _error("Method not found.", status=404)
 
 
 def billing_account_id(project: str, index: int = 0) -> str:
-    """An id of Google's form, `01A2B3-C4D5E6-F7A8B9`."""
+    """Return an id of Google's form, `01A2B3-C4D5E6-F7A8B9`."""
     digits = keyword(project, "billing account", index, length=18).upper()
     return f"{digits[:6]}-{digits[6:12]}-{digits[12:]}"
 
 
 def accounts_of(project: str) -> list[dict[str, object]]:
-    """A customer's billing accounts: one in use, one closed, one below the first."""
+    """Return a customer's billing accounts: one in use, one closed, one below the first."""
     if project.endswith("-empty"):
         return []
     main = f"billingAccounts/{billing_account_id(project)}"
@@ -129,7 +129,7 @@ def accounts_of(project: str) -> list[dict[str, object]]:
 
 
 def _bearer(request: Request, *, project: str | None = None) -> Bearer:
-    """Who asks, with rights in the project; in the account's own unless one is given."""
+    """Return the caller, with rights in the project; by default in the account's project."""
     payload = request.headers.get("authorization", "").removeprefix("Bearer ")
     bearer = read_token(payload, now=time.time())
     if bearer is None or bearer.expired:

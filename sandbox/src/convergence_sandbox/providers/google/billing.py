@@ -49,14 +49,14 @@ _SKUS = (
 
 
 def schema(kind: Kind) -> list[Row]:
-    """The columns of the export, in BigQuery's REST form."""
+    """Return the columns of the export, in BigQuery's REST form."""
     text = Path(__file__).with_name("export_schema.json").read_text(encoding="utf-8")
     fields: list[Row] = json.loads(text)
     return [one for one in fields if kind == "detailed" or one["name"] not in DETAILED_ONLY]
 
 
 def table_id(project: str, kind: Kind) -> str:
-    """The name Google gives the table of the project's billing account."""
+    """Return the name Google gives the table of the project's billing account."""
     return TABLES[kind] + billing_account_id(project).replace("-", "_")
 
 
@@ -71,7 +71,7 @@ def exported(
 
 
 def rows_of(project: str, day: date) -> Iterator[Row]:
-    """Every row that is ever exported of a UTC day's usage, whenever that is."""
+    """Yield every row that is ever exported of a UTC day's usage, whenever that is."""
     for workload in ("prod", "ml"):
         for index, sku in enumerate(_SKUS):
             yield from _usage(project, day, workload, index, sku)
@@ -96,7 +96,7 @@ def _usage(project: str, day: date, workload: str, index: int, sku: _Sku) -> Ite
     )
     yield row
     if chance(*seed, "twice", percent=20):
-        yield row  # a look-alike: two charges, not one told twice
+        yield row  # a look-alike: two charges, not one reported twice
 
 
 def _credits(seed: Sequence[object], cost: Decimal) -> list[Row]:
@@ -119,7 +119,7 @@ def _credits(seed: Sequence[object], cost: Decimal) -> list[Row]:
 
 
 def _correction(project: str, day: date) -> Iterator[Row]:
-    """Three weeks later the day's first charge is taken back and made anew, at half of it."""
+    """Cancel the day's first charge three weeks later and charge it again, at half the price."""
     was = number(project, day, "prod", 0, "cost", low=1, high=2_500_000) * Decimal("0.000001")
     billing_row = {
         "id": f"adj-{number(project, day, low=1000, high=9999)}",

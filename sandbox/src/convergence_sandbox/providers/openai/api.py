@@ -70,7 +70,7 @@ async def models(request: Request) -> Response:
 
 
 async def unknown(request: Request) -> Response:
-    """What OpenAI answers for a path it does not have."""
+    """Return what OpenAI returns for a path it does not have."""
     path = request.url.path.removeprefix("/openai")
     return _error(f"Invalid URL ({request.method} {path})", status=404, code=None)
 
@@ -128,7 +128,7 @@ def _query(request: Request, endpoint: str | None) -> BucketQuery:
 
 
 def _require_admin(request: Request) -> str:
-    """The seed of an admin key; raises RefusedKeyError."""
+    """Return the seed of an admin key; raises RefusedKeyError."""
     key = _require_key(request)
     admin = _ADMIN_KEY.fullmatch(key)
     if admin is None:

@@ -75,7 +75,7 @@ def charges(seed: str, day: date) -> Iterator[Charge]:
 
 
 def results(seed: str, start: int, query: BucketQuery) -> list[dict[str, object]]:
-    """The results of one daily bucket, grouped and filtered as asked."""
+    """Return the results of one daily bucket, grouped and filtered as requested."""
     day = datetime.fromtimestamp(start, tz=UTC).date()
     by_line = "line_item" in query.group_by
     return [

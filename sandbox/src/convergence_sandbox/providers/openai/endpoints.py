@@ -28,7 +28,7 @@ class Endpoint:
     always_null: tuple[str, ...] = ()
 
     def results(self, seed: str, start: int, query: BucketQuery) -> list[Result]:
-        """The results of one bucket, grouped and filtered as asked."""
+        """Return the results of one bucket, grouped and filtered as requested."""
         present = _completion_fields if self.name == "completions" else dict[str, object]
         return [
             {
@@ -81,7 +81,7 @@ ENDPOINTS = {
 
 
 def _slice(name: str, seed: str, start: int, query: BucketQuery) -> Iterable[UsageRow]:
-    """The rows of a bucket. Parts of a day add up to the day."""
+    """Return the rows of a bucket. Parts of a day add up to the day."""
     rows = usage(seed, name, datetime.fromtimestamp(start, tz=UTC).date())
     for row in rows:
         if not _passes(row, query.filters):

@@ -37,17 +37,17 @@ class Variant:
 
     @property
     def batch(self) -> bool:
-        """The API's `batch` key."""
+        """Return the API's `batch` key."""
         return self.processing == BATCH
 
     @property
     def service_tier(self) -> str:
-        """The API's `service_tier` key."""
+        """Return the API's `service_tier` key."""
         return self.processing if self.processing in {FLEX, PRIORITY} else "default"
 
     @property
     def meter(self) -> str:
-        """What stands before the token class in a cost line, such as `batch_`."""
+        """Return what stands before the token class in a cost line, such as `batch_`."""
         return "" if self.processing == STANDARD else f"{self.processing}_"
 
 
@@ -55,7 +55,7 @@ def _at(uncached: str, cached: str, output: str, cache_write: str = "0") -> Toke
     return TokenPrice(Decimal(uncached), Decimal(cached), Decimal(output), Decimal(cache_write))
 
 
-# When the pricing page was first seen to list them; nobody here uses them before.
+# When the pricing page was first seen to list them; no one here uses them before.
 _TIERS_LISTED = date(2026, 10, 12)
 
 # Batch rows never hold cached tokens: not every model has a public price for them.

@@ -149,7 +149,7 @@ def _token(first: int, digest: str) -> str:
 
 
 def _digest(params: Mapping[str, list[str]]) -> str:
-    """What a page token is bound to: every parameter but the token itself."""
+    """Return what a page token is bound to: every parameter but the token itself."""
     rest = {name: sorted(values) for name, values in params.items() if name != "page"}
     return sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:12]
 

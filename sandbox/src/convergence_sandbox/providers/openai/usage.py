@@ -42,7 +42,7 @@ class Place:
 
 
 def is_idle(seed: str, day: date) -> bool:
-    """Whether nobody used anything: one day in seven, for one seed in three."""
+    """Return whether no one used anything: one day in seven, for one seed in three."""
     return number(seed, "gaps", low=0, high=2) == 0 and number(seed, day, low=0, high=6) == 0
 
 
@@ -54,7 +54,7 @@ def projects(seed: str) -> list[str]:
 
 @lru_cache(maxsize=512)
 def usage(seed: str, endpoint: str, day: date) -> tuple[UsageRow, ...]:
-    """Every row of one endpoint on one day, in a fixed order."""
+    """Return every row of one endpoint on one day, in a fixed order."""
     if is_idle(seed, day):
         return ()
     return tuple(_ENDPOINTS[endpoint](seed, day))
@@ -119,7 +119,7 @@ def _embeddings(seed: str, day: date) -> Iterator[UsageRow]:
 def _counted(
     endpoint: str, keys: dict[str, str | bool | None], ranges: dict[str, tuple[int, int]]
 ) -> Callable[[str, date], Iterator[UsageRow]]:
-    """An endpoint of plain counters: one row per project on two days in three."""
+    """Return an endpoint of plain counters: one row per project on two days in three."""
 
     def rows(seed: str, day: date) -> Iterator[UsageRow]:
         for place in _places(seed):

@@ -30,7 +30,7 @@ class Outcome:
 
 
 class JobExecutor:
-    """Runs one job's work to its end; every refusal is a `BigQueryError`."""
+    """Runs one job's work to its end; every rejection is a `BigQueryError`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -51,9 +51,9 @@ class JobExecutor:
             return self._load(work, media)
 
     def recall(self, work: Work, *, job: Job, media: Path | None) -> Outcome | None:
-        """What a job came to that a kill struck after its commit and before its last word.
+        """Return what a job came to that a kill struck after its commit and before its last word.
 
-        None when the commit does not tell that all was done: a script commits at each statement.
+        None when the commit does not prove that all was done: a script commits at each statement.
         """
         if isinstance(work, LoadWork):
             rows = 0
@@ -76,7 +76,7 @@ class JobExecutor:
         return None if plan.statement_type == "SCRIPT" else Outcome(query_statistics(plan))
 
     def was_committed(self, job: Job) -> bool:
-        """Whether a write of this job is in the database."""
+        """Return whether a write of this job is in the database."""
         return self._engine.was_committed(str(job.key))
 
     def forget_commits(self) -> None:
@@ -84,7 +84,7 @@ class JobExecutor:
         self._engine.forget_commits()
 
     def dry_run(self, work: QueryWork, *, project: str) -> QueryResult:
-        """Check the query and tell its schema and size, running nothing."""
+        """Check the query and return its schema and size, running nothing."""
         return self._ask(work, project=project, dry_run=True)
 
     def _ask(self, work: QueryWork, *, project: str, dry_run: bool) -> QueryResult:
@@ -130,7 +130,7 @@ class JobExecutor:
         return Outcome(statistics, warnings=tuple(rejects.errors))
 
     def _columns(self, work: LoadWork) -> list[tuple[str, str]]:
-        """The columns of a CSV file: those of the job's schema, else of the table."""
+        """Return the columns of a CSV file: those of the job's schema, else of the table."""
         schema = work.schema
         if schema is None:
             table = work.target.table

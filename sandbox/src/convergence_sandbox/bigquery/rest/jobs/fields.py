@@ -1,4 +1,4 @@
-"""Which fields of a job's configuration this server reads; any other is refused by name.
+"""Which fields of a job's configuration this server reads; any other is rejected by name.
 
 https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfiguration
 """

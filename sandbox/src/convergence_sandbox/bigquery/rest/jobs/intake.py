@@ -45,7 +45,7 @@ class Intake:
         media: str | None = None,
         request_id: str | None = None,
     ) -> Job:
-        """Check the job and put it in line; a dry run is answered here, and is no job.
+        """Check the job and put it in line; a dry run is returned here, and is no job.
 
         Args:
             resource: `jobReference` and `configuration`, as jobs.insert takes them.
@@ -54,7 +54,7 @@ class Intake:
             request_id: the `requestId` of jobs.query.
 
         Raises:
-            BigQueryError: 400, 404, 409 or 501; a job that is refused leaves its id free.
+            BigQueryError: 400, 404, 409 or 501; a job that is rejected leaves its id free.
         """
         reject_unknown(resource, _JOB_FIELDS, where="")
         configuration = as_object(resource.get("configuration"), name="configuration")

@@ -14,7 +14,7 @@ Kind = Literal["query", "load", "copy"]
 
 USER = "anonymous@sandbox.invalid"
 
-# The HTTP status that jobs.getQueryResults and jobs.query answer for a failed job's reason:
+# The HTTP status that jobs.getQueryResults and jobs.query return for a failed job's reason:
 # https://cloud.google.com/bigquery/docs/error-messages
 REASON_STATUS = {
     "accessDenied": 403,
@@ -41,12 +41,12 @@ REASON_STATUS = {
 
 
 def now_ms() -> int:
-    """Wall-clock time as BigQuery's statistics tell it, in milliseconds."""
+    """Return wall-clock time in milliseconds, as in BigQuery's statistics."""
     return time.time_ns() // 1_000_000
 
 
 def canonical_location(name: str | None) -> str | None:
-    """A location as BigQuery spells it: `US`, `EU`, and regions in lower case."""
+    """Return a location as BigQuery spells it: `US`, `EU`, and regions in lower case."""
     if not name:
         return None
     return name.upper() if name.upper() in {"US", "EU"} else name.lower()
@@ -64,7 +64,7 @@ class JobKey:
         return f"{self.project}:{self.location}.{self.job_id}"
 
     def reference(self) -> Json:
-        """The JobReference resource."""
+        """Return the JobReference resource."""
         return {"projectId": self.project, "jobId": self.job_id, "location": self.location}
 
 
@@ -88,19 +88,19 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether it has ended, well or not."""
+        """Return whether it has ended, well or not."""
         return self.state == "DONE"
 
     def start(self) -> Job:
-        """The job as it begins to run."""
+        """Return the job as it begins to run."""
         return replace(self, state="RUNNING", started_ms=now_ms())
 
     def succeed(self, statistics: Json, *, warnings: tuple[Json, ...] = ()) -> Job:
-        """The job after its work was committed; `warnings` are rows that were let go."""
+        """Return the job after its work was committed; `warnings` are rows that were let go."""
         return self._end(statistics=statistics, errors=warnings)
 
     def fail(self, error: BigQueryError, *, details: tuple[Json, ...] = ()) -> Job:
-        """The job after it failed without effect."""
+        """Return the job after it failed without effect."""
         proto = error.to_rest()
         return self._end(error=proto, errors=(proto, *details))
 
@@ -110,7 +110,7 @@ class Job:
         return replace(self, state="DONE", started_ms=started, ended_ms=ended, **changes)
 
     def failure(self) -> BigQueryError | None:
-        """The error to answer when someone asks for this job's results."""
+        """Return the error for a request of this job's results."""
         if self.error is None:
             return None
         reason = self.error["reason"]
@@ -122,7 +122,7 @@ class Job:
         )
 
     def resource(self) -> Json:
-        """The Job resource, https://cloud.google.com/bigquery/docs/reference/rest/v2/Job."""
+        """Return the Job resource, https://cloud.google.com/bigquery/docs/reference/rest/v2/Job."""
         status: Json = {"state": self.state}
         if self.error:
             status["errorResult"] = self.error
@@ -148,7 +148,7 @@ class Job:
         )
 
     def _is_kept_result(self) -> bool:
-        """Whether this is a SELECT with rows and nobody said where to put them."""
+        """Return whether this is a SELECT with rows and nobody said where to put them."""
         payload = self.statistics.get("query", {})
         return self.kind == "query" and self.done and payload.get("statementType") == "SELECT"
 
@@ -160,7 +160,7 @@ class Job:
 
 
 def anonymous(key: JobKey) -> Json:
-    """The table that BigQuery would keep a query's rows in when it was told none."""
+    """Return the table that BigQuery keeps a query's rows in when the job names none."""
     place = f"_anon{key.location.encode().hex()}"
     return {
         "projectId": key.project,
@@ -170,7 +170,7 @@ def anonymous(key: JobKey) -> Json:
 
 
 def read_anonymous(*, project: str, dataset: str, table: str) -> JobKey | None:
-    """The query whose rows such a table holds; None when it is another table."""
+    """Return the query whose rows such a table holds; None when it is another table."""
     if not dataset.startswith("_anon") or not table.startswith("anon"):
         return None
     try:

@@ -76,7 +76,7 @@ class Rejects:
 def read_batches(
     path: Path, load: Json, *, columns: Sequence[tuple[str, str]], rejects: Rejects
 ) -> Iterator[Batch]:
-    """The rows of a file as the engine takes them.
+    """Yield the rows of a file as the engine takes them.
 
     Args:
         path: the uploaded media.

@@ -79,7 +79,7 @@ class QueryRoutes:
         ]
 
     async def query(self, request: Request) -> Response:
-        """Run a query and answer its first page, or where to ask for it."""
+        """Run a query; return its first page, or a reference to the running job."""
         body = await body_json(request)
         project = request.path_params["project"]
         query = _read_options(body)
@@ -97,7 +97,7 @@ class QueryRoutes:
         return reply(response)
 
     async def results(self, request: Request) -> Response:
-        """A page of a query's rows, as soon as there are any."""
+        """Return a page of a query's rows, as soon as there are any."""
         params = request.query_params
         job = await run_in_threadpool(
             self._runner.get,
@@ -135,10 +135,10 @@ class QueryRoutes:
         )
 
     async def _response(self, job: Job, page: Page) -> Json:
-        """What both methods answer of a job.
+        """Return the fields of a job that both methods share.
 
         Raises:
-            BigQueryError: the job has failed; its error becomes the answer's.
+            BigQueryError: the job has failed; its error becomes the response's.
         """
         failure = job.failure()
         if failure is not None:
@@ -184,7 +184,7 @@ def _reference(key: JobKey) -> Json:
 
 
 def _resource(body: Json) -> Json:
-    """The job that a QueryRequest stands for."""
+    """Return the job that a QueryRequest stands for."""
     query = {
         name: value for name, value in body.items() if name not in {*JOB_LEVEL, *REQUEST_LEVEL}
     }

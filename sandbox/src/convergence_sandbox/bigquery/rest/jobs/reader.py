@@ -24,7 +24,7 @@ class Page:
     int64_timestamps: bool = False
 
     def rows_of(self, columns: int) -> int:
-        """How many rows of so many columns this page may hold."""
+        """Return how many rows of so many columns this page may hold."""
         maximum = max(1, MAX_PAGE_CELLS // max(1, columns))
         return maximum if self.size is None else min(self.size, maximum)
 
@@ -50,10 +50,10 @@ class ResultReader:
         return result.schema.to_rest(), rows, result.row_count
 
     def _from_destination(self, job: Job, page: Page) -> tuple[Json, list[Json], int]:
-        """The rows from the table that the query was told to write.
+        """Return the rows from the destination table of the query.
 
         Raises:
-            BigQueryError: 404 when it was told none: results alone are kept in memory, a while.
+            BigQueryError: 404 without a destination: results alone are kept in memory, a while.
         """
         target = job.configuration["query"].get("destinationTable")
         if not target:

@@ -1,4 +1,4 @@
-"""Results of queries that nobody gave a destination, kept for a while to be paged through."""
+"""Results of queries that no one gave a destination, kept for a while to be paged through."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Results:
                 self._cells -= _cells(dropped)
 
     def get(self, key: JobKey) -> QueryResult | None:
-        """The job's result, or None when it is gone."""
+        """Return the job's result, or None when it is gone."""
         with self._lock:
             result = self._kept.get(key)
             if result is not None:

@@ -80,24 +80,24 @@ class JobRoutes:
         media: str | None = None,
         request_id: str | None = None,
     ) -> Job:
-        """Put the job in line, and give it a while to end before it is answered."""
+        """Put the job in line, and give it a while to end before it is returned."""
         job = await run_in_threadpool(
             self._intake.accept, resource, project=project, media=media, request_id=request_id
         )
         return await self.wait(job)
 
     async def wait(self, job: Job) -> Job:
-        """The job once it has ended, or as it stands when the caller has waited enough."""
+        """Return the job once it has ended, or as it stands when the caller has waited enough."""
         if job.done:
             return job
         return await self._runner.wait(job.key, seconds=self.response_seconds)
 
     async def get(self, request: Request) -> Response:
-        """One job."""
+        """Return one job."""
         return reply((await self._job(request)).resource())
 
     async def listing(self, request: Request) -> Response:
-        """A page of jobs, newest first; children only by `parentJobId`."""
+        """Return a page of jobs, newest first; children only by `parentJobId`."""
         params = request.query_params
         token = params.get("pageToken")
         job_filter = JobFilter(
@@ -119,7 +119,7 @@ class JobRoutes:
         return reply(response)
 
     async def cancel(self, request: Request) -> Response:
-        """Ask a job to stop; it answers with the job, stopped or not."""
+        """Ask a job to stop; return the job, stopped or not."""
         job = await self._job(request)
         await run_in_threadpool(self._runner.cancel, job.key)
         job = await self._job(request)
@@ -152,7 +152,7 @@ class UploadRoutes:
         self._uploads = uploads
 
     def routes(self) -> list[Route]:
-        """`/projects/{project}/jobs`, told apart by `uploadType`."""
+        """`/projects/{project}/jobs`, distinguished by `uploadType`."""
         path = "/projects/{project}/jobs"
         return [
             Route(path, self.begin, methods=["POST"]),
@@ -160,7 +160,7 @@ class UploadRoutes:
         ]
 
     async def begin(self, request: Request) -> Response:
-        """A multipart upload, or the start of a resumable one."""
+        """Return a multipart upload, or the start of a resumable one."""
         kind = request.query_params.get("uploadType")
         if kind == "multipart":
             return await self._multipart(request)
@@ -185,12 +185,12 @@ class UploadRoutes:
         return Response(status_code=200, headers=headers)
 
     async def resume(self, request: Request) -> Response:
-        """A chunk of a resumable upload; the last one starts the job."""
+        """Return a chunk of a resumable upload; the last one starts the job."""
         name = request.query_params.get("upload_id", "")
         project, resource = await run_in_threadpool(self._uploads.session, name)
         started = await run_in_threadpool(self._store.by_request, project, _request_id(name))
         if started is not None:
-            # The client has lost the answer to its last chunk.
+            # The client has lost the response to its last chunk.
             job = await self._jobs.wait(started)
             return reply(job.resource())
         length = request.headers.get("content-length", "0")

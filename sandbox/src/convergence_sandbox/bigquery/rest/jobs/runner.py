@@ -1,6 +1,6 @@
 """Runs jobs: takes their id, works them off in threads, keeps how they ended.
 
-A job is written down before it starts and again when it has ended, and only then answered DONE.
+A job is written down before it starts and again when it has ended, and only then reported DONE.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class JobRunner:
         future.add_done_callback(lambda _: self._limits.leave(table))
 
     def get(self, project: str, job_id: str, *, location: str | None) -> Job:
-        """The job as it stands.
+        """Return the job as it stands.
 
         Raises:
             BigQueryError: 404 `notFound`.
@@ -100,7 +100,7 @@ class JobRunner:
         return live.job if live and not job.done else job
 
     async def wait(self, key: JobKey, *, seconds: float) -> Job:
-        """The job once it has ended, or as it stands after `seconds`."""
+        """Return the job once it has ended, or as it stands after `seconds`."""
         with self._lock:
             live = self._live.get(key)
         if live is not None:
@@ -118,7 +118,7 @@ class JobRunner:
         """Bring to their end the jobs that a stop or a kill left behind.
 
         What was not committed runs again, once: a job that brings the server down must not do so
-        at every start. What was committed is told as done, so that nothing is doubled; a script
+        at every start. Committed work is reported as done, so that nothing is doubled; a script
         that was struck between two statements has failed.
         """
         for job in self._store.unfinished():
@@ -164,7 +164,7 @@ class JobRunner:
         return self._end(job, result=outcome.result if outcome else None)
 
     def _strike(self, job: Job, work: Work) -> Fault | None:
-        """Let a fault on request hold or fail the job, and the day's quota refuse it."""
+        """Let a fault on request hold or fail the job, and the day's quota reject it."""
         target = work.target
         fault = self._faults.for_job(job, table=str(target.table) if target else "")
         if fault and fault.action == "hold_job":

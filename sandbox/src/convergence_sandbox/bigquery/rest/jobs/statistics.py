@@ -11,7 +11,7 @@ from convergence_sandbox.bigquery.statements.estimate import billed_bytes
 
 
 def query_statistics(result: QueryResult, *, dry_run: bool = False) -> Json:
-    """What a query job's `statistics` say beside its times."""
+    """Return what a query job's `statistics` say next to its times."""
     processed = str(result.total_bytes_processed)
     billed = billed_bytes(result.total_bytes_processed, tables=len(result.referenced_tables))
     query: Json = {
@@ -33,7 +33,7 @@ def query_statistics(result: QueryResult, *, dry_run: bool = False) -> Json:
 
 
 def _effects(result: QueryResult) -> Json:
-    """What the statement changed."""
+    """Return what the statement changed."""
     effects: Json = {}
     if result.affected_rows is not None:
         effects["numDmlAffectedRows"] = str(result.affected_rows)

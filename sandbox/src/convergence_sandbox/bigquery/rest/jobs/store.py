@@ -1,4 +1,4 @@
-"""The table of jobs, in SQLite beside the data: an id once answered stays taken."""
+"""The table of jobs, in SQLite next to the data: an id once used stays taken."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from convergence_sandbox.bigquery.errors import duplicate, not_found
 from convergence_sandbox.bigquery.rest.jobs.job import Job, JobKey, canonical_location
 
-DEFAULT_LOCATIONS = ("US", "EU")  # where jobs.get looks when it is told no location
+DEFAULT_LOCATIONS = ("US", "EU")  # where jobs.get looks when the request names no location
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -42,7 +42,7 @@ _FIELDS = ("kind", "configuration", "started_ms", "ended_ms", "statistics", "err
 
 @dataclass(frozen=True)
 class JobFilter:
-    """Which jobs a listing asks for; children only by their parent."""
+    """The filter of a listing; children only by their parent."""
 
     project: str
     parent_id: str | None = None
@@ -52,7 +52,7 @@ class JobFilter:
     before: int | None = None
 
     def sql(self) -> tuple[str, tuple[str | int, ...]]:
-        """The WHERE clause and its values."""
+        """Return the WHERE clause and its values."""
         conditions: list[tuple[str, tuple[str | int, ...]]] = [
             ("project = ? AND deleted = 0", (self.project,)),
             ("parent_id = ?", (self.parent_id,)) if self.parent_id else ("parent_id IS NULL", ()),
@@ -116,7 +116,7 @@ class JobStore:
             )
 
     def get(self, project: str, job_id: str, *, location: str | None = None) -> Job:
-        """The job; without a location it is sought in US, then EU, as BigQuery does.
+        """Return the job; without a location it is sought in US, then EU, as BigQuery does.
 
         Raises:
             BigQueryError: 404 `notFound`.
@@ -133,7 +133,7 @@ class JobStore:
         raise not_found("Job", name)
 
     def by_request(self, project: str, request_id: str, *, since_ms: int = 0) -> Job | None:
-        """The job that an earlier request of this id made."""
+        """Return the job that an earlier request of this id made."""
         rows = self._select(
             "project = ? AND request_id = ? AND created_ms >= ? AND deleted = 0 ORDER BY seq DESC",
             (project, request_id, since_ms),

@@ -36,7 +36,7 @@ class Chunk:
 
     @classmethod
     def parse(cls, header: str) -> Chunk:
-        """`bytes 0-99/*`, `bytes 100-149/150`, or `bytes */*` to ask how far the server is.
+        """`bytes 0-99/*`, `bytes 100-149/150`, or `bytes */*` to query the progress.
 
         Raises:
             BigQueryError: 400 when it is none of these.
@@ -53,14 +53,14 @@ class Chunk:
 
     @property
     def final(self) -> bool:
-        """Whether the upload is whole once this chunk is in place."""
+        """Return whether the upload is whole once this chunk is in place."""
         if self.total is None:
             return False
         return self.total == 0 if self.end is None else self.end + 1 == self.total
 
 
 def split_multipart(content_type: str, body: bytes) -> tuple[Json, bytes]:
-    """The job resource and the media of a `multipart/related` body.
+    """Return the job resource and the media of a `multipart/related` body.
 
     Raises:
         BigQueryError: 400 when it has no boundary or not exactly these two parts.
@@ -111,7 +111,7 @@ class Uploads:
         return name
 
     def session(self, name: str) -> tuple[str, Json]:
-        """The project and job resource of a resumable upload.
+        """Return the project and job resource of a resumable upload.
 
         Raises:
             BigQueryError: 404 when there is no such session.
@@ -122,7 +122,7 @@ class Uploads:
         return document["project"], document["job"]
 
     def size(self, name: str) -> int:
-        """How many bytes have arrived."""
+        """Return how many bytes have arrived."""
         path = self.path(name)
         return path.stat().st_size if path.exists() else 0
 
@@ -143,7 +143,7 @@ class Uploads:
                 file.write(piece)
 
     def path(self, name: str) -> Path:
-        """Where a media lies."""
+        """Return where a media lies."""
         return self._folder / f"{name}.media"
 
     def discard(self, name: str) -> None:

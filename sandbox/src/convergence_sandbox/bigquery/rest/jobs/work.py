@@ -1,4 +1,4 @@
-"""What a job is asked to do, read from its configuration and refused by name where it can't be.
+"""The work of a job, read from its configuration; an unsupported field is rejected by name.
 
 https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfiguration
 """
@@ -38,7 +38,7 @@ Choice = TypeVar("Choice", bound=str)
 
 
 def kind_of(configuration: Json) -> Kind:
-    """Which of the kinds of job this is.
+    """Return which of the kinds of job this is.
 
     Raises:
         BigQueryError: 400 unless it is exactly one, 501 for extract jobs and unknown fields.
@@ -57,7 +57,7 @@ def kind_of(configuration: Json) -> Kind:
 
 
 def read_work(configuration: Json, *, project: str) -> Work:
-    """The work of a job's configuration.
+    """Return the work of a job's configuration.
 
     Raises:
         BigQueryError: 400 or 501, naming what is wrong or not done here.
@@ -80,7 +80,7 @@ class Target:
 
     @classmethod
     def of(cls, body: Json, *, project: str, write: WriteDisposition) -> Target | None:
-        """The destination a job names, or None; `write` is the default of its kind."""
+        """Return the destination a job names, or None; `write` is the default of its kind."""
         reference = body.get("destinationTable")
         if not reference:
             return None
@@ -190,7 +190,7 @@ Work = QueryWork | LoadWork | CopyWork
 
 
 def table_ref(reference: object, *, project: str) -> TableRef:
-    """A TableReference; the table's id may carry a partition decorator."""
+    """Return a TableReference; the table's id may carry a partition decorator."""
     names = as_object(reference, name="tableReference")
     dataset, table = str(names.get("datasetId") or ""), str(names.get("tableId") or "")
     checked_table_id(table.partition("$")[0])
@@ -209,7 +209,7 @@ def dataset_ref(reference: object, *, project: str) -> tuple[str, str] | None:
 def choice(
     body: Mapping[str, Any], name: str, options: Sequence[Choice], *, default: Choice
 ) -> Choice:
-    """One of BigQuery's named options.
+    """Return one of BigQuery's named options.
 
     Raises:
         BigQueryError: 400 for a value that is none of them, 501 for one that is newer than we.
@@ -230,7 +230,7 @@ def _parameters(value: object) -> tuple[Json, ...]:
 
 
 def _meant(body: Mapping[str, Any]) -> Json:
-    """The fields that carry something; the client also sends empty ones."""
+    """Return the fields that carry something; the client also sends empty ones."""
     return {key: value for key, value in body.items() if value not in (None, "", [], {}, False)}
 
 

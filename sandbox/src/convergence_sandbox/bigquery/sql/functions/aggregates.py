@@ -52,13 +52,13 @@ class Arguments:
     exact: bool = False
 
     def call(self, name: str, *values: str, order: str = "", where: str = "") -> str:
-        """A DuckDB aggregate call with this call's DISTINCT, filter and window."""
+        """Return a DuckDB aggregate call with this call's DISTINCT, filter and window."""
         distinct = "DISTINCT " if self.distinct else ""
         filtered = f" FILTER (WHERE {where})" if where else ""
         return f"{name}({distinct}{', '.join(values)}{order}){filtered}{self.over}"
 
     def reject(self, name: str, *parts: str) -> None:
-        """Refuse modifiers that the function does not take."""
+        """Reject modifiers that the function does not take."""
         written = {
             "DISTINCT": self.distinct,
             "NULLS": self.nulls,

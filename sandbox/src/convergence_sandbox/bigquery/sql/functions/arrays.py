@@ -41,7 +41,7 @@ define(
 
 
 def struct_sql(kind: SqlType, parts: Sequence[Expr]) -> str:
-    """The DuckDB struct of these values."""
+    """Return the DuckDB struct of these values."""
     fields = ", ".join(
         f"{quote(name)} := {one.sql}" for name, one in zip(stored_names(kind), parts, strict=True)
     )

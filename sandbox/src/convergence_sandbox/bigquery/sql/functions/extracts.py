@@ -110,7 +110,7 @@ _PLAIN = {"%Y", "%m", "%d", "%H", "%M", "%S", "%%", "%y", "%j"}
 
 
 def _native_format(pattern: Expr, kind: SqlType) -> str | None:
-    """The pattern for DuckDB's strftime, when it means the same there."""
+    """Return the pattern for DuckDB's strftime, when it means the same there."""
     if not pattern.is_literal or pattern.literal is None or kind == TIME:
         return None
     text = pattern.literal.replace("%F", "%Y-%m-%d").replace("%T", "%H:%M:%S")

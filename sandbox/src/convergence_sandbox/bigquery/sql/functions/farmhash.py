@@ -12,7 +12,7 @@ _K2 = 0x9AE16A3B2F90404F
 
 
 def fingerprint64(data: bytes) -> int:
-    """The fingerprint as a signed 64-bit integer."""
+    """Return the fingerprint as a signed 64-bit integer."""
     value = _hash(data)
     return value - (1 << 64) if value >> 63 else value
 

@@ -56,7 +56,7 @@ def duckdb_path(path: str) -> str:
 
 
 def _source(call: Call) -> tuple[Expr, str]:
-    """The document and the DuckDB path literal."""
+    """Return the document and the DuckDB path literal."""
     call.check_count(1, 2)
     value = call.arg(0)
     if value.type not in {STRING, JSON} and not value.untyped_null:
@@ -70,20 +70,20 @@ def _source(call: Call) -> tuple[Expr, str]:
 
 
 def _document(value: Expr) -> str:
-    """The document as valid JSON, or NULL when a STRING is none."""
+    """Return the document as valid JSON, or NULL when a STRING is none."""
     return value.sql if value.type == JSON else f"json_or_null({value.sql})"
 
 
 @handler("JSON_VALUE", "JSON_EXTRACT_SCALAR", safe=True)
 def json_value(call: Call) -> Expr:
-    """A scalar as text; NULL for objects, arrays and JSON null."""
+    """Return a scalar as text; NULL for objects, arrays and JSON null."""
     value, path = _source(call)
     return combine(f"json_scalar_at({_document(value)}, {path})", STRING, [value])
 
 
 @handler("JSON_QUERY", "JSON_EXTRACT", safe=True)
 def json_query(call: Call) -> Expr:
-    """A value as JSON: text from STRING, JSON from JSON."""
+    """Return a value as JSON: text from STRING, JSON from JSON."""
     value, path = _source(call)
     if value.type == JSON:
         return combine(f"json_extract({value.sql}, {path})", JSON, [value])
@@ -92,7 +92,7 @@ def json_query(call: Call) -> Expr:
 
 @handler("JSON_QUERY_ARRAY", "JSON_EXTRACT_ARRAY", safe=True)
 def json_query_array(call: Call) -> Expr:
-    """The elements of an array, as JSON."""
+    """Return the elements of an array, as JSON."""
     value, path = _source(call)
     if value.type == JSON:
         return combine(f"json_elements({value.sql}, {path})", array(JSON), [value])
@@ -102,7 +102,7 @@ def json_query_array(call: Call) -> Expr:
 
 @handler("JSON_VALUE_ARRAY", "JSON_EXTRACT_STRING_ARRAY", safe=True)
 def json_value_array(call: Call) -> Expr:
-    """The scalar elements of an array, as text; NULL when one is not a scalar."""
+    """Return the scalar elements of an array, as text; NULL when one is not a scalar."""
     value, path = _source(call)
     return combine(f"json_scalars({_document(value)}, {path})", array(STRING), [value])
 
@@ -130,7 +130,7 @@ def to_json(call: Call) -> Expr:
 
 
 def json_sql(sql: str, kind: SqlType, *, depth: int) -> str:
-    """The JSON text of a value: `null` for NULL, numbers above 2^53 and decimals exact."""
+    """Return the JSON text of a value: `null` for NULL, numbers above 2^53 and decimals exact."""
     if kind.element is not None:
         name = f"j{depth}"
         inner = json_sql(name, kind.element, depth=depth + 1)

@@ -44,7 +44,7 @@ _ONE = 10**values.BIGNUMERIC_SCALE
 
 
 def _divided(value: int, by: int) -> str:
-    """An unscaled quotient, rounded half away from zero."""
+    """Return an unscaled quotient, rounded half away from zero."""
     quotient = (2 * abs(value) + abs(by)) // (2 * abs(by))
     return _in_range(str(quotient if (value < 0) == (by < 0) else -quotient))
 

@@ -56,7 +56,7 @@ def rand(call: Call) -> Expr:
 
 
 def _number(call: Call, index: int, *kinds: SqlType) -> Expr:
-    """An argument as the nearest of these number types."""
+    """Return an argument as the nearest of these number types."""
     made = call.arg(index)
     fitting = [(score, kind) for kind in kinds if (score := cost(made, kind)) is not None]
     if not fitting:
@@ -154,7 +154,7 @@ def ieee_divide(call: Call) -> Expr:
 
 @handler("SAFE_DIVIDE", "SAFE_MULTIPLY", "SAFE_ADD", "SAFE_SUBTRACT")
 def safe_arithmetic(call: Call) -> Expr:
-    """The operator, with NULL instead of an error."""
+    """Return the operator, with NULL instead of an error."""
     call.check_count(2)
     sign = {"SAFE_DIVIDE": "/", "SAFE_MULTIPLY": "*", "SAFE_ADD": "+", "SAFE_SUBTRACT": "-"}
     one, other = call.args()

@@ -48,7 +48,7 @@ _ELEMENT = re.compile(r"%(E\*S|E[0-9]S|E4Y|Ez|.)", re.DOTALL)
 
 
 def format_moment(pattern: str, value: dt.datetime, kind: str, zone_name: str) -> str:
-    """A civil moment (already in its zone) by BigQuery's pattern.
+    """Return a civil moment (already in its zone) by BigQuery's pattern.
 
     Raises:
         ValueError: an element that is not done here.

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 class Compiler(Protocol):
-    """What a handler may ask of the expression compiler."""
+    """The part of the expression compiler that a handler uses."""
 
     @property
     def exact(self) -> bool:
-        """Whether decimals are computed the slow, always exact way."""
+        """Return whether decimals are computed the slow, always exact way."""
         ...
 
     @property
     def now_micros(self) -> int:
-        """The moment the query began."""
+        """Return the moment the query began."""
         ...
 
     def expr(self, node: exp.Expr, scope: Scope) -> Expr:
@@ -58,15 +58,15 @@ class Call:
     safe: bool = False
 
     def arg(self, index: int) -> Expr:
-        """The compiled argument."""
+        """Return the compiled argument."""
         return self.compiler.expr(self.nodes[index], self.scope)
 
     def args(self) -> list[Expr]:
-        """All arguments, compiled."""
+        """Return all arguments, compiled."""
         return [self.compiler.expr(node, self.scope) for node in self.nodes]
 
     def check_count(self, low: int, high: int | None = None) -> None:
-        """Refuse a wrong number of arguments."""
+        """Reject a wrong number of arguments."""
         high = low if high is None else high
         if not low <= len(self.nodes) <= high:
             expected = str(low) if low == high else f"{low} to {high}"
@@ -76,18 +76,18 @@ class Call:
             )
 
     def mismatch(self, args: Sequence[Expr]) -> Exception:
-        """The error for arguments that no signature takes."""
+        """Return the error for arguments that no signature takes."""
         supplied = ", ".join(str(one.type) for one in args)
         return invalid_query(
             f"No matching signature for function {self.name} for argument types: {supplied}"
         )
 
     def udf(self, name: str) -> str:
-        """The name of a Python function, in the form that gives NULL when SAFE."""
+        """Return the name of a Python function, in the form that gives NULL when SAFE."""
         return f"safe_{name}" if self.safe else name
 
     def fail(self, message_sql: str, kind: SqlType) -> str:
-        """An error while running, or NULL when SAFE."""
+        """Return an error while running, or NULL when SAFE."""
         if self.safe:
             return f"CAST(NULL AS {kind.duck})"
         return f"CAST(error({message_sql}) AS {kind.duck})"

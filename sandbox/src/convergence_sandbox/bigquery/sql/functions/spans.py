@@ -148,7 +148,7 @@ def _shift(first: str | None) -> int:
 
 @handler("DATE_TRUNC", "DATETIME_TRUNC", "TIMESTAMP_TRUNC", "TIME_TRUNC")
 def truncate(call: Call) -> Expr:
-    """The beginning of the part that a moment lies in."""
+    """Return the beginning of the part that a moment lies in."""
     call.check_count(2, 3 if call.name in {"TIMESTAMP_TRUNC", "DATETIME_TRUNC"} else 2)
     value = call.arg(0)
     if value.type not in {DATE, DATETIME, TIMESTAMP, TIME}:
@@ -181,7 +181,7 @@ def _truncated(sql: str, part: str, first: str | None) -> str:
 
 @handler("LAST_DAY")
 def last_day(call: Call) -> Expr:
-    """The last day of the part that a date lies in."""
+    """Return the last day of the part that a date lies in."""
     call.check_count(1, 2)
     value = temporal(call, 0, DATE, DATETIME)
     part, first = ("MONTH", None) if len(call.nodes) == 1 else date_part(call.nodes[1])

@@ -143,7 +143,7 @@ def _format_one(found: re.Match[str], value: Expr) -> str:
 
 
 def _pattern(call: Call, index: int = 1) -> tuple[Expr, int]:
-    """A regular expression argument and how many groups it captures.
+    """Return a regular expression argument and how many groups it captures.
 
     DuckDB's engine is RE2, as BigQuery's is.
     """
@@ -174,7 +174,7 @@ def regexp_contains(call: Call) -> Expr:
 
 @handler("REGEXP_EXTRACT", "REGEXP_SUBSTR")
 def regexp_extract(call: Call) -> Expr:
-    """The first match, or its group; NULL when there is none."""
+    """Return the first match, or its group; NULL when there is none."""
     call.check_count(2)
     value = coerce(call.arg(0), STRING)
     pattern, groups = _pattern(call)
@@ -187,7 +187,7 @@ def regexp_extract(call: Call) -> Expr:
 
 @handler("REGEXP_EXTRACT_ALL")
 def regexp_extract_all(call: Call) -> Expr:
-    """Every match, or its group."""
+    """Return every match, or its group."""
     call.check_count(2)
     value = coerce(call.arg(0), STRING)
     pattern, groups = _pattern(call)
@@ -197,7 +197,7 @@ def regexp_extract_all(call: Call) -> Expr:
 
 @handler("REGEXP_REPLACE")
 def regexp_replace(call: Call) -> Expr:
-    r"""Every match replaced; `\1` is a group."""
+    r"""Return every match replaced; `\1` is a group."""
     call.check_count(3)
     value = coerce(call.arg(0), STRING)
     pattern, _ = _pattern(call)

@@ -44,7 +44,7 @@ define(
 
 @handler("CURRENT_TIMESTAMP", "CURRENT_DATETIME", "CURRENT_DATE", "CURRENT_TIME")
 def current(call: Call) -> Expr:
-    """The moment the query began, in a zone for civil results."""
+    """Return the moment the query began, in a zone for civil results."""
     call.check_count(0, 0 if call.name == "CURRENT_TIMESTAMP" else 1)
     micros = call.compiler.now_micros
     if call.name == "CURRENT_TIMESTAMP":

@@ -24,7 +24,7 @@ WEEKDAYS = ("SUNDAY", "MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "S
 
 
 def date_part(node: exp.Expr) -> tuple[str, str | None]:
-    """A date part and, for WEEK(MONDAY), its first weekday."""
+    """Return a date part and, for WEEK(MONDAY), its first weekday."""
     if isinstance(node, exp.Anonymous) and str(node.this).upper() == "WEEK":
         if len(node.expressions) == 1 and node.expressions[0].name.upper() in WEEKDAYS:
             return "WEEK", node.expressions[0].name.upper()
@@ -38,14 +38,14 @@ def date_part(node: exp.Expr) -> tuple[str, str | None]:
 
 
 def zone_argument(call: Call, index: int) -> str | None:
-    """The time zone argument's SQL, when there is one."""
+    """Return the time zone argument's SQL, when there is one."""
     if len(call.nodes) <= index:
         return None
     return zone_sql(call.arg(index))
 
 
 def zone_sql(value: Expr) -> str:
-    """The SQL of a time zone's name; a literal one is checked now."""
+    """Return the SQL of a time zone's name; a literal one is checked now."""
     value = coerce(value, STRING)
     if value.is_literal and value.literal is not None:
         try:
@@ -58,21 +58,21 @@ def zone_sql(value: Expr) -> str:
 
 
 def civil_sql(value: Expr, zone: str | None) -> str:
-    """A TIMESTAMP as the civil time of a zone."""
+    """Return a TIMESTAMP as the civil time of a zone."""
     if zone in {None, "'UTC'"}:
         return f"CAST({value.sql} AS TIMESTAMP)"
     return f"timezone({zone}, {value.sql})"
 
 
 def moment_sql(sql: str, zone: str | None) -> str:
-    """A civil time of a zone as a TIMESTAMP."""
+    """Return a civil time of a zone as a TIMESTAMP."""
     if zone in {None, "'UTC'"}:
         return f"CAST({sql} AS TIMESTAMPTZ)"
     return f"timezone({zone}, {sql})"
 
 
 def temporal(call: Call, index: int, *kinds: SqlType) -> Expr:
-    """An argument as the first of these types that it coerces to."""
+    """Return an argument as the first of these types that it coerces to."""
     made = call.arg(index)
     ranked = [(cost(made, kind), kind) for kind in kinds]
     fitting = [(score, kind) for score, kind in ranked if score is not None]
@@ -85,7 +85,7 @@ FAMILIES = {"DATE": DATE, "DATETIME": DATETIME, "TIMESTAMP": TIMESTAMP, "TIME": 
 
 
 def family(call: Call, index: int = 0) -> Expr:
-    """The first argument as the type the function is named after.
+    """Return the first argument as the type the function is named after.
 
     DATE_TRUNC and its like take any moment; the rest take their own type.
     """
