@@ -1,6 +1,6 @@
 """The engine: everything the REST interface needs of BigQuery, on one DuckDB file.
 
-Thread-safe. Reads run side by side in snapshots; writes are serialized; what has been acknowledged is
+Thread-safe. Reads run side by side in snapshots; writes are serialized; acknowledged writes are
 on disk.
 """
 
