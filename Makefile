@@ -39,6 +39,8 @@ $(RUNTIME): $(VENV)/bin/uv
 $(DEV): $(RUNTIME)
 	@echo "==> installing the test tools"
 	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install -q -r requirements-dev.lock
+	@echo "==> compiling Google's SQL parser"
+	@$(RUN) tests/support/googlesql.py
 	@rm -f $(VENV)/.dev-* && touch $@
 
 $(PRODUCTION): requirements-production.lock sandbox/requirements.lock sandbox/pyproject.toml $(VENV)/bin/uv

@@ -262,3 +262,16 @@ def test_parameters_of_every_shape(engine: Engine) -> None:
              FROM (SELECT ? AS p) WHERE ? IS NULL"""
     got = ask(engine, sql, parameters=parameters, parameter_mode="POSITIONAL")
     assert got == [("3", "3", "x'y", "7")]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1 AS new",
+        "SELECT * FROM (SELECT 1 AS n) AS new",
+        "WITH new AS (SELECT 1 AS n) SELECT * FROM new",
+    ],
+)
+def test_a_reserved_keyword_is_no_alias_without_backticks(engine: Engine, sql: str) -> None:
+    assert "Unexpected keyword NEW" in rejected(engine, sql)
+    engine.query(sql.replace("new", "`new`"), project="p")

@@ -14,8 +14,8 @@ USING (
         @today
       )
     ) AS connected_on
-) AS new
-ON stored.credential_id = new.credential_id
+) AS incoming
+ON stored.credential_id = incoming.credential_id
 WHEN NOT MATCHED BY TARGET THEN
   INSERT (
     org_slug, credential_id, provider, credential_name, ciphertext, kms_key_version, fingerprint,
@@ -23,8 +23,8 @@ WHEN NOT MATCHED BY TARGET THEN
     updated_at
   )
   VALUES (
-    @org_slug, new.credential_id, @provider, @credential_name, @ciphertext, @kms_key_version,
-    @fingerprint, @validation_status, @now, @validation_error, 'ACTIVE', new.connected_on, @now,
+    @org_slug, incoming.credential_id, @provider, @credential_name, @ciphertext, @kms_key_version,
+    @fingerprint, @validation_status, @now, @validation_error, 'ACTIVE', incoming.connected_on, @now,
     @now
   )
 WHEN NOT MATCHED BY SOURCE

@@ -1,6 +1,6 @@
 MERGE `{{ project }}.{{ central }}.org_usage_quotas` AS quota
-USING (SELECT @org_slug AS org_slug) AS new
-ON quota.org_slug = new.org_slug
+USING (SELECT @org_slug AS org_slug) AS incoming
+ON quota.org_slug = incoming.org_slug
 WHEN MATCHED THEN
   UPDATE SET
     plan = @plan,

@@ -69,7 +69,20 @@ def parse(sql: str) -> exp.Expr:
             if not found
             else "Syntax error: Expected end of input"
         )
+    _reject_reserved_aliases(found[0])
     return found[0]
+
+
+def _reject_reserved_aliases(tree: exp.Expr) -> None:
+    # sqlglot takes any word as an alias; GoogleSQL takes a reserved keyword in backticks only.
+    for node in tree.find_all(exp.Alias, exp.TableAlias):
+        name = node.args.get("alias") if isinstance(node, exp.Alias) else node.this
+        if (
+            isinstance(name, exp.Identifier)
+            and not name.args.get("quoted")
+            and name.name.lower() in BigQuery.Generator.RESERVED_KEYWORDS
+        ):
+            raise invalid_query(f"Syntax error: Unexpected keyword {name.name.upper()}")
 
 
 @lru_cache(maxsize=512)
