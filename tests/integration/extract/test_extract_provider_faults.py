@@ -239,7 +239,7 @@ def test_a_provider_that_never_ends_is_left_at_the_deadline(
 REFUSED: list[tuple[dict[str, Any], type[ConvergenceError], str]] = [
     ({"kind": "oversized"}, ProviderProtocolError, "larger"),
     ({"kind": "gzip_bomb", "options": SMALL_BOMB}, ProviderProtocolError, "larger"),
-    ({"kind": "unauthorized"}, ProviderRejectedError, "refused"),
+    ({"kind": "unauthorized"}, ProviderRejectedError, "rejected"),
     ({"kind": "nan"}, ProviderProtocolError, "NaN"),
     ({"kind": "huge_number"}, ProviderProtocolError, "out of range"),
     ({"kind": "duplicate_keys"}, ProviderProtocolError, "duplicate keys"),
@@ -252,7 +252,7 @@ REFUSED: list[tuple[dict[str, Any], type[ConvergenceError], str]] = [
     ({"kind": "duplicate_rows"}, ProviderProtocolError, "a row twice"),
     ({"kind": "shifted_window", "count": 2}, ProviderProtocolError, "out of order, repeated"),
     ({"kind": "redirect"}, ProviderProtocolError, "redirect"),
-    ({"kind": "foreign_link"}, ProviderRejectedError, "refused"),
+    ({"kind": "foreign_link"}, ProviderRejectedError, "rejected"),
 ]
 
 
