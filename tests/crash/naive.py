@@ -16,7 +16,7 @@ from google.cloud.bigquery import LoadJobConfig
 
 from convergence.extract import canonical
 from convergence.extract.disk import Disk, write_durably
-from convergence.processors.lib.daily.extraction import columns_of
+from convergence.processors.lib.daily.extraction import get_column_types
 from convergence.processors.openai.shape import UsageShape
 from convergence.warehouse.schemas import TableSchema
 from crash.platform import USAGE_TABLE, Platform, days
@@ -38,7 +38,7 @@ def load(job: Try, platform: Platform, points: Points) -> None:
     table = f"{client.project}.{dataset}.{USAGE_TABLE}"
     folder = services.settings.configs_dir
     schema = TableSchema.load(folder / "openai/cost/schemas/openai_usage_daily_raw.json")
-    shape = UsageShape("completions", columns=columns_of(schema))
+    shape = UsageShape("completions", columns=get_column_types(schema))
     note = services.settings.var_dir / "naive" / f"{job.run_id}.json"
     note.parent.mkdir(parents=True, exist_ok=True)
     requested = days(job.day_count)

@@ -100,8 +100,8 @@ def render_configuration_page() -> str:
         variables = [one for one in read_variables(model) if one.names not in listed]
         listed |= {variable.names for variable in variables}
         parts.append(_render_section(title, f"Read by {reader}.", variables))
-    for title, reader, variables in _OTHERS:
-        parts.append(_render_section(title, f"Read by {reader}.", variables))
+    for title, reader, others in _OTHERS:
+        parts.append(_render_section(title, f"Read by {reader}.", others))
     parts.append(_SANDBOX)
     return "\n".join(parts)
 

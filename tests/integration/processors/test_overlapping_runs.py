@@ -52,7 +52,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
             assert made.go_on.wait(PATIENCE)
         return save(disk, work, **more)
 
-    monkeypatch.setattr(pages, "save", save_slowly)
+    monkeypatch.setattr(pages, "save_page", save_slowly)
     monkeypatch.setattr(overtaken, "POLL_SECONDS", 0.05)
     return made
 

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convergence.processors.lib.daily.day_ranges import contiguous
+from convergence.processors.lib.daily.day_ranges import split_into_ranges
 
 DAYS = st.sets(st.integers(0, 60).map(lambda n: date(2026, 2, 1) + timedelta(days=n)))
 
@@ -13,7 +13,7 @@ DAYS = st.sets(st.integers(0, 60).map(lambda n: date(2026, 2, 1) + timedelta(day
 @settings(max_examples=60)
 @given(DAYS, st.integers(1, 31))
 def test_ranges_hold_exactly_the_days_asked_for(days: set[date], longest: int) -> None:
-    ranges = list(contiguous(days, longest=longest))
+    ranges = list(split_into_ranges(days, longest=longest))
     held = [day for found in ranges for day in found.days]
     assert sorted(held) == sorted(days)
     assert all(len(found.days) <= longest for found in ranges)
@@ -23,12 +23,12 @@ def test_ranges_hold_exactly_the_days_asked_for(days: set[date], longest: int) -
 @settings(max_examples=60)
 @given(DAYS)
 def test_neighbours_share_a_request(days: set[date]) -> None:
-    ranges = list(contiguous(days, longest=100))
+    ranges = list(split_into_ranges(days, longest=100))
     gaps = sum(day - timedelta(days=1) not in days for day in days)
     assert len(ranges) == gaps
 
 
 def test_a_range_ends_where_the_next_day_begins() -> None:
-    (leap,) = contiguous([date(2028, 2, 29), date(2028, 2, 28)], longest=31)
+    (leap,) = split_into_ranges([date(2028, 2, 29), date(2028, 2, 28)], longest=31)
     assert leap.start == datetime(2028, 2, 28, tzinfo=UTC)
     assert leap.end == datetime(2028, 3, 1, tzinfo=UTC)

@@ -18,9 +18,9 @@ from convergence.extract.paginate import PageResponse
 from convergence.pipelines.files.loader import load_pipeline
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors.gcp.config import ApiExtractorConfig, BqEtlConfig
-from convergence.processors.gcp.exports import ExportTable, Place, Wanted, choose
+from convergence.processors.gcp.exports import ExportLocation, ExportTable, Place, choose
 from convergence.processors.gcp.shape import ExportShape, net, numeric
-from convergence.processors.gcp.snapshot import TokenPages, snake_cased
+from convergence.processors.gcp.snapshot import TokenPages, convert_to_snake_case
 from convergence.processors.lib.schema_templates import load_template
 from convergence.settings import PROJECT_ROOT
 from convergence.warehouse.schemas import TableSchema
@@ -140,18 +140,23 @@ def place(account: str = ACCOUNT, *, detailed: bool = False, dataset: str = "bil
 
 
 def test_one_export_per_account_the_detailed_one_first() -> None:
-    wanted = Wanted(project="acme-prod")
+    wanted = ExportLocation(project="acme-prod")
     both = [place(), place(detailed=True), place(OTHER), ("billing", "cloud_pricing_export")]
     assert choose(both, wanted) == [place(detailed=True), place(OTHER)]
-    assert choose(both, Wanted(project="acme-prod", kind="standard")) == [place(), place(OTHER)]
-    assert choose(both, Wanted(project="acme-prod", kind="detailed")) == [place(detailed=True)]
-    only = Wanted(project="acme-prod", billing_account=OTHER.replace("_", "-"))
+    assert choose(both, ExportLocation(project="acme-prod", kind="standard")) == [
+        place(),
+        place(OTHER),
+    ]
+    assert choose(both, ExportLocation(project="acme-prod", kind="detailed")) == [
+        place(detailed=True)
+    ]
+    only = ExportLocation(project="acme-prod", billing_account=OTHER.replace("_", "-"))
     assert choose(both, only) == [place(OTHER)]
 
 
 def test_the_same_export_in_two_datasets_is_not_read_twice() -> None:
     with pytest.raises(IntegrationInvalidError, match="two exports") as caught:
-        choose([place(), place(dataset="old")], Wanted(project="acme-prod"))
+        choose([place(), place(dataset="old")], ExportLocation(project="acme-prod"))
     assert caught.value.details["datasets"] == ["billing", "old"]
 
 
@@ -167,15 +172,19 @@ def test_the_same_export_in_two_datasets_is_not_read_twice() -> None:
 )
 def test_what_is_no_name_is_refused(params: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError):
-        Wanted.read(params, own_project="acme-prod")
+        ExportLocation.from_params(params, own_project="acme-prod")
 
 
 def test_names_of_the_org_win_over_the_accounts_project() -> None:
     told = {"export_project": "acme-billing", "date": "2026-11-17", "export_table": None}
-    assert Wanted.read(told, own_project="acme-prod") == Wanted(project="acme-billing")
-    assert Wanted.read({}, own_project="acme-prod") == Wanted(project="acme-prod")
+    assert ExportLocation.from_params(told, own_project="acme-prod") == ExportLocation(
+        project="acme-billing"
+    )
+    assert ExportLocation.from_params({}, own_project="acme-prod") == ExportLocation(
+        project="acme-prod"
+    )
     with pytest.raises(ConfigurationError, match="export_project"):
-        Wanted.read({}, own_project=None)
+        ExportLocation.from_params({}, own_project=None)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +240,7 @@ def test_a_page_of_another_shape_is_an_error(body: Any) -> None:
 
 def test_fields_have_our_names() -> None:
     told = {"displayName": 1, "masterBillingAccount": 2, "name": 3, "createdAt2X": 4}
-    assert list(snake_cased(told)) == [
+    assert list(convert_to_snake_case(told)) == [
         "display_name",
         "master_billing_account",
         "name",

@@ -10,20 +10,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import partial
 from typing import Any, cast
 
 import pytest
 
-from convergence.errors import FatalError, RetryableError, SupersededError
+from convergence.errors import InputNotAsRecordedError, RetryableError, SupersededError
 from convergence.processors.context import OrgContext, PipelineInfo
 from convergence.processors.lib.daily import overtaken as overtaken_days
+from convergence.processors.lib.daily.day_source import DayContent, DaySource
 from convergence.processors.lib.daily.slices import (
-    MOST_ROUNDS,
-    Publish,
+    MAX_ROUNDS,
     Published,
-    not_observable,
     publish_days,
+    record_not_observable,
 )
 from convergence.runs.ledger import Action, LedgerRow, Replaced, SliceEnd
 from convergence.runs.publisher import Attempt
@@ -48,6 +47,7 @@ class Publisher:
     torn: set[date] = field(default_factory=set)
     """Days whose partition is not as the ledger's row says, until they are published again."""
     at_each_look: Callable[[], None] = lambda: None
+    published: list[date] = field(default_factory=list)
 
     @contextmanager
     def hold_heartbeat(self, run_id: str) -> Iterator[Holder]:
@@ -68,7 +68,8 @@ class Publisher:
         assert table.table == row.key.table
         return row.key.day not in self.torn
 
-    def publish(self, attempt: Attempt) -> LedgerRow:
+    def publish_query(self, attempt: Attempt, *_: Any, **__: Any) -> LedgerRow:
+        self.published.append(attempt.key.day)
         waiting = self.outcomes.get(attempt.key.day) or [Action.PUBLISHED]
         outcome = waiting.pop(0)
         if isinstance(outcome, Exception):
@@ -140,14 +141,30 @@ def context(publisher: Publisher, ledger: Ledger | None = None, **changes: Any) 
     return replace(org, **changes)
 
 
-def making(publisher: Publisher, made: list[list[date]]) -> Any:
-    def make(attempts: Mapping[date, Attempt], round_: int) -> Iterator[tuple[date, Publish]]:
-        assert round_ == len(made)
-        made.append(sorted(attempts, reverse=True))
-        for day in made[-1]:
-            yield day, partial(publisher.publish, attempts[day])
+@dataclass
+class Source(DaySource):
+    """Makes a day's content once per round; `made` has the days of each round."""
 
-    return make
+    publisher: Publisher
+    made: list[list[date]] = field(default_factory=list)
+    empty: set[date] = field(default_factory=set)
+    """Days that have no content yet."""
+    failing: dict[date, Exception] = field(default_factory=dict)
+    requested: list[date] = field(default_factory=list)
+    """Days whose content was requested."""
+
+    table = "t"
+    schema = cast("Any", None)
+
+    def prepare(self, attempts: Mapping[date, Attempt], *, round_number: int) -> None:
+        assert round_number == len(self.made)
+        self.made.append(sorted(attempts, reverse=True))
+
+    def content(self, day: date) -> DayContent | None:
+        self.requested.append(day)
+        if day in self.failing:
+            raise self.failing[day]
+        return None if day in self.empty else DayContent(cast("Any", None), NOW)
 
 
 def overtaken(*, after: bool) -> SupersededError:
@@ -157,10 +174,14 @@ def overtaken(*, after: bool) -> SupersededError:
 def test_days_are_published_under_attempts_taken_before_their_content_is_made() -> None:
     publisher = Publisher(outcomes={DAYS[1]: [Action.UNCHANGED]})
     made: list[list[date]] = []
-    published = publish_days(context(publisher), DAYS, table="t", make=making(publisher, made))
+    published = publish_days(context(publisher), Source(publisher, made), DAYS)
     assert publisher.begun == made == [DAYS]
     assert published.row_count == 30
-    assert published.facts() == {"days_published": 2, "days_unchanged": 1, "days_superseded": 0}
+    assert published.build_details() == {
+        "days_published": 2,
+        "days_unchanged": 1,
+        "days_superseded": 0,
+    }
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -169,7 +190,7 @@ def test_a_day_is_left_to_a_newer_attempt_that_has_published_it(after: bool) -> 
     ledger = Ledger([published_row(DAYS[0], attempt=11)])
     made: list[list[date]] = []
     org = context(publisher, ledger)
-    published = publish_days(org, DAYS, table="t", make=making(publisher, made))
+    published = publish_days(org, Source(publisher, made), DAYS)
     assert made == [DAYS]
     assert published.superseded == [DAYS[0]]
     assert sorted(published.rows, reverse=True) == DAYS[1:]
@@ -181,7 +202,7 @@ def test_a_day_whose_newer_attempt_died_without_a_row_is_made_again() -> None:
     dead = another(11, silent=HEARTBEAT_STALE + timedelta(seconds=1))
     publisher = Publisher({DAYS[0]: [overtaken(after=False)]}, working={DAYS[0]: dead})
     made: list[list[date]] = []
-    published = publish_days(context(publisher), DAYS, table="t", make=making(publisher, made))
+    published = publish_days(context(publisher), Source(publisher, made), DAYS)
     assert made == [DAYS, [DAYS[0]]]
     assert published.rows[DAYS[0]].attempt == 20
     assert published.superseded == []
@@ -191,7 +212,7 @@ def test_a_row_of_an_older_attempt_ends_nothing() -> None:
     publisher = Publisher({DAYS[0]: [overtaken(after=False)]})
     ledger = Ledger([published_row(DAYS[0], attempt=9)])
     made: list[list[date]] = []
-    publish_days(context(publisher, ledger), DAYS, table="t", make=making(publisher, made))
+    publish_days(context(publisher, ledger), Source(publisher, made), DAYS)
     assert made == [DAYS, [DAYS[0]]]
 
 
@@ -200,7 +221,7 @@ def test_a_day_that_this_attempt_has_overwritten_is_made_again() -> None:
     ledger = Ledger([published_row(DAYS[1], attempt=11)])
     made: list[list[date]] = []
     org = context(publisher, ledger)
-    published = publish_days(org, DAYS, table="t", make=making(publisher, made))
+    published = publish_days(org, Source(publisher, made), DAYS)
     assert made == [DAYS, [DAYS[1]]]
     assert published.rows[DAYS[1]].attempt == 20
     assert set(published.rows) == set(DAYS)
@@ -222,7 +243,7 @@ def test_a_slow_newer_attempt_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> 
     )
     made: list[list[date]] = []
     org = context(publisher, ledger)
-    published = publish_days(org, DAYS, table="t", make=making(publisher, made))
+    published = publish_days(org, Source(publisher, made), DAYS)
     assert made == [DAYS]
     assert published.superseded == [DAYS[0]]
 
@@ -241,7 +262,7 @@ def test_a_retry_takes_no_number_where_a_newer_attempt_works(
     monkeypatch.setattr(overtaken_days, "LEDGER_SECONDS", 0.0)
     made: list[list[date]] = []
     org = context(publisher, ledger, attempt=2, resumes=True)
-    published = publish_days(org, DAYS, table="t", make=making(publisher, made))
+    published = publish_days(org, Source(publisher, made), DAYS)
     assert publisher.begun == [DAYS[1:]]
     assert published.superseded == [DAYS[0]]
     assert {row.action for row in ledger.rows} == {Action.PUBLISHED, Action.SUPERSEDED}
@@ -259,13 +280,13 @@ def test_a_retry_takes_no_number_where_a_newer_attempt_works(
 def test_a_retry_takes_a_number_where_no_other_run_works(newest: NewestAttempt) -> None:
     publisher = Publisher(working=dict.fromkeys(DAYS, newest))
     org = context(publisher, attempt=2, resumes=True)
-    publish_days(org, DAYS, table="t", make=making(publisher, []))
+    publish_days(org, Source(publisher), DAYS)
     assert publisher.begun == [DAYS]
 
 
 def test_a_first_try_overtakes_whoever_works() -> None:
     publisher = Publisher(working=dict.fromkeys(DAYS, another(11)))
-    publish_days(context(publisher), DAYS, table="t", make=making(publisher, []))
+    publish_days(context(publisher), Source(publisher), DAYS)
     assert publisher.begun == [DAYS]
 
 
@@ -273,41 +294,46 @@ def test_waiting_ends_with_the_steps_time_and_is_worth_a_retry() -> None:
     publisher = Publisher({DAYS[0]: [overtaken(after=False)]}, working={DAYS[0]: another(11)})
     org = context(publisher, deadline=time.monotonic() + overtaken_days.MARGIN_SECONDS)
     with pytest.raises(SupersededError, match="still working"):
-        publish_days(org, DAYS, table="t", make=making(publisher, []))
+        publish_days(org, Source(publisher), DAYS)
 
 
 def test_an_older_try_of_the_same_run_stops_at_once() -> None:
     newer_try = another(11, run_id="run_1")
     publisher = Publisher({DAYS[0]: [overtaken(after=False)]}, working={DAYS[0]: newer_try})
     with pytest.raises(SupersededError, match="newer try of this run"):
-        publish_days(context(publisher), DAYS, table="t", make=making(publisher, []))
+        publish_days(context(publisher), Source(publisher), DAYS)
 
 
-def test_a_step_that_passes_over_a_day_does_not_succeed() -> None:
-    def make(attempts: Mapping[date, Attempt], _: int) -> Iterator[tuple[date, Publish | None]]:
-        yield DAYS[0], partial(publisher.publish, attempts[DAYS[0]])
-        yield DAYS[1], None
+def test_every_day_is_asked_for_and_a_day_without_content_writes_nothing() -> None:
+    source = Source(Publisher(), empty={DAYS[1]})
+    published = publish_days(context(source.publisher), source, DAYS)
+    assert source.requested == DAYS
+    assert sorted(published.rows, reverse=True) == [DAYS[0], DAYS[2]]
 
-    publisher = Publisher()
-    with pytest.raises(FatalError, match="passed over") as caught:
-        publish_days(context(publisher), DAYS, table="t", make=make)
-    assert DAYS[2].isoformat() in str(caught.value)
+
+def test_a_day_with_wrong_inputs_fails_the_step_after_the_others_are_published() -> None:
+    error = InputNotAsRecordedError("Days of an input are missing", days=[DAYS[0].isoformat()])
+    source = Source(Publisher(), failing={DAYS[0]: error})
+    ledger = Ledger()
+    with pytest.raises(InputNotAsRecordedError):
+        publish_days(context(source.publisher, ledger), source, DAYS)
+    assert source.publisher.published == DAYS[1:]
 
 
 def test_a_step_that_is_always_overtaken_gives_up_and_names_the_day() -> None:
-    always = [overtaken(after=True) for _ in range(MOST_ROUNDS)]
+    always = [overtaken(after=True) for _ in range(MAX_ROUNDS)]
     publisher = Publisher(outcomes={DAYS[2]: always})
     made: list[list[date]] = []
     with pytest.raises(SupersededError) as caught:
-        publish_days(context(publisher), DAYS, table="t", make=making(publisher, made))
-    assert len(made) == MOST_ROUNDS
+        publish_days(context(publisher), Source(publisher, made), DAYS)
+    assert len(made) == MAX_ROUNDS
     assert caught.value.details["days"] == [DAYS[2].isoformat()]
 
 
 def test_days_that_cannot_be_observed_are_recorded_without_taking_a_number() -> None:
     publisher = Publisher(working={DAYS[0]: another(11)})
     ledger = Ledger()
-    not_observable(context(publisher, ledger), DAYS[:2], table="t")
+    record_not_observable(context(publisher, ledger), DAYS[:2], table="t")
     assert publisher.begun == []
     assert [(row.action, row.attempt, row.finality) for row in ledger.rows] == [
         (Action.NOT_OBSERVABLE, 11, Finality.FINAL),
@@ -319,7 +345,7 @@ def test_any_other_failure_ends_the_step() -> None:
     publisher = Publisher(outcomes={DAYS[0]: [ZeroDivisionError()]})
     made: list[list[date]] = []
     with pytest.raises(ZeroDivisionError):
-        publish_days(context(publisher), DAYS, table="t", make=making(publisher, made))
+        publish_days(context(publisher), Source(publisher, made), DAYS)
 
 
 def test_a_step_that_is_being_stopped_begins_no_further_day() -> None:
@@ -328,7 +354,7 @@ def test_a_step_that_is_being_stopped_begins_no_further_day() -> None:
     org = context(publisher)
     org.stop.set()
     with pytest.raises(RetryableError, match="stopped"):
-        publish_days(org, DAYS, table="t", make=making(publisher, made))
+        publish_days(org, Source(publisher, made), DAYS)
 
 
 def test_only_what_had_been_final_is_told_as_restated_with_its_old_and_new_totals() -> None:
@@ -351,7 +377,7 @@ def test_only_what_had_been_final_is_told_as_restated_with_its_old_and_new_total
 
     finalities = (Finality.SETTLING, Finality.FINAL, Finality.RESTATED)
     rows = {day: row(day, finality, "2.25") for day, finality in zip(DAYS, finalities, strict=True)}
-    facts = Published(rows).facts()
+    facts = Published(rows).build_details()
     assert facts["days_restated"] == 1
     assert facts["restated"] == [
         {
@@ -363,4 +389,4 @@ def test_only_what_had_been_final_is_told_as_restated_with_its_old_and_new_total
             "previous_run_id": "run_0",
         }
     ]
-    assert "restated" not in Published({DAYS[0]: rows[DAYS[0]]}).facts()
+    assert "restated" not in Published({DAYS[0]: rows[DAYS[0]]}).build_details()

@@ -20,10 +20,10 @@ from convergence.processors.anthropic.shape import BilledShape, UsageShape
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.lib.daily.day_ranges import DayRange
 from convergence.processors.lib.daily.extraction import (
-    DailySource,
-    billed,
-    columns_of,
+    ReportSpec,
+    build_billed_money,
     extract_days,
+    get_column_types,
 )
 from convergence.processors.lib.daily.reconciliation import add_reconciliation
 from convergence.warehouse.schemas import TableSchema
@@ -57,7 +57,7 @@ def extract_usage(org: OrgContext, config: UsageConfig) -> StepResult:
     """Extract and publish the org's usage; errors as `extract_days`."""
     schema = TableSchema.load(org.settings.configs_dir / config.schema_file)
     unknown: Counter[str] = Counter()
-    shape = UsageShape(config.api, columns=columns_of(schema), unknown=unknown).build_row
+    shape = UsageShape(config.api, columns=get_column_types(schema), unknown=unknown).build_row
 
     def build_queries(days: DayRange) -> list[Query]:
         if config.api == "analytics":
@@ -66,7 +66,7 @@ def extract_usage(org: OrgContext, config: UsageConfig) -> StepResult:
 
     return extract_days(
         org,
-        DailySource(
+        ReportSpec(
             provider=PROVIDER,
             table=config.table,
             schema=schema,
@@ -86,7 +86,7 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
     """Extract and publish the costs that Anthropic bills; errors as `extract_days`."""
     schema = TableSchema.load(org.settings.configs_dir / config.schema_file)
     unknown: Counter[str] = Counter()
-    shape = BilledShape(config.api, columns=columns_of(schema), unknown=unknown).build_row
+    shape = BilledShape(config.api, columns=get_column_types(schema), unknown=unknown).build_row
     analytics = config.api == "analytics"
 
     def build_queries(days: DayRange) -> list[Query]:
@@ -97,7 +97,7 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
     row_key = (*config.group_by, *COST_GROUPS) if analytics else ("workspace_id", *_LEGACY_COST_KEY)
     result = extract_days(
         org,
-        DailySource(
+        ReportSpec(
             provider=PROVIDER,
             table=config.table,
             schema=schema,
@@ -108,7 +108,7 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
             config=config.model_dump(mode="json"),
             requests_per_minute=config.requests_per_minute,
             headers={"anthropic-beta": BETAS[config.api]},
-            money_of=billed,
+            money_of=build_billed_money,
             source_view=config.source_view,
             unknown=unknown,
             raw_days=config.raw_days,

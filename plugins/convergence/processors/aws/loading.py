@@ -22,7 +22,7 @@ from convergence.processors.aws.period import Loaded, PeriodLoader
 from convergence.processors.aws.plan import Plan, plan_periods
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.lib.daily.cost_view import show_in_cost_daily
-from convergence.processors.lib.daily.slices import attempts
+from convergence.processors.lib.daily.slices import take_attempts
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.publisher import Attempt
 from convergence.runs.slices import Finality, SliceKey
@@ -146,7 +146,7 @@ class _Loading:
             self._org, self._config, self._export, self._bucket, first=first, revision=REVISION
         )
         try:
-            loaded = loader.load(published)
+            loaded = loader.load_period(published)
         except ConvergenceError as error:
             if self._org.stop.is_set():
                 raise
@@ -162,7 +162,7 @@ class _Loading:
         """Record that days were looked at; those whose partitions are not as they were left."""
         if not days:
             return set()
-        given = attempts(self._org, days, table=self._config.table)
+        given = take_attempts(self._org, days, table=self._config.table)
         finals = [one for one in given.values() if _is_final(one)]
         others = [one for one in given.values() if not _is_final(one)]
         # What an invoice has made final stays so, whatever the calendar says.

@@ -1,13 +1,12 @@
-"""One billing period: its newest delivery to sealed days, and those into their partitions."""
+"""Load one billing period: read its newest delivery and publish its days."""
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, timedelta
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -20,9 +19,10 @@ from convergence.processors.aws.config import S3DataLoaderConfig
 from convergence.processors.aws.export import Export, File, Period
 from convergence.processors.aws.normalise import KEYS, Month, Sums
 from convergence.processors.context import OrgContext
-from convergence.processors.lib.daily.extraction import billed
+from convergence.processors.lib.daily.day_source import DayContent, DaySource
+from convergence.processors.lib.daily.extraction import build_billed_money
 from convergence.processors.lib.daily.fields import day_of
-from convergence.processors.lib.daily.slices import Publish, attempts, publish_days
+from convergence.processors.lib.daily.slices import publish_days, take_attempts
 from convergence.runs.ledger import Action, LedgerRow
 from convergence.runs.publisher import Attempt
 from convergence.warehouse.day_file import DayFile
@@ -31,15 +31,15 @@ from convergence.warehouse.schemas import TableSchema
 
 MB: Final = 1024 * 1024
 ROWS_PER_PAGE: Final = 5_000
-DELIVERY: Final = timedelta(hours=2)
-"""How long a delivery whose manifest has not come is waited for."""
-FEW_ROWS: Final = 20
-"""So few rows may become fewer by any share."""
+DELIVERY_TIMEOUT: Final = timedelta(hours=2)
+"""How long to wait for the manifest of a delivery."""
+MIN_ROWS_FOR_SHRINK_CHECK: Final = 20
+"""A period with at most so many rows may shrink by any share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """What was loaded of a period."""
+    """Result of loading a period."""
 
     first: date
     rows: int
@@ -52,12 +52,12 @@ class Loaded:
     counted: Counter[str] = field(default_factory=Counter)
 
 
-class _PutOffError(Exception):
-    """The delivery is not complete."""
+class _IncompleteDeliveryError(Exception):
+    """Raised when the delivery is not complete yet."""
 
 
-class PeriodLoader:
-    """Loads one period of one org."""
+class PeriodLoader(DaySource):
+    """Loader of one period of one org."""
 
     def __init__(
         self,
@@ -77,42 +77,31 @@ class PeriodLoader:
         self._revision = revision
         self._now = org.now()
         self._today = self._now.astimezone(UTC).date()
-        self._schemas = {
-            name: TableSchema.load(org.settings.configs_dir / file)
-            for name, file in (
-                (config.table, config.schema_file),
-                (config.files_table, config.files_schema_file),
-            )
-        }
+        self.table = config.table
+        self.schema = TableSchema.load(org.settings.configs_dir / config.schema_file)
+        self._files: Mapping[date, DayFile] = {}
+        self._unchanged: Mapping[date, LedgerRow] = {}
+        self._settle_days = org.pipeline.settle_days
         self._published: Mapping[date, LedgerRow] = {}
         self._period = Period(first, ())
         self._month = Month(first, min(self._period.last, self._today))
         self._sums = Sums(export.kind, self._month)
 
-    def load(self, published: Mapping[date, LedgerRow]) -> Loaded | None:
-        """Read the period as it is now and publish its days; None while it is being delivered.
+    def load_period(self, published: Mapping[date, LedgerRow]) -> Loaded | None:
+        """Read the current period and publish its days; return None while it is being delivered.
 
         Args:
-            published: the ledger's row of every day that was published before.
+            published: the ledger row of each day that was published before.
 
         Raises:
-            ProviderProtocolError: a file can't be read, or the period shrank beyond belief.
+            ProviderProtocolError: a file can't be read, or the period lost most of its rows.
             ProviderUnavailableError, ProviderRejectedError: as AWS says.
         """
         self._published = published
-        files_attempt = attempts(self._org, [self._first], table=self._config.files_table)
-        days = _days(self._month)
-
-        def make(
-            given: Mapping[date, Attempt], round_: int
-        ) -> Iterator[tuple[date, Publish | None]]:
-            # Listed after the attempts were taken: a higher attempt has the newer files.
-            self._period = self._listed()
-            return self._made(self._period, given, round_)
-
+        files_attempt = take_attempts(self._org, [self._first], table=self._config.files_table)
         try:
-            done = publish_days(self._org, days, table=self._config.table, make=make)
-        except _PutOffError:
+            done = publish_days(self._org, self, _list_days(self._month))
+        except _IncompleteDeliveryError:
             return None
         sums = self._sums
         if not done.superseded:
@@ -130,7 +119,29 @@ class PeriodLoader:
             counted=Counter(sums.counts()),
         )
 
-    def _listed(self) -> Period:
+    def prepare(self, attempts: Mapping[date, Attempt], *, round_number: int) -> None:
+        """Read the period's newest delivery.
+
+        The files are listed after the attempts are taken: a higher attempt has the newer files.
+        """
+        self._period = self._list_files()
+        self._sums = self._sum_files(self._select_delivered(self._period))
+        self._files = self._write_day_files(self._sums, round_number)
+        self._check_shrinking(self._files)
+        # An invoice makes a period final, whatever its dates are.
+        self._settle_days = 0 if self._sums.invoiced else self._org.pipeline.settle_days
+        self._unchanged = self._confirm_unchanged(attempts)
+
+    def content(self, day: date) -> DayContent | LedgerRow | None:
+        """Return the rows of a day; None for a present or future day that never had rows."""
+        if day in self._unchanged:
+            return self._unchanged[day]
+        file = self._files[day]
+        if day < self._today or file.row_count or day in self._published:
+            return DayContent(file, self._now, settle_days=self._settle_days)
+        return None
+
+    def _list_files(self) -> Period:
         period = self._bucket.look(self._first).periods.get(self._first)
         if period is None:
             raise ProviderUnavailableError(
@@ -139,14 +150,14 @@ class PeriodLoader:
             )
         return period
 
-    def _delivered(self, period: Period) -> tuple[File, ...]:
-        """The newest delivery's files; AWS writes the manifest when all of them are there."""
+    def _select_delivered(self, period: Period) -> tuple[File, ...]:
+        """Return the newest delivery's files; AWS writes the manifest after all files."""
         manifest = self._bucket.manifest(self._first)
         newest = max(file.modified_at for file in period.files)
         if manifest is None:
             return period.delivered(None)
-        if manifest.modified_at < newest and self._now - newest < DELIVERY:
-            raise _PutOffError
+        if manifest.modified_at < newest and self._now - newest < DELIVERY_TIMEOUT:
+            raise _IncompleteDeliveryError
         try:
             return period.delivered(manifest.keys)
         except KeyError:
@@ -155,35 +166,17 @@ class PeriodLoader:
                 at=self._export.url(self._export.manifest_key(self._first)),
             ) from None
 
-    def _made(
-        self, period: Period, given: Mapping[date, Attempt], round_: int
-    ) -> Iterator[tuple[date, Publish | None]]:
-        sums = self._added_up(self._delivered(period))
-        self._sums = sums
-        sealed = self._sealed(sums, round_)
-        self._check_shrinking(sealed)
-        # An invoice ends a period, whatever the calendar says.
-        settle_days = 0 if sums.invoiced else self._org.pipeline.settle_days
-        same = self._confirmed(given, sealed, settle_days)
-        for day in sorted(given, reverse=True):
-            if day in same:
-                yield day, partial(same.__getitem__, day)
-            elif day < self._today or sealed[day].row_count or day in self._published:
-                yield day, partial(self._publish, given[day], sealed[day], settle_days=settle_days)
-            else:
-                yield day, None
-
-    def _added_up(self, files: tuple[File, ...]) -> Sums:
+    def _sum_files(self, files: tuple[File, ...]) -> Sums:
         sums = Sums(self._export.kind, self._month)
         folder = self._org.spool_dir / f"{self._month.name}_files"
         try:
             for number, file in enumerate(files):
-                self._add(sums, file, folder / f"{number:05d}")
+                self._add_file(sums, file, folder / f"{number:05d}")
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return sums
 
-    def _add(self, sums: Sums, file: File, path: Path) -> None:
+    def _add_file(self, sums: Sums, file: File, path: Path) -> None:
         at = self._export.url(file.key)
         if file.size > self._config.max_file_mb * MB:
             raise ProviderProtocolError(
@@ -198,8 +191,8 @@ class PeriodLoader:
         path.unlink()
         self._org.log.info("%s: %d lines", at, sums.lines - before)
 
-    def _sealed(self, sums: Sums, round_: int) -> dict[date, DayFile]:
-        spool = self._spool(f"{self._month.name}_{round_}")
+    def _write_day_files(self, sums: Sums, round_number: int) -> dict[date, DayFile]:
+        spool = self._open_spool(f"{self._month.name}_{round_number}")
         rows = sums.rows()
         page = list(islice(rows, ROWS_PER_PAGE))
         while page:
@@ -208,75 +201,69 @@ class PeriodLoader:
             page = more
         if not spool.complete:
             spool.write_page((), next_token=None)
-        return spool.write_day_files(day_of, _days(self._month), money_of=billed, unique_by=KEYS)
+        return spool.write_day_files(
+            day_of, _list_days(self._month), money_of=build_billed_money, unique_by=KEYS
+        )
 
-    def _spool(self, name: str) -> Spool:
-        """An empty one: what an earlier try left was read from files that may be others now."""
+    def _open_spool(self, name: str) -> Spool:
+        """Open an empty spool: the files may have changed since an earlier try read them."""
         return Spool.open(self._org.spool_dir / name, fingerprint=fingerprint_of(uuid4().hex))
 
-    def _check_shrinking(self, sealed: Mapping[date, DayFile]) -> None:
+    def _check_shrinking(self, files: Mapping[date, DayFile]) -> None:
         if self._org.params.get("accept_shrink"):
             return
-        before = sum(row.row_count for day, row in self._published.items() if day in sealed)
-        rows = sum(day.row_count for day in sealed.values())
-        if before > FEW_ROWS and rows * 2 < before:
+        before = sum(row.row_count for day, row in self._published.items() if day in files)
+        rows = sum(day.row_count for day in files.values())
+        if before > MIN_ROWS_FOR_SHRINK_CHECK and rows * 2 < before:
             raise ProviderProtocolError(
-                "The period has lost more than half of its rows; run with accept_shrink if it may",
+                "The period lost more than half of its rows; set accept_shrink if this is right",
                 at=self._export.url(self._export.period_prefix(self._first)),
                 rows=rows,
                 published=before,
             )
 
-    def _confirmed(
-        self, given: Mapping[date, Attempt], sealed: Mapping[date, DayFile], settle_days: int
-    ) -> dict[date, LedgerRow]:
-        """Days whose content is what the ledger has: one look at all of them."""
+    def _confirm_unchanged(self, attempts: Mapping[date, Attempt]) -> dict[date, LedgerRow]:
+        """Confirm the days whose content equals the ledger's; one query for all of them."""
         same = [
             attempt
-            for day, attempt in given.items()
-            if attempt.previous and attempt.previous.content_hash == sealed[day].content_hash
+            for day, attempt in attempts.items()
+            if attempt.previous and attempt.previous.content_hash == self._files[day].content_hash
         ]
         rows = self._org.publisher.confirm_unchanged(
             same,
-            table=TableName(self._org.dataset, self._config.table),
+            table=TableName(self._org.dataset, self.table),
             run_id=self._org.run_id,
             now=self._now,
-            settle_days=settle_days,
+            settle_days=self._settle_days,
         )
         return {key.day: row for key, row in rows.items()}
 
-    def _publish(
-        self, attempt: Attempt, sealed: DayFile, *, settle_days: int, table: str = ""
-    ) -> LedgerRow:
-        name = table or self._config.table
-        return self._org.publisher.publish_rows(
-            attempt,
-            sealed,
-            table=TableName(self._org.dataset, name),
-            schema=self._schemas[name],
-            run_id=self._org.run_id,
-            now=self._now,
-            settle_days=settle_days,
-        )
-
     def _record_files(self, attempt: Attempt) -> None:
-        """Say which files the published days are of; from then on they are not read again."""
-        spool = self._spool(f"{self._month.name}_listing")
+        """Record the files of the published days; from then on they are not read again."""
+        spool = self._open_spool(f"{self._month.name}_listing")
         rows = self._period.rows(self._export.kind, revision=self._revision)
         spool.write_page(rows, next_token=None)
-        sealed = spool.write_day_files(_period_of, [self._first])[self._first]
-        settle_days = self._org.pipeline.settle_days
+        file = spool.write_day_files(_get_period, [self._first])[self._first]
+        schema_file = self._org.settings.configs_dir / self._config.files_schema_file
         try:
-            self._publish(attempt, sealed, settle_days=settle_days, table=self._config.files_table)
+            self._org.publisher.publish_rows(
+                attempt,
+                file,
+                table=TableName(self._org.dataset, self._config.files_table),
+                schema=TableSchema.load(schema_file),
+                run_id=self._org.run_id,
+                now=self._now,
+                settle_days=self._org.pipeline.settle_days,
+            )
         except SupersededError:
-            # Whoever overtook this one says which files, or has the period loaded once more.
+            # The newer attempt records the files, or the next run loads the period again.
             self._org.log.info("%s: another run has loaded it too", self._month.name)
 
 
-def _period_of(row: Mapping[str, Any]) -> date:
+def _get_period(row: Mapping[str, Any]) -> date:
     return date.fromisoformat(row["billing_period"])
 
 
-def _days(month: Month) -> list[date]:
+def _list_days(month: Month) -> list[date]:
     count = (month.last - month.first).days + 1
     return [month.first + timedelta(days=n) for n in range(count)]

@@ -1,18 +1,17 @@
-"""Observe today's balance as the closing balance of yesterday, with the spend since the last one.
+"""Read today's balance as yesterday's closing balance, and compute the spend since the last one.
 
-The provider has no balances of the past. So the first run after a day observes it, once; it is
-observed again only if a person clears the task. A day without an observation is NOT_OBSERVABLE in
-the ledger. Its spend is part of the next observed day, whose period includes it.
+DeepSeek does not report past balances. So the first run after a day observes it once; the
+observation is repeated only where a person clears the task. A day without an observation is
+NOT_OBSERVABLE in the ledger. Its spend is part of the next observed day, whose period covers it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -28,16 +27,16 @@ from convergence.processors.deepseek import spend
 from convergence.processors.deepseek.config import BalanceConfig
 from convergence.processors.deepseek.spend import Balance, Observation
 from convergence.processors.lib.daily.cost_view import show_in_cost_daily
+from convergence.processors.lib.daily.day_source import DayContent, DaySource
 from convergence.processors.lib.daily.extraction import (
-    allowance,
-    provider_client,
-    publish_sealed,
+    build_allowance,
+    connect_provider,
     retry_policy,
 )
 from convergence.processors.lib.daily.fields import amount, day_of
-from convergence.processors.lib.daily.kept_responses import quarantine, raw_pages
-from convergence.processors.lib.daily.observed import observed_days
-from convergence.processors.lib.daily.slices import Publish, publish_days
+from convergence.processors.lib.daily.kept_responses import open_quarantine, open_raw_pages
+from convergence.processors.lib.daily.observed import sort_observed_days
+from convergence.processors.lib.daily.slices import publish_days
 from convergence.runs.publisher import Attempt
 from convergence.warehouse.day_file import Money
 from convergence.warehouse.evolve import ensure_table
@@ -52,7 +51,7 @@ _AMOUNTS = ("total_balance", "granted_balance", "topped_up_balance")
 
 @dataclass(frozen=True, slots=True)
 class BalancePage:
-    """The paginator of a response that is always one page."""
+    """Paginator of the balance, which is a single page."""
 
     def request(self, token: str | None) -> PageRequest:
         """See `Paginator`."""
@@ -83,56 +82,48 @@ def observe_balance(org: OrgContext, config: BalanceConfig) -> StepResult:
     schema = TableSchema.load(org.settings.configs_dir / config.schema_file)
     ensure_table(org.warehouse, table, schema)
     show_in_cost_daily(org, config.source_view)
-    account = Account(org, config, schema)
-    days = observed_days(org, table=config.table, observable=account.yesterday, once=True)
-    published = publish_days(org, days.todo, table=config.table, make=account.make_days)
-    facts: dict[str, Any] = {**published.facts(), **days.details()}
+    account = AccountDays(org, config, schema)
+    days = sort_observed_days(org, table=config.table, observable=account.yesterday, repeat=False)
+    published = publish_days(org, account, days.pending)
+    details: dict[str, Any] = {**published.build_details(), **days.build_details()}
     if account.unknown:
-        facts["unknown_fields"] = dict(sorted(account.unknown.items()))
+        details["unknown_fields"] = dict(sorted(account.unknown.items()))
     return StepResult(
-        rows_processed=published.row_count, destination_table=str(table), details=facts
+        rows_processed=published.row_count, destination_table=str(table), details=details
     )
 
 
-class Account:
-    """The account of one org in one run.
+class AccountDays(DaySource):
+    """Days of one org's account in one run.
 
     Attributes:
-        yesterday: the day that an observation closes.
-        unknown: counter of the fields without a column.
+        yesterday: the day whose closing balance is observed.
+        unknown: counts each field without a column.
     """
 
     def __init__(self, org: OrgContext, config: BalanceConfig, schema: TableSchema) -> None:
         self._org = org
         self._config = config
-        self._schema = schema
+        self.table = config.table
+        self.schema = schema
+        self._round_number = 0
         self.yesterday = org.now().astimezone(UTC).date() - timedelta(days=1)
         self.unknown: Counter[str] = Counter()
 
-    def make_days(
-        self, attempts: Mapping[date, Attempt], round_: int
-    ) -> Iterator[tuple[date, Publish]]:
-        """Yield each day of the attempts with its publishing function, newest first."""
-        for day in sorted(attempts, reverse=True):
-            found = self._build_rows(day)
-            spool = Spool.open(self._folder(f"{day}_{round_}"), fingerprint=fingerprint_of(found))
-            if not spool.complete:
-                spool.write_page(found, next_token=None)
-            sealed = spool.write_day_files(
-                day_of, [day], money_of=_read_money, unique_by=("currency",)
-            )[day]
-            yield (
-                day,
-                partial(
-                    publish_sealed,
-                    self._org,
-                    attempts[day],
-                    sealed,
-                    table=self._config.table,
-                    schema=self._schema,
-                    now=self._org.now(),
-                ),
-            )
+    def prepare(self, attempts: Mapping[date, Attempt], *, round_number: int) -> None:
+        """Keep the round's number; each day is observed when its content is requested."""
+        del attempts
+        self._round_number = round_number
+
+    def content(self, day: date) -> DayContent:
+        """Observe the account now and return the rows of the day."""
+        rows = self._build_rows(day)
+        folder = self._folder(f"{day}_{self._round_number}")
+        spool = Spool.open(folder, fingerprint=fingerprint_of(rows))
+        if not spool.complete:
+            spool.write_page(rows, next_token=None)
+        files = spool.write_day_files(day_of, [day], money_of=_read_money, unique_by=("currency",))
+        return DayContent(files[day], self._org.now())
 
     def _build_rows(self, day: date) -> list[dict[str, Any]]:
         before = spend.observation_from_rows(
@@ -151,7 +142,7 @@ class Account:
         )
 
     def _observe(self) -> Observation:
-        """Return the present balances; a page of an earlier try is older and is not used."""
+        """Read the account's current balances; never use a page of an earlier try."""
         observed_at = self._org.now()
         folder = self._folder("response")
         spool = Spool.open(folder, fingerprint=fingerprint_of(observed_at, uuid4().hex))
@@ -162,8 +153,8 @@ class Account:
             self.unknown.update((row["extra"] or {}).keys())
             return ()
 
-        with provider_client(self._org, PROVIDER) as client:
-            limit = allowance(
+        with connect_provider(self._org, PROVIDER) as client:
+            limit = build_allowance(
                 self._org,
                 PROVIDER,
                 rate=RequestRate(self._config.requests_per_minute, seconds=60),
@@ -175,8 +166,8 @@ class Account:
                 spool,
                 retrier=Retrier(retry_policy(self._org, PROVIDER)),
                 allowance=limit,
-                quarantine=quarantine(self._org),
-                raw=raw_pages(self._org, "balance", days=self._config.raw_days),
+                quarantine=open_quarantine(self._org),
+                raw=open_raw_pages(self._org, "balance", days=self._config.raw_days),
             )
         return _build_observation(found, observed_at)
 
@@ -202,7 +193,7 @@ def _build_observation(infos: Sequence[Row], observed_at: datetime) -> Observati
 
 
 def _check_balance(info: object) -> dict[str, Any]:
-    """Return a balance with its amounts, which are documented as text and must add up."""
+    """Return a balance with its amounts; check that the parts add up to the total."""
     if not isinstance(info, dict) or not isinstance(info.get("currency"), str):
         raise ProviderProtocolError("A balance has no currency")
     try:

@@ -1,64 +1,64 @@
-"""Net cost of every day whose copied rows are others than those its cost was summed from."""
+"""Sum the net cost of each day whose copied rows changed since its cost was summed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from datetime import date, datetime
 from decimal import Decimal
-from functools import partial
 from typing import Any
 
 from convergence.errors import RetryableError
 from convergence.processors.context import OrgContext, StepResult
-from convergence.processors.gcp.billing_export import ASKED
+from convergence.processors.gcp.billing_export import DAY_PARAMS
 from convergence.processors.gcp.config import BillingCostConfig
 from convergence.processors.lib.daily.cost_view import show_in_cost_daily
+from convergence.processors.lib.daily.derived import DerivedDays
 from convergence.processors.lib.daily.inputs import DayInputs, Inputs
-from convergence.processors.lib.daily.slices import Publish, done_before, publish_days
+from convergence.processors.lib.daily.slices import find_days_done_before, publish_days
 from convergence.processors.lib.schema_templates import load_template
 from convergence.runs.ledger import LedgerRow
-from convergence.runs.publisher import Attempt, PricedDay
+from convergence.runs.publisher import PricedDay
 from convergence.runs.slices import SliceInput
 from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 
 
 def sum_costs(org: OrgContext, config: BillingCostConfig) -> StepResult:
-    """Sum and publish; errors as `BillingCost.run`."""
+    """Sum and publish the costs; errors as `BillingCost.run_step`."""
     costs = CostDays(org, config)
+    table = TableName(org.dataset, config.table)
     if not org.days:
-        return StepResult(status="SKIPPED", destination_table=str(costs.table))
-    ensure_table(org.warehouse, costs.table, costs.schema)
+        return StepResult(status="SKIPPED", destination_table=str(table))
+    ensure_table(org.warehouse, table, costs.schema)
     show_in_cost_daily(org, config.source_view)
-    # An earlier try may have summed other rows: only equal inputs make a day done.
-    before = done_before(org, table=config.table)
-    todo = sorted(costs.days(), reverse=True)
-    published = publish_days(org, todo, table=config.table, make=costs.make)
+    # Days of an earlier try are not skipped: the try may have summed other rows.
+    before = find_days_done_before(org, table=config.table)
+    published = publish_days(org, costs, sorted(costs.select_days(), reverse=True))
     return StepResult(
         rows_processed=published.row_count,
-        destination_table=str(costs.table),
+        destination_table=str(table),
         details={
-            **published.facts(),
+            **published.build_details(),
             "days_done_before": len(before),
-            "net_cost": totals(published.rows.values()),
+            "net_cost": sum_totals(published.rows.values()),
             "basis": "billed",
         },
     )
 
 
-class CostDays:
-    """One org's costs in one run."""
+class CostDays(DerivedDays):
+    """Days of one org's net costs in one run."""
 
     def __init__(self, org: OrgContext, config: BillingCostConfig) -> None:
-        self._org = org
+        super().__init__(org)
         self._config = config
         self._folder = org.settings.configs_dir
         self._sql = self._folder / config.sql_file
         self._sql_text = self._sql.read_text(encoding="utf-8")
-        self.table = TableName(org.dataset, config.table)
+        self.table = config.table
         self.schema = load_template(
             self._folder / config.schema_file, config.schema_template, table=config.table
         )
@@ -71,63 +71,52 @@ class CostDays:
             "cost_table": self._config.table,
         }
 
-    def days(self) -> set[date]:
-        """Days that were asked for or are due, and any other whose rows have changed since.
+    def select_days(self) -> set[date]:
+        """Return the requested or due days, and other days whose rows have changed.
 
         Rows that were found wrong wait until they are copied again.
         """
-        ledger = self._ledger()
+        ledger = self._read_ledger()
         raw, cost = ledger[self._config.raw_table], ledger[self._config.table]
-        wanted = set(self._org.days)
-        if missing := sorted(wanted - raw.keys()):
+        requested = set(self._org.days)
+        if missing := sorted(requested - raw.keys()):
             raise RetryableError(
                 "The rows of some days are not in the ledger", days=[str(day) for day in missing]
             )
-        if any(self._org.params.get(name) for name in ASKED):
-            return wanted
-        return wanted | {
+        if any(self._org.params.get(name) for name in DAY_PARAMS):
+            return requested
+        return requested | {
             day
             for day, row in raw.items()
             if row.is_valid
             and (
                 day not in cost
                 or not cost[day].is_valid
-                or cost[day].content_hash != self._content_hash(row)
+                or cost[day].content_hash != self._hash_content(row)
             )
         }
 
-    def make(
-        self, attempts: Mapping[date, Attempt], round_: int
-    ) -> Iterator[tuple[date, Publish | None]]:
-        """The cost of the days whose attempts are given, newest first."""
-        del round_  # nothing is kept between rounds: the ledger is read again
-        if not attempts:
-            return
-        now = self._org.now()
-        raw = self._inputs.read(sorted(attempts))
-        for day in sorted(raw.days, reverse=True):
-            yield day, partial(self._publish, attempts[day], self._summed(raw.days[day]), now)
-        self._inputs.end_not_observable(raw.not_observable, attempts)
-        yield from ((day, None) for day in raw.not_observable)
-        if raw.error is not None:
-            raise raw.error
-
     @property
-    def _inputs(self) -> Inputs:
+    def inputs(self) -> Inputs:
+        """The copied rows of the export."""
         return Inputs(self._org, daily={self._config.raw_table})
 
-    def _publish(self, attempt: Attempt, query: PricedDay, now: datetime) -> LedgerRow:
-        return self._org.publisher.publish_query(
-            attempt,
-            query,
-            table=self.table,
-            schema=self.schema,
-            run_id=self._org.run_id,
-            now=now,
-            settle_days=self._org.pipeline.settle_days,
+    def build_query(self, inputs: DayInputs, *, now: datetime) -> PricedDay:
+        """Build the query that sums one day."""
+        del now
+        raw = inputs.rows[self._config.raw_table]
+        return PricedDay(
+            sql_path=self._sql,
+            identifiers=self._identifiers,
+            params={"day": raw.key.day},
+            content_hash=self._hash_content(raw),
+            totals_path=self._folder / self._config.totals_file,
+            source_pages=raw.source_pages,
+            inputs=(SliceInput(self._config.raw_table, raw.content_hash),),
+            inputs_stand=inputs.are_unchanged,
         )
 
-    def _content_hash(self, raw: LedgerRow) -> str:
+    def _hash_content(self, raw: LedgerRow) -> str:
         parts = {
             "rows": raw.content_hash,
             "sql": self._sql_text,
@@ -136,21 +125,8 @@ class CostDays:
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def _summed(self, inputs: DayInputs) -> PricedDay:
-        raw = inputs.rows[self._config.raw_table]
-        return PricedDay(
-            sql_path=self._sql,
-            identifiers=self._identifiers,
-            params={"day": raw.key.day},
-            content_hash=self._content_hash(raw),
-            totals_path=self._folder / self._config.totals_file,
-            source_pages=raw.source_pages,
-            inputs=(SliceInput(self._config.raw_table, raw.content_hash),),
-            inputs_stand=inputs.stand,
-        )
-
-    def _ledger(self) -> dict[str, dict[date, LedgerRow]]:
-        """Table → day → newest row, over the org's whole history: any day may have changed."""
+    def _read_ledger(self) -> dict[str, dict[date, LedgerRow]]:
+        """Read the newest row of each table and day of the whole history."""
         latest = self._org.ledger.read_latest(
             orgs=[self._org.org_slug], pipeline_id=self._org.pipeline.pipeline_id
         )
@@ -160,8 +136,8 @@ class CostDays:
         return found
 
 
-def totals(rows: Iterable[LedgerRow]) -> dict[str, str]:
-    """What days come to, by currency."""
+def sum_totals(rows: Iterable[LedgerRow]) -> dict[str, str]:
+    """Return the totals of the days, by currency."""
     found: dict[str, Any] = defaultdict(Decimal)
     for row in rows:
         for money in row.totals:

@@ -1,4 +1,4 @@
-"""Which tables are a customer's billing export: found by Google's own names, or named by the org.
+"""Find the tables of a customer's billing export, by Google's table names or by the org's params.
 
     gcp_billing_export_v1_01A2B3_C4D5E6_F7A8B9             standard
     gcp_billing_export_resource_v1_01A2B3_C4D5E6_F7A8B9    detailed
@@ -31,18 +31,18 @@ _NAME = re.compile(r"gcp_billing_export_(resource_)?v1_([0-9A-F]{6}_[0-9A-F]{6}_
 _INGESTION = "_PARTITIONTIME"
 _EVER = date(2010, 1, 1)
 _MARGIN = timedelta(days=7)
-"""How far ahead of its usage a charge may be exported: what is billed in advance."""
+"""How long before its usage a charge may be exported, when it is billed in advance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What the org says of its export; whatever it does not say is looked for.
+class ExportLocation:
+    """The location of an org's export, as far as the org has configured it; the rest is searched.
 
     Attributes:
-        project: where the export is; the service account's own unless said.
-        dataset: in that project.
-        table: in that dataset.
-        kind: standard or detailed; the detailed one of an account that has both, unless said.
+        project: project of the export; by default the service account's project.
+        dataset: dataset in that project.
+        table: table in that dataset.
+        kind: standard or detailed; by default detailed where an account has both.
         billing_account: such as 01A2B3-C4D5E6-F7A8B9.
     """
 
@@ -53,42 +53,42 @@ class Wanted:
     billing_account: str | None = None
 
     @classmethod
-    def read(cls, params: Mapping[str, Any], *, own_project: str | None) -> Self:
-        """From a run's params.
+    def from_params(cls, params: Mapping[str, Any], *, own_project: str | None) -> Self:
+        """Read the location from a run's params.
 
         Raises:
-            ConfigurationError: a name is none, or nobody says which project.
+            ConfigurationError: a name is invalid, or the project is unknown.
         """
-        told = {name: str(params[name]) for name in PARAMS if params.get(name)}
-        project = told.get("export_project") or own_project
+        values = {name: str(params[name]) for name in PARAMS if params.get(name)}
+        project = values.get("export_project") or own_project
         if project is None:
             raise ConfigurationError("export_project is missing; the account's key has no project")
-        kind = told.get("export_kind")
+        kind = values.get("export_kind")
         if kind not in {None, "standard", "detailed"}:
-            raise ConfigurationError("export_kind is standard or detailed", export_kind=kind)
-        if "export_table" in told and "export_dataset" not in told:
-            raise ConfigurationError("export_table needs export_dataset beside it")
+            raise ConfigurationError("export_kind must be standard or detailed", export_kind=kind)
+        if "export_table" in values and "export_dataset" not in values:
+            raise ConfigurationError("export_table needs export_dataset too")
         for name in ("export_dataset", "export_table"):
-            if name in told:
-                check_identifier(told[name])
+            if name in values:
+                check_identifier(values[name])
         return cls(
             project=check_project(project),
-            dataset=told.get("export_dataset"),
-            table=told.get("export_table"),
+            dataset=values.get("export_dataset"),
+            table=values.get("export_table"),
             kind="standard" if kind == "standard" else "detailed" if kind else None,
-            billing_account=told.get("billing_account"),
+            billing_account=values.get("billing_account"),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportTable:
-    """One billing account's export.
+    """The export table of one billing account.
 
     Attributes:
-        project, dataset, table: its name.
-        location: of its dataset; jobs that read it run there.
-        columns: as the table has them at this moment.
-        partition_column: what its partitions are cut by; None when it has none.
+        project, dataset, table: the table's name.
+        location: location of its dataset; jobs that read it run there.
+        columns: current columns of the table.
+        partition_column: column of its partitions; None when it has none.
     """
 
     project: str
@@ -100,7 +100,7 @@ class ExportTable:
 
     @property
     def identifiers(self) -> dict[str, str | Sequence[str]]:
-        """For SQL files."""
+        """Identifiers for SQL files."""
         return {
             "export_project": self.project,
             "export_dataset": self.dataset,
@@ -124,34 +124,34 @@ class ExportTable:
         return datetime.combine(oldest, time.min, UTC)
 
 
-def find_exports(w: Warehouse, wanted: Wanted) -> list[ExportTable]:
+def find_exports(w: Warehouse, location: ExportLocation) -> list[ExportTable]:
     """The tables to read, one per billing account, by name.
 
     Args:
         w: the customer's BigQuery, without a location: names are listed everywhere.
-        wanted: what the org says.
+        location: what the org says.
 
     Raises:
         IntegrationInvalidError: there is none.
         WarehouseError, WarehouseUnavailableError: as the customer's BigQuery says.
     """
-    with translated_errors("looking for the billing export", project=wanted.project):
-        names = [wanted.dataset] if wanted.dataset else _datasets(w, wanted.project)
-        if wanted.dataset and wanted.table:
-            return [_described(w, wanted.project, wanted.dataset, wanted.table)]
-        found = choose([place for name in names for place in _places(w, wanted, name)], wanted)
+    with translated_errors("looking for the billing export", project=location.project):
+        names = [location.dataset] if location.dataset else _datasets(w, location.project)
+        if location.dataset and location.table:
+            return [_described(w, location.project, location.dataset, location.table)]
+        found = choose([place for name in names for place in _places(w, location, name)], location)
         if not found:
             raise IntegrationInvalidError(
                 "There is no billing export where it was looked for; switch it on in Google "
                 "Cloud's billing settings, or say export_project and export_dataset",
-                project=wanted.project,
+                project=location.project,
                 datasets=names[:20],
             )
-        return [_described(w, wanted.project, *place) for place in found]
+        return [_described(w, location.project, *place) for place in found]
 
 
-def choose(places: Sequence[Place], wanted: Wanted) -> list[Place]:
-    """Of all tables the exports that are wanted, one per billing account: two would count twice.
+def choose(places: Sequence[Place], location: ExportLocation) -> list[Place]:
+    """Of all tables the exports that are location, one per billing account: two would count twice.
 
     Raises:
         IntegrationInvalidError: an account has two exports of the same kind.
@@ -159,7 +159,7 @@ def choose(places: Sequence[Place], wanted: Wanted) -> list[Place]:
     by_account: dict[str, dict[Kind, Place]] = {}
     for place, account, kind in _exports(places):
         kinds = by_account.setdefault(account, {})
-        if wanted.billing_account not in {None, account.replace("_", "-")}:
+        if location.billing_account not in {None, account.replace("_", "-")}:
             continue
         if kind in kinds:
             raise IntegrationInvalidError(
@@ -167,7 +167,7 @@ def choose(places: Sequence[Place], wanted: Wanted) -> list[Place]:
                 datasets=[kinds[kind][0], place[0]],
             )
         kinds[kind] = place
-    order: tuple[Kind, ...] = (wanted.kind,) if wanted.kind else ("detailed", "standard")
+    order: tuple[Kind, ...] = (location.kind,) if location.kind else ("detailed", "standard")
     kept = (next((kinds[k] for k in order if k in kinds), None) for kinds in by_account.values())
     return sorted(place for place in kept if place is not None)
 
@@ -182,8 +182,8 @@ def _datasets(w: Warehouse, project: str) -> list[str]:
     return [item.dataset_id for item in w.client.list_datasets(project=project, **w.call)]
 
 
-def _places(w: Warehouse, wanted: Wanted, dataset: str) -> list[Place]:
-    reference = bigquery.DatasetReference(wanted.project, dataset)
+def _places(w: Warehouse, location: ExportLocation, dataset: str) -> list[Place]:
+    reference = bigquery.DatasetReference(location.project, dataset)
     return [(dataset, item.table_id) for item in w.client.list_tables(reference, **w.call)]
 
 

@@ -9,10 +9,10 @@ from convergence.extract.stream import Query
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.lib.daily.day_ranges import DayRange
 from convergence.processors.lib.daily.extraction import (
-    DailySource,
-    billed,
-    columns_of,
+    ReportSpec,
+    build_billed_money,
     extract_days,
+    get_column_types,
 )
 from convergence.processors.lib.daily.reconciliation import add_reconciliation
 from convergence.processors.openai.config import BilledConfig, UsageConfig, UsageEndpoint
@@ -31,7 +31,7 @@ BILLED_REVISION = 1
 def extract_usage(org: OrgContext, config: UsageConfig) -> StepResult:
     """Extract and publish the org's usage; errors as `extract_days`."""
     schema = TableSchema.load(org.settings.configs_dir / config.schema_file)
-    columns = columns_of(schema)
+    columns = get_column_types(schema)
     unknown: Counter[str] = Counter()
 
     def build_query(endpoint: UsageEndpoint, days: DayRange) -> Query:
@@ -48,7 +48,7 @@ def extract_usage(org: OrgContext, config: UsageConfig) -> StepResult:
     groups = {key for endpoint in config.endpoints for key in endpoint.group_by}
     return extract_days(
         org,
-        DailySource(
+        ReportSpec(
             provider=PROVIDER,
             table=config.table,
             schema=schema,
@@ -67,7 +67,7 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
     """Extract and publish the costs that OpenAI bills; errors as `extract_days`."""
     schema = TableSchema.load(org.settings.configs_dir / config.schema_file)
     unknown: Counter[str] = Counter()
-    shape = BilledShape(columns=columns_of(schema), unknown=unknown)
+    shape = BilledShape(columns=get_column_types(schema), unknown=unknown)
 
     def build_queries(days: DayRange) -> list[Query]:
         pages = _bucket_pages(
@@ -77,7 +77,7 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
 
     result = extract_days(
         org,
-        DailySource(
+        ReportSpec(
             provider=PROVIDER,
             table=config.table,
             schema=schema,
@@ -87,7 +87,7 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
             revision=BILLED_REVISION,
             config=config.model_dump(mode="json"),
             requests_per_minute=config.requests_per_minute,
-            money_of=billed,
+            money_of=build_billed_money,
             source_view=config.source_view,
             unknown=unknown,
             raw_days=config.raw_days,

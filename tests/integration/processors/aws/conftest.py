@@ -14,7 +14,7 @@ from support.vendors.aws_customer import Customer
 @pytest.fixture(autouse=True)
 def _deliveries_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     """S3's clock is the machine's, whatever day the tests live on."""
-    monkeypatch.setattr(period, "DELIVERY", timedelta(days=-36_500))
+    monkeypatch.setattr(period, "DELIVERY_TIMEOUT", timedelta(days=-36_500))
 
 
 @pytest.fixture

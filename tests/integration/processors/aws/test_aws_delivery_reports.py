@@ -66,7 +66,7 @@ def test_a_period_without_a_manifest_waits_until_its_listing_is_stable(
     customer: Customer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bucket is replicated file by file; one of two parts has just arrived."""
-    monkeypatch.setattr(period, "DELIVERY", timedelta(hours=2))
+    monkeypatch.setattr(period, "DELIVERY_TIMEOUT", timedelta(hours=2))
     charges = list(lines(customer.seed, NOVEMBER, as_of=TODAY))
     files = exports.period(customer.bucket, customer.export, NOVEMBER, charges)
     first = next((key, body) for key, body in files if "/data/" in key)

@@ -136,7 +136,7 @@ def test_a_month_that_shrinks_beyond_belief_is_published_only_where_that_was_ask
 def test_a_delivery_under_way_is_left_to_the_next_run(
     customer: Customer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(period, "DELIVERY", timedelta(days=36_500))
+    monkeypatch.setattr(period, "DELIVERY_TIMEOUT", timedelta(days=36_500))
     charges = list(lines(customer.seed, NOVEMBER, as_of=TODAY))
     told = list(exports.period(customer.bucket, customer.export, NOVEMBER, charges))
     for key, body in reversed(told):

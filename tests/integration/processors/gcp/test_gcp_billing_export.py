@@ -21,7 +21,7 @@ from convergence.errors import (
 from convergence.processors.gcp.access import AccountCredentials
 from convergence.processors.gcp.channel import bearing_channel
 from convergence.processors.gcp.config import BqEtlConfig
-from convergence.processors.lib.daily.extraction import publish_sealed
+from convergence.processors.lib.daily.slices import publish_content
 from convergence.providers.google import BIGQUERY, ServiceAccount
 from convergence.runs.slices import Finality
 from convergence.warehouse import bulk_read
@@ -219,12 +219,12 @@ def test_a_day_that_fails_far_back_is_found_again_by_the_next_run(
     customer.export(golden_rows())
 
     def failing(*given: Any, **named: Any) -> Any:
-        if given[1].key.day == date(2026, 10, 15):
+        if given[2].key.day == date(2026, 10, 15):
             raise RetryableError("The disk is full")
-        return publish_sealed(*given, **named)
+        return publish_content(*given, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr("convergence.processors.gcp.billing_export.publish_sealed", failing)
+        patch.setattr("convergence.processors.lib.daily.slices.publish_content", failing)
         with pytest.raises(RetryableError):
             run(account, config=FAR_BACK)
     assert account.rows("gcp_billing_daily_raw", "WHERE usage_date = '2026-11-17'") == []

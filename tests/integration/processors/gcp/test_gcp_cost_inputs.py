@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from convergence.errors import InputNotAsRecordedError
-from convergence.processors.gcp import billing_export
 from convergence.processors.gcp.cost_days import sum_costs
-from convergence.processors.lib.daily.extraction import publish_sealed
+from convergence.processors.lib.daily import slices
+from convergence.processors.lib.daily.day_source import DayContent, DaySource
+from convergence.processors.lib.daily.slices import publish_content
 from convergence.runs.ledger import Action, LedgerRow
 from convergence.runs.slices import SliceKey
-from convergence.warehouse.day_file import DayFile
 from support.processor_env import OrgEnv
 from support.vendors.gcp_customer import Customer, golden_rows
 from support.vendors.gcp_steps import BILLING, COST, DAYS, run
@@ -27,7 +27,7 @@ class Bill:
     def __init__(self, org: OrgEnv, customer: Customer) -> None:
         self.org = org
         self._customer = customer
-        self.copies: list[tuple[DayFile, dict[str, Any]]] = []
+        self.copies: list[tuple[DaySource, DayContent]] = []
 
     def copy(self, row: dict[str, Any]) -> None:
         self._customer.export([row])
@@ -35,10 +35,10 @@ class Bill:
 
     def copy_again(self, number: int) -> None:
         """Publish what an earlier copy had."""
-        sealed, how = self.copies[number]
+        source, content = self.copies[number]
         context = self.org.context(DAYS, run_id="run_again", pipeline=BILLING)
         (attempt,) = context.publisher.begin_attempts([self.key("gcp_billing_daily_raw")]).values()
-        publish_sealed(context, attempt, sealed, **how)
+        publish_content(context, source, attempt, content)
 
     def sum(self, *, run_id: str, attempt: int = 1) -> None:
         context = self.org.context(
@@ -70,12 +70,12 @@ class Bill:
 def bill(account: OrgEnv, customer: Customer, monkeypatch: pytest.MonkeyPatch) -> Bill:
     made = Bill(account, customer)
 
-    def kept(org: Any, attempt: Any, sealed: DayFile, **how: Any) -> LedgerRow:
-        if attempt.key.day == made.day:
-            made.copies.append((sealed, how))
-        return publish_sealed(org, attempt, sealed, **how)
+    def kept(org: Any, source: DaySource, attempt: Any, content: DayContent) -> LedgerRow:
+        if source.table == "gcp_billing_daily_raw" and attempt.key.day == made.day:
+            made.copies.append((source, content))
+        return publish_content(org, source, attempt, content)
 
-    monkeypatch.setattr(billing_export, "publish_sealed", kept)
+    monkeypatch.setattr(slices, "publish_content", kept)
     return made
 
 

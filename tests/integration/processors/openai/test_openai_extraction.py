@@ -149,16 +149,18 @@ def test_pages_older_than_what_another_run_published_are_not_used(
         return original(*args, **kwargs)
 
     original = stream.extract_pages
-    monkeypatch.setattr(f"{extraction.__name__}.extract", seen)
+    monkeypatch.setattr(f"{extraction.__name__}.extract_pages", seen)
     retry = connected.at(NOW + timedelta(minutes=10))
     extract_usage(retry.context(DAYS[1:], attempt=2), CONFIG)
     assert opened == [0]
 
 
-def _only_extract(org: Any, days: Any, *, table: str, make: Any) -> Any:
-    from convergence.processors.lib.daily.slices import Published, attempts
+def _only_extract(org: Any, source: Any, days: Any) -> Any:
+    from convergence.processors.lib.daily.slices import Published, take_attempts
 
-    list(make(attempts(org, days, table=table), 0))
+    source.prepare(take_attempts(org, days, table=source.table), round_number=0)
+    for day in days:
+        source.content(day)
     return Published()
 
 

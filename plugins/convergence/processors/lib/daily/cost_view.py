@@ -1,8 +1,8 @@
-"""A table's part of `cost_daily`, for orgs that were taken in before the table existed too.
+"""Add a table to the view `cost_daily`, also for orgs that were onboarded before it existed.
 
-Onboarding gives a new org every part. An older one gets a part when a step first publishes its
-table; each such step puts together all parts that are there, so an interrupted or overtaken change
-is completed by the next.
+Onboarding creates all parts of the view for a new org. An older org gets a part when a step first
+publishes its table. Each such step rebuilds the view from all existing parts, so the next step
+completes an interrupted or overtaken change.
 """
 
 from __future__ import annotations
@@ -15,28 +15,31 @@ from convergence.warehouse.evolve import ensure_view
 from convergence.warehouse.names import TableName
 
 SUFFIX = "_source"
-"""How the name of a part ends."""
+"""Suffix of the name of a part."""
 VIEW = "cost_daily"
 
 
 def show_in_cost_daily(org: OrgContext, source_view: str | None) -> None:
-    """See that the part is there and that the whole contains it.
+    """Create the table's part if it is missing, and rebuild the view from all parts.
 
     Args:
-        org: whose dataset.
+        org: the org that owns the dataset.
         source_view: SQL file of the part, below the folder of configurations; None for none.
     """
     if source_view is None:
         return
-    w, path = org.warehouse, org.settings.configs_dir / source_view
+    warehouse, path = org.warehouse, org.settings.configs_dir / source_view
     part = TableName(org.dataset, path.stem)
-    if ensure_view(w, part, path, description="Part of cost_daily") is EnsureOutcome.CREATED:
+    if (
+        ensure_view(warehouse, part, path, description="Part of cost_daily")
+        is EnsureOutcome.CREATED
+    ):
         org.log.info("%s is new in %s", path.stem, VIEW)
     layout = Layout.load(org.settings.configs_dir / ORG_LAYOUT)
     (spec,) = [view for view in layout.config.views if view.name == VIEW]
-    names = list_tables(w, org.dataset)
+    names = list_tables(warehouse, org.dataset)
     ensure_view(
-        w,
+        warehouse,
         TableName(org.dataset, VIEW),
         layout.folder / "views" / f"{VIEW}.sql",
         identifiers={

@@ -1,4 +1,4 @@
-"""Days to fetch → the fewest requests that fetch them, and nothing else."""
+"""Split days into the fewest ranges that contain exactly these days."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class DayRange(NamedTuple):
 
     @property
     def days(self) -> tuple[date, ...]:
-        """Every day of the range, oldest first."""
+        """All days of the range, oldest first."""
         count = (self.last - self.first).days + 1
         return tuple(self.first + timedelta(days=n) for n in range(count))
 
@@ -30,10 +30,10 @@ class DayRange(NamedTuple):
         return datetime.combine(self.last + timedelta(days=1), time.min, UTC)
 
 
-def contiguous(days: Iterable[date], *, longest: int) -> Iterator[DayRange]:
-    """Ranges that hold exactly the given days, newest first, none longer than `longest` days.
+def split_into_ranges(days: Iterable[date], *, longest: int) -> Iterator[DayRange]:
+    """Yield ranges that contain exactly these days, newest first, none longer than `longest` days.
 
-    Newest first, so that a run which is cut short has done the days that people look at.
+    The newest days come first, because people look at them first if a run is cut short.
     """
     run: list[date] = []
     for day in sorted(set(days), reverse=True):

@@ -1,18 +1,17 @@
-"""Daily figures of a provider to the org's table: days asked for in ranges, published one by one.
+"""Extract a provider's daily figures into the org's table: fetch ranges of days, publish each day.
 
-What differs between providers is a `DailySource`; how days are fetched, resumed, sealed and
-published is here, once.
+A `ReportSpec` describes what differs between providers. This module fetches the days, resumes after
+a crash and packs the rows of each day; `slices` publishes them.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,14 @@ from convergence.extract.spool import Spool, day_from_field, fingerprint_of
 from convergence.extract.stream import Query, extract_pages
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.lib.daily.cost_view import show_in_cost_daily
-from convergence.processors.lib.daily.day_ranges import DayRange, contiguous
+from convergence.processors.lib.daily.day_ranges import DayRange, split_into_ranges
+from convergence.processors.lib.daily.day_source import DayContent, DaySource
 from convergence.processors.lib.daily.fields import DAY_COLUMN
-from convergence.processors.lib.daily.kept_responses import quarantine, raw_pages
-from convergence.processors.lib.daily.observed import observed_days
-from convergence.processors.lib.daily.slices import Publish, done_before, publish_days
+from convergence.processors.lib.daily.kept_responses import open_quarantine, open_raw_pages
+from convergence.processors.lib.daily.observed import sort_observed_days
+from convergence.processors.lib.daily.slices import find_days_done_before, publish_days
 from convergence.providers.authorization import authorize
 from convergence.providers.registry import RetryConfig, load_registry
-from convergence.runs.ledger import LedgerRow
 from convergence.runs.publisher import Attempt
 from convergence.warehouse.day_file import DayFile, Money
 from convergence.warehouse.evolve import ensure_table
@@ -40,31 +39,32 @@ from convergence.warehouse.schemas import TableSchema
 
 
 @dataclass(frozen=True, kw_only=True)
-class DailySource:
-    """How one provider tells one kind of daily figure.
+class ReportSpec:
+    """Description of one report of a provider: its requests, its rows and its table.
 
     Attributes:
-        provider: its id.
-        table: of the org's dataset.
-        schema: that table's; `usage_date` is its day.
-        queries: what to ask for a range of days.
-        unique_by: fields that together name a row of a day.
-        revision: rises when the same answers make other rows: old pages are then not used.
-        config: of the step; with the schema and the origin it decides what pages are good for.
-        requests_per_minute: most requests to the provider for one org.
-        headers: sent beside those of the registry.
-        money_of: what a row adds to its day's totals.
-        longest: most days in one range.
-        source_view: the table's part of cost_daily.
-        connect: makes the client; the provider's of the registry when absent.
+        provider: the provider's id.
+        table: the table's name in the org's dataset.
+        schema: the table's schema; `usage_date` is its day.
+        queries: builds the queries for a range of days.
+        unique_by: fields that together identify a row of a day.
+        revision: raise it when the same responses make other rows; old pages are then not used.
+        config: the step's configuration; with the schema and the origin it decides whether pages
+            of an earlier try may be used.
+        requests_per_minute: maximum number of requests to the provider for one org.
+        headers: sent in addition to the headers of the registry.
+        money_of: returns the amount that a row adds to its day's totals.
+        longest: maximum number of days in one range.
+        source_view: SQL file of the table's part of cost_daily.
+        connect: builds the client; by default the client of the provider in the registry.
         rate: how often the provider may be asked, in place of `requests_per_minute`.
-        retry: the retry policy of a page; by default the one of the provider.
-        day_column: that holds a row's day.
+        retry: the retry policy of a page; by default the policy of the provider.
+        day_column: column with the day of a row.
         batch_rows: as `stream.extract_pages` takes it.
-        observed_on: where the provider tells only the present, the one day that it can be asked
-            about; other days stay as they were published, and are NOT_OBSERVABLE in the ledger.
-        unknown: how often each field without a column was seen; read when all rows have come.
-        raw_days: for how many days answers are kept as they came; 0 for not at all.
+        observed_on: where the provider reports only the present, the one day that can be requested;
+            other days keep their content, and are NOT_OBSERVABLE in the ledger.
+        unknown: counts each field without a column; read it after all rows were read.
+        raw_days: for how many days raw responses are kept; 0 keeps none.
     """
 
     provider: str
@@ -89,162 +89,145 @@ class DailySource:
     raw_days: int = 0
 
 
-def columns_of(schema: TableSchema) -> dict[str, str]:
-    """Column → BigQuery type."""
+def get_column_types(schema: TableSchema) -> dict[str, str]:
+    """Return the BigQuery type of each column."""
     return {one.name: one.type for one in schema.fields}
 
 
-def billed(row: Mapping[str, Any]) -> Money:
-    """What a row of a provider's bill adds to its day: amounts are text once on disk."""
+def build_billed_money(row: Mapping[str, Any]) -> Money:
+    """Return the amount that a row of a provider's bill adds to its day.
+
+    The row was read from disk, where amounts are text.
+    """
     return Money(row["currency"], "billed", Decimal(row["billed_cost"]))
 
 
-def extract_days(org: OrgContext, source: DailySource) -> StepResult:
+def extract_days(org: OrgContext, report: ReportSpec) -> StepResult:
     """Extract and publish the org's days.
 
     Raises:
-        ProviderUnavailableError: the provider does not answer; pages so far are kept.
-        ProviderRejectedError: it refuses the credential or the request.
-        ProviderProtocolError: an answer breaks the documented shape.
+        ProviderUnavailableError: the provider does not respond; pages read so far are kept.
+        ProviderRejectedError: the provider rejects the credential or the request.
+        ProviderProtocolError: a response breaks the documented shape.
     """
-    table = TableName(org.dataset, source.table)
+    table = TableName(org.dataset, report.table)
     if not org.days:
         return StepResult(status="SKIPPED", destination_table=str(table))
-    ensure_table(org.warehouse, table, source.schema)
-    show_in_cost_daily(org, source.source_view)
-    before = done_before(org, table=source.table)
+    ensure_table(org.warehouse, table, report.schema)
+    show_in_cost_daily(org, report.source_view)
+    before = find_days_done_before(org, table=report.table)
     observed = None
-    if source.observed_on is not None:
-        observed = observed_days(org, table=source.table, observable=source.observed_on)
-    days = org.days if observed is None else observed.todo
-    todo = sorted(set(days) - before, reverse=True)
-    with _connected(org, source) as client:
-        extraction = Extraction(org, source, client)
-        published = publish_days(org, todo, table=source.table, make=extraction.make)
-    facts: dict[str, Any] = {**published.facts(), "days_done_before": len(before)}
+    if report.observed_on is not None:
+        observed = sort_observed_days(org, table=report.table, observable=report.observed_on)
+    days = org.days if observed is None else observed.pending
+    pending = sorted(set(days) - before, reverse=True)
+    with _connect(org, report) as client:
+        published = publish_days(org, DailyExtraction(org, report, client), pending)
+    details: dict[str, Any] = {**published.build_details(), "days_done_before": len(before)}
     if observed is not None:
-        facts |= observed.details()
-    if source.unknown:
-        facts["unknown_fields"] = dict(sorted(source.unknown.items()))
+        details |= observed.build_details()
+    if report.unknown:
+        details["unknown_fields"] = dict(sorted(report.unknown.items()))
     return StepResult(
-        rows_processed=published.row_count, destination_table=str(table), details=facts
+        rows_processed=published.row_count, destination_table=str(table), details=details
     )
 
 
-def _connected(org: OrgContext, source: DailySource) -> OriginClient:
-    if source.connect is not None:
-        return source.connect(org)
-    return provider_client(org, source.provider, headers=source.headers)
+def _connect(org: OrgContext, report: ReportSpec) -> OriginClient:
+    if report.connect is not None:
+        return report.connect(org)
+    return connect_provider(org, report.provider, headers=report.headers)
 
 
-class Extraction:
-    """One org's figures in one run."""
+class DailyExtraction(DaySource):
+    """Days of one org in one run, fetched in ranges of days through the provider's API."""
 
-    def __init__(self, org: OrgContext, source: DailySource, client: OriginClient) -> None:
+    def __init__(self, org: OrgContext, report: ReportSpec, client: OriginClient) -> None:
+        self.table = report.table
+        self.schema = report.schema
         self._org = org
-        self._source = source
+        self._report = report
         self._client = client
+        self._attempts: Mapping[date, Attempt] = {}
+        self._round_number = 0
+        self._read_at = org.now()
+        self._ranges: dict[date, DayRange] = {}
+        self._files: dict[date, DayFile] = {}
 
-    def make(self, attempts: Mapping[date, Attempt], round_: int) -> Iterator[tuple[date, Publish]]:
-        """The content of the days whose attempts are given, newest first."""
-        now = self._org.now()
-        for part in contiguous(attempts, longest=self._source.longest):
-            sealed = self._sealed(part, [attempts[day] for day in part.days], round_, now=now)
-            for day in reversed(part.days):
-                yield day, partial(self._publish, attempts[day], sealed[day], now=now)
+    def prepare(self, attempts: Mapping[date, Attempt], *, round_number: int) -> None:
+        """Split the days into ranges; no range is fetched yet."""
+        self._attempts = attempts
+        self._round_number = round_number
+        self._read_at = self._org.now()
+        ranges = split_into_ranges(attempts, longest=self._report.longest)
+        self._ranges = {day: days for days in ranges for day in days.days}
+        self._files = {}
 
-    def _publish(self, attempt: Attempt, sealed: DayFile, *, now: datetime) -> LedgerRow:
-        return publish_sealed(
-            self._org,
-            attempt,
-            sealed,
-            table=self._source.table,
-            schema=self._source.schema,
-            now=now,
-        )
+    def content(self, day: date) -> DayContent:
+        """Return the rows of a day; the first day of a range fetches the whole range."""
+        if day not in self._files:
+            self._files = self._fetch_range(self._ranges[day])
+        return DayContent(self._files[day], self._read_at)
 
-    def _sealed(
-        self, days: DayRange, attempts: Sequence[Attempt], round_: int, *, now: datetime
-    ) -> dict[date, DayFile]:
-        source = self._source
-        folder = self._org.spool_dir / f"{days.first}_{days.last}_{round_}"
-        _drop_outdated(folder, attempts, run_id=self._org.run_id, now=now)
-        spool = Spool.open(folder, fingerprint=self._fingerprint(days))
+    def _fetch_range(self, days: DayRange) -> dict[date, DayFile]:
+        report = self._report
+        folder = self._org.spool_dir / f"{days.first}_{days.last}_{self._round_number}"
+        attempts = [self._attempts[day] for day in days.days]
+        _discard_outdated_pages(folder, attempts, run_id=self._org.run_id, now=self._read_at)
+        spool = Spool.open(folder, fingerprint=self._build_fingerprint(days))
         if spool.records:
-            self._org.log.info("%s: going on after page %d", folder.name, len(spool.records))
-        self._fill(spool, days)
+            self._org.log.info("%s: resuming after page %d", folder.name, len(spool.records))
+        self._fetch_pages(spool, days)
         return spool.write_day_files(
-            day_from_field(source.day_column),
+            day_from_field(report.day_column),
             days.days,
-            money_of=source.money_of,
-            unique_by=source.unique_by,
+            money_of=report.money_of,
+            unique_by=report.unique_by,
         )
 
-    def _fill(self, spool: Spool, days: DayRange) -> None:
-        """All that the provider says of the days, durable."""
-        source = self._source
-        queries = source.queries(days)
-        report = extract_pages(
+    def _fetch_pages(self, spool: Spool, days: DayRange) -> None:
+        """Read all pages of the days into the spool, durably."""
+        spec = self._report
+        done = extract_pages(
             self._client,
-            queries,
+            spec.queries(days),
             spool,
-            retrier=Retrier(source.retry or retry_policy(self._org, source.provider)),
-            allowance=self._allowance(),
-            batch_rows=source.batch_rows,
-            quarantine=quarantine(self._org),
-            raw=raw_pages(self._org, f"{days.first}_{days.last}", days=source.raw_days),
+            retrier=Retrier(spec.retry or retry_policy(self._org, spec.provider)),
+            allowance=self._build_allowance(),
+            batch_rows=spec.batch_rows,
+            quarantine=open_quarantine(self._org),
+            raw=open_raw_pages(self._org, f"{days.first}_{days.last}", days=spec.raw_days),
         )
         self._org.log.info(
             "%s to %s: %d rows in %d pages, %d requests, %d retries",
-            *(days.first, days.last, report.rows, report.pages, report.requests, report.retries),
+            *(days.first, days.last, done.rows, done.pages, done.requests, done.retries),
         )
 
-    def _allowance(self) -> Allowance:
-        source = self._source
-        return allowance(
+    def _build_allowance(self) -> Allowance:
+        report = self._report
+        return build_allowance(
             self._org,
-            source.provider,
-            rate=source.rate or RequestRate(source.requests_per_minute, seconds=60),
+            report.provider,
+            rate=report.rate or RequestRate(report.requests_per_minute, seconds=60),
             host=self._client.origin.host,
         )
 
-    def _fingerprint(self, days: DayRange) -> str:
-        origin, source = self._client.origin, self._source
+    def _build_fingerprint(self, days: DayRange) -> str:
+        origin, report = self._client.origin, self._report
         return fingerprint_of(
-            source.revision,
+            report.revision,
             [origin.scheme, origin.host, origin.port, origin.prefix],
-            dict(source.headers),
-            dict(source.config),
-            columns_of(source.schema),
+            dict(report.headers),
+            dict(report.config),
+            get_column_types(report.schema),
             days,
         )
 
 
-def publish_sealed(
-    org: OrgContext,
-    attempt: Attempt,
-    sealed: DayFile,
-    *,
-    table: str,
-    schema: TableSchema,
-    now: datetime,
-) -> LedgerRow:
-    """Publish a sealed day of one of the org's tables; errors as `Publisher.publish_rows`."""
-    return org.publisher.publish_rows(
-        attempt,
-        sealed,
-        table=TableName(org.dataset, table),
-        schema=schema,
-        run_id=org.run_id,
-        now=now,
-        settle_days=org.pipeline.settle_days,
-    )
-
-
-def provider_client(
+def connect_provider(
     org: OrgContext, provider_id: str, *, headers: Mapping[str, str] | None = None
 ) -> OriginClient:
-    """A client bound to a provider, with the org's key; the key goes nowhere else."""
+    """Return a client bound to a provider, with the org's key; it sends the key nowhere else."""
     provider = load_registry(org.settings).get(provider_id)
     key = org.credential(provider.id)
     sent = authorize(provider.auth, key)
@@ -282,8 +265,10 @@ def build_retry_policy(retry: RetryConfig, *, throttled: bool = True) -> RetryPo
     )
 
 
-def allowance(org: OrgContext, provider_id: str, *, rate: RequestRate, host: str) -> Allowance:
-    """How often this org may ask this provider, whoever asks."""
+def build_allowance(
+    org: OrgContext, provider_id: str, *, rate: RequestRate, host: str
+) -> Allowance:
+    """Return the request allowance of an org at a provider, shared by all its tasks."""
     redis = org.settings.redis_url
     return Allowance(
         rate,
@@ -294,10 +279,10 @@ def allowance(org: OrgContext, provider_id: str, *, rate: RequestRate, host: str
     )
 
 
-def _drop_outdated(
+def _discard_outdated_pages(
     folder: Path, attempts: Sequence[Attempt], *, run_id: str, now: datetime
 ) -> None:
-    """Pages of an earlier try are older than what another run has published since: not used."""
+    """Discard pages of an earlier try if another run has published newer content since."""
     began = folder.with_suffix(".began")
     with suppress(FileNotFoundError):
         since = datetime.fromisoformat(began.read_text(encoding="ascii"))

@@ -1,8 +1,9 @@
-"""What a derived slice is computed from: the ledger's word for it, checked before and after.
+"""Inputs of a derived slice, compared with the ledger before and after the query.
 
-A slice's hash is made of its inputs' hashes in the ledger, and the query reads their partitions.
-The two are the same only while every partition is as the ledger's job left it: so that is checked
-before the query is sent, and that nothing was written since is checked when its job has ended.
+The hash of a slice is computed from its inputs' hashes in the ledger, but the query reads their
+partitions. Both agree only while each partition is as the ledger's job left it. This is checked
+before the query is sent. After its job has ended, a second check proves that nothing was written
+in between.
 """
 
 from __future__ import annotations
@@ -25,38 +26,38 @@ from convergence.warehouse.publish import is_intact
 from convergence.warehouse.writers import InputWrites, input_writes
 
 _ROW_DELAY: Final = 2.0
-"""Seconds in which a living process writes its row after its job has ended."""
+"""Seconds within which a running process writes its row after its job has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableInputs:
-    """The inputs of a table that is computed as a whole.
+    """Inputs of a table that is computed as a whole.
 
     Attributes:
-        org: whose tables.
+        org: the org that owns the tables.
         writes: the inputs' last writes.
-        whole: the inputs.
+        whole: names of the input tables.
     """
 
     org: OrgContext
     writes: InputWrites
     whole: Collection[str]
 
-    def stand(self, outcome: JobOutcome) -> bool:
-        """Whether a job that has ended read these inputs, and they are the present ones."""
-        return _stand(self.writes, _look(self.org, (), (), self.whole), outcome)
+    def are_unchanged(self, outcome: JobOutcome) -> bool:
+        """Return whether an ended job read these inputs and they are still current."""
+        return _are_unchanged(self.writes, _read_writes(self.org, (), (), self.whole), outcome)
 
 
 @dataclass(frozen=True, slots=True)
 class DayInputs:
-    """The inputs of one day.
+    """Inputs of one day.
 
     Attributes:
-        org: whose tables.
+        org: the org that owns the tables.
         day: UTC day.
-        rows: by table, the ledger's row of the day; its partition is as this row says.
+        rows: by table, the ledger row of the day; the partition agrees with this row.
         writes: the last writes of all inputs, read before the rows.
-        whole: the inputs of which any row may matter.
+        whole: input tables of which any row may affect the day.
     """
 
     org: OrgContext
@@ -65,20 +66,20 @@ class DayInputs:
     writes: InputWrites
     whole: Collection[str]
 
-    def stand(self, outcome: JobOutcome) -> bool:
-        """Whether a job that has ended read these inputs, and they are the present ones."""
-        now = _look(self.org, self.rows, [self.day], self.whole)
-        return _stand(self.writes, now, outcome)
+    def are_unchanged(self, outcome: JobOutcome) -> bool:
+        """Return whether an ended job read these inputs and they are still current."""
+        now = _read_writes(self.org, self.rows, [self.day], self.whole)
+        return _are_unchanged(self.writes, now, outcome)
 
 
 @dataclass(frozen=True, slots=True)
 class DaysInputs:
-    """The inputs of days that can be computed, and why others can't.
+    """Inputs of the days that can be computed, and the error of the others.
 
     Attributes:
         days: inputs by day.
-        not_observable: days of which the provider says nothing and no content was published.
-        error: of the other days; raise it when these are done.
+        not_observable: days that the provider does not report and that have no content.
+        error: the error of the other days; raise it after these days are published.
     """
 
     days: Mapping[date, DayInputs]
@@ -88,75 +89,77 @@ class DaysInputs:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The tables of an org's dataset that a derived table is computed from.
+    """Tables of an org's dataset that a derived table is computed from.
 
     Attributes:
-        org: whose tables; its pipeline's slices are meant.
+        org: the org that owns the tables; the slices are those of its pipeline.
         daily: tables that the ledger describes day by day.
-        whole: tables of which any row may matter.
+        whole: tables of which any row may affect a day.
     """
 
     org: OrgContext
     daily: Collection[str]
     whole: Collection[str] = ()
 
-    def read(self, days: Sequence[date]) -> DaysInputs:
-        """The inputs of the days whose partitions are what the ledger says.
+    def read_days(self, days: Sequence[date]) -> DaysInputs:
+        """Read the inputs of the days whose partitions agree with the ledger.
 
-        A row that is missing since its process died is written from its job. Where that can't
-        be done, the input's slice is invalidated: the day is due, and the next run of its
-        pipeline extracts it again.
+        If a process died before it wrote its ledger row, the row is recovered from its job. If
+        that fails, the input's slice is invalidated: the day is due again, and the next run of
+        its pipeline extracts it again.
         """
-        writes, rows = self._read(days)
-        if not self._not_as_recorded(days, writes, rows):
-            return DaysInputs(self._of_days(days, writes, rows))
-        unknown = self._not_observable(days, rows)
+        writes, rows = self._read_writes_and_rows(days)
+        if not self._find_not_as_recorded(days, writes, rows):
+            return DaysInputs(self._build_days(days, writes, rows))
+        unknown = self._find_not_observable(days, rows)
         known = [day for day in days if day not in unknown]
-        for key in self._not_as_recorded(known, writes, rows):
-            self._recover(key, writes, rows)
-        writes, rows = self._read(known)
-        if self._not_as_recorded(known, writes, rows):
+        for key in self._find_not_as_recorded(known, writes, rows):
+            self._recover_row(key, writes, rows)
+        writes, rows = self._read_writes_and_rows(known)
+        if self._find_not_as_recorded(known, writes, rows):
             self.org.warehouse.timeouts.sleep(_ROW_DELAY)
-            writes, rows = self._read(known)
-        wrong = self._not_as_recorded(known, writes, rows)
+            writes, rows = self._read_writes_and_rows(known)
+        wrong = self._find_not_as_recorded(known, writes, rows)
         right = sorted(set(known) - {key.day for key in wrong})
         return DaysInputs(
-            self._of_days(right, writes, rows),
+            self._build_days(right, writes, rows),
             not_observable=tuple(sorted(unknown)),
-            error=self._refusal(wrong, rows) if wrong else None,
+            error=self._invalidate(wrong, rows) if wrong else None,
         )
 
-    def _not_observable(
+    def _find_not_observable(
         self, days: Sequence[date], rows: Mapping[SliceKey, LedgerRow]
     ) -> set[date]:
-        """Days on which an input has no content, and the provider says nothing any more."""
+        """Find days on which an input has no content and the provider reports none any more."""
         ends = self.org.ledger.read_ends(
             {Action.NOT_OBSERVABLE},
             orgs=[self.org.org_slug],
             pipeline_id=self.org.pipeline.pipeline_id,
             since=min(days),
         )
-        keys = {self._key(table, day) for table in self.daily for day in days}
+        keys = {self._build_key(table, day) for table in self.daily for day in days}
         return {key.day for key in keys if key in ends and key not in rows}
 
-    def _of_days(
+    def _build_days(
         self, days: Sequence[date], writes: InputWrites, rows: Mapping[SliceKey, LedgerRow]
     ) -> dict[date, DayInputs]:
-        return {day: self._of_day(day, writes, rows) for day in days}
+        return {day: self._build_day(day, writes, rows) for day in days}
 
-    def _of_day(
+    def _build_day(
         self, day: date, writes: InputWrites, rows: Mapping[SliceKey, LedgerRow]
     ) -> DayInputs:
-        of_table = {table: rows[self._key(table, day)] for table in sorted(self.daily)}
+        of_table = {table: rows[self._build_key(table, day)] for table in sorted(self.daily)}
         return DayInputs(self.org, day, of_table, writes.for_day(day), self.whole)
 
     def read_whole(self) -> TableInputs:
-        """The inputs of a table that is computed as a whole."""
-        return TableInputs(self.org, _look(self.org, (), (), self.whole), self.whole)
+        """Read the inputs of a table that is computed as a whole."""
+        return TableInputs(self.org, _read_writes(self.org, (), (), self.whole), self.whole)
 
-    def _read(self, days: Sequence[date]) -> tuple[InputWrites, dict[SliceKey, LedgerRow]]:
-        """The writes first: what is written after them is seen when the job has ended."""
-        writes = _look(self.org, self.daily, days, self.whole)
+    def _read_writes_and_rows(
+        self, days: Sequence[date]
+    ) -> tuple[InputWrites, dict[SliceKey, LedgerRow]]:
+        """Read the writes first, so that a later write is noticed when the job has ended."""
+        writes = _read_writes(self.org, self.daily, days, self.whole)
         if not self.daily or not days:
             return writes, {}
         rows = self.org.ledger.read_latest(
@@ -164,13 +167,13 @@ class Inputs:
         )
         return writes, rows
 
-    def _not_as_recorded(
+    def _find_not_as_recorded(
         self, days: Sequence[date], writes: InputWrites, rows: Mapping[SliceKey, LedgerRow]
     ) -> list[SliceKey]:
-        keys = [self._key(table, day) for table in sorted(self.daily) for day in days]
+        keys = [self._build_key(table, day) for table in sorted(self.daily) for day in days]
         return [key for key in keys if not _is_as_recorded(rows.get(key), key, writes)]
 
-    def _recover(
+    def _recover_row(
         self, key: SliceKey, writes: InputWrites, rows: Mapping[SliceKey, LedgerRow]
     ) -> None:
         recover_row(
@@ -184,7 +187,7 @@ class Inputs:
             settle_days=self.org.pipeline.settle_days,
         )
 
-    def _refusal(
+    def _invalidate(
         self, wrong: Sequence[SliceKey], rows: Mapping[SliceKey, LedgerRow]
     ) -> InputNotAsRecordedError:
         self.org.ledger.invalidate_rows(
@@ -193,13 +196,13 @@ class Inputs:
             now=self.org.now(),
         )
         return InputNotAsRecordedError(
-            "Days of an input are missing or not as the ledger says; extract them again",
+            "Days of an input are missing or differ from the ledger; extract them again",
             tables=sorted({key.table for key in wrong}),
             days=sorted({key.day.isoformat() for key in wrong}),
         )
 
     def end_not_observable(self, days: Collection[date], attempts: Mapping[date, Attempt]) -> None:
-        """Record that derived days have no content since their inputs have none."""
+        """Record that derived days have no content because their inputs have none."""
         self.org.ledger.append_rows(
             [
                 SliceEnd(
@@ -214,20 +217,20 @@ class Inputs:
             ]
         )
 
-    def _key(self, table: str, day: date) -> SliceKey:
+    def _build_key(self, table: str, day: date) -> SliceKey:
         return SliceKey(self.org.org_slug, self.org.pipeline.pipeline_id, table, day)
 
 
-def _look(
+def _read_writes(
     org: OrgContext, daily: Collection[str], days: Sequence[date], whole: Collection[str]
 ) -> InputWrites:
     return input_writes(org.warehouse, org.dataset, daily=daily, days=days, whole=whole)
 
 
-def _stand(before: InputWrites, now: InputWrites, outcome: JobOutcome) -> bool:
+def _are_unchanged(before: InputWrites, now: InputWrites, outcome: JobOutcome) -> bool:
     if now != before:
         return False
-    # A job that an earlier try started may have read what was there before.
+    # A job that an earlier try started may have read older content.
     return not outcome.reused or all(
         write.modified_at < outcome.started_at for write in now.list_writes()
     )

@@ -1,4 +1,4 @@
-"""Where a step keeps a provider's answers: those that broke their shape, and, if asked, all."""
+"""Folders where a step keeps a provider's responses: malformed ones, and all if configured."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from convergence.extract.quarantine import Quarantine
 from convergence.extract.raw import RawPages, prune_folders
 from convergence.processors.context import OrgContext
 
-QUARANTINE_KEPT = timedelta(days=90)
-"""How long an answer that broke its shape waits for whoever looks into it."""
+QUARANTINE_RETENTION = timedelta(days=90)
+"""How long a malformed response is kept for analysis."""
 
 
-def quarantine(org: OrgContext) -> Quarantine:
-    """Where answers of this step are kept that broke their shape; old ones are removed."""
+def open_quarantine(org: OrgContext) -> Quarantine:
+    """Return the folder for malformed responses of this step; remove old ones."""
     runs = org.settings.var_dir / "quarantine" / org.pipeline.dag_id / org.org_slug
-    prune_folders(runs, since=org.now() - QUARANTINE_KEPT)
+    prune_folders(runs, since=org.now() - QUARANTINE_RETENTION)
     parts = (org.pipeline.dag_id, org.org_slug, org.run_id, org.step)
     return Quarantine(
         org.settings.var_dir.joinpath("quarantine", *parts), "/".join(("quarantine", *parts))
     )
 
 
-def raw_pages(org: OrgContext, name: str, *, days: int) -> RawPages | None:
-    """Where this step keeps answers as they came, if it does; those kept too long are removed.
+def open_raw_pages(org: OrgContext, name: str, *, days: int) -> RawPages | None:
+    """Return the folder for raw responses of this step, if they are kept; remove old ones.
 
     Args:
-        org: whose.
-        name: of what is asked for, part of a folder's name.
-        days: for how many days answers are kept; 0 removes what an earlier configuration kept.
+        org: the org.
+        name: name of the request, which becomes part of a folder's name.
+        days: for how many days responses are kept; 0 removes what an earlier configuration kept.
     """
     folders = org.settings.var_dir / "raw" / org.pipeline.dag_id / org.org_slug / org.step
     prune_folders(folders, since=org.now() - timedelta(days=days))

@@ -1,4 +1,4 @@
-"""Days of a source that says only how things are now: one can be observed, the others no more."""
+"""Days of a source that reports only its present state: one day can be observed, no other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from datetime import date
 from typing import Any
 
 from convergence.processors.context import OrgContext
-from convergence.processors.lib.daily.slices import attempts, ledger_rows, not_observable
+from convergence.processors.lib.daily.slices import (
+    list_ledger_rows,
+    record_not_observable,
+    take_attempts,
+)
 from convergence.warehouse.names import TableName
 
 
@@ -17,58 +21,64 @@ class ObservedDays:
     """The requested days of a table that is filled by observation.
 
     Attributes:
-        todo: the day to observe, if it is requested and not observed yet.
-        kept: days whose content stays.
-        missed: days that nobody observed and nobody can observe any more.
+        pending: the day to observe, if it is requested and not observed yet.
+        kept: days that keep their content.
+        missed: days that were not observed and can no longer be observed.
     """
 
-    todo: list[date]
+    pending: list[date]
     kept: list[date]
     missed: list[date]
 
-    def details(self) -> dict[str, Any]:
-        """How many days stay as they are, and which days nobody observed."""
+    def build_details(self) -> dict[str, Any]:
+        """Count the days that keep their content, and list the days that were not observed."""
         return {
             "days_kept": len(self.kept),
             "days_not_observed": [day.isoformat() for day in sorted(self.missed)],
         }
 
 
-def observed_days(
-    org: OrgContext, *, table: str, observable: date, once: bool = False
+def sort_observed_days(
+    org: OrgContext, *, table: str, observable: date, repeat: bool = True
 ) -> ObservedDays:
-    """Sort the requested days, and record those that can't be observed as NOT_OBSERVABLE.
+    """Sort the requested days, and record days that can't be observed as NOT_OBSERVABLE.
 
     Args:
-        org: whose days.
-        table: of the org's dataset.
-        observable: the one day that an observation made now is about.
-        once: whether an observation is not repeated by another run. It is where a person cleared
-            the task, or where its partition is not as it was published.
+        org: the org and its requested days.
+        table: the table's name in the org's dataset.
+        observable: the one day that an observation made now describes.
+        repeat: whether another run repeats an observation. Without it, an observation is made
+            again only where a person cleared the task, or where its partition was changed after
+            its publication.
     """
-    published = {row.key.day for row in ledger_rows(org, org.days, table=table)}
+    published = {row.key.day for row in list_ledger_rows(org, org.days, table=table)}
     past = [day for day in org.days if day != observable]
-    not_observable(org, past, table=table)
+    record_not_observable(org, past, table=table)
     kept = sorted(published.intersection(past))
-    todo = [observable] if observable in org.days else []
-    if once and todo and observable in published and not _is_to_repeat(org, table=table):
-        todo = _unless_intact(org, todo, table=table)
-        kept = kept if todo else [*kept, observable]
-    return ObservedDays(todo, kept, sorted(set(past) - published))
+    pending = [observable] if observable in org.days else []
+    if (
+        not repeat
+        and pending
+        and observable in published
+        and not _is_repeat_requested(org, table=table)
+    ):
+        pending = _confirm_intact_days(org, pending, table=table)
+        kept = kept if pending else [*kept, observable]
+    return ObservedDays(pending, kept, sorted(set(past) - published))
 
 
-def _is_to_repeat(org: OrgContext, *, table: str) -> bool:
-    """Whether a person asked for a new observation that no try has made yet."""
+def _is_repeat_requested(org: OrgContext, *, table: str) -> bool:
+    """Return whether a person requested a new observation that no try has made yet."""
     if not org.cleared or org.began_at is None:
         return False
-    rows = ledger_rows(org, org.days, table=table)
-    mine = [row for row in rows if row.run_id == org.run_id and row.checked_at >= org.began_at]
-    return not (org.resumes and mine)
+    rows = list_ledger_rows(org, org.days, table=table)
+    own_rows = [row for row in rows if row.run_id == org.run_id and row.checked_at >= org.began_at]
+    return not (org.resumes and own_rows)
 
 
-def _unless_intact(org: OrgContext, days: Sequence[date], *, table: str) -> list[date]:
-    """Record the days as UNCHANGED; the days whose partitions are not as they were published."""
-    taken = attempts(org, days, table=table)
+def _confirm_intact_days(org: OrgContext, days: Sequence[date], *, table: str) -> list[date]:
+    """Record intact days as UNCHANGED; return the days whose partitions were changed."""
+    taken = take_attempts(org, days, table=table)
     confirmed = org.publisher.confirm_unchanged(
         list(taken.values()),
         table=TableName(org.dataset, table),

@@ -1,7 +1,7 @@
-"""Leave a day to a newer attempt only once that attempt has ended it.
+"""Wait until the newer attempts at overtaken days have ended these days.
 
-A newer attempt may be slow, frozen or dead. While its heartbeat is alive, its ledger row is waited
-for; without a heartbeat and without a row, the day is made again.
+A newer attempt may be slow, frozen or dead. While its heartbeat is alive, this module waits for its
+ledger row. Without a heartbeat and without a row, the day is made again.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from convergence.state.attempts import NewestAttempt
 from convergence.warehouse.names import TableName
 
 POLL_SECONDS = 2.0
-"""Between two looks at the newer attempt's heartbeat."""
+"""Seconds between two checks of the newer attempt's heartbeat."""
 LEDGER_SECONDS = 30.0
-"""Between two looks at the ledger, each a query, while the newer attempt works."""
+"""Seconds between two queries of the ledger while the newer attempt works."""
 MARGIN_SECONDS: Final = 10.0
-"""Waiting ends so long before the step's timeout does: in time to say why."""
+"""Seconds before the step's timeout at which waiting ends, so that the step can report why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Overtaken:
+class OvertakenDay:
     """A day that a newer attempt took over.
 
     Attributes:
-        number: of the attempt that was overtaken; a row with a higher one ends the day.
+        number: number of the overtaken attempt; a row with a higher number ends the day.
         published: whether the overtaken attempt's content may be in the partition.
     """
 
@@ -42,8 +42,8 @@ class Overtaken:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
-    """What became of overtaken days.
+class SettledDays:
+    """Results of overtaken days.
 
     Attributes:
         superseded: days that the newer attempt ended, with the row to record.
@@ -54,17 +54,17 @@ class Left:
     again: list[date]
 
 
-def taken_over(org: OrgContext, days: Mapping[date, SliceKey]) -> dict[date, Overtaken]:
-    """The days that another run's newer attempt works on, where this try continues another.
+def find_taken_over(org: OrgContext, days: Mapping[date, SliceKey]) -> dict[date, OvertakenDay]:
+    """Find the days of a retry that another run's newer attempt works on.
 
-    A retry takes no number for them: it would only overtake the one that makes them.
+    A retry takes no number for these days: it would only overtake the attempt that makes them.
     """
     if not org.resumes:
         return {}
     newest, now = org.publisher.read_newest_attempts(list(days.values())), datetime.now(UTC)
     found = {day: newest[key] for day, key in days.items() if key in newest}
     return {
-        day: Overtaken(attempt.number - 1)
+        day: OvertakenDay(attempt.number - 1)
         for day, attempt in found.items()
         if attempt.is_alive(now)
         and attempt.run_id != org.run_id
@@ -72,59 +72,63 @@ def taken_over(org: OrgContext, days: Mapping[date, SliceKey]) -> dict[date, Ove
     }
 
 
-class Leaving:
-    """Waits for the newer attempts at overtaken days of one table."""
+class NewerAttempts:
+    """The newer attempts at overtaken days of one table."""
 
     def __init__(self, org: OrgContext, keys: Mapping[date, SliceKey]) -> None:
         self._org = org
         self._keys = keys
 
-    def settle(self, days: Mapping[date, Overtaken]) -> Left:
-        """Wait until each day is ended or is to be made again.
+    def wait_until_settled(self, days: Mapping[date, OvertakenDay]) -> SettledDays:
+        """Wait until each day is ended or must be made again.
 
         Raises:
-            SupersededError: a newer try of this very run works on a day, or the step's time is
-                over while another run does. Both are worth another try.
+            SupersededError: a newer try of this same run works on a day, or another run still
+                works on a day at the end of the step's time. Both are retryable.
             RetryableError: the task is being stopped.
         """
-        left, waiting, read_at = Left({}, []), dict(days), float("-inf")
+        settled, waiting, read_at = SettledDays({}, []), dict(days), float("-inf")
         while waiting:
-            alive = self._alive(waiting)
-            self._stop_for_own_run(waiting, alive)
+            alive = self._find_alive(waiting)
+            self._raise_for_same_run(waiting, alive)
             now = time.monotonic()
             if len(alive) < len(waiting) or now - read_at >= LEDGER_SECONDS:
-                # After the heartbeats: an attempt writes its row before its heartbeat ends.
-                self._look(waiting, alive, left)
+                # Read the ledger after the heartbeats: an attempt writes its row before its
+                # heartbeat ends, so a missing heartbeat without a row means a dead attempt.
+                self._settle_ended(waiting, alive, settled)
                 read_at = now
             if waiting:
                 self._pause(waiting)
-        return left
+        return settled
 
-    def _alive(self, waiting: Mapping[date, Overtaken]) -> dict[date, NewestAttempt]:
+    def _find_alive(self, waiting: Mapping[date, OvertakenDay]) -> dict[date, NewestAttempt]:
         newest = self._org.publisher.read_newest_attempts([self._keys[day] for day in waiting])
         now = datetime.now(UTC)
         found = {day: newest.get(self._keys[day]) for day in waiting}
         return {day: one for day, one in found.items() if one is not None and one.is_alive(now)}
 
-    def _look(
-        self, waiting: dict[date, Overtaken], alive: Mapping[date, NewestAttempt], left: Left
+    def _settle_ended(
+        self,
+        waiting: dict[date, OvertakenDay],
+        alive: Mapping[date, NewestAttempt],
+        settled: SettledDays,
     ) -> None:
-        """Take the days out of `waiting` that need no more of it."""
-        ends, contents = self._ends(waiting), self._contents(waiting)
+        """Move the days that need no more waiting from `waiting` to `settled`."""
+        ends, contents = self._list_ends(waiting), self._list_contents(waiting)
         for day, overtaken in list(waiting.items()):
             end = ends.get(day)
             if end is not None and end.attempt > overtaken.number:
-                if self._stands(contents.get(day)):
-                    left.superseded[day] = self._superseded(day, overtaken, end)
+                if self._is_published(contents.get(day)):
+                    settled.superseded[day] = self._build_superseded(day, overtaken, end)
                 else:
-                    left.again.append(day)
+                    settled.again.append(day)
             elif day not in alive:
-                left.again.append(day)
+                settled.again.append(day)
             else:
                 continue
             del waiting[day]
 
-    def _ends(self, days: Mapping[date, Overtaken]) -> dict[date, SliceEnd]:
+    def _list_ends(self, days: Mapping[date, OvertakenDay]) -> dict[date, SliceEnd]:
         org = self._org
         found = org.ledger.read_ends(
             ENDING,
@@ -134,21 +138,21 @@ class Leaving:
         )
         return {day: found[self._keys[day]] for day in days if self._keys[day] in found}
 
-    def _contents(self, days: Mapping[date, Overtaken]) -> dict[date, LedgerRow]:
+    def _list_contents(self, days: Mapping[date, OvertakenDay]) -> dict[date, LedgerRow]:
         org = self._org
         found = org.ledger.read_latest(
             orgs=[org.org_slug], pipeline_id=org.pipeline.pipeline_id, since=min(days)
         )
         return {day: found[self._keys[day]] for day in days if self._keys[day] in found}
 
-    def _stands(self, row: LedgerRow | None) -> bool:
-        """Whether the partition holds what the newest row says, and not this attempt's content."""
+    def _is_published(self, row: LedgerRow | None) -> bool:
+        """Return whether the partition holds the content of the newest row, not of this attempt."""
         if row is None:
             return False
         table = TableName(self._org.dataset, row.key.table)
         return self._org.publisher.is_as_recorded(row, table)
 
-    def _superseded(self, day: date, overtaken: Overtaken, end: SliceEnd) -> SliceEnd:
+    def _build_superseded(self, day: date, overtaken: OvertakenDay, end: SliceEnd) -> SliceEnd:
         return SliceEnd(
             key=self._keys[day],
             action=Action.SUPERSEDED,
@@ -158,23 +162,23 @@ class Leaving:
             checked_at=self._org.now(),
         )
 
-    def _stop_for_own_run(
-        self, waiting: Mapping[date, Overtaken], alive: Mapping[date, NewestAttempt]
+    def _raise_for_same_run(
+        self, waiting: Mapping[date, OvertakenDay], alive: Mapping[date, NewestAttempt]
     ) -> None:
-        mine = [
+        own_days = [
             str(day)
             for day, attempt in alive.items()
             if attempt.run_id == self._org.run_id and not waiting[day].published
         ]
-        if mine:
-            raise SupersededError("A newer try of this run works on the same days", days=mine)
+        if own_days:
+            raise SupersededError("A newer try of this run works on the same days", days=own_days)
 
-    def _pause(self, waiting: Mapping[date, Overtaken]) -> None:
+    def _pause(self, waiting: Mapping[date, OvertakenDay]) -> None:
         days = [str(day) for day in sorted(waiting)]
         remaining = self._org.deadline - MARGIN_SECONDS - time.monotonic()
         if remaining <= 0:
             raise SupersededError(
-                "A newer attempt was still working when this step's time was over", days=days
+                "A newer attempt was still working at the end of this step's time", days=days
             )
         if self._org.stop.wait(min(POLL_SECONDS, remaining)):
             raise RetryableError("The task was stopped", days=days)

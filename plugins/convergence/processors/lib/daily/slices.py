@@ -1,45 +1,44 @@
-"""Publish one table's days for one org, each fenced, until each has ended in a ledger state."""
+"""Publish the days of one table for one org, until each day has ended in a ledger state."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 from convergence.errors import (
-    FatalError,
     InputChangedError,
+    InputNotAsRecordedError,
     RetryableError,
     SupersededError,
 )
 from convergence.processors.context import OrgContext
-from convergence.processors.lib.daily.overtaken import Leaving, Overtaken, taken_over
+from convergence.processors.lib.daily.day_source import DayContent, DaySource
+from convergence.processors.lib.daily.overtaken import (
+    NewerAttempts,
+    OvertakenDay,
+    find_taken_over,
+)
 from convergence.runs.ledger import Action, LedgerRow, Replaced, SliceEnd
 from convergence.runs.publisher import Attempt
 from convergence.runs.slices import Finality, SliceKey
 from convergence.state.attempts import Holder
-from convergence.warehouse.day_file import Money
+from convergence.warehouse.day_file import DayFile, Money
+from convergence.warehouse.names import TableName
 
-MOST_ROUNDS = 3
-"""How often content is made anew because another attempt published in between."""
-MOST_TOLD = 50
-"""Restated days in a step's answer; the ledger has them all."""
-
-Publish = Callable[[], LedgerRow]
-Make = Callable[[Mapping[date, Attempt], int], Iterable[tuple[date, Publish | None]]]
-"""(attempts by day, round) → each day, newest first, with what publishes it.
-
-None for a day that has no content yet and needs none, such as the present day.
-"""
+MAX_ROUNDS = 3
+"""How often content is made again because another attempt published in between."""
+MAX_RESTATED_DAYS = 50
+"""Restated days in a step's result; the ledger has all of them."""
 
 
 @dataclass
 class Published:
-    """What became of the days.
+    """Result of publishing days.
 
     Attributes:
-        rows: the ledger's row of each day that was published or found unchanged.
+        rows: the ledger row of each day that was published or found unchanged.
         superseded: days that a newer attempt ended; its row is in the ledger.
     """
 
@@ -48,14 +47,14 @@ class Published:
 
     @property
     def row_count(self) -> int:
-        """Rows in all these days."""
+        """The number of rows in all these days."""
         return sum(row.row_count for row in self.rows.values())
 
-    def facts(self) -> dict[str, Any]:
-        """How many days ended how; what had been final and was not tells old and new totals."""
+    def build_details(self) -> dict[str, Any]:
+        """Count the days by result; list restated days with their old and new totals."""
         unchanged = sum(row.action is Action.UNCHANGED for row in self.rows.values())
         restated = [
-            _restatement(row.replaced, by=row)
+            _describe_restatement(row.replaced, by=row)
             for _, row in sorted(self.rows.items(), reverse=True)
             if row.finality is Finality.RESTATED and row.replaced is not None
         ]
@@ -66,114 +65,151 @@ class Published:
         }
         if not restated:
             return counts
-        return {**counts, "days_restated": len(restated), "restated": restated[:MOST_TOLD]}
+        return {
+            **counts,
+            "days_restated": len(restated),
+            "restated": restated[:MAX_RESTATED_DAYS],
+        }
 
 
-def _restatement(old: Replaced, *, by: LedgerRow) -> dict[str, Any]:
+def _describe_restatement(old: Replaced, *, by: LedgerRow) -> dict[str, Any]:
     return {
         "day": by.key.day.isoformat(),
         "rows": by.row_count,
         "previous_rows": old.row_count,
-        "totals": _sums(by.totals),
-        "previous_totals": _sums(old.totals),
+        "totals": _format_totals(by.totals),
+        "previous_totals": _format_totals(old.totals),
         "previous_run_id": old.run_id,
     }
 
 
-def _sums(totals: Iterable[Money]) -> list[dict[str, str]]:
+def _format_totals(totals: Iterable[Money]) -> list[dict[str, str]]:
     return [
         {"currency": one.currency, "basis": one.basis, "amount": format(one.amount, "f")}
         for one in totals
     ]
 
 
-def publish_days(org: OrgContext, days: Sequence[date], *, table: str, make: Make) -> Published:
-    """Make and publish the content of each day, until each has ended in a state of the ledger.
+def publish_days(org: OrgContext, source: DaySource, days: Sequence[date]) -> Published:
+    """Make and publish the content of each day, until each has ended in a ledger state.
 
-    Attempts are taken before the content is made, so a higher one has newer content. A day that
-    was overtaken is left to the newer attempt once that one has ended it, and made again where
-    it has not.
+    Attempts are taken before content is made, so a higher attempt has newer content. An overtaken
+    day belongs to the newer attempt once that attempt has ended the day; otherwise the day is made
+    again.
 
     Raises:
         SupersededError: others keep overtaking, or work on a day until this step's time is over.
         RetryableError: the task is being stopped.
-        FatalError: `make` passed over a day.
     """
     published = Published()
-    keys = {day: _key(org, day, table) for day in days}
-    left = taken_over(org, keys)
-    todo = [day for day in days if day not in left]
-    for round_ in range(MOST_ROUNDS):
+    keys = {day: _build_key(org, day, table=source.table) for day in days}
+    overtaken = find_taken_over(org, keys)
+    pending = [day for day in days if day not in overtaken]
+    for round_number in range(MAX_ROUNDS):
         again: list[date] = []
-        if todo:
-            overtaken, again = _publish_round(org, todo, round_, published, table=table, make=make)
-            left |= overtaken
-        if left:
-            org.log.info("overtaken by newer attempts: %s", _told(sorted(left)))
-            settled = Leaving(org, keys).settle(left)
+        if pending:
+            found, again = _publish_round(org, source, pending, round_number, published)
+            overtaken |= found
+        if overtaken:
+            org.log.info("overtaken by newer attempts: %s", _join_days(sorted(overtaken)))
+            settled = NewerAttempts(org, keys).wait_until_settled(overtaken)
             org.ledger.append_rows(list(settled.superseded.values()))
             published.superseded.extend(sorted(settled.superseded))
             again += settled.again
-        todo, left = sorted(again, reverse=True), {}
-        if not todo:
+        pending, overtaken = sorted(again, reverse=True), {}
+        if not pending:
             return published
     raise SupersededError(
-        "Newer attempts keep overtaking this one", table=table, days=[str(day) for day in todo]
+        "Newer attempts keep overtaking this one",
+        table=source.table,
+        days=[str(day) for day in pending],
     )
 
 
 def _publish_round(
     org: OrgContext,
+    source: DaySource,
     days: Sequence[date],
-    round_: int,
+    round_number: int,
     published: Published,
-    *,
-    table: str,
-    make: Make,
-) -> tuple[dict[date, Overtaken], list[date]]:
-    """Take an attempt at each day and publish it.
+) -> tuple[dict[date, OvertakenDay], list[date]]:
+    """Take an attempt at each day and publish its content.
 
     Returns:
-        The days that newer attempts overtook, and those whose inputs changed meanwhile.
+        The days that newer attempts overtook, and the days whose inputs changed meanwhile.
     """
-    overtaken: dict[date, Overtaken] = {}
+    overtaken: dict[date, OvertakenDay] = {}
     again: list[date] = []
-    remaining = set(days)
+    not_as_recorded: InputNotAsRecordedError | None = None
     with org.publisher.hold_heartbeat(org.run_id) as holder:
-        taken = attempts(org, days, table=table, holder=holder)
-        for day, publish in make(taken, round_):
+        attempts = take_attempts(org, days, table=source.table, holder=holder)
+        source.prepare(attempts, round_number=round_number)
+        for day in sorted(attempts, reverse=True):
             if org.stop.is_set():
                 raise RetryableError("The task was stopped", next_day=day.isoformat())
-            remaining.discard(day)
-            if publish is None:
-                continue
             try:
-                published.rows[day] = publish()
+                content = source.content(day)
+            except InputNotAsRecordedError as error:
+                not_as_recorded = error
+                continue
+            # A SupersededError of the source leaves this function: only the publisher's says
+            # that the attempt at this day is overtaken.
+            try:
+                if content is not None:
+                    published.rows[day] = publish_content(org, source, attempts[day], content)
             except SupersededError as error:
                 after = bool(error.details.get("after"))
-                overtaken[day] = Overtaken(taken[day].number, published=after)
+                overtaken[day] = OvertakenDay(attempts[day].number, published=after)
             except InputChangedError:
                 again.append(day)
-    if remaining:
-        raise FatalError("The step passed over days", table=table, days=_told(sorted(remaining)))
+    if not_as_recorded is not None:
+        raise not_as_recorded
     return overtaken, again
 
 
-def attempts(
+def publish_content(
+    org: OrgContext, source: DaySource, attempt: Attempt, content: DayContent | LedgerRow
+) -> LedgerRow:
+    """Publish the content of one day; errors as `Publisher.publish_rows` and `publish_query`."""
+    if isinstance(content, LedgerRow):
+        return content
+    settle_days = org.pipeline.settle_days if content.settle_days is None else content.settle_days
+    if isinstance(content.rows, DayFile):
+        return org.publisher.publish_rows(
+            attempt,
+            content.rows,
+            table=TableName(org.dataset, source.table),
+            schema=source.schema,
+            run_id=org.run_id,
+            now=content.read_at,
+            settle_days=settle_days,
+        )
+    return org.publisher.publish_query(
+        attempt,
+        content.rows,
+        table=TableName(org.dataset, source.table),
+        schema=source.schema,
+        run_id=org.run_id,
+        now=content.read_at,
+        settle_days=settle_days,
+    )
+
+
+def take_attempts(
     org: OrgContext, days: Sequence[date], *, table: str, holder: Holder | None = None
 ) -> dict[date, Attempt]:
-    """A new attempt at each day, with the holder's heartbeat."""
-    keys = [_key(org, day, table) for day in days]
-    taken = org.publisher.begin_attempts(keys, holder=holder)
-    return {key.day: attempt for key, attempt in taken.items()}
+    """Take a new attempt at each day, with the holder's heartbeat."""
+    keys = [_build_key(org, day, table=table) for day in days]
+    attempts = org.publisher.begin_attempts(keys, holder=holder)
+    return {key.day: attempt for key, attempt in attempts.items()}
 
 
-def not_observable(org: OrgContext, days: Sequence[date], *, table: str) -> None:
-    """Record that the provider says nothing about the days any more; no job, no new attempt.
+def record_not_observable(org: OrgContext, days: Sequence[date], *, table: str) -> None:
+    """Record that the provider no longer reports these days; this takes no new attempt.
 
-    A number of its own would overtake a run that observed the day while it still could.
+    A new attempt would overtake a run that observed the day while it was still possible.
     """
-    keys = [_key(org, day, table) for day in days]
+    keys = [_build_key(org, day, table=table) for day in days]
     newest = org.publisher.read_newest_attempts(keys) if keys else {}
     org.ledger.append_rows(
         [
@@ -190,12 +226,12 @@ def not_observable(org: OrgContext, days: Sequence[date], *, table: str) -> None
     )
 
 
-def _key(org: OrgContext, day: date, table: str) -> SliceKey:
+def _build_key(org: OrgContext, day: date, *, table: str) -> SliceKey:
     return SliceKey(org.org_slug, org.pipeline.pipeline_id, table, day)
 
 
-def done_before(org: OrgContext, *, table: str) -> set[date]:
-    """Days that an earlier try of this work has published.
+def find_days_done_before(org: OrgContext, *, table: str) -> set[date]:
+    """Return the days that an earlier try of this work has published.
 
     A first try has none, and neither has the first try of a task that a person cleared.
     """
@@ -203,22 +239,22 @@ def done_before(org: OrgContext, *, table: str) -> set[date]:
         return set()
     return {
         row.key.day
-        for row in ledger_rows(org, org.days, table=table)
+        for row in list_ledger_rows(org, org.days, table=table)
         if row.run_id == org.run_id and (org.began_at is None or row.checked_at >= org.began_at)
     }
 
 
-def ledger_rows(org: OrgContext, days: Sequence[date], *, table: str) -> Iterator[LedgerRow]:
-    """The newest row that says what is published, of each day that has one.
+def list_ledger_rows(org: OrgContext, days: Sequence[date], *, table: str) -> Iterator[LedgerRow]:
+    """Yield the newest ledger row with content of each day that has one.
 
-    A row in another state (REFUSED, NOT_OBSERVABLE, SUPERSEDED) is never among them.
+    Rows in another state (REFUSED, NOT_OBSERVABLE, SUPERSEDED) are never among them.
     """
     latest = org.ledger.read_latest(
         orgs=[org.org_slug], pipeline_id=org.pipeline.pipeline_id, since=min(days)
     )
-    wanted = set(days)
-    return (row for key, row in latest.items() if key.table == table and key.day in wanted)
+    requested = set(days)
+    return (row for key, row in latest.items() if key.table == table and key.day in requested)
 
 
-def _told(days: Sequence[date]) -> str:
+def _join_days(days: Sequence[date]) -> str:
     return ", ".join(day.isoformat() for day in days)

@@ -20,7 +20,7 @@ from convergence.processors.batch import (
     log_unexpected_error,
 )
 from convergence.processors.context import PlatformContext, StepResult
-from convergence.processors.lib.daily.day_ranges import contiguous
+from convergence.processors.lib.daily.day_ranges import split_into_ranges
 from convergence.processors.lib.pricing.price_book import hash_price_rows
 from convergence.processors.lib.pricing.price_changes import RateChange, find_rate_changes
 from convergence.processors.lib.pricing.price_seed import LoadedBook, merge_prices
@@ -189,7 +189,7 @@ class EditionRollout:
 
 def format_days(days: Sequence[date]) -> list[str]:
     """Return days as ranges, oldest first: `2026-10-14`, `2026-10-20..2026-10-31`."""
-    ranges = sorted(contiguous(days, longest=10_000))
+    ranges = sorted(split_into_ranges(days, longest=10_000))
     return [
         str(one.first) if one.first == one.last else f"{one.first}..{one.last}" for one in ranges
     ]

@@ -5,26 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
-from functools import partial
 from typing import Any
 
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.lib.daily.cost_view import show_in_cost_daily
+from convergence.processors.lib.daily.derived import DerivedDays
 from convergence.processors.lib.daily.inputs import DayInputs, Inputs
 from convergence.processors.lib.daily.reconciliation import add_reconciliation
 from convergence.processors.lib.daily.slices import (
-    Publish,
-    done_before,
-    ledger_rows,
+    find_days_done_before,
+    list_ledger_rows,
     publish_days,
 )
 from convergence.processors.lib.pricing.price_book import hash_price_rows
 from convergence.processors.lib.pricing.pricing_config import PricingConfig
-from convergence.runs.ledger import LedgerRow
 from convergence.runs.publisher import Attempt, PricedDay
 from convergence.runs.slices import SliceInput
 from convergence.warehouse.evolve import ensure_table
@@ -46,84 +44,70 @@ def price_usage(org: OrgContext, config: PricingConfig) -> StepResult:
     """
     if config.slices_of is not None:
         org = replace(org, pipeline=replace(org.pipeline, pipeline_id=config.slices_of))
-    pricing = Pricing(org, config)
+    pricing = PricedDays(org, config)
+    table = TableName(org.dataset, config.table)
     if not org.days:
-        return StepResult(status="SKIPPED", destination_table=str(pricing.table))
-    ensure_table(org.warehouse, pricing.table, pricing.schema)
+        return StepResult(status="SKIPPED", destination_table=str(table))
+    ensure_table(org.warehouse, table, pricing.schema)
     show_in_cost_daily(org, config.source_view)
-    # An earlier try may have priced other usage or prices: a day is done only for equal inputs.
-    before = done_before(org, table=config.table)
+    # Days of an earlier try are not skipped: the try may have read other usage or prices.
+    before = find_days_done_before(org, table=config.table)
     without = pricing.days_without_usage() if config.slices_of is not None else set()
-    todo = sorted(set(org.days) - without, reverse=True)
-    published = publish_days(org, todo, table=config.table, make=pricing.make_days)
+    pending = sorted(set(org.days) - without, reverse=True)
+    published = publish_days(org, pricing, pending)
     summary = pricing.summarize_days()
     if summary["unpriced"]:
         org.log.warning("without a price: %s", json.dumps(summary["unpriced"]))
-    facts = {**published.facts(), "days_done_before": len(before), **summary}
+    details = {**published.build_details(), "days_done_before": len(before), **summary}
     if without:
-        facts["days_without_usage"] = _format_days(without)
+        details["days_without_usage"] = _format_days(without)
     result = StepResult(
-        rows_processed=published.row_count, destination_table=str(pricing.table), details=facts
+        rows_processed=published.row_count, destination_table=str(table), details=details
     )
     return add_reconciliation(org, result)
 
 
-class Pricing:
-    """The pricing of one org in one run."""
+class PricedDays(DerivedDays):
+    """Days of one org's priced usage in one run."""
 
     def __init__(self, org: OrgContext, config: PricingConfig) -> None:
-        self._org = org
+        super().__init__(org)
         self._config = config
         self._folder = org.settings.configs_dir
-        self.table = TableName(org.dataset, config.table)
+        self.table = config.table
         self.schema = TableSchema.load(self._folder / config.schema_file)
+        self._prices: list[Row] = []
 
     @property
     def _identifiers(self) -> Identifiers:
         return self._config.identifiers(self.schema, dataset=self._org.dataset)
 
-    def make_days(
-        self, attempts: Mapping[date, Attempt], round_: int
-    ) -> Iterator[tuple[date, Publish | None]]:
-        """Yield each day of the attempts with its publishing function, newest first."""
-        del round_  # nothing is kept between rounds: usage and prices are read again
-        if not attempts:
-            return
-        now = self._org.now()
-        usage = self._inputs.read(sorted(attempts))
-        # The prices are read after the times of the last writes, so that a later change of a price
-        # is noticed when the job has ended.
-        prices = self._read_prices(min(attempts), max(attempts))
-        for day in sorted(usage.days, reverse=True):
-            query = self._build_query(
-                usage.days[day], [row for row in prices if _is_in_force(row, day)]
-            )
-            yield day, partial(self._publish, attempts[day], query, now)
-        self._inputs.end_not_observable(usage.not_observable, attempts)
-        yield from ((day, None) for day in usage.not_observable)
-        if usage.error is not None:
-            raise usage.error
+    @property
+    def inputs(self) -> Inputs:
+        """The usage, day by day, and the org's prices."""
+        config = self._config
+        return Inputs(self._org, daily={config.usage_table}, whole={config.pricing_table})
 
-    def _publish(self, attempt: Attempt, query: PricedDay, now: datetime) -> LedgerRow:
-        return self._org.publisher.publish_query(
-            attempt,
-            query,
-            table=self.table,
-            schema=self.schema,
-            run_id=self._org.run_id,
-            now=now,
-            settle_days=self._org.pipeline.settle_days,
+    def prepare(self, attempts: Mapping[date, Attempt], *, round_number: int) -> None:
+        """Read the inputs of the days, and then the prices.
+
+        The prices are read after the last writes of their table: a later change is noticed when
+        the query has ended.
+        """
+        super().prepare(attempts, round_number=round_number)
+        self._prices = self._read_prices(min(attempts), max(attempts))
+
+    def build_query(self, inputs: DayInputs, *, now: datetime) -> PricedDay:
+        """Build the query that prices one day's usage."""
+        del now
+        return self._build_pricing_query(
+            inputs, [row for row in self._prices if _is_in_force(row, inputs.day)]
         )
 
     def days_without_usage(self) -> set[date]:
         """Return the requested days without published usage."""
-        rows = ledger_rows(self._org, self._org.days, table=self._config.usage_table)
+        rows = list_ledger_rows(self._org, self._org.days, table=self._config.usage_table)
         return set(self._org.days) - {row.key.day for row in rows}
-
-    @property
-    def _inputs(self) -> Inputs:
-        config = self._config
-        return Inputs(self._org, daily={config.usage_table}, whole={config.pricing_table})
 
     def _read_prices(self, first: date, last: date) -> list[Row]:
         return run_file(
@@ -133,7 +117,7 @@ class Pricing:
             params={"first_day": first, "last_day": last},
         )
 
-    def _build_query(self, inputs: DayInputs, prices: list[Row]) -> PricedDay:
+    def _build_pricing_query(self, inputs: DayInputs, prices: list[Row]) -> PricedDay:
         path = self._folder / self._config.sql_file
         usage = inputs.rows[self._config.usage_table]
         # The end of a price does not change the cost of a day on which it is in force.
@@ -156,7 +140,7 @@ class Pricing:
                 SliceInput(self._config.usage_table, usage.content_hash),
                 SliceInput(self._config.pricing_table, in_force),
             ),
-            inputs_stand=inputs.stand,
+            inputs_stand=inputs.are_unchanged,
         )
 
     def summarize_days(self) -> dict[str, Any]:

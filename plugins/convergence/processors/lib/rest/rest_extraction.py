@@ -17,7 +17,7 @@ from convergence.extract.retry import RetryPolicy
 from convergence.extract.stream import Query
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.lib.daily.day_ranges import DayRange
-from convergence.processors.lib.daily.extraction import DailySource, extract_days, retry_policy
+from convergence.processors.lib.daily.extraction import ReportSpec, extract_days, retry_policy
 from convergence.processors.lib.rest.rest_config import RestConfig, below, query_params
 from convergence.processors.lib.rest.rest_days import day_words, filled
 from convergence.processors.lib.rest.rest_options import MoneyOptions
@@ -50,7 +50,7 @@ def extract_api(org: OrgContext, config: RestConfig) -> StepResult:
 
     return extract_days(
         org,
-        DailySource(
+        ReportSpec(
             provider=api.name,
             table=config.destination.table,
             schema=schema,

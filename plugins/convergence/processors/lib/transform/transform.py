@@ -1,24 +1,24 @@
-"""A table filled by SQL: each day when what it follows from has changed, or the whole at once."""
+"""Fill a table by SQL: each day whose inputs have changed, or the whole table at once."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from convergence.errors import ConfigurationError
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.lib.daily.cost_view import show_in_cost_daily
+from convergence.processors.lib.daily.derived import DerivedDays
 from convergence.processors.lib.daily.inputs import DayInputs, Inputs
-from convergence.processors.lib.daily.slices import Publish, done_before, publish_days
+from convergence.processors.lib.daily.slices import find_days_done_before, publish_days
 from convergence.processors.lib.transform.transform_config import TransformConfig, named_params
 from convergence.processors.lib.transform.whole_table import WholeTable
-from convergence.runs.ledger import LedgerRow
-from convergence.runs.publisher import Attempt, PricedDay
+from convergence.runs.publisher import PricedDay
 from convergence.runs.slices import SliceInput
 from convergence.warehouse.bulk_read import BulkQuery, estimate_bytes
 from convergence.warehouse.evolve import ensure_table
@@ -40,75 +40,63 @@ def transform(org: OrgContext, config: TransformConfig) -> StepResult:
             ledger, or not as the ledger says.
         InputChangedError: a table keeps changing while the query reads it.
     """
-    work = Transform(org, config)
+    transformed = TransformedDays(org, config)
+    table = TableName(org.dataset, config.destination.table)
     if config.partition == "day" and not org.days:
-        return StepResult(status="SKIPPED", destination_table=str(work.table))
-    ensure_table(org.warehouse, work.table, work.schema)
+        return StepResult(status="SKIPPED", destination_table=str(table))
+    ensure_table(org.warehouse, table, transformed.schema)
     show_in_cost_daily(org, config.source_view)
-    return work.whole() if config.partition == "none" else work.by_day()
+    if config.partition == "none":
+        return transformed.replace_whole()
+    return transformed.publish_by_day()
 
 
-class Transform:
-    """One org's table in one run."""
+class TransformedDays(DerivedDays):
+    """Days of one org's table in one run, or the whole table."""
 
     def __init__(self, org: OrgContext, config: TransformConfig) -> None:
-        self._org = org
+        super().__init__(org)
         self._config = config
         self._path = org.settings.configs_dir / config.sql_file
         self._estimated = 0
-        self.table = TableName(org.dataset, config.destination.table)
+        self.table = config.destination.table
+        self._table_name = TableName(org.dataset, self.table)
         self.schema = TableSchema.load(org.settings.configs_dir / config.destination.schema_file)
 
-    def by_day(self) -> StepResult:
+    def publish_by_day(self) -> StepResult:
         """Publish each day as one partition."""
-        name = self._config.destination.table
-        # An earlier try may have read other inputs: only equal inputs make a day done.
-        before = done_before(self._org, table=name)
-        todo = sorted(self._org.days, reverse=True)
-        published = publish_days(self._org, todo, table=name, make=self.make)
-        facts = {
-            **published.facts(),
+        # Days of an earlier try are not skipped: the try may have read other inputs.
+        before = find_days_done_before(self._org, table=self.table)
+        published = publish_days(self._org, self, sorted(self._org.days, reverse=True))
+        details = {
+            **published.build_details(),
             "days_done_before": len(before),
             "bytes_estimated": self._estimated,
         }
         return StepResult(
-            rows_processed=published.row_count, destination_table=str(self.table), details=facts
+            rows_processed=published.row_count,
+            destination_table=str(self._table_name),
+            details=details,
         )
 
-    def make(
-        self, attempts: Mapping[date, Attempt], round_: int
-    ) -> Iterator[tuple[date, Publish | None]]:
-        """The days whose attempts are given, newest first, each with what publishes it."""
-        del round_  # nothing is kept between rounds: the inputs are looked at again
-        if not attempts:
-            return
-        now = self._org.now()
-        inputs = self._inputs.read(sorted(attempts))
-        for day in sorted(inputs.days, reverse=True):
-            query = self._query(inputs.days[day], now=now)
-            yield day, partial(self._publish, attempts[day], query, now)
-        self._inputs.end_not_observable(inputs.not_observable, attempts)
-        yield from ((day, None) for day in inputs.not_observable)
-        if inputs.error is not None:
-            raise inputs.error
-
-    def whole(self) -> StepResult:
-        """Replace the table, unless it is what its inputs come to already."""
-        row = WholeTable(self._org, self.table, self.schema).fill(self._whole_query)
+    def replace_whole(self) -> StepResult:
+        """Replace the table, unless it has the content of its inputs already."""
+        table = WholeTable(self._org, self._table_name, self.schema)
+        row = table.fill(self._build_whole_query)
         return StepResult(
             rows_processed=row.row_count,
-            destination_table=str(self.table),
+            destination_table=str(self._table_name),
             details={"bytes_estimated": self._estimated},
         )
 
-    def _whole_query(self) -> PricedDay:
-        """The query of the whole table, with the inputs as they are now."""
-        params = self._params(day=None, now=self._org.now())
-        self._hold_to_cap(params)
+    def _build_whole_query(self) -> PricedDay:
+        """Build the query of the whole table, with the current inputs."""
+        params = self._build_params(day=None, now=self._org.now())
+        self._check_byte_limit(params)
         reads = set(self._config.reads.values())
         inputs = Inputs(self._org, daily=(), whole=reads).read_whole()
         followed = _changed_at(inputs.writes, reads)
-        # What depends on the present is made again by every run.
+        # A query that uses @now is run again by each run.
         run = {"run_id": self._org.run_id} if "now" in self._named else {}
         return PricedDay(
             sql_path=self._path,
@@ -117,22 +105,25 @@ class Transform:
             content_hash=self._digest(followed | run, day=None),
             max_bytes=self._config.max_bytes_billed,
             inputs=_slice_inputs(followed),
-            inputs_stand=inputs.stand,
+            inputs_stand=inputs.are_unchanged,
         )
 
     @property
     def _identifiers(self) -> dict[str, str]:
-        own = {"dataset": self._org.dataset, "destination": self._config.destination.table}
-        return {**own, **self._config.reads}
+        standard = {"dataset": self._org.dataset, "destination": self._config.destination.table}
+        return {**standard, **self._config.reads}
 
     @property
-    def _inputs(self) -> Inputs:
-        """Tables whose days this pipeline's ledger describes, and the others."""
+    def inputs(self) -> Inputs:
+        """The input tables: those with days in this pipeline's ledger, and the others."""
         reads = frozenset(self._config.reads.values())
         daily = reads & frozenset(self._org.pipeline.tables)
         return Inputs(self._org, daily=daily, whole=reads - daily)
 
-    def _query(self, inputs: DayInputs, *, now: datetime) -> PricedDay:
+    def build_query(self, inputs: DayInputs, *, now: datetime) -> PricedDay:
+        """Build the query of one day, after a check of the bytes that it would read."""
+        params = self._build_params(day=inputs.day, now=now)
+        self._check_byte_limit(params)
         followed = {
             **_changed_at(inputs.writes, inputs.whole),
             **{table: row.content_hash for table, row in inputs.rows.items()},
@@ -140,51 +131,39 @@ class Transform:
         return PricedDay(
             sql_path=self._path,
             identifiers=self._identifiers,
-            params=self._params(day=inputs.day, now=now),
+            params=params,
             content_hash=self._digest(followed, day=inputs.day),
             totals_path=self._totals,
             max_bytes=self._config.max_bytes_billed,
             inputs=_slice_inputs(followed),
-            inputs_stand=inputs.stand,
+            inputs_stand=inputs.are_unchanged,
         )
 
-    def _publish(self, attempt: Attempt, query: PricedDay, now: datetime) -> LedgerRow:
-        self._hold_to_cap(query.params)
-        return self._org.publisher.publish_query(
-            attempt,
-            query,
-            table=self.table,
-            schema=self.schema,
-            run_id=self._org.run_id,
-            now=now,
-            settle_days=self._org.pipeline.settle_days,
-        )
-
-    def _hold_to_cap(self, params: Mapping[str, Param]) -> None:
-        """Ask what the query would read, and go no further where that is too much."""
+    def _check_byte_limit(self, params: Mapping[str, Param]) -> None:
+        """Estimate the bytes that the query would read; raise if they exceed the limit."""
         found = estimate_bytes(
             self._org.warehouse, BulkQuery(self._path, self._identifiers, dict(params))
         )
         if found > self._config.max_bytes_billed:
             raise ConfigurationError(
-                "The query would read more than it may",
+                "The query would read more bytes than max_bytes_billed allows",
                 sql=self._config.sql_file,
                 bytes=found,
                 max_bytes_billed=self._config.max_bytes_billed,
             )
         self._estimated += found
 
-    def _params(self, *, day: date | None, now: datetime) -> dict[str, Param]:
-        """The values that the SQL names; BigQuery is told no others."""
-        own: dict[str, Param] = {"org_slug": self._org.org_slug, "now": now}
+    def _build_params(self, *, day: date | None, now: datetime) -> dict[str, Param]:
+        """Build the parameters that the SQL names; no others are sent to BigQuery."""
+        standard: dict[str, Param] = {"org_slug": self._org.org_slug, "now": now}
         if day is not None:
-            own["day"] = day
-        values = {**own, **self._config.values()}
+            standard["day"] = day
+        values = {**standard, **self._config.build_params()}
         return {name: values[name] for name in sorted(self._named & set(values))}
 
     @cached_property
     def _named(self) -> set[str]:
-        """What the SQL and that of the totals name after an @."""
+        """The names after an @ in the SQL and in the SQL of the totals."""
         paths = [self._path] if self._totals is None else [self._path, self._totals]
         sources = [statement_source(self._org.warehouse, path) for path in paths]
         return {name for source in sources for name in named_params(source.text)}
@@ -206,7 +185,7 @@ class Transform:
 
 
 def _changed_at(writes: InputWrites, tables: Collection[str]) -> dict[str, str]:
-    """When each table was last written: what its content is known by, without days."""
+    """Return when each table was last written, which identifies its content."""
     return {
         name: writes.whole[name].modified_at.isoformat() if name in writes.whole else "empty"
         for name in sorted(tables)

@@ -130,8 +130,8 @@ class TransformConfig(StepConfig):
         """A table with days has due ones."""
         return (self.destination.table,) if self.partition == "day" else ()
 
-    def values(self) -> dict[str, Param]:
-        """The query's own parameters."""
+    def build_params(self) -> dict[str, Param]:
+        """Return the configured parameters of the query."""
         return {
             name: value.param() if isinstance(value, TypedValue) else value
             for name, value in self.params.items()

@@ -1,4 +1,4 @@
-"""A table without partitions, replaced as a whole only when what it is computed from changed."""
+"""Replace a table without partitions as a whole, but only when its inputs changed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from convergence.warehouse.publish import is_intact
 from convergence.warehouse.schemas import TableSchema
 
 ALL_DAYS: Final = date(1970, 1, 1)
-"""The day of the ledger's rows of a table without days: before every day that a run may do."""
-MOST_ROUNDS: Final = 3
+"""The day in ledger rows of a table without days; it is before every day of a run."""
+MAX_ROUNDS: Final = 3
 """How often the table is computed again because an input changed meanwhile."""
 
 
 @dataclass(frozen=True)
 class WholeTable:
-    """One org's table in one run."""
+    """The table of one org in one run."""
 
     org: OrgContext
     table: TableName
@@ -36,19 +36,19 @@ class WholeTable:
         """Replace the table, unless it has this content already.
 
         Args:
-            query: gives the query with its inputs as they are now; called again when one of them
-                changed while it ran.
+            query: builds the query with the current inputs; it is called again when an input
+                changed while the query ran.
 
         Returns:
-            The ledger's row, written.
+            The recorded ledger row.
 
         Raises:
             InputChangedError: an input changes each time.
-            WarehouseError, WarehouseUnavailableError: as the warehouse says.
+            WarehouseError, WarehouseUnavailableError: the warehouse rejects or fails the job.
         """
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MAX_ROUNDS):
             (attempt,) = self.org.publisher.begin_attempts([self._key]).values()
-            row = self._filled(attempt, query())
+            row = self._fill_once(attempt, query())
             if row is not None:
                 self.org.ledger.append_rows([row])
                 return row
@@ -60,8 +60,8 @@ class WholeTable:
         org = self.org
         return SliceKey(org.org_slug, org.pipeline.pipeline_id, self.table.table, ALL_DAYS)
 
-    def _filled(self, attempt: Attempt, query: PricedDay) -> LedgerRow | None:
-        """The row to write; None when an input changed while the query ran."""
+    def _fill_once(self, attempt: Attempt, query: PricedDay) -> LedgerRow | None:
+        """Return the row to record; None when an input changed while the query ran."""
         previous = attempt.previous
         if previous is not None and self._has_content(previous, query):
             return replace(
@@ -73,10 +73,10 @@ class WholeTable:
                 replaced=None,
                 inputs=query.inputs,
             )
-        outcome = self._run(query)
+        outcome = self._run_query(query)
         if query.inputs_stand is not None and not query.inputs_stand(outcome):
             return None
-        return self._published(attempt, query, outcome)
+        return self._build_row(attempt, query, outcome)
 
     def _has_content(self, previous: LedgerRow, query: PricedDay) -> bool:
         if not previous.is_valid or previous.content_hash != query.content_hash:
@@ -86,7 +86,7 @@ class WholeTable:
             write.get(self.table.table), rows=previous.row_count, written_by=previous.job_ended_at
         )
 
-    def _run(self, query: PricedDay) -> JobOutcome:
+    def _run_query(self, query: PricedDay) -> JobOutcome:
         org = self.org
         return query_table(
             org.warehouse,
@@ -113,7 +113,7 @@ class WholeTable:
             inputs_stand=query.inputs_stand,
         )
 
-    def _published(self, attempt: Attempt, query: PricedDay, outcome: JobOutcome) -> LedgerRow:
+    def _build_row(self, attempt: Attempt, query: PricedDay, outcome: JobOutcome) -> LedgerRow:
         previous = attempt.previous
         return LedgerRow(
             key=self._key,
