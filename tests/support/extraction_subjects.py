@@ -86,7 +86,7 @@ SUBJECTS = {
             "anthropic_usage_daily_raw",
             "sk-ant-admin-sandbox-{}".format,
             "^/anthropic/",
-            small_pages=("convergence.processors.anthropic.extraction.MOST_ROWS", "4"),
+            small_pages=("convergence.processors.anthropic.extraction.MAX_ROWS", "4"),
             unseen=NO_TOTAL,
         ),
         Subject(
@@ -96,7 +96,7 @@ SUBJECTS = {
             "anthropic_billed_daily",
             "sk-ant-admin-sandbox-{}".format,
             "^/anthropic/",
-            small_pages=("convergence.processors.anthropic.extraction.MOST_ROWS", "4"),
+            small_pages=("convergence.processors.anthropic.extraction.MAX_ROWS", "4"),
             unseen=NO_TOTAL,
         ),
         Subject(
