@@ -23,7 +23,7 @@ from google.cloud import bigquery
 from benchmarks.report import Report, cpu_seconds, stopwatch
 from convergence.api.app import create_app
 from convergence.api.http.routing import guarded_router
-from convergence.api.http.scopes import Scope, needs, org_scopes
+from convergence.api.http.scopes import Scope, list_org_scopes, require_scope
 from convergence.security.keys import compute_digest
 from convergence.tenants.authentication import Authenticator
 from support.api.airflow_double import AirflowDouble
@@ -52,7 +52,7 @@ def main() -> int:
 def authentication(folder: Path, report: Report) -> None:
     """CPU of a route that does nothing, with a key and open, each by itself and in turn."""
     env = ApiEnv(AirflowDouble(), InMemoryAuthenticator(), InMemoryGate(), InMemoryLedger())
-    env.authenticator.add(ACME_KEY, ACME, scopes=org_scopes())
+    env.authenticator.add(ACME_KEY, ACME, scopes=list_org_scopes())
     app = create_app(services=InMemoryServices(make_settings(folder), env))
     app.include_router(_noop_router())
     calls = {
@@ -87,8 +87,8 @@ def _noop_router() -> APIRouter:
         """Do nothing, for anyone."""
         return JSONResponse({"org": org})
 
-    router.get("/noop/{org}")(needs(Scope.PIPELINES_READ)(noop))
-    router.get("/open/{org}")(needs(Scope.PUBLIC)(opened))
+    router.get("/noop/{org}")(require_scope(Scope.PIPELINES_READ)(noop))
+    router.get("/open/{org}")(require_scope(Scope.PUBLIC)(opened))
     return router
 
 
@@ -160,7 +160,7 @@ def _with_keys(sandbox: SandboxProcess, folder: Path, number: int) -> Authentica
             "org_slug": ACME,
             "key_id": f"key_{step:016x}",
             "key_hash": compute_digest(_key(step)),
-            "scopes": list(org_scopes()),
+            "scopes": list(list_org_scopes()),
             "status": "ACTIVE",
             "created_at": "2026-01-01T00:00:00Z",
         }

@@ -1,4 +1,4 @@
-"""`python -m convergence.api`: the API alone, without Airflow in the process."""
+"""`python -m convergence.api`: serve the API standalone, without Airflow in the process."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import sys
 
 import uvicorn
 
-from convergence.api.standalone import create_alone
+from convergence.api.standalone import create_standalone
 from convergence.errors import SettingsError
 from convergence.security.redaction import RedactingFilter
 
 
 def main() -> None:
-    """Serve under `/api/v1`, with the live probe at the root as well."""
+    """Serve under `/api/v1`, with the liveness probe at the root too."""
     parser = argparse.ArgumentParser(prog="python -m convergence.api", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     _log_to_stderr()
     try:
-        app = create_alone()
+        app = create_standalone()
     except SettingsError as error:
         sys.exit(str(error))
-    # Peers are told by their connection: no header may claim to be another address.
+    # The peer is the connection's: uvicorn must not replace it by an address in a header.
     uvicorn.run(
         app,
-        host=told.host,
-        port=told.port,
+        host=arguments.host,
+        port=arguments.port,
         access_log=False,
         proxy_headers=False,
         server_header=False,

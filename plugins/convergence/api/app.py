@@ -1,4 +1,4 @@
-"""The app factory. The app is mounted under `/api/v1`, in Airflow's API server or alone."""
+"""The app factory. The app is mounted under `/api/v1`, in Airflow's API server or standalone."""
 
 from __future__ import annotations
 
@@ -16,13 +16,18 @@ from convergence.api.http.guard import ORG_HEADER, ROOT_HEADERS
 from convergence.api.http.idempotency import HEADER as IDEMPOTENCY_HEADER
 from convergence.api.http.middleware import RequestContextMiddleware
 from convergence.api.http.routing import check_every_route_is_guarded
-from convergence.api.http.services import Services
+from convergence.api.http.services import ApiServices
 from convergence.api.integrations import routes as integration_routes
-from convergence.api.organizations import key_routes, onboarding_routes, quota_routes
+from convergence.api.organizations import (
+    key_routes,
+    onboarding_routes,
+    quota_routes,
+    subscription_routes,
+)
 from convergence.api.organizations import routes as organization_routes
 from convergence.api.platform import admin_routes, background_tasks, docs_routes, health_routes
 from convergence.api.platform.readiness import Readiness
-from convergence.api.rates import price_routes, subscription_routes
+from convergence.api.rates import routes as rate_routes
 from convergence.api.runs import pipeline_routes
 from convergence.api.runs import routes as run_routes
 from convergence.api.schedules import config_routes
@@ -33,7 +38,7 @@ from convergence.settings import Environment, Settings, read_settings
 log = logging.getLogger(__name__)
 
 PREFIX = "/api/v1"
-_TOLD_HEADERS = (
+_EXPOSED_HEADERS = (
     "X-Request-ID",
     "Idempotency-Replayed",
     "RateLimit-Limit",
@@ -43,18 +48,18 @@ _TOLD_HEADERS = (
 )
 
 
-def create_app(settings: Settings | None = None, services: Services | None = None) -> FastAPI:
-    """Build the app; nothing is connected before the first request needs it.
+def create_app(settings: Settings | None = None, services: ApiServices | None = None) -> FastAPI:
+    """Build the app; services are connected at their first use.
 
     Raises:
-        SettingsError: the environment is wrong, production refuses it, or authentication is off
-            anywhere but in development.
+        SettingsError: the environment is invalid, or authentication is disabled outside of
+            development.
         ConfigurationError: a route declares no scope.
     """
     settings = settings or (services.settings if services else read_settings())
     if settings.disable_auth and settings.environment is not Environment.DEVELOPMENT:
         raise SettingsError("DISABLE_AUTH is for development only", errors=["DISABLE_AUTH: true"])
-    services = services or Services(settings)
+    services = services or ApiServices(settings)
     app = FastAPI(
         title=document.TITLE,
         version=document.VERSION,
@@ -65,39 +70,38 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
         redoc_url=None,
         lifespan=_lifespan,
         redirect_slashes=False,
-        # Functions of a generated client are called what they are called here.
-        generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
     app.state.readiness = Readiness(services)
-    # Literal paths before those with parameters in the same place.
+    # Order matters: a literal path comes before one with a parameter in its place.
     for router in (
-        health_routes,
-        admin_routes,
-        onboarding_routes,
-        key_routes,
-        organization_routes,
-        integration_routes,
-        price_routes,
-        subscription_routes,
-        pipeline_routes,
-        config_routes,
-        run_routes,
-        schedule_routes,
-        quota_routes,
-        cost_routes,
+        health_routes.router,
+        admin_routes.router,
+        onboarding_routes.router,
+        key_routes.router,
+        subscription_routes.router,
+        organization_routes.router,
+        integration_routes.router,
+        rate_routes.price_router,
+        rate_routes.plan_router,
+        pipeline_routes.router,
+        config_routes.router,
+        run_routes.router,
+        schedule_routes.router,
+        quota_routes.router,
+        cost_routes.router,
     ):
-        app.include_router(router.router)
+        app.include_router(router)
     if settings.enable_api_docs:
         app.include_router(docs_routes.router)
-    problems.install(app)
-    _wrap(app, settings)
-    document.install(app)
+    problems.install_error_handlers(app)
+    _add_middleware(app, settings)
+    document.install_document(app)
     check_every_route_is_guarded(app)
     return app
 
 
-def _wrap(app: FastAPI, settings: Settings) -> None:
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -106,7 +110,7 @@ def _wrap(app: FastAPI, settings: Settings) -> None:
             allow_headers=[
                 *ROOT_HEADERS, ORG_HEADER, IDEMPOTENCY_HEADER, "Content-Type", "X-Request-ID",
             ],
-            expose_headers=list(_TOLD_HEADERS),
+            expose_headers=list(_EXPOSED_HEADERS),
             max_age=600,
         )  # fmt: skip
     app.add_middleware(
@@ -121,8 +125,8 @@ def _wrap(app: FastAPI, settings: Settings) -> None:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    services: Services = app.state.services
-    tasks = [asyncio.create_task(chore) for chore in background_tasks.all_of(services)]
+    services: ApiServices = app.state.services
+    tasks = [asyncio.create_task(task) for task in background_tasks.list_tasks(services)]
     try:
         yield
     finally:

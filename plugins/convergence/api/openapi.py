@@ -1,4 +1,4 @@
-"""`python -m convergence.api.openapi` prints the OpenAPI document."""
+"""`python -m convergence.api.openapi`: print the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from convergence.api.app import create_app
 from convergence.settings import Settings
 
 
-def rendered() -> str:
-    """The document as it is committed: the same bytes whatever the environment says."""
+def render_document() -> str:
+    """Return the document as it is committed: the same bytes in every environment."""
     app = create_app(Settings.model_construct(_fields_set=set()))
     return json.dumps(app.openapi(), indent=2, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":
-    sys.stdout.write(rendered())
+    sys.stdout.write(render_document())

@@ -1,4 +1,4 @@
-"""The app as a service of its own: mounted where Airflow would mount it, the probe at the root."""
+"""The standalone app: mounted at the same prefix as in Airflow, with the probe at the root."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from convergence.api.app import PREFIX, create_app
-from convergence.api.http.services import Services
+from convergence.api.http.services import ApiServices
 from convergence.settings import Settings
 
 _PROBE = "/health"
 
 
-def create_alone(settings: Settings | None = None, services: Services | None = None) -> Starlette:
-    """The app under `/api/v1`, and `GET /health` at the root for who probes there.
+def create_standalone(
+    settings: Settings | None = None, services: ApiServices | None = None
+) -> Starlette:
+    """Build the app under `/api/v1`, with `GET /health` at the root too.
 
     Raises:
-        SettingsError: the environment is wrong, or production refuses it.
+        SettingsError: the environment is invalid.
     """
     api = create_app(settings, services)
 
@@ -30,13 +32,13 @@ def create_alone(settings: Settings | None = None, services: Services | None = N
             yield
 
     app = Starlette(routes=[Mount(PREFIX, app=api)], lifespan=lifespan)
-    # A mount does not match every path: one with a line feed in it is none of its own.
+    # A mount does not match every path, such as one with a line feed.
     app.router.default = _ProbeOnly(api)
     return app
 
 
 class _ProbeOnly:
-    """The app at the root, where every path but the probe's leads nowhere."""
+    """The app at the root: every path except the probe's gets a 404."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

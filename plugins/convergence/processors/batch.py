@@ -28,15 +28,16 @@ from convergence.metering import Used, metered
 from convergence.processors import run_conf
 from convergence.processors.context import OrgContext, PipelineInfo, StepResult, TaskServices
 from convergence.processors.tries import keep_succeeded_orgs, set_work_start, was_cleared
+from convergence.run_error_codes import RunErrorCode
 from convergence.security.redaction import redact
 from convergence.state.org_runs import RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 
 MAX_PARALLEL_ORGS = 8
 
-BLOCKED = "upstream_failed"
-CANCELLED = "cancelled"
-INTERRUPTED = "interrupted"
+BLOCKED = RunErrorCode.UPSTREAM_FAILED
+CANCELLED = RunErrorCode.CANCELLED
+INTERRUPTED = RunErrorCode.INTERRUPTED
 
 
 class OrgSlice(NamedTuple):
@@ -259,7 +260,7 @@ def build_run_error(error: BaseException) -> RunError:
     """Return an error as a run record shows it: its code and a redacted message."""
     if isinstance(error, ConvergenceError):
         return RunError(error.code, redact(str(error)))
-    return RunError("internal", redact(f"{type(error).__name__}: {error}"))
+    return RunError(RunErrorCode.INTERNAL, redact(f"{type(error).__name__}: {error}"))
 
 
 def is_retryable(error: BaseException) -> bool:

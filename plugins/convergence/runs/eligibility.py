@@ -21,6 +21,7 @@ from convergence.errors import (
     NotFoundError,
     SubscriptionInactiveError,
 )
+from convergence.run_error_codes import RunErrorCode
 from convergence.state.cache_versions import CacheVersions
 from convergence.state.org_runs import RunError
 from convergence.state.slots import RunLimits
@@ -69,13 +70,14 @@ def find_denial(
 ) -> RunError | None:
     """Return why the org may not run, or None; the checks are in the order of the API's."""
     if eligibility.org_status != "ACTIVE":
-        return RunError("org_inactive", f"the organization is {eligibility.org_status}")
+        return RunError(RunErrorCode.ORG_INACTIVE, f"the organization is {eligibility.org_status}")
     if reason := _check_subscription(eligibility, now):
         return RunError(SubscriptionInactiveError.code, reason)
     if provider is not None and (reason := _check_integration(eligibility, provider)):
         return RunError(IntegrationInvalidError.code, reason)
     if eligibility.limits is None:
-        return RunError("quota_missing", "the organization has no quota; onboard it again")
+        reason = "the organization has no quota; onboard it again"
+        return RunError(RunErrorCode.QUOTA_MISSING, reason)
     return None
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from convergence.errors import NotFoundError
 from convergence.metering import Used
+from convergence.run_error_codes import RunErrorCode
 from convergence.runs.admission import record_run
 from convergence.runs.log_rows import RUN_LOG, STEP_LOG, build_run_row, build_step_row, record_name
 from convergence.runs.run_cost import COST_LOG, build_cost_rows
@@ -42,7 +43,7 @@ NEVER_ENDED = (
     "stopped, and no retry was left"
 )
 """Of a step whose process could not report its end."""
-_LOST = RunError("run_lost", "the scheduler has no record of this run")
+_LOST = RunError(RunErrorCode.RUN_LOST, "the scheduler has no record of this run")
 
 DagRunState = Callable[[str, str], str | None]
 """(dag_id, dag_run_id) → Airflow's state of the run, None when it knows no such run."""
@@ -256,11 +257,11 @@ def _find_run_error(steps: Sequence[OrgStep], *, succeeded: bool) -> RunError | 
     """Return why a run of an ended Airflow run did not succeed; None when it did."""
     for step in steps:
         if step.status is StepStatus.FAILED:
-            return step.error or RunError("failed", f"{step.step} failed")
+            return step.error or RunError(RunErrorCode.FAILED, f"{step.step} failed")
         if step.status is StepStatus.RUNNING:
-            return RunError("step_lost", f"{step.step} {NEVER_ENDED}")
+            return RunError(RunErrorCode.STEP_LOST, f"{step.step} {NEVER_ENDED}")
     if not succeeded:
-        return RunError("run_incomplete", "the run ended before all its steps were done")
+        return RunError(RunErrorCode.RUN_INCOMPLETE, "the run ended before all its steps were done")
     return None
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import partial
 
 from convergence.errors import ConflictError
+from convergence.run_error_codes import RunErrorCode
 from convergence.state import org_runs, pipeline_configs
 from convergence.state.leases import hold_lease
 from convergence.state.org_runs import RunError
@@ -19,7 +20,7 @@ from convergence.warehouse.client import Warehouse
 from convergence.warehouse.datasets import dataset_labels, drop_dataset
 from convergence.warehouse.query import run_file
 
-REMOVED = RunError("organization_removed", "the organization was removed")
+REMOVED = RunError(RunErrorCode.ORGANIZATION_REMOVED, "the organization was removed")
 
 
 @dataclass(frozen=True)

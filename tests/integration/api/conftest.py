@@ -68,7 +68,7 @@ def services(worker: ProcessorEnv, double: AirflowDouble) -> SandboxServices:
 
 @pytest.fixture
 def client(services: SandboxServices, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
-    monkeypatch.setattr(background_tasks, "all_of", lambda _services: [])
+    monkeypatch.setattr(background_tasks, "list_tasks", lambda _services: [])
     with borrow_app(services) as app, TestClient(app, raise_server_exceptions=False) as client:
         yield client
 

@@ -60,7 +60,7 @@ def platform(
     folder = tmp_path_factory.mktemp("proxies")
     env, services = connect_services(sandbox, folder, project="behind-proxies")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(background_tasks, "all_of", lambda _services: [])
+        patch.setattr(background_tasks, "list_tasks", lambda _services: [])
         with TestClient(create_app(services=services)) as client:
             assert client.post("/admin/bootstrap", json={}, headers=ROOT).status_code == 200
             key = onboard(client, ACME)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from convergence.api.integrations.connections import Integrations
 from convergence.providers.validation import Validation
 from convergence.runs.ledger import Action, LedgerRow
 from convergence.runs.slices import Finality, SliceKey
@@ -216,7 +217,7 @@ def test_a_key_that_turns_out_to_be_valid_later_imports_then(
         return Validation("PENDING", "OpenAI does not answer")
 
     with monkeypatch.context() as patched:
-        patched.setattr("convergence.api.integrations.connections.ask", silent)
+        patched.setattr(f"{Integrations.__module__}.validate_credential_async", silent)
         made = connect_openai(client, ACME, acme, OPENAI_KEY).json()
     assert made["validation_status"] == "PENDING"
     assert "import_runs" not in made

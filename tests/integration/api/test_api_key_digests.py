@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import delete, select
 
-from convergence.api.http.services import Services
+from convergence.api.http.services import ApiServices
 from convergence.errors import WarehouseUnavailableError
 from convergence.state.tables import api_keys, state_meta
 from convergence.tenants import authentication, key_digests
@@ -40,7 +40,7 @@ def queries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return sent
 
 
-def restarted(services: Services) -> None:
+def restarted(services: ApiServices) -> None:
     """Forget what the process remembers, as another process has never known it."""
     vars(services).pop("authenticator", None)
 
@@ -49,7 +49,7 @@ def code(client: TestClient, headers: dict[str, str]) -> int:
     return client.get(RUNS, headers=headers).status_code
 
 
-def lose_store(services: Services) -> None:
+def lose_store(services: ApiServices) -> None:
     with services.store.begin() as conn:
         conn.execute(delete(api_keys))
         conn.execute(delete(state_meta))

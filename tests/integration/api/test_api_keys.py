@@ -42,7 +42,9 @@ def elsewhere(
     """Another process of the API: its own memory, the same state store and warehouse."""
     monkeypatch.setattr(cache_versions, "MAX_AGE_SECONDS", 0.0)
     other = SandboxServices(services.settings, double)
-    other.__dict__["epochs"] = cache_versions.CacheVersions(other.store, max_age_seconds=0.0)
+    other.__dict__["cache_versions"] = cache_versions.CacheVersions(
+        other.store, max_age_seconds=0.0
+    )
     with TestClient(create_app(services=other), raise_server_exceptions=False) as client:
         yield client
 
@@ -156,7 +158,7 @@ def test_the_last_use_is_written_now_and_then(
     assert "last_used_at" not in key
     for _ in range(5):
         status(platform, acme)
-    asyncio.run(background_tasks.record_uses(services))
+    asyncio.run(background_tasks.record_key_uses(services))
     [key] = platform.get(KEYS, headers=ROOT).json()["api_keys"]
     used = datetime.fromisoformat(key["last_used_at"])
     assert datetime.now(UTC) - used < timedelta(minutes=1)

@@ -65,7 +65,7 @@ def client(
         openai_base_url=f"{old_sandbox.providers}/openai/v1",
         var_dir=var_dir,
     )
-    monkeypatch.setattr(background_tasks, "all_of", lambda _services: [])
+    monkeypatch.setattr(background_tasks, "list_tasks", lambda _services: [])
     services = SandboxServices(settings, AirflowDouble())
     with borrow_app(services) as app, TestClient(app, raise_server_exceptions=False) as client:
         yield client

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from fastapi import FastAPI
 
 from convergence.api.app import create_app
-from convergence.api.http.services import Services
+from convergence.api.http.services import ApiServices
 from convergence.api.platform.readiness import Readiness
 
 _BUILT: dict[tuple[object, ...], FastAPI] = {}
 
 
 @contextmanager
-def borrow_app(services: Services) -> Iterator[FastAPI]:
+def borrow_app(services: ApiServices) -> Iterator[FastAPI]:
     """The app of these services, built once for all settings that build it alike.
 
     One borrower at a time; the routes that a test adds go when it gives the app back.

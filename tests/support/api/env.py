@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from convergence.api.airflow.client import AirflowClient
-from convergence.api.http.services import Services
+from convergence.api.http.services import ApiServices
 from convergence.runs.eligibility import Eligibility
 from convergence.settings import Settings
 from convergence.state.slots import RunLimits
@@ -63,7 +63,7 @@ class ApiEnv:
         self.gate.forget_org(org)
 
 
-class InMemoryServices(Services):
+class InMemoryServices(ApiServices):
     """The services, with doubles at the edges of the process."""
 
     def __init__(self, settings: Settings, env: ApiEnv) -> None:

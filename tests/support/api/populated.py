@@ -67,7 +67,7 @@ def populate_api(sandbox: SandboxProcess, folder: Path) -> Iterator[PopulatedApi
         sandbox, folder, project=f"populated-{folder.name.replace('_', '-')}"
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(background_tasks, "all_of", lambda _services: [])
+        patch.setattr(background_tasks, "list_tasks", lambda _services: [])
         app = create_app(services=services)
         with TestClient(app, raise_server_exceptions=False) as client:
             acme, globex = create_residents(client, env)

@@ -14,7 +14,7 @@ from typing import Any, cast
 import httpx
 
 from convergence.api.airflow.client import AirflowClient
-from convergence.api.http.services import Services
+from convergence.api.http.services import ApiServices
 from convergence.pipelines.files.loader import load_dag
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors.base import PlatformProcessor
@@ -36,7 +36,7 @@ PLATFORM_DAGS = (
 )
 
 
-class SandboxServices(Services):
+class SandboxServices(ApiServices):
     """The real services; Airflow is a double."""
 
     def __init__(self, settings: Settings, double: AirflowDouble) -> None:

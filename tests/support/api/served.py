@@ -15,7 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from convergence.api.app import PREFIX
-from convergence.api.standalone import create_alone
+from convergence.api.standalone import create_standalone
 from support.api.residents import Resident, connect_services, create_residents
 from support.sandbox_process import SandboxProcess
 
@@ -37,7 +37,7 @@ def served(folder: Path) -> Iterator[Served]:
     sandbox.start()
     try:
         env, services = connect_services(sandbox, folder / "var", project="served-project")
-        with listening(create_alone(services=services)) as base_url:
+        with listening(create_standalone(services=services)) as base_url:
             url = f"{base_url}{PREFIX}"
             with httpx.Client(base_url=url, timeout=60.0, trust_env=False) as client:
                 residents = create_residents(client, env)

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from convergence.api.http.scopes import org_scopes
+from convergence.api.http.scopes import list_org_scopes
 from convergence.api.platform import background_tasks
 from convergence.settings import Settings
 from support.api.airflow_double import AirflowDouble
@@ -30,7 +30,7 @@ from support.api.in_memory import InMemoryAuthenticator, InMemoryGate, InMemoryL
 
 @pytest.fixture(autouse=True)
 def _no_chores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background_tasks, "all_of", lambda _services: [])
+    monkeypatch.setattr(background_tasks, "list_tasks", lambda _services: [])
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def env() -> ApiEnv:
     for dag_id in (USAGE_COST, SEED):
         airflow.add_dag(dag_id)
     authenticator = InMemoryAuthenticator()
-    authenticator.add(ACME_KEY, ACME, scopes=org_scopes())
-    authenticator.add(GLOBEX_KEY, GLOBEX, scopes=org_scopes())
+    authenticator.add(ACME_KEY, ACME, scopes=list_org_scopes())
+    authenticator.add(GLOBEX_KEY, GLOBEX, scopes=list_org_scopes())
     env = ApiEnv(airflow, authenticator, InMemoryGate(), InMemoryLedger())
     for org in (ACME, GLOBEX):
         env.standing(org)

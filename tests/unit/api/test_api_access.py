@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 
 from convergence.api.app import create_app
 from convergence.api.http.routing import GuardedRoute, check_every_route_is_guarded, guarded_router
-from convergence.api.http.scopes import Scope, needs, org_scopes
+from convergence.api.http.scopes import Scope, list_org_scopes, require_scope
 from convergence.errors import ConfigurationError, SettingsError
 from support.api.env import (
     ACME,
@@ -112,7 +112,7 @@ def test_a_key_without_the_scope_is_refused(
     client: TestClient, env: ApiEnv, route: GuardedRoute
 ) -> None:
     key = f"{ACME}_api_EEEEffff55556666"
-    others = [scope for scope in org_scopes() if scope != route.scope.value]
+    others = [scope for scope in list_org_scopes() if scope != route.scope.value]
     env.authenticator.add(key, ACME, scopes=others)
     assert is_problem(call(client, route, headers={"X-API-Key": key}), 403, "forbidden")
 
@@ -120,7 +120,7 @@ def test_a_key_without_the_scope_is_refused(
 @pytest.mark.parametrize("route", OF_ORGS, ids=name_route)
 def test_an_expired_key_is_refused(client: TestClient, env: ApiEnv, route: APIRoute) -> None:
     key, past = f"{ACME}_api_GGGGhhhh77778888", datetime.now(UTC) - timedelta(seconds=1)
-    env.authenticator.add(key, ACME, scopes=org_scopes(), not_after=past)
+    env.authenticator.add(key, ACME, scopes=list_org_scopes(), not_after=past)
     assert is_problem(call(client, route, headers={"X-API-Key": key}), 401, "not_authenticated")
 
 
@@ -162,7 +162,7 @@ def test_a_declared_scope_is_enough(app: FastAPI) -> None:
     router = guarded_router(tag="test")
 
     @router.get("/open")
-    @needs(Scope.PUBLIC)
+    @require_scope(Scope.PUBLIC)
     async def open_to_all() -> dict[str, str]:
         return {"status": "ok"}
 

@@ -57,9 +57,9 @@ def test_many_calls_at_once_log_in_once(double: AirflowDouble) -> None:
 
     async def run() -> None:
         async with connected(double) as client:
-            await asyncio.gather(*(client.dag(DAG) for _ in range(10)))
+            await asyncio.gather(*(client.get_dag(DAG) for _ in range(10)))
             double.expire_token()
-            await asyncio.gather(*(client.dag(DAG) for _ in range(10)))
+            await asyncio.gather(*(client.get_dag(DAG) for _ in range(10)))
 
     asyncio.run(run())
     assert double.calls.count("POST /auth/token") == 2
@@ -68,8 +68,8 @@ def test_many_calls_at_once_log_in_once(double: AirflowDouble) -> None:
 def test_a_repeated_run_id_finds_the_run(double: AirflowDouble) -> None:
     async def run() -> None:
         async with connected(double) as client:
-            first = await client.trigger(DAG, dag_run_id="api__1", conf={"org_run_id": "r"})
-            again = await client.trigger(DAG, dag_run_id="api__1", conf={"org_run_id": "r"})
+            first = await client.trigger_run(DAG, dag_run_id="api__1", conf={"org_run_id": "r"})
+            again = await client.trigger_run(DAG, dag_run_id="api__1", conf={"org_run_id": "r"})
             assert first == again
 
     asyncio.run(run())
@@ -90,7 +90,7 @@ def test_a_trigger_that_airflow_fails_is_asked_for_again_under_the_same_id(
 
     async def run() -> None:
         async with connected(double) as client:
-            made = await client.trigger(DAG, dag_run_id="api__1", conf={})
+            made = await client.trigger_run(DAG, dag_run_id="api__1", conf={})
             assert made.dag_run_id == "api__1"
 
     asyncio.run(run())
@@ -104,7 +104,7 @@ def test_asking_again_has_an_end(double: AirflowDouble) -> None:
     async def run() -> None:
         async with connected(double) as client:
             with pytest.raises(OrchestratorUnavailableError):
-                await client.dag(DAG)
+                await client.get_dag(DAG)
 
     asyncio.run(run())
     assert len(double.calls) == 5
@@ -134,11 +134,11 @@ def test_changes_wait_for_their_turn_and_reading_does_not(
             "http://airflow.test/",
             username=USERNAME,
             password=PASSWORD,
-            most_changes=most,
+            max_changes=most,
             transport=httpx.ASGITransport(Crowd()),
         ) as client:
-            triggers = [client.trigger(DAG, dag_run_id=f"api__{n}", conf={}) for n in range(5)]
-            reading = asyncio.create_task(client.dag(DAG))
+            triggers = [client.trigger_run(DAG, dag_run_id=f"api__{n}", conf={}) for n in range(5)]
+            reading = asyncio.create_task(client.get_dag(DAG))
             triggering = asyncio.gather(*triggers)
             await reading
             assert not triggering.done() or most is None
@@ -161,7 +161,7 @@ def test_refused_triggers(
     async def run() -> None:
         async with connected(double) as client:
             with pytest.raises(error):
-                await client.trigger(DAG, dag_run_id="api__1", conf={})
+                await client.trigger_run(DAG, dag_run_id="api__1", conf={})
 
     asyncio.run(run())
 
@@ -170,7 +170,7 @@ def test_a_refused_account_is_unavailable_and_tells_no_password(double: AirflowD
     async def run() -> str:
         async with connected(double, password="wrong-password") as client:
             with pytest.raises(OrchestratorUnavailableError) as caught:
-                await client.dag(DAG)
+                await client.get_dag(DAG)
             return str(caught.value)
 
     assert "wrong-password" not in asyncio.run(run())
@@ -204,7 +204,7 @@ def test_whatever_is_no_answer_of_airflow_is_unavailable(
     async def run() -> None:
         async with answering(handler) as client:
             with pytest.raises(OrchestratorUnavailableError):
-                await client.dag_run(DAG, "x")
+                await client.get_run(DAG, "x")
 
     asyncio.run(run())
 
@@ -222,7 +222,7 @@ def test_ids_can_not_leave_their_place_in_the_path() -> None:
             client._http = httpx.AsyncClient(
                 base_url="http://a.test", transport=httpx.MockTransport(record)
             )
-            return await client.dag_run(DAG, "../../dags?x=1#y")
+            return await client.get_run(DAG, "../../dags?x=1#y")
 
     assert asyncio.run(run()) is None
     assert seen == [f"/api/v2/dags/{DAG}/dagRuns/..%2F..%2Fdags%3Fx%3D1%23y"]

@@ -14,7 +14,7 @@ from convergence.state.org_runs import OrgRun, RunStatus
 from convergence.state.retention import RUNS_KEPT
 from support.api.env import ACME, USAGE_COST, ApiEnv, InMemoryServices
 
-all_background_tasks = background_tasks.all_of  # before the fixtures of this folder replace it
+all_background_tasks = background_tasks.list_tasks  # before the fixtures of this folder replace it
 
 
 def add_run(services: InMemoryServices, dag_run_id: str, *, age: timedelta) -> str:
@@ -45,7 +45,7 @@ def test_a_run_that_airflow_never_got_ends_with_a_reason(
         "dag_id": USAGE_COST, "dag_run_id": "api__known", "state": "running",
     }  # fmt: skip
 
-    asyncio.run(background_tasks.reconcile(services))
+    asyncio.run(background_tasks.reconcile_runs(services))
 
     with services.store.read() as conn:
         found = {run_id: org_runs.get_run(conn, run_id) for run_id in (lost, young, known)}
@@ -63,13 +63,13 @@ def test_what_is_old_is_forgotten(services: InMemoryServices) -> None:
         run_id = add_run(services, dag_run_id, age=RUNS_KEPT)
         with services.store.begin() as conn:
             org_runs.transition_run(conn, run_id, RunStatus.FAILED, now=ended - age)
-    asyncio.run(background_tasks.forget(services))
+    asyncio.run(background_tasks.prune_state(services))
     with services.store.read() as conn:
         left = org_runs.list_for_org(conn, ACME, limit=9)
     assert [run.dag_run_id for run in left] == ["api__young"]
 
 
-def test_a_process_does_every_chore(
+def test_a_process_does_every_background_task(
     services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
@@ -83,8 +83,8 @@ def test_a_process_does_every_chore(
 
     monkeypatch.setattr(background_tasks, "_repeat", repeat)
     asyncio.run(all_of_them())
-    assert {"ship the outbox", "reconcile runs", "forget what is old"} <= set(done)
-    assert {"start what waits", "look whether tasks begin"} <= set(done)
+    assert {"ship the outbox", "reconcile runs", "delete old records"} <= set(done)
+    assert {"start waiting runs", "check whether tasks begin"} <= set(done)
 
 
 def test_a_chore_that_fails_is_tried_again_ever_more_slowly() -> None:

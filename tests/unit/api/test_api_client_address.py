@@ -13,7 +13,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from convergence.api.app import create_app
 from convergence.api.http import limits
-from convergence.api.http.client_address import client_address, counted_as
+from convergence.api.http.client_address import build_failure_key, client_address
 from convergence.errors import SettingsError
 from convergence.settings import read_settings
 from support.api.env import ACME, ApiEnv, InMemoryServices, make_settings
@@ -94,10 +94,10 @@ def as_uvicorn_sees(peer: str, forwarded: str) -> str:
 
 
 def test_failures_are_counted_by_ipv4_address_and_ipv6_line() -> None:
-    assert counted_as("198.51.100.1") == "198.51.100.1"
-    assert counted_as("2001:db8:0:1::7") == counted_as("2001:db8:0:1:ffff::1")
-    assert counted_as("2001:db8:0:1::7") != counted_as("2001:db8:0:2::7")
-    assert counted_as(None) == "unknown"
+    assert build_failure_key("198.51.100.1") == "198.51.100.1"
+    assert build_failure_key("2001:db8:0:1::7") == build_failure_key("2001:db8:0:1:ffff::1")
+    assert build_failure_key("2001:db8:0:1::7") != build_failure_key("2001:db8:0:2::7")
+    assert build_failure_key(None) == "unknown"
 
 
 def behind(

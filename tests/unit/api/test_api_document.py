@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ import pytest
 from convergence.api import openapi
 from convergence.api.http import document
 from convergence.api.http.idempotency import HEADER
+from support.api.openapi_contract import find_differences, reduce_document, resolve_document
 
 ROOT = Path(__file__).resolve().parents[3]
+BASELINE = Path(__file__).with_name("openapi_baseline.json")
 COMMITTED = ROOT / "docs" / "openapi.json"
 
 
 @pytest.fixture(scope="module")
 def spec() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(openapi.rendered())
+    loaded: dict[str, Any] = json.loads(openapi.render_document())
     return loaded
 
 
@@ -32,14 +35,14 @@ def operations(spec: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_the_committed_copy_is_current() -> None:
-    assert COMMITTED.read_text() == openapi.rendered(), "run `make openapi`"
+    assert COMMITTED.read_text() == openapi.render_document(), "run `make openapi`"
 
 
 def test_it_does_not_depend_on_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = openapi.rendered()
+    before = openapi.render_document()
     monkeypatch.setenv("ENABLE_API_DOCS", "false")
     monkeypatch.setenv("CA_ROOT_API_KEY", "another-root-key-0123456789")
-    assert openapi.rendered() == before
+    assert openapi.render_document() == before
     assert "another-root-key" not in before
 
 
@@ -86,6 +89,133 @@ def test_answers_are_typed(spec: dict[str, Any]) -> None:
             if status[0] == "2":
                 schema = response["content"]["application/json"]["schema"]
                 assert schema.get("$ref"), (name, status)
+
+
+def test_every_operation_id_is_pinned(spec: dict[str, Any]) -> None:
+    assert {operation["operationId"]: name for name, operation in operations(spec)} == {
+        "get_health": "get /health",
+        "get_readiness": "get /health/ready",
+        "bootstrap_platform": "post /admin/bootstrap",
+        "get_operation": "get /admin/operations/{operation_id}",
+        "dry_run_onboarding": "post /organizations/dryrun",
+        "onboard_organization": "post /organizations/onboard",
+        "list_organizations": "get /organizations",
+        "get_organization": "get /organizations/{org}",
+        "remove_organization": "delete /organizations/{org}",
+        "issue_api_key": "post /organizations/{org}/api-keys",
+        "list_api_keys": "get /organizations/{org}/api-keys",
+        "rotate_api_key": "post /organizations/{org}/api-keys/rotate",
+        "revoke_api_key": "delete /organizations/{org}/api-keys/{key_id}",
+        "set_subscription": "put /organizations/{org}/subscription",
+        "connect_provider": "post /integrations/{org}/{provider}/setup",
+        "validate_integration": "post /integrations/{org}/{provider}/validate",
+        "list_integrations": "get /integrations/{org}",
+        "get_integration": "get /integrations/{org}/{provider}",
+        "disconnect_provider": "delete /integrations/{org}/{provider}",
+        "list_prices": "get /integrations/{org}/{provider}/pricing",
+        "set_price": "post /integrations/{org}/{provider}/pricing",
+        "reset_prices": "post /integrations/{org}/{provider}/pricing/reset",
+        "put_price": "put /integrations/{org}/{provider}/pricing/{model_id}",
+        "end_price": "delete /integrations/{org}/{provider}/pricing/{model_id}",
+        "list_plans": "get /integrations/{org}/{provider}/subscriptions",
+        "set_plan": "post /integrations/{org}/{provider}/subscriptions",
+        "reset_plans": "post /integrations/{org}/{provider}/subscriptions/reset",
+        "put_plan": "put /integrations/{org}/{provider}/subscriptions/{plan_name}",
+        "end_plan": "delete /integrations/{org}/{provider}/subscriptions/{plan_name}",
+        "list_pipelines": "get /pipelines",
+        "run_domain_pipeline": "post /pipelines/run/{org}/{provider}/{domain}/{pipeline}",
+        "run_pipeline": "post /pipelines/run/{org}/{provider}/{pipeline}",
+        "get_pipeline_config": "get /pipelines/config/{org}/{pipeline}",
+        "set_pipeline_config": "put /pipelines/config/{org}/{pipeline}",
+        "list_runs": "get /pipelines/runs/{org}",
+        "get_run": "get /pipelines/runs/{org}/{run_id}",
+        "cancel_run": "post /pipelines/runs/{org}/{run_id}/cancel",
+        "enqueue_run": "post /scheduler/trigger",
+        "list_queue": "get /scheduler/queue",
+        "process_queue": "post /scheduler/queue/process",
+        "get_quota": "get /quota/{org}",
+        "get_costs": "get /costs/{org}",
+    }
+
+
+# The verbs with which a summary may begin: each is an imperative.
+IMPERATIVES = {
+    "Cancel",
+    "Change",
+    "Check",
+    "Configure",
+    "Connect",
+    "Create",
+    "Disconnect",
+    "End",
+    "Get",
+    "Issue",
+    "List",
+    "Onboard",
+    "Queue",
+    "Remove",
+    "Reset",
+    "Revoke",
+    "Rotate",
+    "Run",
+    "Set",
+    "Start",
+    "Validate",
+}
+
+
+def test_every_summary_is_an_imperative(spec: dict[str, Any]) -> None:
+    for name, operation in operations(spec):
+        verb, _, rest = operation["summary"].partition(" ")
+        assert verb in IMPERATIVES, name
+        assert rest, name
+        assert not operation["summary"].endswith("."), name
+
+
+def test_the_summaries_are_distinct(spec: dict[str, Any]) -> None:
+    summaries = [operation["summary"] for _, operation in operations(spec)]
+    assert len(set(summaries)) == len(summaries)
+
+
+# Where the document may differ from that of the first release, and why.
+ALLOWED_DIFFERENCES = {
+    r">paths>/health>get>.*>(properties>provider_registry|required)": (
+        "The probe returns the edition of the provider registry."
+    ),
+    r">paths>/pipelines/runs/.*>error>anyOf>0>properties>code>enum": (
+        "The codes of run errors are listed."
+    ),
+}
+
+
+def test_the_contract_is_that_of_the_first_release(spec: dict[str, Any]) -> None:
+    before = resolve_document(json.loads(BASELINE.read_text()))
+    after = resolve_document(reduce_document(spec))
+    differences = [path for path, _, _ in find_differences(before, after)]
+    unexpected = [
+        path for path in differences if not any(re.fullmatch(p, path) for p in ALLOWED_DIFFERENCES)
+    ]
+    assert unexpected == []
+    unused = [
+        p for p in ALLOWED_DIFFERENCES if not any(re.fullmatch(p, path) for path in differences)
+    ]
+    assert unused == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "change"),
+    [
+        ("RunPage", {"properties": {}}),
+        ("QueueRequest", {"required": []}),
+    ],
+)
+def test_a_changed_schema_is_found(
+    spec: dict[str, Any], schema: str, change: dict[str, Any]
+) -> None:
+    before = resolve_document(reduce_document(spec))
+    changed = reduce_document(spec)
+    changed["components"]["schemas"][schema].update(change)
+    assert list(find_differences(before, resolve_document(changed)))
 
 
 def test_the_version_is_that_of_the_project() -> None:

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 
 from convergence.api.airflow.stalls import CONFIRM_SECONDS, StallWatch
 from convergence.api.platform import readiness
-from convergence.api.standalone import create_alone
+from convergence.api.standalone import create_standalone
 from support.api.env import ACME, ApiEnv, InMemoryServices
 
 
@@ -27,7 +27,7 @@ class Kms:
 
 @pytest.fixture
 def sound(services: InMemoryServices, monkeypatch: pytest.MonkeyPatch) -> InMemoryServices:
-    monkeypatch.setattr(services, "warehouse_check", lambda: None)
+    monkeypatch.setattr(services, "check_warehouse", lambda: None)
     vars(services)["kms"] = Kms()
     return services
 
@@ -49,7 +49,7 @@ def break_warehouse(services: InMemoryServices, _: ApiEnv, patch: pytest.MonkeyP
     def fail() -> None:
         raise OSError("secret address")
 
-    patch.setattr(services, "warehouse_check", fail)
+    patch.setattr(services, "check_warehouse", fail)
 
 
 def break_airflow(_: InMemoryServices, env: ApiEnv, patch: pytest.MonkeyPatch) -> None:
@@ -62,14 +62,14 @@ def stall_tasks(services: InMemoryServices, env: ApiEnv, _: pytest.MonkeyPatch) 
     clock = itertools.count(0.0, CONFIRM_SECONDS)
     watch = StallWatch(services.airflow, after=timedelta(minutes=3), clock=lambda: next(clock))
     vars(services)["stalls"] = watch
-    asyncio.run(watch.look())
+    asyncio.run(watch.find_stall())
 
 
 def hang_warehouse(services: InMemoryServices, _: ApiEnv, patch: pytest.MonkeyPatch) -> None:
     import time
 
-    patch.setattr(readiness, "PATIENCE_SECONDS", 0.5)
-    patch.setattr(services, "warehouse_check", lambda: time.sleep(1.2))
+    patch.setattr(readiness, "CHECK_TIMEOUT_SECONDS", 0.5)
+    patch.setattr(services, "check_warehouse", lambda: time.sleep(1.2))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_ready_does_not_ask_again_at_once(
     sound: InMemoryServices, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(sound, "warehouse_check", lambda: asked.append(1))
+    monkeypatch.setattr(sound, "check_warehouse", lambda: asked.append(1))
     for _ in range(5):
         client.get("/health/ready")
     assert len(asked) == 1
@@ -113,7 +113,7 @@ def test_ready_does_not_ask_again_at_once(
 def test_alone_it_serves_under_the_prefix_and_the_probe_at_the_root(
     services: InMemoryServices, env: ApiEnv
 ) -> None:
-    with TestClient(create_alone(services=services)) as client:
+    with TestClient(create_standalone(services=services)) as client:
         assert client.get("/health").json()["status"] == "ok"
         assert client.get("/api/v1/health").json()["status"] == "ok"
         path = f"/pipelines/run/{ACME}/openai/cost/usage_cost"

@@ -24,7 +24,7 @@ RUNS = [(one, run) for one in REGISTRY for run in one.on_connect]
 
 
 def imported(services: InMemoryServices, provider: Provider) -> list[str]:
-    queued = Imports(services, ACME, Actor("org_key", "key_1")).queue(provider, now=NOW)
+    queued = Imports(services, ACME, Actor("org_key", "key_1")).enqueue_runs(provider, now=NOW)
     return [run.pipeline for run in queued]
 
 
@@ -32,7 +32,7 @@ def test_every_pipeline_of_the_registry_is_there_and_is_the_providers_own() -> N
     catalog = Catalog(CONFIGS)
     assert {one.id for one, _ in RUNS} >= {"openai", "anthropic", "deepseek", "gcp", "aws"}
     for provider, run in RUNS:
-        spec = catalog.find(run.pipeline)
+        spec = catalog.find_pipeline(run.pipeline)
         assert REGISTRY.get(spec.provider or "") == provider
         assert set(run.needs) <= set(spec.params)
 
@@ -41,7 +41,7 @@ def test_only_what_seeds_is_free_and_it_comes_first() -> None:
     catalog = Catalog(CONFIGS)
     for provider in REGISTRY:
         free = [run.pipeline for run in provider.on_connect if not run.debited]
-        steps = [step for path in free for step in catalog.find(path).steps]
+        steps = [step for path in free for step in catalog.find_pipeline(path).steps]
         assert [step.parsed.daily_tables() for step in steps] == [()] * len(steps)
         assert [run.pipeline for run in provider.on_connect][: len(free)] == free
 
@@ -49,7 +49,7 @@ def test_only_what_seeds_is_free_and_it_comes_first() -> None:
 def test_a_long_history_is_as_many_runs_as_it_takes_one_after_the_other(
     services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = Catalog.find
+    find = Catalog.find_pipeline
 
     def longer(catalog: Catalog, path: str) -> PipelineSpec:
         spec = find(catalog, path)
@@ -57,7 +57,7 @@ def test_a_long_history_is_as_many_runs_as_it_takes_one_after_the_other(
         copy.set_source(spec.path, spec.source)
         return copy
 
-    monkeypatch.setattr(Catalog, "find", longer)
+    monkeypatch.setattr(Catalog, "find_pipeline", longer)
     found = imported(services, REGISTRY.get("anthropic"))
     assert found == ["anthropic/seed_csv", *["anthropic/usage_cost"] * 3]
     with services.store.read() as conn:
@@ -83,14 +83,14 @@ def test_what_needs_settings_waits_for_them(services: InMemoryServices) -> None:
 def test_a_pipeline_that_can_not_be_found_leaves_the_others(
     services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = Catalog.find
+    find = Catalog.find_pipeline
 
     def without_bill(catalog: Catalog, path: str) -> PipelineSpec:
         if path == "openai/cost/cost_extract":
             raise NotFoundError("no such pipeline", path=path)
         return find(catalog, path)
 
-    monkeypatch.setattr(Catalog, "find", without_bill)
+    monkeypatch.setattr(Catalog, "find_pipeline", without_bill)
     found = imported(services, REGISTRY.get("openai"))
     assert found == ["openai/seed_csv", "openai/cost/usage_cost"]
 
@@ -102,7 +102,7 @@ def test_balances_are_observed_on_connecting(services: InMemoryServices) -> None
 def test_no_more_waits_than_a_queue_may_hold(
     services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convergence.api.integrations.imports.MOST_WAITING", 2)
+    monkeypatch.setattr("convergence.api.integrations.imports.MAX_WAITING", 2)
     assert imported(services, REGISTRY.get("openai")) == []
     with services.store.read() as conn:
         assert queue.count_waiting(conn, ACME) == 0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from convergence.api.airflow.operations import Operation
+from convergence.api.airflow.operations import OperationKind
 from support.api.env import ApiEnv, InMemoryServices
 
 BOOTSTRAP, DRYRUN = "setup.initial.onetime_bootstrap", "setup.organizations.dryrun"
@@ -160,7 +160,9 @@ def test_a_dag_is_given_its_declared_params_and_nothing_else(
     values = {"force_recreate_dataset": False, "api_key": "never", "request_id": "req_1"}
 
     async def start() -> str:
-        return await services.operations.start(Operation.BOOTSTRAP, about="platform", values=values)
+        return await services.operations.start_operation(
+            OperationKind.BOOTSTRAP, about="platform", values=values
+        )
 
     assert client.portal is not None
     assert client.portal.call(start).startswith("bootstrap__platform__")

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from convergence.api.app import create_app
 from convergence.api.http import body
-from convergence.api.http.context import accepted_request_id
+from convergence.api.http.context import accept_request_id
 from convergence.api.http.routing import guarded_router
-from convergence.api.http.scopes import Scope, needs
+from convergence.api.http.scopes import Scope, require_scope
 from convergence.errors import RetryableError, SettingsError, WarehouseError
 from convergence.settings import Settings
 from support.api.env import ACME, ApiEnv, InMemoryServices, make_settings
@@ -164,17 +164,17 @@ def test_an_unforeseen_error_tells_nothing_but_the_request_id(
     router = guarded_router(tag="test")
 
     @router.get("/crash")
-    @needs(Scope.PUBLIC)
+    @require_scope(Scope.PUBLIC)
     async def crash() -> None:
         raise RuntimeError(f"the key {SECRET} in a secret place")
 
     @router.get("/refused")
-    @needs(Scope.PUBLIC)
+    @require_scope(Scope.PUBLIC)
     async def refused() -> None:
         raise WarehouseError(f"Bad query with {SECRET}", job_id="job_1")
 
     @router.get("/passing")
-    @needs(Scope.PUBLIC)
+    @require_scope(Scope.PUBLIC)
     async def passing() -> None:
         raise RetryableError("Try again.", reason="inside.example", retry_after=7)
 
@@ -206,7 +206,7 @@ def test_a_request_id_is_kept_when_it_is_harmless(
 ) -> None:
     answered = client.get("/health", headers={"X-Request-ID": offered}).headers["X-Request-ID"]
     assert (answered == offered) is kept
-    assert accepted_request_id(answered) == answered
+    assert accept_request_id(answered) == answered
 
 
 def test_every_answer_carries_the_security_headers(client: TestClient, env: ApiEnv) -> None:

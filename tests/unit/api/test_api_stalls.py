@@ -35,9 +35,9 @@ class Ticking:
             services.airflow, after=AFTER, now=lambda: NOW, clock=lambda: self.seconds
         )
 
-    def look(self, *, after: float = 0.0) -> Stall | None:
+    def find_stall(self, *, after: float = 0.0) -> Stall | None:
         self.seconds += after
-        return asyncio.run(self.watch.look())
+        return asyncio.run(self.watch.find_stall())
 
 
 @pytest.fixture
@@ -47,19 +47,19 @@ def ticking(services: InMemoryServices) -> Ticking:
 
 def test_tasks_that_wait_while_none_begins_are_a_stall(ticking: Ticking, env: ApiEnv) -> None:
     env.airflow.waits, env.airflow.last_start = True, LONG_AGO
-    assert ticking.look() is None
-    assert ticking.look(after=CONFIRM_SECONDS) == Stall(LONG_AGO)
+    assert ticking.find_stall() is None
+    assert ticking.find_stall(after=CONFIRM_SECONDS) == Stall(LONG_AGO)
 
 
 def test_a_task_that_waits_for_a_moment_after_a_long_one_is_none(
     ticking: Ticking, env: ApiEnv
 ) -> None:
     env.airflow.waits, env.airflow.last_start = True, LONG_AGO
-    assert ticking.look() is None
+    assert ticking.find_stall() is None
     env.airflow.last_start = NOW
-    assert ticking.look(after=CONFIRM_SECONDS) is None
+    assert ticking.find_stall(after=CONFIRM_SECONDS) is None
     env.airflow.last_start = LONG_AGO
-    assert ticking.look(after=CONFIRM_SECONDS) is None
+    assert ticking.find_stall(after=CONFIRM_SECONDS) is None
 
 
 @pytest.mark.parametrize(("waits", "last_start"), [(False, LONG_AGO), (True, NOW - AFTER / 2)])
@@ -68,15 +68,15 @@ def test_nothing_that_waits_or_a_task_that_began_is_none(
 ) -> None:
     env.airflow.waits, env.airflow.last_start = waits, last_start
     for _ in range(3):
-        assert ticking.look(after=CONFIRM_SECONDS) is None
+        assert ticking.find_stall(after=CONFIRM_SECONDS) is None
 
 
 def test_a_stall_is_over_when_a_task_begins(ticking: Ticking, env: ApiEnv) -> None:
     env.airflow.waits, env.airflow.last_start = True, LONG_AGO
-    ticking.look()
-    assert ticking.look(after=CONFIRM_SECONDS) is not None
+    ticking.find_stall()
+    assert ticking.find_stall(after=CONFIRM_SECONDS) is not None
     env.airflow.last_start = NOW
-    assert ticking.look(after=CONFIRM_SECONDS) is None
+    assert ticking.find_stall(after=CONFIRM_SECONDS) is None
 
 
 def test_a_scheduler_that_stays_unhealthy_is_a_stall(
@@ -85,14 +85,14 @@ def test_a_scheduler_that_stays_unhealthy_is_a_stall(
     healthy = {"status": "healthy"}
     sick = {"metadatabase": healthy, "dag_processor": healthy, "scheduler": {"status": "sick"}}
     monkeypatch.setattr(env.airflow, "broken", lambda _request: JSONResponse(sick))
-    assert ticking.look() is None
-    assert ticking.look(after=AFTER.total_seconds() / 2) is None  # it may be restarting
-    assert ticking.look(after=AFTER.total_seconds()) == Stall(None, ("scheduler",))
+    assert ticking.find_stall() is None
+    assert ticking.find_stall(after=AFTER.total_seconds() / 2) is None  # it may be restarting
+    assert ticking.find_stall(after=AFTER.total_seconds()) == Stall(None, ("scheduler",))
 
 
-def test_airflow_is_not_asked_at_every_look(ticking: Ticking, env: ApiEnv) -> None:
+def test_airflow_is_not_asked_at_every_check(ticking: Ticking, env: ApiEnv) -> None:
     for _ in range(5):
-        ticking.look()
+        ticking.find_stall()
     assert sum("taskInstances" in call for call in env.airflow.calls) == 1
 
 
@@ -101,8 +101,8 @@ def test_two_processes_see_one_incident(services: InMemoryServices, env: ApiEnv)
     found = []
     for offset in (0.0, 17.0):
         each = Ticking(services)
-        each.look(after=offset)
-        found.append(each.look(after=CONFIRM_SECONDS + offset))
+        each.find_stall(after=offset)
+        found.append(each.find_stall(after=CONFIRM_SECONDS + offset))
     assert found[0] is not None
     assert found[1] is not None
     assert found[0].incident == found[1].incident
@@ -134,12 +134,12 @@ def test_the_platforms_recipients_hear_of_an_incident_once(services: InMemorySer
     configs = PROJECT_ROOT / "include" / "configs"
     notifier = Notifier(services.store, configs, now=lambda: NOW, connect=post.connect)
     for _ in range(3):
-        stalls.report(Stall(LONG_AGO), notifier, seconds=180.0)
+        stalls.report_stall(Stall(LONG_AGO), notifier, seconds=180.0)
     [(message, to)] = post.sent
     assert to == ("slackwebhook_default",)  # the platform's addresses are empty as shipped
     assert "2026-11-29 11:56:59 UTC" in message.text
     assert "docs/operations.md" in message.text
-    stalls.report(Stall(NOW, ("scheduler",)), notifier, seconds=180.0)
+    stalls.report_stall(Stall(NOW, ("scheduler",)), notifier, seconds=180.0)
     assert len(post.sent) == 2
     assert "unhealthy: scheduler" in post.sent[1][0].text
 
@@ -166,7 +166,7 @@ def test_a_process_starts_what_waits_without_any_task(
         queue.add_entry(conn, entry)
 
     async def dispatch() -> None:
-        await background_tasks.dispatch(services)
+        await background_tasks.dispatch_runs(services)
 
     asyncio.run(dispatch())
     assert len(env.airflow.triggered(SEED)) == 1

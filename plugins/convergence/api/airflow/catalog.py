@@ -1,4 +1,4 @@
-"""The pipelines that the API offers: the same YAML files that Airflow's DAGs are made of."""
+"""The pipelines that the API offers: the same YAML files from which Airflow's DAGs are built."""
 
 from __future__ import annotations
 
@@ -13,75 +13,75 @@ from convergence.pipelines.files.spec import PipelineSpec
 from convergence.providers.broken import FILE
 
 _URL_PATH = re.compile(r"[a-z][a-z0-9_]{0,99}(/[a-z][a-z0-9_]{0,99}){1,2}")
-_LOOK_AGAIN_SECONDS = 2.0
+_CHECK_SECONDS = 2.0
 
 Stamps = tuple[tuple[Path, int, int], ...]
 
 
 class Catalog:
-    """Holds every pipeline, and reads the files again once one of them has changed."""
+    """Holds every pipeline, and reads the files again after one of them has changed."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._lock = threading.Lock()
-        self._looked = 0.0
+        self._checked_at = 0.0
         self._stamps: Stamps | None = None
         self._catalogue = Catalogue(specs={}, violations=())
 
-    def runnable(self) -> list[PipelineSpec]:
-        """Every sound pipeline that an org can run, by path."""
-        return [spec for spec in self._current().specs.values() if spec.scope == "org"]
+    def list_runnable(self) -> list[PipelineSpec]:
+        """Return every valid pipeline that an org can run, by path."""
+        return [spec for spec in self._get_current().specs.values() if spec.scope == "org"]
 
-    def find(self, url_path: str) -> PipelineSpec:
-        """The pipeline at an address or one of its aliases.
+    def find_pipeline(self, url_path: str) -> PipelineSpec:
+        """Return the pipeline at an address or at one of its aliases.
 
         Raises:
-            NotFoundError: there is none that an org can run.
-            ConfigurationError: its file has faults.
+            NotFoundError: the address has no pipeline that an org can run.
+            ConfigurationError: its file is invalid.
         """
         if not _URL_PATH.fullmatch(url_path):
             raise NotFoundError("no such pipeline", path=url_path[:200])
-        catalogue = self._current()
+        catalogue = self._get_current()
         spec = catalogue.find(url_path)
         if spec is None:
-            _refuse_faulty(catalogue, url_path)
+            _reject_invalid(catalogue, url_path)
         if spec is None or spec.scope != "org":
             raise NotFoundError("no such pipeline", path=url_path)
         return spec
 
-    def by_dag_id(self, dag_id: str) -> PipelineSpec:
-        """The pipeline of a DAG, of any scope.
+    def get_by_dag_id(self, dag_id: str) -> PipelineSpec:
+        """Return the pipeline of a DAG, of any scope.
 
         Raises:
-            NotFoundError: no file makes this DAG.
-            ConfigurationError: its file has faults.
+            NotFoundError: no file defines this DAG.
+            ConfigurationError: its file is invalid.
         """
-        catalogue = self._current()
+        catalogue = self._get_current()
         spec = catalogue.specs.get(dag_id)
         if spec is None:
-            _refuse_faulty(catalogue, dag_id.replace(".", "/"))
+            _reject_invalid(catalogue, dag_id.replace(".", "/"))
             raise NotFoundError("no such pipeline", dag_id=dag_id)
         return spec
 
-    def _current(self) -> Catalogue:
+    def _get_current(self) -> Catalogue:
         with self._lock:
-            if time.monotonic() - self._looked > _LOOK_AGAIN_SECONDS or self._stamps is None:
-                stamps = self._stamp()
+            if time.monotonic() - self._checked_at > _CHECK_SECONDS or self._stamps is None:
+                stamps = self._read_stamps()
                 if stamps != self._stamps:
                     self._catalogue = load_all(self._root)
                     self._stamps = stamps
-                self._looked = time.monotonic()
+                self._checked_at = time.monotonic()
             return self._catalogue
 
-    def _stamp(self) -> Stamps:
-        # A pipeline is checked against the registry of providers too.
+    def _read_stamps(self) -> Stamps:
+        # The registry of providers counts too: pipelines are validated against it.
         files = [*find_pipeline_files(self._root), self._root / FILE]
         found = ((path, path.stat()) for path in files if path.exists())
         return tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in found)
 
 
-def _refuse_faulty(catalogue: Catalogue, url_path: str) -> None:
-    """Tell a broken file from none; what is wrong in it is its operator's to read."""
-    faulty = {str(PurePosixPath(fault.path).with_suffix("")) for fault in catalogue.violations}
-    if url_path in faulty:
-        raise ConfigurationError("This pipeline is misconfigured; its operator can see why.")
+def _reject_invalid(catalogue: Catalogue, url_path: str) -> None:
+    """Raise for an invalid file, so that it differs from a missing one; details are internal."""
+    invalid = {str(PurePosixPath(each.path).with_suffix("")) for each in catalogue.violations}
+    if url_path in invalid:
+        raise ConfigurationError("This pipeline is misconfigured; the operator can see the reason.")

@@ -1,4 +1,4 @@
-"""Cost, as the API answers it."""
+"""Responses about cost."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from typing import Annotated
 
 from pydantic import Field, PlainSerializer
 
-from convergence.api.http.models import Answer
+from convergence.api.http.models import ResponseModel
 
-Amount = Annotated[
+DecimalText = Annotated[
     Decimal,
     PlainSerializer(lambda value: format(value, "f"), return_type=str, when_used="json"),
 ]
-"""Money as decimal text: no float touches it on the way."""
+"""Money as decimal text: it is never converted to a float."""
 
 
-class CostRow(Answer):
-    """Cost of one group; `cost` is null where nothing in it has a price."""
+class CostRow(ResponseModel):
+    """Cost of one group; `cost` is null when nothing in the group has a price."""
 
     day: date | None = None
     provider: str | None = None
     service: str | None = None
     model: str | None = None
     project: str | None = None
-    cost: Amount | None = Field(description="EffectiveCost.")
-    list_cost: Amount | None
-    billed_cost: Amount | None
+    cost: DecimalText | None = Field(description="EffectiveCost.")
+    list_cost: DecimalText | None
+    billed_cost: DecimalText | None
     basis: str
     currency: str
 
 
-class CostTotal(Answer):
+class CostTotal(ResponseModel):
     """The sum of the rows of one basis and one currency."""
 
     basis: str
     currency: str
-    cost: Amount
+    cost: DecimalText
 
 
-class Unpriced(Answer):
-    """Usage without a cost, and why."""
+class UnpricedUsage(ResponseModel):
+    """Usage without a cost, and the reason."""
 
     day: date
     provider: str
@@ -50,17 +50,17 @@ class Unpriced(Answer):
     requests: int | None
 
 
-class CostAnswer(Answer):
-    """Cost by what was asked for."""
+class CostResponse(ResponseModel):
+    """Cost of a range of days, grouped as requested."""
 
     org_slug: str
     start_date: date
     end_date: date
     group_by: list[str]
-    basis: str | None = Field(description="Of every row; null where rows differ or there are none.")
+    basis: str | None = Field(description="Basis of all rows; null when rows differ or are absent.")
     currency: str | None = Field(
-        description="Of every row; null where rows differ or there are none."
+        description="Currency of all rows; null when rows differ or are absent."
     )
     rows: list[CostRow]
     totals: list[CostTotal]
-    unpriced: list[Unpriced]
+    unpriced: list[UnpricedUsage]

@@ -1,4 +1,4 @@
-"""What an organization's usage cost, from its one face of cost, `cost_daily`."""
+"""Cost of an organization's usage, read from its view `cost_daily`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Literal
 
-from convergence.api.costs.models import CostAnswer, CostRow, CostTotal, Unpriced
-from convergence.api.http.services import Services
+from convergence.api.costs.models import CostResponse, CostRow, CostTotal, UnpricedUsage
+from convergence.api.http.services import ApiServices
 from convergence.errors import RequestError
 from convergence.providers.registry import load_registry
 from convergence.warehouse.query import Row, run_file
@@ -23,7 +23,7 @@ _MEASURES = ("cost", "list_cost", "billed_cost")
 
 
 class Grouping(StrEnum):
-    """What cost may be told by."""
+    """Groupings of cost."""
 
     DAY = "day"
     PROVIDER = "provider"
@@ -33,8 +33,8 @@ class Grouping(StrEnum):
 
 
 @dataclass(frozen=True)
-class CostQuestion:
-    """Which cost is asked for; the range includes both ends."""
+class CostQuery:
+    """The requested cost; the range of days includes both ends."""
 
     org_slug: str
     start: date
@@ -44,73 +44,75 @@ class CostQuestion:
     currency: str | None = None
 
 
-def costs(question: CostQuestion, *, services: Services) -> CostAnswer:
-    """Read cost, grouped; each row and each total is of one basis and one currency.
+def read_costs(query: CostQuery, *, services: ApiServices) -> CostResponse:
+    """Return grouped cost; each row and each total has one basis and one currency.
 
-    Where no basis is asked for, each provider's default one is told.
+    Without a requested basis, each provider's default basis is returned.
 
     Raises:
-        RequestError: more rows than one answer holds.
+        RequestError: the response would have too many rows.
     """
     bases = [f"{one.id} {one.cost_sources.default}" for one in load_registry(services.settings)]
-    rows = _run(
+    rows = _run_query(
         services,
         "cost_rows",
-        question,
-        **{f"by_{each}": each in question.group_by for each in Grouping},
-        basis=question.basis or "",
-        currency=question.currency or "",
+        query,
+        **{f"by_{each}": each in query.group_by for each in Grouping},
+        basis=query.basis or "",
+        currency=query.currency or "",
         default_bases=bases,
     )
     if len(rows) > MAX_ROWS:
-        raise RequestError(f"More than {MAX_ROWS} rows; ask for fewer days or a coarser grouping.")
-    totals = _totals(rows)
+        raise RequestError(
+            f"The result has more than {MAX_ROWS} rows; request fewer days or fewer groupings."
+        )
+    totals = _sum_rows(rows)
     only = totals[0] if len(totals) == 1 else None
-    return CostAnswer(
-        org_slug=question.org_slug,
-        start_date=question.start,
-        end_date=question.end,
-        group_by=[each.value for each in question.group_by],
-        basis=only.basis if only else question.basis,
-        currency=only.currency if only else question.currency,
-        rows=[_row(row, question.group_by) for row in rows],
+    return CostResponse(
+        org_slug=query.org_slug,
+        start_date=query.start,
+        end_date=query.end,
+        group_by=[each.value for each in query.group_by],
+        basis=only.basis if only else query.basis,
+        currency=only.currency if only else query.currency,
+        rows=[_build_row(row, query.group_by) for row in rows],
         totals=totals,
-        unpriced=[Unpriced(**row) for row in _run(services, "unpriced", question)],
+        unpriced=[UnpricedUsage(**row) for row in _run_query(services, "unpriced", query)],
     )
 
 
-def as_csv(answer: CostAnswer) -> str:
-    """The rows as CSV, a header first."""
+def format_csv(costs: CostResponse) -> str:
+    """Return the rows as CSV with a header."""
     out = io.StringIO()
-    names = [*answer.group_by, *_MEASURES, "currency", "basis"]
+    names = [*costs.group_by, *_MEASURES, "currency", "basis"]
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(names)
-    for row in answer.rows:
-        told = row.model_dump(mode="json")
-        writer.writerow([_cell(told[name]) for name in names])
+    for row in costs.rows:
+        values = row.model_dump(mode="json")
+        writer.writerow([_format_cell(values[name]) for name in names])
     return out.getvalue()
 
 
-def _run(services: Services, name: str, question: CostQuestion, **params: Any) -> list[Row]:
+def _run_query(services: ApiServices, name: str, query: CostQuery, **params: Any) -> list[Row]:
     warehouse = services.warehouse
     return run_file(
         warehouse,
         warehouse.sql(f"costs/{name}.sql"),
         identifiers={
             "project": warehouse.project,
-            "dataset": services.settings.org_dataset(question.org_slug),
+            "dataset": services.settings.org_dataset(query.org_slug),
         },
-        params={"start_date": question.start, "end_date": question.end, **params},
+        params={"start_date": query.start, "end_date": query.end, **params},
     )
 
 
-def _row(row: Row, group_by: Sequence[Grouping]) -> CostRow:
-    """A row with the groupings that were asked for, and no others."""
+def _build_row(row: Row, group_by: Sequence[Grouping]) -> CostRow:
+    """Return a row with the requested groupings only."""
     known = (*group_by, *_MEASURES, "basis", "currency")
     return CostRow(**{name: row[name] for name in known})
 
 
-def _totals(rows: Sequence[Row]) -> list[CostTotal]:
+def _sum_rows(rows: Sequence[Row]) -> list[CostTotal]:
     sums: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
     for row in rows:
         sums[row["basis"], row["currency"]] += row["cost"] or Decimal()
@@ -120,8 +122,8 @@ def _totals(rows: Sequence[Row]) -> list[CostTotal]:
     ]
 
 
-def _cell(value: object) -> str:
-    """A cell that no spreadsheet takes for a formula."""
+def _format_cell(value: object) -> str:
+    """Return the text of a cell; a quote keeps spreadsheets from running it as a formula."""
     text = "" if value is None else str(value)
     harmless = not text.startswith(("=", "+", "-", "@", "\t", "\r")) or _is_number(text)
     return text if harmless else f"'{text}"

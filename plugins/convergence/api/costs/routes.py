@@ -1,82 +1,86 @@
-"""What an organization's usage cost."""
+"""Route of an organization's cost."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
-from fastapi import Query, Request
+from fastapi import Query
 from fastapi.responses import JSONResponse, Response
-from starlette.concurrency import run_in_threadpool
 
-from convergence.api.costs.models import CostAnswer
-from convergence.api.costs.reading import CostQuestion, Grouping, as_csv, costs
+from convergence.api.costs.models import CostResponse
+from convergence.api.costs.reading import CostQuery, Grouping, format_csv, read_costs
 from convergence.api.http.days import Day
-from convergence.api.http.problems import InvalidFieldsError, fault
+from convergence.api.http.dependencies import ServicesDep
+from convergence.api.http.problems import InvalidFieldsError, build_field_error
 from convergence.api.http.routing import guarded_router
-from convergence.api.http.scopes import Scope, needs
-from convergence.api.http.services import services_of
+from convergence.api.http.scopes import Scope, require_scope
 from convergence.pipelines.running.requested_days import parse_requested_days
 
 router = guarded_router(prefix="/costs", tag="costs")
 
-USUAL_DAYS = 30
+DEFAULT_DAYS = 30
 
 
 @router.get(
     "/{org}",
-    summary="Cost by day, provider, service, model or project",
-    response_model=CostAnswer,
+    operation_id="get_costs",
+    summary="Get cost by day, provider, service, model or project",
+    response_model=CostResponse,
     responses={200: {"content": {"text/csv": {}}}},
 )
-@needs(Scope.COSTS_READ)
-async def cost(
-    request: Request,
+@require_scope(Scope.COSTS_READ)
+def get_costs(
+    services: ServicesDep,
     *,
     org: str,
     start_date: Annotated[Day | None, Query(description="First UTC day.")] = None,
     end_date: Annotated[Day | None, Query(description="Last UTC day, included.")] = None,
     group_by: Annotated[
-        str, Query(max_length=60, description="Of day, provider, service, model, project; commas.")
+        str,
+        Query(
+            max_length=60,
+            description="Any of day, provider, service, model, project, separated by commas.",
+        ),
     ] = "day",
     basis: Annotated[
         Literal["computed", "billed"] | None,
         Query(description="Computed from usage and prices, or billed by the provider."),
     ] = None,
     currency: Annotated[str | None, Query(pattern="^[A-Z]{3}$", description="ISO 4217.")] = None,
-    form: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
+    output_format: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
 ) -> Response:
-    """Cost of a range of days, the last 30 complete ones unless told otherwise.
+    """Return the cost of a range of days, by default of the last 30 complete days.
 
-    Nothing is summed across bases or currencies: every row and every total names both. Usage
-    without a price is listed beside, with the reason.
+    Costs of different bases or currencies are never summed: every row and every total names both.
+    Usage without a price is listed separately, with the reason.
     """
     today = datetime.now(UTC).date()
-    ends = {"start_date": start_date, "end_date": end_date}
-    named = {name: day.isoformat() for name, day in ends.items() if day is not None}
+    bounds = {"start_date": start_date, "end_date": end_date}
+    named = {name: day.isoformat() for name, day in bounds.items() if day is not None}
     days = parse_requested_days(named, today=today)
-    question = CostQuestion(
+    query = CostQuery(
         org_slug=org,
-        start=days[-1] if days else today - timedelta(days=USUAL_DAYS),
+        start=days[-1] if days else today - timedelta(days=DEFAULT_DAYS),
         end=days[0] if days else today - timedelta(days=1),
-        group_by=_groupings(group_by),
+        group_by=_parse_groupings(group_by),
         basis=basis,
         currency=currency,
     )
-    answer = await run_in_threadpool(costs, question, services=services_of(request))
-    if form == "csv":
-        return Response(as_csv(answer), media_type="text/csv; charset=utf-8")
-    return JSONResponse(answer.model_dump(mode="json", exclude_unset=True))
+    costs = read_costs(query, services=services)
+    if output_format == "csv":
+        return Response(format_csv(costs), media_type="text/csv; charset=utf-8")
+    return JSONResponse(costs.model_dump(mode="json", exclude_unset=True))
 
 
-def _groupings(text: str) -> tuple[Grouping, ...]:
+def _parse_groupings(text: str) -> tuple[Grouping, ...]:
     known = [each.value for each in Grouping]
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    faults = [
-        fault("query.group_by", f"{name} is nothing to group by", given=name, accepted=known)
+    errors = [
+        build_field_error("query.group_by", f"{name} is not a grouping", value=name, accepted=known)
         for name in names
         if name not in known
     ]
-    if faults:
-        raise InvalidFieldsError(faults)
+    if errors:
+        raise InvalidFieldsError(errors)
     return tuple(Grouping(name) for name in names)

@@ -1,4 +1,4 @@
-"""Request bodies: capped in bytes and depth, JSON only, nothing ambiguous in them."""
+"""Request bodies: JSON only, limited in bytes and depth, and unambiguous."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ MAX_DEPTH = 16
 
 
 class StrictRequest(Request):
-    """A request whose body can neither exhaust us nor be read in two ways."""
+    """A request with a bounded and unambiguous JSON body."""
 
     async def body(self) -> bytes:
-        """The body.
+        """Return the body.
 
         Raises:
             HTTPException: 413 above `MAX_BYTES`.
@@ -27,26 +27,26 @@ class StrictRequest(Request):
             async for chunk in self.stream():
                 read += chunk
                 if len(read) > MAX_BYTES:
-                    raise HTTPException(413, f"A body may have {MAX_BYTES} bytes at most.")
+                    raise HTTPException(413, f"A body may have at most {MAX_BYTES} bytes.")
             self._body = bytes(read)
         return self._body
 
     async def json(self) -> Any:  # noqa: ANN401 - Starlette's signature
-        """The body as JSON.
+        """Return the body as JSON.
 
         Raises:
-            HTTPException: 400 when it is malformed, too deep, or names a key twice.
+            HTTPException: 400 when it is malformed, too deep, or has a duplicate field.
         """
         if not hasattr(self, "_json"):
-            self._json = parse(await self.body())
+            self._json = parse_body(await self.body())
         return self._json
 
 
 def check_media_type(content_type: str | None) -> None:
-    """Refuse what is not JSON in UTF-8.
+    """Reject every media type except JSON in UTF-8.
 
     Raises:
-        HTTPException: 415.
+        HTTPException: 415 for any other media type.
     """
     message = Message()
     message["content-type"] = content_type or ""
@@ -55,51 +55,51 @@ def check_media_type(content_type: str | None) -> None:
         raise HTTPException(415, "Send the body as application/json in UTF-8.")
 
 
-def parse(raw: bytes) -> object:
-    """Parse strictly: UTF-8, no NaN, no key twice, no NUL or lone surrogate, bounded depth.
+def parse_body(raw: bytes) -> object:
+    """Parse strictly: UTF-8, no NaN, no duplicate field, no NUL or lone surrogate, bounded depth.
 
     Raises:
-        HTTPException: 400, naming the fault.
+        HTTPException: 400 with the reason.
     """
     try:
         document: object = json.loads(
-            raw.decode(), parse_constant=_no_constant, object_pairs_hook=_unique
+            raw.decode(), parse_constant=_reject_constant, object_pairs_hook=_build_object
         )
-        _check(document, depth=1)
+        _check_value(document, depth=1)
     except RecursionError:
         raise HTTPException(400, "The body is nested too deeply.") from None
     except UnicodeDecodeError:
         raise HTTPException(400, "The body is not UTF-8.") from None
     except json.JSONDecodeError as error:
-        told = f"The body is not JSON: {error.msg} at character {error.pos}."
-        raise HTTPException(400, told) from None
+        message = f"The body is not JSON: {error.msg} at character {error.pos}."
+        raise HTTPException(400, message) from None
     except ValueError as error:
         raise HTTPException(400, f"The body can't be accepted: {error}.") from None
     return document
 
 
-def _no_constant(name: str) -> object:
+def _reject_constant(name: str) -> object:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _build_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        raise ValueError("a field is named twice")
+        raise ValueError("it has a duplicate field")
     return document
 
 
-def _check(value: object, *, depth: int) -> None:
+def _check_value(value: object, *, depth: int) -> None:
     if isinstance(value, str):
         if "\x00" in value or any("\ud800" <= char <= "\udfff" for char in value):
-            raise ValueError("a text holds a character that can't be stored")
+            raise ValueError("a text contains a character that can't be stored")
         return
     if isinstance(value, dict | list):
         if depth > MAX_DEPTH:
             raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
         if isinstance(value, dict):
             for key in value:
-                _check(key, depth=depth)
+                _check_value(key, depth=depth)
             value = list(value.values())
         for item in value:
-            _check(item, depth=depth + 1)
+            _check_value(item, depth=depth + 1)

@@ -1,4 +1,4 @@
-"""What is known about one request while it is served: its id, its caller, its answer headers."""
+"""The context of one request while it is served: its id, its caller, its response headers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{8,128}")
 
 
 class CallerKind(StrEnum):
-    """Which key opened the request."""
+    """Kinds of key that authenticated a request."""
 
     ANONYMOUS = "anonymous"
     ROOT = "root"
@@ -24,13 +24,13 @@ class CallerKind(StrEnum):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sent a request.
+    """The sender of a request.
 
     Attributes:
-        kind: which key was shown.
-        org_slug: the key's org; None for the root key and for nobody.
+        kind: kind of the key.
+        org_slug: org of the key; None for the root key and without a key.
         key_id: the key's public id, as audit rows name it; never the key.
-        scopes: what an org key may do.
+        scopes: scopes of an org key.
     """
 
     kind: CallerKind = CallerKind.ANONYMOUS
@@ -41,7 +41,7 @@ class Caller:
 
 @dataclass
 class RequestContext:
-    """One request's facts, shared by the middleware, the guard and the handlers."""
+    """Details of one request, shared by the middleware, the guard and the handlers."""
 
     request_id: str
     caller: Caller = field(default_factory=Caller)
@@ -54,25 +54,25 @@ current_request: ContextVar[RequestContext | None] = ContextVar("current_request
 
 
 def new_request_id() -> str:
-    """A fresh id, for a request that brought none of its own."""
+    """Return a new request id."""
     return f"req_{secrets.token_hex(12)}"
 
 
-def accepted_request_id(offered: str | None) -> str:
-    """The id a caller offered when it is harmless to log, a new one otherwise."""
-    return offered if offered and _REQUEST_ID.fullmatch(offered) else new_request_id()
+def accept_request_id(sent: str | None) -> str:
+    """Return the caller's request id when it is safe to log, a new one otherwise."""
+    return sent if sent and _REQUEST_ID.fullmatch(sent) else new_request_id()
 
 
-def attach(scope: AsgiScope, context: RequestContext) -> None:
-    """Remember the context in the ASGI scope, where every layer below finds it."""
+def attach_context(scope: AsgiScope, context: RequestContext) -> None:
+    """Store the context in the ASGI scope."""
     scope[_KEY] = context
 
 
 def context_of(scope: AsgiScope) -> RequestContext:
-    """The request's context; a fresh one when the middleware did not run."""
+    """Return the request's context; a new one when the middleware did not run."""
     found = scope.get(_KEY)
     if isinstance(found, RequestContext):
         return found
     context = RequestContext(new_request_id())
-    attach(scope, context)
+    attach_context(scope, context)
     return context

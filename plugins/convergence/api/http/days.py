@@ -1,4 +1,4 @@
-"""A day and an instant as requests name them."""
+"""Types of a day and an instant in requests."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ _ISO_INSTANT = re.compile(
 _CENTURIES = "^2[0-9]{3}-"
 
 
-def _day(value: object) -> object:
+def _parse_day(value: object) -> object:
     return value if value is None or isinstance(value, date) else parse_day(value)
 
 
-def _instant(value: object) -> object:
+def _check_instant(value: object) -> object:
     if value is None:
         return value
     if not (isinstance(value, str) and _ISO_INSTANT.fullmatch(value)):
-        raise ValueError("is not an instant written as in RFC 3339, 2026-01-31T12:00:00Z")
+        raise ValueError("must be an RFC 3339 instant such as 2026-01-31T12:00:00Z")
     if not f"{FIRST_DAY.year}" <= value[:4] <= f"{LAST_DAY.year}":
-        raise ValueError(f"lies before {FIRST_DAY} or after {LAST_DAY}")
+        raise ValueError(f"must be from {FIRST_DAY} to {LAST_DAY}")
     return value
 
 
-def _in_utc(value: datetime) -> datetime:
+def _add_utc(value: datetime) -> datetime:
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 Day = Annotated[
     date,
-    BeforeValidator(_day),
+    BeforeValidator(_parse_day),
     WithJsonSchema({"type": "string", "format": "date", "pattern": _CENTURIES}),
 ]
-"""A UTC day; no timestamps, no numbers, nothing that could be read in two ways."""
+"""A UTC day; timestamps and numbers are rejected as ambiguous."""
 
 Instant = Annotated[
     datetime,
-    BeforeValidator(_instant),
-    AfterValidator(_in_utc),
+    BeforeValidator(_check_instant),
+    AfterValidator(_add_utc),
     WithJsonSchema({"type": "string", "format": "date-time", "pattern": _CENTURIES}),
 ]
-"""An instant; without a zone it is UTC. No number is one."""
+"""An instant, in UTC without a zone; numbers are rejected."""

@@ -1,8 +1,8 @@
-"""Refusals in the audit log: the first of its kind at once, its repetitions as a number.
+"""Denied requests in the audit log: the first of a kind at once, its repetitions as a number.
 
-Who has no good key writes nothing: such refusals are counted and told once a minute, so that a
-flood of them costs one row. A good key that is refused again and again costs one row a minute
-for each route and reason.
+A request without a valid key writes nothing at once: such requests are counted and recorded once a
+minute, so that a flood of them costs one row. A valid key that is denied repeatedly costs one row a
+minute for each route and reason.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from convergence.tenants.audit import PLATFORM, Actor, AuditedAction, AuditResul
 
 log = logging.getLogger(__name__)
 
-_REFUSALS = (ForbiddenError, LimitError, ConflictError, CredentialRejectedError)
-_MOST_KINDS = 5_000
-_TARGET_CHARS = 200
+_DENIALS = (ForbiddenError, LimitError, ConflictError, CredentialRejectedError)
+_MAX_KINDS = 5_000
+_MAX_TARGET_CHARS = 200
 ANONYMOUS = "anonymous"
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """What makes two refusals the same."""
+class _DenialKind:
+    """The fields by which two denied requests are of one kind."""
 
     org_slug: str
     actor_type: str
@@ -50,45 +50,47 @@ class _Kind:
     code: str
 
 
-class Refusals:
-    """One process' refusals since they were last told."""
+class DeniedRequests:
+    """The denied requests of one process since the last flush."""
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._again: Counter[_Kind] = Counter()
-        self._told: set[_Kind] = set()
+        self._repetitions: Counter[_DenialKind] = Counter()
+        self._recorded: set[_DenialKind] = set()
 
-    async def note(self, request: Request, error: ConvergenceError, *, route: str) -> None:
-        """Take down a refusal; one that can't be written is logged, and stays refused."""
+    async def record(self, request: Request, error: ConvergenceError, *, route: str) -> None:
+        """Record a denied request; where the audit log can't be written, log a warning."""
         caller = context_of(request.scope).caller
-        named = request.path_params.get("org")
-        foreign = isinstance(error, NotFoundError) and named not in {None, caller.org_slug}
+        path_org = request.path_params.get("org")
+        foreign = isinstance(error, NotFoundError) and path_org not in {None, caller.org_slug}
         anonymous = caller.kind is CallerKind.ANONYMOUS
-        refused = isinstance(error, _REFUSALS) and not isinstance(error, RequestInFlightError)
-        if not (refused or isinstance(error, NotAuthenticatedError) or foreign):
+        denied = isinstance(error, _DENIALS) and not isinstance(error, RequestInFlightError)
+        if not (denied or isinstance(error, NotAuthenticatedError) or foreign):
             return
         if anonymous or (caller.kind is CallerKind.ROOT and foreign):
             if anonymous:
-                self._count(_Kind(PLATFORM, "system", ANONYMOUS, "authentication", error.code))
+                self._count_repetition(
+                    _DenialKind(PLATFORM, "system", ANONYMOUS, "authentication", error.code)
+                )
             return
-        kind = _Kind(
+        kind = _DenialKind(
             caller.org_slug or PLATFORM,
             "root" if caller.kind is CallerKind.ROOT else "org_key",
             caller.key_id,
             f"{request.method} {route}",
             error.code,
         )
-        if self._count_known(kind):
+        if self._count_recorded(kind):
             return
-        await run_in_threadpool(self._write, kind, request)
+        await run_in_threadpool(self._write_row, kind, request)
 
     def flush(self) -> None:
-        """Write how often each refusal came again, and begin anew."""
+        """Write how often each kind was repeated, and reset the counts."""
         with self._lock:
-            again, self._again, self._told = self._again, Counter(), set()
+            repetitions, self._repetitions, self._recorded = self._repetitions, Counter(), set()
         with self._store.begin() as conn:
-            for kind, times in again.items():
+            for kind, times in repetitions.items():
                 by = Actor(kind.actor_type, kind.actor)  # type: ignore[arg-type]  # one of its literals
                 act = AuditedAction(kind.org_slug, by, kind.action, "")
                 details = {"code": kind.code, "times": times}
@@ -96,20 +98,20 @@ class Refusals:
                     conn, act, result=AuditResult.REFUSED, now=datetime.now(UTC), details=details
                 )
 
-    def _count(self, kind: _Kind) -> None:
+    def _count_repetition(self, kind: _DenialKind) -> None:
         with self._lock:
-            self._again[kind] += 1
+            self._repetitions[kind] += 1
 
-    def _count_known(self, kind: _Kind) -> bool:
-        """Count a refusal told in this minute; what is more than a process can keep is counted."""
+    def _count_recorded(self, kind: _DenialKind) -> bool:
+        """Count a kind that is recorded already, or that exceeds the maximum number of kinds."""
         with self._lock:
-            if kind in self._told or len(self._told) >= _MOST_KINDS:
-                self._again[kind] += 1
+            if kind in self._recorded or len(self._recorded) >= _MAX_KINDS:
+                self._repetitions[kind] += 1
                 return True
-            self._told.add(kind)
+            self._recorded.add(kind)
             return False
 
-    def _write(self, kind: _Kind, request: Request) -> None:
+    def _write_row(self, kind: _DenialKind, request: Request) -> None:
         context = context_of(request.scope)
         by = Actor(
             kind.actor_type,  # type: ignore[arg-type]  # one of its literals
@@ -118,11 +120,11 @@ class Refusals:
             address=context_of(request.scope).address,
         )
         act = AuditedAction(
-            kind.org_slug, by, kind.action, redact(request.url.path[:_TARGET_CHARS])
+            kind.org_slug, by, kind.action, redact(request.url.path[:_MAX_TARGET_CHARS])
         )
         try:
             with self._store.begin() as conn:
                 now, details = datetime.now(UTC), {"code": kind.code}
                 append_entry(conn, act, result=AuditResult.REFUSED, now=now, details=details)
         except ConvergenceError as error:
-            log.warning("a refusal could not be audited: %s", error)
+            log.warning("a denied request could not be audited: %s", error)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what the app is, its keys, and headers that every answer carries."""
+"""The OpenAPI document: description, keys, idempotency header and media types of problems."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ VERSION = "0.1.0"
 DESCRIPTION = """\
 Daily cost of clouds and language models, per organization.
 
-**Keys.** Platform routes open with the root key (`X-CA-Root-Key`), an organization's routes with
-its own key (`X-API-Key`); neither stands in for the other.
+**Keys.** Platform routes need the root key (`X-CA-Root-Key`), an organization's routes
+need its own key (`X-API-Key`); the root key does not open an organization's routes.
 
-**Errors** are problem documents (RFC 9457) with a stable `code` and the `request_id`. Another
-organization's object and a missing one get the same 404.
+**Errors** are problem documents (RFC 9457) with a stable `code` and the `request_id`. A
+missing object and an object of another organization get the same 404.
 
 **Suspended organizations.** Without an active subscription an organization's reading routes work
 as before. Every route that changes something responds 403 with the code `subscription_inactive`,
 except cancelling a run and disconnecting a provider.
 
 **Repeating a request.** Send an `Idempotency-Key` with a POST and the same request has one effect
-and one answer for 24 hours. A key told in the first answer is left out of the repeated one.
+and one response for 24 hours. An API key in the first response is absent from a repeated one.
 """
 TAGS = [
-    {"name": "health", "description": "No key."},
-    {"name": "platform", "description": "Root key."},
-    {"name": "organizations", "description": "Root key."},
-    {"name": "integrations", "description": "The organization's key."},
-    {"name": "pipelines", "description": "The organization's key."},
-    {"name": "runs", "description": "The organization's key."},
-    {"name": "scheduler", "description": "The organization's key."},
-    {"name": "quota", "description": "The organization's key."},
-    {"name": "costs", "description": "The organization's key."},
+    {"name": "health", "description": "Needs no key."},
+    {"name": "platform", "description": "Needs the root key."},
+    {"name": "organizations", "description": "Needs the root key."},
+    {"name": "integrations", "description": "Needs the organization's key."},
+    {"name": "pipelines", "description": "Needs the organization's key."},
+    {"name": "runs", "description": "Needs the organization's key."},
+    {"name": "scheduler", "description": "Needs the organization's key."},
+    {"name": "quota", "description": "Needs the organization's key."},
+    {"name": "costs", "description": "Needs the organization's key."},
 ]
 _SCHEMES = {
     "RootKey": {"type": "apiKey", "in": "header", "name": "X-CA-Root-Key"},
@@ -54,7 +54,7 @@ _IDEMPOTENCY = {
     "name": HEADER,
     "in": "header",
     "required": False,
-    "description": "Names this request, so that repeating it has no further effect.",
+    "description": "Identifies the request: a repetition with the same key has no further effect.",
     "schema": {
         "type": "string",
         "minLength": 1,
@@ -63,23 +63,23 @@ _IDEMPOTENCY = {
     },
 }
 _METHODS = ("get", "post", "put", "delete")
-_TOLD_TEXT = {"enum", "pattern", "format", "const"}
+_CONSTRAINTS = {"enum", "pattern", "format", "const"}
 
 
-def install(app: FastAPI) -> None:
-    """Let `app.openapi()` build the document once."""
-    built: dict[str, Any] = {}
+def install_document(app: FastAPI) -> None:
+    """Make `app.openapi()` build the document at its first call."""
+    document: dict[str, Any] = {}
 
     def openapi() -> dict[str, Any]:
-        if not built:
-            built.update(build(app))
-        return built
+        if not document:
+            document.update(build_document(app))
+        return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented extension point
 
 
-def build(app: FastAPI) -> dict[str, Any]:
-    """The document of an app."""
+def build_document(app: FastAPI) -> dict[str, Any]:
+    """Build the document of an app."""
     document = get_openapi(
         title=app.title,
         version=app.version,
@@ -89,15 +89,16 @@ def build(app: FastAPI) -> dict[str, Any]:
         servers=[{"url": "/api/v1"}],
     )
     document.setdefault("components", {})["securitySchemes"] = _SCHEMES
-    for path in document["paths"].values():
+    for path, operations in document["paths"].items():
         for method in _METHODS:
-            if method in path:
-                _complete(path[method], method=method)
+            if method in operations:
+                _complete_operation(operations[method], method=method)
+                _sort_path_parameters(operations[method], path)
     return document
 
 
-def _complete(operation: dict[str, Any], *, method: str) -> None:
-    """Problems under their own media type, what POSTs take, and what no query may hold."""
+def _complete_operation(operation: dict[str, Any], *, method: str) -> None:
+    """Add the media type of problems, the idempotency header of POSTs and patterns of queries."""
     responses: dict[str, Any] = operation["responses"]
     for status, response in responses.items():
         content = response.get("content", {})
@@ -110,11 +111,18 @@ def _complete(operation: dict[str, Any], *, method: str) -> None:
         operation.setdefault("parameters", []).append(_IDEMPOTENCY)
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "query":
-            _as_one_line(parameter["schema"])
+            _restrict_to_one_line(parameter["schema"])
 
 
-def _as_one_line(schema: dict[str, Any]) -> None:
-    """Say of free text what every route holds it to before it reads it."""
+def _sort_path_parameters(operation: dict[str, Any], path: str) -> None:
+    """Sort parameters as in the path: FastAPI lists those of a handler before its dependencies'."""
+    operation.get("parameters", []).sort(
+        key=lambda each: path.index(f"{{{each['name']}}}") if each["in"] == "path" else len(path)
+    )
+
+
+def _restrict_to_one_line(schema: dict[str, Any]) -> None:
+    """Add the pattern that every route checks free text against."""
     for choice in schema.get("anyOf", [schema]):
-        if choice.get("type") == "string" and not _TOLD_TEXT & set(choice):
+        if choice.get("type") == "string" and not _CONSTRAINTS & set(choice):
             choice["pattern"] = ONE_LINE

@@ -1,4 +1,13 @@
-"""The same request twice has one effect and one answer, whichever process gets it."""
+"""Idempotency of requests: the same request twice has one effect and one response.
+
+A claim is a context manager around the steps of a request. The first claimant does the work and
+completes the claim; every other one, in whichever process, gets the stored result:
+
+    with idempotency.claim(owner, key, request=identity) as claim:
+        if claim.is_new:
+            claim.complete(ApiResult(200, do_the_work()))
+    return respond(claim.result)
+"""
 
 from __future__ import annotations
 
@@ -6,7 +15,8 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,32 +36,35 @@ from convergence.state.store import StateStore
 HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotency-Replayed"
 MAX_KEY_CHARS = 255
-# Root calls belong to no org; a slug can't hold the tilde, so the two never meet.
+# Root calls belong to no org. A slug has no tilde, so no org shares this owner's keys.
 PLATFORM = "~platform"
 SAME_TRIGGER = timedelta(minutes=1)
-_LOOK_AGAIN_SECONDS = 0.05
-_LOOK_FOR_SECONDS = 10.0
+_POLL_SECONDS = 0.05
+_MAX_WAIT_SECONDS = 10.0
 
 Write = Callable[[Connection], object]
+"""Writes into the state store in the caller's transaction."""
+Prepare = Callable[[], Write]
+"""Checks a request before its key is claimed, and returns what is written with the claim."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a request is answered.
+class ApiResult:
+    """The result of a request.
 
     Attributes:
         status: HTTP status.
         body: the JSON document.
-        secrets: fields of the body that are told once and left out of every replay.
-        replayed: whether this is the answer to an earlier request.
-        told_with: what is recorded in the transaction that records the answer.
+        secrets: fields of the body that are sent once and left out of every replay.
+        replayed: whether this is the stored result of an earlier request.
+        record: writes in the transaction that stores the result.
     """
 
     status: int
     body: Mapping[str, Any]
     secrets: frozenset[str] = field(default_factory=frozenset)
     replayed: bool = False
-    told_with: Write | None = None
+    record: Write | None = None
 
     @property
     def replayable(self) -> dict[str, Any]:
@@ -59,155 +72,228 @@ class Answer:
         return {name: value for name, value in self.body.items() if name not in self.secrets}
 
 
-Work = Callable[[], Awaitable[Answer]]
-Ready = Callable[[], Write]
+class Claim:
+    """One request's claim: new, and to be completed inside the `with`, or already completed."""
+
+    def __init__(self, *, claimed: KeyClaim | None = None, replay: ApiResult | None = None) -> None:
+        self._claimed = claimed
+        self._result = replay
+        self.is_new = replay is None
+
+    def complete(self, result: ApiResult) -> None:
+        """Set the result; the end of the `with` stores it."""
+        self._result = result
+
+    @property
+    def claimed(self) -> KeyClaim | None:
+        """The key in the state store; None for a replay and for a request without a key."""
+        return self._claimed
+
+    @property
+    def result(self) -> ApiResult:
+        """The result of this request or of the earlier one."""
+        if self._result is None:
+            raise FatalError("the work of a claimed request set no result")
+        return self._result
 
 
-class Once:
-    """Runs work at most once per key; everyone else gets its answer."""
+class Idempotency:
+    """Claims requests in the state store, so that all API processes see one another's claims."""
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
 
-    async def answer(
+    @contextmanager
+    def claim(
         self,
         owner: str,
-        work: Work,
+        key: str | None,
         *,
-        given: str | None,
         request: Mapping[str, Any],
-        ready: Ready | None = None,
-    ) -> Answer:
-        """Do the work for a request that may carry the caller's `Idempotency-Key`.
+        prepare: Prepare | None = None,
+    ) -> Iterator[Claim]:
+        """Claim a request under its caller's `Idempotency-Key`, from a thread that may block.
 
         Args:
             owner: the org, or `PLATFORM`.
-            work: has the effect; when it raises, the key is free again.
-            given: the caller's key; without one the work is simply done.
-            request: what makes the request this one; hashed, never stored.
-            ready: called in a thread before the key is looked at, and raises where there is to
-                be no answer, not even an earlier one. What it gives is called in the
-                transaction that claims the key, by whoever is the first with it.
+            key: the caller's key; a request without one is always new.
+            request: what identifies the request; it is hashed, never stored.
+            prepare: called before the key is looked up; it raises where the caller may get no
+                result, not even a stored one. The first claimant writes what it returns in the
+                transaction that claims the key.
 
         Raises:
-            IdempotencyKeyReusedError: the key came with another request before.
-            RequestInFlightError: that other request is being answered.
+            IdempotencyKeyReusedError: an earlier request with the key differs from this one.
+            RequestInFlightError: the first request with the key is still in progress.
         """
-        if given is None:
-            if ready is not None:
-                await run_in_threadpool(self._write, await run_in_threadpool(ready))
-            return await self._told(await work())
-        key = f"given|{given}"
-        claimed = await self._claim(owner, key, request, ttl=idempotency.KEY_LIFETIME, ready=ready)
-        if isinstance(claimed, KeyMismatch):
-            raise IdempotencyKeyReusedError("This Idempotency-Key was used for another request.")
-        if isinstance(claimed, ClaimInFlight):
-            raise _in_flight()
-        return await self._settle(claimed, work)
+        claim = self._open(owner, key, request, prepare)
+        try:
+            yield claim
+        except BaseException:
+            self._release(claim)
+            raise
+        self._close(claim)
 
-    async def answer_same(
+    @asynccontextmanager
+    async def claim_async(
         self,
         owner: str,
-        work: Work,
+        key: str | None,
+        *,
+        request: Mapping[str, Any],
+        prepare: Prepare | None = None,
+    ) -> AsyncIterator[Claim]:
+        """Claim a request as `claim` does, from the event loop."""
+        claim = await run_in_threadpool(self._open, owner, key, request, prepare)
+        async with self._settle(claim):
+            yield claim
+
+    @asynccontextmanager
+    async def claim_equal(
+        self,
+        owner: str,
         *,
         request: Mapping[str, Any],
         ttl: timedelta,
-        ready: Ready | None = None,
-    ) -> Answer:
-        """Do the work once for all equal requests within `ttl`; those beside it wait for it.
+        prepare: Prepare | None = None,
+    ) -> AsyncIterator[Claim]:
+        """Claim all equal requests within `ttl` as one; concurrent ones wait for its result.
 
         Raises:
-            RequestInFlightError: it takes longer than a caller is kept waiting.
+            RequestInFlightError: the first takes longer than a caller waits.
         """
-        give_up = time.monotonic() + _LOOK_FOR_SECONDS
-        while True:
-            key = f"same|{_digest(request)}"
-            claimed = await self._claim(owner, key, request, ttl=ttl, ready=ready)
-            if isinstance(claimed, KeyMismatch):
-                raise FatalError("two requests have one digest")
-            if not isinstance(claimed, ClaimInFlight):
-                return await self._settle(claimed, work)
-            if time.monotonic() > give_up:
-                raise _in_flight()
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        claim = await self._wait_for_equal(owner, request, ttl=ttl, prepare=prepare)
+        async with self._settle(claim):
+            yield claim
 
-    async def alone(self, owner: str, name: str, work: Work) -> Answer:
-        """Do the work unless it is being done; unlike an answer, that it was done is not kept.
+    @asynccontextmanager
+    async def exclusive(self, owner: str, name: str) -> AsyncIterator[None]:
+        """Reserve a name for the duration of the `with`. No result is stored.
 
         Raises:
-            RequestInFlightError: it is being done.
+            RequestInFlightError: another request has reserved it.
         """
-        claimed = await self._claim(owner, f"alone|{name}", {}, ttl=idempotency.MAX_RESPONSE_TIME)
+        key = f"alone|{name}"
+        claimed = await run_in_threadpool(
+            self._claim, owner, key, {}, ttl=idempotency.MAX_RESPONSE_TIME
+        )
         if not isinstance(claimed, KeyClaim):
-            raise _in_flight()
+            raise _in_flight_error()
         try:
-            return await self._told(await work())
+            yield
         finally:
-            await asyncio.shield(run_in_threadpool(self._release, claimed))
+            await asyncio.shield(run_in_threadpool(self._release, Claim(claimed=claimed)))
 
-    async def _settle(self, claimed: KeyClaim | StoredResponse, work: Work) -> Answer:
-        if isinstance(claimed, StoredResponse):
-            return Answer(claimed.status, claimed.body, replayed=True)
+    @asynccontextmanager
+    async def _settle(self, claim: Claim) -> AsyncIterator[None]:
         try:
-            answer = await work()
+            yield
         except BaseException:
-            # A caller that hung up must not leave the key taken: free it before giving way.
-            await asyncio.shield(run_in_threadpool(self._release, claimed))
+            # The key of a caller that hung up must become free again: release it before the
+            # cancellation goes on.
+            await asyncio.shield(run_in_threadpool(self._release, claim))
             raise
-        await run_in_threadpool(self._complete, claimed, answer)
-        return answer
+        await run_in_threadpool(self._close, claim)
 
-    async def _told(self, answer: Answer) -> Answer:
-        """The answer once what belongs to it is recorded, where the answer itself is not kept."""
-        if answer.told_with is not None:
-            await run_in_threadpool(self._write, answer.told_with)
-        return answer
+    async def _wait_for_equal(
+        self,
+        owner: str,
+        request: Mapping[str, Any],
+        *,
+        ttl: timedelta,
+        prepare: Prepare | None,
+    ) -> Claim:
+        deadline = time.monotonic() + _MAX_WAIT_SECONDS
+        key = f"same|{_hash_request(request)}"
+        while True:
+            found = await run_in_threadpool(
+                self._claim, owner, key, request, ttl=ttl, prepare=prepare
+            )
+            if isinstance(found, KeyMismatch):
+                raise FatalError("two requests have one digest")
+            if not isinstance(found, ClaimInFlight):
+                return _build_claim(found)
+            if time.monotonic() > deadline:
+                raise _in_flight_error()
+            await asyncio.sleep(_POLL_SECONDS)
 
-    def _write(self, write: Write) -> None:
-        with self._store.begin() as conn:
-            write(conn)
+    def _open(
+        self,
+        owner: str,
+        key: str | None,
+        request: Mapping[str, Any],
+        prepare: Prepare | None,
+    ) -> Claim:
+        if key is None:
+            if prepare is not None:
+                self._write(prepare())
+            return Claim()
+        found = self._claim(
+            owner, f"given|{key}", request, ttl=idempotency.KEY_LIFETIME, prepare=prepare
+        )
+        if isinstance(found, KeyMismatch):
+            raise IdempotencyKeyReusedError("This Idempotency-Key was used for another request.")
+        if isinstance(found, ClaimInFlight):
+            raise _in_flight_error()
+        return _build_claim(found)
 
-    async def _claim(
+    def _claim(
         self,
         owner: str,
         key: str,
         request: Mapping[str, Any],
         *,
         ttl: timedelta,
-        ready: Ready | None = None,
+        prepare: Prepare | None = None,
     ) -> KeyClaim | StoredResponse | KeyMismatch | ClaimInFlight:
-        def claim() -> KeyClaim | StoredResponse | KeyMismatch | ClaimInFlight:
-            begin = ready() if ready is not None else None
-            with self._store.begin() as conn:
-                claimed = idempotency.claim_key(
-                    conn,
-                    owner,
-                    hashlib.sha256(key.encode()).hexdigest(),
-                    request_hash=_digest(request),
-                    now=datetime.now(UTC),
-                    ttl=ttl,
+        begin = prepare() if prepare is not None else None
+        with self._store.begin() as conn:
+            found = idempotency.claim_key(
+                conn,
+                owner,
+                hashlib.sha256(key.encode()).hexdigest(),
+                request_hash=_hash_request(request),
+                now=datetime.now(UTC),
+                ttl=ttl,
+            )
+            # One transaction: a claim without its admission, or the reverse, never survives a
+            # crash.
+            if begin is not None and isinstance(found, KeyClaim):
+                begin(conn)
+            return found
+
+    def _write(self, write: Write) -> None:
+        with self._store.begin() as conn:
+            write(conn)
+
+    def _close(self, claim: Claim) -> None:
+        result = claim.result
+        if result.replayed or (claim.claimed is None and result.record is None):
+            return
+        with self._store.begin() as conn:
+            if result.record is not None:
+                result.record(conn)
+            if claim.claimed is not None:
+                idempotency.complete_claim(
+                    conn, claim.claimed, status=result.status, body=result.replayable
                 )
-                if begin is not None and isinstance(claimed, KeyClaim):
-                    begin(conn)
-                return claimed
 
-        return await run_in_threadpool(claim)
-
-    def _complete(self, claimed: KeyClaim, answer: Answer) -> None:
-        with self._store.begin() as conn:
-            if answer.told_with is not None:
-                answer.told_with(conn)
-            idempotency.complete_claim(conn, claimed, status=answer.status, body=answer.replayable)
-
-    def _release(self, claimed: KeyClaim) -> None:
-        with self._store.begin() as conn:
-            idempotency.release_claim(conn, claimed)
+    def _release(self, claim: Claim) -> None:
+        if claim.claimed is not None:
+            with self._store.begin() as conn:
+                idempotency.release_claim(conn, claim.claimed)
 
 
-def _digest(request: Mapping[str, Any]) -> str:
+def _build_claim(found: KeyClaim | StoredResponse) -> Claim:
+    if isinstance(found, StoredResponse):
+        return Claim(replay=ApiResult(found.status, found.body, replayed=True))
+    return Claim(claimed=found)
+
+
+def _hash_request(request: Mapping[str, Any]) -> str:
     text = json.dumps(request, sort_keys=True, default=str, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _in_flight() -> RequestInFlightError:
-    return RequestInFlightError("The same request is being answered at this moment.")
+def _in_flight_error() -> RequestInFlightError:
+    return RequestInFlightError("The same request is in progress; retry it in a few seconds.")

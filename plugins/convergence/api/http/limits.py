@@ -1,6 +1,6 @@
-"""Request rates: per org, for all together, and failed authentication per address.
+"""Request rates: per org, in total, and failed authentications per address.
 
-Counters live in Redis where `REDIS_URL` says so, else in this process.
+Counters are in Redis when `REDIS_URL` is set, otherwise in this process.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from convergence.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# A wrong key costs a lookup. Counted per address and claimed org, so that one customer's stale
-# key behind a shared address does not lock out its neighbours; and, higher, per address alone.
+# An invalid key costs a lookup. Failures are counted per address and claimed org, so that one
+# customer's stale key does not lock out others behind a shared address; and per address alone,
+# with a higher limit.
 FAILED_KEYS_PER_MINUTE = 20
 FAILED_ADDRESS_PER_MINUTE = 200
 
 
 @dataclass(frozen=True)
-class _Standing:
+class _WindowUse:
     remaining: int
     resets_in: int
 
@@ -47,7 +48,7 @@ class RateLimiter:
 
     @classmethod
     def connect(cls, settings: Settings) -> RateLimiter:
-        """A limiter with the counters that the settings ask for."""
+        """Return a limiter whose counters are where the settings say."""
         url = settings.redis_url.get_secret_value() if settings.redis_url else None
         storage: Storage = (
             RedisStorage(f"async+{url}", implementation="redispy", wrap_exceptions=True)
@@ -61,7 +62,7 @@ class RateLimiter:
             enabled=settings.rate_limit_enabled,
         )
 
-    async def count(self, context: RequestContext) -> None:
+    async def count_request(self, context: RequestContext) -> None:
         """Count one admitted request against its org and against all.
 
         Raises:
@@ -69,35 +70,35 @@ class RateLimiter:
         """
         if not self._enabled:
             return
-        await self._take(self._overall, "overall", told="all requests together")
+        await self._count_hit(self._overall, "overall", subject="requests in total")
         org = context.caller.org_slug
         if org is None:
             return
         try:
-            await self._take(self._per_org, "org", org, told="requests per minute")
+            await self._count_hit(self._per_org, "org", org, subject="requests per minute")
         finally:
-            standing = await self._standing(self._per_org, "org", org)
+            use = await self._read_use(self._per_org, "org", org)
             context.headers |= {
                 "RateLimit-Limit": str(self._per_org.amount),
-                "RateLimit-Remaining": str(standing.remaining),
-                "RateLimit-Reset": str(standing.resets_in),
+                "RateLimit-Remaining": str(use.remaining),
+                "RateLimit-Reset": str(use.resets_in),
             }
 
     async def check_failures(self, address: str, claimed: str) -> None:
-        """Refuse to look up a further key where too many were wrong.
+        """Reject the request when too many keys were invalid.
 
         Raises:
-            LimitError: before the key is looked at.
+            LimitError: before the key is looked up.
         """
         for item, names in self._failure_windows(address, claimed):
-            if self._enabled and not await self._allowed(item, *names):
-                await self._refuse(item, *names, told="failed authentications per minute")
+            if self._enabled and not await self._is_allowed(item, *names):
+                await self._raise_limit(item, *names, subject="failed authentications per minute")
 
     async def count_failure(self, address: str, claimed: str) -> None:
-        """Count one wrong key."""
+        """Count one invalid key."""
         for item, names in self._failure_windows(address, claimed):
             if self._enabled:
-                await self._hit(item, *names)
+                await self._hit_window(item, *names)
 
     def _failure_windows(
         self, address: str, claimed: str
@@ -107,40 +108,40 @@ class RateLimiter:
             (self._failed_address, ("failed", address)),
         ]
 
-    async def _take(self, item: RateLimitItem, *names: str, told: str) -> None:
-        if not await self._hit(item, *names):
-            await self._refuse(item, *names, told=told)
+    async def _count_hit(self, item: RateLimitItem, *names: str, subject: str) -> None:
+        if not await self._hit_window(item, *names):
+            await self._raise_limit(item, *names, subject=subject)
 
-    async def _refuse(self, item: RateLimitItem, *names: str, told: str) -> None:
-        standing = await self._standing(item, *names)
+    async def _raise_limit(self, item: RateLimitItem, *names: str, subject: str) -> None:
+        use = await self._read_use(item, *names)
         raise LimitError(
-            f"Too many requests: {told} are limited to {item.amount}.",
+            f"Too many requests: {subject} are limited to {item.amount}.",
             limit=item.amount,
             used=item.amount,
-            retry_after=standing.resets_in,
+            retry_after=use.resets_in,
         )
 
-    async def _hit(self, item: RateLimitItem, *names: str) -> bool:
+    async def _hit_window(self, item: RateLimitItem, *names: str) -> bool:
         try:
             return await self._window.hit(item, *names)
         except StorageError:
-            return _uncounted()
+            return _pass_uncounted()
 
-    async def _allowed(self, item: RateLimitItem, *names: str) -> bool:
+    async def _is_allowed(self, item: RateLimitItem, *names: str) -> bool:
         try:
             return await self._window.test(item, *names)
         except StorageError:
-            return _uncounted()
+            return _pass_uncounted()
 
-    async def _standing(self, item: RateLimitItem, *names: str) -> _Standing:
+    async def _read_use(self, item: RateLimitItem, *names: str) -> _WindowUse:
         try:
             stats = await self._window.get_window_stats(item, *names)
         except StorageError:
-            return _Standing(item.amount, 1)
-        return _Standing(stats.remaining, max(1, round(stats.reset_time - time.time())))
+            return _WindowUse(item.amount, 1)
+        return _WindowUse(stats.remaining, max(1, round(stats.reset_time - time.time())))
 
 
-def _uncounted() -> bool:
-    # Limits protect the service; losing their counters must not be what takes it down.
+def _pass_uncounted() -> bool:
+    # Limits protect the service: an outage of their counters must not become an outage of the API.
     log.error("the rate limit counters can't be reached; requests pass uncounted")
     return True

@@ -1,4 +1,4 @@
-"""What wraps every request: its id, its access line, security headers, and the last safety net."""
+"""Middleware of every request: its id, access log line, security headers, unexpected errors."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from convergence.api.http.client_address import Network, client_address
 from convergence.api.http.context import (
     RequestContext,
-    accepted_request_id,
-    attach,
+    accept_request_id,
+    attach_context,
     current_request,
 )
-from convergence.api.http.problems import unexpected
+from convergence.api.http.problems import build_unexpected_problem
 
 log = logging.getLogger("convergence.api.access")
 
@@ -32,7 +32,7 @@ _SECURITY_HEADERS = {
 
 
 class RequestContextMiddleware:
-    """Gives every request an id, a context and an access line; turns a crash into a 500 problem."""
+    """Gives every request an id, a context and an access log line; turns a crash into a 500."""
 
     def __init__(
         self,
@@ -52,8 +52,8 @@ class RequestContextMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        offered = Headers(scope=scope).get("x-request-id")
-        context = RequestContext(accepted_request_id(offered), auth_disabled=self._auth_disabled)
+        sent_id = Headers(scope=scope).get("x-request-id")
+        context = RequestContext(accept_request_id(sent_id), auth_disabled=self._auth_disabled)
         peer = scope.get("client")
         context.address = client_address(
             peer[0] if peer else None,
@@ -61,24 +61,24 @@ class RequestContextMiddleware:
             self._trusted_proxies,
             server_trusted=self._server_trusted,
         )
-        attach(scope, context)
+        attach_context(scope, context)
         token = current_request.set(context)
-        answer = _Answer(context, send)
+        response = _ResponseSender(context, send)
         began = time.perf_counter()
         try:
-            await self._app(scope, receive, answer)
+            await self._app(scope, receive, response)
         except Exception:
-            log.exception("unforeseen error, request_id=%s", context.request_id)
-            if answer.status:
+            log.exception("unexpected error, request_id=%s", context.request_id)
+            if response.status:
                 raise
-            await unexpected(Request(scope))(scope, receive, answer)
+            await build_unexpected_problem(Request(scope))(scope, receive, response)
         finally:
             current_request.reset(token)
-            _write_access_line(scope, context, answer.status, time.perf_counter() - began)
+            _write_access_line(scope, context, response.status, time.perf_counter() - began)
 
 
-class _Answer:
-    """The `send` of one request: adds the headers that every answer carries."""
+class _ResponseSender:
+    """The `send` of one request; it adds the headers of every response."""
 
     def __init__(self, context: RequestContext, send: Send) -> None:
         self._context = context

@@ -1,4 +1,4 @@
-"""Every refusal and failure as RFC 9457 `application/problem+json`, with a code and request id."""
+"""Error responses: RFC 9457 problem documents with an error code and the request id."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from convergence.security.redaction import redact
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-NOT_FOUND_DETAIL = "There is no such object, or it is not yours."
+NOT_FOUND_DETAIL = "There is no such object, or it belongs to another organization."
 _UNEXPECTED = "Something went wrong on our side. Quote the request id when you report it."
 _CODES = {
     400: "bad_request",
@@ -39,8 +39,8 @@ _CODES = {
     413: "body_too_large",
     415: "unsupported_media_type",
 }
-# An allow-list: what an error knows is for our logs unless it is named here.
-_TOLD_FACTS = (
+# An allow-list: the details of an error go to our logs only, unless they are named here.
+_PUBLIC_DETAILS = (
     "accepted",
     "credential_id",
     "did_you_mean",
@@ -60,17 +60,17 @@ _TOLD_FACTS = (
 )
 
 
-class FieldFault(BaseModel):
-    """One fault of a request."""
+class FieldError(BaseModel):
+    """An invalid field of a request."""
 
-    field: str = Field(description="Where it is, such as `body.start_date`.")
+    field: str = Field(description="The field, such as `body.start_date`.")
     message: str
-    accepted: list[str] | None = Field(default=None, description="What would be accepted there.")
+    accepted: list[str] | None = Field(default=None, description="Accepted values.")
     did_you_mean: str | None = None
 
 
 class Problem(BaseModel):
-    """An error answer (RFC 9457)."""
+    """An error response (RFC 9457)."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -78,30 +78,30 @@ class Problem(BaseModel):
     title: str = Field(examples=["Unprocessable Content"])
     status: int = Field(examples=[422])
     detail: str
-    code: str = Field(description="Stable, for programs.", examples=["request_invalid"])
-    request_id: str = Field(description="The `X-Request-ID` of this answer.")
-    errors: list[FieldFault] | None = Field(
-        default=None, description="Every fault of the request at once."
+    code: str = Field(description="Stable error code for programs.", examples=["request_invalid"])
+    request_id: str = Field(description="The `X-Request-ID` of this response.")
+    errors: list[FieldError] | None = Field(
+        default=None, description="All invalid fields of the request."
     )
 
 
 class InvalidFieldsError(RequestError):
-    """Raised when fields of a request are wrong; `faults` lists them all."""
+    """Raised when fields of a request are invalid; `errors` lists all of them."""
 
-    def __init__(self, faults: Sequence[FieldFault]) -> None:
-        super().__init__("The request has faults; each is listed under `errors`.")
-        self.faults = tuple(faults)
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__("The request is invalid; see `errors` for each field.")
+        self.errors = tuple(errors)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return InvalidFieldsError, (self.faults,)
+        return InvalidFieldsError, (self.errors,)
 
 
-def fault(
-    field: str, message: str, *, given: str | None = None, accepted: Sequence[str] = ()
-) -> FieldFault:
-    """A fault; with a suggestion where `given` comes close to something accepted."""
-    close = get_close_matches(given, accepted, n=1) if given and accepted else []
-    return FieldFault(
+def build_field_error(
+    field: str, message: str, *, value: str | None = None, accepted: Sequence[str] = ()
+) -> FieldError:
+    """Build a field error, with a suggestion where `value` is close to an accepted one."""
+    close = get_close_matches(value, accepted, n=1) if value and accepted else []
+    return FieldError(
         field=field,
         message=message,
         accepted=list(accepted) or None,
@@ -109,16 +109,16 @@ def fault(
     )
 
 
-def problem(
+def build_problem(
     request: Request,
     *,
     status: int,
     code: str,
     detail: str,
-    facts: Mapping[str, object] | None = None,
+    extensions: Mapping[str, object] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """Build one problem answer; `facts` become extension members."""
+    """Build a problem response; `extensions` are further members of the document."""
     body = {
         "type": f"urn:convergence:problem:{code}",
         "title": HTTPStatus(status).phrase,
@@ -126,54 +126,54 @@ def problem(
         "detail": redact(detail),
         "code": code,
         "request_id": context_of(request.scope).request_id,
-        **{name: _plain(value) for name, value in (facts or {}).items()},
+        **{name: _to_public_json(value) for name, value in (extensions or {}).items()},
     }
     return JSONResponse(body, status_code=status, headers=headers, media_type=MEDIA_TYPE)
 
 
-def unexpected(request: Request) -> JSONResponse:
-    """The answer to an exception that nobody foresaw: nothing of it is told."""
-    return problem(request, status=500, code="internal_error", detail=_UNEXPECTED)
+def build_unexpected_problem(request: Request) -> JSONResponse:
+    """Build the response to an unexpected exception; it has no detail of the exception."""
+    return build_problem(request, status=500, code="internal_error", detail=_UNEXPECTED)
 
 
-def install(app: FastAPI) -> None:
-    """Make every error of `app` a problem document."""
-    app.add_exception_handler(ConvergenceError, _on_own_error)
+def install_error_handlers(app: FastAPI) -> None:
+    """Turn every error of `app` into a problem document."""
+    app.add_exception_handler(ConvergenceError, _on_convergence_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_error)
 
 
-async def _on_own_error(request: Request, error: Exception) -> JSONResponse:
+async def _on_convergence_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ConvergenceError)  # noqa: S101 - narrows what Starlette promises
     if isinstance(error, NotFoundError):
-        return not_found(request)
-    facts: dict[str, object] = {}
+        return build_not_found_problem(request)
+    details: dict[str, object] = {}
     detail = error.message
     if isinstance(error, InvalidFieldsError):
-        facts["errors"] = [item.model_dump(exclude_none=True) for item in error.faults]
+        details["errors"] = [item.model_dump(exclude_none=True) for item in error.errors]
     elif error.http_status < 500:
-        facts |= {name: error.details[name] for name in _TOLD_FACTS if name in error.details}
+        details |= {name: error.details[name] for name in _PUBLIC_DETAILS if name in error.details}
     if error.http_status >= 500:
-        passing = isinstance(error, RetryableError)
-        log.error("%s: %s", error.code, redact(str(error)), exc_info=None if passing else error)
-        tellable = passing or isinstance(error, OperationFailedError)
-        detail = error.message if tellable else _UNEXPECTED
-    return problem(
+        retryable = isinstance(error, RetryableError)
+        log.error("%s: %s", error.code, redact(str(error)), exc_info=None if retryable else error)
+        public = retryable or isinstance(error, OperationFailedError)
+        detail = error.message if public else _UNEXPECTED
+    return build_problem(
         request,
         status=error.http_status,
         code=error.code,
         detail=detail,
-        facts=facts,
-        headers=_headers(error),
+        extensions=details,
+        headers=_build_headers(error),
     )
 
 
-def not_found(request: Request) -> JSONResponse:
-    """The one answer to a missing object, a foreign one, and a path that leads nowhere."""
-    return problem(request, status=404, code="not_found", detail=NOT_FOUND_DETAIL)
+def build_not_found_problem(request: Request) -> JSONResponse:
+    """Build the one response to a missing object, another org's object and an unknown path."""
+    return build_problem(request, status=404, code="not_found", detail=NOT_FOUND_DETAIL)
 
 
-def _headers(error: ConvergenceError) -> dict[str, str]:
+def _build_headers(error: ConvergenceError) -> dict[str, str]:
     if isinstance(error, NotAuthenticatedError):
         return {"WWW-Authenticate": "ApiKey"}
     if isinstance(error, LimitError | RetryableError):
@@ -183,8 +183,8 @@ def _headers(error: ConvergenceError) -> dict[str, str]:
     return {}
 
 
-def _plain(value: object) -> object:
-    """As JSON, with no secret in any text: a caller may have put one where a name belongs."""
+def _to_public_json(value: object) -> object:
+    """Return the value as JSON, redacted: a caller may have sent a secret in place of a name."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, bool | int | float) or value is None:
@@ -192,28 +192,30 @@ def _plain(value: object) -> object:
     if isinstance(value, date | datetime):
         return value.isoformat()
     if isinstance(value, Mapping):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: _to_public_json(item) for name, item in value.items()}
     if isinstance(value, Sequence | set | frozenset):
-        return [_plain(item) for item in value]
+        return [_to_public_json(item) for item in value]
     return redact(str(value))
 
 
 async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - narrows what Starlette promises
     if error.status_code == 404:
-        return not_found(request)
-    details = {405: "This address does not answer that method."}
-    return problem(
+        return build_not_found_problem(request)
+    details = {405: "This address does not support that method."}
+    return build_problem(
         request,
         status=error.status_code,
         code=_CODES.get(error.status_code, "error"),
         detail=details.get(error.status_code, str(error.detail)),
-        headers={"Allow": _allowed(request)} if error.status_code == 405 else error.headers,
+        headers={"Allow": _list_allowed_methods(request)}
+        if error.status_code == 405
+        else error.headers,
     )
 
 
-def _allowed(request: Request) -> str:
-    """The methods of this address; each is a route of its own, and the error knows but one."""
+def _list_allowed_methods(request: Request) -> str:
+    """Return the methods of this address: each is a separate route, and the error names one."""
     matched = request.scope["route"]
     same = (route for route in request.app.routes if route.path == matched.path)
     return ", ".join(sorted({method for route in same for method in route.methods}))
@@ -221,22 +223,24 @@ def _allowed(request: Request) -> str:
 
 async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
-    accepted = _accepted_fields(request)
-    faults = [_field_fault(item, accepted=accepted) for item in error.errors()]
-    return await _on_own_error(request, InvalidFieldsError(faults))
+    accepted = _list_accepted_fields(request)
+    errors = [_convert_validation_error(item, accepted=accepted) for item in error.errors()]
+    return await _on_convergence_error(request, InvalidFieldsError(errors))
 
 
-def _field_fault(item: Mapping[str, Any], *, accepted: Sequence[str]) -> FieldFault:
+def _convert_validation_error(item: Mapping[str, Any], *, accepted: Sequence[str]) -> FieldError:
     where = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         name = str(item["loc"][-1])
         top = len(item["loc"]) == 2
-        return fault(where, "is not a known field", given=name, accepted=accepted if top else ())
+        return build_field_error(
+            where, "is not a known field", value=name, accepted=accepted if top else ()
+        )
     message = str(item["msg"])
-    return fault(where, message[:1].lower() + message[1:])
+    return build_field_error(where, message[:1].lower() + message[1:])
 
 
-def _accepted_fields(request: Request) -> list[str]:
+def _list_accepted_fields(request: Request) -> list[str]:
     route = request.scope.get("route")
     body = route.body_field if isinstance(route, APIRoute) else None
     model = body.field_info.annotation if body else None

@@ -1,71 +1,58 @@
-"""Turning what the rooms below answer into responses, and the addresses told in them."""
+"""Responses: a result as an HTTP response, and the result of a platform operation as a document."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from fastapi import Request
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
-from convergence.api.airflow.operations import Outcome
-from convergence.api.http.context import CallerKind, context_of
-from convergence.api.http.idempotency import HEADER, MAX_KEY_CHARS, REPLAYED_HEADER, Answer
-from convergence.api.http.problems import InvalidFieldsError, fault
-from convergence.tenants.audit import Actor
+from convergence.api.airflow.operations import OperationState
+from convergence.api.http.idempotency import REPLAYED_HEADER, ApiResult
 
-WAITING = "It is still at work; ask `status_url`."
+WAITING = "The operation is still running; its state is at `status_url`."
 
-
-def respond(answer: Answer) -> JSONResponse:
-    """The answer as a response; a replay says that it is one."""
-    headers = {REPLAYED_HEADER: "true"} if answer.replayed else None
-    return JSONResponse(dict(answer.body), status_code=answer.status, headers=headers)
+UrlBuilder = Callable[[str], str]
+"""Returns the address of a path of this API as the caller reaches it."""
 
 
-def url(request: Request, path: str) -> str:
-    """An address of this API as the caller reaches it; `path` begins with a slash."""
-    # Not `base_url`: that is the outer app's, without the prefix under which this one is mounted.
-    where = request.url
-    return f"{where.scheme}://{where.netloc}{request.scope.get('root_path', '')}{path}"
+def respond(result: ApiResult) -> JSONResponse:
+    """Return the result as a response; a replay has a header that says so."""
+    headers = {REPLAYED_HEADER: "true"} if result.replayed else None
+    return JSONResponse(dict(result.body), status_code=result.status, headers=headers)
 
 
-def idempotency_key(request: Request) -> str | None:
-    """The caller's `Idempotency-Key`, if one was sent.
-
-    Raises:
-        InvalidFieldsError: it is empty, too long, not printable ASCII, or sent twice.
-    """
-    sent = request.headers.getlist(HEADER)
-    if not sent:
-        return None
-    key = sent[0]
-    sound = len(sent) == 1 and 0 < len(key) <= MAX_KEY_CHARS and key.isascii() and key.isprintable()
-    if not sound:
-        told = f"is one text of 1 to {MAX_KEY_CHARS} printable ASCII characters"
-        raise InvalidFieldsError([fault(f"header.{HEADER}", told)])
-    return key
+def build_result(
+    model: BaseModel,
+    *,
+    status: int = 200,
+    exclude_none: bool = True,
+    secrets: frozenset[str] = frozenset(),
+) -> ApiResult:
+    """Build the result of a request from its response model."""
+    body = model.model_dump(mode="json", exclude_none=exclude_none)
+    return ApiResult(status, body, secrets=secrets)
 
 
-def operation_body(request: Request, outcome: Outcome) -> dict[str, Any]:
-    """An operation's outcome as a document; its result beside its status."""
-    known = {
-        "operation_id": outcome.operation_id,
-        "status": outcome.status,
-        "status_url": url(request, f"/admin/operations/{outcome.operation_id}"),
+def build_operation_body(state: OperationState, build_url: UrlBuilder) -> dict[str, Any]:
+    """Build the document of an operation: its state and, once it succeeded, its result."""
+    fields = {
+        "operation_id": state.operation_id,
+        "status": state.status,
+        "status_url": build_url(f"/admin/operations/{state.operation_id}"),
     }
-    if outcome.failed_steps:
-        known["message"] = f"Failed at {', '.join(outcome.failed_steps)}; Airflow's log has why."
-    elif not outcome.ended:
-        known["message"] = WAITING
-    return {**outcome.result, **known}
+    if state.failed_steps:
+        steps = ", ".join(state.failed_steps)
+        fields["message"] = f"Failed at {steps}; the reason is in Airflow's log."
+    elif not state.ended:
+        fields["message"] = WAITING
+    return {**state.result, **fields}
 
 
-def actor(request: Request) -> Actor:
-    """Who acts, for the audit log."""
-    context = context_of(request.scope)
-    return Actor(
-        kind="root" if context.caller.kind is CallerKind.ROOT else "org_key",
-        id=context.caller.key_id,
-        request_id=context.request_id,
-        address=context.address,
-    )
+def build_operation_result(
+    state: OperationState, build_url: UrlBuilder, **fields: object
+) -> ApiResult:
+    """Build the result of a call that is an operation: 202 while the operation is running."""
+    body = {**fields, **build_operation_body(state, build_url)}
+    return ApiResult(200 if state.ended else 202, body)

@@ -1,4 +1,4 @@
-"""What a route may ask of its caller; every route declares exactly one."""
+"""Scopes of the callers; every route declares exactly one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 class Scope(StrEnum):
-    """PUBLIC needs no key, ADMIN the root key, every other an org key that has it."""
+    """PUBLIC needs no key, ADMIN the root key, every other scope an org key that has it."""
 
     PUBLIC = "public"
     ADMIN = "admin"
@@ -26,37 +26,38 @@ class Scope(StrEnum):
 
     @property
     def for_orgs(self) -> bool:
-        """Whether an org key opens it."""
+        """Whether org keys can have it."""
         return self not in {Scope.PUBLIC, Scope.ADMIN}
 
     @property
     def writes(self) -> bool:
-        """Whether an org changes something through it."""
+        """Whether it allows an org to change data."""
         return self in {Scope.PIPELINES_RUN, Scope.INTEGRATIONS_WRITE}
 
 
 class WhenSuspended(StrEnum):
-    """How a route serves an org without an active subscription.
+    """Behaviours of a route for an org without an active subscription.
 
-    REFUSED: the guard refuses it. REFUSED_BY_GATE: the endpoint requires the gate, which checks the
-    provider's integration in the same query. SERVED: the route serves it as any other org.
+    DENIED: the guard denies the request. DENIED_BY_GATE: the gate denies it, which the endpoint
+    calls and which checks the provider's integration in the same query. SERVED: the route serves
+    the org like any other.
     """
 
-    REFUSED = "refused"
-    REFUSED_BY_GATE = "refused_by_gate"
+    DENIED = "denied"
+    DENIED_BY_GATE = "denied_by_gate"
     SERVED = "served"
 
 
-def needs(
+def require_scope(
     scope: Scope, *, when_suspended: WhenSuspended | None = None
 ) -> Callable[[Endpoint], Endpoint]:
-    """Declare a route's scope; goes below the router's decorator.
+    """Declare a route's scope; place this decorator below the router's.
 
     Args:
-        scope: that the caller's key must have.
-        when_suspended: by default a writing scope refuses a suspended org and others serve it.
+        scope: the scope that the caller's key must have.
+        when_suspended: by default, writing scopes deny a suspended org and others serve it.
     """
-    default = WhenSuspended.REFUSED if scope.writes else WhenSuspended.SERVED
+    default = WhenSuspended.DENIED if scope.writes else WhenSuspended.SERVED
 
     def declare(endpoint: Endpoint) -> Endpoint:
         setattr(endpoint, _ATTRIBUTE, scope)
@@ -66,16 +67,16 @@ def needs(
     return declare
 
 
-def when_suspended(endpoint: Callable[..., Any]) -> WhenSuspended:
+def get_when_suspended(endpoint: Callable[..., Any]) -> WhenSuspended:
     """Return how the route of this endpoint serves a suspended org."""
-    return WhenSuspended(getattr(endpoint, _SUSPENDED, WhenSuspended.REFUSED))
+    return WhenSuspended(getattr(endpoint, _SUSPENDED, WhenSuspended.DENIED))
 
 
-def scope_of(endpoint: Callable[..., Any]) -> Scope:
-    """The scope that a route declared.
+def get_scope(endpoint: Callable[..., Any]) -> Scope:
+    """Return the scope that a route declares.
 
     Raises:
-        ConfigurationError: it declared none, so the app must not start.
+        ConfigurationError: the route declares none, so the app must not start.
     """
     scope = getattr(endpoint, _ATTRIBUTE, None)
     if isinstance(scope, Scope):
@@ -83,6 +84,6 @@ def scope_of(endpoint: Callable[..., Any]) -> Scope:
     raise ConfigurationError("A route declares no scope", route=endpoint.__qualname__)
 
 
-def org_scopes() -> tuple[str, ...]:
-    """Every scope that an organization's key can have, which a new one has."""
+def list_org_scopes() -> tuple[str, ...]:
+    """Return every scope that an organization's key can have; new keys have all of them."""
     return tuple(scope.value for scope in Scope if scope.for_orgs)

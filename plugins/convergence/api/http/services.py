@@ -1,4 +1,4 @@
-"""The rooms below, connected for one API process, and the request's way to them."""
+"""The services of one API process, and their lookup from a request."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from convergence.api.airflow.catalog import Catalog
 from convergence.api.airflow.client import AirflowClient
 from convergence.api.airflow.operations import Operations
 from convergence.api.airflow.stalls import StallWatch
-from convergence.api.http.denied_requests import Refusals
-from convergence.api.http.idempotency import Once
+from convergence.api.http.denied_requests import DeniedRequests
+from convergence.api.http.idempotency import Idempotency
 from convergence.api.http.limits import RateLimiter
 from convergence.errors import ConvergenceError, PipelineUnavailableError
 from convergence.runs import readiness
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# A pause takes effect within this time; in between a trigger costs one call to Airflow, not two.
+# A paused DAG is noticed within this time; until then a trigger costs one call to Airflow, not two.
 _DAG_STATE_SECONDS = 2.0
 
 
-class Services:
-    """One per process. Each room is connected when first used: nothing here blocks a start."""
+class ApiServices:
+    """One per process. Each service is connected at its first use, so that no start blocks."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -49,18 +49,18 @@ class Services:
 
     @cached_property
     def store(self) -> StateStore:
-        """What must be atomic."""
+        """The state store: everything that must be atomic."""
         return StateStore.connect(self.settings.state_url)
 
     @cached_property
-    def epochs(self) -> CacheVersions:
-        """Tells when what this process remembers of an org is no longer so."""
+    def cache_versions(self) -> CacheVersions:
+        """Versions of the orgs' data, by which this process discards what it has cached."""
         return CacheVersions(self.store)
 
     @cached_property
-    def refusals(self) -> Refusals:
-        """What was refused, for the audit log."""
-        return Refusals(self.store)
+    def denied_requests(self) -> DeniedRequests:
+        """Denied requests, for the audit log."""
+        return DeniedRequests(self.store)
 
     @cached_property
     def airflow(self) -> AirflowClient:
@@ -69,32 +69,32 @@ class Services:
 
     @cached_property
     def stalls(self) -> StallWatch:
-        """Notices that no task begins."""
+        """Detects that no task begins."""
         return StallWatch(self.airflow, after=self.settings.platform_stall)
 
     @cached_property
     def limiter(self) -> RateLimiter:
-        """Request rates."""
+        """Limits of request rates."""
         return RateLimiter.connect(self.settings)
 
     @cached_property
     def catalog(self) -> Catalog:
-        """What can be run."""
+        """The pipelines that can be run."""
         return Catalog(self.settings.configs_dir)
 
     @cached_property
-    def once(self) -> Once:
-        """One effect per request."""
-        return Once(self.store)
+    def idempotency(self) -> Idempotency:
+        """Claims of requests by their idempotency keys."""
+        return Idempotency(self.store)
 
     @cached_property
     def operations(self) -> Operations:
-        """Calls that are a platform DAG."""
+        """Operations: calls that run a platform DAG."""
         return Operations(self.airflow, self.catalog)
 
     @cached_property
     def records(self) -> RunRecords:
-        """Runs and their steps."""
+        """Records of runs and their steps."""
         return RunRecords(self.store)
 
     @cached_property
@@ -102,86 +102,88 @@ class Services:
         """BigQuery."""
         from convergence.warehouse.client import Warehouse, WarehouseTimeouts
 
-        # A caller waits for the answer: give up long before a task would.
+        # A caller waits for the response: give up long before a task would.
         timeouts = WarehouseTimeouts(call=10.0, retry=15.0, query=45.0)
         return Warehouse.connect(self.settings, timeouts=timeouts)
 
     @cached_property
     def kms(self) -> KeyManager:
-        """Encryption only: nothing in this process decrypts."""
+        """The key service, for encryption only: no code of this process decrypts."""
         from convergence.security.kms import connect_kms
 
         return connect_kms(self.settings)
 
     @cached_property
     def gate(self) -> EligibilityChecker:
-        """Who may run."""
+        """Eligibility of organizations to run."""
         from convergence.runs.eligibility import EligibilityChecker
 
-        return EligibilityChecker(self.warehouse, cache_versions=self.epochs)
+        return EligibilityChecker(self.warehouse, cache_versions=self.cache_versions)
 
     @cached_property
     def ledger(self) -> Ledger:
-        """What is published."""
+        """The ledger of published slices."""
         from convergence.runs.ledger import Ledger
 
         return Ledger(self.warehouse)
 
     @cached_property
     def authenticator(self) -> Authenticator:
-        """From a key to its org."""
+        """Authenticates API keys."""
         from convergence.tenants.authentication import Authenticator
         from convergence.tenants.key_digests import KeyDigests
 
         digests = KeyDigests(self.store, self.warehouse)
-        return Authenticator(self.warehouse, digests=digests, cache_versions=self.epochs)
+        return Authenticator(self.warehouse, digests=digests, cache_versions=self.cache_versions)
 
     @cached_property
     def credentials(self) -> Credentials:
-        """The orgs' provider credentials; this process only puts them in."""
+        """The orgs' provider credentials, write-only in this process."""
         from convergence.tenants.credentials import Credentials
 
         return Credentials(self.store, self.warehouse, self.kms)
 
-    def table_id(self, provider: str | None) -> str | None:
-        """A pipeline's provider as tables name it; None where a pipeline needs none."""
+    def get_table_id(self, provider: str | None) -> str | None:
+        """Return the name of a pipeline's provider in tables; None for no provider."""
         from convergence.providers.registry import load_registry
 
         return load_registry(self.settings).get(provider).table_id if provider else None
 
-    def warehouse_check(self) -> None:
-        """Ask BigQuery the cheapest question there is."""
+    def check_warehouse(self) -> None:
+        """Send BigQuery the cheapest request."""
         client, brief = self.warehouse.client, self.warehouse.retry.with_timeout(4.0)
         next(iter(client.list_datasets(max_results=1, timeout=5.0, retry=brief)), None)
 
-    async def dag_state(self, dag_id: str) -> DagState:
-        """How a DAG stands, at most two seconds old."""
-        known = self._dag_states.get(dag_id)
-        if known is None:
-            known = self._dag_states[dag_id] = await self.airflow.dag(dag_id)
-        return known
+    async def get_dag_state(self, dag_id: str) -> DagState:
+        """Return the state of a DAG, at most two seconds old."""
+        state = self._dag_states.get(dag_id)
+        if state is None:
+            state = self._dag_states[dag_id] = await self.airflow.get_dag(dag_id)
+        return state
 
-    async def not_ready(self, dag_id: str) -> PipelineUnavailableError | None:
-        """Why a run of the DAG would not start now, by a state at most two seconds old.
+    async def check_dag(self, dag_id: str) -> PipelineUnavailableError | None:
+        """Return why a run of the DAG would not start now, None when it would.
+
+        The state of the DAG is at most two seconds old.
 
         Raises:
-            OrchestratorUnavailableError: Airflow does not answer.
+            OrchestratorUnavailableError: Airflow does not respond.
         """
         try:
-            return readiness.check_readiness(await self.dag_state(dag_id))
+            return readiness.check_readiness(await self.get_dag_state(dag_id))
         except PipelineUnavailableError as error:
             return error
 
     def forget_dag(self, dag_id: str) -> None:
-        """Ask Airflow again before the next trigger."""
+        """Discard the cached state of a DAG: the next trigger reads it from Airflow."""
         self._dag_states.pop(dag_id, None)
 
     async def close(self) -> None:
-        """Close what was opened."""
+        """Close every service that was connected."""
         opened = vars(self)
-        if "refusals" in opened:
+        if "denied_requests" in opened:
             with suppress(ConvergenceError):
-                await run_in_threadpool(self.refusals.flush)
+                await run_in_threadpool(self.denied_requests.flush)
         if "airflow" in opened:
             await self.airflow.close()
         for name in ("kms", "store"):
@@ -191,8 +193,8 @@ class Services:
             self.warehouse.client.close()
 
 
-def services_of(request: Request) -> Services:
-    """The services of the app that serves this request."""
+def services_of(request: Request) -> ApiServices:
+    """Return the services of the app that serves this request."""
     found = request.app.state.services
-    assert isinstance(found, Services)  # noqa: S101 - create_app sets nothing else
+    assert isinstance(found, ApiServices)  # noqa: S101 - create_app sets nothing else
     return found

@@ -11,11 +11,11 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from convergence.api.airflow.operations import Operation, Outcome
-from convergence.api.http.models import ImportRun, IntegrationAnswer
-from convergence.api.http.services import Services
+from convergence.api.airflow.operations import OperationKind, OperationState
+from convergence.api.http.services import ApiServices
 from convergence.api.integrations.imports import Imports
-from convergence.api.schedules import scheduler
+from convergence.api.integrations.models import ImportRun, IntegrationResponse
+from convergence.api.schedules import dispatching
 from convergence.errors import (
     ConvergenceError,
     CredentialRejectedError,
@@ -35,9 +35,9 @@ log = logging.getLogger(__name__)
 
 
 class Integrations:
-    """One organization's connections."""
+    """The integrations of one organization."""
 
-    def __init__(self, services: Services, *, org_slug: str, by: Actor) -> None:
+    def __init__(self, services: ApiServices, *, org_slug: str, by: Actor) -> None:
         self._services = services
         self._org = org_slug
         self._by = by
@@ -49,36 +49,36 @@ class Integrations:
     async def connect(
         self,
         name: str,
-        given: str | dict[str, Any],
+        credential: str | dict[str, Any],
         *,
         credential_name: str | None,
         import_history: bool,
-    ) -> IntegrationAnswer:
-        """Ask the provider about a credential, then encrypt and store it.
+    ) -> IntegrationResponse:
+        """Validate a credential with its provider, then encrypt and store it.
 
-        One that is refused is not stored, and the one before it stays. One that the provider
-        could not be asked about is stored as PENDING: nothing runs with it until it is valid.
-        With a valid one, defaults and history are imported by runs that the answer names, unless
-        `import_history` is false.
+        An invalid credential is not stored, and the previous one stays. When the provider can't
+        be reached, the credential is stored as PENDING: nothing runs with it until it is valid.
+        A valid credential queues runs that import defaults and history, listed in the response,
+        unless `import_history` is false.
 
         Raises:
-            NotFoundError: there is no such provider.
-            CredentialRejectedError: the provider refuses it, or it has no accepted form.
+            NotFoundError: the provider is unknown.
+            CredentialRejectedError: the provider rejects the credential, or its form is invalid.
             LimitError: the plan allows no further provider.
         """
         provider, now = self._registry.get(name), datetime.now(UTC)
-        secret = given if isinstance(given, str) else json.dumps(given)
+        secret = credential if isinstance(credential, str) else json.dumps(credential)
         register_secret(secret)
         secret = check_form(provider, secret)
         await run_in_threadpool(self._check_plan, provider)
-        found = await validate_credential_async(
+        validation = await validate_credential_async(
             provider, secret, settings=self._services.settings, now=now
         )
-        if found.status == "INVALID":
+        if validation.status == "INVALID":
             raise CredentialRejectedError(
-                f"{provider.name} refuses the credential.",
-                validation_status=found.status,
-                error=found.error,
+                f"{provider.name} rejects the credential.",
+                validation_status=validation.status,
+                error=validation.error,
                 fingerprint=compute_fingerprint(secret),
                 last_validated_at=now,
                 credential_id=None,
@@ -90,109 +90,105 @@ class Integrations:
             provider.table_id,
             secret,
             credential_name=credential_name or provider.name,
-            validation_status=found.status,
-            validation_error=found.error,
+            validation_status=validation.status,
+            validation_error=validation.error,
             by=self._by,
             now=now,
         )
-        stored = await run_in_threadpool(self._put_within_plan, provider, put)
+        stored = await run_in_threadpool(self._store_within_plan, provider, put)
         self._services.gate.forget_org(self._org)
-        answer = _integration(stored, provider.id)
-        if found.status == "VALID" and import_history:
-            answer.import_runs = await self._import(provider, now)
-        return answer
+        response = _build_response(stored, provider.id)
+        if validation.status == "VALID" and import_history:
+            response.import_runs = await self._start_import(provider, now)
+        return response
 
-    async def every(self) -> list[IntegrationAnswer]:
-        """Every connected provider."""
-        found = await run_in_threadpool(self._services.credentials.list_credentials, self._org)
+    def list_connected(self) -> list[IntegrationResponse]:
+        """Return every connected provider."""
         known = self._registry
-        return [_integration(one, known.id_of_table(one.provider)) for one in found]
+        return [
+            _build_response(each, known.id_of_table(each.provider))
+            for each in self._services.credentials.list_credentials(self._org)
+        ]
 
-    async def one(self, name: str) -> IntegrationAnswer:
-        """One connected provider.
+    def get_connected(self, name: str) -> IntegrationResponse:
+        """Return a connected provider.
 
         Raises:
-            NotFoundError: it is not connected, or there is no such provider.
+            NotFoundError: the provider is unknown or not connected.
         """
         provider = self._registry.get(name)
-        found = await run_in_threadpool(
-            self._services.credentials.get_credential, self._org, provider.table_id
-        )
-        return _integration(found, provider.id)
+        found = self._services.credentials.get_credential(self._org, provider.table_id)
+        return _build_response(found, provider.id)
 
-    async def validate(self, name: str) -> tuple[IntegrationAnswer, Outcome]:
-        """Have a worker decrypt the stored credential and ask the provider about it again.
+    async def validate(self, name: str) -> tuple[IntegrationResponse, OperationState]:
+        """Start an operation that decrypts the stored credential and validates it again.
 
         Returns:
-            The integration as it stands, and the operation, which may still be at work.
+            The present integration, and the operation, which may still be running.
 
         Raises:
-            NotFoundError: it is not connected, or there is no such provider.
+            NotFoundError: the provider is unknown or not connected.
         """
-        before = await self.one(name)
+        before = await run_in_threadpool(self.get_connected, name)
         provider = self._registry.get(name)
-        outcome = await self._services.operations.run(
-            Operation.VALIDATE,
+        state = await self._services.operations.run_operation(
+            OperationKind.VALIDATE,
             about=self._org,
             values={"org_slug": self._org, "provider": provider.id},
             seconds=self._services.settings.admin_call_wait_seconds,
         )
         self._services.gate.forget_org(self._org)
-        after = await self.one(name)
+        after = await run_in_threadpool(self.get_connected, name)
         if (before.validation_status, after.validation_status) == ("PENDING", "VALID"):
-            after.import_runs = await self._import(provider, datetime.now(UTC))
-        return after, outcome
+            after.import_runs = await self._start_import(provider, datetime.now(UTC))
+        return after, state
 
-    async def disconnect(self, name: str) -> IntegrationAnswer:
-        """Drop the stored credential.
+    def disconnect(self, name: str) -> IntegrationResponse:
+        """Delete the stored credential.
 
         Raises:
-            NotFoundError: it is not connected, or there is no such provider.
+            NotFoundError: the provider is unknown or not connected.
         """
-        provider, last = self._registry.get(name), await self.one(name)
-        await run_in_threadpool(
-            partial(
-                self._services.credentials.delete_credential,
-                self._org,
-                provider.table_id,
-                by=self._by,
-                now=datetime.now(UTC),
-            )
+        provider, last = self._registry.get(name), self.get_connected(name)
+        self._services.credentials.delete_credential(
+            self._org, provider.table_id, by=self._by, now=datetime.now(UTC)
         )
         self._services.gate.forget_org(self._org)
         return last.model_copy(update={"status": "DELETED"})
 
-    async def _import(self, provider: Provider, now: datetime) -> list[ImportRun]:
-        """Queue what connecting runs and start it; what can't be now, the next minute does.
+    async def _start_import(self, provider: Provider, now: datetime) -> list[ImportRun]:
+        """Queue the import's runs and start them; the minute task starts those that must wait.
 
-        The credential is stored by then: no failure here makes the connection one.
+        The credential is stored already, so a failure here does not fail the connection.
         """
         runs: list[ImportRun] = []
         try:
             imports = Imports(self._services, self._org, self._by)
-            runs = await run_in_threadpool(imports.queue, provider, now=now)
+            runs = await run_in_threadpool(imports.enqueue_runs, provider, now=now)
             if runs:
-                await scheduler.process(self._services, self._org, now=now)
+                await dispatching.process_queue(self._services, self._org, now=now)
         except ConvergenceError as error:
-            log.warning("%s: the import from %s waits: %s", self._org, provider.id, error)
+            log.warning("%s: the import from %s is delayed: %s", self._org, provider.id, error)
         return runs
 
-    def _put_within_plan(self, provider: Provider, put: Callable[[], Credential]) -> Credential:
-        """Count and store as one, so that two at once can't both be the last that is allowed."""
+    def _store_within_plan(self, provider: Provider, put: Callable[[], Credential]) -> Credential:
+        """Check the limit and store under a lease: two requests could else both pass the check."""
         with hold_lease(self._services.store, f"integrations|{self._org}"):
             self._check_plan(provider)
             return put()
 
     def _check_plan(self, provider: Provider) -> None:
-        """Refuse a provider beyond the plan's number; a new credential for one is none."""
-        connected = {one.provider for one in self._services.credentials.list_credentials(self._org)}
+        """Reject a further provider above the plan's limit; a connected one may be replaced."""
+        connected = {
+            each.provider for each in self._services.credentials.list_credentials(self._org)
+        }
         try:
             quota = quotas.get_quota(self._services.warehouse, self._org)
         except NotFoundError:
             return
         if provider.table_id not in connected and len(connected) >= quota.max_providers:
             raise LimitError(
-                f"The plan allows {quota.max_providers} providers.",
+                f"The plan allows at most {quota.max_providers} providers.",
                 limit="max_providers",
                 maximum=quota.max_providers,
                 used=len(connected),
@@ -200,8 +196,8 @@ class Integrations:
             )
 
 
-def _integration(found: Credential, provider_id: str) -> IntegrationAnswer:
-    return IntegrationAnswer(
+def _build_response(found: Credential, provider_id: str) -> IntegrationResponse:
+    return IntegrationResponse(
         org_slug=found.org_slug,
         provider=provider_id,
         validation_status=found.validation_status,

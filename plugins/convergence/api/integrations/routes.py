@@ -1,109 +1,126 @@
-"""An organization's connections to its providers."""
+"""Routes of an organization's integrations with providers."""
 
 from __future__ import annotations
 
 import hashlib
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends
 from fastapi.responses import JSONResponse
 
-from convergence.api.http.idempotency import Answer
-from convergence.api.http.models import IntegrationAnswer, IntegrationList, IntegrationRequest
-from convergence.api.http.responses import actor, idempotency_key, respond
+from convergence.api.http.dependencies import ActorDep, IdempotentCallDep, ServicesDep
+from convergence.api.http.responses import build_result, respond
 from convergence.api.http.routing import guarded_router
-from convergence.api.http.scopes import Scope, WhenSuspended, needs
-from convergence.api.http.services import services_of
+from convergence.api.http.scopes import Scope, WhenSuspended, require_scope
 from convergence.api.integrations.connections import Integrations
+from convergence.api.integrations.models import (
+    IntegrationList,
+    IntegrationRequest,
+    IntegrationResponse,
+)
 
 router = guarded_router(prefix="/integrations", tag="integrations")
 
 
-def _integrations(request: Request, org: str) -> Integrations:
-    return Integrations(services_of(request), org_slug=org, by=actor(request))
+async def _get_integrations(services: ServicesDep, actor: ActorDep, org: str) -> Integrations:
+    return Integrations(services, org_slug=org, by=actor)
+
+
+IntegrationsDep = Annotated[Integrations, Depends(_get_integrations)]
 
 
 @router.post(
-    "/{org}/{provider}/setup", summary="Connect a provider", response_model=IntegrationAnswer
+    "/{org}/{provider}/setup",
+    operation_id="connect_provider",
+    summary="Connect a provider",
+    response_model=IntegrationResponse,
 )
-@needs(Scope.INTEGRATIONS_WRITE)
-async def setup(
-    request: Request, org: str, provider: str, body: IntegrationRequest
+@require_scope(Scope.INTEGRATIONS_WRITE)
+async def connect_provider(
+    integrations: IntegrationsDep, call: IdempotentCallDep, provider: str, body: IntegrationRequest
 ) -> JSONResponse:
     """Validate the credential with its provider, encrypt it and store it.
 
-    A refused credential is answered 422 with `validation_status: INVALID` and is not stored.
-    PENDING means that the provider could not be asked; validate again later.
-    With a valid one, runs are queued that load the defaults and import the history, as
-    `import_runs` tells, unless the request says otherwise.
+    The response to an invalid credential is 422 with `validation_status: INVALID`; the credential
+    is not stored. PENDING means that the provider could not be reached: validate again later.
+    A valid credential queues runs that load the defaults and import the history, listed in
+    `import_runs`, unless `import_history` is false.
     """
-
-    async def work() -> Answer:
-        found = await _integrations(request, org).connect(
-            provider,
-            body.credential,
-            credential_name=body.credential_name,
-            import_history=body.import_history,
-        )
-        return Answer(200, found.model_dump(mode="json", exclude_none=True))
-
-    # Only a digest of the credential makes the request this one: the key itself is kept nowhere.
-    told = hashlib.sha256(repr(body.credential).encode()).hexdigest()
-    return respond(
-        await services_of(request).once.answer(
-            org,
-            work,
-            given=idempotency_key(request),
-            request={
-                "call": "setup",
-                "provider": provider,
-                "credential": told,
-                "name": body.credential_name,
-                "import": body.import_history,
-            },
-        )
-    )
+    request = {
+        "call": "setup",
+        "provider": provider,
+        # A digest identifies the credential in the request's hash: the key itself is not stored.
+        "credential": hashlib.sha256(repr(body.credential).encode()).hexdigest(),
+        "name": body.credential_name,
+        "import": body.import_history,
+    }
+    async with call.claim_async(request) as claim:
+        if claim.is_new:
+            connected = await integrations.connect(
+                provider,
+                body.credential,
+                credential_name=body.credential_name,
+                import_history=body.import_history,
+            )
+            claim.complete(build_result(connected))
+    return respond(claim.result)
 
 
 @router.post(
     "/{org}/{provider}/validate",
+    operation_id="validate_integration",
     summary="Validate a stored credential again",
-    response_model=IntegrationAnswer,
-    responses={202: {"model": IntegrationAnswer, "description": "The validation goes on."}},
+    response_model=IntegrationResponse,
+    responses={
+        202: {"model": IntegrationResponse, "description": "The validation is still running."}
+    },
 )
-@needs(Scope.INTEGRATIONS_WRITE)
-async def validate(request: Request, org: str, provider: str) -> JSONResponse:
-    """Ask the provider about the stored credential; a worker does it, since this API can't decrypt.
+@require_scope(Scope.INTEGRATIONS_WRITE)
+async def validate_integration(
+    integrations: IntegrationsDep, call: IdempotentCallDep, provider: str
+) -> JSONResponse:
+    """Ask the provider about the stored credential. A worker does it: the API can't decrypt.
 
-    Where that takes long the answer is 202 with the integration as it stood; read it again later.
+    When it takes long, the response is 202 with the present state; get the integration later.
     """
-
-    async def work() -> Answer:
-        found, outcome = await _integrations(request, org).validate(provider)
-        body = found.model_dump(mode="json", exclude_none=True)
-        return Answer(200 if outcome.ended else 202, body)
-
-    told, given = {"call": "validate", "provider": provider}, idempotency_key(request)
-    return respond(await services_of(request).once.answer(org, work, given=given, request=told))
+    async with call.claim_async({"call": "validate", "provider": provider}) as claim:
+        if claim.is_new:
+            validated, state = await integrations.validate(provider)
+            claim.complete(build_result(validated, status=200 if state.ended else 202))
+    return respond(claim.result)
 
 
-@router.get("/{org}", summary="Every connected provider", response_model_exclude_none=True)
-@needs(Scope.INTEGRATIONS_READ)
-async def integrations(request: Request, org: str) -> IntegrationList:
-    """The connected providers; never a credential."""
-    return IntegrationList(org_slug=org, integrations=await _integrations(request, org).every())
+@router.get(
+    "/{org}",
+    operation_id="list_integrations",
+    summary="List connected providers",
+    response_model_exclude_none=True,
+)
+@require_scope(Scope.INTEGRATIONS_READ)
+def list_integrations(integrations: IntegrationsDep, org: str) -> IntegrationList:
+    """Return the connected providers without their credentials."""
+    return IntegrationList(org_slug=org, integrations=integrations.list_connected())
 
 
-@router.get("/{org}/{provider}", summary="One connected provider", response_model_exclude_none=True)
-@needs(Scope.INTEGRATIONS_READ)
-async def integration(request: Request, org: str, provider: str) -> IntegrationAnswer:
-    """How a connection stands; never its credential."""
-    return await _integrations(request, org).one(provider)
+@router.get(
+    "/{org}/{provider}",
+    operation_id="get_integration",
+    summary="Get a connected provider",
+    response_model_exclude_none=True,
+)
+@require_scope(Scope.INTEGRATIONS_READ)
+def get_integration(integrations: IntegrationsDep, provider: str) -> IntegrationResponse:
+    """Return the state of an integration without its credential."""
+    return integrations.get_connected(provider)
 
 
 @router.delete(
-    "/{org}/{provider}", summary="Disconnect a provider", response_model_exclude_none=True
+    "/{org}/{provider}",
+    operation_id="disconnect_provider",
+    summary="Disconnect a provider",
+    response_model_exclude_none=True,
 )
-@needs(Scope.INTEGRATIONS_WRITE, when_suspended=WhenSuspended.SERVED)
-async def disconnect(request: Request, org: str, provider: str) -> IntegrationAnswer:
-    """Drop the stored credential; pipelines that need it refuse to run from now on."""
-    return await _integrations(request, org).disconnect(provider)
+@require_scope(Scope.INTEGRATIONS_WRITE, when_suspended=WhenSuspended.SERVED)
+def disconnect_provider(integrations: IntegrationsDep, provider: str) -> IntegrationResponse:
+    """Delete the stored credential. Pipelines that need it can't run from then on."""
+    return integrations.disconnect(provider)

@@ -1,71 +1,89 @@
-"""What the API takes and answers about organizations as they stand, their keys and their end."""
+"""Requests and responses about organizations: onboarding, subscription, removal."""
 
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field
 
-from convergence.api.http.models import Answer, ApiKeyFingerprint, Body, Line, Whole
-from convergence.tenants.keys import DEFAULT_OVERLAP, MAX_OVERLAP
+from convergence.api.http.days import Day, Instant
+from convergence.api.http.models import Line, OperationResponse, RequestModel, ResponseModel
+from convergence.api.organizations.key_models import ApiKeyFingerprint, KeyInfo
 
-_LONGEST_SECONDS = int(MAX_OVERLAP.total_seconds())
+PlanName = Literal["STARTER", "PROFESSIONAL", "SCALE"]
 
 
-class RotationRequest(Body):
-    """How a key is replaced."""
+class OrganizationRequest(RequestModel):
+    """An organization to be onboarded."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"overlap_seconds": 3600}})
-
-    key_id: Line | None = Field(
-        default=None, description="The key to replace; needed where two are active."
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "org_slug": "acme_corp",
+                "company_name": "Acme Corporation",
+                "admin_email": "cfo@acme.example",
+                "subscription_plan": "STARTER",
+            }
+        }
     )
-    overlap_seconds: Whole = Field(
-        default=int(DEFAULT_OVERLAP.total_seconds()),
-        ge=0,
-        le=_LONGEST_SECONDS,
-        description="How long the old key stays good beside the new one; 0 ends it at once.",
+
+    org_slug: Line = Field(description="3 to 50 lowercase letters, digits and underscores.")
+    company_name: Line
+    admin_email: Line
+    subscription_plan: Line = Field(
+        default="STARTER", description="STARTER, PROFESSIONAL or SCALE."
     )
 
 
-class RotationAnswer(Answer):
-    """The new key, which is told this once, and the end of the old one."""
+class DryRunResponse(OperationResponse):
+    """Whether an organization can be onboarded, with every check."""
+
+    ready_for_onboarding: bool | None = None
+    checks: list[dict[str, Any]] | None = None
+
+
+class OnboardResponse(OperationResponse):
+    """The organization's dataset and its first key, which is returned only once."""
 
     org_slug: str
-    api_key: str | None = Field(
-        default=None, description="Told once; absent when the answer is replayed."
-    )
-    api_key_fingerprint: ApiKeyFingerprint
-    scopes: list[str]
-    created_at: datetime
-    replaced_key_id: str
-    replaced_not_after: datetime = Field(description="From then on the old key is refused.")
+    api_key: str | None = Field(default=None, description="Returned only once.")
+    api_key_fingerprint: ApiKeyFingerprint | None = None
+    dataset_id: str | None = None
+    dataset_created: bool | None = None
+    tables_created: list[str] | None = None
 
 
-class KeyInfo(Answer):
-    """A key as it may be shown."""
+class SubscriptionRequest(RequestModel):
+    """Changes of an organization's subscription."""
 
-    key_id: str
-    last_four: str
-    scopes: list[str]
-    status: Literal["ACTIVE", "REVOKED"]
-    created_at: datetime
-    not_after: datetime | None = None
-    revoked_at: datetime | None = None
-    last_used_at: datetime | None = Field(
-        default=None, description="A recent use; it may lag by a few minutes."
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"status": "ACTIVE", "plan": "PROFESSIONAL"}}
     )
 
+    status: Literal["TRIAL", "ACTIVE", "SUSPENDED", "CANCELLED"] | None = None
+    billing_status: (
+        Literal["trialing", "active", "past_due", "paused", "incomplete", "canceled"] | None
+    ) = Field(default=None, description="The billing system's status, in place of `status`.")
+    trial_end_date: Instant | Day | None = Field(
+        default=None, validation_alias=AliasChoices("trial_end_date", "trial_ends_at")
+    )
+    plan: PlanName | None = None
 
-class KeyList(Answer):
-    """An organization's keys, newest first."""
+
+class SubscriptionResponse(ResponseModel):
+    """An organization's subscription."""
 
     org_slug: str
-    api_keys: list[KeyInfo]
+    status: str
+    plan: str
+    trial_ends_at: datetime | None = None
+    period_start: date | datetime | None = None
+    period_end: date | datetime | None = None
+    updated_at: datetime | None = None
 
 
-class OrganizationInfo(Answer):
+class OrganizationInfo(ResponseModel):
     """An organization."""
 
     org_slug: str
@@ -76,51 +94,48 @@ class OrganizationInfo(Answer):
     created_at: datetime
 
 
-class OrganizationList(Answer):
-    """Every organization, by slug."""
+class OrganizationList(ResponseModel):
+    """A page of organizations, by slug."""
 
     organizations: list[OrganizationInfo]
     next_cursor: str | None = Field(
-        default=None, description="Give it as `cursor` for the next page; absent on the last."
+        default=None, description="Send it as `cursor` for the next page; absent on the last page."
     )
 
 
-class SubscriptionInfo(Answer):
-    """An organization's plan and whether it may run."""
+class SubscriptionInfo(ResponseModel):
+    """An organization's plan and the status of its subscription."""
 
     plan: str
     status: Literal["TRIAL", "ACTIVE", "SUSPENDED", "CANCELLED"]
     trial_ends_at: datetime | None = None
 
 
+class ConnectedProvider(ResponseModel):
+    """A connected provider without its credential."""
+
+    provider: str = Field(description="Name of the provider in tables, such as OPENAI.")
+    validation_status: str
+    connected_on: date
+
+
 class OrganizationDetail(OrganizationInfo):
-    """An organization with its subscription, keys and connections; no secret of either."""
+    """An organization with its subscription, keys and connected providers, without secrets."""
 
     subscription: SubscriptionInfo | None = None
     api_keys: list[KeyInfo]
     integrations: list[ConnectedProvider]
 
 
-class ConnectedProvider(Answer):
-    """A connection, as the platform sees it."""
-
-    provider: str = Field(description="As tables name it, such as OPENAI.")
-    validation_status: str
-    connected_on: date
-
-
-class RemovalAnswer(Answer):
-    """What became of an organization that was removed."""
+class RemovalResponse(ResponseModel):
+    """The result of an organization's removal."""
 
     org_slug: str
     status: Literal["DELETED"]
     data: Literal["deleted", "kept"] = Field(
-        description="`kept`: its dataset stays for export until it is removed with `data=delete`."
+        description="`kept`: its dataset stays for export until a removal with `data=delete`."
     )
     dataset_id: str
     keys_revoked: int
     credentials_deleted: int
     runs_cancelled: int
-
-
-OrganizationDetail.model_rebuild()

@@ -1,4 +1,4 @@
-"""What the API answers about an organization's quota."""
+"""Responses about an organization's quota."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from datetime import datetime
 
 from pydantic import Field
 
-from convergence.api.http.models import Answer
+from convergence.api.http.models import ResponseModel
 
 
-class LimitUse(Answer):
-    """One limit of the plan and its use."""
+class LimitUse(ResponseModel):
+    """A limit of the plan and its use."""
 
     maximum: int
     used: int
     remaining: int
     resets_at: datetime | None = Field(
-        default=None, description="When the use begins anew, UTC; absent where it does not."
+        default=None, description="When the use is reset, UTC; absent for limits without reset."
     )
 
 
-class QuotaAnswer(Answer):
-    """What the organization's plan allows; runs count whoever started them."""
+class QuotaResponse(ResponseModel):
+    """The limits of the organization's plan; runs count regardless of who started them."""
 
     org_slug: str
     plan: str
     runs_per_day: LimitUse = Field(description="Per UTC day.")
     runs_per_month: LimitUse = Field(description="Per UTC month.")
-    concurrent_runs: LimitUse = Field(description="Not ended yet.")
+    concurrent_runs: LimitUse = Field(description="Runs that have not ended.")
     providers: LimitUse = Field(description="Connected providers.")
     max_seats: int

@@ -1,24 +1,25 @@
-"""An organization's quota."""
+"""Route of an organization's quota."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from fastapi import Request
-from starlette.concurrency import run_in_threadpool
-
+from convergence.api.http.dependencies import ServicesDep
 from convergence.api.http.routing import guarded_router
-from convergence.api.http.scopes import Scope, needs
-from convergence.api.http.services import services_of
-from convergence.api.organizations.quota_models import QuotaAnswer
-from convergence.api.organizations.quotas import quota_of
+from convergence.api.http.scopes import Scope, require_scope
+from convergence.api.organizations.quota_models import QuotaResponse
+from convergence.api.organizations.quotas import read_quota
 
 router = guarded_router(prefix="/quota", tag="quota")
 
 
-@router.get("/{org}", summary="Limits and their use", response_model_exclude_none=True)
-@needs(Scope.PIPELINES_READ)
-async def quota(request: Request, org: str) -> QuotaAnswer:
-    """What the plan allows, what is used of it now, and when it begins anew."""
-    now = datetime.now(UTC)
-    return await run_in_threadpool(quota_of, services_of(request), org, now=now)
+@router.get(
+    "/{org}",
+    operation_id="get_quota",
+    summary="Get the limits of the plan and their use",
+    response_model_exclude_none=True,
+)
+@require_scope(Scope.PIPELINES_READ)
+def get_quota(services: ServicesDep, org: str) -> QuotaResponse:
+    """Return the plan's limits, their present use, and when the use is reset."""
+    return read_quota(services, org, now=datetime.now(UTC))

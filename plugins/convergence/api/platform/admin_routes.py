@@ -1,18 +1,23 @@
-"""The platform itself: making the central dataset, and what became of long calls."""
+"""Routes of the platform: the bootstrap of the central dataset, and the state of operations."""
 
 from __future__ import annotations
 
-from fastapi import Request
 from fastapi.responses import JSONResponse
 
-from convergence.api.airflow.operations import Operation
-from convergence.api.http.idempotency import PLATFORM, Answer
-from convergence.api.http.models import BootstrapAnswer, BootstrapRequest, OperationAnswer
-from convergence.api.http.problems import InvalidFieldsError, fault
-from convergence.api.http.responses import WAITING, idempotency_key, operation_body, respond
+from convergence.api.airflow.operations import OperationKind
+from convergence.api.http.dependencies import IdempotentCallDep, ServicesDep, UrlBuilderDep
+from convergence.api.http.idempotency import PLATFORM
+from convergence.api.http.models import OperationResponse
+from convergence.api.http.problems import InvalidFieldsError, build_field_error
+from convergence.api.http.responses import (
+    WAITING,
+    build_operation_body,
+    build_operation_result,
+    respond,
+)
 from convergence.api.http.routing import guarded_router
-from convergence.api.http.scopes import Scope, needs
-from convergence.api.http.services import services_of
+from convergence.api.http.scopes import Scope, require_scope
+from convergence.api.platform.models import BootstrapRequest, BootstrapResponse
 from convergence.settings import Environment
 from convergence.tenants.datasets import describe_central_dataset
 
@@ -21,60 +26,61 @@ router = guarded_router(prefix="/admin", tag="platform")
 
 @router.post(
     "/bootstrap",
-    summary="Make the central dataset",
-    response_model=BootstrapAnswer,
-    responses={202: {"model": BootstrapAnswer, "description": WAITING}},
+    operation_id="bootstrap_platform",
+    summary="Create the central dataset",
+    response_model=BootstrapResponse,
+    responses={202: {"model": BootstrapResponse, "description": WAITING}},
 )
-@needs(Scope.ADMIN)
-async def bootstrap(request: Request, body: BootstrapRequest | None = None) -> JSONResponse:
-    """Make the dataset `organizations` with its tables and views.
+@require_scope(Scope.ADMIN)
+async def bootstrap_platform(
+    services: ServicesDep,
+    call: IdempotentCallDep,
+    build_url: UrlBuilderDep,
+    body: BootstrapRequest | None = None,
+) -> JSONResponse:
+    """Create the dataset `organizations` with its tables and views.
 
-    Doing it again changes nothing but adds the columns of a newer schema.
+    A repetition only adds the columns of a newer schema.
     """
-    services, asked = services_of(request), body or BootstrapRequest()
-    if asked.force_recreate_dataset:
-        _check_recreation(
-            asked, services.settings.environment, describe_central_dataset(services.settings).name
-        )
-    wanted = asked.model_dump(exclude_none=True)
-
-    async def work() -> Answer:
-        outcome = await services.operations.run(
-            Operation.BOOTSTRAP,
-            about="platform",
-            values=wanted,
-            seconds=services.settings.admin_call_wait_seconds,
-        )
-        return Answer(200 if outcome.ended else 202, operation_body(request, outcome))
-
-    async def alone() -> Answer:
-        return await services.once.alone(PLATFORM, "bootstrap", work)
-
-    return respond(
-        await services.once.answer(
-            PLATFORM,
-            alone,
-            given=idempotency_key(request),
-            request={"call": "bootstrap", "body": wanted},
-        )
-    )
+    options = body or BootstrapRequest()
+    if options.force_recreate_dataset:
+        dataset = describe_central_dataset(services.settings).name
+        _check_recreation(options, services.settings.environment, dataset)
+    values = options.model_dump(exclude_none=True)
+    async with call.claim_async({"call": "bootstrap", "body": values}) as claim:
+        if claim.is_new:
+            async with services.idempotency.exclusive(PLATFORM, "bootstrap"):
+                state = await services.operations.run_operation(
+                    OperationKind.BOOTSTRAP,
+                    about="platform",
+                    values=values,
+                    seconds=services.settings.admin_call_wait_seconds,
+                )
+                claim.complete(build_operation_result(state, build_url))
+    return respond(claim.result)
 
 
-@router.get("/operations/{operation_id}", summary="What became of a long call")
-@needs(Scope.ADMIN)
-async def operation(request: Request, operation_id: str) -> OperationAnswer:
-    """The status of a call that was answered 202, with its result once it has one.
+@router.get(
+    "/operations/{operation_id}",
+    operation_id="get_operation",
+    summary="Get the status of a long-running operation",
+)
+@require_scope(Scope.ADMIN)
+async def get_operation(
+    services: ServicesDep, build_url: UrlBuilderDep, operation_id: str
+) -> OperationResponse:
+    """Return the status of a call whose response was 202, and its result once it has ended.
 
-    A new organization's key is not in it: `POST organizations/{org}/api-keys` gives that.
+    It does not include a new organization's key: `POST organizations/{org}/api-keys` issues one.
     """
-    outcome = await services_of(request).operations.look(operation_id)
-    return OperationAnswer(**operation_body(request, outcome))
+    state = await services.operations.get_state(operation_id)
+    return OperationResponse(**build_operation_body(state, build_url))
 
 
-def _check_recreation(asked: BootstrapRequest, environment: Environment, dataset: str) -> None:
+def _check_recreation(options: BootstrapRequest, environment: Environment, dataset: str) -> None:
     if environment is Environment.PRODUCTION:
-        told = "is refused in production"
-        raise InvalidFieldsError([fault("body.force_recreate_dataset", told)])
-    if asked.confirmation != dataset:
-        told = f"must be the name of the dataset that is dropped, {dataset}"
-        raise InvalidFieldsError([fault("body.confirmation", told)])
+        message = "is not allowed in production"
+        raise InvalidFieldsError([build_field_error("body.force_recreate_dataset", message)])
+    if options.confirmation != dataset:
+        message = f"must be {dataset}, the name of the dataset to be dropped"
+        raise InvalidFieldsError([build_field_error("body.confirmation", message)])

@@ -1,9 +1,9 @@
-"""What an API process does beside answering.
+"""Background tasks of an API process.
 
-It starts what waits in the queue or is due, ends runs that nobody ended, ships the outbox, reports
-that no task begins, writes down which keys were used and how often callers were refused, and
-forgets what is old. The minute task (`system.tick`) does the first three too, but needs a slot of
-Airflow's executor and a worker; an API process needs neither.
+They start waiting and due runs, close runs without an end, ship the outbox, report that no task
+begins, record the uses of keys and the denied requests, and delete old records. The minute task
+(`system.tick`) does the first three too, but needs a slot of Airflow's executor and a worker; an
+API process needs neither.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import anyio.from_thread
 import anyio.to_thread
 
 from convergence.api.airflow import stalls
-from convergence.api.http.services import Services
-from convergence.api.schedules.scheduler import ClientOrchestrator
+from convergence.api.http.services import ApiServices
+from convergence.api.schedules.dispatching import ClientOrchestrator
 from convergence.errors import RequestInFlightError
 from convergence.runs.dispatch import Dispatcher
 from convergence.security.redaction import redact
@@ -34,107 +34,111 @@ SHIP_SECONDS = 3.0
 STALL_SECONDS = 60.0
 RECONCILE_SECONDS = 60.0
 USES_SECONDS = 120.0
-REFUSALS_SECONDS = 60.0
-FORGET_SECONDS = 600.0
-# A key revoked in the warehouse by hand must be dead within a minute.
+DENIED_SECONDS = 60.0
+PRUNE_SECONDS = 600.0
+# A key that is revoked in the warehouse by hand must become invalid within a minute.
 KEYS_SECONDS = 25.0
-_SLOWEST_SECONDS = 120.0
+_MAX_PAUSE_SECONDS = 120.0
 
 
-def all_of(services: Services) -> list[Coroutine[Any, Any, None]]:
-    """The loops of one process; several processes may run them beside each other."""
+def list_tasks(services: ApiServices) -> list[Coroutine[Any, Any, None]]:
+    """Return the loops of one process; several processes may run them concurrently."""
     return [
-        _repeat("start what waits", lambda: dispatch(services), every=DISPATCH_SECONDS),
-        _repeat("look whether tasks begin", lambda: watch(services), every=STALL_SECONDS),
-        _repeat("ship the outbox", lambda: ship(services), every=SHIP_SECONDS),
-        _repeat("reconcile runs", lambda: reconcile(services), every=RECONCILE_SECONDS),
-        _repeat("record the keys used", lambda: record_uses(services), every=USES_SECONDS),
+        _repeat("start waiting runs", lambda: dispatch_runs(services), every=DISPATCH_SECONDS),
+        _repeat("check whether tasks begin", lambda: report_stalls(services), every=STALL_SECONDS),
+        _repeat("ship the outbox", lambda: ship_outbox(services), every=SHIP_SECONDS),
+        _repeat("reconcile runs", lambda: reconcile_runs(services), every=RECONCILE_SECONDS),
+        _repeat("record the uses of keys", lambda: record_key_uses(services), every=USES_SECONDS),
         _repeat(
-            "count the refusals", lambda: _aside(services.refusals.flush), every=REFUSALS_SECONDS
+            "record the denied requests",
+            lambda: _run_in_thread(services.denied_requests.flush),
+            every=DENIED_SECONDS,
         ),
         _repeat("refresh the API keys", lambda: refresh_keys(services), every=KEYS_SECONDS),
-        _repeat("forget what is old", lambda: forget(services), every=FORGET_SECONDS),
+        _repeat("delete old records", lambda: prune_state(services), every=PRUNE_SECONDS),
     ]
 
 
-async def dispatch(services: Services) -> None:
-    """Start the runs of all orgs that wait for a slot or are due."""
+async def dispatch_runs(services: ApiServices) -> None:
+    """Start the waiting and the due runs of all orgs."""
     dispatcher = Dispatcher(services.store, services.gate, ClientOrchestrator(services))
-    # Another API process or the minute task may be at it, and does the same.
+    # Another API process or the minute task may be dispatching: it starts the same runs.
     with suppress(RequestInFlightError):
-        await _aside(lambda: dispatcher.dispatch_runs(now=datetime.now(UTC)))
+        await _run_in_thread(lambda: dispatcher.dispatch_runs(now=datetime.now(UTC)))
 
 
-async def watch(services: Services) -> None:
-    """Report to the platform's recipients that no task begins, once per incident."""
-    if (stall := await services.stalls.look()) is not None:
-        await _aside(lambda: _report(services, stall))
+async def report_stalls(services: ApiServices) -> None:
+    """Notify the platform's recipients that no task begins, once per incident."""
+    if (stall := await services.stalls.find_stall()) is not None:
+        await _run_in_thread(lambda: _send_report(services, stall))
 
 
-def _report(services: Services, stall: stalls.Stall) -> None:
+def _send_report(services: ApiServices, stall: stalls.Stall) -> None:
     from convergence.processors.notify_systems.notifier import Notifier, notifying
 
     settings = services.settings
     notifier = Notifier(services.store, settings.configs_dir, now=lambda: datetime.now(UTC))
     with notifying(notifier):
-        stalls.report(stall, notifier, seconds=settings.platform_stall_seconds)
+        stalls.report_stall(stall, notifier, seconds=settings.platform_stall_seconds)
 
 
-async def ship(services: Services) -> None:
-    """Send the outbox's waiting rows to the warehouse."""
-    await _aside(lambda: shipping.ship_outbox(services.store, services.warehouse))
+async def ship_outbox(services: ApiServices) -> None:
+    """Ship the outbox's waiting rows to the warehouse."""
+    await _run_in_thread(lambda: shipping.ship_outbox(services.store, services.warehouse))
 
 
-async def record_uses(services: Services) -> None:
-    """Write down when keys were last used: one statement for all of them."""
+async def record_key_uses(services: ApiServices) -> None:
+    """Record when keys were last used, in one statement."""
     if uses := services.authenticator.take_used_keys():
-        await _aside(lambda: keys.record_uses(services.warehouse, uses))
+        await _run_in_thread(lambda: keys.record_uses(services.warehouse, uses))
 
 
-async def refresh_keys(services: Services) -> None:
-    """Compare the state store's API keys with the warehouse; one process at a time does."""
+async def refresh_keys(services: ApiServices) -> None:
+    """Compare the state store's API keys with the warehouse, in one process at a time."""
     with suppress(RequestInFlightError):
-        await _aside(lambda: key_digests.refresh_digests(services.store, services.warehouse))
+        await _run_in_thread(
+            lambda: key_digests.refresh_digests(services.store, services.warehouse)
+        )
 
 
-async def forget(services: Services) -> None:
-    """Delete what the state store need not remember any longer."""
-    await _aside(lambda: retention.prune_store(services.store, now=datetime.now(UTC)))
+async def prune_state(services: ApiServices) -> None:
+    """Delete expired records from the state store."""
+    await _run_in_thread(lambda: retention.prune_store(services.store, now=datetime.now(UTC)))
 
 
-async def reconcile(services: Services) -> None:
-    """End the runs whose Airflow run has ended, or never was, without their record knowing."""
+async def reconcile_runs(services: ApiServices) -> None:
+    """Close the live records of runs that Airflow has ended or does not have."""
 
-    def state_of(dag_id: str, dag_run_id: str) -> str | None:
-        run = anyio.from_thread.run(services.airflow.dag_run, dag_id, dag_run_id)
+    def get_airflow_state(dag_id: str, dag_run_id: str) -> str | None:
+        run = anyio.from_thread.run(services.airflow.get_run, dag_id, dag_run_id)
         return run.state if run else None
 
-    def close() -> None:
-        for run in services.records.close_dangling(state_of, now=datetime.now(UTC)):
-            log.warning("%s was left open and is now %s", run.run_id, run.status)
+    def close_runs() -> None:
+        for run in services.records.close_dangling(get_airflow_state, now=datetime.now(UTC)):
+            log.warning("%s was still live and is now %s", run.run_id, run.status)
 
-    await _aside(close)
+    await _run_in_thread(close_runs)
 
 
-async def _aside(work: Callable[[], object]) -> None:
-    """Work in a thread that a shutdown does not wait for: what it leaves is done by the next."""
+async def _run_in_thread(work: Callable[[], object]) -> None:
+    """Run in a thread that a shutdown abandons: the next process does the rest."""
     await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
 async def _repeat(
     name: str,
-    chore: Callable[[], Awaitable[None]],
+    task: Callable[[], Awaitable[None]],
     *,
     every: float,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Do a chore for ever; when it fails, less and less often until it succeeds again."""
+    """Repeat a task for ever; each failure doubles the pause until the task succeeds again."""
     pause = every
     while True:
         await sleep(pause)
         try:
-            await chore()
+            await task()
             pause = every
-        except Exception as error:  # noqa: BLE001 - a chore must outlive whatever it meets
-            pause = min(pause * 2, _SLOWEST_SECONDS)
+        except Exception as error:  # noqa: BLE001 - a task must outlive every failure
+            pause = min(pause * 2, _MAX_PAUSE_SECONDS)
             log.warning("could not %s, next try in %.0f s: %s", name, pause, redact(str(error)))

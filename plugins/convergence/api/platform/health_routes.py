@@ -1,39 +1,41 @@
-"""Whether the process lives, and whether what it needs answers."""
+"""Routes of the liveness and readiness probes."""
 
 from __future__ import annotations
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
+from convergence.api.http.dependencies import ServicesDep
 from convergence.api.http.document import VERSION
-from convergence.api.http.models import Live, Ready
 from convergence.api.http.routing import guarded_router
-from convergence.api.http.scopes import Scope, needs
-from convergence.api.http.services import services_of
+from convergence.api.http.scopes import Scope, require_scope
+from convergence.api.platform.models import Liveness, ReadinessResponse
 from convergence.api.platform.readiness import Readiness
 from convergence.providers.registry import load_registry
 
 router = guarded_router(tag="health")
 
 
-@router.get("/health", summary="Is the process alive?")
-@needs(Scope.PUBLIC)
-async def live(request: Request) -> Live:
-    """Answers as long as the process does; asks nothing else."""
-    edition = load_registry(services_of(request).settings).edition
-    return Live(version=VERSION, provider_registry=edition)
+@router.get("/health", operation_id="get_health", summary="Get the liveness of the process")
+@require_scope(Scope.PUBLIC)
+async def get_health(services: ServicesDep) -> Liveness:
+    """Respond as long as the process is running; no other service is checked."""
+    return Liveness(version=VERSION, provider_registry=load_registry(services.settings).edition)
 
 
 @router.get(
     "/health/ready",
-    summary="Can the service do its work?",
-    response_model=Ready,
-    responses={503: {"model": Ready, "description": "Something it needs does not answer."}},
+    operation_id="get_readiness",
+    summary="Get the readiness of the service",
+    response_model=ReadinessResponse,
+    responses={
+        503: {"model": ReadinessResponse, "description": "A required service does not respond."}
+    },
 )
-@needs(Scope.PUBLIC)
-async def ready(request: Request) -> JSONResponse:
-    """Asks the state store, the warehouse, KMS and Airflow, and says how long each took."""
-    asked: Readiness = request.app.state.readiness
-    found = await asked.look()
+@require_scope(Scope.PUBLIC)
+async def get_readiness(request: Request) -> JSONResponse:
+    """Check the state store, the warehouse, KMS and Airflow, with the duration of each check."""
+    readiness: Readiness = request.app.state.readiness
+    found = await readiness.get_readiness()
     status = 200 if found.status == "ready" else 503
     return JSONResponse(found.model_dump(mode="json", exclude_none=True), status_code=status)

@@ -1,40 +1,40 @@
-"""Which days a pipeline would do for an organization if it ran now."""
+"""The days that are due for a pipeline of an organization."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from typing import Any
 
-from convergence.api.http.services import Services
+from convergence.api.http.services import ApiServices
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.runs.days import compute_first_day, find_due_days
 from convergence.runs.eligibility import Eligibility
 from convergence.runs.slice_states import CHECKED
 
 
-def due(
+def list_due_days(
     pipeline: PipelineSpec,
-    standing: Eligibility,
+    eligibility: Eligibility,
     *,
-    services: Services,
+    services: ApiServices,
     now: datetime,
     max_days: int | None = None,
 ) -> tuple[date, ...]:
-    """Days that are due, newest first; none for a pipeline without tables by day.
+    """Return the due days, newest first; none for a pipeline without tables by day.
 
     Args:
-        pipeline: what would run.
-        standing: of the org, with its first connected day.
-        services: the rooms below.
+        pipeline: the pipeline.
+        eligibility: eligibility of the org, with its first connected day.
+        services: of this process.
         now: the instant.
-        max_days: most days to give; what one run does when not given.
+        max_days: maximum number of days; by default that of one run.
     """
     if not pipeline.tables:
         return ()
     today = now.astimezone(UTC).date()
-    first = compute_first_day(standing.connected_on or today, history_days=pipeline.history_days)
+    first = compute_first_day(eligibility.connected_on or today, history_days=pipeline.history_days)
     rows = services.ledger.read_ends(
-        CHECKED, orgs=[standing.org_slug], pipeline_id=pipeline.pipeline_id, since=first
+        CHECKED, orgs=[eligibility.org_slug], pipeline_id=pipeline.pipeline_id, since=first
     )
     by_day: dict[date, dict[str, Any]] = {}
     for key, row in rows.items():

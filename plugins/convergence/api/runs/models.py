@@ -1,26 +1,31 @@
-"""Pipelines and their runs, as the API takes and answers them."""
+"""Requests and responses about pipelines and their runs."""
 
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from convergence.api.http.days import Day
-from convergence.api.http.models import Answer
+from convergence.api.http.models import ResponseModel
+from convergence.run_error_codes import RunErrorCode
 
 RunState = Literal["PENDING", "QUEUED", "RUNNING", "SUCCESS", "FAILED", "CANCELLED"]
+ErrorCode = Annotated[
+    str, WithJsonSchema({"type": "string", "enum": sorted(code.value for code in RunErrorCode)})
+]
+"""A code of `RunErrorCode`, or one that another release has stored."""
 
 
-class StepInfo(Answer):
+class StepInfo(ResponseModel):
     """A step of a pipeline."""
 
     step: str
     processor: str
 
 
-class PipelineInfo(Answer):
+class PipelineSummary(ResponseModel):
     """A pipeline that can be run."""
 
     pipeline_id: str
@@ -29,19 +34,19 @@ class PipelineInfo(Answer):
     description: str
     provider: str | None = None
     schedule: str | None = None
-    params: dict[str, Any] = Field(description="JSON Schema of the params a run takes.")
+    params: dict[str, Any] = Field(description="JSON Schema of the params of a run.")
     steps: list[StepInfo]
     tables: list[str]
 
 
-class PipelineList(Answer):
-    """Every pipeline that can be run."""
+class PipelineList(ResponseModel):
+    """All pipelines that can be run."""
 
-    pipelines: list[PipelineInfo]
+    pipelines: list[PipelineSummary]
 
 
 class RunRequest(BaseModel):
-    """Days to do, and the pipeline's own params beside them; empty for what is due."""
+    """Requested days and further params of the pipeline; empty for the days that are due."""
 
     model_config = ConfigDict(
         extra="allow",
@@ -59,7 +64,7 @@ class RunRequest(BaseModel):
     end_date: Day | None = Field(default=None, description="Last UTC day, included.")
 
 
-class RunAccepted(Answer):
+class RunAccepted(ResponseModel):
     """A run that was accepted."""
 
     run_id: str
@@ -71,42 +76,44 @@ class RunAccepted(Answer):
     message: str | None = None
 
 
-class RunFault(Answer):
-    """Why a run or a step did not succeed."""
+class RunErrorInfo(ResponseModel):
+    """The reason why a run or a step did not succeed."""
 
-    code: str
+    code: ErrorCode
     message: str
 
 
-class JobCounts(Answer):
-    """BigQuery's work: load jobs, query jobs, streaming requests."""
+class JobCounts(ResponseModel):
+    """Numbers of BigQuery load jobs, query jobs and streaming requests."""
 
     load: int
     query: int
     stream: int
 
 
-class ProviderCalls(Answer):
-    """What was asked of the provider."""
+class ProviderCalls(ResponseModel):
+    """Requests to the provider and its responses."""
 
     requests: int
-    retries: int = Field(description="Requests that were sent again.")
+    retries: int = Field(description="Repeated requests.")
     pages: int
-    bytes: int = Field(description="Of the answers, unpacked.")
+    bytes: int = Field(description="Uncompressed size of the responses.")
 
 
-class RunCost(Answer):
-    """What the run took from us, all tries of its steps together."""
+class RunCost(ResponseModel):
+    """The resources that the run used, summed over all tries of its steps."""
 
     bytes_billed: int = Field(description="Bytes that BigQuery bills.")
     slot_ms: int = Field(description="BigQuery slot time in milliseconds.")
     jobs: JobCounts
     provider: ProviderCalls
-    estimated_cost: str = Field(description="At our cloud's list prices.", examples=["0.000059605"])
+    estimated_cost: str = Field(
+        description="At the list prices of our cloud.", examples=["0.000059605"]
+    )
     currency: str = Field(examples=["USD"])
 
 
-class StepStatus(Answer):
+class StepDetail(ResponseModel):
     """A step of a run."""
 
     step: str
@@ -117,15 +124,15 @@ class StepStatus(Answer):
     ended_at: datetime | None = None
     rows_processed: int | None = None
     destination_table: str | None = None
-    error: RunFault | None = None
+    error: RunErrorInfo | None = None
     report: dict[str, Any] = Field(
         default_factory=dict,
-        description="What the step tells beside this: days, totals, unpriced usage, restatements.",
+        description="Further results of the step: days, totals, unpriced usage, restatements.",
     )
 
 
-class QualityFinding(Answer):
-    """An expectation that a published day does not meet."""
+class QualityFinding(ResponseModel):
+    """An expectation that a published day violates."""
 
     expectation: str
     severity: Literal["stop", "warn"]
@@ -133,33 +140,33 @@ class QualityFinding(Answer):
     day: date
     observed: str
     expected: str
-    message: str = Field(description="All of it in a sentence.")
+    message: str = Field(description="The finding in one sentence.")
 
 
-class QualityResult(Answer):
-    """What a suite of expectations said to the run's published days."""
+class QualityResult(ResponseModel):
+    """The result of a suite of expectations on the run's published days."""
 
     suite: str
-    expectations: int = Field(description="How many were checked, each for every day.")
+    expectations: int = Field(description="Number of expectations, each checked for every day.")
     days: int
     not_met: int
-    findings: list[QualityFinding] = Field(description="Those that were not met, at most fifty.")
+    findings: list[QualityFinding] = Field(description="Violated expectations, at most fifty.")
     message: str = Field(examples=["7 expectations of openai_cost_suite on 3 days: all met"])
 
 
-class NotificationResult(Answer):
-    """A message about the run that was sent, or could not be."""
+class NotificationResult(ResponseModel):
+    """A message about the run and its delivery."""
 
     channel: str = Field(examples=["email"])
-    event: str = Field(examples=["failed"], description="What it told of.")
+    event: str = Field(examples=["failed"], description="The reported event.")
     status: Literal["CLAIMED", "SENT", "FAILED"]
     attempts: int
-    recipients: int = Field(description="How many took it.")
+    recipients: int = Field(description="Number of recipients that received it.")
     at: datetime
     message: str = Field(examples=["email about a failed run: sent to 1 recipient"])
 
 
-class RunSummary(Answer):
+class RunSummary(ResponseModel):
     """A run in a list."""
 
     run_id: str
@@ -171,7 +178,7 @@ class RunSummary(Answer):
     created_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None
-    error: RunFault | None = None
+    error: RunErrorInfo | None = None
     status_url: str
 
 
@@ -183,7 +190,7 @@ class RunDetail(RunSummary):
     request_id: str | None = None
     rows_processed: int
     tables: list[str]
-    steps: list[StepStatus]
+    steps: list[StepDetail]
     cost: RunCost
     quality: list[QualityResult] = Field(default_factory=list)
     notifications: list[NotificationResult] = Field(default_factory=list)
@@ -191,10 +198,10 @@ class RunDetail(RunSummary):
     airflow_url: str | None = Field(default=None, description="In development only.")
 
 
-class RunPage(Answer):
+class RunPage(ResponseModel):
     """Runs, newest first."""
 
     runs: list[RunSummary]
     next_cursor: str | None = Field(
-        default=None, description="Give it as `cursor` for the next page; absent on the last."
+        default=None, description="Send it as `cursor` for the next page; absent on the last page."
     )

@@ -1,4 +1,4 @@
-"""From an admitted run to Airflow: it is taken, or it ends with the reason why it was not."""
+"""Admission of a run and its submission to Airflow; a rejected run ends with the reason."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
-from convergence.api.http.services import Services
+from convergence.api.http.services import ApiServices
 from convergence.errors import ConvergenceError
+from convergence.run_error_codes import RunErrorCode
 from convergence.runs import admission
 from convergence.runs.eligibility import Eligibility
 from convergence.state.org_runs import OrgRun, RunError
@@ -17,30 +18,32 @@ from convergence.tenants import audit
 from convergence.tenants.audit import Actor, AuditedAction, AuditResult
 
 
-def admit(
-    conn: Connection, run: OrgRun, *, standing: Eligibility, by: Actor, now: datetime
+def admit_run(
+    conn: Connection, run: OrgRun, *, eligibility: Eligibility, by: Actor, now: datetime
 ) -> None:
-    """Record the run, take its slot and tell the audit log, in the caller's transaction.
+    """Record the run, take its slot and write the audit row, in the caller's transaction.
 
     Raises:
-        LimitError: the plan's quota is used up; the facts say which, its use and when it resets.
+        LimitError: the plan's quota is used up; it has the limit, its use and its reset.
     """
-    admission.admit_run(conn, run, eligibility=standing, now=now)
+    admission.admit_run(conn, run, eligibility=eligibility, now=now)
     act = AuditedAction(run.org_slug, by, "run.trigger", run.run_id)
     audit.append_entry(conn, act, result=AuditResult.SUCCEEDED, now=now)
 
 
-async def hand_over(run: OrgRun, *, services: Services) -> None:
-    """Give the run to Airflow, or end it with the reason why Airflow did not take it."""
+async def submit_run(run: OrgRun, *, services: ApiServices) -> None:
+    """Submit the run to Airflow, or end it with the reason why Airflow did not accept it."""
     try:
-        await services.airflow.trigger(
+        await services.airflow.trigger_run(
             run.dag_id, dag_run_id=run.dag_run_id, conf={"org_run_id": run.run_id}
         )
     except BaseException as error:
         reason = (
             RunError(error.code, error.message)
             if isinstance(error, ConvergenceError)
-            else RunError("interrupted", "the request ended before the run was handed over")
+            else RunError(
+                RunErrorCode.INTERRUPTED, "the request ended before the run was submitted"
+            )
         )
         ending = run_in_threadpool(
             services.records.reject_run, run.run_id, now=datetime.now(UTC), error=reason

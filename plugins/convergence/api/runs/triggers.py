@@ -1,7 +1,7 @@
-"""The way of a trigger through the gate: subscription, once, integration, days, quota, Airflow.
+"""Triggers: subscription, idempotency, integration, days, quota, then Airflow.
 
-Key, org, scope and rate were settled before, in `guard`. Whatever is admitted here either reaches
-Airflow or ends with a reason; nothing is left in between.
+The guard has checked key, org, scope and rate before. Every admitted run either reaches Airflow or
+ends with a reason: none stays without an outcome.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 from sqlalchemy import Connection
 
 from convergence.api.http.context import RequestContext
-from convergence.api.http.idempotency import SAME_TRIGGER, Answer, Write
-from convergence.api.http.services import Services
-from convergence.api.runs.due_days import due
+from convergence.api.http.idempotency import SAME_TRIGGER, ApiResult, Write
+from convergence.api.http.services import ApiServices
+from convergence.api.runs.due_days import list_due_days
 from convergence.api.runs.models import RunAccepted, RunRequest
-from convergence.api.runs.submit import admit, hand_over
+from convergence.api.runs.submit import admit_run, submit_run
 from convergence.errors import ConvergenceError
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.pipelines.running.requested_days import DATE, END, START, parse_requested_days
@@ -34,24 +34,24 @@ from convergence.tenants.audit import Actor
 
 _DAY_PARAMS = (DATE, START, END)
 NOTHING_DUE = (
-    "Nothing is due: every complete day is final or was checked today. "
-    "Ask for days by date to have them done again."
+    "No day is due: every complete day is final or was checked today. "
+    "Request days by date to run them again."
 )
 
 
 @dataclass(frozen=True)
-class Trigger:
-    """One accepted request to run a pipeline.
+class TriggerRequest:
+    """A checked request to run a pipeline.
 
     Attributes:
-        days: None for what is due.
-        given: the params that were asked for, days by name among them.
+        days: requested days; None for the days that are due.
+        requested: requested params, including days.
     """
 
     org_slug: str
     pipeline: PipelineSpec
     days: tuple[date, ...] | None
-    given: Mapping[str, Any]
+    requested: Mapping[str, Any]
     context: RequestContext
     by: Actor
     runs_url: str
@@ -59,12 +59,12 @@ class Trigger:
 
     @property
     def params(self) -> dict[str, Any]:
-        """What was asked for beside days."""
-        return _without_days(self.given)
+        """Requested params without days."""
+        return _remove_days(self.requested)
 
     @property
     def same(self) -> dict[str, Any]:
-        """What makes another trigger this one."""
+        """The fields by which two triggers are equal."""
         return {
             "pipeline": self.pipeline.dag_id,
             "days": None if self.days is None else [day.isoformat() for day in self.days],
@@ -81,137 +81,157 @@ def read_trigger(
     by: Actor,
     runs_url: str,
     now: datetime,
-) -> Trigger:
-    """Check what was asked for against the calendar and the pipeline's params.
+) -> TriggerRequest:
+    """Check a request against the calendar and the pipeline's params.
 
     Raises:
-        RequestError: a date or a param is wrong; the faults name what is accepted.
+        RequestError: a date or a param is invalid; the error lists accepted values.
     """
     named = zip(_DAY_PARAMS, (request.day, request.start_date, request.end_date), strict=True)
-    asked = {name: day.isoformat() for name, day in named if day is not None}
-    days = parse_requested_days(asked, today=now.astimezone(UTC).date())
+    requested = {name: day.isoformat() for name, day in named if day is not None}
+    days = parse_requested_days(requested, today=now.astimezone(UTC).date())
     facts = pipeline.build_info()
     values = {**(request.model_extra or {})}
-    values |= {name: day for name, day in asked.items() if name in facts.params["properties"]}
-    given = run_conf.check_partial_params(values, pipeline=facts)
-    return Trigger(org_slug, pipeline, days, given, context, by, runs_url, now)
+    values |= {name: day for name, day in requested.items() if name in facts.params["properties"]}
+    params = run_conf.check_partial_params(values, pipeline=facts)
+    return TriggerRequest(org_slug, pipeline, days, params, context, by, runs_url, now)
 
 
-def merged_params(conn: Connection, trigger: Trigger) -> dict[str, Any]:
-    """The run's params: what was asked for, else the org's own settings, else the defaults.
+def merge_params(conn: Connection, trigger: TriggerRequest) -> dict[str, Any]:
+    """Return the run's params: requested ones, then the org's settings, then the defaults.
 
     Raises:
         RequestError: a required param is missing.
-        PipelineDisabledError: the org has switched the pipeline off.
-        PipelineUnavailableError: its settings do not fit the pipeline any more.
+        PipelineDisabledError: the org has disabled the pipeline.
+        PipelineUnavailableError: the org's settings no longer fit the pipeline.
     """
     config = pipeline_configs.get_config(conn, trigger.org_slug, trigger.pipeline.pipeline_id)
     settings = require_enabled(config)
-    return _without_days(
-        run_conf.merge_params(trigger.given, settings, pipeline=trigger.pipeline.build_info())
+    return _remove_days(
+        run_conf.merge_params(trigger.requested, settings, pipeline=trigger.pipeline.build_info())
     )
 
 
-def _without_days(values: Mapping[str, Any]) -> dict[str, Any]:
+def _remove_days(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in _DAY_PARAMS}
 
 
-async def start(trigger: Trigger, *, services: Services, given_key: str | None) -> Answer:
-    """Start the run, or answer as its equal was answered.
+async def start_run(
+    trigger: TriggerRequest, *, services: ApiServices, key: str | None
+) -> ApiResult:
+    """Start the run, or return the result of an equal request.
+
+    Args:
+        trigger: the request.
+        services: of this process.
+        key: the caller's `Idempotency-Key`.
 
     Raises:
-        SubscriptionInactiveError, IntegrationInvalidError, ConflictError: the gate is closed.
+        SubscriptionInactiveError, IntegrationInvalidError, ConflictError: the org is not eligible.
         RequestError: a required param is missing.
         LimitError: the plan's quota is used up.
         PipelineUnavailableError, ConfigurationError: Airflow can't run the pipeline.
-        OrchestratorUnavailableError: Airflow does not answer.
+        OrchestratorUnavailableError: Airflow does not respond.
     """
-    start = _Start(trigger, services, await _dag_fault(trigger.pipeline.dag_id, services))
-    once, org, same = services.once, trigger.org_slug, trigger.same
-    if given_key is not None:
-        return await once.answer(
-            org, start.hand_over, given=given_key, request=same, ready=start.ready
-        )
-    return await once.answer_same(
-        org, start.hand_over, request=same, ttl=SAME_TRIGGER, ready=start.ready
+    start = _Start(trigger, services, await _find_dag_error(trigger.pipeline.dag_id, services))
+    org, same, claims = trigger.org_slug, trigger.same, services.idempotency
+    # Without a key of its caller, equal triggers within a minute are one request.
+    claiming = (
+        claims.claim_async(org, key, request=same, prepare=start.prepare)
+        if key is not None
+        else claims.claim_equal(org, request=same, ttl=SAME_TRIGGER, prepare=start.prepare)
     )
+    async with claiming as claim:
+        if claim.is_new:
+            claim.complete(await start.submit())
+    return claim.result
 
 
 class _Start:
-    """One trigger on its way: what can be known beforehand, the admission, the handing over.
+    """One trigger: checks before the claim, admission within it, submission after it.
 
-    A fault found beforehand refuses this trigger, but not the answer that its equal was given.
+    An error found by the checks denies this trigger, but not the stored result of an equal one.
     """
 
     def __init__(
-        self, trigger: Trigger, services: Services, fault: ConvergenceError | None
+        self, trigger: TriggerRequest, services: ApiServices, error: ConvergenceError | None
     ) -> None:
         self._trigger = trigger
         self._services = services
-        self._fault = fault
+        self._error = error
         self._run: OrgRun | None = None
 
-    def ready(self) -> Write:
-        """Settle all but the quota, and give what admits the run."""
+    def prepare(self) -> Write:
+        """Check everything except the quota, and return what admits the run."""
         trigger, gate = self._trigger, self._services.gate
         gate.require_eligible(trigger.org_slug, provider=None, now=trigger.now)
         try:
-            if self._fault is not None:
-                raise self._fault
-            provider = self._services.table_id(trigger.pipeline.provider)
-            standing = gate.require_eligible(trigger.org_slug, provider=provider, now=trigger.now)
-            days = self._days(standing)
+            if self._error is not None:
+                raise self._error
+            provider = self._services.get_table_id(trigger.pipeline.provider)
+            eligibility = gate.require_eligible(
+                trigger.org_slug, provider=provider, now=trigger.now
+            )
+            days = self._list_days(eligibility)
         except ConvergenceError as error:
-            return partial(_refuse, error=error)
-        return partial(self._admit, days=days, standing=standing)
+            return partial(_raise_error, error=error)
+        return partial(self._admit_run, days=days, eligibility=eligibility)
 
-    def _days(self, standing: Eligibility) -> tuple[date, ...]:
+    def _list_days(self, eligibility: Eligibility) -> tuple[date, ...]:
         trigger = self._trigger
         if trigger.days is not None:
             return trigger.days
-        return due(trigger.pipeline, standing, services=self._services, now=trigger.now)
+        return list_due_days(
+            trigger.pipeline, eligibility, services=self._services, now=trigger.now
+        )
 
-    def _admit(self, conn: Connection, *, days: tuple[date, ...], standing: Eligibility) -> None:
+    def _admit_run(
+        self, conn: Connection, *, days: tuple[date, ...], eligibility: Eligibility
+    ) -> None:
         trigger = self._trigger
-        run = _new_run(trigger, days, merged_params(conn, trigger))
+        run = _build_run(trigger, days, merge_params(conn, trigger))
         if trigger.days is None and not days and trigger.pipeline.tables:
             run = _record_nothing_due(conn, run)
         else:
-            admit(conn, run, standing=standing, by=trigger.by, now=trigger.now)
+            admit_run(conn, run, eligibility=eligibility, by=trigger.by, now=trigger.now)
         self._run = run
 
-    async def hand_over(self) -> Answer:
-        """Give the admitted run to Airflow."""
+    async def submit(self) -> ApiResult:
+        """Submit the admitted run to Airflow."""
         run = self._run
-        assert run is not None  # noqa: S101 - who claims the key has admitted the run
+        assert run is not None  # noqa: S101 - the first claimant has admitted the run
         if not run.is_live:
-            return _accepted(self._trigger, run, message=NOTHING_DUE)
-        await hand_over(run, services=self._services)
+            return _build_accepted(self._trigger, run, message=NOTHING_DUE)
+        await submit_run(run, services=self._services)
 
-        def queued(conn: Connection) -> None:
+        def record_queued(conn: Connection) -> None:
             move_run(conn, run.run_id, RunStatus.QUEUED, now=datetime.now(UTC))
 
-        return _accepted(self._trigger, replace(run, status=RunStatus.QUEUED), told_with=queued)
+        return _build_accepted(
+            self._trigger, replace(run, status=RunStatus.QUEUED), record=record_queued
+        )
 
 
-def _refuse(_conn: Connection, *, error: ConvergenceError) -> None:
+def _raise_error(_conn: Connection, *, error: ConvergenceError) -> None:
     raise error
 
 
-async def _dag_fault(dag_id: str, services: Services) -> ConvergenceError | None:
-    """Why Airflow would not run the pipeline just now."""
+async def _find_dag_error(dag_id: str, services: ApiServices) -> ConvergenceError | None:
+    """Return why Airflow would not run the pipeline at the moment."""
     try:
-        return await services.not_ready(dag_id)
+        return await services.check_dag(dag_id)
     except ConvergenceError as error:
         return error
 
 
-def _new_run(trigger: Trigger, days: tuple[date, ...], params: Mapping[str, Any]) -> OrgRun:
+def _build_run(
+    trigger: TriggerRequest, days: tuple[date, ...], params: Mapping[str, Any]
+) -> OrgRun:
     dag_id = trigger.pipeline.dag_id
-    # The instant keeps a later, equal trigger apart; within the minute there is only this one.
-    told = f"{trigger.org_slug}|{trigger.context.request_id}|{trigger.now.isoformat()}"
+    # The instant distinguishes a later, equal trigger; within the minute there is only this one.
+    identity = f"{trigger.org_slug}|{trigger.context.request_id}|{trigger.now.isoformat()}"
     stamp = f"{trigger.now:%Y%m%dT%H%M%S}"
-    dag_run_id = f"api__{stamp}__{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    dag_run_id = f"api__{stamp}__{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
     return OrgRun(
         run_id=org_run_id(dag_id, dag_run_id, trigger.org_slug),
         org_slug=trigger.org_slug,
@@ -229,7 +249,7 @@ def _new_run(trigger: Trigger, days: tuple[date, ...], params: Mapping[str, Any]
 
 
 def _record_nothing_due(conn: Connection, run: OrgRun) -> OrgRun:
-    """Record a run that had nothing to do: it costs no quota and Airflow never hears of it."""
+    """Record a run without due days: it uses no quota and is not submitted to Airflow."""
     org_runs.insert_run(conn, run)
     org_runs.refund_run(conn, run.run_id)
     move_run(conn, run.run_id, RunStatus.RUNNING, now=run.created_at)
@@ -237,13 +257,13 @@ def _record_nothing_due(conn: Connection, run: OrgRun) -> OrgRun:
     return replace(run, status=RunStatus.SUCCESS)
 
 
-def _accepted(
-    trigger: Trigger,
+def _build_accepted(
+    trigger: TriggerRequest,
     run: OrgRun,
     *,
     message: str | None = None,
-    told_with: Write | None = None,
-) -> Answer:
+    record: Write | None = None,
+) -> ApiResult:
     body = RunAccepted(
         run_id=run.run_id,
         pipeline_id=record_name(run),
@@ -253,5 +273,5 @@ def _accepted(
         days=sorted(run.days),
         message=message,
     )
-    told = body.model_dump(mode="json", exclude_none=True)
-    return Answer(202, told, told_with=told_with)
+    document = body.model_dump(mode="json", exclude_none=True)
+    return ApiResult(202, document, record=record)

@@ -1,68 +1,69 @@
-"""An organization's own word on a pipeline: whether it runs, when, and with which params."""
+"""Routes of an organization's configuration of a pipeline."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import partial
 
-from fastapi import Request
-from starlette.concurrency import run_in_threadpool
-
-from convergence.api.http.responses import actor
+from convergence.api.http.dependencies import ActorDep, ServicesDep
 from convergence.api.http.routing import guarded_router
-from convergence.api.http.scopes import Scope, needs
-from convergence.api.http.services import services_of
-from convergence.api.schedules import scheduler
-from convergence.api.schedules.models import PipelineConfigAnswer, PipelineConfigRequest
+from convergence.api.http.scopes import Scope, require_scope
+from convergence.api.schedules.configs import find_config, find_pipeline, put_config
+from convergence.api.schedules.models import PipelineConfigRequest, PipelineConfigResponse
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.state.pipeline_configs import PipelineConfig
 
 router = guarded_router(prefix="/pipelines/config", tag="pipelines")
 
 
-@router.get("/{org}/{pipeline:path}", summary="A pipeline's configuration")
-@needs(Scope.PIPELINES_READ)
-async def config(request: Request, org: str, pipeline: str) -> PipelineConfigAnswer:
-    """How a pipeline, by id or path, is configured for the organization, or would be."""
-    services = services_of(request)
-    spec = await run_in_threadpool(scheduler.find_pipeline, services, pipeline)
-    found = await run_in_threadpool(scheduler.config_of, services, org, spec)
-    return _told(org, spec, found)
+@router.get(
+    "/{org}/{pipeline:path}",
+    operation_id="get_pipeline_config",
+    summary="Get the configuration of a pipeline",
+)
+@require_scope(Scope.PIPELINES_READ)
+def get_pipeline_config(services: ServicesDep, org: str, pipeline: str) -> PipelineConfigResponse:
+    """Return the organization's configuration of a pipeline, or the default one.
+
+    The pipeline is named by its id or path.
+    """
+    spec = find_pipeline(services, pipeline)
+    return _build_response(org, spec, find_config(services, org, spec))
 
 
-@router.put("/{org}/{pipeline:path}", summary="Configure a pipeline")
-@needs(Scope.PIPELINES_RUN)
-async def put_config(
-    request: Request, org: str, pipeline: str, body: PipelineConfigRequest
-) -> PipelineConfigAnswer:
+@router.put(
+    "/{org}/{pipeline:path}",
+    operation_id="set_pipeline_config",
+    summary="Configure a pipeline",
+)
+@require_scope(Scope.PIPELINES_RUN)
+def set_pipeline_config(
+    services: ServicesDep,
+    actor: ActorDep,
+    org: str,
+    pipeline: str,
+    body: PipelineConfigRequest,
+) -> PipelineConfigResponse:
     """Replace the organization's configuration of a pipeline.
 
-    With a schedule of its own the organization is left out of the pipeline's common runs.
+    An organization with its own schedule is excluded from the pipeline's common runs.
     """
-    services = services_of(request)
-    spec = await run_in_threadpool(scheduler.find_pipeline, services, pipeline)
-    change = partial(
-        scheduler.configure,
-        services,
-        org,
-        spec,
-        asked=body,
-        by=actor(request),
-        now=datetime.now(UTC),
-    )
-    return _told(org, spec, await run_in_threadpool(change))
+    spec = find_pipeline(services, pipeline)
+    config = put_config(services, org, spec, request=body, by=actor, now=datetime.now(UTC))
+    return _build_response(org, spec, config)
 
 
-def _told(org: str, spec: PipelineSpec, found: PipelineConfig | None) -> PipelineConfigAnswer:
-    return PipelineConfigAnswer(
+def _build_response(
+    org: str, spec: PipelineSpec, config: PipelineConfig | None
+) -> PipelineConfigResponse:
+    return PipelineConfigResponse(
         org_slug=org,
         pipeline_id=spec.pipeline_id,
-        enabled=found.enabled if found else True,
-        schedule=found.schedule if found else None,
-        timezone=found.timezone if found else None,
-        params=dict(found.params) if found else {},
+        enabled=config.enabled if config else True,
+        schedule=config.schedule if config else None,
+        timezone=config.timezone if config else None,
+        params=dict(config.params) if config else {},
         common_schedule=spec.schedule,
-        next_due_at=found.next_due_at if found else None,
-        updated_at=found.updated_at if found else None,
-        updated_by=found.updated_by if found else None,
+        next_due_at=config.next_due_at if config else None,
+        updated_at=config.updated_at if config else None,
+        updated_by=config.updated_by if config else None,
     )

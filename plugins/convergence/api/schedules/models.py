@@ -1,4 +1,4 @@
-"""What the API takes and answers about the queue and an organization's own schedules."""
+"""Requests and responses about the queue and an organization's schedules."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from convergence.api.http.days import Day
-from convergence.api.http.models import Answer, Body, Line, Whole
+from convergence.api.http.models import Line, RequestModel, ResponseModel, Whole
 from convergence.pipelines.files.schedule import Schedule
 
 
-class QueueRequest(Body):
+class QueueRequest(RequestModel):
     """A run that may wait for a free slot of the plan."""
 
     model_config = ConfigDict(
@@ -23,45 +23,45 @@ class QueueRequest(Body):
     day: Day | None = Field(default=None, alias="date", description="One UTC day.")
     start_date: Day | None = Field(default=None, description="First UTC day.")
     end_date: Day | None = Field(default=None, description="Last UTC day, included.")
-    params: dict[str, Any] = Field(default_factory=dict, description="The pipeline's own params.")
-    priority: Whole = Field(default=0, ge=-10, le=10, description="Higher goes first.")
+    params: dict[str, Any] = Field(default_factory=dict, description="Params of the pipeline.")
+    priority: Whole = Field(default=0, ge=-10, le=10, description="Higher priorities start first.")
 
 
-class QueueEntry(Answer):
-    """One entry of the queue."""
+class QueueEntry(ResponseModel):
+    """An entry of the queue."""
 
     queue_id: str
     pipeline_id: str
     status: Literal["QUEUED", "STARTED", "FAILED", "CANCELLED"]
     priority: int
-    days: list[date] = Field(description="Empty for what is due when it starts.")
+    days: list[date] = Field(description="Empty for the days that are due when it starts.")
     params: dict[str, Any]
     requested_by: str
-    reason: str | None = Field(default=None, description="Why it waits, or will not run.")
+    reason: str | None = Field(default=None, description="Why it is waiting or failed.")
     run_id: str | None = None
     debited: bool = Field(description="Whether its run counts against the plan's limits.")
-    follows: str | None = Field(default=None, description="Entry whose run must succeed first.")
+    follows: str | None = Field(default=None, description="QueuedRun whose run must succeed first.")
     enqueued_at: datetime
     ended_at: datetime | None = Field(default=None, description="When it left the queue.")
 
 
-class QueueList(Answer):
+class QueueList(ResponseModel):
     """The organization's entries, newest first."""
 
     entries: list[QueueEntry]
 
 
-class QueueProcessed(Answer):
-    """What a pass over the organization's entries did."""
+class QueueProcessed(ResponseModel):
+    """The result of processing the organization's entries."""
 
     started: int
     waiting: int
     failed: int
-    entries: list[QueueEntry] = Field(description="Those that wait still.")
+    entries: list[QueueEntry] = Field(description="Entries that are still waiting.")
 
 
-class PipelineConfigRequest(Body):
-    """The organization's own word on a pipeline; what is not given is as the pipeline has it."""
+class PipelineConfigRequest(RequestModel):
+    """The organization's configuration of a pipeline; absent fields follow the pipeline."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -69,18 +69,18 @@ class PipelineConfigRequest(Body):
         }
     )
 
-    enabled: bool = Field(default=True, strict=True, description="Whether it runs at all.")
+    enabled: bool = Field(default=True, strict=True, description="Whether the pipeline may run.")
     schedule: Schedule | None = Field(
         default=None, description="Five cron fields or a preset; null follows the pipeline's."
     )
     timezone: Line | None = Field(default=None, description="IANA name; null is UTC.")
     params: dict[str, Any] = Field(
-        default_factory=dict, description="Values that its runs use unless they are given others."
+        default_factory=dict, description="Default values of the params of its runs."
     )
 
 
-class PipelineConfigAnswer(Answer):
-    """How a pipeline is configured for the organization."""
+class PipelineConfigResponse(ResponseModel):
+    """The configuration of a pipeline for the organization."""
 
     org_slug: str
     pipeline_id: str
@@ -89,8 +89,10 @@ class PipelineConfigAnswer(Answer):
     timezone: str | None = None
     params: dict[str, Any]
     common_schedule: str | None = Field(
-        default=None, description="The pipeline's schedule, which its own replaces."
+        default=None, description="The pipeline's schedule, which the organization's replaces."
     )
-    next_due_at: datetime | None = Field(default=None, description="By its own schedule, UTC.")
+    next_due_at: datetime | None = Field(
+        default=None, description="Next start by the organization's schedule, UTC."
+    )
     updated_at: datetime | None = None
     updated_by: str | None = None

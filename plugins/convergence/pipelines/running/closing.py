@@ -12,12 +12,13 @@ from convergence.errors import PipelineFailedError
 from convergence.metering import Used, add_usage
 from convergence.processors.batch import INTERRUPTED
 from convergence.processors.context import PipelineInfo
+from convergence.run_error_codes import RunErrorCode
 from convergence.runs.records import NEVER_ENDED
 from convergence.runs.run_cost import summarize_cost
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 
-NOT_SELECTED = "select_failed"
+NOT_SELECTED = RunErrorCode.SELECT_FAILED
 NEVER_BEGAN = "did not start: no worker took it, or the step before it failed"
 
 log = logging.getLogger(__name__)

@@ -192,14 +192,14 @@ def test_a_pipeline_that_is_switched_off_does_not_run(client: TestClient, env: A
 @pytest.fixture
 def grain(services: InMemoryServices, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipeline with params of its own beside days."""
-    spec = services.catalog.find("openai/cost/usage_cost")
+    spec = services.catalog.find_pipeline("openai/cost/usage_cost")
     params = {
         "grain": ParamSpec(type="string", enum=("day", "hour"), default="day"),
         "depth": ParamSpec(type="integer", minimum=1),
     }
     wider = spec.model_copy(update={"params": {**spec.params, **params}})
-    monkeypatch.setattr(services.catalog, "find", lambda _path: wider)
-    monkeypatch.setattr(services.catalog, "runnable", lambda: [wider])
+    monkeypatch.setattr(services.catalog, "find_pipeline", lambda _path: wider)
+    monkeypatch.setattr(services.catalog, "list_runnable", lambda: [wider])
 
 
 @pytest.mark.usefixtures("grain")

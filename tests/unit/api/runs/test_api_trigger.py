@@ -86,7 +86,7 @@ def test_when_nothing_is_due_the_run_succeeds_at_once_and_costs_nothing(
     env.standing(ACME, connected_on=datetime.now(UTC).date() + timedelta(days=31))
     body = client.post(RUN, json={}, headers=acme).json()
     assert (body["status"], body["days"]) == ("SUCCESS", [])
-    assert "Nothing is due" in body["message"]
+    assert "No day is due" in body["message"]
     assert not env.airflow.runs
     seen = client.get(f"/pipelines/runs/{ACME}/{body['run_id']}", headers=acme).json()
     assert seen["status"] == "SUCCESS"

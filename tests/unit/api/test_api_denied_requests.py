@@ -1,4 +1,4 @@
-"""Refusals in the audit log: told once, counted after, and a flood of them costs one row."""
+"""DeniedRequests in the audit log: told once, counted after, and a flood of them costs one row."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def test_a_foreign_path_is_told_once_and_then_counted(
     assert row["target"].endswith(GLOBEX)
     assert row["request_id"].startswith("req_")
     assert row["details"] == '{"code":"not_found"}'
-    services.refusals.flush()
+    services.denied_requests.flush()
     assert told(services)[1]["details"] == '{"code":"not_found","times":4}'
-    services.refusals.flush()
+    services.denied_requests.flush()
     assert len(told(services)) == 2
 
 
@@ -42,7 +42,7 @@ def test_a_flood_without_a_key_costs_one_row(
     for number in range(300):
         client.get(f"/pipelines/runs/org_{number}")
     assert told(services) == []
-    services.refusals.flush()
+    services.denied_requests.flush()
     rows = told(services)
     assert {row["org_slug"] for row in rows} == {"~platform"}
     assert {row["actor"] for row in rows} == {"anonymous"}
