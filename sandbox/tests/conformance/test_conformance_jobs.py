@@ -111,7 +111,7 @@ def test_a_job_in_another_location_than_its_data_is_404(
         client.query(f"SELECT * FROM {table.table_id}", location="EU", job_config=config).result()
 
 
-def test_jobs_query_responses_the_same_request_once(client: Client, make: Make, ask: Ask) -> None:
+def test_jobs_query_runs_the_same_request_once(client: Client, make: Make, ask: Ask) -> None:
     table = make([("a", "INTEGER")])
     body = {
         "query": f"INSERT INTO `{table.reference}` VALUES (1)",
@@ -129,7 +129,7 @@ def test_jobs_query_responses_the_same_request_once(client: Client, make: Make, 
 
 
 @pytest.mark.parametrize("mode", ["JOB_CREATION_REQUIRED", "JOB_CREATION_OPTIONAL"])
-def test_a_query_responses_in_either_creation_mode(client: Client, mode: str) -> None:
+def test_a_query_responds_in_either_creation_mode(client: Client, mode: str) -> None:
     client.default_job_creation_mode = mode
     try:
         assert [row["a"] for row in client.query_and_wait("SELECT 1 AS a")] == [1]

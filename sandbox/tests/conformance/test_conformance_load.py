@@ -57,7 +57,7 @@ def test_a_load_makes_its_table_and_tells_how_many_rows(
     assert client.get_table(name).num_rows == 2
 
 
-def test_a_load_appends_unless_payload_otherwise(client: Client, daily: str, ask: Ask) -> None:
+def test_a_load_appends_by_default(client: Client, daily: str, ask: Ask) -> None:
     load(client, [{"day": "2025-11-25", "n": 3}], daily)
     assert ask(f"SELECT COUNT(*) FROM `{daily}`") == [(3,)]
 

@@ -150,7 +150,7 @@ def prepare(url: str) -> tuple[Client, bigquery.Table]:
     return client, client.create_table(table)
 
 
-def test_a_kill_loses_nothing_that_was_responded(fresh_sandbox: SandboxProcess) -> None:
+def test_a_kill_loses_no_acknowledged_write(fresh_sandbox: SandboxProcess) -> None:
     client, table = prepare(fresh_sandbox.bigquery)
     config = bigquery.LoadJobConfig(schema=table.schema, labels={"kept": "yes"})
     rows = [{"a": "x"}]
@@ -238,7 +238,7 @@ def test_kills_at_any_moment_lose_and_double_nothing(fresh_sandbox: SandboxProce
     setup.close()
 
 
-def test_it_stops_at_once_when_payload_to(fresh_sandbox: SandboxProcess) -> None:
+def test_it_stops_at_once_on_sigterm(fresh_sandbox: SandboxProcess) -> None:
     client, table = prepare(fresh_sandbox.bigquery)
     assert list(client.list_rows(table)) == []
     began = time.monotonic()

@@ -172,7 +172,7 @@ def test_a_gzipped_body_is_read(http: httpx.Client) -> None:
     [({}, "1764032523.5"), ({"formatOptions": {"useInt64Timestamp": True}}, "1764032523500000")],
     ids=["seconds", "microseconds"],
 )
-def test_timestamps_are_payload_as_requested(
+def test_timestamps_come_in_the_requested_form(
     http: httpx.Client, options: dict[str, Any], value: str
 ) -> None:
     sql = "SELECT TIMESTAMP '2025-11-25 01:02:03.5+00'"
@@ -182,7 +182,7 @@ def test_timestamps_are_payload_as_requested(
     assert float(row["f"][0]["v"]) == float(value)
 
 
-def test_a_query_that_takes_longer_than_requested_is_responded_incomplete(
+def test_a_query_that_takes_longer_than_its_timeout_is_reported_incomplete(
     http: httpx.Client, sandbox: SandboxProcess
 ) -> None:
     marker = "SELECT 'slow'"

@@ -112,7 +112,7 @@ def test_analytics_rows_have_the_fields_of_recorded_ones(
     seed=st.from_regex(r"[a-z0-9][a-z0-9_]{1,20}[a-z0-9]", fullmatch=True),
     day=st.dates(date(2026, 1, 1), date(2028, 12, 31)),
 )
-def test_any_seed_and_day_always_response_the_same_in_both_generations(
+def test_any_seed_and_day_always_give_the_same_in_both_generations(
     client: TestClient, seed: str, day: date
 ) -> None:
     old = ask(client, USAGE, {**window(first=day), "group_by[]": PRICED_BY}, seed=seed)

@@ -105,7 +105,7 @@ def test_money_is_paid_in_when_it_runs_low(client: TestClient) -> None:
     assert 2 <= sum(amount > 0 for amount in paid) <= 12
 
 
-def test_only_known_keys_are_responded(client: TestClient) -> None:
+def test_only_known_keys_have_access(client: TestClient) -> None:
     for path in ("user/balance", "models"):
         response = client.get(f"/deepseek/{path}", headers={"authorization": "Bearer sk-nobody"})
         assert response.status_code == 401

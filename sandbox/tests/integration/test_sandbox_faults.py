@@ -26,7 +26,7 @@ def statuses(client: TestClient, count: int, *, path: str = MODELS) -> list[int]
     return [client.get(path).status_code for _ in range(count)]
 
 
-def test_a_fault_strikes_after_its_skips_and_as_often_as_payload(client: TestClient) -> None:
+def test_a_fault_strikes_after_its_skips_and_as_often_as_its_count(client: TestClient) -> None:
     client.post("/_sandbox/faults", json={**BUSY, "skip": 1, "count": 2})
     assert statuses(client, 5) == [200, 503, 503, 200, 200]
     assert client.get("/_sandbox/faults").json()[0]["struck"] == 2

@@ -78,7 +78,7 @@ def decrypt(
     )
 
 
-def test_round_trip_responses_verified_checksums_and_the_version(
+def test_round_trip_returns_verified_checksums_and_the_version(
     client: kms_v1.KeyManagementServiceClient,
 ) -> None:
     encrypted = encrypt(client, b"a credential", aad=b"v1|acme|OPENAI|c1")
@@ -237,7 +237,7 @@ def test_an_uncovered_method_is_rejected_by_name(
         )
 
 
-def test_the_key_file_is_its_owners_standalone(
+def test_the_key_file_is_readable_by_its_owner_only(
     client: kms_v1.KeyManagementServiceClient, data_dir: Path
 ) -> None:
     client.create_crypto_key_version(request={"parent": CREDENTIALS_KEY})

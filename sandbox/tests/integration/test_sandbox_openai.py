@@ -88,7 +88,7 @@ def test_costs_have_the_fields_of_recorded_ones(client: TestClient) -> None:
     day=st.dates(date(2024, 6, 1), date(2028, 12, 31)),
     endpoint=st.sampled_from(sorted(ENDPOINTS)),
 )
-def test_any_seed_and_day_always_response_the_same(
+def test_any_seed_and_day_always_give_the_same(
     client: TestClient, seed: str, day: date, endpoint: str
 ) -> None:
     start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
@@ -242,7 +242,7 @@ def test_hours_and_minutes_add_up_to_their_day(client: TestClient, width: str, c
         assert sum(row[name] for row in rows(parts)) == day[name]
 
 
-def test_groups_add_up_and_keys_not_requested_for_are_null(client: TestClient) -> None:
+def test_groups_add_up_and_keys_not_requested_are_null(client: TestClient) -> None:
     whole = rows(ask(client, "usage/completions", window()))[0]
     assert {whole[key] for key in ("project_id", "model", "batch", "user_id")} == {None}
     for key in ENDPOINTS["completions"].dimensions.group_by:

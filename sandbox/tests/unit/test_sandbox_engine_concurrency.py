@@ -105,7 +105,7 @@ while True:
 """
 
 
-def test_a_kill_loses_nothing_that_was_responded(tmp_path: Path) -> None:
+def test_a_kill_loses_no_acknowledged_write(tmp_path: Path) -> None:
     path = tmp_path / "x.duckdb"
     made(path).close()
     writer = guarded.GuardedProcess(

@@ -64,7 +64,7 @@ def fields(*more: Json, drop: str = "", **changed: Json) -> Json:
     return {"schema": {"fields": [*kept, *more]}}
 
 
-def test_a_table_gives_back_all_it_was_supplied(engine: Engine) -> None:
+def test_a_table_returns_its_whole_definition(engine: Engine) -> None:
     engine.create_table("p", "d", FULL)
     resource = engine.table_resource(ref())
     for key in FULL.keys() - {"tableReference"}:

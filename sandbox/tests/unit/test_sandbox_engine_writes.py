@@ -224,7 +224,7 @@ def test_dispositions(engine: Engine) -> None:
     assert costs(engine) == [("2025-12-01", "1")]
 
 
-def test_a_load_makes_its_table_with_the_layout_requested_for(engine: Engine) -> None:
+def test_a_load_makes_its_table_with_the_requested_layout(engine: Engine) -> None:
     options = WriteOptions(time_partitioning=TimePartitioning("DAY", "d"), clustering=("k",))
     schema = Schema.from_rest({"fields": [{"name": "d", "type": "DATE"},
                                           {"name": "k", "type": "STRING"}]})  # fmt: skip

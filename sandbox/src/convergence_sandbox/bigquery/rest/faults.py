@@ -55,7 +55,7 @@ class Fault:
     query_regex: re.Pattern[str] | None = None
     status: int = 503
     reason: str = "backendError"
-    message: str = "A fault was asked for."
+    message: str = "An injected fault."
     seconds: float = 0.0
     left: int = 1
     number: int = field(default_factory=lambda: next(_numbers))
@@ -85,7 +85,7 @@ class Fault:
             query_regex=_pattern(match.get("query_regex")),
             status=int(body.get("status", 503)),
             reason=str(body.get("reason", "backendError")),
-            message=str(body.get("message", "A fault was asked for.")),
+            message=str(body.get("message", "An injected fault.")),
             seconds=float(body.get("seconds", 0)),
             left=int(body.get("count", 1)),
         )

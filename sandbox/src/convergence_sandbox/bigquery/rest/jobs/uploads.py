@@ -72,11 +72,11 @@ def split_multipart(content_type: str, body: bytes) -> tuple[Json, bytes]:
     head, *parts = (b"\r\n" + body).split(b"\r\n" + delimiter)
     if len(parts) != 3 or head.strip() or not parts[-1].startswith(b"--"):
         raise invalid("A multipart upload has exactly two parts: the job and its media.")
-    metadata, media = (_payload(part) for part in parts[:2])
+    metadata, media = (_read_part(part) for part in parts[:2])
     return parse_object(metadata), media
 
 
-def _payload(part: bytes) -> bytes:
+def _read_part(part: bytes) -> bytes:
     _, blank, payload = part.partition(b"\r\n\r\n")
     if not blank:
         raise invalid("A part of the multipart upload has no headers.")
