@@ -34,7 +34,7 @@ class AirflowEnv:
     def records(self) -> RunRecords:
         return RunRecords(self.store)
 
-    def select(
+    def select_orgs(
         self, *, provider: str | None, now: datetime, org_slugs: Sequence[str] | None = None
     ) -> OrgSelection:
         def named(org: str) -> bool:
@@ -49,10 +49,10 @@ class AirflowEnv:
             tuple((org, why) for org, why in self.refused.items() if named(org)),
         )
 
-    def latest(self, **_: Any) -> Mapping[Any, Any]:
+    def read_latest(self, **_: Any) -> Mapping[Any, Any]:
         return {}
 
-    def ends(self, _: Any, **__: Any) -> Mapping[Any, Any]:
+    def read_ends(self, _: Any, **__: Any) -> Mapping[Any, Any]:
         return {}
 
     def cancel_jobs(self) -> None:
