@@ -18,7 +18,7 @@ from support.api.env import ACME, ApiEnv, InMemoryServices
 
 
 class Kms:
-    def check(self) -> str:
+    def get_primary_version(self) -> str:
         return "key"
 
     def close(self) -> None:

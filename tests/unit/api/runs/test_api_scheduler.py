@@ -78,7 +78,7 @@ def test_without_one_it_waits_and_starts_once_there_is(client: TestClient, env: 
             {"has_import_errors": True},
             "The pipeline is not loaded now; its file may be broken or new.",
         ),
-        (None, "The pipeline can't be started just now."),
+        (None, "The pipeline can't be started now."),
     ],
 )
 def test_what_can_not_run_waits_without_a_slot_and_starts_when_it_can(
