@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from itertools import pairwise
+
+from convergence.api.http.problems import HTTP_ERROR_CODES
 
 from convergence.errors import (
     ConfigurationError,
@@ -12,6 +18,7 @@ from convergence.errors import (
     RequestError,
     RetryableError,
 )
+from convergence.run_error_codes import RunErrorCode
 
 _INTRODUCTION = """\
 # Errors
@@ -36,7 +43,50 @@ def render_errors_page() -> str:
         rows = [_render_row(error) for error in _walk(branch)]
         header = ["| code | HTTP | cause | what to do |", "|---|---|---|---|"]
         parts.append("\n".join([f"## {title}", "", who_acts, "", *header, *rows]) + "\n")
+    parts += [_render_http_section(), _render_run_section()]
     return "\n".join(parts)
+
+
+def _render_http_section() -> str:
+    """Return the section of codes that the web framework's own errors get."""
+    rows = [
+        f"| `{code}` | {status} | {HTTPStatus(status).description or HTTPStatus(status).phrase} |"
+        for status, code in sorted(HTTP_ERROR_CODES.items())
+    ]
+    header = ["| code | HTTP | cause |", "|---|---|---|"]
+    return "\n".join(["## Errors of the HTTP protocol", "", *header, *rows]) + "\n"
+
+
+def _render_run_section() -> str:
+    """Return the section of codes that only runs and steps have."""
+    rows = [f"| `{code}` | {text} |" for code, text in read_run_errors().items()]
+    introduction = [
+        "## Errors of runs and steps",
+        "",
+        "A step that failed has the code of its error above. These codes arise only in the `error` of",
+        "runs and steps.",
+        "",
+        "| code | cause and what to do |",
+        "|---|---|",
+    ]
+    return "\n".join([*introduction, *rows]) + "\n"
+
+
+def read_run_errors() -> Mapping[str, str]:
+    """Return the docstrings below the members of `RunErrorCode`, by code."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(RunErrorCode)))
+    body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
+    found: dict[str, str] = {}
+    for member, below in pairwise(body):
+        if (
+            isinstance(member, ast.Assign)
+            and isinstance(member.targets[0], ast.Name)
+            and isinstance(below, ast.Expr)
+            and isinstance(below.value, ast.Constant)
+        ):
+            code = RunErrorCode[member.targets[0].id].value
+            found[code] = " ".join(str(below.value.value).split())
+    return found
 
 
 def _walk(error: type[ConvergenceError]) -> Iterator[type[ConvergenceError]]:
