@@ -10,7 +10,6 @@ from http import HTTPStatus
 from itertools import pairwise
 
 from convergence.api.http.problems import HTTP_ERROR_CODES
-
 from convergence.errors import (
     ConfigurationError,
     ConvergenceError,
@@ -63,8 +62,8 @@ def _render_run_section() -> str:
     introduction = [
         "## Errors of runs and steps",
         "",
-        "A step that failed has the code of its error above. These codes arise only in the `error` of",
-        "runs and steps.",
+        "A step that failed has the code of its error above. These codes are in the `error` of runs",
+        "and steps.",
         "",
         "| code | cause and what to do |",
         "|---|---|",

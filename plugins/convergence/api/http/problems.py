@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 NOT_FOUND_DETAIL = "There is no such object, or it belongs to another organization."
 _UNEXPECTED = "Something went wrong on our side. Quote the request id when you report it."
-_CODES = {
+HTTP_ERROR_CODES = {
     400: "bad_request",
     405: "method_not_allowed",
     413: "body_too_large",
@@ -206,7 +206,7 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     return build_problem(
         request,
         status=error.status_code,
-        code=_CODES.get(error.status_code, "error"),
+        code=HTTP_ERROR_CODES.get(error.status_code, "error"),
         detail=details.get(error.status_code, str(error.detail)),
         headers={"Allow": _list_allowed_methods(request)}
         if error.status_code == 405
