@@ -62,8 +62,8 @@ def _render_run_section() -> str:
     introduction = [
         "## Errors of runs and steps",
         "",
-        "A step that failed has the code of its error above. These codes are in the `error` of runs",
-        "and steps.",
+        "A step that failed has the code of its error above. These codes are in the `error` of",
+        "runs and steps.",
         "",
         "| code | cause and what to do |",
         "|---|---|",
