@@ -55,7 +55,7 @@ class Connected:
         step: Any = find_operator(ps_type)(
             task_id="x", config={}, pipeline=FACTS, batch={"runs": []}
         )
-        answer = step.run_step(self.context, find_config(ps_type).from_values(config)).answer()
+        answer = step.run_step(self.context, find_config(ps_type).from_values(config)).to_dict()
         json.dumps(answer)
         return dict(answer)
 

@@ -135,7 +135,7 @@ def test_onboarding_again_changes_nothing(empty_env: ProcessorEnv) -> None:
 
 
 @pytest.mark.parametrize(
-    "step", ["orgs.create_profile", "lay_out", "subscriptions.create", "run_file"]
+    "step", ["orgs.create_profile", "lay_out", "subscriptions.create_subscription", "run_file"]
 )
 def test_onboarding_resumes_where_it_was_cut_off(
     empty_env: ProcessorEnv, monkeypatch: pytest.MonkeyPatch, step: str

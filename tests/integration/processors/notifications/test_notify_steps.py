@@ -64,7 +64,7 @@ class Telling:
         step: Any = find_operator(ps_type)(
             task_id="notify_team", config={}, pipeline=USAGE_COST, batch={"runs": []}
         )
-        return dict(step.run_step(self.context, find_config(ps_type).from_values(config)).answer())
+        return dict(step.run_step(self.context, find_config(ps_type).from_values(config)).to_dict())
 
     def step_ended(self, status: StepStatus) -> None:
         step = OrgStep(
