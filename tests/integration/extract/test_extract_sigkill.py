@@ -25,14 +25,14 @@ from convergence.extract.egress import Egress
 from convergence.extract.http import OriginClient
 from convergence.extract.paginate import ListSource, OffsetPages
 from convergence.extract.spool import Spool
-from convergence.extract.stream import Query, extract
+from convergence.extract.stream import Query, extract_pages
 
 day = date(2026, 11, 20)
 spool = Spool.open(Path(sys.argv[2]), fingerprint="f")
 headers = {"x-api-key": "vendor-sandbox-killed"}
 with OriginClient(sys.argv[1], headers=headers, egress=Egress.LOOPBACK) as client:
     pages = OffsetPages(ListSource("users", total_path="total"), limit=1)
-    extract(client, [Query("users", pages)], spool)
+    extract_pages(client, [Query("users", pages)], spool)
 print(spool.write_day_files(lambda _: day, [day], unique_by=["id"])[day].path)
 """
 

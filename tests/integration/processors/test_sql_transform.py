@@ -98,7 +98,7 @@ def test_a_day_is_made_anew_only_when_what_it_follows_from_has_changed(finance: 
 
 
 def test_a_query_that_would_read_too_much_is_not_run(finance: Finance) -> None:
-    with pytest.raises(ConfigurationError, match="more than it may") as refusal:
+    with pytest.raises(ConfigurationError, match="more bytes than max_bytes_billed") as refusal:
         finance.run(step(max_bytes_billed=1))
     assert refusal.value.details["bytes"] > refusal.value.details["max_bytes_billed"] == 1  # type: ignore[operator]  # an int
     assert finance.org.rows(TABLE) == []
