@@ -9,6 +9,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from crash.processes import Pipe
@@ -62,8 +63,26 @@ class Points:
             os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def install(points: Points) -> None:
-    """Put the points into this process."""
+@dataclass(frozen=True)
+class Place:
+    """A function of the product, or of BigQuery's client, and the points before and after it.
+
+    Attributes:
+        owner: a class or a module.
+        details: of the function's result, sent with the point after it.
+        only: which calls pass the points, by their keyword arguments.
+    """
+
+    owner: Any
+    name: str
+    before: str = ""
+    after: str = ""
+    details: Callable[[Any], dict[str, object]] = lambda _: {}
+    only: Callable[[dict[str, Any]], bool] = lambda _: True
+
+
+def places() -> list[Place]:
+    """Every place that has points."""
     from google.cloud import bigquery
 
     from convergence.extract.disk import Disk
@@ -72,55 +91,50 @@ def install(points: Points) -> None:
     from convergence.runs.ledger import Ledger
     from convergence.runs.publisher import Publisher
 
-    around(points, Disk, "sync", before="before_fsync", after="after_fsync")
-    around(points, Disk, "rename", before="before_rename", after="after_rename")
-    around(points, StepLog, "started", after="step_started")
-    around(points, StepLog, "finished", before="before_step_recorded", after="step_recorded")
-    around(
-        points,
-        Publisher,
-        "begin",
-        before="before_attempt",
-        after="attempt_taken",
-        details=lambda result: {"taken": {key.id: one.number for key, one in result.items()}},
-    )
-    _submits(points, bigquery.Client, "load_table_from_file")
-    _submits(points, bigquery.Client, "query")
-    around(points, publisher, "load_partition", after="job_done")
-    around(points, publisher, "query_partition", after="job_done")
-    around(points, Publisher, "_totals", before="before_totals", after="after_totals")
-    around(points, Ledger, "record", before="before_ledger_row", after="after_ledger_row")
+    return [
+        Place(Disk, "sync", "before_fsync", "after_fsync"),
+        Place(Disk, "rename", "before_rename", "after_rename"),
+        Place(StepLog, "record_start", after="step_started"),
+        Place(StepLog, "record_end", "before_step_recorded", "step_recorded"),
+        Place(
+            Publisher,
+            "begin_attempts",
+            "before_attempt",
+            "attempt_taken",
+            details=lambda result: {"taken": {key.id: one.number for key, one in result.items()}},
+        ),
+        Place(
+            bigquery.Client, "load_table_from_file", "before_submit", "job_sent", only=_publishes
+        ),
+        Place(bigquery.Client, "query", "before_submit", "job_sent", only=_publishes),
+        Place(publisher, "load_partition", after="job_done"),
+        Place(publisher, "query_partition", after="job_done"),
+        Place(Publisher, "_totals", "before_totals", "after_totals"),
+        Place(Ledger, "append_rows", "before_ledger_row", "after_ledger_row"),
+    ]
 
 
-def around(
-    points: Points,
-    owner: Any,  # a class or a module
-    name: str,
-    *,
-    before: str = "",
-    after: str = "",
-    details: Callable[[Any], dict[str, object]] = lambda _: {},
-    only: Callable[[dict[str, Any]], bool] = lambda _: True,
-) -> None:
-    """Replace a function of a class or module by one that passes points before and after it."""
-    inner = getattr(owner, name)
+def install(points: Points) -> None:
+    """Put the points into this process."""
+    for place in places():
+        _wrap(points, place)
+
+
+def _wrap(points: Points, place: Place) -> None:
+    inner = getattr(place.owner, place.name)
 
     def outer(*args: Any, **kwargs: Any) -> Any:
-        counts = only(kwargs)
-        if before and counts:
-            points.reach(before)
+        counts = place.only(kwargs)
+        if place.before and counts:
+            points.reach(place.before)
         result = inner(*args, **kwargs)
-        if after and counts:
-            points.reach(after, **details(result))
+        if place.after and counts:
+            points.reach(place.after, **place.details(result))
         return result
 
-    setattr(owner, name, outer)
+    setattr(place.owner, place.name, outer)
 
 
-def _submits(points: Points, owner: type, name: str) -> None:
+def _publishes(kwargs: dict[str, Any]) -> bool:
     """Jobs under an id of their own are those that publish."""
-
-    def publishes(kwargs: dict[str, Any]) -> bool:
-        return kwargs.get("job_id") is not None
-
-    around(points, owner, name, before="before_submit", after="job_sent", only=publishes)
+    return kwargs.get("job_id") is not None

@@ -75,7 +75,7 @@ def run(job: Try, platform: Platform, pipe: Pipe) -> None:
     fault = job.fault if job.fault and job.fault.point else None
     points = Points(pipe, fault)
     install(points)
-    _hurry()
+    _shorten_waits()
     try:
         if job.naive:
             naive.load(job, platform, points)
@@ -96,17 +96,20 @@ def run(job: Try, platform: Platform, pipe: Pipe) -> None:
     sys.stderr.flush()
 
 
-def _hurry() -> None:
-    """Shorten, in this process, what the product waits between two looks."""
+def waits() -> list[tuple[object, str, object]]:
+    """What the product waits between two looks, by module and name, and a shorter time for it."""
     every = attempts.HEARTBEAT_EVERY.total_seconds() / FASTER
-    shorter: list[tuple[object, str, object]] = [
+    return [
         (attempts, "HEARTBEAT_STALE", timedelta(seconds=HEARTBEAT_LIMIT)),
-        (publisher, "heartbeat", partial(hold_heartbeat, every=every)),
+        (publisher, "hold_heartbeat", partial(hold_heartbeat, every=every)),
         (overtaken, "POLL_SECONDS", overtaken.POLL_SECONDS / FASTER),
         (overtaken, "LEDGER_SECONDS", overtaken.LEDGER_SECONDS / FASTER),
     ]
-    for module, name, value in shorter:
-        assert hasattr(module, name), f"The product has no {name} any more"
+
+
+def _shorten_waits() -> None:
+    for module, name, value in waits():
+        getattr(module, name)  # an AttributeError where the product has it no more
         setattr(module, name, value)
 
 

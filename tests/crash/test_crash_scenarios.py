@@ -8,9 +8,10 @@ import pytest
 
 from crash.content import Rows, classify
 from crash.kinds import KINDS
-from crash.points import NAMES
+from crash.points import NAMES, places
 from crash.progress import kept_seeds
 from crash.scenario import POINTS, STEPS, Action, Wake, scenario
+from crash.task import waits
 
 DAY = "2026-02-02"
 OLD: Rows = Counter({"a": 1, "b": 1, "c": 1})
@@ -38,6 +39,15 @@ def test_three_hundred_seeds_strike_at_every_point_of_every_step() -> None:
 
 def test_the_points_of_scenarios_are_those_that_are_put_into_processes() -> None:
     assert {point for points in POINTS.values() for point in points} <= set(NAMES)
+
+
+def test_every_place_and_wait_that_the_harness_replaces_exists_in_the_product() -> None:
+    replaced = [(place.owner, place.name) for place in places()]
+    replaced += [(module, name) for module, name, _value in waits()]
+    assert [pair for pair in replaced if not hasattr(*pair)] == []
+    assert {name for place in places() for name in (place.before, place.after) if name} == set(
+        NAMES
+    )
 
 
 def test_runs_that_two_hundred_seeds_have_overlap_with_changed_inputs() -> None:
