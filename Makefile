@@ -127,11 +127,11 @@ audit-verify: setup ## check the audit log's hash chains: make audit-verify [ARG
 	@$(RUN) -m convergence.tenants.audit_verify $(ARGS)
 
 rotate-kms: setup ## encrypt every credential and key anew under the newest KMS version: make rotate-kms [ARGS=--new-version]
-	@$(RUN) -m convergence.tenants.rotate_kms $(ARGS)
+	@$(RUN) -m convergence.tenants.encryption.rotate_kms $(ARGS)
 
 # Values given to make are in the recipe's environment: quoted by the shell, never parsed by it.
 reveal-key: setup ## decrypt an organization's key for support, audited: make reveal-key ORG=… KEY_ID=… OPERATOR=… REASON="…"
-	@$(RUN) -m convergence.tenants.reveal_key --org "$$ORG" --key-id "$$KEY_ID" --operator "$$OPERATOR" --reason "$$REASON" $(ARGS)
+	@$(RUN) -m convergence.tenants.api_keys.reveal_key --org "$$ORG" --key-id "$$KEY_ID" --operator "$$OPERATOR" --reason "$$REASON" $(ARGS)
 
 restore-state: setup ## after the state store was lost: give it back what the warehouse keeps
 	@$(RUN) -m convergence.tenants.restore_state $(ARGS)

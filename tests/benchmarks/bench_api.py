@@ -25,7 +25,7 @@ from convergence.api.app import create_app
 from convergence.api.http.routing import guarded_router
 from convergence.api.http.scopes import Scope, list_org_scopes, require_scope
 from convergence.security.keys import compute_digest
-from convergence.tenants.authentication import Authenticator
+from convergence.tenants.api_keys.authentication import Authenticator
 from support.api.airflow_double import AirflowDouble
 from support.api.env import ACME, ACME_KEY, ApiEnv, InMemoryServices, make_settings
 from support.api.in_memory import InMemoryAuthenticator, InMemoryGate, InMemoryLedger

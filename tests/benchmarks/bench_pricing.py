@@ -24,8 +24,8 @@ from benchmarks.report import Report, Stopwatch, stopwatch
 from convergence.processors.lib.pricing.price_seed import seed_prices
 from convergence.processors.openai.config import CostConfig, SeedCsvConfig
 from convergence.settings import PROJECT_ROOT
-from convergence.warehouse.fill import query_partition
 from convergence.warehouse.names import TableName
+from convergence.warehouse.partitions.fill import query_partition
 from convergence.warehouse.query import Row
 from convergence.warehouse.schemas import TableSchema
 from support import processor_env

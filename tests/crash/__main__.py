@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convergence.settings import PROJECT_ROOT
-from crash.checks import Findings
+from crash.checking.checks import Findings
 from crash.lane import lane
 from crash.preload import preload
 from crash.processes import Child, fork

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from convergence.state.org_runs import OrgRun, RunStatus, org_run_id
 from convergence.state.slots import RunLimits
 from crash import task
+from crash.checking.reader import Versions, watch
 from crash.platform import Platform, days
 from crash.processes import Child, fork
-from crash.reader import Versions, watch
 from crash.scenario import Action, Fault, Inputs, Run, Scenario, Stage, Wake
 from crash.task import HEARTBEAT_LIMIT, Try
 from crash.tries import Sleeper, Trying, is_warehouse

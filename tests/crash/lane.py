@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from crash.checks import Findings, check
+from crash.checking.checks import Findings, check
 from crash.platform import Platform
 from crash.processes import Pipe
 from crash.scenario import scenario

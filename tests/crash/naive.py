@@ -15,7 +15,7 @@ import httpx
 from google.cloud.bigquery import LoadJobConfig
 
 from convergence.extract import canonical
-from convergence.extract.disk import Disk, write_durably
+from convergence.extract.storage.disk import Disk, write_durably
 from convergence.processors.lib.daily.extraction import get_column_types
 from convergence.processors.openai.shape import UsageShape
 from convergence.warehouse.schemas import TableSchema

@@ -24,8 +24,8 @@ from convergence.processors.steplog import StepLog
 from convergence.runs.records import RunRecords
 from convergence.settings import PROJECT_ROOT
 from convergence_sandbox.providers.openai.prices import COMPLETIONS
-from crash import content
-from crash.content import Content
+from crash.checking import content
+from crash.checking.content import Content
 from crash.provider import KEY_PREFIX
 from crash.scenario import STEPS, Inputs
 from crash.servers import Provider, Sandbox

@@ -85,7 +85,7 @@ def places() -> list[Place]:
     """Every place that has points."""
     from google.cloud import bigquery
 
-    from convergence.extract.disk import Disk
+    from convergence.extract.storage.disk import Disk
     from convergence.processors.steplog import StepLog
     from convergence.runs import publisher
     from convergence.runs.ledger import Ledger

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from convergence.settings import PROJECT_ROOT
-from crash.checks import Findings
+from crash.checking.checks import Findings
 
 KEPT = Path(__file__).with_name("kept_seeds.txt")
 _DECIDES = (

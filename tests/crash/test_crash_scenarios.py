@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from crash.content import Rows, classify
+from crash.checking.content import Rows, classify
 from crash.kinds import KINDS
 from crash.points import NAMES, places
 from crash.progress import kept_seeds

@@ -23,7 +23,7 @@ from convergence.runs.slices import SliceKey
 from convergence.warehouse.day_file import DayFile
 from convergence.warehouse.jobs import JobOutcome
 from convergence.warehouse.names import TableName
-from convergence.warehouse.publish import load_partition
+from convergence.warehouse.partitions.publish import load_partition
 from convergence.warehouse.schemas import TableSchema
 from support.processor_env import USAGE_COST, USAGE_SCHEMA, OrgEnv
 

@@ -25,11 +25,11 @@ from convergence.runs.slices import SliceKey
 from convergence.settings import Settings
 from convergence.state.store import StateStore
 from convergence.tenants.datasets import describe_central_dataset, describe_org_dataset
-from convergence.warehouse.bootstrap import build_layout, central_layout
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.names import TableName
 from convergence.warehouse.query import Row
 from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.tables.bootstrap import build_layout, central_layout
 from convergence_sandbox.aws.keys import PLATFORM as AWS_PLATFORM
 from convergence_sandbox.aws.keys import secret_of
 from support.sandbox_process import SandboxProcess

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from convergence.security.kms import KeyManager, api_key_aad
-from convergence.tenants import kms_register
 from convergence.tenants.audit import Actor
 from convergence.tenants.credentials import Credentials
+from convergence.tenants.encryption import kms_register
 from convergence.warehouse.client import Warehouse
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -19,14 +19,14 @@ from convergence.runs.publisher import Attempt, Publisher
 from convergence.runs.slices import SliceKey
 from convergence.settings import PROJECT_ROOT, Settings
 from convergence.state.store import StateStore
-from convergence.warehouse.bootstrap import LayoutReport, build_layout, central_layout
 from convergence.warehouse.client import Warehouse, WarehouseTimeouts
-from convergence.warehouse.datasets import ensure_dataset
 from convergence.warehouse.day_file import DayFile, Money
-from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import CENTRAL, TableName
 from convergence.warehouse.query import run_file
 from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.tables.bootstrap import LayoutReport, build_layout, central_layout
+from convergence.warehouse.tables.datasets import ensure_dataset
+from convergence.warehouse.tables.evolve import ensure_table
 from support.sandbox_process import SandboxProcess
 
 CONFIGS = PROJECT_ROOT / "include" / "configs"

@@ -24,7 +24,7 @@ _INTRODUCTION = """\
 
 Every error has a `code`, which is stable: programs may depend on it. The API responds with
 `application/problem+json` with `code`, `detail` and `request_id`. A failed run's `error` has a
-`code` and a `message`. Written by `make docs` from `plugins/convergence/errors.py`.
+`code` and a `message`. Written by `make docs` from `plugins/convergence/errors/`.
 """
 
 _BRANCHES: tuple[tuple[type[ConvergenceError], str, str], ...] = (

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from convergence.extract.disk import Disk, write_durably
+from convergence.extract.storage.disk import Disk, write_durably
 
 SUFFIX = ".page"
 _LEVEL = 1

@@ -21,9 +21,9 @@ from typing import Any
 
 from convergence.errors import ProviderProtocolError, SpoolError, SupersededError
 from convergence.extract import canonical, pages
-from convergence.extract.day_files import DayFileWriter
-from convergence.extract.disk import Disk, write_durably
 from convergence.extract.pages import PageRecord
+from convergence.extract.storage.day_files import DayFileWriter
+from convergence.extract.storage.disk import Disk, write_durably
 from convergence.warehouse.day_file import DayFile, Money
 
 VERSION = 2

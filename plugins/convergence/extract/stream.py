@@ -19,11 +19,11 @@ from convergence.extract.clock import Deadline
 from convergence.extract.guard import PageGuard, StreamLimits
 from convergence.extract.http import OriginClient, ProviderResponse
 from convergence.extract.paginate import PageResponse, Paginator, Row
-from convergence.extract.quarantine import Quarantine
 from convergence.extract.ratelimit import Allowance
-from convergence.extract.raw import RawPages
 from convergence.extract.retry import Retrier
 from convergence.extract.spool import Spool
+from convergence.extract.storage.quarantine import Quarantine
+from convergence.extract.storage.raw import RawPages
 from convergence.extract.strict_json import Json, parse_json
 from convergence.metering import Resource, Use, record_usage
 

@@ -121,7 +121,10 @@ class StepRun:
         """Run the step for every org of the batch; return the outcomes in the batch's order."""
         if not self.derived:
             keep_succeeded_orgs(
-                self.services.steps, batch, step=self.step, max_tries=self.max_tries
+                self.services.steps,
+                step=self.step,
+                run_ids=[run.run_id for run in batch.runs],
+                max_tries=self.max_tries,
             )
         if len(batch.runs) == 1:
             return [self._process_org(batch.runs[0])]

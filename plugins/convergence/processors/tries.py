@@ -9,13 +9,13 @@ never ended belongs to a worker that was killed, and the retry continues its wor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from convergence.state.org_steps import OrgStep, StepStatus
 
 if TYPE_CHECKING:
-    from convergence.processors.batch import Batch
     from convergence.processors.steplog import StepLog
 
 
@@ -39,15 +39,22 @@ def set_work_start(record: OrgStep, previous: OrgStep | None, *, cleared: bool) 
     return replace(record, began_at=began_at, cleared=previous.cleared)
 
 
-def keep_succeeded_orgs(steps: StepLog, batch: Batch, *, step: str, max_tries: int) -> None:
+def keep_succeeded_orgs(
+    steps: StepLog, *, step: str, run_ids: Sequence[str], max_tries: int
+) -> None:
     """Keep the orgs that succeeded where the cleared task had not succeeded as a whole.
 
     Orgs that started after the task was cleared have a record with this `max_tries`. If all others
     had succeeded, the whole task was cleared and every org works again. Otherwise those that had
     succeeded are kept. This decision is recorded at once, so that a try that starts after a crash
     makes the same decision.
+
+    Args:
+        steps: the records of steps.
+        step: name of the step.
+        run_ids: the org runs of the task's batch.
+        max_tries: current `max_tries` of the task.
     """
-    run_ids = [run.run_id for run in batch.runs]
     found = steps.list_attempts(step, run_ids=run_ids)
     before = {
         run_id: found.get(run_id)

@@ -24,11 +24,12 @@ from convergence.runs import records
 from convergence.runs.admission import admit_run, require_enabled
 from convergence.runs.eligibility import Eligibility
 from convergence.runs.records import RunRecords
-from convergence.state import org_runs, pipeline_configs, queue, queue_log
+from convergence.state import org_runs, pipeline_configs
 from convergence.state.leases import hold_lease
 from convergence.state.org_runs import OrgRun, RunError, RunStatus, org_run_id
 from convergence.state.pipeline_configs import PipelineConfig
-from convergence.state.queued_run import QueuedRun, QueueStatus
+from convergence.state.queueing import queue, queue_log
+from convergence.state.queueing.queued_run import QueuedRun, QueueStatus
 from convergence.state.store import StateStore
 
 LEASE = "dispatch"

@@ -36,10 +36,10 @@ from convergence.state.attempts import (
 from convergence.state.store import StateStore
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.day_file import DayFile, Money
-from convergence.warehouse.fill import query_partition
 from convergence.warehouse.jobs import JobOutcome
 from convergence.warehouse.names import TableName
-from convergence.warehouse.publish import (
+from convergence.warehouse.partitions.fill import query_partition
+from convergence.warehouse.partitions.publish import (
     PartitionWrite,
     is_intact,
     load_partition,

@@ -11,8 +11,8 @@ from convergence.runs.ledger import Action, Ledger, LedgerRow, Replaced
 from convergence.runs.slices import SliceKey, advance_finality, compute_finality
 from convergence.warehouse.client import Job, Warehouse
 from convergence.warehouse.names import TableName, label_value, partition_id
-from convergence.warehouse.publish import PartitionWrite
-from convergence.warehouse.writers import last_writer
+from convergence.warehouse.partitions.publish import PartitionWrite
+from convergence.warehouse.partitions.writers import last_writer
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from sqlalchemy import Connection, case, select, update
 
-from convergence.state.tables import build_upsert, slice_attempts
+from convergence.state.schema.tables import build_upsert, slice_attempts
 
 HEARTBEAT_EVERY: Final = timedelta(seconds=10)
 """How often a working process renews its heartbeat."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from convergence.state.tables import audit_heads, insert_if_absent, state_meta
+from convergence.state.schema.tables import audit_heads, insert_if_absent, state_meta
 
 AUDIT_LOG = "org_audit_logs"
 _JOINED = "audit_log_joined"

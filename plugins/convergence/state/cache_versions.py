@@ -12,8 +12,8 @@ import threading
 from cachetools import TTLCache
 from sqlalchemy import Connection, select
 
+from convergence.state.schema.tables import build_upsert, cache_versions
 from convergence.state.store import StateStore
-from convergence.state.tables import build_upsert, cache_versions
 
 MAX_AGE_SECONDS = 3.0
 

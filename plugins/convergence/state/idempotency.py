@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, select, update
 
-from convergence.state.tables import idempotency_keys, insert_if_absent
+from convergence.state.schema.tables import idempotency_keys, insert_if_absent
 
 KEY_LIFETIME = timedelta(hours=24)
 # A claimant that has not completed its claim by then has died. Its work is safe to repeat.

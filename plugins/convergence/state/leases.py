@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection, delete, update
 
 from convergence.errors import RequestInFlightError
+from convergence.state.schema.tables import insert_if_absent, leases
 from convergence.state.store import StateStore
-from convergence.state.tables import insert_if_absent, leases
 
 LEASE_DURATION = timedelta(minutes=2)
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
 
-from convergence.state.tables import insert_if_absent, notifications
+from convergence.state.schema.tables import insert_if_absent, notifications
 
 CLAIM_DURATION = timedelta(minutes=10)
 """After this time another process may take a claim that has not ended."""

@@ -28,8 +28,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from convergence.state.column_types import RunTrigger
-from convergence.state.tables import insert_if_absent, org_runs
+from convergence.state.schema.column_types import RunTrigger
+from convergence.state.schema.tables import insert_if_absent, org_runs
 
 
 class RunStatus(StrEnum):

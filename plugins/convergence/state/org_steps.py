@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, func, select, update
 from convergence import metering
 from convergence.metering import Used
 from convergence.state.org_runs import RunError
-from convergence.state.tables import build_upsert, org_steps
+from convergence.state.schema.tables import build_upsert, org_steps
 
 
 class StepStatus(StrEnum):

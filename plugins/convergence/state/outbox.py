@@ -17,9 +17,9 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, or_, select, update
 
 from convergence.errors import FatalError
-from convergence.state.json_encoding import encode_row
+from convergence.state.schema.json_encoding import encode_row
+from convergence.state.schema.tables import insert_if_absent, outbox, outbox_leases
 from convergence.state.store import StateStore
-from convergence.state.tables import insert_if_absent, outbox, outbox_leases
 
 SHIPPING_LEASE = timedelta(seconds=120)
 _ENQUEUE = outbox.insert()

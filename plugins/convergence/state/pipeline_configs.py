@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, select, update
 
 from convergence.state import outbox
-from convergence.state.json_encoding import encode_json
-from convergence.state.tables import build_upsert, insert_if_absent
-from convergence.state.tables import pipeline_configs as table
+from convergence.state.schema.json_encoding import encode_json
+from convergence.state.schema.tables import build_upsert, insert_if_absent
+from convergence.state.schema.tables import pipeline_configs as table
 
 CONFIG_LOG = "org_pipeline_configs"
 _INSTANT = timedelta(microseconds=1)

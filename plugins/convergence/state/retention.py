@@ -13,8 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, select, tuple_,
 
 from convergence.state.audit_heads import AUDIT_LOG
 from convergence.state.org_runs import ENDED
-from convergence.state.store import StateStore
-from convergence.state.tables import (
+from convergence.state.schema.tables import (
     execution_queue,
     idempotency_keys,
     leases,
@@ -25,6 +24,7 @@ from convergence.state.tables import (
     outbox_leases,
     slice_attempts,
 )
+from convergence.state.store import StateStore
 
 # The month's quota is counted from these rows, and status pages look a while back.
 RUNS_KEPT = timedelta(days=90)

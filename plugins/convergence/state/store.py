@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from convergence.errors import StateUnavailableError
-from convergence.state.schema import prepare_tables
+from convergence.state.schema.preparation import prepare_tables
 
 BUSY_TIMEOUT_SECONDS = 30
 CONNECT_TIMEOUT_SECONDS = 10

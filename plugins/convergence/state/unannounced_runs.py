@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, select
 
-from convergence.state.tables import insert_if_absent, unannounced_runs
+from convergence.state.schema.tables import insert_if_absent, unannounced_runs
 
 
 class DagRunKey(NamedTuple):

@@ -16,9 +16,9 @@ from convergence.security.kms import KeyManager, credential_aad
 from convergence.security.redaction import register_secret
 from convergence.state import cache_versions
 from convergence.state.store import StateStore
-from convergence.tenants import kms_register
 from convergence.tenants.audit import Actor, AuditedAction, audit_change
-from convergence.tenants.kms_register import Subject
+from convergence.tenants.encryption import kms_register
+from convergence.tenants.encryption.kms_register import Subject
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.params import typed
 from convergence.warehouse.query import Row, run_file

@@ -12,13 +12,15 @@ from convergence.state import org_runs, pipeline_configs
 from convergence.state.leases import hold_lease
 from convergence.state.org_runs import RunError
 from convergence.state.store import StateStore
-from convergence.tenants import key_digests, keys, kms_register, orgs
+from convergence.tenants import orgs
+from convergence.tenants.api_keys import key_digests, keys
 from convergence.tenants.audit import Actor, AuditedAction, audit_change
 from convergence.tenants.datasets import OWNER_LABEL
-from convergence.tenants.kms_register import Subject
+from convergence.tenants.encryption import kms_register
+from convergence.tenants.encryption.kms_register import Subject
 from convergence.warehouse.client import Warehouse
-from convergence.warehouse.datasets import dataset_labels, drop_dataset
 from convergence.warehouse.query import run_file
+from convergence.warehouse.tables.datasets import dataset_labels, drop_dataset
 
 REMOVED = RunError(RunErrorCode.ORGANIZATION_REMOVED, "the organization was removed")
 

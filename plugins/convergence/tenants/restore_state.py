@@ -20,12 +20,13 @@ from typing import Any
 from convergence.errors import ConvergenceError
 from convergence.security.redaction import redact
 from convergence.settings import get_settings
-from convergence.state import org_runs, pipeline_configs, queue
+from convergence.state import org_runs, pipeline_configs
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.pipeline_configs import PipelineConfig
-from convergence.state.queued_run import QueuedRun, parse_log_row
+from convergence.state.queueing import queue
+from convergence.state.queueing.queued_run import QueuedRun, parse_log_row
 from convergence.state.store import StateStore
-from convergence.tenants import key_digests
+from convergence.tenants.api_keys import key_digests
 from convergence.tenants.audit_joining import JoinedChain, join_store
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.query import Row, run_file, stream_file

@@ -24,9 +24,9 @@ from convergence.warehouse.client import Warehouse
 from convergence.warehouse.counting import count_job
 from convergence.warehouse.names import CENTRAL, check_identifier, check_project, labels
 from convergence.warehouse.params import Param, query_parameters
-from convergence.warehouse.sql_rendering import render_marked, render_source
-from convergence.warehouse.sql_source import SqlSource, read_source
-from convergence.warehouse.sql_tables import TableRule, find_sql_violations
+from convergence.warehouse.sql.rendering import render_marked, render_source
+from convergence.warehouse.sql.source import SqlSource, read_source
+from convergence.warehouse.sql.table_rules import TableRule, find_sql_violations
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from sqlalchemy import delete, select
 
 from convergence.api.http.services import ApiServices
 from convergence.errors import WarehouseUnavailableError
-from convergence.state.tables import api_keys, state_meta
-from convergence.tenants import authentication, key_digests
+from convergence.state.schema.tables import api_keys, state_meta
+from convergence.tenants.api_keys import authentication, key_digests
 from convergence.warehouse.query import run_file
 from support.api.calls import ACME, onboard
 from support.api.sandbox_services import ROOT, SandboxServices

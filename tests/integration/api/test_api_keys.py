@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from convergence.api.app import create_app
 from convergence.api.platform import background_tasks
 from convergence.state import cache_versions
-from convergence.tenants import key_digests
+from convergence.tenants.api_keys import key_digests
 from convergence.tenants.shipping import ship_outbox
 from support.api.airflow_double import AirflowDouble
 from support.api.calls import ACME, GLOBEX, OPENAI_KEY, RUN, connect_openai, onboard

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from convergence.api.platform import background_tasks
 from convergence.settings import Settings
-from convergence.state.schema import HEAD_REVISION, VERSION_TABLE
+from convergence.state.schema.preparation import HEAD_REVISION, VERSION_TABLE
 from convergence.state.store import StateStore
 from support.api.airflow_double import AirflowDouble
 from support.api.apps import borrow_app

@@ -20,7 +20,7 @@ from convergence.processors.setup.organizations.checks import OrganizationReques
 from convergence.processors.setup.organizations.config import DryrunConfig
 from convergence.processors.setup.organizations.dryrun import Dryrun
 from convergence.tenants import orgs, quotas, subscriptions
-from convergence.warehouse.datasets import dataset_exists, ensure_dataset, list_tables
+from convergence.warehouse.tables.datasets import dataset_exists, ensure_dataset, list_tables
 from support.processor_env import ONBOARDING, ProcessorEnv
 
 ACME = OrganizationRequest(

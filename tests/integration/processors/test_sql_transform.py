@@ -14,9 +14,9 @@ from convergence.processors.context import PipelineInfo, StepResult
 from convergence.processors.generic.config import LocalBqTransformerConfig
 from convergence.processors.lib.transform.transform import transform
 from convergence.settings import PROJECT_ROOT
-from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.tables.evolve import ensure_table
 from support.processor_env import OrgEnv
 
 CONFIGS = PROJECT_ROOT / "include" / "configs"

@@ -15,7 +15,7 @@ from convergence.processors.lib.transform.transform import transform
 from convergence.processors.lib.transform.whole_table import ALL_DAYS
 from convergence.runs.ledger import Action, LedgerRow, SliceEnd
 from convergence.runs.slices import Finality, SliceKey
-from convergence.warehouse.fill import query_table
+from convergence.warehouse.partitions.fill import query_table
 from support.cost_books import DAY, USAGE, Books, new_run, usage
 from support.custom_configs import make
 from support.processor_env import USAGE_COST, OrgEnv

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from convergence.state import attempts, idempotency, org_runs, outbox, schema, slots
+from convergence.state import attempts, idempotency, org_runs, outbox, slots
 from convergence.state.migrations import upgrade
 from convergence.state.org_runs import OrgRun, RunStatus
+from convergence.state.schema import preparation as schema
 from convergence.state.store import StateStore
 from stack.guarded import die_with_parent
 

@@ -36,13 +36,14 @@ from sqlalchemy import (
 
 from convergence.errors import StateStoreVersionError
 from convergence.settings import PROJECT_ROOT
-from convergence.state import attempts, cache_versions, org_runs, schema, unannounced_runs
+from convergence.state import attempts, cache_versions, org_runs, unannounced_runs
 from convergence.state.migrations import upgrade
 from convergence.state.migrations.__main__ import write_revision
 from convergence.state.migrations.versions.r0001_baseline import BASELINE
-from convergence.state.schema import HEAD_REVISION, VERSION_TABLE
+from convergence.state.schema import preparation as schema
+from convergence.state.schema.preparation import HEAD_REVISION, VERSION_TABLE
+from convergence.state.schema.tables import metadata
 from convergence.state.store import StateStore
-from convergence.state.tables import metadata
 from integration.state.state_workers import open_with_revisions, run
 from stack import guarded
 

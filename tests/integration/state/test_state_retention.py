@@ -9,15 +9,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Table, func, select, text
 
-from convergence.state import attempts, outbox, queue, retention
+from convergence.state import attempts, outbox, retention
 from convergence.state import notifications as claims
 from convergence.state.idempotency import claim_key
 from convergence.state.org_runs import OrgRun, RunStatus, insert_run
 from convergence.state.org_steps import OrgStep, start_step
-from convergence.state.queued_run import QueuedRun, QueueStatus
+from convergence.state.queueing import queue
+from convergence.state.queueing.queued_run import QueuedRun, QueueStatus
 from convergence.state.retention import ATTEMPTS_KEPT, RUNS_KEPT, prune_store
+from convergence.state.schema.tables import leases, metadata, outbox_leases
 from convergence.state.store import StateStore
-from convergence.state.tables import leases, metadata, outbox_leases
 
 NOW = datetime.now(UTC)
 LATE = NOW + RUNS_KEPT + timedelta(days=1)

@@ -11,12 +11,13 @@ import pytest
 from convergence.security.kms import KeyManager, connect_kms
 from convergence.settings import Settings
 from convergence.state.store import StateStore
-from convergence.tenants import orgs, rotate_kms, subscriptions
+from convergence.tenants import orgs, subscriptions
+from convergence.tenants.api_keys.keys import issue_key
 from convergence.tenants.credentials import Credentials
 from convergence.tenants.datasets import describe_central_dataset
-from convergence.tenants.keys import issue_key
-from convergence.warehouse.bootstrap import build_layout, central_layout
+from convergence.tenants.encryption import rotate_kms
 from convergence.warehouse.client import Warehouse
+from convergence.warehouse.tables.bootstrap import build_layout, central_layout
 from support.sandbox_process import SandboxProcess
 from support.tenant_owner import ANTHROPIC, BY, NOW, OPENAI, NewOrg, Owner, put
 

@@ -14,10 +14,11 @@ import pytest
 
 from convergence.runs.records import RunRecords
 from convergence.settings import Settings
-from convergence.state import audit_heads, org_runs, outbox, pipeline_configs, queue, slots
+from convergence.state import audit_heads, org_runs, outbox, pipeline_configs, slots
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.pipeline_configs import PipelineConfig
-from convergence.state.queued_run import QueuedRun, QueueStatus
+from convergence.state.queueing import queue
+from convergence.state.queueing.queued_run import QueuedRun, QueueStatus
 from convergence.state.slots import RunLimits
 from convergence.state.store import StateStore
 from convergence.tenants import audit_joining, quotas, removal, restore_state

@@ -22,9 +22,9 @@ from convergence.security.redaction import redact
 from convergence.settings import PROJECT_ROOT, Settings
 from convergence.state import outbox
 from convergence.state.store import StateStore
-from convergence.tenants import reveal_key
+from convergence.tenants.api_keys import reveal_key
+from convergence.tenants.api_keys.keys import IssuedKey, issue_key, revoke_key
 from convergence.tenants.audit import AUDIT_LOG
-from convergence.tenants.keys import IssuedKey, issue_key, revoke_key
 from convergence.warehouse.client import Warehouse
 from stack import guarded
 from support.tenant_owner import BY, NOW, NewOrg
@@ -148,7 +148,7 @@ def test_what_can_not_be_audited_is_not_shown(store: StateStore, asked: Any, wri
 
 def command(key: IssuedKey, *more: str) -> list[str]:
     told = ["--org", key.org_slug, "--key-id", key.key_id, "--operator", OPERATOR]
-    module = "convergence.tenants.reveal_key"
+    module = "convergence.tenants.api_keys.reveal_key"
     return [sys.executable, "-m", module, *told, "--reason", REASON, *more]
 
 

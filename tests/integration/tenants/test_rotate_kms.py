@@ -10,13 +10,14 @@ import pytest
 from convergence.errors import ConvergenceError, DecryptionError
 from convergence.security.kms import Ciphertext, KeyManager, connect_kms
 from convergence.settings import Settings
+from convergence.state.schema.tables import outbox
 from convergence.state.store import StateStore
-from convergence.state.tables import outbox
-from convergence.tenants import kms_register, removal, rotate_kms
+from convergence.tenants import removal
+from convergence.tenants.api_keys.keys import revoke_key
 from convergence.tenants.audit_verify import verify_chains
 from convergence.tenants.credentials import Credentials
-from convergence.tenants.keys import revoke_key
-from convergence.tenants.reencryption import OrgReencryption, ReencryptionPass
+from convergence.tenants.encryption import kms_register, rotate_kms
+from convergence.tenants.encryption.reencryption import OrgReencryption, ReencryptionPass
 from convergence.tenants.shipping import ship_outbox
 from convergence.warehouse.client import Warehouse
 from support.tenant_owner import ANTHROPIC, BY, NOW, OPENAI, Owner, put, registered

@@ -16,9 +16,9 @@ from sqlalchemy import Connection
 from convergence.security.kms import KeyManager
 from convergence.settings import Settings
 from convergence.state.store import StateStore
-from convergence.tenants import kms_register, rotate_kms
 from convergence.tenants.audit_verify import verify_chains
 from convergence.tenants.credentials import Credentials
+from convergence.tenants.encryption import kms_register, rotate_kms
 from convergence.tenants.shipping import ship_outbox
 from convergence.warehouse.client import Warehouse
 from support.tenant_owner import NOW, Owner, registered

@@ -11,10 +11,11 @@ from convergence.runs.eligibility import EligibilityChecker
 from convergence.security.keys import compute_digest
 from convergence.security.kms import KeyManager, api_key_aad
 from convergence.state.store import StateStore
-from convergence.tenants import keys, orgs, quotas, subscriptions
-from convergence.tenants.authentication import Authenticator
+from convergence.tenants import orgs, quotas, subscriptions
+from convergence.tenants.api_keys import keys
+from convergence.tenants.api_keys.authentication import Authenticator
+from convergence.tenants.api_keys.keys import IssuedKey
 from convergence.tenants.credentials import Credentials
-from convergence.tenants.keys import IssuedKey
 from convergence.tenants.shipping import ship_outbox
 from convergence.warehouse.client import Warehouse
 from support.tenant_owner import BY, NOW, NewOrg

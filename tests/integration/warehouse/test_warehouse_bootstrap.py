@@ -17,20 +17,20 @@ from convergence.errors import (
     WarehouseUnavailableError,
 )
 from convergence.runs.ledger import Ledger
-from convergence.warehouse.bootstrap import LayoutReport, build_layout, central_layout
 from convergence.warehouse.client import Warehouse, WarehouseTimeouts
-from convergence.warehouse.datasets import (
+from convergence.warehouse.names import CENTRAL, TableName, central_table
+from convergence.warehouse.query import run_file
+from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.stream import append_rows
+from convergence.warehouse.tables.bootstrap import LayoutReport, build_layout, central_layout
+from convergence.warehouse.tables.datasets import (
     EnsureOutcome,
     dataset_exists,
     drop_dataset,
     ensure_dataset,
     list_tables,
 )
-from convergence.warehouse.evolve import ensure_table, ensure_view
-from convergence.warehouse.names import CENTRAL, TableName, central_table
-from convergence.warehouse.query import run_file
-from convergence.warehouse.schemas import TableSchema
-from convergence.warehouse.stream import append_rows
+from convergence.warehouse.tables.evolve import ensure_table, ensure_view
 from support.sandbox_process import SandboxProcess
 from support.warehouse_env import CONFIGS, NOW, SCHEMA, bootstrap_warehouse, connect_warehouse
 

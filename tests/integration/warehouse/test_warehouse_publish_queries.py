@@ -13,9 +13,9 @@ from convergence.runs.ledger import Action
 from convergence.runs.publisher import PricedDay
 from convergence.runs.slices import SliceKey
 from convergence.warehouse.day_file import Money
-from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.tables.evolve import ensure_table
 from support.warehouse_env import DAY, KEY, NOW, SCHEMA, TABLE, WarehouseEnv
 
 PRICED = TableSchema.model_validate(

@@ -24,7 +24,7 @@ from convergence.runs.slices import Finality, SliceKey
 from convergence.state.store import StateStore
 from convergence.warehouse.day_file import Money
 from convergence.warehouse.names import TableName
-from convergence.warehouse.publish import load_partition, partition_writes
+from convergence.warehouse.partitions.publish import load_partition, partition_writes
 from support.warehouse_env import DAY, KEY, NOW, SCHEMA, TABLE, WarehouseEnv
 
 OTHER_DAY = DAY + timedelta(days=1)

@@ -10,8 +10,8 @@ from convergence.runs.eligibility import Eligibility, EligibilityChecker
 from convergence.runs.ledger import Action, SliceEnd
 from convergence.runs.slices import SliceKey
 from convergence.security.keys import compute_digest
-from convergence.tenants import authentication
-from convergence.tenants.authentication import Authenticator, Principal
+from convergence.tenants.api_keys import authentication
+from convergence.tenants.api_keys.authentication import Authenticator, Principal
 from convergence.warehouse.client import Warehouse
 
 NO_WAREHOUSE = cast("Warehouse", None)

@@ -16,7 +16,7 @@ from convergence.api.app import create_app
 from convergence.api.http.routing import GuardedRoute
 from convergence.api.http.scopes import Scope
 from convergence.api.platform import background_tasks
-from convergence.tenants import key_digests
+from convergence.tenants.api_keys import key_digests
 from support.api.cases import CASES
 from support.api.env import ROOT_KEY
 from support.api.residents import ApiClient, Resident, connect_services, create_residents

@@ -12,8 +12,9 @@ from convergence.errors import NotFoundError
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.providers.registry import Provider, ProviderRegistry
 from convergence.settings import PROJECT_ROOT
-from convergence.state import pipeline_configs, queue
+from convergence.state import pipeline_configs
 from convergence.state.pipeline_configs import PipelineConfig
+from convergence.state.queueing import queue
 from convergence.tenants.audit import Actor
 from support.api.env import ACME, InMemoryServices
 

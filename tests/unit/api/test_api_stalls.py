@@ -17,8 +17,8 @@ from convergence.processors.notify_systems.channels import Channel
 from convergence.processors.notify_systems.messages import Message
 from convergence.processors.notify_systems.notifier import Notifier
 from convergence.settings import PROJECT_ROOT
-from convergence.state import queue, queued_run
 from convergence.state.notifications import NotificationKey
+from convergence.state.queueing import queue, queued_run
 from support.api.env import ACME, SEED, ApiEnv, InMemoryServices
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)

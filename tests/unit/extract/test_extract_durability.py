@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from convergence.extract.disk import Disk, write_durably
 from convergence.extract.spool import Spool, day_from_field
+from convergence.extract.storage.disk import Disk, write_durably
 
 DAY = date(2026, 11, 20)
 

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convergence.errors import ProviderProtocolError, SpoolError, SupersededError
-from convergence.extract.disk import Disk
 from convergence.extract.spool import Spool, day_from_field, fingerprint_of
+from convergence.extract.storage.disk import Disk
 from convergence.warehouse.day_file import DayFile, Money
 
 FIRST = date(2026, 11, 17)

@@ -8,7 +8,7 @@ import pytest
 
 from convergence.pipelines.files.sql.specimen import render_specimens
 from convergence.settings import PROJECT_ROOT
-from convergence.warehouse.sql_source import read_source
+from convergence.warehouse.sql.source import read_source
 from support.googlesql import SyntaxViolationError, parse_script
 
 SHIPPED = PROJECT_ROOT / "include" / "configs"

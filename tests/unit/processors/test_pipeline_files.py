@@ -12,9 +12,9 @@ import yaml
 from convergence.pipelines.files.loader import load_pipeline
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.settings import PROJECT_ROOT
-from convergence.warehouse.bootstrap import Layout
 from convergence.warehouse.schemas import TableSchema
-from convergence.warehouse.sql_source import read_source
+from convergence.warehouse.sql.source import read_source
+from convergence.warehouse.tables.bootstrap import Layout
 
 CONFIGS = PROJECT_ROOT / "include" / "configs"
 PIPELINES = (

@@ -22,7 +22,7 @@ from convergence.runs.slices import SliceKey
 from convergence.state.store import StateStore
 from convergence.warehouse.day_file import DayFile
 from convergence.warehouse.names import TableName
-from convergence.warehouse.publish import PartitionWrite, is_intact
+from convergence.warehouse.partitions.publish import PartitionWrite, is_intact
 from convergence.warehouse.schemas import FieldSpec, Partition, TableSchema
 from support.fake_bigquery import CrashError, FakeBigQuery, warehouse
 

@@ -22,11 +22,12 @@ from convergence.runs.dispatch import LEASE, Dispatcher, DispatchResult, compute
 from convergence.runs.eligibility import Eligibility
 from convergence.runs.readiness import DagState, check_readiness
 from convergence.runs.records import RunRecords
-from convergence.state import org_runs, outbox, pipeline_configs, queue, slots
+from convergence.state import org_runs, outbox, pipeline_configs, slots
 from convergence.state.leases import hold_lease
 from convergence.state.org_runs import OrgRun, RunStatus
 from convergence.state.pipeline_configs import PipelineConfig
-from convergence.state.queued_run import BACKGROUND, QueuedRun, QueueStatus
+from convergence.state.queueing import queue
+from convergence.state.queueing.queued_run import BACKGROUND, QueuedRun, QueueStatus
 from convergence.state.slots import RunLimits
 from convergence.state.store import StateStore
 

@@ -12,17 +12,18 @@ from typing import Any
 import pytest
 
 from convergence.settings import PROJECT_ROOT
-from convergence.state import outbox, queue
-from convergence.state.queue_log import QUEUE_LOG
-from convergence.state.queued_run import (
+from convergence.state import outbox
+from convergence.state.queueing import queue
+from convergence.state.queueing.queue_log import QUEUE_LOG
+from convergence.state.queueing.queued_run import (
     QueuedRun,
     QueueStatus,
     build_log_row,
     list_stored_fields,
     parse_log_row,
 )
+from convergence.state.schema.tables import execution_queue
 from convergence.state.store import StateStore
-from convergence.state.tables import execution_queue
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FULL = QueuedRun(

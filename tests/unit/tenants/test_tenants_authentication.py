@@ -13,8 +13,8 @@ from cachetools import TTLCache
 
 from convergence.errors import NotAuthenticatedError, WarehouseUnavailableError
 from convergence.security.keys import compute_digest, new_org_key
-from convergence.tenants import authentication
-from convergence.tenants.authentication import CACHE_SECONDS, Authenticator, Principal
+from convergence.tenants.api_keys import authentication
+from convergence.tenants.api_keys.authentication import CACHE_SECONDS, Authenticator, Principal
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

@@ -10,8 +10,8 @@ from google.api_core import exceptions as google_errors
 
 from convergence.errors import ConfigurationError, WarehouseError
 from convergence.warehouse.query import run_file
-from convergence.warehouse.sql_rendering import render_marked, render_source
-from convergence.warehouse.sql_source import SqlSource, SqlSourceError, read_source
+from convergence.warehouse.sql.rendering import render_marked, render_source
+from convergence.warehouse.sql.source import SqlSource, SqlSourceError, read_source
 from support.fake_bigquery import FakeBigQuery, warehouse
 
 SHARED = """-- shared

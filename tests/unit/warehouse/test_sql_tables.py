@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from convergence.warehouse.sql_tables import TableRule, find_sql_violations
+from convergence.warehouse.sql.table_rules import TableRule, find_sql_violations
 
 RULE = TableRule.for_identifiers(
     {

@@ -10,10 +10,10 @@ import requests
 from google.cloud import bigquery
 
 from convergence.errors import SchemaError, WarehouseError, WarehouseUnavailableError
-from convergence.warehouse.fill import query_partition
 from convergence.warehouse.jobs import MAX_JOBS
 from convergence.warehouse.names import TableName
-from convergence.warehouse.publish import (
+from convergence.warehouse.partitions.fill import query_partition
+from convergence.warehouse.partitions.publish import (
     PartitionWrite,
     is_intact,
     load_partition,

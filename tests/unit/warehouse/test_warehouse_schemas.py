@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from convergence.errors import ConfigurationError, SchemaError
 from convergence.settings import PROJECT_ROOT
-from convergence.warehouse.bootstrap import Layout, central_layout
-from convergence.warehouse.evolve import merge_fields
 from convergence.warehouse.names import CENTRAL
 from convergence.warehouse.schemas import FieldSpec, TableSchema
+from convergence.warehouse.tables.bootstrap import Layout, central_layout
+from convergence.warehouse.tables.evolve import merge_fields
 
 CONFIGS = PROJECT_ROOT / "include" / "configs"
 FILES = sorted(CONFIGS.rglob("schemas/*.json"))

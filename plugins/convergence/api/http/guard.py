@@ -19,7 +19,7 @@ from convergence.api.http.services import ApiServices, services_of
 from convergence.errors import ForbiddenError, NotAuthenticatedError, NotFoundError
 
 if TYPE_CHECKING:
-    from convergence.tenants.authentication import Principal
+    from convergence.tenants.api_keys.authentication import Principal
 
 ROOT_HEADERS = ("X-CA-Root-Key", "X-Admin-Key")
 ORG_HEADER = "X-API-Key"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from convergence.runs.eligibility import EligibilityChecker
     from convergence.runs.ledger import Ledger
     from convergence.security.kms import KeyManager
-    from convergence.tenants.authentication import Authenticator
+    from convergence.tenants.api_keys.authentication import Authenticator
     from convergence.tenants.credentials import Credentials
     from convergence.warehouse.client import Warehouse
 
@@ -130,8 +130,8 @@ class ApiServices:
     @cached_property
     def authenticator(self) -> Authenticator:
         """Authenticates API keys."""
-        from convergence.tenants.authentication import Authenticator
-        from convergence.tenants.key_digests import KeyDigests
+        from convergence.tenants.api_keys.authentication import Authenticator
+        from convergence.tenants.api_keys.key_digests import KeyDigests
 
         digests = KeyDigests(self.store, self.warehouse)
         return Authenticator(self.warehouse, digests=digests, cache_versions=self.cache_versions)

@@ -21,10 +21,11 @@ from convergence.errors import ConvergenceError, RequestError, RequestInFlightEr
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.providers.registry import Provider
 from convergence.runs.eligibility import Eligibility
-from convergence.state import org_runs, pipeline_configs, queue
+from convergence.state import org_runs, pipeline_configs
 from convergence.state.leases import hold_lease
 from convergence.state.org_runs import LIVE
-from convergence.state.queued_run import BACKGROUND, QueuedRun
+from convergence.state.queueing import queue
+from convergence.state.queueing.queued_run import BACKGROUND, QueuedRun
 from convergence.tenants import audit
 from convergence.tenants.audit import Actor, AuditedAction, AuditResult
 

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 
 from convergence.api.http.days import Instant
 from convergence.api.http.models import Line, RequestModel, ResponseModel, Whole
-from convergence.tenants.keys import DEFAULT_OVERLAP, MAX_OVERLAP
+from convergence.tenants.api_keys.keys import DEFAULT_OVERLAP, MAX_OVERLAP
 
 _MAX_OVERLAP_SECONDS = int(MAX_OVERLAP.total_seconds())
 

@@ -21,8 +21,9 @@ from convergence.api.organizations.key_models import (
     RotationResponse,
 )
 from convergence.api.organizations.keys import KEY_FIELDS, build_key_info, issue_org_key
-from convergence.tenants import keys, orgs
-from convergence.tenants.keys import IssuedKey, Rotation
+from convergence.tenants import orgs
+from convergence.tenants.api_keys import keys
+from convergence.tenants.api_keys.keys import IssuedKey, Rotation
 
 router = guarded_router(prefix="/organizations", tag="organizations")
 

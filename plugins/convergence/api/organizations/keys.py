@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from convergence.api.http.scopes import list_org_scopes
 from convergence.api.http.services import ApiServices
 from convergence.api.organizations.key_models import KeyInfo
-from convergence.tenants import keys
+from convergence.tenants.api_keys import keys
+from convergence.tenants.api_keys.keys import IssuedKey, KnownKey
 from convergence.tenants.audit import Actor
-from convergence.tenants.keys import IssuedKey, KnownKey
 
 # Fields of a response that hold a key: no stored response has them.
 KEY_FIELDS = frozenset({"api_key"})

@@ -33,7 +33,8 @@ from convergence.api.organizations.models import (
 )
 from convergence.errors import ConflictError
 from convergence.security.keys import SLUG
-from convergence.tenants import keys, orgs, quotas
+from convergence.tenants import orgs, quotas
+from convergence.tenants.api_keys import keys
 from convergence.tenants.audit import Actor
 
 router = guarded_router(prefix="/organizations", tag="organizations")

@@ -23,7 +23,8 @@ from convergence.api.organizations.models import (
 )
 from convergence.errors import NotFoundError
 from convergence.state.org_runs import RunStatus
-from convergence.tenants import keys, orgs, removal, subscriptions
+from convergence.tenants import orgs, removal, subscriptions
+from convergence.tenants.api_keys import keys
 from convergence.tenants.orgs import Org
 from convergence.tenants.removal import RemovedOrg
 

@@ -25,7 +25,8 @@ from convergence.errors import RequestInFlightError
 from convergence.runs.dispatch import Dispatcher
 from convergence.security.redaction import redact
 from convergence.state import retention
-from convergence.tenants import key_digests, keys, shipping
+from convergence.tenants import shipping
+from convergence.tenants.api_keys import key_digests, keys
 
 log = logging.getLogger(__name__)
 

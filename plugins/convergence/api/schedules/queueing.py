@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from convergence.api.http.services import ApiServices
 from convergence.api.schedules.models import QueueEntry
 from convergence.errors import LimitError
-from convergence.state import queue
-from convergence.state.queued_run import QueuedRun, QueueStatus
+from convergence.state.queueing import queue
+from convergence.state.queueing.queued_run import QueuedRun, QueueStatus
 from convergence.tenants import audit
 from convergence.tenants.audit import Actor, AuditedAction, AuditResult
 

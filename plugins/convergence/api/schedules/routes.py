@@ -32,7 +32,7 @@ from convergence.api.schedules.models import (
 )
 from convergence.api.schedules.queueing import enqueue_entry, list_entries
 from convergence.errors import RequestInFlightError
-from convergence.state.queued_run import QueuedRun, QueueStatus
+from convergence.state.queueing.queued_run import QueuedRun, QueueStatus
 
 router = guarded_router(prefix="/scheduler", tag="scheduler")
 

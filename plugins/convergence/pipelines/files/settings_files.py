@@ -32,7 +32,7 @@ from convergence.providers.registry import ProvidersFile
 from convergence.runs.run_cost import RunCostRates
 from convergence.tenants.datasets import DatasetTypesFile
 from convergence.tenants.quotas import PlansFile
-from convergence.warehouse.bootstrap import LayoutConfig
+from convergence.warehouse.tables.bootstrap import LayoutConfig
 
 MODELS: Final[dict[str, type[BaseModel]]] = {
     "system/providers.yml": ProvidersFile,

@@ -38,8 +38,8 @@ from convergence.runs.admission import require_enabled
 from convergence.runs.days import compute_first_day, find_due_days
 from convergence.runs.eligibility import Eligibility, OrgSelection
 from convergence.runs.slice_states import CHECKED, Action
-from convergence.state.column_types import RunTrigger
 from convergence.state.org_runs import OrgRun, RunError, RunStatus, org_run_id
+from convergence.state.schema.column_types import RunTrigger
 from convergence.state.slots import SlotTaken
 
 if TYPE_CHECKING:

@@ -26,9 +26,9 @@ from convergence.processors.lib.daily.slices import take_attempts
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.publisher import Attempt
 from convergence.runs.slices import Finality, SliceKey
-from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.tables.evolve import ensure_table
 
 REVISION: Final = 1
 """Rises when the same files make other rows: every period is then loaded again."""

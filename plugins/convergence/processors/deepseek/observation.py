@@ -39,10 +39,10 @@ from convergence.processors.lib.daily.observed import sort_observed_days
 from convergence.processors.lib.daily.slices import publish_days
 from convergence.runs.publisher import Attempt
 from convergence.warehouse.day_file import Money
-from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.query import run_file
 from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.tables.evolve import ensure_table
 
 PROVIDER = "deepseek"
 PATH = "/user/balance"

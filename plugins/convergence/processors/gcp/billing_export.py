@@ -44,9 +44,9 @@ from convergence.runs.publisher import Attempt
 from convergence.warehouse.bulk_read import BulkQuery, read_batches
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.day_file import DayFile
-from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.query import Row, run_file
+from convergence.warehouse.tables.evolve import ensure_table
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -22,8 +22,8 @@ from convergence.processors.lib.schema_templates import load_template
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.publisher import PricedDay
 from convergence.runs.slices import SliceInput
-from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
+from convergence.warehouse.tables.evolve import ensure_table
 
 
 def sum_costs(org: OrgContext, config: BillingCostConfig) -> StepResult:

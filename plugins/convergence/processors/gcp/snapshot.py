@@ -37,9 +37,9 @@ from convergence.processors.lib.daily.slices import publish_days
 from convergence.providers.google import PROVIDER
 from convergence.providers.registry import load_registry
 from convergence.runs.publisher import Attempt
-from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.tables.evolve import ensure_table
 
 DAY = "snapshot_date"
 OWN_COLUMNS = (DAY, "observed_at")

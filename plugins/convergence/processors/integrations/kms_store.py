@@ -12,7 +12,7 @@ from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.integrations.config import KmsStoreConfig
 from convergence.security.kms import connect_kms
 from convergence.tenants.audit import Actor
-from convergence.tenants.reencryption import ReencryptionPass
+from convergence.tenants.encryption.reencryption import ReencryptionPass
 
 
 class KmsStore(OrgProcessor[KmsStoreConfig]):

@@ -21,10 +21,10 @@ from convergence.processors.openai.proration import (
 )
 from convergence.runs.publisher import Attempt
 from convergence.warehouse.day_file import Money
-from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.query import run_file
 from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.tables.evolve import ensure_table
 
 _UNIQUE_BY = ("plan_name", "billing_period", "period_start")
 

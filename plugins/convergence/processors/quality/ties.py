@@ -23,8 +23,8 @@ from convergence.processors.quality.suite import SumsTie
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.slices import SliceKey
 from convergence.state import org_runs
-from convergence.warehouse.publish import is_intact
-from convergence.warehouse.writers import InputWrites, input_writes
+from convergence.warehouse.partitions.publish import is_intact
+from convergence.warehouse.partitions.writers import InputWrites, input_writes
 
 MOST_ROUNDS: Final = 3
 """How often a tie is measured again because a table changed meanwhile."""

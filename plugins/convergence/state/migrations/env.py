@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from convergence.state.schema import VERSION_TABLE
-from convergence.state.tables import metadata
+from convergence.state.schema.preparation import VERSION_TABLE
+from convergence.state.schema.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

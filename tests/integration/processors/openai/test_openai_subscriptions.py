@@ -16,9 +16,9 @@ from convergence.processors.generic.seed_csv import SeedCsv
 from convergence.processors.openai.config import SubscriptionsConfig
 from convergence.processors.openai.seat_months import publish_months
 from convergence.processors.openai.subscriptions import Subscriptions
-from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.tables.evolve import ensure_table
 from support.processor_env import OrgEnv
 
 BATCH: dict[str, Any] = {"label": "org", "runs": []}

@@ -29,9 +29,9 @@ from convergence.processors.lib.pricing.pricing_config import PricingConfig
 from convergence.processors.openai.config import CostConfig as OpenAiCost
 from convergence.runs.slices import SliceKey
 from convergence.settings import PROJECT_ROOT
-from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.tables.evolve import ensure_table
 from support.processor_env import OrgEnv, ProcessorEnv
 
 DATA = PROJECT_ROOT / "tests" / "data" / "pricing"

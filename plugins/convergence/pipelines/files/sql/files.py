@@ -11,14 +11,14 @@ from pathlib import Path
 
 from convergence.pipelines.files.sql.specimen import RULE, VALUES, flatten, restore_placeholders
 from convergence.pipelines.files.violations import Violation, ViolationReport, closest_match
-from convergence.warehouse.sql_rendering import Rendering
-from convergence.warehouse.sql_source import (
+from convergence.warehouse.sql.rendering import Rendering
+from convergence.warehouse.sql.source import (
     Place,
     SqlSource,
     SqlSourceError,
     read_source,
 )
-from convergence.warehouse.sql_tables import find_sql_violations
+from convergence.warehouse.sql.table_rules import find_sql_violations
 
 SUFFIX = ".sql"
 _PLACEHOLDER = re.compile(r"\{\{ (\w+) \}\}")

@@ -13,9 +13,9 @@ from typing import Final
 import jinja2
 from jinja2 import meta, nodes
 
-from convergence.warehouse.sql_rendering import ENVIRONMENT, Rendering, render_marked
-from convergence.warehouse.sql_source import SqlSource
-from convergence.warehouse.sql_tables import DATASETS, PROJECTS, TableRule
+from convergence.warehouse.sql.rendering import ENVIRONMENT, Rendering, render_marked
+from convergence.warehouse.sql.source import SqlSource
+from convergence.warehouse.sql.table_rules import DATASETS, PROJECTS, TableRule
 
 _TAG: Final = re.compile(
     r"\{\{[-+]?\s*(?P<name>[a-z_]\w*)\s*[-+]?\}\}"

@@ -25,8 +25,8 @@ from convergence.pipelines.files.sql.specimen import (
     restore_placeholders,
 )
 from convergence.pipelines.files.violations import Violation, ViolationReport
-from convergence.warehouse.sql_rendering import Rendering
-from convergence.warehouse.sql_source import read_source
+from convergence.warehouse.sql.rendering import Rendering
+from convergence.warehouse.sql.source import read_source
 
 _DIALECT = "bigquery"
 

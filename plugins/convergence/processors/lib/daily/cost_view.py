@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from convergence.processors.context import OrgContext
 from convergence.processors.lib.field_types import ORG_LAYOUT
-from convergence.warehouse.bootstrap import Layout
-from convergence.warehouse.datasets import EnsureOutcome, list_tables
-from convergence.warehouse.evolve import ensure_view
 from convergence.warehouse.names import TableName
+from convergence.warehouse.tables.bootstrap import Layout
+from convergence.warehouse.tables.datasets import EnsureOutcome, list_tables
+from convergence.warehouse.tables.evolve import ensure_view
 
 SUFFIX = "_source"
 """Suffix of the name of a part."""

@@ -33,9 +33,9 @@ from convergence.providers.authorization import authorize
 from convergence.providers.registry import RetryConfig, load_registry
 from convergence.runs.publisher import Attempt
 from convergence.warehouse.day_file import DayFile, Money
-from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.tables.evolve import ensure_table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,8 +22,8 @@ from convergence.runs.slice_states import Action
 from convergence.runs.slices import Finality, SliceKey
 from convergence.warehouse.jobs import JobOutcome
 from convergence.warehouse.names import TableName
-from convergence.warehouse.publish import is_intact
-from convergence.warehouse.writers import InputWrites, input_writes
+from convergence.warehouse.partitions.publish import is_intact
+from convergence.warehouse.partitions.writers import InputWrites, input_writes
 
 _ROW_DELAY: Final = 2.0
 """Seconds within which a running process writes its row after its job has ended."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from convergence.extract.quarantine import Quarantine
-from convergence.extract.raw import RawPages, prune_folders
+from convergence.extract.storage.quarantine import Quarantine
+from convergence.extract.storage.raw import RawPages, prune_folders
 from convergence.processors.context import OrgContext
 
 QUARANTINE_RETENTION = timedelta(days=90)

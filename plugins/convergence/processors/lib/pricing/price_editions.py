@@ -28,11 +28,11 @@ from convergence.processors.lib.pricing.pricing_config import RolloutConfig
 from convergence.providers.registry import load_registry
 from convergence.runs.eligibility import EligibilityChecker
 from convergence.tenants.audit import Actor, AuditedAction, audit_change
-from convergence.warehouse.datasets import list_tables
-from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.params import typed
 from convergence.warehouse.query import Row, run_file
+from convergence.warehouse.tables.datasets import list_tables
+from convergence.warehouse.tables.evolve import ensure_table
 
 MAX_ORGS_REPORTED = 50
 """Orgs whose days are in the step's result; the audit log has them all."""

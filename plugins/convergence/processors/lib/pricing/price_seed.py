@@ -13,11 +13,11 @@ from convergence.processors.lib.pricing.price_book import FILLED_BY_SEED, Price,
 from convergence.processors.lib.pricing.price_rules import SKU_COLUMNS
 from convergence.processors.lib.pricing.pricing_config import BookFiles, PriceSeedConfig
 from convergence.warehouse.client import Warehouse
-from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.params import Typed, typed
 from convergence.warehouse.query import run_dml
 from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.tables.evolve import ensure_table
 
 KEYS = (*SKU_COLUMNS, "effective_from")
 """Columns that identify a default in its table."""

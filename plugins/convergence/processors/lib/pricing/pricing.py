@@ -25,10 +25,10 @@ from convergence.processors.lib.pricing.price_book import hash_price_rows
 from convergence.processors.lib.pricing.pricing_config import PricingConfig
 from convergence.runs.publisher import Attempt, PricedDay
 from convergence.runs.slices import SliceInput
-from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.query import Identifiers, Row, run_file, statement_source
 from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.tables.evolve import ensure_table
 
 MAX_LINES = 50
 """Unpriced lines in a step's result; the table has them all."""

@@ -21,12 +21,12 @@ from convergence.processors.lib.transform.whole_table import WholeTable
 from convergence.runs.publisher import PricedDay
 from convergence.runs.slices import SliceInput
 from convergence.warehouse.bulk_read import BulkQuery, estimate_bytes
-from convergence.warehouse.evolve import ensure_table
 from convergence.warehouse.names import TableName
 from convergence.warehouse.params import Param
+from convergence.warehouse.partitions.writers import InputWrites
 from convergence.warehouse.query import statement_source
 from convergence.warehouse.schemas import TableSchema
-from convergence.warehouse.writers import InputWrites
+from convergence.warehouse.tables.evolve import ensure_table
 
 Digests = Mapping[str, str]
 

@@ -17,8 +17,8 @@ from convergence.processors.lib.rest.rest_options import Options
 from convergence.processors.step_config import ConfigViolation, StepConfig, config_error
 from convergence.warehouse.params import Param, query_parameters, typed
 from convergence.warehouse.schemas import TableSchema
-from convergence.warehouse.sql_source import read_source
-from convergence.warehouse.sql_tables import DATASETS, PROJECTS
+from convergence.warehouse.sql.source import read_source
+from convergence.warehouse.sql.table_rules import DATASETS, PROJECTS
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,99}$")]
 OWN_NAMES = ("project", "central", "dataset", "destination")

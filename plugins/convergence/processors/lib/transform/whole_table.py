@@ -12,10 +12,10 @@ from convergence.processors.context import OrgContext
 from convergence.runs.ledger import Action, LedgerRow, Replaced
 from convergence.runs.publisher import Attempt, PricedDay
 from convergence.runs.slices import Finality, SliceKey
-from convergence.warehouse.fill import query_table, table_writes
 from convergence.warehouse.jobs import JobOutcome
 from convergence.warehouse.names import TableName, job_base
-from convergence.warehouse.publish import is_intact
+from convergence.warehouse.partitions.fill import query_table, table_writes
+from convergence.warehouse.partitions.publish import is_intact
 from convergence.warehouse.schemas import TableSchema
 
 ALL_DAYS: Final = date(1970, 1, 1)

@@ -30,8 +30,8 @@ class OnetimeBootstrap(PlatformProcessor[OnetimeBootstrapConfig]):
             RequestError: dropping was asked for and not confirmed.
         """
         from convergence.tenants.datasets import describe_central_dataset
-        from convergence.warehouse.bootstrap import Layout, build_layout
-        from convergence.warehouse.datasets import EnsureOutcome, drop_dataset
+        from convergence.warehouse.tables.bootstrap import Layout, build_layout
+        from convergence.warehouse.tables.datasets import EnsureOutcome, drop_dataset
 
         settings = platform.settings
         # Everything wrong with the files must be known before anything is dropped.

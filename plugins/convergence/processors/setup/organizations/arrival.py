@@ -29,8 +29,8 @@ from convergence.processors.setup.organizations.dataset import (
 from convergence.tenants import orgs, quotas, subscriptions
 from convergence.tenants.audit import Actor
 from convergence.tenants.datasets import DatasetType, describe_org_dataset
-from convergence.warehouse.datasets import list_tables
 from convergence.warehouse.query import run_file
+from convergence.warehouse.tables.datasets import list_tables
 
 RECORD_SQL = "sql/record_validation.sql"
 

@@ -9,12 +9,12 @@ from typing import Self
 from convergence.errors import ConfigurationError, ConflictError
 from convergence.processors.setup.organizations.config import OnboardingConfig
 from convergence.tenants.datasets import OWNER_LABEL, DatasetType
-from convergence.warehouse.bootstrap import Layout
 from convergence.warehouse.client import Warehouse
-from convergence.warehouse.datasets import EnsureOutcome, dataset_labels, ensure_dataset
-from convergence.warehouse.evolve import ensure_table, ensure_view
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
+from convergence.warehouse.tables.bootstrap import Layout
+from convergence.warehouse.tables.datasets import EnsureOutcome, dataset_labels, ensure_dataset
+from convergence.warehouse.tables.evolve import ensure_table, ensure_view
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ class Dryrun(PlatformProcessor[DryrunConfig]):
     ) -> StepResult:
         """Answer with `ready_for_onboarding` and `checks`; a failed check fails no run."""
         from convergence.tenants import quotas
-        from convergence.warehouse.bootstrap import Layout
+        from convergence.warehouse.tables.bootstrap import Layout
 
         request = OrganizationRequest.read(params)
         layout = Layout.load(platform.settings.configs_dir / config.central_layout)
@@ -62,8 +62,8 @@ def warehouse_checks(
     """
     from convergence.tenants import orgs
     from convergence.tenants.datasets import describe_org_dataset
-    from convergence.warehouse.datasets import dataset_exists, list_tables
     from convergence.warehouse.names import CENTRAL
+    from convergence.warehouse.tables.datasets import dataset_exists, list_tables
 
     warehouse = platform.warehouse
 
