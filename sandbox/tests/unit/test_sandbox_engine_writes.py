@@ -11,7 +11,8 @@ import pytest
 from convergence_sandbox.bigquery.engine import Engine
 from convergence_sandbox.bigquery.errors import BigQueryError
 from convergence_sandbox.bigquery.resources.fields import Schema
-from convergence_sandbox.bigquery.resources.model import TableRef, TimePartitioning
+from convergence_sandbox.bigquery.resources.model import TableRef
+from convergence_sandbox.bigquery.resources.partitioning import TimePartitioning
 from convergence_sandbox.bigquery.rows.writes import WriteOptions
 
 Rows = list[dict[str, Any]]

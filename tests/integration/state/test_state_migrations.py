@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -29,13 +28,11 @@ from sqlalchemy import (
     Integer,
     String,
     Table,
-    event,
     inspect,
     text,
 )
 
 from convergence.errors import StateStoreVersionError
-from convergence.settings import PROJECT_ROOT
 from convergence.state import attempts, cache_versions, org_runs, unannounced_runs
 from convergence.state.migrations import upgrade
 from convergence.state.migrations.__main__ import write_revision
@@ -45,7 +42,6 @@ from convergence.state.schema.preparation import HEAD_REVISION, VERSION_TABLE
 from convergence.state.schema.tables import metadata
 from convergence.state.store import StateStore
 from integration.state.state_workers import open_with_revisions, run
-from stack import guarded
 
 PROCESSES = multiprocessing.get_context("forkserver")
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -351,38 +347,6 @@ def test_a_revision_that_fails_leaves_the_store_as_it_was(
         StateStore.connect(state_url)
     assert revision_of(engine) is None
     assert [row[1] for row in rows(engine, "slice_attempts")] == [7]
-
-
-# --- cost ---------------------------------------------------------------------------------------
-
-
-def test_a_current_store_costs_one_select(state_url: str) -> None:
-    StateStore.connect(state_url).close()
-    seen: list[str] = []
-
-    def note(_conn: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        seen.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        StateStore.connect(state_url).close()
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
-    own = [statement for statement in seen if VERSION_TABLE in statement]
-    assert len(own) == 1
-    assert not [s for s in seen if s.startswith(("INSERT", "CREATE", "BEGIN IMMEDIATE"))]
-
-
-def test_neither_a_new_nor_a_current_store_imports_alembic(tmp_path: Path) -> None:
-    code = (
-        "import sys; from convergence.state.store import StateStore;"
-        "StateStore.connect(sys.argv[1]).close(); StateStore.connect(sys.argv[1]).close();"
-        "sys.exit(any(name.partition('.')[0] == 'alembic' for name in sys.modules))"
-    )
-    url = f"sqlite:///{tmp_path}/state.db"
-    environment = os.environ | {"PYTHONPATH": str(PROJECT_ROOT / "plugins")}
-    done = guarded.run([sys.executable, "-c", code, url], env=environment, timeout=60)
-    assert done.returncode == 0, done.stderr
 
 
 # --- writing revisions --------------------------------------------------------------------------

@@ -35,6 +35,7 @@ ALLOWED: list[dict[str, str]] = DATA["allowed"]
 EVERYTHING = (PRODUCT, SANDBOX, TOOLS, "tests", "scripts")
 MAX_ALLOWED = 25
 MAX_FILES_IN_A_FOLDER = 20
+MAX_LINES_OF_A_FILE = 400
 
 # Names that another system fixes: of its messages, its methods or its tables.
 OUTSIDE: frozenset[str] = frozenset()
@@ -159,6 +160,14 @@ def test_no_folder_has_more_than_twenty_python_files() -> None:
         for folder, number in folders.items()
         if number > limits.get(folder, MAX_FILES_IN_A_FOLDER)
     }
+    assert over == {}, "divide them by subject"
+
+
+def test_no_python_file_has_more_than_400_lines() -> None:
+    lines = {
+        module.path: len(module.text.splitlines()) for module in parse_modules(*EVERYTHING, "dags")
+    }
+    over = {path: number for path, number in lines.items() if number > MAX_LINES_OF_A_FILE}
     assert over == {}, "divide them by subject"
 
 

@@ -21,17 +21,16 @@ from convergence_sandbox.bigquery.resources.fields import (
     integer,
     reject_unkept,
 )
+from convergence_sandbox.bigquery.resources.partitioning import RangePartitioning, TimePartitioning
 
 __all__ = [
     "TEMPORARY_DATASET",
     "DatasetMeta",
     "Field",
     "Json",
-    "RangePartitioning",
     "Schema",
     "TableMeta",
     "TableRef",
-    "TimePartitioning",
     "checked_dataset_id",
     "checked_labels",
     "checked_table_id",
@@ -41,59 +40,6 @@ __all__ = [
 TEMPORARY_DATASET = "_SCRIPT"
 _TABLE_ID = re.compile(r"^[\w -]{1,1024}$")
 _DATASET_ID = re.compile(r"^\w{1,1024}$", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class TimePartitioning:
-    """`type` DAY, HOUR, MONTH or YEAR; `field` None means by ingestion time."""
-
-    type: str = "DAY"
-    field: str | None = None
-    expiration_ms: int | None = None
-
-    @classmethod
-    def from_rest(cls, data: Mapping[str, Any]) -> TimePartitioning:
-        """Read `timePartitioning`."""
-        kind = str(data.get("type") or "DAY").upper()
-        if kind not in {"DAY", "HOUR", "MONTH", "YEAR"}:
-            raise invalid(f"Invalid value for type: {kind} is not a valid value")
-        return cls(kind, data.get("field") or None, integer(data.get("expirationMs")))
-
-    def to_rest(self) -> Json:
-        """Return the same, as REST JSON."""
-        out: Json = {"type": self.type}
-        if self.field is not None:
-            out["field"] = self.field
-        if self.expiration_ms is not None:
-            out["expirationMs"] = str(self.expiration_ms)
-        return out
-
-
-@dataclass(frozen=True, slots=True)
-class RangePartitioning:
-    """Integer ranges [start, end) in steps of `interval`."""
-
-    field: str
-    start: int
-    end: int
-    interval: int
-
-    @classmethod
-    def from_rest(cls, data: Mapping[str, Any]) -> RangePartitioning:
-        """Read `rangePartitioning`."""
-        span = data.get("range") or {}
-        numbers = [integer(span.get(key)) for key in ("start", "end", "interval")]
-        if not data.get("field") or None in numbers:
-            raise invalid("rangePartitioning needs field, range.start, range.end, range.interval")
-        start, end, interval = (int(number or 0) for number in numbers)
-        if interval <= 0 or start >= end:
-            raise invalid("rangePartitioning.range is empty or its interval is not positive")
-        return cls(str(data["field"]), start, end, interval)
-
-    def to_rest(self) -> Json:
-        """Return the same, as REST JSON."""
-        span = {"start": str(self.start), "end": str(self.end), "interval": str(self.interval)}
-        return {"field": self.field, "range": span}
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -15,11 +15,8 @@ from convergence_sandbox.bigquery.resources import partitions, tables
 from convergence_sandbox.bigquery.resources.catalog import Session
 from convergence_sandbox.bigquery.resources.evolution import widened_schema
 from convergence_sandbox.bigquery.resources.fields import Field, Schema
-from convergence_sandbox.bigquery.resources.model import (
-    RangePartitioning,
-    TableMeta,
-    TimePartitioning,
-)
+from convergence_sandbox.bigquery.resources.model import TableMeta
+from convergence_sandbox.bigquery.resources.partitioning import RangePartitioning, TimePartitioning
 from convergence_sandbox.bigquery.resources.partitions import INGESTION_COLUMN, Destination
 from convergence_sandbox.bigquery.sql.types import of_field, quote, text
 

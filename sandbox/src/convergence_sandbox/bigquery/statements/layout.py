@@ -8,7 +8,7 @@ from typing import Any
 from sqlglot import exp
 
 from convergence_sandbox.bigquery.errors import invalid_query, not_implemented
-from convergence_sandbox.bigquery.resources.model import RangePartitioning, TimePartitioning
+from convergence_sandbox.bigquery.resources.partitioning import RangePartitioning, TimePartitioning
 
 _DAY_MS = 86_400_000
 
