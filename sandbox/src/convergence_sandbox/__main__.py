@@ -90,8 +90,13 @@ async def _serve(settings: SandboxSettings) -> None:
     from convergence_sandbox.bigquery.rest.app import BigQueryApp, Options
     from convergence_sandbox.bigquery.rest.limits import LimitSettings
     from convergence_sandbox.providers.app import create_app
+    from convergence_sandbox.providers.bills.parameter import InvalidEffectError
     from convergence_sandbox.providers.clock import Clock
 
+    try:
+        providers = create_app(settings.data_dir / "providers", bill_effects=settings.bill_effects)
+    except InvalidEffectError as exc:
+        raise StartError(f"SANDBOX_BILL_EFFECTS can't be used: {exc}") from exc
     limits = LimitSettings(settings.dml_queue, settings.load_jobs_per_table_day)
     bigquery = BigQueryApp(
         settings.data_dir / "bigquery",
@@ -109,7 +114,6 @@ async def _serve(settings: SandboxSettings) -> None:
         )
     except RuntimeError as exc:
         raise StartError(f"SANDBOX_KMS_PORT={settings.kms_port} can't be used: {exc}") from exc
-    providers = create_app(settings.data_dir / "providers")
     servers = {_server(bigquery): bigquery_socket, _server(providers): providers_socket}
     mail_server = await mail.serve(smtp_socket, providers.state.mail)
     aws = AwsServer(aws_socket, Clock(settings.data_dir / "providers" / "provider_clock"))

@@ -34,6 +34,8 @@ class SandboxSettings:
             were streamed into, as BigQuery does for a while.
         job_response_seconds: `SANDBOX_BIGQUERY_JOB_ANSWER_SECONDS`; how long jobs.insert waits for
             the job's end before it returns RUNNING.
+        bill_effects: `SANDBOX_BILL_EFFECTS`; a TOML file of effects on providers' bills; None: no
+            file is read.
     """
 
     data_dir: Path = DEFAULT_DATA_DIR
@@ -47,6 +49,7 @@ class SandboxSettings:
     load_jobs_per_table_day: int = 0
     streaming_buffer: bool = False
     job_response_seconds: float = 10.0
+    bill_effects: Path | None = None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> SandboxSettings:
@@ -74,7 +77,13 @@ class SandboxSettings:
             job_response_seconds=float(
                 _number(values, "SANDBOX_BIGQUERY_JOB_ANSWER_SECONDS", default=10)
             ),
+            bill_effects=_path(values, "SANDBOX_BILL_EFFECTS"),
         )
+
+
+def _path(values: Mapping[str, str], name: str) -> Path | None:
+    text = values.get(name)
+    return Path(text).resolve() if text else None
 
 
 def _number(

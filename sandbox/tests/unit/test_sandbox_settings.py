@@ -25,6 +25,7 @@ def test_every_variable_is_read() -> None:
             "SANDBOX_BIGQUERY_LOAD_JOBS_PER_TABLE_DAY": "1500",
             "SANDBOX_BIGQUERY_STREAMING_BUFFER": "1",
             "SANDBOX_BIGQUERY_JOB_ANSWER_SECONDS": "0",
+            "SANDBOX_BILL_EFFECTS": "/bill.toml",
         }
     )
     ports = (
@@ -35,6 +36,7 @@ def test_every_variable_is_read() -> None:
     assert settings.smtp_port == 5
     assert (settings.dml_queue, settings.load_jobs_per_table_day) == (20, 1500)
     assert (settings.streaming_buffer, settings.job_response_seconds) == (True, 0.0)
+    assert str(settings.bill_effects) == "/bill.toml"
 
 
 @pytest.mark.parametrize("value", ["x", "-1", "65536", "1.5", "\u0663"])

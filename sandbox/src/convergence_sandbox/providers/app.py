@@ -7,6 +7,7 @@
     DELETE /_sandbox/requests
     POST   /_sandbox/clock     `{"now": "2026-11-21T00:10:00Z"}`: what time balances are as of
     DELETE /_sandbox/clock     the machine's time again
+    …      /_sandbox/bill_effects   make a bill disagree with usage: see `bills.admin`
     GET    /_sandbox/google/service_accounts/{seed}   a customer's JSON key
     GET    /_sandbox/mail      every email that the mail server took, oldest first
     DELETE /_sandbox/mail
@@ -34,6 +35,9 @@ from convergence_sandbox import slack
 from convergence_sandbox.kept import Kept
 from convergence_sandbox.providers import actions, anthropic, deepseek, google, openai, vendor
 from convergence_sandbox.providers.actions import Exchange, RecordedResponse
+from convergence_sandbox.providers.bills.admin import EffectRoutes
+from convergence_sandbox.providers.bills.book import EffectBook
+from convergence_sandbox.providers.bills.declared import load_effects
 from convergence_sandbox.providers.clock import Clock
 from convergence_sandbox.providers.faults import Fault, FaultBook, InvalidFaultError
 from convergence_sandbox.providers.provider import Provider
@@ -47,19 +51,25 @@ PROVIDERS: tuple[Provider, ...] = (
     *vendor.PROVIDERS,
     slack.PROVIDER,
 )
+BILLS = {source.name: source for source in (openai.BILL,)}
 
 
 class ProvidersApp(Starlette):
     """Starlette with the fault layer around it: outside, to reach the connection itself."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, bill_effects: Path | None = None) -> None:
+        clock = Clock(data_dir / "provider_clock")
+        self.bills = EffectBook(data_dir / "bill_effects.json", sources=BILLS, clock=clock)
+        if bill_effects is not None:
+            self.bills.replace_effects(load_effects(bill_effects, BILLS))
         self.faults = FaultBook(data_dir / "provider_faults.json")
         self.traffic = Traffic()
         mounts: list[BaseRoute] = [
             Mount(provider.prefix, routes=list(provider.routes)) for provider in PROVIDERS
         ]
         super().__init__(routes=[*self._admin_routes(), *mounts])
-        self.state.clock = Clock(data_dir / "provider_clock")
+        self.state.clock = clock
+        self.state.bills = self.bills
         self.state.mail = Kept(data_dir / "mail.ndjson")
         self.state.slack = Kept(data_dir / "slack.ndjson")
 
@@ -97,6 +107,7 @@ class ProvidersApp(Starlette):
             Route("/_sandbox/requests", self._clear_requests, methods=["DELETE"]),
             Route("/_sandbox/clock", self._set_clock, methods=["POST"]),
             Route("/_sandbox/clock", self._free_clock, methods=["DELETE"]),
+            *EffectRoutes(self.bills).list_routes(),
             Route("/_sandbox/{kept:str}", self._list_kept, methods=["GET"]),
             Route("/_sandbox/{kept:str}", self._clear_kept, methods=["DELETE"]),
             Route("/_sandbox/google/service_accounts/{seed}", google.show_account, methods=["GET"]),
@@ -151,9 +162,17 @@ class ProvidersApp(Starlette):
         return Response(status_code=204)
 
 
-def create_app(data_dir: Path) -> Starlette:
-    """The providers' sandbox as an ASGI app for uvicorn; faults in wait are kept in `data_dir`."""
-    return ProvidersApp(data_dir)
+def create_app(data_dir: Path, *, bill_effects: Path | None = None) -> Starlette:
+    """The providers' sandbox as an ASGI app for uvicorn.
+
+    Args:
+        data_dir: keeps faults in wait, the clock, messages and bill effects.
+        bill_effects: a TOML file of effects to put in force (`bills.declared`).
+
+    Raises:
+        InvalidEffectError: that file is wrong.
+    """
+    return ProvidersApp(data_dir, bill_effects=bill_effects)
 
 
 def _provider(scope: Scope) -> Provider | None:

@@ -1,7 +1,8 @@
-"""OpenAI's organization usage and costs API, and its model list."""
+"""OpenAI's organization usage and costs endpoints, and its model list."""
 
 from __future__ import annotations
 
 from convergence_sandbox.providers.openai.api import PROVIDER
+from convergence_sandbox.providers.openai.bill import BILL
 
-__all__ = ["PROVIDER"]
+__all__ = ["BILL", "PROVIDER"]

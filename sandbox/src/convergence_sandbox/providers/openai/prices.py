@@ -1,7 +1,7 @@
 """Public list prices of what the stand-in's organizations use.
 
 USD per million tokens, from <https://developers.openai.com/api/docs/pricing> as of October 2026.
-The costs endpoint is computed from this table alone, so what it bills ties out with usage.
+The bill is computed from this table alone: it ties out with usage unless an effect changes it.
 """
 
 from __future__ import annotations
@@ -88,3 +88,7 @@ FILE_SEARCH_CALL = Decimal("0.0025")
 SPEECH_CHARACTER = Decimal("0.000015")
 TRANSCRIBED_SECOND = Decimal("0.0001")
 CODE_INTERPRETER_SESSION = Decimal("0.03")
+# What only the effects of a bill charge: an image of 1024x1024 at medium quality, and a gibibyte of
+# vectors above the free one for a day.
+IMAGE = Decimal("0.042")
+GIBIBYTE_DAY = Decimal("0.1")
