@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from convergence_sandbox.providers.bills.kind import Context, EffectKind, Stage, change_lines
+from convergence_sandbox.providers.bills.kind import Context, EffectKind, EffectStage, change_lines
 from convergence_sandbox.providers.bills.line import BillLine
 from convergence_sandbox.providers.bills.parameter import decimal_parameter, text_parameter
 
@@ -40,7 +40,7 @@ def _change_currency(line: BillLine, context: Context) -> list[BillLine]:
 CONTENT = (
     EffectKind(
         "extra_line",
-        Stage.CONTENT,
+        EffectStage.CONTENT,
         "A line that no usage explains; `-` stands for no model or no unit, 0 for no quantity.",
         _add_line,
         (
@@ -53,13 +53,13 @@ CONTENT = (
     ),
     EffectKind(
         "missing_lines",
-        Stage.CONTENT,
+        EffectStage.CONTENT,
         "Lines that are never billed though they were used.",
         change_lines(_drop_line),
     ),
     EffectKind(
         "renamed_model",
-        Stage.NAME,
+        EffectStage.NAME,
         "The bill names the model `to`, an alias, a snapshot or a tuned model; amounts stay.",
         change_lines(_rename_model),
         (text_parameter("to"),),
@@ -67,7 +67,7 @@ CONTENT = (
     ),
     EffectKind(
         "currency",
-        Stage.CURRENCY,
+        EffectStage.CURRENCY,
         "Amounts are in `currency`, at `rate` for one unit of the currency before.",
         change_lines(_change_currency),
         (text_parameter("currency", "EUR"), decimal_parameter("rate", "0.92", low="0")),

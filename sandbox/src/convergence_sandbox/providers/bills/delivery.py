@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
 from hashlib import blake2b
 
-from convergence_sandbox.providers.bills.kind import Context, EffectKind, Stage
+from convergence_sandbox.providers.bills.kind import Context, EffectKind, EffectStage
 from convergence_sandbox.providers.bills.line import BillLine
 from convergence_sandbox.providers.bills.parameter import decimal_parameter, integer_parameter
 
 
 def _delay_lines(lines: Sequence[BillLine], context: Context) -> list[BillLine]:
     day_end = datetime.combine(context.day, time(), UTC) + timedelta(days=1)
-    arrival = day_end + timedelta(hours=int(context.number("hours")))
-    if context.view.as_of >= arrival:
+    delivered_at = day_end + timedelta(hours=int(context.number("hours")))
+    if context.view.as_of >= delivered_at:
         return list(lines)
     return [line for line in lines if not context.touches(line)]
 
@@ -44,14 +44,14 @@ _READS = integer_parameter("reads", 1, low=1)
 DELIVERY = (
     EffectKind(
         "late_lines",
-        Stage.DELIVERY,
+        EffectStage.DELIVERY,
         "Lines that are not in the bill until `hours` after the end of the UTC day.",
         _delay_lines,
         (integer_parameter("hours", 30, low=0),),
     ),
     EffectKind(
         "partial_first_read",
-        Stage.DELIVERY,
+        EffectStage.DELIVERY,
         "The first `reads` requests of a day's bill show `share` of its lines.",
         _cut_bill,
         (_READS, decimal_parameter("share", "0.5", low="0", high="1")),
@@ -59,7 +59,7 @@ DELIVERY = (
     ),
     EffectKind(
         "empty_first_read",
-        Stage.DELIVERY,
+        EffectStage.DELIVERY,
         "The first `reads` requests of a day's bill show none of its lines.",
         _empty_bill,
         (_READS,),

@@ -12,7 +12,7 @@ from convergence_sandbox.providers.bills.line import BillLine, BillSource, View
 from convergence_sandbox.providers.bills.parameter import Parameter, Value
 
 
-class Stage(IntEnum):
+class EffectStage(IntEnum):
     """The order in which effects apply; within a stage, in the order in which they were added."""
 
     CONTENT = 1
@@ -58,7 +58,7 @@ class EffectKind:
     """
 
     name: str
-    stage: Stage
+    stage: EffectStage
     does: str
     apply: Apply
     parameters: tuple[Parameter, ...] = ()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from convergence_sandbox.providers.bills.kind import Context, EffectKind, Stage, change_lines
+from convergence_sandbox.providers.bills.kind import Context, EffectKind, EffectStage, change_lines
 from convergence_sandbox.providers.bills.line import BillLine
 from convergence_sandbox.providers.bills.parameter import (
     decimal_parameter,
@@ -89,7 +89,7 @@ _FACTOR = decimal_parameter("factor", "1.1", low="0", high="100")
 PRICING = (
     EffectKind(
         "regional_uplift",
-        Stage.PRICE,
+        EffectStage.PRICE,
         "Processing in one region costs `factor` times the list price.",
         change_lines(_apply_uplift),
         (_FACTOR, SHOWN_AS),
@@ -97,7 +97,7 @@ PRICING = (
     ),
     EffectKind(
         "long_context",
-        Stage.PRICE,
+        EffectStage.PRICE,
         "`share` of the tokens came in requests above the threshold, at higher prices.",
         _raise_long_context,
         (
@@ -111,7 +111,7 @@ PRICING = (
     ),
     EffectKind(
         "free_tokens",
-        Stage.PRICE,
+        EffectStage.PRICE,
         "The first `tokens_per_day` tokens of a day are free.",
         _give_tokens,
         (integer_parameter("tokens_per_day", 1_000_000, low=0), SHOWN_AS),
@@ -119,7 +119,7 @@ PRICING = (
     ),
     EffectKind(
         "contract_discount",
-        Stage.PRICE,
+        EffectStage.PRICE,
         "The billed amount is `ratio` of the list amount; the list amount stays.",
         change_lines(_apply_discount),
         (decimal_parameter("ratio", "0.9", low="0", high="1"),),
@@ -127,7 +127,7 @@ PRICING = (
     ),
     EffectKind(
         "undeclared_factor",
-        Stage.PRICE,
+        EffectStage.PRICE,
         "The amount is multiplied by `factor`, for a reason that nothing states.",
         change_lines(_multiply_amount),
         (decimal_parameter("factor", "0.93", low="0", high="100"),),

@@ -14,7 +14,7 @@ from convergence_sandbox.providers.bills.line import BillLine, BillSource, View
 ZERO = Decimal(0)
 
 
-class Place(NamedTuple):
+class BillPlace(NamedTuple):
     """Where an amount stands in a bill."""
 
     sub_account: str | None
@@ -36,7 +36,7 @@ class CausedAmount:
     """By how much one effect has changed the lines of one place."""
 
     effect: Effect
-    place: Place
+    place: BillPlace
     change: Sums
 
     def as_json(self, day: date) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def make_bill(
 
 def compare_lines(
     source: BillSource, before: Sequence[BillLine], after: Sequence[BillLine]
-) -> dict[Place, Sums]:
+) -> dict[BillPlace, Sums]:
     """Return by how much each place differs; places that are equal are left out."""
     old, new = sum_lines(source, before), sum_lines(source, after)
     zero = Sums(ZERO, ZERO, ZERO)
@@ -94,11 +94,11 @@ def compare_lines(
     return {place: change for place, change in changes.items() if any(change)}
 
 
-def sum_lines(source: BillSource, lines: Sequence[BillLine]) -> dict[Place, Sums]:
+def sum_lines(source: BillSource, lines: Sequence[BillLine]) -> dict[BillPlace, Sums]:
     """Return the sums of each place."""
-    sums: dict[Place, Sums] = {}
+    sums: dict[BillPlace, Sums] = {}
     for line in lines:
-        place = Place(line.keys.get(source.sub_account), line.model, line.meter, line.currency)
+        place = BillPlace(line.keys.get(source.sub_account), line.model, line.meter, line.currency)
         one = (line.amount, line.list_amount, Decimal(line.quantity or 0))
         known = sums.get(place, (ZERO, ZERO, ZERO))
         sums[place] = Sums(*(a + b for a, b in zip(known, one, strict=True)))

@@ -8,7 +8,7 @@ from datetime import date
 from decimal import Decimal
 from typing import NamedTuple
 
-from convergence_sandbox.providers.bills.kind import Context, EffectKind, Stage
+from convergence_sandbox.providers.bills.kind import Context, EffectKind, EffectStage
 from convergence_sandbox.providers.bills.kinds import list_kinds
 from convergence_sandbox.providers.bills.line import BillLine, BillSource, Quantity
 from convergence_sandbox.providers.bills.parameter import decimal_parameter, text_parameter
@@ -223,14 +223,14 @@ def _price_long_writes(lines: Sequence[BillLine], context: Context) -> list[Bill
 _KINDS = (
     EffectKind(
         "images",
-        Stage.CONTENT,
+        EffectStage.CONTENT,
         "Images are billed, one price for each; usage counts them.",
         _add_images,
         (decimal_parameter("usd_per_image", str(prices.IMAGE), low="0"),),
     ),
     EffectKind(
         "vector_storage",
-        Stage.CONTENT,
+        EffectStage.CONTENT,
         "Each project stores `gibibytes` of vectors above the free one.",
         _add_storage,
         (
@@ -240,7 +240,7 @@ _KINDS = (
     ),
     EffectKind(
         "credit",
-        Stage.CONTENT,
+        EffectStage.CONTENT,
         "A negative line of no project, without a quantity, each day.",
         _add_credit,
         (
@@ -250,7 +250,7 @@ _KINDS = (
     ),
     EffectKind(
         "long_cache_writes",
-        Stage.PRICE,
+        EffectStage.PRICE,
         "Tokens kept for 12 hours cost `input_factor` times the price of uncached input.",
         _price_long_writes,
         (decimal_parameter("input_factor", "2", low="0"), SHOWN_AS),
