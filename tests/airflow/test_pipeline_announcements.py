@@ -16,6 +16,7 @@ from convergence.state import unannounced_runs
 from convergence.state.org_runs import OrgRun, org_run_id
 from support.airflow_env import LIMITS, AirflowEnv
 from support.mail_server import WebhookServer
+from support.run_records import admit_run
 from support.sample_pipelines import PREPARE, USAGE_COST
 
 pytestmark = [
@@ -94,7 +95,7 @@ def lose(env: AirflowEnv) -> OrgRun:
         requested_by="key_1",
         created_at=now,
     )
-    env.records.admit_run(lost, limits=LIMITS, now=now)
+    admit_run(env.store, lost, limits=LIMITS, now=now)
     (closed,) = env.records.close_dag_run(DAG_ID, "api__lost", now=now, succeeded=False)
     return closed
 

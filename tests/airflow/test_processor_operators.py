@@ -13,6 +13,7 @@ import pytest
 from convergence.processors.context import PipelineInfo
 from convergence.state.org_runs import OrgRun, org_run_id
 from support.airflow_env import LIMITS, AirflowEnv
+from support.run_records import admit_run
 
 pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("default")]
 
@@ -45,7 +46,7 @@ def admitted(env: AirflowEnv, *orgs: str) -> dict[str, Any]:
             requested_by="scheduler",
             created_at=datetime.now(UTC),
         )
-        env.records.admit_run(run, limits=LIMITS, now=run.created_at)
+        admit_run(env.store, run, limits=LIMITS, now=run.created_at)
         runs.append({"org_slug": org, "run_id": run.run_id, "days": ["2026-11-20"]})
     return {"label": "some", "runs": runs}
 

@@ -17,6 +17,7 @@ from crash.processes import Child, fork
 from crash.scenario import Action, Fault, Inputs, Run, Scenario, Stage, Wake
 from crash.task import HEARTBEAT_LIMIT, Try
 from crash.tries import Sleeper, Trying, is_warehouse
+from support.run_records import admit_run
 
 RETRIES = 3
 """Of a task, as the pipeline's file says."""
@@ -153,7 +154,7 @@ class Execution:
             created_at=now,
         )
         records = task.records_of(self.platform)
-        records.admit_run(record, limits=_LIMITS, now=now)
+        admit_run(self.platform.env.services.store, record, limits=_LIMITS, now=now)
         records.begin_run(one.run_id, now=now, days=days(self.scenario.days))
         return one
 

@@ -110,17 +110,16 @@ class CostSources(Strict):
 
 
 class RetryConfig(Strict):
-    """The retry policy of a provider's API.
-
-    Attributes:
-        attempts: requests for one page, the first one included.
-        base_seconds: upper bound of the first random pause; it doubles with each failure.
-        max_seconds: upper bound of every random pause.
-    """
+    """How often and how long a page is requested again after a temporary failure."""
 
     attempts: int = Field(default=6, ge=1, le=20)
+    """Maximum number of requests for one page, the first one included."""
+
     base_seconds: float = Field(default=0.5, gt=0, le=60)
+    """Upper bound of the first random pause; it doubles with each failure."""
+
     max_seconds: float = Field(default=30, gt=0, le=600)
+    """Upper bound of every random pause."""
 
 
 class ConnectRun(Strict):

@@ -16,13 +16,11 @@ from sqlalchemy import Connection
 from convergence.errors import NotFoundError
 from convergence.metering import Used
 from convergence.run_error_codes import RunErrorCode
-from convergence.runs.admission import record_run
 from convergence.runs.log_rows import RUN_LOG, STEP_LOG, build_run_row, build_step_row, record_name
 from convergence.runs.run_cost import COST_LOG, build_cost_rows
 from convergence.state import org_runs, org_steps, outbox, unannounced_runs
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
-from convergence.state.slots import LimitReached, RunLimits, SlotTaken
 from convergence.state.store import StateStore
 from convergence.state.unannounced_runs import DagRunKey
 
@@ -83,13 +81,6 @@ class RunRecords:
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
-
-    def admit_run(
-        self, run: OrgRun, *, limits: RunLimits, now: datetime
-    ) -> SlotTaken | LimitReached:
-        """Admit a run within its org's limits."""
-        with self._store.begin() as conn:
-            return record_run(conn, run, limits=limits, now=now)
 
     def begin_run(self, run_id: str, *, now: datetime, days: Sequence[date] | None = None) -> bool:
         """Set a run to RUNNING, with its selected days.

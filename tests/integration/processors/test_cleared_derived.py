@@ -20,6 +20,7 @@ from convergence.state.org_runs import OrgRun
 from convergence.state.slots import RunLimits
 from convergence.state.store import StateStore
 from support.processor_env import NOW, USAGE_COST, ProcessorEnv
+from support.run_records import admit_run
 
 
 @dataclass
@@ -57,7 +58,7 @@ def test_a_derived_step_that_was_cleared_after_a_failure_looks_at_every_org_agai
     records = RunRecords(store)
     steps = StepLog(store, records)
     for name in ("one", "two"):
-        records.admit_run(_run(name), limits=RunLimits(10, 10, 10), now=NOW)
+        admit_run(store, _run(name), limits=RunLimits(10, 10, 10), now=NOW)
         records.begin_run(f"run_{name}", now=NOW)
     work = Work(failing={"two"})
     batch = Batch("some", tuple(OrgSlice(name, f"run_{name}", ()) for name in ("one", "two")))

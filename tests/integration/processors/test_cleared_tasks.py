@@ -27,6 +27,7 @@ from convergence.state.org_runs import OrgRun, RunStatus
 from convergence.state.slots import RunLimits
 from convergence.state.store import StateStore
 from support.processor_env import NOW, USAGE_COST, OrgEnv, ProcessorEnv
+from support.run_records import admit_run
 
 DAYS = tuple(date(2026, 11, day) for day in (18, 17, 16))
 CONFIG = UsageConfig.from_values(
@@ -138,7 +139,7 @@ def task(
     made = Task([env.new_org() for _ in range(request.param)], store)
     for org in made.orgs:
         env.keys[org.slug] = f"sk-admin-sandbox-{org.slug}"
-        made.records.admit_run(_run(org), limits=RunLimits(10, 10, 10), now=NOW)
+        admit_run(made.store, _run(org), limits=RunLimits(10, 10, 10), now=NOW)
         made.records.begin_run(f"run_{org.slug}", now=NOW, days=DAYS)
     save = pages.save_page
 

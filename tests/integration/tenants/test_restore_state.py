@@ -28,6 +28,7 @@ from convergence.tenants.audit_verify import verify_chains
 from convergence.tenants.restore_state import restore_store
 from convergence.tenants.shipping import ship_outbox
 from convergence.warehouse.client import Warehouse
+from support.run_records import admit_run
 from support.tenant_owner import BY, NOW, NewOrg
 
 NewStore = Callable[[], StateStore]
@@ -340,7 +341,7 @@ def test_runs_come_back_as_they_stood_and_are_counted_as_before(
     )
     runs = [replace(first, run_id=f"run_{name}") for name in ("live", "done", "refused", "new")]
     for run in runs:
-        book.admit_run(run, limits=limits, now=NOW)
+        admit_run(store, run, limits=limits, now=NOW)
     book.begin_run("run_live", now=NOW)
     book.begin_run("run_done", now=NOW)
     limit = RunError("limit_reached", "reached")

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+import httpx
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from convergence.api.airflow.client import AirflowClient
 from convergence.errors import ConvergenceError
 
 USERNAME, PASSWORD = "svc", "svc-password"
@@ -182,3 +184,14 @@ class AirflowDouble:
 
 def _missing(what: str) -> JSONResponse:
     return JSONResponse({"detail": f"{what} not found"}, status_code=404)
+
+
+def connect_double(double: AirflowDouble) -> AirflowClient:
+    """Return a client whose requests the double serves in this process."""
+    return AirflowClient(
+        "http://airflow.test",
+        username=USERNAME,
+        password=PASSWORD,
+        first_wait_seconds=0.0,
+        transport=httpx.ASGITransport(double.app),
+    )

@@ -13,14 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from convergence.api.airflow.client import AirflowClient
 from convergence.api.http.services import ApiServices
 from convergence.runs.eligibility import Eligibility
 from convergence.settings import Settings
 from convergence.state.slots import RunLimits
-from support.api.airflow_double import PASSWORD, USERNAME, AirflowDouble
+from support.api.airflow_double import AirflowDouble, connect_double
 from support.api.in_memory import InMemoryAuthenticator, InMemoryGate, InMemoryLedger
 
 ROOT_KEY = "root-key-of-the-tests-0123456789abcdef"
@@ -72,13 +70,7 @@ class InMemoryServices(ApiServices):
 
     @cached_property
     def airflow(self) -> AirflowClient:
-        return AirflowClient(
-            "http://airflow.test",
-            username=USERNAME,
-            password=PASSWORD,
-            first_wait_seconds=0.0,
-            transport=httpx.ASGITransport(self.env.airflow.app),
-        )
+        return connect_double(self.env.airflow)
 
     @cached_property
     def authenticator(self) -> InMemoryAuthenticator:

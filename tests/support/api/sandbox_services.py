@@ -11,8 +11,6 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, cast
 
-import httpx
-
 from convergence.api.airflow.client import AirflowClient
 from convergence.api.http.services import ApiServices
 from convergence.pipelines.files.loader import load_dag
@@ -22,7 +20,7 @@ from convergence.processors.context import PlatformContext
 from convergence.processors.registry import find_operator
 from convergence.processors.run_conf import check_params
 from convergence.settings import Settings
-from support.api.airflow_double import PASSWORD, USERNAME, AirflowDouble
+from support.api.airflow_double import AirflowDouble, connect_double
 from support.api.env import ROOT_KEY
 from support.processor_env import ProcessorEnv
 
@@ -45,13 +43,7 @@ class SandboxServices(ApiServices):
 
     @cached_property
     def airflow(self) -> AirflowClient:
-        return AirflowClient(
-            "http://airflow.test",
-            username=USERNAME,
-            password=PASSWORD,
-            first_wait_seconds=0.0,
-            transport=httpx.ASGITransport(self.double.app),
-        )
+        return connect_double(self.double)
 
 
 def working(env: ProcessorEnv) -> Callable[[str, dict[str, Any]], dict[str, Any] | None]:

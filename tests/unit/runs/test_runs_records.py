@@ -18,6 +18,7 @@ from convergence.state.org_steps import OrgStep, StepStatus
 from convergence.state.slots import LimitReached, RunLimits, SlotTaken
 from convergence.state.store import StateStore
 from convergence.tenants import shipping
+from support.run_records import admit_run
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LIMITS = RunLimits(runs_per_day=100, runs_per_month=100, concurrent_runs=100)
@@ -81,7 +82,7 @@ def finish_step(records: RunRecords, outcome: StepStatus, *, error: RunError | N
 
 
 def test_a_whole_run_leaves_one_row_per_move(records: RunRecords, store: StateStore) -> None:
-    assert records.admit_run(RUN, limits=LIMITS, now=NOW) == SlotTaken("run_1")
+    assert admit_run(store, RUN, limits=LIMITS, now=NOW) == SlotTaken("run_1")
     assert records.mark_queued("run_1", now=NOW)
     assert records.begin_run("run_1", now=NOW, days=[date(2026, 11, 19)])
     assert records.start_step(STEP)
@@ -116,19 +117,19 @@ def test_a_whole_run_leaves_one_row_per_move(records: RunRecords, store: StateSt
 
 
 def test_moves_that_are_not_legal_leave_no_row(records: RunRecords, store: StateStore) -> None:
-    records.admit_run(RUN, limits=LIMITS, now=NOW)
+    admit_run(store, RUN, limits=LIMITS, now=NOW)
     shipped(store)
     assert not records.finish_run("run_1", RunStatus.SUCCESS, now=NOW)
     assert not finish_step(records, StepStatus.SUCCESS)
-    assert records.admit_run(RUN, limits=LIMITS, now=NOW) == SlotTaken("run_1", taken_before=True)
+    assert admit_run(store, RUN, limits=LIMITS, now=NOW) == SlotTaken("run_1", taken_before=True)
     assert shipped(store) == []
 
 
 def test_a_refused_run_leaves_nothing(records: RunRecords, store: StateStore) -> None:
-    records.admit_run(RUN, limits=LIMITS, now=NOW)
+    admit_run(store, RUN, limits=LIMITS, now=NOW)
     shipped(store)
     second = replace(RUN, run_id="run_2")
-    outcome = records.admit_run(second, limits=replace(LIMITS, concurrent_runs=1), now=NOW)
+    outcome = admit_run(store, second, limits=replace(LIMITS, concurrent_runs=1), now=NOW)
     assert isinstance(outcome, LimitReached)
     assert shipped(store) == []
     with pytest.raises(NotFoundError):
@@ -136,7 +137,7 @@ def test_a_refused_run_leaves_nothing(records: RunRecords, store: StateStore) ->
 
 
 def test_a_cancelled_run_does_not_begin(records: RunRecords, store: StateStore) -> None:
-    records.admit_run(RUN, limits=LIMITS, now=NOW)
+    admit_run(store, RUN, limits=LIMITS, now=NOW)
     assert records.finish_run("run_1", RunStatus.CANCELLED, now=NOW)
     assert not records.begin_run("run_1", now=NOW, days=[date(2026, 1, 1)])
     assert status(store) is RunStatus.CANCELLED
@@ -145,7 +146,7 @@ def test_a_cancelled_run_does_not_begin(records: RunRecords, store: StateStore) 
 def test_a_failed_run_begins_again_when_its_airflow_run_is_cleared(
     records: RunRecords, store: StateStore
 ) -> None:
-    records.admit_run(RUN, limits=LIMITS, now=NOW)
+    admit_run(store, RUN, limits=LIMITS, now=NOW)
     records.finish_run("run_1", RunStatus.FAILED, now=NOW, error=RunError("x", "y"))
     assert records.begin_run("run_1", now=NOW)
     assert statuses(shipped(store), "org_meta_pipeline_runs") == ["PENDING", "FAILED", "RUNNING"]
@@ -154,7 +155,7 @@ def test_a_failed_run_begins_again_when_its_airflow_run_is_cleared(
 def test_a_run_that_airflow_refused_ends_and_costs_nothing(
     records: RunRecords, store: StateStore
 ) -> None:
-    records.admit_run(RUN, limits=LIMITS, now=NOW)
+    admit_run(store, RUN, limits=LIMITS, now=NOW)
     assert records.reject_run("run_1", now=NOW, error=RunError("unavailable", "no answer"))
     with store.read() as conn:
         assert slots.count_usage(conn, "acme_corp", now=NOW) == (0, 0, 0)
@@ -177,7 +178,7 @@ def test_an_open_run_ends_as_its_steps_say(
     store: StateStore, step: StepStatus, state: str, expected: tuple[RunStatus, str | None]
 ) -> None:
     records = RunRecords(store)
-    records.admit_run(RUN, limits=LIMITS, now=NOW)
+    admit_run(store, RUN, limits=LIMITS, now=NOW)
     records.start_step(STEP)
     if step is not StepStatus.RUNNING:
         error = RunError("provider_refused", "401") if step is StepStatus.FAILED else None
@@ -202,7 +203,7 @@ def test_an_open_run_ends_as_its_steps_say(
 def test_a_dangling_run_ends_once_airflow_no_longer_has_it(
     records: RunRecords, store: StateStore, state: str | None, expected: RunStatus
 ) -> None:
-    records.admit_run(RUN, limits=LIMITS, now=NOW)
+    admit_run(store, RUN, limits=LIMITS, now=NOW)
     assert records.close_dangling(lambda _dag, _run: state, now=NOW) == []
     later = NOW + GRACE + timedelta(seconds=1)
     records.close_dangling(lambda _dag, _run: state, now=later)
@@ -220,7 +221,7 @@ def test_airflow_is_asked_once_for_the_runs_of_a_fleet(
     for number in range(5):
         org = f"org_{number}"
         run = replace(RUN, run_id=f"run_{number}", org_slug=org)
-        records.admit_run(run, limits=LIMITS, now=NOW)
+        admit_run(store, run, limits=LIMITS, now=NOW)
     closed = records.close_dangling(state_of, now=NOW + timedelta(hours=1))
     assert asked == [(RUN.dag_id, RUN.dag_run_id)]
     assert {run.status for run in closed} == {RunStatus.FAILED}
@@ -232,7 +233,7 @@ def test_what_others_ended_is_noted_to_be_told_and_what_its_last_task_ended_is_n
 ) -> None:
     for number in range(3):
         run = replace(RUN, run_id=f"run_{number}", dag_run_id=f"manual__{number}")
-        records.admit_run(run, limits=LIMITS, now=NOW)
+        admit_run(store, run, limits=LIMITS, now=NOW)
     records.finish_run("run_0", RunStatus.FAILED, now=NOW)
     records.close_dag_run(RUN.dag_id, "manual__0", now=NOW)
     records.close_dag_run(RUN.dag_id, "manual__1", now=NOW, succeeded=False)
@@ -254,6 +255,6 @@ def test_rows_go_to_the_central_dataset(
         sent.append((str(table), len(rows)))
 
     monkeypatch.setattr(shipping, "append_rows", append)
-    records.admit_run(RUN, limits=LIMITS, now=NOW)
+    admit_run(store, RUN, limits=LIMITS, now=NOW)
     assert shipping.ship_outbox(store, None) == 1  # type: ignore[arg-type]  # handed on to `append` alone
     assert sent == [("organizations.org_meta_pipeline_runs", 1)]

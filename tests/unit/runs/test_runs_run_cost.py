@@ -26,6 +26,7 @@ from convergence.state.org_steps import OrgStep, StepStatus
 from convergence.state.slots import RunLimits
 from convergence.state.store import StateStore
 from convergence.warehouse.schemas import TableSchema
+from support.run_records import admit_run
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 RUN = OrgRun(
@@ -58,7 +59,7 @@ def store(tmp_path: Path) -> Iterator[StateStore]:
 @pytest.fixture
 def records(store: StateStore) -> RunRecords:
     records = RunRecords(store)
-    records.admit_run(RUN, limits=RunLimits(100, 100, 100), now=NOW)
+    admit_run(store, RUN, limits=RunLimits(100, 100, 100), now=NOW)
     return records
 
 

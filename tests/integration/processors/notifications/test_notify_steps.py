@@ -24,6 +24,7 @@ from convergence.tenants import orgs
 from convergence.tenants.audit import Actor
 from support.mail_server import MailServer, WebhookServer
 from support.processor_env import NOW, USAGE_COST, OrgEnv
+from support.run_records import admit_run
 
 DAY = date(2026, 11, 18)
 
@@ -57,7 +58,7 @@ class Telling:
             created_at=NOW,
             days=(DAY,),
         )
-        records.admit_run(run, limits=RunLimits(10, 10, 10), now=NOW)
+        admit_run(self.store, run, limits=RunLimits(10, 10, 10), now=NOW)
 
     def run(self, channel: str, **config: Any) -> dict[str, Any]:
         ps_type = f"notify_systems.{channel}_notification"

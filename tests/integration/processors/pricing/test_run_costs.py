@@ -27,6 +27,7 @@ from convergence.state.store import StateStore
 from convergence.tenants.shipping import ship_outbox
 from convergence.warehouse.names import label_value
 from support.processor_env import NOW, OrgEnv, ProcessorEnv
+from support.run_records import admit_run
 from support.sandbox_process import SandboxProcess
 
 FACTS = PipelineInfo(
@@ -47,7 +48,7 @@ class Fleet:
         self.env = env
         for name, org in self.orgs.items():
             env.keys[org.slug] = f"sk-ant-admin-sandbox-{name}"
-            self.records.admit_run(self._run(org), limits=RunLimits(10, 10, 10), now=NOW)
+            admit_run(self.store, self._run(org), limits=RunLimits(10, 10, 10), now=NOW)
 
     def _run(self, org: OrgEnv) -> OrgRun:
         return OrgRun(

@@ -18,6 +18,7 @@ from convergence.errors import ProviderProtocolError
 from convergence.processors.aws.columns import DOCUMENTED, REQUIRED
 from convergence.processors.aws.csv_pieces import pieces, record_end
 from convergence.processors.aws.normalise import KEYS, Month, Sums
+from support.vendors.aws_lines import cur2, write_csv
 
 NOVEMBER = Month(date(2026, 11, 1), date(2026, 11, 21))
 GOLDEN = Path(__file__).parents[3] / "data" / "aws" / "focus_1_2_llm_sample.csv"
@@ -28,33 +29,6 @@ QUICK = settings(max_examples=40, suppress_health_check=[HealthCheck.function_sc
 amounts = st.decimals(
     min_value=-(10**9), max_value=10**9, allow_nan=False, allow_infinity=False, places=12
 ) | st.sampled_from([Decimal("4E-9"), Decimal("1.2E-7"), Decimal("0E-10"), Decimal("-0.5")])
-
-
-def cur2(**more: object) -> dict[str, object]:
-    """A line of CUR 2.0 with every column that is required."""
-    line: dict[str, object] = dict.fromkeys(REQUIRED["cur2"], "")
-    return {
-        **line,
-        "bill_billing_period_start_date": "2026-11-01T00:00:00.000Z",
-        "bill_payer_account_id": "111122223333",
-        "line_item_currency_code": "USD",
-        "line_item_line_item_type": "Usage",
-        "line_item_product_code": "AmazonEC2",
-        "line_item_unblended_cost": "1.5",
-        "line_item_usage_account_id": "111122223333",
-        "line_item_usage_amount": "2",
-        "line_item_usage_start_date": "2026-11-17T00:00:00.000Z",
-        **more,
-    }
-
-
-def write_csv(path: Path, lines: list[dict[str, Any]]) -> Path:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    path.write_bytes(gzip.compress(text.getvalue().encode()))
-    return path
 
 
 def read_csv(path: Path, lines: list[dict[str, Any]], kind: Any = "cur2") -> Sums:

@@ -7,8 +7,6 @@ They are not shipped. `CONVERGENCE_PUBLIC_FILES` names a folder with `focus_samp
 from __future__ import annotations
 
 import csv
-import gzip
-import io
 import os
 from datetime import date
 from decimal import Decimal
@@ -18,6 +16,7 @@ import pytest
 
 from convergence.errors import ProviderProtocolError
 from convergence.processors.aws.normalise import Month, Sums
+from support.vendors.aws_lines import write_csv
 
 SAMPLE = Path(os.environ.get("CONVERGENCE_PUBLIC_FILES", "")) / "focus_sample.csv"
 SEPTEMBER = Month(date(2024, 9, 1), date(2024, 9, 30))
@@ -33,18 +32,9 @@ def sample_lines() -> list[dict[str, str]]:
         return [line for line in csv.DictReader(file) if line["ProviderName"] == "AWS"]
 
 
-def pack_lines(path: Path, lines: list[dict[str, str]]) -> Path:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    path.write_bytes(gzip.compress(text.getvalue().encode()))
-    return path
-
-
 def test_a_focus_1_0_file_is_refused_with_the_reason(tmp_path: Path) -> None:
     sums = Sums("focus", SEPTEMBER)
-    packed = pack_lines(tmp_path / "sample.csv.gz", sample_lines())
+    packed = write_csv(tmp_path / "sample.csv.gz", sample_lines())
     with pytest.raises(ProviderProtocolError):
         sums.add_csv(packed, file="sample", most_bytes=PLENTY)
 
@@ -65,7 +55,7 @@ def test_the_sample_with_the_columns_of_1_2_adds_up(tmp_path: Path, column: str,
         if line["BillingPeriodStart"].startswith("2024-09")
     ]
     sums = Sums("focus", SEPTEMBER)
-    sums.add_csv(pack_lines(tmp_path / "sample.csv.gz", lines), file="sample", most_bytes=PLENTY)
+    sums.add_csv(write_csv(tmp_path / "sample.csv.gz", lines), file="sample", most_bytes=PLENTY)
     rows = list(sums.rows())
     expected = sum((Decimal(line[name]) for line in lines if line[name]), Decimal(0))
     actual = sum((row[column] for row in rows), Decimal(0))

@@ -5,9 +5,7 @@ A test's name or docstring names its report: `koku5252` is issue 5252 of project
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -18,47 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from convergence.errors import ProviderProtocolError
-from convergence.processors.aws.columns import REQUIRED
 from convergence.processors.aws.normalise import Month, Sums
+from support.vendors.aws_lines import cur2, focus, write_csv
 
 NOVEMBER = Month(date(2026, 11, 1), date(2026, 11, 21))
 PLAN = "arn:aws:savingsplans::111122223333:savingsplan/abc"
 PLENTY = 10**9
-
-
-def cur2(**more: object) -> dict[str, object]:
-    """A usage line of CUR 2.0 over 1.50 USD, with every column that is required."""
-    return {
-        **dict.fromkeys(REQUIRED["cur2"], ""),
-        "bill_billing_period_start_date": "2026-11-01T00:00:00.000Z",
-        "bill_payer_account_id": "111122223333",
-        "line_item_currency_code": "USD",
-        "line_item_line_item_type": "Usage",
-        "line_item_product_code": "AmazonEC2",
-        "line_item_unblended_cost": "1.5",
-        "line_item_usage_account_id": "111122223333",
-        "line_item_usage_amount": "2",
-        "line_item_usage_start_date": "2026-11-17T00:00:00.000Z",
-        **more,
-    }
-
-
-def focus(**more: object) -> dict[str, object]:
-    """A usage line of FOCUS 1.2 over 1.50 USD, with every column that is required."""
-    return {
-        **dict.fromkeys(REQUIRED["focus"], ""),
-        "BilledCost": "1.5",
-        "EffectiveCost": "1.5",
-        "ListCost": "1.5",
-        "ContractedCost": "1.5",
-        "BillingAccountId": "1",
-        "BillingCurrency": "USD",
-        "BillingPeriodStart": "2026-11-01T00:00:00Z",
-        "ChargeCategory": "Usage",
-        "ChargePeriodStart": "2026-11-17T00:00:00Z",
-        "ServiceName": "S3",
-        **more,
-    }
 
 
 def plan_line(line_type: str, amount: str) -> dict[str, object]:
@@ -82,13 +45,7 @@ def read_lines(
     name: str = "part",
 ) -> Sums:
     """Read lines as one CSV file of an export, added to `sums`."""
-    names = list(dict.fromkeys(column for line in lines for column in line))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    path = folder / f"{name}.csv.gz"
-    path.write_bytes(gzip.compress(text.getvalue().encode()))
+    path = write_csv(folder / f"{name}.csv.gz", lines)
     sums = sums or Sums(kind, NOVEMBER)
     sums.add_csv(path, file=name, most_bytes=PLENTY)
     return sums

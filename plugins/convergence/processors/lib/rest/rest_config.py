@@ -20,11 +20,16 @@ from convergence.processors.lib.rest.rest_options import (
     MoneyOptions,
     Pagination,
     RateOptions,
-    RetryOptions,
 )
 from convergence.processors.lib.rest.rest_shape import shape_faults
 from convergence.processors.step_config import ConfigViolation, config_error
-from convergence.providers.registry import HeaderName, ParamName, Provider, load_registry_at
+from convergence.providers.registry import (
+    HeaderName,
+    ParamName,
+    Provider,
+    RetryConfig,
+    load_registry_at,
+)
 from convergence.warehouse.schemas import TableSchema
 
 _URL = r"^https://[a-z0-9.-]+(/[A-Za-z0-9._~{}-]+)+$"
@@ -85,7 +90,7 @@ class RestConfig(ExtractionConfig):
     rate_limit: RateOptions = RateOptions()
     """How often the provider is asked."""
 
-    retry: RetryOptions = RetryOptions()
+    retry: RetryConfig = RetryConfig()
     """How often and how long a page is retried; by default as `retry` of the provider in
     system/providers.yml says."""
 

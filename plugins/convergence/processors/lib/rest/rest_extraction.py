@@ -17,7 +17,12 @@ from convergence.extract.retry import RetryPolicy
 from convergence.extract.stream import Query
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.lib.daily.day_ranges import DayRange
-from convergence.processors.lib.daily.extraction import ReportSpec, extract_days, retry_policy
+from convergence.processors.lib.daily.extraction import (
+    ReportSpec,
+    build_retry_policy,
+    extract_days,
+    retry_policy,
+)
 from convergence.processors.lib.rest.rest_config import RestConfig, below, query_params
 from convergence.processors.lib.rest.rest_days import day_words, filled
 from convergence.processors.lib.rest.rest_options import MoneyOptions
@@ -77,7 +82,7 @@ def _choose_retry_policy(org: OrgContext, config: RestConfig, *, provider_id: st
     """Return the policy of the step's `retry`, or the provider's policy if the step has none."""
     throttled = config.rate_limit.retry_on_429
     if "retry" in config.model_fields_set:
-        return config.retry.policy(throttled=throttled)
+        return build_retry_policy(config.retry, throttled=throttled)
     return retry_policy(org, provider_id, throttled=throttled)
 
 

@@ -17,7 +17,6 @@ from convergence.extract.paginate import (
     Paginator,
 )
 from convergence.extract.ratelimit import RequestRate
-from convergence.extract.retry import RetryPolicy
 from convergence.processors.lib.field_types import SchemaFile, TableId
 from convergence.processors.step_config import config_error
 from convergence.providers.registry import Auth, HeaderName, ParamName
@@ -191,29 +190,6 @@ class RateOptions(Options):
         if wanted == 0:
             return RequestRate(1, MOST_SECONDS)
         return RequestRate(wanted.numerator, wanted.denominator)
-
-
-class RetryOptions(Options):
-    """How often and how long a page is requested again after a temporary failure."""
-
-    attempts: int = Field(default=6, ge=1, le=20)
-    """Maximum number of requests for one page, the first one included."""
-
-    base_seconds: float = Field(default=0.5, gt=0, le=60)
-    """Upper bound of the first random pause; it doubles with each failure."""
-
-    max_seconds: float = Field(default=30, gt=0, le=600)
-    """Upper bound of every random pause."""
-
-    def policy(self, *, throttled: bool) -> RetryPolicy:
-        """Return the retry policy of the extraction."""
-        return RetryPolicy(
-            attempts=self.attempts,
-            base_seconds=self.base_seconds,
-            cap_seconds=self.max_seconds,
-            malformed_attempts=min(3, self.attempts),
-            throttled=throttled,
-        )
 
 
 class MoneyOptions(Options):
