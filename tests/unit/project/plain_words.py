@@ -53,15 +53,17 @@ class Use:
     word: str
 
 
-@cache
 def parse_modules(*folders: str) -> tuple[Module, ...]:
-    """Parse every Python file below these folders."""
-    found = []
-    for folder in folders:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            text = path.read_text(encoding="utf-8")
-            found.append(Module(path.relative_to(ROOT).as_posix(), text, ast.parse(text)))
-    return tuple(found)
+    """Parse every Python file below these folders; each file once in a process."""
+    return tuple(
+        _parse_module(path) for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))
+    )
+
+
+@cache
+def _parse_module(path: Path) -> Module:
+    text = path.read_text(encoding="utf-8")
+    return Module(path.relative_to(ROOT).as_posix(), text, ast.parse(text))
 
 
 def split_identifier(name: str) -> list[str]:
@@ -69,6 +71,7 @@ def split_identifier(name: str) -> list[str]:
     return [word.lower() for word in _WORDS.findall(name)]
 
 
+@cache
 def find_banned_words(name: str) -> list[str]:
     """Return the banned words and pairs of an identifier."""
     words = split_identifier(name)
@@ -101,11 +104,13 @@ def list_identifiers(tree: ast.AST) -> Iterator[str]:
 
 def list_uses(*folders: str) -> set[Use]:
     """List every identifier with a banned word, once per file."""
-    uses = set()
-    for module in parse_modules(*folders):
-        names = {*list_identifiers(module.tree), Path(module.path).stem}
-        uses |= {Use(module.path, name, word) for name in names for word in find_banned_words(name)}
-    return uses
+    return {use for module in parse_modules(*folders) for use in _list_uses_of(module.path)}
+
+
+@cache
+def _list_uses_of(path: str) -> tuple[Use, ...]:
+    names = {*list_identifiers(_parse_module(ROOT / path).tree), Path(path).stem}
+    return tuple(Use(path, name, word) for name in names for word in find_banned_words(name))
 
 
 def list_functions(*folders: str) -> list[str]:

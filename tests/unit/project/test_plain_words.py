@@ -107,6 +107,7 @@ def list_prose() -> list[tuple[str, str, str]]:
         for module in parse_modules(*EVERYTHING)
         if not module.path.endswith("test_plain_words.py")
         if not module.path.endswith("project/plain_words.py")
+        if any(pattern.search(module.text) for pattern in PROSE.values())
         for number, line in _list_texts(module.text)
     ]
     for pattern in PROSE_FILES:
