@@ -51,7 +51,7 @@ PROVIDERS: tuple[Provider, ...] = (
     *vendor.PROVIDERS,
     slack.PROVIDER,
 )
-BILLS = {source.name: source for source in (openai.BILL,)}
+BILLS = {source.name: source for source in (openai.BILL, anthropic.BILL)}
 
 
 class ProvidersApp(Starlette):

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from convergence_sandbox.providers.anthropic.api import PROVIDERS
+from convergence_sandbox.providers.anthropic.bill import BILL
 
-__all__ = ["PROVIDERS"]
+__all__ = ["BILL", "PROVIDERS"]

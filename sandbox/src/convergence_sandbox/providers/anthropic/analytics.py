@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
-from convergence_sandbox.providers.anthropic.charges import cents, charges
+from convergence_sandbox.providers.anthropic.bill import apply_seed_discount, cents
 from convergence_sandbox.providers.anthropic.query import (
     DAY,
     WIDTHS,
@@ -21,6 +21,7 @@ from convergence_sandbox.providers.anthropic.query import (
     rfc3339,
 )
 from convergence_sandbox.providers.anthropic.usage import organization_id, usage
+from convergence_sandbox.providers.bills.book import BillReader
 from convergence_sandbox.providers.derive import share
 
 BETA = "analytics-usage-cost-2026-08-24"
@@ -48,6 +49,7 @@ class _Row:
     start: int
     end: int
     group: dict[str, str | None]
+    currency: str
     sums: dict[str, Decimal] = field(default_factory=dict)
 
     def add(self, amounts: Amounts) -> None:
@@ -72,6 +74,11 @@ class _Query:
         first = self.start - self.start % self.width
         return [(one, one + self.width) for one in range(first, self.end, self.width)]
 
+    def days(self) -> list[date]:
+        """Return the UTC days that the windows touch."""
+        first = self.start - self.start % DAY
+        return [datetime.fromtimestamp(one, UTC).date() for one in range(first, self.end, DAY)]
+
 
 def usage_rows(seed: str, pairs: Sequence[tuple[str, str]], *, now: datetime) -> dict[str, object]:
     """`GET /v1/organizations/analytics/usage`."""
@@ -83,15 +90,23 @@ def usage_rows(seed: str, pairs: Sequence[tuple[str, str]], *, now: datetime) ->
     return _response(seed, pairs, source, shown=_usage, groups=GROUPS, metric="output", now=now)
 
 
-def cost_rows(seed: str, pairs: Sequence[tuple[str, str]], *, now: datetime) -> dict[str, object]:
+def cost_rows(
+    seed: str, pairs: Sequence[tuple[str, str]], *, now: datetime, read_bill: BillReader
+) -> dict[str, object]:
     """`GET /v1/organizations/analytics/cost`."""
+    groups = (*GROUPS, *COST_GROUPS)
+    params = QueryParams.read(pairs, accepted=_SCALARS | set(_FILTERS))
+    parsed = _parse_query(params, groups, now=now)
+    # A later page belongs to the read of the first one; the check of a key groups by nothing.
+    bills = read_bill(parsed.days(), counts=bool(parsed.groups) and params.position() is None)
 
     def source(day: datetime) -> Iterator[tuple[Mapping[str, str | None], Amounts]]:
-        for charge in charges(seed, day.date()):
-            amounts = {"amount": charge.amount, "list_amount": charge.list_amount}
-            yield charge.keys, {**amounts, "requests": Decimal(charge.requests)}
+        for line in bills[day.date()]:
+            amount = apply_seed_discount(seed, line)
+            amounts = {"amount": amount, "list_amount": line.list_amount}
+            keys = {**line.keys, "currency": line.currency}
+            yield keys, {**amounts, "requests": Decimal(line.requests)}
 
-    groups = (*GROUPS, *COST_GROUPS)
     return _response(seed, pairs, source, shown=_cost, groups=groups, metric="amount", now=now)
 
 
@@ -100,7 +115,7 @@ def _response(
     pairs: Sequence[tuple[str, str]],
     source: Source,
     *,
-    shown: Callable[[Mapping[str, Decimal]], dict[str, object]],
+    shown: Callable[[_Row], dict[str, object]],
     groups: tuple[str, ...],
     metric: str,
     now: datetime,
@@ -124,7 +139,7 @@ def _response(
                 "starting_at": rfc3339(row.start),
                 "ending_at": rfc3339(row.end),
                 "group": row.group,
-                **shown(row.sums),
+                **shown(row),
             }
             for row in rows[begins : begins + limit]
         ],
@@ -163,7 +178,9 @@ def _rows(parsed: _Query, source: Source, *, groups: tuple[str, ...]) -> list[_R
             if not passes(keys, parsed.filters):
                 continue
             group = {name: keys.get(name) if name in parsed.groups else None for name in groups}
-            found.setdefault((start, *group.values()), _Row(start, end, group)).add(amounts)
+            currency = keys.get("currency") or "USD"
+            row = _Row(start, end, group, currency)
+            found.setdefault((start, currency, *group.values()), row).add(amounts)
     return list(found.values())
 
 
@@ -190,8 +207,8 @@ def _part(value: Decimal, begins: int, ends: int) -> Decimal:
     return Decimal(whole).scaleb(-digits)
 
 
-def _usage(sums: Mapping[str, Decimal]) -> dict[str, object]:
-    whole = {name: int(value) for name, value in sums.items()}
+def _usage(row: _Row) -> dict[str, object]:
+    whole = {name: int(value) for name, value in row.sums.items()}
     tokens = ("uncached", "cache_read", "write_5m", "write_1h", "output")
     return {
         "usage": {
@@ -209,12 +226,12 @@ def _usage(sums: Mapping[str, Decimal]) -> dict[str, object]:
     }
 
 
-def _cost(sums: Mapping[str, Decimal]) -> dict[str, object]:
+def _cost(row: _Row) -> dict[str, object]:
     return {
         "cost": {
-            "amount": cents(sums["amount"]),
-            "list_amount": cents(sums["list_amount"]),
-            "currency": "USD",
-            "requests": int(sums["requests"]) or None,
+            "amount": cents(row.sums["amount"]),
+            "list_amount": cents(row.sums["list_amount"]),
+            "currency": row.currency,
+            "requests": int(row.sums["requests"]) or None,
         }
     }

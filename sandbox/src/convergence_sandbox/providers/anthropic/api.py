@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +18,7 @@ from starlette.routing import Route
 from convergence_sandbox.providers.anthropic import analytics, legacy, prices
 from convergence_sandbox.providers.anthropic.query import InvalidQueryError, QueryParams
 from convergence_sandbox.providers.anthropic.usage import organization_id
+from convergence_sandbox.providers.bills.book import BillReader
 from convergence_sandbox.providers.derive import keyword
 from convergence_sandbox.providers.provider import PageDialect, Provider, json_response
 
@@ -58,7 +60,12 @@ async def usage_report(request: Request) -> Response:
 async def cost_report(request: Request) -> Response:
     """`GET /v1/organizations/cost_report`."""
     now = datetime.now(UTC)
-    return _response(request, lambda seed, pairs: legacy.cost_report(seed, pairs, now=now))
+    return _response(
+        request,
+        lambda seed, pairs: legacy.cost_report(
+            seed, pairs, now=now, read_bill=_make_reader(request, seed)
+        ),
+    )
 
 
 async def analytics_usage(request: Request) -> Response:
@@ -68,7 +75,12 @@ async def analytics_usage(request: Request) -> Response:
 
 async def analytics_cost(request: Request) -> Response:
     """`GET /v1/organizations/analytics/cost`."""
-    return _analytics(request, analytics.cost_rows)
+
+    def rows(seed: str, pairs: Pairs, *, now: datetime) -> dict[str, object]:
+        reader = _make_reader(request, seed)
+        return analytics.cost_rows(seed, pairs, now=now, read_bill=reader)
+
+    return _analytics(request, rows)
 
 
 async def models(request: Request) -> Response:
@@ -121,6 +133,11 @@ def _analytics(request: Request, rows: Callable[..., dict[str, object]]) -> Resp
         return rows(seed, pairs, now=now)
 
     return _response(request, requested)
+
+
+def _make_reader(request: Request, seed: str) -> BillReader:
+    reader: BillReader = partial(request.app.state.bills.read_bill, "anthropic", seed)
+    return reader
 
 
 def _response(

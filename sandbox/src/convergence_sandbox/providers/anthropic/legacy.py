@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from convergence_sandbox.providers.anthropic.charges import Charge, cents, charges
+from convergence_sandbox.providers.anthropic.bill import cents
 from convergence_sandbox.providers.anthropic.query import (
     DAY,
     WIDTHS,
@@ -20,6 +20,8 @@ from convergence_sandbox.providers.anthropic.query import (
     rfc3339,
 )
 from convergence_sandbox.providers.anthropic.usage import default_workspace, usage
+from convergence_sandbox.providers.bills.book import BillReader
+from convergence_sandbox.providers.bills.line import BillLine, Keys
 from convergence_sandbox.providers.derive import share
 
 FAST_MODE_BETA = "fast-mode-2026-02-01"
@@ -79,7 +81,9 @@ def usage_report(
     return _page(params, results, now=now)
 
 
-def cost_report(seed: str, pairs: Sequence[tuple[str, str]], *, now: datetime) -> Page:
+def cost_report(
+    seed: str, pairs: Sequence[tuple[str, str]], *, now: datetime, read_bill: BillReader
+) -> Page:
     """`GET /v1/organizations/cost_report`: whole days only."""
     params = QueryParams.read(pairs, accepted=_COMMON)
     params.one_of("bucket_width", ("1d",), default="1d")
@@ -87,11 +91,12 @@ def cost_report(seed: str, pairs: Sequence[tuple[str, str]], *, now: datetime) -
 
     def results(start: int) -> list[Result]:
         day = datetime.fromtimestamp(start, UTC).date()
-        found: dict[tuple[str | None, ...], list[Charge]] = {}
-        for charge in charges(seed, day):
-            keys = _null_default(seed, charge.keys)
-            found.setdefault(tuple(keys.get(name) for name in _known(groups)), []).append(charge)
-        return [_cost_result(keys, groups, members) for keys, members in found.items()]
+        found: dict[tuple[tuple[str | None, ...], str], list[BillLine]] = {}
+        for line in read_bill([day], counts=bool(groups))[day]:
+            keys = _null_default(seed, line.keys)
+            group = tuple(keys.get(name) for name in _known(groups))
+            found.setdefault((group, line.currency), []).append(line)
+        return [_cost_result(keys, groups, members) for (keys, _), members in found.items()]
 
     return _page(params, results, now=now)
 
@@ -103,12 +108,12 @@ def _known(groups: Sequence[str]) -> tuple[str, ...]:
 
 
 def _cost_result(
-    keys: tuple[str | None, ...], groups: Sequence[str], members: Sequence[Charge]
+    keys: tuple[str | None, ...], groups: Sequence[str], members: Sequence[BillLine]
 ) -> Result:
-    amount = sum((charge.list_amount for charge in members), Decimal(0))
+    amount = sum((line.amount for line in members), Decimal(0))
     params = dict(zip(_known(groups), keys, strict=True))
     named = {name: params.get(name) for name in (*_DESCRIBED, "workspace_id")}
-    return {"amount": cents(amount), "currency": "USD", **named}
+    return {"amount": cents(amount), "currency": members[0].currency, **named}
 
 
 def _usage_result(row: _Grouped, *, fast: bool) -> Result:
@@ -149,10 +154,10 @@ def _summed(rows: Iterable[_Grouped], groups: Sequence[str]) -> list[_Grouped]:
     return list(found.values())
 
 
-def _null_default(seed: str, keys: dict[str, str | None]) -> dict[str, str | None]:
+def _null_default(seed: str, keys: Keys) -> dict[str, str | None]:
     if keys.get("workspace_id") == default_workspace(seed):
         return {**keys, "workspace_id": None}
-    return keys
+    return dict(keys)
 
 
 def _page(params: QueryParams, results: Callable[[int], list[Result]], *, now: datetime) -> Page:

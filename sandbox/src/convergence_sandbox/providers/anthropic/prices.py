@@ -1,7 +1,8 @@
 """Public list prices of what the stand-in's organizations use.
 
 USD per million tokens, from <https://platform.claude.com/docs/en/about-claude/pricing> as of
-October 2026. The cost reports are computed from this table alone, so they tie out with usage.
+October 2026. The bill is computed from this table alone: it ties out with usage unless an effect
+changes it.
 """
 
 from __future__ import annotations

@@ -7,12 +7,21 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from convergence_sandbox.providers.bills.effect import Effect, parse_effect
 from convergence_sandbox.providers.bills.line import BillLine, BillSource, View
 from convergence_sandbox.providers.bills.statement import DayBill, make_bill
 from convergence_sandbox.providers.clock import Clock
+
+
+class BillReader(Protocol):
+    """Reads one organization's bill for a request, as `EffectBook.read_bill` does."""
+
+    def __call__(
+        self, days: Sequence[date], *, counts: bool
+    ) -> Mapping[date, tuple[BillLine, ...]]:
+        """Return the lines of each UTC day."""
 
 
 class EffectBook:

@@ -53,12 +53,13 @@ class BillLine:
         return replace(self, amount=self.amount * factor, list_amount=self.list_amount * factor)
 
     def take(self, quantity: Quantity) -> BillLine:
-        """Return a part of the line: `quantity` units at the line's average price."""
+        """Return a part of the line: `quantity` units at the line's average price, no requests."""
         if not self.quantity:
             raise ValueError(f"{self.meter} counts nothing")
         return replace(
             self,
             quantity=quantity,
+            requests=0,
             amount=_divide_amount(self.amount, quantity, self.quantity),
             list_amount=_divide_amount(self.list_amount, quantity, self.quantity),
         )

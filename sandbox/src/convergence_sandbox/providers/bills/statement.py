@@ -19,6 +19,7 @@ class BillPlace(NamedTuple):
 
     sub_account: str | None
     model: str | None
+    service_tier: str | None
     meter: str
     currency: str
 
@@ -98,7 +99,13 @@ def sum_lines(source: BillSource, lines: Sequence[BillLine]) -> dict[BillPlace, 
     """Return the sums of each place."""
     sums: dict[BillPlace, Sums] = {}
     for line in lines:
-        place = BillPlace(line.keys.get(source.sub_account), line.model, line.meter, line.currency)
+        place = BillPlace(
+            line.keys.get(source.sub_account),
+            line.model,
+            line.keys.get("service_tier"),
+            line.meter,
+            line.currency,
+        )
         one = (line.amount, line.list_amount, Decimal(line.quantity or 0))
         known = sums.get(place, (ZERO, ZERO, ZERO))
         sums[place] = Sums(*(a + b for a, b in zip(known, one, strict=True)))
