@@ -13,10 +13,11 @@ from convergence.processors.deepseek.config import BalanceConfig
 from convergence.processors.deepseek.observation import BalancePage
 from convergence.processors.deepseek.spend import (
     Balance,
+    EarlierBalance,
     Observation,
     build_rows,
+    earlier_from_rows,
     infer_change,
-    observation_from_rows,
 )
 
 NOW = datetime(2026, 11, 18, 0, 5, tzinfo=UTC)
@@ -45,6 +46,7 @@ def test_granted_money_is_told_from_paid_money() -> None:
         Decimal(2),
         Decimal(7),
     )
+    assert found.caveats == ("grant_expiry_possible",)
 
 
 def test_a_top_up_is_no_negative_spend_and_is_said_to_be_estimated() -> None:
@@ -85,35 +87,34 @@ def test_spend_below_the_step_is_found_exactly_across_a_top_up(
 
 
 def test_the_first_observation_has_no_spend_rather_than_none_to_pay() -> None:
-    (row,) = build_rows(None, seen(balance("10", "100")), day="2026-11-17", top_up_step=STEP)
+    (row,) = build_rows({}, seen(balance("10", "100")), day="2026-11-17", top_up_step=STEP)
     assert row["spend"] is row["paid_spend"] is row["previous_observed_at"] is None
     assert row["total_balance"] == 110
 
 
-def test_currencies_come_and_go_and_never_mix() -> None:
-    before = seen(balance("0", "30"), balance("0", "7", currency="EUR"), at=NOW - timedelta(days=1))
+def test_a_currency_that_is_not_stated_is_unknown_and_none_mixes() -> None:
+    """EUR is not stated: no row. CNY is stated for the first time: no spend."""
+    before = {one.currency: one for one in (balance("0", "30"), balance("0", "7", currency="EUR"))}
+    earlier = {
+        name: EarlierBalance(one, NOW - timedelta(days=1)) for name, one in before.items()
+    }
     now = seen(balance("0", "28"), balance("0", "500", currency="CNY"))
     found = {
-        row["currency"]: row for row in build_rows(before, now, day="2026-11-17", top_up_step=STEP)
+        row["currency"]: row for row in build_rows(earlier, now, day="2026-11-17", top_up_step=STEP)
     }
     assert {name: (row["paid_spend"], row["top_up"]) for name, row in found.items()} == {
         "USD": (2, 0),
-        "EUR": (7, 0),
-        "CNY": (0, 500),
+        "CNY": (None, None),
     }
 
 
-def test_an_observation_reads_back_from_its_rows() -> None:
+def test_balances_read_back_from_their_rows() -> None:
     observed = seen(balance("10", "100"), balance("0", "3", currency="CNY"))
-    found = observation_from_rows(
-        list(build_rows(None, observed, day="2026-11-17", top_up_step=STEP))
-    )
-    assert found is not None
-    assert (found.observed_at, dict(found.balances)) == (
-        observed.observed_at,
-        dict(observed.balances),
-    )
-    assert observation_from_rows([]) is None
+    rows = list(build_rows({}, observed, day="2026-11-17", top_up_step=STEP))
+    assert earlier_from_rows(rows) == {
+        name: EarlierBalance(one, NOW) for name, one in observed.balances.items()
+    }
+    assert earlier_from_rows([]) == {}
 
 
 GOOD = {

@@ -1,5 +1,5 @@
--- The last observation of the balance before a day; a row per currency.
+-- The last known balance of each currency before a day.
 SELECT currency, observed_at, total_balance, granted_balance, topped_up_balance
 FROM `{{ project }}.{{ dataset }}.{{ balance_table }}`
 WHERE usage_date < @day
-QUALIFY RANK() OVER (ORDER BY usage_date DESC) = 1
+QUALIFY ROW_NUMBER() OVER (PARTITION BY currency ORDER BY usage_date DESC) = 1

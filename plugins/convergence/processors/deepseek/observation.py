@@ -3,6 +3,7 @@
 DeepSeek does not report past balances. So the first run after a day observes it once; the
 observation is repeated only where a person clears the task. A day without an observation is
 NOT_OBSERVABLE in the ledger. Its spend is part of the next observed day, whose period covers it.
+A response without any balance says nothing of the account: its day is NOT_OBSERVABLE too.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from convergence.processors.lib.daily.extraction import (
 from convergence.processors.lib.daily.fields import amount, day_of
 from convergence.processors.lib.daily.kept_responses import open_quarantine, open_raw_pages
 from convergence.processors.lib.daily.observed import sort_observed_days
-from convergence.processors.lib.daily.slices import publish_days
+from convergence.processors.lib.daily.slices import publish_days, record_not_observable
 from convergence.runs.publisher import Attempt
 from convergence.warehouse.day_file import Money
 from convergence.warehouse.names import TableName
@@ -85,6 +86,9 @@ def observe_balance(org: OrgContext, config: BalanceConfig) -> StepResult:
     account = AccountDays(org, config, schema)
     days = sort_observed_days(org, table=config.table, observable=account.yesterday, repeat=False)
     published = publish_days(org, account, days.pending)
+    if account.empty_days:
+        record_not_observable(org, account.empty_days, table=config.table)
+        days.missed.extend(account.empty_days)
     details: dict[str, Any] = {**published.build_details(), **days.build_details()}
     if account.unknown:
         details["unknown_fields"] = dict(sorted(account.unknown.items()))
@@ -99,6 +103,7 @@ class AccountDays(DaySource):
     Attributes:
         yesterday: the day whose closing balance is observed.
         unknown: counts each field without a column.
+        empty_days: days whose response stated no balance.
     """
 
     def __init__(self, org: OrgContext, config: BalanceConfig, schema: TableSchema) -> None:
@@ -109,15 +114,20 @@ class AccountDays(DaySource):
         self._round_number = 0
         self.yesterday = org.now().astimezone(UTC).date() - timedelta(days=1)
         self.unknown: Counter[str] = Counter()
+        self.empty_days: list[date] = []
 
     def prepare(self, attempts: Mapping[date, Attempt], *, round_number: int) -> None:
         """Keep the round's number; each day is observed when its content is requested."""
         del attempts
         self._round_number = round_number
 
-    def content(self, day: date) -> DayContent:
-        """Observe the account now and return the rows of the day."""
+    def content(self, day: date) -> DayContent | None:
+        """Observe the account now and return the rows of the day; None if it states no balance."""
         rows = self._build_rows(day)
+        self.empty_days = [one for one in self.empty_days if one != day]
+        if not rows:
+            self.empty_days.append(day)
+            return None
         folder = self._folder(f"{day}_{self._round_number}")
         spool = Spool.open(folder, fingerprint=fingerprint_of(rows))
         if not spool.complete:
@@ -126,7 +136,7 @@ class AccountDays(DaySource):
         return DayContent(files[day], self._org.now())
 
     def _build_rows(self, day: date) -> list[dict[str, Any]]:
-        before = spend.observation_from_rows(
+        earlier = spend.earlier_from_rows(
             run_file(
                 self._org.warehouse,
                 self._org.settings.configs_dir / self._config.previous_file,
@@ -137,7 +147,7 @@ class AccountDays(DaySource):
         now = self._observe()
         return list(
             spend.build_rows(
-                before, now, day=day.isoformat(), top_up_step=Decimal(self._config.top_up_step)
+                earlier, now, day=day.isoformat(), top_up_step=Decimal(self._config.top_up_step)
             )
         )
 

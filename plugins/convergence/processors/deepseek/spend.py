@@ -4,7 +4,11 @@ DeepSeek reports no usage, only a balance of granted and topped-up money, and us
 first (https://api-docs.deepseek.com/quick_start/pricing). A lower balance means spend. A higher
 balance means a top-up and spend, both of unknown amounts: the smallest whole top-up that fits is
 assumed, and a caveat marks it as an estimate. A top-up that is smaller than the spend of the same
-time is not visible.
+time is not visible. Granted money also ends when a grant expires, which looks like usage: a caveat
+marks each fall of the granted balance.
+
+A currency that an observation does not state is unknown, not zero: it has no row, and its spend
+is part of the next observation that states it.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from typing import Any
 ZERO = Decimal(0)
 TOP_UP = "top_up_estimated"
 GRANT = "grant_estimated"
+GRANT_EXPIRY = "grant_expiry_possible"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +38,19 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """All balances of an account at one moment; a missing currency has a balance of zero."""
+    """The balances that the provider states at one moment; a missing currency is unknown."""
 
     observed_at: datetime
     balances: Mapping[str, Balance]
     is_available: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierBalance:
+    """The last known balance of one currency, and when it was observed."""
+
+    balance: Balance
+    observed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +84,7 @@ def infer_change(before: Balance, after: Balance, *, top_up_step: Decimal) -> Ba
     paid, granted = after.topped_up - before.topped_up, after.granted - before.granted
     paid_in = _least_multiple(paid, top_up_step)
     grant = max(granted, ZERO)
-    estimates = ((TOP_UP, paid_in > 0), (GRANT, grant > 0))
+    estimates = ((TOP_UP, paid_in > 0), (GRANT, grant > 0), (GRANT_EXPIRY, granted < 0))
     return BalanceChange(
         paid_in=paid_in,
         paid_spend=paid_in - paid,
@@ -82,15 +95,15 @@ def infer_change(before: Balance, after: Balance, *, top_up_step: Decimal) -> Ba
 
 
 def build_rows(
-    before: Observation | None, now: Observation, *, day: str, top_up_step: Decimal
+    earlier: Mapping[str, EarlierBalance], now: Observation, *, day: str, top_up_step: Decimal
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the table, one per currency of either observation.
+    """Yield the rows of the table, one per currency that the observation states.
 
-    The first observation has no earlier one to compare with: its spend is unknown, not zero.
+    The first observation of a currency has no earlier one to compare with: its spend is unknown,
+    not zero.
     """
-    currencies = sorted({*now.balances, *(before.balances if before else ())})
-    for currency in currencies:
-        after = now.balances.get(currency) or _empty_balance(currency)
+    for currency in sorted(now.balances):
+        after, before = now.balances[currency], earlier.get(currency)
         row = {
             "usage_date": day,
             "currency": currency,
@@ -106,28 +119,29 @@ def build_rows(
         )
 
 
-def observation_from_rows(found: Sequence[Mapping[str, Any]]) -> Observation | None:
-    """Return the observation that `build_rows` stored as these rows; None without rows."""
-    if not found:
-        return None
-    balances = {
-        row["currency"]: Balance(
-            row["currency"],
-            granted=row["granted_balance"],
-            topped_up=row["topped_up_balance"],
-            total=row["total_balance"],
+def earlier_from_rows(found: Sequence[Mapping[str, Any]]) -> dict[str, EarlierBalance]:
+    """Return the last known balance of each currency from rows that `build_rows` stored."""
+    return {
+        row["currency"]: EarlierBalance(
+            Balance(
+                row["currency"],
+                granted=row["granted_balance"],
+                topped_up=row["topped_up_balance"],
+                total=row["total_balance"],
+            ),
+            row["observed_at"],
         )
         for row in found
     }
-    return Observation(found[0]["observed_at"], balances)
 
 
-def _compare_balances(before: Observation, after: Balance, top_up_step: Decimal) -> dict[str, Any]:
-    earlier = before.balances.get(after.currency) or _empty_balance(after.currency)
-    found = infer_change(earlier, after, top_up_step=top_up_step)
+def _compare_balances(
+    before: EarlierBalance, after: Balance, top_up_step: Decimal
+) -> dict[str, Any]:
+    found = infer_change(before.balance, after, top_up_step=top_up_step)
     return {
         "previous_observed_at": before.observed_at,
-        "previous_total_balance": earlier.total,
+        "previous_total_balance": before.balance.total,
         "top_up": found.paid_in,
         "grant_received": found.grant,
         "paid_spend": found.paid_spend,
@@ -140,10 +154,6 @@ def _compare_balances(before: Observation, after: Balance, top_up_step: Decimal)
 def _unknown_spend() -> dict[str, Any]:
     names = ("top_up", "grant_received", "paid_spend", "granted_spend", "spend", "caveats")
     return dict.fromkeys(("previous_observed_at", "previous_total_balance", *names))
-
-
-def _empty_balance(currency: str) -> Balance:
-    return Balance(currency, ZERO, ZERO, ZERO)
 
 
 def _least_multiple(amount: Decimal, step: Decimal) -> Decimal:

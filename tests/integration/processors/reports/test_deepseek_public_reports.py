@@ -11,12 +11,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from convergence.processors.context import PipelineInfo
 from convergence.processors.deepseek.config import BalanceConfig
 from convergence.processors.deepseek.observation import observe_balance
-from support.processor_env import ProcessorEnv
+from convergence.runs.ledger import Action
+from support.processor_env import OrgEnv, ProcessorEnv
 from support.vendors.llm_responses import write_page
 from support.vendors.recorded_api import recorded
 
@@ -44,9 +43,11 @@ def balance(currency: str, total: str, granted: str = "0.00", paid: str | None =
     }
 
 
-def observe_days(env: ProcessorEnv, folder: Path, *days: Sequence[Balance]) -> Rows:
+def observe_days(
+    env: ProcessorEnv, folder: Path, *days: Sequence[Balance], org: OrgEnv | None = None
+) -> Rows:
     """Observe one response per day; the rows by day and currency."""
-    org = env.new_org()
+    org = org or env.new_org()
     org.env.keys[org.slug] = "sk-x"
     for number, balances in enumerate(days):
         day = FIRST_DAY + timedelta(days=number)
@@ -77,19 +78,41 @@ def test_newapi5879_an_account_may_have_one_currency(env: ProcessorEnv, tmp_path
     assert rows[SECOND_DAY, "USD"]["spend"] == Decimal("0.01")
 
 
-@pytest.mark.xfail(
-    reason="Absence taken for zero: a response without balances becomes a spend",
-    raises=AssertionError,
-)
 def test_wssfk_an_empty_list_says_nothing_of_a_balance(env: ProcessorEnv, tmp_path: Path) -> None:
     rows = observe_days(env, tmp_path, [balance("CNY", "81.69")], [])
     second = rows.get((SECOND_DAY, "CNY"))
     assert second is None or second["spend"] is None
 
 
-@pytest.mark.xfail(
-    reason="An expired grant is shown as certain usage, without a caveat", raises=AssertionError
-)
+def test_a_day_whose_list_is_empty_is_not_observable_and_its_spend_comes_later(
+    env: ProcessorEnv, tmp_path: Path
+) -> None:
+    org = env.new_org()
+    rows = observe_days(
+        env, tmp_path, [balance("CNY", "81.69")], [], [balance("CNY", "80.00")], org=org
+    )
+    ends = env.services.ledger.read_ends(
+        {Action.NOT_OBSERVABLE}, orgs=[org.slug], pipeline_id=BALANCE.pipeline_id
+    )
+    assert [str(key.day) for key in ends] == [SECOND_DAY]
+    third = rows["2026-11-18", "CNY"]
+    assert third["spend"] == Decimal("1.69")
+    assert third["previous_observed_at"] == rows["2026-11-16", "CNY"]["observed_at"]
+
+
+def test_a_currency_that_is_not_stated_is_not_spent(env: ProcessorEnv, tmp_path: Path) -> None:
+    rows = observe_days(
+        env,
+        tmp_path,
+        [balance("CNY", "81.69"), balance("USD", "5.00")],
+        [balance("USD", "4.00")],
+        [balance("USD", "4.00"), balance("CNY", "80.69")],
+    )
+    assert (SECOND_DAY, "CNY") not in rows
+    assert rows[SECOND_DAY, "USD"]["spend"] == 1
+    assert rows["2026-11-18", "CNY"]["spend"] == 1
+
+
 def test_a_grant_that_expires_is_no_certain_usage(env: ProcessorEnv, tmp_path: Path) -> None:
     """A grant of 5 ends while nothing is paid."""
     rows = observe_days(
