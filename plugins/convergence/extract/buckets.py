@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from convergence.errors import ProviderProtocolError
+from convergence.errors import ProviderProtocolError, ShapeChangedError
 from convergence.extract.origin import Params
 from convergence.extract.paginate import Page, PageRequest, PageResponse, Row, find_at_path
 from convergence.extract.strict_json import Json
@@ -78,9 +78,17 @@ class BucketPages:
                 start=start,
                 end=end,
             )
-        return [{self.start_field: start, self.end_field: end, **row} for row in results]
+        for row in results:
+            self._check_times(row, start=start, end=end)
+        return [{**row, self.start_field: start, self.end_field: end} for row in results]
 
-    def _read_time(self, bucket: dict[str, Any], name: str) -> int:
+    def _check_times(self, row: Row, *, start: int, end: int) -> None:
+        """Check that a result's own times, if it has any, are those of its bucket."""
+        for name, expected in ((self.start_field, start), (self.end_field, end)):
+            if row.get(name) is not None and self._read_time(row, name) != expected:
+                raise ShapeChangedError("A result's time contradicts its bucket", field=name)
+
+    def _read_time(self, bucket: Row, name: str) -> int:
         try:
             return self.moment(bucket[name])
         except (KeyError, ValueError, TypeError):

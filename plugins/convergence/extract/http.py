@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -70,11 +70,14 @@ class OriginClient:
         *,
         headers: Mapping[str, str] | None = None,
         params: Params = (),
+        secrets: Sequence[str] = (),
         egress: Egress = Egress.PUBLIC,
         limits: HttpLimits | None = None,
         backend: CheckedBackend | None = None,
     ) -> None:
         """Bind to a base URL; `headers` and `params` (the credential) go with every request.
+
+        `secrets` are the forms of the credential that no response may repeat.
 
         Raises:
             ConfigurationError: the URL can't be read or lies outside the egress.
@@ -82,6 +85,7 @@ class OriginClient:
         """
         self.origin = Origin.from_url(base_url)
         check_origin(self.origin, egress=egress)
+        self.secrets = tuple(secrets)
         self._params = tuple(params)
         self._limits = limits or HttpLimits()
         self._backend = backend or CheckedBackend(egress)
@@ -101,13 +105,21 @@ class OriginClient:
         settings: Settings,
         headers: Mapping[str, str] | None = None,
         params: Params = (),
+        secrets: Sequence[str] = (),
         limits: HttpLimits | None = None,
     ) -> OriginClient:
         """Return a client for a configured URL; production never allows loopback stand-ins."""
         host = urlsplit(base_url).hostname
         local = host in _LOOPBACK and settings.environment is not Environment.PRODUCTION
         egress = Egress.LOOPBACK if local else Egress.PUBLIC
-        return cls(base_url, headers=headers, params=params, egress=egress, limits=limits)
+        return cls(
+            base_url,
+            headers=headers,
+            params=params,
+            secrets=secrets,
+            egress=egress,
+            limits=limits,
+        )
 
     def get(
         self, path: str, params: Params = (), *, deadline: Deadline | None = None

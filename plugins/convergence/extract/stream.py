@@ -20,6 +20,7 @@ from convergence.extract.guard import PageGuard, StreamLimits
 from convergence.extract.http import OriginClient, ProviderResponse
 from convergence.extract.paginate import PageResponse, Paginator, Row
 from convergence.extract.ratelimit import Allowance
+from convergence.extract.response_checks import check_response
 from convergence.extract.retry import Retrier
 from convergence.extract.spool import Spool
 from convergence.extract.storage.quarantine import Quarantine
@@ -228,7 +229,10 @@ class _Extraction:
         self._requests += 1
         reply = self._send_request(query, token, deadline=deadline)
         with self._quarantine_on_error(reply):
-            return reply, parse_json(reply.body)
+            parsed = parse_json(reply.body)
+            # Before the response is kept unchanged: it must not repeat the credential.
+            check_response(reply.body, parsed, secrets=self._client.secrets)
+            return reply, parsed
 
     def _send_request(
         self, query: Query, token: str | None, *, deadline: Deadline

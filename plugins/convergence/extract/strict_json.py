@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 from convergence.errors import MalformedResponseError, ProviderProtocolError
+from convergence.extract.json_depth import check_depth
 
 Json = Any
 
@@ -22,6 +23,7 @@ def parse_json(body: bytes) -> Json:
         MalformedResponseError: incomplete, not JSON, or not UTF-8; a retry may help.
         ProviderProtocolError: NaN or Infinity, duplicate keys, nested too deep, number too large.
     """
+    check_depth(body)
     try:
         return _DECODER.decode(body.decode())
     except RecursionError:

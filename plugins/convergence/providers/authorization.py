@@ -16,15 +16,17 @@ class Authorization:
     Attributes:
         headers: by name.
         params: of the query.
+        secrets: the credential, plain and as it is sent.
     """
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     params: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 def authorize(auth: Auth, secret: str) -> Authorization:
     """Return the header or parameter in which the provider expects the credential."""
     value = secret if auth.encoding == "plain" else base64.b64encode(secret.encode()).decode()
     if auth.param is not None:
-        return Authorization(params=((auth.param, value),))
-    return Authorization(headers={auth.header: auth.prefix + value})
+        return Authorization(params=((auth.param, value),), secrets=(secret, value))
+    return Authorization(headers={auth.header: auth.prefix + value}, secrets=(secret, value))

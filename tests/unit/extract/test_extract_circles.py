@@ -24,6 +24,8 @@ ORIGIN = "https://api.vendor.test"
 class Circling:
     """Names its pages a, b, c, b, c, … and never sends a row twice, as a report with times does."""
 
+    secrets: tuple[str, ...] = ()
+
     def __init__(self, body: Callable[[int, str], dict[str, Any]], *, dies_at: int = 0) -> None:
         self.requests = 0
         self._body = body

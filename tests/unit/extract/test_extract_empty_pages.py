@@ -27,6 +27,8 @@ class TwoPages:
 class Dying:
     """Answers the first request; the process dies at the second."""
 
+    secrets: tuple[str, ...] = ()
+
     def get(self, path: str, *_args: Any, **_options: Any) -> ProviderResponse:
         if path == "second":
             raise KeyboardInterrupt

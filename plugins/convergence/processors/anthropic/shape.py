@@ -40,7 +40,9 @@ class UsageShape:
     ) -> None:
         self._api = api
         source = f"{api} usage"
-        self._reader = FieldReader(columns, own=("api",), source=source, unknown=unknown)
+        self._reader = FieldReader(
+            columns, own=("api",), source=source, unknown=unknown, signed_counts=False
+        )
 
     def build_row(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """Return a row of the report as a row of the raw table.

@@ -170,6 +170,7 @@ class Snapshot(DaySource):
             emulator or f"{parts.scheme}://{parts.netloc}",
             settings=settings,
             headers={provider.auth.header: provider.auth.prefix + token.value},
+            secrets=(token.value,),
         )
 
 

@@ -35,7 +35,9 @@ class UsageShape:
     ) -> None:
         self._endpoint = endpoint
         own = ("endpoint", "shape_version")
-        self._reader = FieldReader(columns, own=own, source=endpoint, unknown=unknown)
+        self._reader = FieldReader(
+            columns, own=own, source=endpoint, unknown=unknown, signed_counts=False
+        )
 
     def build_row(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """Return a result as a row of the raw table.

@@ -236,6 +236,7 @@ def connect_provider(
         settings=org.settings,
         headers={**provider.headers, **(headers or {}), **sent.headers},
         params=sent.params,
+        secrets=sent.secrets,
     )
 
 

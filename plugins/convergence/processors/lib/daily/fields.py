@@ -21,6 +21,8 @@ NUMERIC_STEP = Decimal("1e-9")
 """Scale of BigQuery's NUMERIC."""
 WHOLE_DIGITS = 29
 """Digits before NUMERIC's point."""
+INT64 = range(-(2**63), 2**63)
+"""The whole numbers that a column can hold."""
 # The default context refuses what has more than 28 digits.
 _WIDE = Context(prec=76)
 
@@ -33,6 +35,7 @@ class FieldReader:
         own: columns that the caller fills itself.
         source: whose rows these are; a fact of every error.
         unknown: counts how often each field without a column was seen.
+        signed_counts: accept whole numbers below zero; usage has none, bills may have some.
     """
 
     def __init__(
@@ -42,11 +45,13 @@ class FieldReader:
         own: Collection[str],
         source: str,
         unknown: Counter[str] | None = None,
+        signed_counts: bool = True,
     ) -> None:
         self._source = source
         self._unknown = unknown if unknown is not None else Counter()
+        readers = _READERS if signed_counts else {**_READERS, "INT64": count}
         self._readers = {
-            name: _READERS[kind]
+            name: readers[kind]
             for name, kind in columns.items()
             if name not in own and name not in {*BUCKET_COLUMNS, "extra"}
         }
@@ -134,11 +139,21 @@ def money(value: Decimal) -> Decimal:
 
 def whole(value: object) -> int:
     """Counts are whole; a decimal point is accepted where nothing follows it."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, Decimal) and value == value.to_integral_value():
-        return int(value)
-    raise TypeError(f"a whole number was expected, not {type(value).__name__}")
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise TypeError(f"a whole number was expected, not {type(value).__name__}")
+    if value != int(value):
+        raise TypeError("a whole number was expected, not a fraction")
+    if int(value) not in INT64:
+        raise ValueError("a whole number is out of range")
+    return int(value)
+
+
+def count(value: object) -> int:
+    """Return a count, such as of tokens, which is whole and not below zero."""
+    found = whole(value)
+    if found < 0:
+        raise ValueError("a count is below zero")
+    return found
 
 
 def text(value: object) -> str:

@@ -136,6 +136,7 @@ class Api:
             settings=org.settings,
             headers={**own, **self.config.headers, **sent.headers},
             params=sent.params,
+            secrets=sent.secrets,
         )
 
     def paginator(self, days: DayRange) -> Paginator:
