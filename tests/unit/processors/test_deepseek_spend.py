@@ -95,9 +95,7 @@ def test_the_first_observation_has_no_spend_rather_than_none_to_pay() -> None:
 def test_a_currency_that_is_not_stated_is_unknown_and_none_mixes() -> None:
     """EUR is not stated: no row. CNY is stated for the first time: no spend."""
     before = {one.currency: one for one in (balance("0", "30"), balance("0", "7", currency="EUR"))}
-    earlier = {
-        name: EarlierBalance(one, NOW - timedelta(days=1)) for name, one in before.items()
-    }
+    earlier = {name: EarlierBalance(one, NOW - timedelta(days=1)) for name, one in before.items()}
     now = seen(balance("0", "28"), balance("0", "500", currency="CNY"))
     found = {
         row["currency"]: row for row in build_rows(earlier, now, day="2026-11-17", top_up_step=STEP)
