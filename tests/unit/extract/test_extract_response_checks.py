@@ -15,7 +15,7 @@ from convergence.extract.strict_json import parse_json
 SECRET = "sk-admin-0123456789"
 
 
-def check(value: object) -> None:
+def check_value(value: object) -> None:
     body = json.dumps(value).encode()
     check_response(body, parse_json(body), secrets=(SECRET,))
 
@@ -33,7 +33,7 @@ def page(**fields: Any) -> dict[str, Any]:
     ],
 )
 def test_a_sound_response_passes(value: object) -> None:
-    check(value)
+    check_value(value)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_sound_response_passes(value: object) -> None:
 )
 def test_a_value_that_no_table_can_hold_is_rejected_by_field(value: object, field: str) -> None:
     with pytest.raises(ProviderProtocolError) as caught:
-        check(value)
+        check_value(value)
     assert caught.value.details["field"] == field
     assert SECRET not in str(caught.value)
 
