@@ -29,7 +29,10 @@ _LEFT_OUT = (
     f"{_PACKAGE}.executors",
     f"{_PACKAGE}.state.migrations",
     # Polars starts threads when it is imported, and no thread survives a fork.
-    *(f"{_PACKAGE}.processors.aws.{name}" for name in ("facts", "loading", "normalise", "period")),
+    *(
+        f"{_PACKAGE}.processors.aws.{name}"
+        for name in ("line_columns", "loading", "normalise", "period")
+    ),
 )
 
 log = logging.getLogger(__name__)

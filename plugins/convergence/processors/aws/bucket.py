@@ -1,4 +1,4 @@
-"""Read an export's bucket: list, manifest, download; AWS's errors by our names."""
+"""Read an export's bucket: list, read the manifest, download; translate AWS's errors."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _CHANGED: Final = frozenset({"PreconditionFailed", "412", *_MISSING})
 
 
 class Manifest(NamedTuple):
-    """What the last delivery of a period says of itself; `keys` is None where it does not."""
+    """The manifest of a period's last delivery; `keys` is None when it names no files."""
 
     keys: list[str] | None
     modified_at: datetime
@@ -69,7 +69,7 @@ class Bucket:
 
     @classmethod
     def of(cls, org: OrgContext, export: Export, *, max_files: int) -> Bucket:
-        """The bucket as the org's stored credential opens it.
+        """Open the bucket with the org's stored credential.
 
         Raises:
             ConfigurationError: AWS has no such region, or we have no key to assume a role with.
@@ -97,7 +97,7 @@ class Bucket:
         return cls(client, export, stopped=org.stop.is_set, max_files=max_files)
 
     def look(self, first: date | None = None) -> Found:
-        """What the export holds now, or only its period that begins on a day.
+        """List the files of the export, or of its period that begins on a day.
 
         Raises:
             ProviderRejectedError, ProviderUnavailableError: as AWS says.
@@ -114,31 +114,33 @@ class Bucket:
                 files.extend(_file(one) for one in page.get("Contents", ()))
                 if len(files) > self._max_files:
                     raise ProviderProtocolError(
-                        "The export has too many files", at=export.url(prefix), most=self._max_files
+                        "The export has too many files",
+                        at=export.url(prefix),
+                        limit=self._max_files,
                     )
         return sort_out(export, files)
 
     def manifest(self, first: date) -> Manifest | None:
-        """The manifest of a period, None where there is none."""
+        """Return the manifest of a period, or None."""
         key = self._export.manifest_key(first)
         try:
             with _named(self._export, key):
-                answer = self._client.get_object(Bucket=self._export.bucket, Key=key)
-                text = answer["Body"].read(MAX_MANIFEST_BYTES)
+                response = self._client.get_object(Bucket=self._export.bucket, Key=key)
+                text = response["Body"].read(MAX_MANIFEST_BYTES)
         except (ProviderRejectedError, ProviderUnavailableError) as error:
-            # Who may not list may not know either that there is none.
+            # Without the right to list, S3 denies access to a missing object too.
             if error.details.get("reason") in {*_MISSING, "AccessDenied"}:
                 return None
             raise
-        return Manifest(_named_keys(text, self._export), answer["LastModified"].astimezone(UTC))
+        return Manifest(_named_keys(text, self._export), response["LastModified"].astimezone(UTC))
 
     def download(self, file: File, path: Path) -> None:
-        """Bring a file, as it was listed, to the disk.
+        """Download a file, in the version that was listed, to the disk.
 
         Raises:
-            ProviderUnavailableError: it was rewritten meanwhile, or S3 does not answer.
-            ProviderRejectedError: AWS refuses.
-            SpoolError: the disk refuses.
+            ProviderUnavailableError: it was rewritten meanwhile, or S3 does not respond.
+            ProviderRejectedError: AWS denies the request.
+            SpoolError: the disk is full or fails.
             RetryableError: the task is being stopped.
         """
         for attempt in range(1, DOWNLOAD_TRIES + 1):
@@ -153,18 +155,18 @@ class Bucket:
     def _download(self, file: File, path: Path) -> None:
         written = 0
         with _named(self._export, file.key):
-            answer = self._client.get_object(
+            response = self._client.get_object(
                 Bucket=self._export.bucket, Key=file.key, IfMatch=file.etag
             )
             with _disk(path), path.open("wb") as target:
-                for chunk in answer["Body"].iter_chunks(CHUNK_BYTES):
+                for chunk in response["Body"].iter_chunks(CHUNK_BYTES):
                     if self._stopped():
                         raise RetryableError("The task was stopped", at=self._export.url(file.key))
                     written += target.write(chunk)
         record_usage(Resource.PROVIDER, Use(bytes_received=written))
         if written != file.size:
             raise ProviderUnavailableError(
-                "A file came in another length than it was listed with",
+                "A file has another size than its listing says",
                 at=self._export.url(file.key),
             )
 
@@ -177,9 +179,9 @@ def _file(one: Any) -> File:  # noqa: ANN401  # a TypedDict of the stubs
 def _named_keys(text: bytes, export: Export) -> list[str] | None:
     """The data files that a manifest names, as keys of the bucket."""
     try:
-        told = json.loads(text)["dataFiles"]
+        keys = json.loads(text)["dataFiles"]
         prefix = f"s3://{export.bucket}/"
-        return [str(one).removeprefix(prefix).lstrip("/") for one in told] or None
+        return [str(one).removeprefix(prefix).lstrip("/") for one in keys] or None
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
@@ -192,28 +194,28 @@ def _disk(path: Path) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, ConnectionError | TimeoutError):
             raise
-        raise SpoolError("The disk refuses a file", file=path.name, fault=error.strerror) from None
+        raise SpoolError(
+            "A file could not be written to the disk", file=path.name, reason=error.strerror
+        ) from None
 
 
 @contextmanager
 def _named(export: Export, key: str = "") -> Iterator[None]:
-    """AWS's errors as ours: with its code, and without its text, which may quote what was sent."""
+    """Translate AWS's errors: keep the code, drop the text, which may quote what was sent."""
     at = export.url(key)
     try:
         yield
     except ClientError as error:
-        raise _told(error, at) from None
+        raise _translate_error(error, at) from None
     except ParamValidationError:
-        raise ProviderRejectedError(
-            "A name of the export is none that AWS accepts", at=at
-        ) from None
+        raise ProviderRejectedError("AWS does not accept a name of the export", at=at) from None
     except (BotoCoreError, ConnectionError, TimeoutError) as error:
         raise ProviderUnavailableError(
-            "AWS could not be reached", at=at, fault=type(error).__name__
+            "AWS could not be reached", at=at, error=type(error).__name__
         ) from None
 
 
-def _told(error: ClientError, at: str) -> ConvergenceError:
+def _translate_error(error: ClientError, at: str) -> ConvergenceError:
     code = code_of(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if error.operation_name == "GetObject" and code in _CHANGED:
@@ -221,7 +223,7 @@ def _told(error: ClientError, at: str) -> ConvergenceError:
             "A file was rewritten or removed while its period was read", at=at, reason=code
         )
     if code in _PASSING or status >= 500:
-        return ProviderUnavailableError("AWS is in trouble", at=at, reason=code)
+        return ProviderUnavailableError("AWS has a temporary error", at=at, reason=code)
     if error.operation_name == "AssumeRole":
-        return ProviderRejectedError("AWS does not let us assume the role", reason=code)
-    return ProviderRejectedError("AWS refuses", at=at, reason=code)
+        return ProviderRejectedError("AWS denied assuming the role", reason=code)
+    return ProviderRejectedError("AWS denied the request", at=at, reason=code)

@@ -101,4 +101,4 @@ REQUIRED: Final[dict[Kind, tuple[str, ...]]] = {
     "cur2": tuple(_CUR2_REQUIRED.split()),
     "focus": tuple(_FOCUS_REQUIRED.split()),
 }
-"""Names without which cost, day, account, currency or finality can't be told."""
+"""Columns that cost, day, account, currency and finality are read from."""

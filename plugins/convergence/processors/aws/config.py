@@ -1,4 +1,4 @@
-"""What the AWS step is told."""
+"""Configuration of the AWS step."""
 
 from __future__ import annotations
 

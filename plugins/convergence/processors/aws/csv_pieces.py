@@ -21,36 +21,36 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 
 def pieces(
-    path: Path, *, file: str, most_bytes: int, piece_bytes: int = PIECE_BYTES
+    path: Path, *, file: str, max_bytes: int, piece_bytes: int = PIECE_BYTES
 ) -> Iterator[bytes]:
     """First the column names, one per line; then pieces of whole records.
 
     Args:
         path: the file.
         file: what errors call it.
-        most_bytes: most bytes that it may unpack to.
+        max_bytes: most bytes that it may unpack to.
         piece_bytes: about how long a piece is.
 
     Raises:
         ProviderProtocolError: it is truncated, no gzip, too large, or has no header.
     """
-    unpacked = _unpacked(path, file=file, most_bytes=most_bytes, step=piece_bytes)
-    held = next(unpacked, b"").removeprefix(_BOM)
-    while (end := record_end(held)) == 0:
+    unpacked = _unpacked(path, file=file, max_bytes=max_bytes, step=piece_bytes)
+    buffer = next(unpacked, b"").removeprefix(_BOM)
+    while (end := record_end(buffer)) == 0:
         more = next(unpacked, b"")
         if not more:
             break
-        held = _joined(held, more, file)
-    first = held.find(b"\n") + 1 or len(held)
-    yield _names(held[:first], file)
-    held = held[first:]
+        buffer = _joined(buffer, more, file)
+    first = buffer.find(b"\n") + 1 or len(buffer)
+    yield _names(buffer[:first], file)
+    buffer = buffer[first:]
     for more in unpacked:
-        end = record_end(held)
+        end = record_end(buffer)
         if end:
-            yield held[:end]
-        held = _joined(held[end:], more, file)
-    if held.strip():
-        yield held
+            yield buffer[:end]
+        buffer = _joined(buffer[end:], more, file)
+    if buffer.strip():
+        yield buffer
 
 
 def record_end(text: bytes) -> int:
@@ -64,10 +64,10 @@ def record_end(text: bytes) -> int:
     return end
 
 
-def _joined(held: bytes, more: bytes, file: str) -> bytes:
-    if len(held) > LONGEST_RECORD:
+def _joined(buffer: bytes, more: bytes, file: str) -> bytes:
+    if len(buffer) > LONGEST_RECORD:
         raise ProviderProtocolError("A record of the file has no end", file=file)
-    return held + more
+    return buffer + more
 
 
 def _names(line: bytes, file: str) -> bytes:
@@ -80,15 +80,15 @@ def _names(line: bytes, file: str) -> bytes:
     return "\n".join(names).encode()
 
 
-def _unpacked(path: Path, *, file: str, most_bytes: int, step: int) -> Iterator[bytes]:
+def _unpacked(path: Path, *, file: str, max_bytes: int, step: int) -> Iterator[bytes]:
     read = 0
     try:
         with gzip.open(path, "rb") as unpacked:
             while block := unpacked.read(step):
                 read += len(block)
-                if read > most_bytes:
+                if read > max_bytes:
                     raise ProviderProtocolError(
-                        "The file unpacks to more than is allowed", file=file, most=most_bytes
+                        "The file unpacks to more than is allowed", file=file, limit=max_bytes
                     )
                 yield block
     except EOFError:

@@ -161,7 +161,7 @@ class Found:
 
 
 def sort_out(export: Export, files: Iterable[File]) -> Found:
-    """Tell the export's files from others, by period."""
+    """Sort the export's files by period and separate foreign files."""
     name = re.escape(export.name)
     data = re.compile(rf"(?:[^/]+/)?{name}-\d+(?:{re.escape(_CSV)}|(?:\.snappy)?{_PARQUET})")
     periods: dict[date, list[File]] = defaultdict(list)

@@ -1,8 +1,9 @@
-"""Load an export's periods: find what was rewritten, read it whole, publish its days.
+"""Load an export's periods: find the rewritten ones, read each whole, publish its days.
 
-The ledger holds, beside the slice of every day, one of the files that a period was last loaded
-from (`aws_export_files`, on the period's first day), written when all its days are. So a period
-whose files are the same is not read again, and one that a crash cut short is.
+The ledger has a slice per day and, per period, a slice of the files that it was last loaded from
+(`aws_export_files`, on the period's first day). The files are recorded after all days are
+published. So a period whose files are the same is not read again, and a period that a crash cut
+short is read again.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ from convergence.warehouse.tables.evolve import ensure_table
 
 REVISION: Final = 1
 """Rises when the same files make other rows: every period is then loaded again."""
-_TOLD_KEYS: Final = 5
+_MAX_LOGGED_KEYS: Final = 5
 
 
 @dataclass
 class Report:
-    """What became of the periods."""
+    """The outcome of each period."""
 
     loaded: list[Loaded] = field(default_factory=list)
     put_off: list[date] = field(default_factory=list)
@@ -101,7 +102,7 @@ class _Loading:
         self._report = Report()
 
     def run(self, found: Found) -> StepResult:
-        """Load, confirm, and tell."""
+        """Load the periods, confirm unchanged days, and return the result."""
         ledger = self._ledger(found)
         plan = self._plan(found, ledger[self._config.files_table])
         # A partition that is not as it was left has its period loaded again.
@@ -116,19 +117,19 @@ class _Loading:
         return self._result(found, plan)
 
     def _ledger(self, found: Found) -> dict[str, dict[date, LedgerRow]]:
-        """The newest row of every day, by table; one question."""
+        """Return the newest row of every day, by table; one query."""
         rows = self._org.ledger.read_latest(
             orgs=[self._org.org_slug],
             pipeline_id=self._org.pipeline.pipeline_id,
             since=min([*found.periods, *self._org.days]).replace(day=1),
         )
-        told: dict[str, dict[date, LedgerRow]] = {
+        latest: dict[str, dict[date, LedgerRow]] = {
             self._config.table: {},
             self._config.files_table: {},
         }
         for key, row in rows.items():
-            told.setdefault(key.table, {})[key.day] = row
-        return told
+            latest.setdefault(key.table, {})[key.day] = row
+        return latest
 
     def _plan(self, found: Found, loaded: Mapping[date, LedgerRow]) -> Plan:
         periods = found.periods
@@ -138,7 +139,7 @@ class _Loading:
             {first: row.content_hash for first, row in loaded.items()},
             due=self._org.days,
             today=self._org.now().astimezone(UTC).date(),
-            most=self._config.max_periods,
+            max_periods=self._config.max_periods,
         )
 
     def _load(self, first: date, *, published: Mapping[date, LedgerRow]) -> None:
@@ -162,21 +163,21 @@ class _Loading:
         """Record that days were looked at; those whose partitions are not as they were left."""
         if not days:
             return set()
-        given = take_attempts(self._org, days, table=self._config.table)
-        finals = [one for one in given.values() if _is_final(one)]
-        others = [one for one in given.values() if not _is_final(one)]
+        attempts = take_attempts(self._org, days, table=self._config.table)
+        finals = [one for one in attempts.values() if _is_final(one)]
+        others = [one for one in attempts.values() if not _is_final(one)]
         # What an invoice has made final stays so, whatever the calendar says.
         confirmed = self._confirmed(finals, settle_days=0) | self._confirmed(
             others, settle_days=self._org.pipeline.settle_days
         )
         self._report.confirmed = len(confirmed)
-        return {day for day, attempt in given.items() if attempt.key not in confirmed}
+        return {day for day, attempt in attempts.items() if attempt.key not in confirmed}
 
     def _confirmed(
-        self, given: Sequence[Attempt], *, settle_days: int
+        self, attempts: Sequence[Attempt], *, settle_days: int
     ) -> dict[SliceKey, LedgerRow]:
         return self._org.publisher.confirm_unchanged(
-            given,
+            attempts,
             table=TableName(self._org.dataset, self._config.table),
             run_id=self._org.run_id,
             now=self._org.now(),
@@ -187,9 +188,9 @@ class _Loading:
         log = self._org.log
         if found.foreign:
             log.warning(
-                "%d files are none of the export's and were left alone, such as %s",
+                "%d files do not belong to the export and were not read, such as %s",
                 len(found.foreign),
-                ", ".join(found.foreign[:_TOLD_KEYS]),
+                ", ".join(found.foreign[:_MAX_LOGGED_KEYS]),
             )
         for day in self._report.lost:
             log.warning("%s is not as it was published, and its period is gone", day)
@@ -201,7 +202,7 @@ class _Loading:
     def _result(self, found: Found, plan: Plan) -> StepResult:
         report, loaded = self._report, self._report.loaded
         unknown: Counter[str] = sum((one.unknown for one in loaded), Counter())
-        facts: dict[str, Any] = {
+        details: dict[str, Any] = {
             "days_published": sum(one.published for one in loaded),
             "days_unchanged": sum(one.unchanged for one in loaded) + report.confirmed,
             "days_without_export": len(plan.without_export),
@@ -218,7 +219,7 @@ class _Loading:
         return StepResult(
             rows_processed=sum(one.rows for one in loaded),
             destination_table=str(TableName(self._org.dataset, self._config.table)),
-            details=facts,
+            details=details,
         )
 
 
@@ -231,8 +232,8 @@ def _months(firsts: Iterator[date] | Sequence[date]) -> list[str]:
 
 
 def _worst(failed: Mapping[date, ConvergenceError]) -> ConvergenceError:
-    """The error that decides about another try: one that is worth it, else the newest period's."""
+    """Return the error that decides about a retry: a retryable one, else the newest period's."""
     first = max(failed, key=lambda one: (isinstance(failed[one], RetryableError), one))
     error = failed[first]
-    told = {"period": f"{first:%Y-%m}", "periods_failed": _months(list(failed))}
-    return type(error)(error.message, **{**error.details, **told})
+    period_details = {"period": f"{first:%Y-%m}", "periods_failed": _months(list(failed))}
+    return type(error)(error.message, **{**error.details, **period_details})

@@ -1,7 +1,7 @@
-"""A period's files → its rows: read as streams, told as FOCUS tells cost, added up by day.
+"""Turn the files of a period into rows: read streams, apply FOCUS cost columns, add up by day.
 
-What is held at a time is one piece of a file and the sums so far, which are as many as the days,
-accounts, services and kinds of usage of a month, however many lines there are.
+Memory holds one piece of a file and the sums so far. There is one sum per day, account, service and
+kind of usage of a month, however many lines the files have.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ import polars as pl
 from convergence.errors import ProviderProtocolError
 from convergence.processors.aws.columns import DOCUMENTED, REQUIRED, Kind
 from convergence.processors.aws.csv_pieces import pieces
-from convergence.processors.aws.facts import AMOUNTS, LINE_TYPES, NOTHING, QUANTITY, Lines, facts
+from convergence.processors.aws.line_columns import (
+    AMOUNTS,
+    LINE_TYPES,
+    NOTHING,
+    QUANTITY,
+    Lines,
+    build_columns,
+)
 from convergence.processors.lib.daily.fields import money
 
 KEYS: Final = (
@@ -28,7 +35,7 @@ KEYS: Final = (
     *("service_category", "sku_id", "usage_type", "operation", "region", "pricing_category"),
     *("unit", "currency", "invoice_id", "invoice_issuer", "publisher"),
 )
-"""What a row is told apart by."""
+"""Columns that identify a row."""
 
 LINES_PER_PIECE: Final = 65_536
 """Of a Parquet file."""
@@ -36,23 +43,23 @@ LINES_PER_PIECE: Final = 65_536
 _SUMS: Final = (*AMOUNTS, "usage_quantity", "line_count")
 _FIRST: Final = ("charge_period_start", "charge_description")
 _LAST: Final = ("charge_period_end",)
-_FAULTS: Final = {
-    "fault_amount": "an amount is no number",
-    "fault_day": "a line has no day",
-    "fault_currency": "a line has no currency",
-    "fault_category": "a line has no kind of charge",
-    "fault_period": "a line belongs to another billing period",
+_LINE_ERRORS: Final = {
+    "bad_amount": "an amount is not a number",
+    "no_day": "a line has no day",
+    "no_currency": "a line has no currency",
+    "no_category": "a line has no kind of charge",
+    "other_period": "a line belongs to another billing period",
 }
 _COUNTED: Final = {
     "without_amount": "lines_without_amount",
     "without_effective": "lines_without_effective_cost",
 }
-_LEAST, _MOST, _SEEN = "least|", "most|", "seen|"
+_MIN, _MAX, _SEEN = "min|", "max|", "seen|"
 
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """A billing period and the days that its lines may be told on.
+    """A billing period and the days that its lines may count on.
 
     Attributes:
         first: its first day, UTC.
@@ -74,7 +81,7 @@ class Sums:
 
     A line whose charge begins outside its billing period, as late usage and fees paid ahead may,
     counts on the period's nearest day: a period is published whole and touches no other's days.
-    When the charge began is kept beside it.
+    `charge_period_start` keeps when the charge began.
     """
 
     kind: Kind
@@ -85,13 +92,13 @@ class Sums:
     lines: int = 0
     _frame: pl.DataFrame | None = None
 
-    def add_csv(self, path: Path, *, file: str, most_bytes: int) -> None:
+    def add_csv(self, path: Path, *, file: str, max_bytes: int) -> None:
         """Add a gzip-compressed CSV file; all of it or, with an error, the period is lost.
 
         Raises:
             ProviderProtocolError: it is truncated, no gzip, too large, or not such an export.
         """
-        found = pieces(path, file=file, most_bytes=most_bytes)
+        found = pieces(path, file=file, max_bytes=max_bytes)
         names = next(found).decode().split("\n")
         self._check_header(names, file)
         schema = dict.fromkeys(names, pl.String)
@@ -114,7 +121,7 @@ class Sums:
         """The period's rows as the table has them, amounts rounded once to 9 decimals."""
         if self._frame is None:
             return
-        named = [c.removeprefix(_LEAST) for c in self._frame.columns if c.startswith(_LEAST)]
+        named = [c.removeprefix(_MIN) for c in self._frame.columns if c.startswith(_MIN)]
         for row in self._frame.sort(KEYS).iter_rows(named=True):
             yield {
                 **{key: row[key] for key in KEYS},
@@ -149,7 +156,7 @@ class Sums:
     def _check_header(self, names: list[str], file: str) -> None:
         if missing := [name for name in REQUIRED[self.kind] if name not in names]:
             raise ProviderProtocolError(
-                f"The file is no such export: columns are missing: {', '.join(missing)}",
+                f"The file is not such an export; it lacks the columns {', '.join(missing)}",
                 file=file,
                 kind=self.kind,
             )
@@ -160,10 +167,10 @@ class Sums:
         with _named(file):
             found = _added_up(frame, self.kind, self.month)
         lines = int(found["line_count"].sum())
-        for name, told in _FAULTS.items():
+        for name, reason in _LINE_ERRORS.items():
             if count := int(found[name].sum()):
                 raise ProviderProtocolError(
-                    f"The file can't be read: {told}", file=file, lines=count, of=lines
+                    f"The file can't be read: {reason}", file=file, lines=count, of=lines
                 )
         self.lines += lines
         for name in _COUNTED:
@@ -171,38 +178,38 @@ class Sums:
         for name in found.columns:
             if name.startswith(_SEEN) and (count := int(found[name].sum())):
                 self.unknown[name.removeprefix(_SEEN)] += count
-        found = found.drop(*_FAULTS, *_COUNTED, pl.selectors.starts_with(_SEEN))
+        found = found.drop(*_LINE_ERRORS, *_COUNTED, pl.selectors.starts_with(_SEEN))
         self._frame = found if self._frame is None else _merged(self._frame, found)
 
     def counts(self) -> dict[str, int]:
-        """What is worth a look and no error, by name."""
-        return {told: self.counted[name] for name, told in _COUNTED.items() if self.counted[name]}
+        """Return the counts of unusual lines, by name; they are not errors."""
+        return {label: self.counted[name] for name, label in _COUNTED.items() if self.counted[name]}
 
 
 def _added_up(frame: pl.LazyFrame, kind: Kind, month: Month) -> pl.DataFrame:
     schema = frame.collect_schema()
     lines = Lines(schema)
-    told = facts(lines, kind)
-    day = told["charge_period_start"].str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
+    columns = build_columns(lines, kind)
+    day = columns["charge_period_start"].str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
     unknown = [name for name in schema.names() if name not in DOCUMENTED[kind]]
     picked = frame.select(
-        **told,
+        **columns,
         usage_date=day.clip(month.first, month.last),
-        fault_amount=pl.any_horizontal(lines.doubtful),
+        bad_amount=pl.any_horizontal(lines.doubtful),
         **{_SEEN + name: pl.col(name).is_not_null() for name in unknown},
-        **{_LEAST + name: _kept(lines, schema[name], name) for name in unknown},
+        **{_MIN + name: _kept(lines, schema[name], name) for name in unknown},
     )
     costs = pl.col("billed_cost").is_not_null()
     checked = picked.with_columns(
-        fault_day=pl.col("usage_date").is_null(),
-        fault_currency=pl.col("currency").is_null(),
-        fault_category=pl.col("charge_category").is_null(),
-        fault_period=pl.col("period").ne_missing(month.name),
+        no_day=pl.col("usage_date").is_null(),
+        no_currency=pl.col("currency").is_null(),
+        no_category=pl.col("charge_category").is_null(),
+        other_period=pl.col("period").ne_missing(month.name),
         without_amount=~costs,
         without_effective=pl.col("effective_cost").is_null() & costs,
         line_count=pl.lit(1, pl.Int64),
     )
-    counted = [*_FAULTS, *_COUNTED, *(_SEEN + name for name in unknown)]
+    counted = [*_LINE_ERRORS, *_COUNTED, *(_SEEN + name for name in unknown)]
     return (
         checked.group_by(KEYS)
         .agg(
@@ -212,8 +219,8 @@ def _added_up(frame: pl.LazyFrame, kind: Kind, month: Month) -> pl.DataFrame:
             *(pl.col(name).cast(pl.Int64).sum() for name in counted),
             *(pl.col(name).min() for name in _FIRST),
             *(pl.col(name).max() for name in _LAST),
-            *(pl.col(_LEAST + name).max().alias(_MOST + name) for name in unknown),
-            *(pl.col(_LEAST + name).min() for name in unknown),
+            *(pl.col(_MIN + name).max().alias(_MAX + name) for name in unknown),
+            *(pl.col(_MIN + name).min() for name in unknown),
         )
         .collect(engine="streaming")
     )
@@ -227,27 +234,27 @@ def _merged(before: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
     both = pl.concat([before, found], how="diagonal")
     return both.group_by(KEYS).agg(
         *(pl.col(name).sum() for name in _SUMS),
-        *(pl.col(name).min() for name in both.columns if name.startswith(_LEAST) or name in _FIRST),
-        *(pl.col(name).max() for name in both.columns if name.startswith(_MOST) or name in _LAST),
+        *(pl.col(name).min() for name in both.columns if name.startswith(_MIN) or name in _FIRST),
+        *(pl.col(name).max() for name in both.columns if name.startswith(_MAX) or name in _LAST),
     )
 
 
 def _extra(row: Mapping[str, Any], names: list[str]) -> dict[str, Any] | None:
-    """The undocumented columns of a row: their value, or the least and the most of several."""
+    """The undocumented columns of a row: their value, or the minimum and the maximum of several."""
     kept: dict[str, Any] = {}
     for name in sorted(names):
-        least, most = row[_LEAST + name], row[_MOST + name]
-        if least is not None:
-            kept[name] = least if least == most else [least, most]
+        minimum, maximum = row[_MIN + name], row[_MAX + name]
+        if minimum is not None:
+            kept[name] = minimum if minimum == maximum else [minimum, maximum]
     return kept or None
 
 
 @contextmanager
 def _named(file: str) -> Iterator[None]:
-    """Polars' own errors may quote what a line holds."""
+    """Translate the errors of Polars, which may quote what a line holds."""
     try:
         yield
     except pl.exceptions.PolarsError as error:
         raise ProviderProtocolError(
-            "The file can't be read", file=file, fault=type(error).__name__
+            "The file can't be read", file=file, error=type(error).__name__
         ) from None

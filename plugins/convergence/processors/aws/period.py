@@ -187,7 +187,7 @@ class PeriodLoader(DaySource):
         if file.is_parquet:
             sums.add_parquet(path, file=at)
         else:
-            sums.add_csv(path, file=at, most_bytes=self._config.max_unpacked_mb * MB)
+            sums.add_csv(path, file=at, max_bytes=self._config.max_unpacked_mb * MB)
         path.unlink()
         self._org.log.info("%s: %d lines", at, sums.lines - before)
 

@@ -41,7 +41,7 @@ def plan_periods(
     *,
     due: Collection[date],
     today: date,
-    most: int,
+    max_periods: int,
 ) -> Plan:
     """Compare what is there with what was loaded.
 
@@ -51,7 +51,7 @@ def plan_periods(
         loaded: of the files that each period was last loaded from.
         due: days to do.
         today: the present UTC day.
-        most: most periods to load at once.
+        max_periods: most periods to load at once.
     """
     months = {day.replace(day=1) for day in due}
     load = sorted(
@@ -66,8 +66,8 @@ def plan_periods(
     kept = (set(found) & set(loaded)) - set(load)
     vanished = set(loaded) - set(found)
     return Plan(
-        load=tuple(load[:most]),
-        later=tuple(load[most:]),
+        load=tuple(load[:max_periods]),
+        later=tuple(load[max_periods:]),
         keep=_days(due, kept | vanished),
         vanished=tuple(sorted(vanished)),
         without_export=_days(due, months - set(found) - vanished),

@@ -91,10 +91,10 @@ def test_another_content_time_size_or_revision_is_another_period() -> None:
     found=st.sets(st.sampled_from(MONTHS)),
     loaded=st.dictionaries(st.sampled_from(MONTHS), st.booleans()),
     due=st.sets(st.dates(MONTHS[0], TODAY - timedelta(days=1)), max_size=40),
-    most=st.integers(1, 5),
+    max_periods=st.integers(1, 5),
 )
 def test_every_due_day_is_loaded_kept_or_told_to_have_no_export(
-    found: set[date], loaded: dict[date, bool], due: set[date], most: int
+    found: set[date], loaded: dict[date, bool], due: set[date], max_periods: int
 ) -> None:
     """`loaded` says of a month whether its files are as they were."""
     plan = plan_periods(
@@ -103,10 +103,10 @@ def test_every_due_day_is_loaded_kept_or_told_to_have_no_export(
         {month: "now" if same else "before" for month, same in loaded.items()},
         due=due,
         today=TODAY,
-        most=most,
+        max_periods=max_periods,
     )
     to_load = {*plan.load, *plan.later}
-    assert list(plan.load) == sorted(to_load, reverse=True)[:most]
+    assert list(plan.load) == sorted(to_load, reverse=True)[:max_periods]
     for month in found:
         rewritten = month in loaded and not loaded[month]
         new = month not in loaded and any(day.replace(day=1) == month for day in due)

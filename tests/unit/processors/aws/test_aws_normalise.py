@@ -33,7 +33,7 @@ amounts = st.decimals(
 
 def read_csv(path: Path, lines: list[dict[str, Any]], kind: Any = "cur2") -> Sums:
     sums = Sums(kind, NOVEMBER)
-    sums.add_csv(write_csv(path / "x.csv.gz", lines), file="x", most_bytes=PLENTY)
+    sums.add_csv(write_csv(path / "x.csv.gz", lines), file="x", max_bytes=PLENTY)
     return sums
 
 
@@ -90,7 +90,7 @@ def test_into_how_many_files_a_period_is_cut_changes_nothing(
     whole = read_csv(tmp_path, [line for part in lines for line in part])
     cut = Sums("cur2", NOVEMBER)
     for part in lines:
-        cut.add_csv(write_csv(tmp_path / "y.csv.gz", part), file="y", most_bytes=PLENTY)
+        cut.add_csv(write_csv(tmp_path / "y.csv.gz", part), file="y", max_bytes=PLENTY)
     assert list(cut.rows()) == list(whole.rows())
     assert (cut.lines, cut.unknown) == (whole.lines, whole.unknown)
 
@@ -110,7 +110,7 @@ def test_pieces_hold_whole_records_and_lose_none(
     writer.writerows([("one", "two"), *cells])
     path = tmp_path / "x.csv.gz"
     path.write_bytes(gzip.compress(text.getvalue().encode()))
-    header, *found = pieces(path, file="x", most_bytes=PLENTY, piece_bytes=piece_bytes)
+    header, *found = pieces(path, file="x", max_bytes=PLENTY, piece_bytes=piece_bytes)
     assert header == b"one\ntwo"
     told = [
         tuple(record)
@@ -211,7 +211,7 @@ def test_a_kind_of_line_that_nobody_documented_is_an_adjustment_and_is_named(
 def test_the_golden_focus_lines_come_to_their_total(tmp_path: Path) -> None:
     (tmp_path / "x.csv.gz").write_bytes(gzip.compress(GOLDEN.read_bytes()))
     sums = Sums("focus", NOVEMBER)
-    sums.add_csv(tmp_path / "x.csv.gz", file="x", most_bytes=PLENTY)
+    sums.add_csv(tmp_path / "x.csv.gz", file="x", max_bytes=PLENTY)
     rows = list(sums.rows())
     assert sum(row["billed_cost"] for row in rows) == Decimal("4.5")
     assert {row["usage_date"] for row in rows} == {"2026-11-18"}
@@ -230,10 +230,10 @@ def test_a_charge_that_begins_outside_its_period_is_on_the_nearest_day(tmp_path:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ({"line_item_unblended_cost": "1,5"}, "an amount is no number"),
-        ({"line_item_unblended_cost": "NaN"}, "an amount is no number"),
-        ({"line_item_usage_amount": "many"}, "an amount is no number"),
-        ({"reservation_effective_cost": "0x1"}, "an amount is no number"),
+        ({"line_item_unblended_cost": "1,5"}, "an amount is not a number"),
+        ({"line_item_unblended_cost": "NaN"}, "an amount is not a number"),
+        ({"line_item_usage_amount": "many"}, "an amount is not a number"),
+        ({"reservation_effective_cost": "0x1"}, "an amount is not a number"),
         ({"line_item_usage_start_date": ""}, "has no day"),
         ({"line_item_usage_start_date": "17.11.2026"}, "has no day"),
         ({"line_item_currency_code": " "}, "has no currency"),
@@ -259,7 +259,7 @@ def test_a_file_without_a_line_has_no_row(tmp_path: Path) -> None:
     sums = Sums("cur2", NOVEMBER)
     path = tmp_path / "x.csv.gz"
     path.write_bytes(gzip.compress((",".join(REQUIRED["cur2"]) + "\n").encode()))
-    sums.add_csv(path, file="x", most_bytes=PLENTY)
+    sums.add_csv(path, file="x", max_bytes=PLENTY)
     assert (list(sums.rows()), sums.lines, sums.invoiced) == ([], 0, False)
 
 
@@ -272,14 +272,14 @@ def test_a_file_without_a_line_has_no_row(tmp_path: Path) -> None:
         (lambda b: b[:40] + bytes(40) + b[80:], "damaged|truncated|can't be read|no header"),
         (lambda _: b"", "no header"),
         (lambda _: gzip.compress(b"\xff\xfe,b\n"), "no header"),
-        (lambda _: gzip.compress(b"a,a\n1,2\n"), "columns are missing"),
+        (lambda _: gzip.compress(b"a,a\n1,2\n"), "lacks the columns"),
     ],
 )
 def test_a_spoiled_file_is_a_named_error(tmp_path: Path, spoil: Any, told: str) -> None:
     path = write_csv(tmp_path / "x.csv.gz", [cur2(line_item_usage_amount=n) for n in range(500)])
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(ProviderProtocolError, match=told) as caught:
-        Sums("cur2", NOVEMBER).add_csv(path, file="s3://b/x.csv.gz", most_bytes=PLENTY)
+        Sums("cur2", NOVEMBER).add_csv(path, file="s3://b/x.csv.gz", max_bytes=PLENTY)
     assert caught.value.details["file"] == "s3://b/x.csv.gz"
 
 
@@ -293,7 +293,7 @@ def test_a_spoiled_parquet_file_is_a_named_error(tmp_path: Path, content: bytes)
 def test_what_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "x.csv.gz", [cur2()] * 2000)
     with pytest.raises(ProviderProtocolError, match="more than is allowed"):
-        Sums("cur2", NOVEMBER).add_csv(path, file="x", most_bytes=10_000)
+        Sums("cur2", NOVEMBER).add_csv(path, file="x", max_bytes=10_000)
 
 
 def test_a_record_of_another_width_is_a_named_error(tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_a_record_of_another_width_is_a_named_error(tmp_path: Path) -> None:
     path = tmp_path / "x.csv.gz"
     path.write_bytes(gzip.compress(f"{header}\n{',' * 40}\n".encode()))
     with pytest.raises(ProviderProtocolError, match="can't be read"):
-        Sums("cur2", NOVEMBER).add_csv(path, file="x", most_bytes=PLENTY)
+        Sums("cur2", NOVEMBER).add_csv(path, file="x", max_bytes=PLENTY)
 
 
 @pytest.mark.parametrize(

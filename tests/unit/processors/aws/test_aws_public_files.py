@@ -36,7 +36,7 @@ def test_a_focus_1_0_file_is_refused_with_the_reason(tmp_path: Path) -> None:
     sums = Sums("focus", SEPTEMBER)
     packed = write_csv(tmp_path / "sample.csv.gz", sample_lines())
     with pytest.raises(ProviderProtocolError):
-        sums.add_csv(packed, file="sample", most_bytes=PLENTY)
+        sums.add_csv(packed, file="sample", max_bytes=PLENTY)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_the_sample_with_the_columns_of_1_2_adds_up(tmp_path: Path, column: str,
         if line["BillingPeriodStart"].startswith("2024-09")
     ]
     sums = Sums("focus", SEPTEMBER)
-    sums.add_csv(write_csv(tmp_path / "sample.csv.gz", lines), file="sample", most_bytes=PLENTY)
+    sums.add_csv(write_csv(tmp_path / "sample.csv.gz", lines), file="sample", max_bytes=PLENTY)
     rows = list(sums.rows())
     expected = sum((Decimal(line[name]) for line in lines if line[name]), Decimal(0))
     actual = sum((row[column] for row in rows), Decimal(0))

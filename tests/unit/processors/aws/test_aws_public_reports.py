@@ -47,7 +47,7 @@ def read_lines(
     """Read lines as one CSV file of an export, added to `sums`."""
     path = write_csv(folder / f"{name}.csv.gz", lines)
     sums = sums or Sums(kind, NOVEMBER)
-    sums.add_csv(path, file=name, most_bytes=PLENTY)
+    sums.add_csv(path, file=name, max_bytes=PLENTY)
     return sums
 
 
@@ -245,6 +245,6 @@ def test_a_byte_order_mark_and_crlf_are_read(tmp_path: Path) -> None:
     path = tmp_path / "crlf.csv.gz"
     path.write_bytes(gzip.compress(text.encode()))
     sums = Sums("cur2", NOVEMBER)
-    sums.add_csv(path, file="crlf", most_bytes=PLENTY)
+    sums.add_csv(path, file="crlf", max_bytes=PLENTY)
     assert total(sums, "billed_cost") == Decimal("1.5")
     assert sums.lines == 1

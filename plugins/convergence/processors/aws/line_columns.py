@@ -45,7 +45,7 @@ _FEES: Final = (*_RECURRING, "SavingsPlanUpfrontFee", "Fee")
 _NEGATION: Final = "SavingsPlanNegation"
 
 LINE_TYPES: Final = frozenset({*_USAGE, *_FEES, _NEGATION, "Tax", "Credit", "Refund"})
-"""Documented line types, beside those that end with Discount."""
+"""Documented line types; types that end with Discount are documented too."""
 
 
 class Lines:
@@ -86,8 +86,8 @@ class Lines:
         return number
 
 
-def facts(lines: Lines, kind: Kind) -> dict[str, pl.Expr]:
-    """Column of the table → how a line tells it; `period` is the billing period's month."""
+def build_columns(lines: Lines, kind: Kind) -> dict[str, pl.Expr]:
+    """Return an expression per table column; `period` is the month of the billing period."""
     return _cur2(lines) if kind == "cur2" else _focus(lines)
 
 
