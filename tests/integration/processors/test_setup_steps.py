@@ -15,7 +15,7 @@ from convergence.errors import (
 from convergence.processors.context import PipelineInfo
 from convergence.processors.setup.initial.config import OnetimeBootstrapConfig
 from convergence.processors.setup.initial.onetime_bootstrap import OnetimeBootstrap
-from convergence.processors.setup.organizations import arrival
+from convergence.processors.setup.organizations import onboarding_run
 from convergence.processors.setup.organizations.checks import OrganizationRequest
 from convergence.processors.setup.organizations.config import DryrunConfig
 from convergence.processors.setup.organizations.dryrun import Dryrun
@@ -50,7 +50,7 @@ def failed(answer: dict[str, Any]) -> set[str]:
 
 
 def onboard(env: ProcessorEnv, request: OrganizationRequest = ACME) -> dict[str, Any]:
-    return arrival.onboard(env.platform(), ONBOARDING, request)
+    return onboarding_run.onboard_organization(env.platform(), ONBOARDING, request)
 
 
 def test_bootstrap_makes_everything_once_and_then_nothing(empty_env: ProcessorEnv) -> None:
@@ -146,7 +146,7 @@ def test_onboarding_resumes_where_it_was_cut_off(
         raise WarehouseUnavailableError("cut off")
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"{arrival.__name__}.{step}", dies)
+        patch.setattr(f"{onboarding_run.__name__}.{step}", dies)
         with pytest.raises(WarehouseUnavailableError):
             onboard(empty_env)
     answer = onboard(empty_env)

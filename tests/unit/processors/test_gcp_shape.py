@@ -172,19 +172,19 @@ def test_the_same_export_in_two_datasets_is_not_read_twice() -> None:
 )
 def test_what_is_no_name_is_refused(params: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError):
-        ExportLocation.from_params(params, own_project="acme-prod")
+        ExportLocation.from_params(params, account_project="acme-prod")
 
 
 def test_names_of_the_org_win_over_the_accounts_project() -> None:
     told = {"export_project": "acme-billing", "date": "2026-11-17", "export_table": None}
-    assert ExportLocation.from_params(told, own_project="acme-prod") == ExportLocation(
+    assert ExportLocation.from_params(told, account_project="acme-prod") == ExportLocation(
         project="acme-billing"
     )
-    assert ExportLocation.from_params({}, own_project="acme-prod") == ExportLocation(
+    assert ExportLocation.from_params({}, account_project="acme-prod") == ExportLocation(
         project="acme-prod"
     )
     with pytest.raises(ConfigurationError, match="export_project"):
-        ExportLocation.from_params({}, own_project=None)
+        ExportLocation.from_params({}, account_project=None)
 
 
 @pytest.mark.parametrize(

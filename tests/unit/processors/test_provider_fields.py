@@ -21,7 +21,7 @@ COLUMNS = {
     "seen_at": "TIMESTAMP",
     "extra": "JSON",
 }
-READER = FieldReader(COLUMNS, own=("ours",), source="test")
+READER = FieldReader(COLUMNS, filled_by_caller=("ours",), source="test")
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**17), max_value=10**17))

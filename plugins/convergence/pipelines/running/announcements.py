@@ -116,7 +116,7 @@ class Announcer:
             to = recipients_for(self.notifier.channel(name), "platform", "")
             if to:
                 key = NotificationKey(run_id, PLATFORM, name, event)
-                self.notifier.tell(key, report, audience="platform", to=to)
+                self.notifier.send_report(key, report, audience="platform", to=to)
 
     def _send_org_messages(self, runs: Sequence[OrgRun]) -> None:
         for some in _split_into_chunks(self._list_messages(runs)):
@@ -128,7 +128,7 @@ class Announcer:
                 addresses = resolved(to, admin_email=admins.get(run.org_slug))
                 key = NotificationKey(run.run_id, run.org_slug, name, report.event)
                 if addresses:
-                    self.notifier.tell(key, report, audience="organization", to=addresses)
+                    self.notifier.send_report(key, report, audience="organization", to=addresses)
 
     def _list_messages(self, runs: Sequence[OrgRun]) -> list[tuple[OrgRun, str, tuple[str, ...]]]:
         """Return each org run to announce, with the channel and its recipients."""

@@ -126,10 +126,10 @@ class CostConfig(PricingConfig):
     """The quantities that are charged, each with its rate, in the order of their reasons."""
 
     price_keys: tuple[ColumnName, ...] = ("context_window",)
-    """Columns of the price table that prices of one model and tier are told apart by."""
+    """Columns of the price table that distinguish the prices of one model and tier."""
 
     tool_column: ColumnName = "cost_type"
-    """Column of the cost table that tells tokens from web searches."""
+    """Column of the cost table that distinguishes tokens from web searches."""
 
 
 class BilledConfig(_ReportConfig):

@@ -41,7 +41,7 @@ class UsageShape:
         self._api = api
         source = f"{api} usage"
         self._reader = FieldReader(
-            columns, own=("api",), source=source, unknown=unknown, signed_counts=False
+            columns, filled_by_caller=("api",), source=source, unknown=unknown, signed_counts=False
         )
 
     def build_row(self, result: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,8 +62,10 @@ class BilledShape:
     ) -> None:
         self._api = api
         amounts = ("billed_cost", "list_cost", "currency")
-        own = ("api", *amounts, "amount_received", "list_amount_received")
-        self._reader = FieldReader(columns, own=own, source=f"{api} cost", unknown=unknown)
+        added = ("api", *amounts, "amount_received", "list_amount_received")
+        self._reader = FieldReader(
+            columns, filled_by_caller=added, source=f"{api} cost", unknown=unknown
+        )
 
     def build_row(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """Return a row of the billed table; errors as `UsageShape.build_row`."""

@@ -1,4 +1,4 @@
-"""The customer's Google Cloud, reached with the customer's own service account and nothing of ours.
+"""Access the customer's Google Cloud with the customer's service account only.
 
 Tokens come through our own exchange, so a key is sent nowhere but to Google's token endpoint, and
 a client of the customer's project has no way to our credentials, nor ours to theirs.
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     from google.cloud.bigquery_storage import BigQueryReadClient
 
 TOKEN_SECONDS = 60.0
-_REFUSALS = frozenset({"accessDenied", "authError"})
+_DENIALS = frozenset({"accessDenied", "authError"})
 
 
 class AccountCredentials(Credentials):
-    """A service account's tokens for Google's own clients, fetched anew before they expire."""
+    """A service account's tokens for Google's own clients, fetched again before they expire."""
 
     def __init__(
         self, account: ServiceAccount, *, scopes: Sequence[str], settings: Settings
@@ -65,7 +65,7 @@ class AccountCredentials(Credentials):
 
 
 def service_account(org: OrgContext) -> ServiceAccount:
-    """The org's service account, decrypted in this process.
+    """Return the org's service account, decrypted in this process.
 
     Raises:
         IntegrationInvalidError: there is none, or its key can't be read.
@@ -81,8 +81,8 @@ def fetch_token(account: ServiceAccount, scopes: Sequence[str], *, settings: Set
 
     Raises:
         IntegrationInvalidError: Google does not accept the account's key.
-        ProviderUnavailableError: Google does not answer in time.
-        ProviderProtocolError: its answer holds no token.
+        ProviderUnavailableError: Google does not respond in time.
+        ProviderProtocolError: its response has no token.
     """
     deadline = Deadline.after(TOKEN_SECONDS)
     origin = token_origin(load_registry(settings).get(PROVIDER), settings)
@@ -112,7 +112,7 @@ def customer_warehouse(
     max_bytes: int,
     settings: Settings,
 ) -> Warehouse:
-    """The customer's BigQuery.
+    """Return a client of the customer's BigQuery.
 
     Args:
         account: whose rights are used.
@@ -123,7 +123,7 @@ def customer_warehouse(
 
     Raises:
         ConfigurationError: only one of BigQuery and Google's token endpoint is a stand-in; or the
-            project's name is none.
+            project's name is invalid.
     """
     from google.api_core.client_options import ClientOptions
     from google.cloud import bigquery
@@ -147,7 +147,7 @@ def customer_warehouse(
 
 
 def storage_reader(account: ServiceAccount, *, settings: Settings) -> BigQueryReadClient | None:
-    """The Storage Read API with the customer's account; None beside a stand-in that has none."""
+    """The Storage Read API with the customer's account; None for a stand-in without it."""
     from google.cloud.bigquery_storage import BigQueryReadClient
 
     credentials = AccountCredentials(account, scopes=[BIGQUERY], settings=settings)
@@ -166,19 +166,19 @@ def storage_reader(account: ServiceAccount, *, settings: Settings) -> BigQueryRe
 
 
 @contextmanager
-def refusals_told(project: str) -> Iterator[None]:
-    """Tell a lack of rights as what it is: the integration's fault, for the customer to mend.
+def translate_denials(project: str) -> Iterator[None]:
+    """Turn a denied access into an error of the integration, which the customer must correct.
 
     Raises:
-        IntegrationInvalidError: Google refuses the account in the project.
+        IntegrationInvalidError: Google denies the account access to the project.
     """
     try:
         yield
     except WarehouseError as error:
-        if error.details.get("reason") not in _REFUSALS:
+        if error.details.get("reason") not in _DENIALS:
             raise
         raise IntegrationInvalidError(
-            "Google refuses this service account the right to read the billing export",
+            "Google does not let this service account read the billing export",
             project=project,
-            answer=error.details.get("answer"),
+            response=error.details.get("response"),
         ) from None

@@ -24,9 +24,9 @@ from convergence.extract.spool import Spool, fingerprint_of
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.gcp.access import (
     customer_warehouse,
-    refusals_told,
     service_account,
     storage_reader,
+    translate_denials,
 )
 from convergence.processors.gcp.config import BqEtlConfig
 from convergence.processors.gcp.exports import ExportLocation, ExportTable, find_exports
@@ -66,7 +66,7 @@ def copy_export(org: OrgContext, config: BqEtlConfig) -> StepResult:
     if not org.days:
         return StepResult(status="SKIPPED", destination_table=str(table))
     account = service_account(org)
-    location = ExportLocation.from_params(org.params, own_project=account.project_id)
+    location = ExportLocation.from_params(org.params, account_project=account.project_id)
     with ExitStack() as clients:
         exports = _find_exports(org, config, account, location)
         for export in exports:
@@ -90,7 +90,7 @@ def _find_exports(
         )
 
     finder = connect(None)
-    with closing(finder.client), refusals_told(location.project):
+    with closing(finder.client), translate_denials(location.project):
         tables = find_exports(finder, location)
     org.log.info("billing exports: %s", ", ".join(f"{t.table} in {t.location}" for t in tables))
     return [Export(one, connect(one.location)) for one in tables]
@@ -111,8 +111,8 @@ class Export:
     def read_rows(
         self, reading: BulkQuery, *, storage: BigQueryReadClient | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Read the rows of a query; errors as `read_batches`, and as `refusals_told`."""
-        with refusals_told(self.table.project):
+        """Read the rows of a query; errors as `read_batches`, and as `translate_denials`."""
+        with translate_denials(self.table.project):
             yield from read_batches(self.warehouse, reading, storage=storage)
 
 

@@ -1,4 +1,4 @@
-"""What the Google Cloud steps are told."""
+"""Configuration of the Google Cloud steps."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class ApiExtractorConfig(StepConfig):
     """What the token may do."""
 
     params: dict[str, str] = Field(default_factory=dict)
-    """Sent with every page, beside the page's token."""
+    """Sent with every page, in addition to the page's token."""
 
     table: TableId
     """Table of the org's dataset that takes the snapshots."""

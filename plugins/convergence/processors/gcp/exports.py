@@ -53,14 +53,14 @@ class ExportLocation:
     billing_account: str | None = None
 
     @classmethod
-    def from_params(cls, params: Mapping[str, Any], *, own_project: str | None) -> Self:
+    def from_params(cls, params: Mapping[str, Any], *, account_project: str | None) -> Self:
         """Read the location from a run's params.
 
         Raises:
             ConfigurationError: a name is invalid, or the project is unknown.
         """
         values = {name: str(params[name]) for name in PARAMS if params.get(name)}
-        project = values.get("export_project") or own_project
+        project = values.get("export_project") or account_project
         if project is None:
             raise ConfigurationError("export_project is missing; the account's key has no project")
         kind = values.get("export_kind")

@@ -19,7 +19,7 @@ from convergence.processors.lib.daily.fields import NUMERIC_STEP
 from convergence.warehouse.day_file import Money
 from convergence.warehouse.schemas import FieldSpec, TableSchema, canonical_type
 
-OWN_COLUMNS: Final = frozenset({"usage_date", "source_table", "extra"})
+ADDED_COLUMNS: Final = frozenset({"usage_date", "source_table", "extra"})
 _NUMBERS: Final = frozenset({"INT64", "FLOAT64", "NUMERIC", "BIGNUMERIC"})
 _WIDE: Final = Context(prec=100)
 
@@ -48,13 +48,13 @@ class ExportShape:
         """For an export with the present columns, into a table of this schema.
 
         Raises:
-            ProviderProtocolError: a column has changed its type; `faults` has every one.
+            ProviderProtocolError: a column has changed its type; `errors` lists each one.
         """
-        known = {spec.name: spec for spec in schema.fields if spec.name not in OWN_COLUMNS}
-        faults = _changed(present, known, within="")
-        if faults:
+        known = {spec.name: spec for spec in schema.fields if spec.name not in ADDED_COLUMNS}
+        violations = _changed(present, known, within="")
+        if violations:
             raise ProviderProtocolError(
-                "The billing export's columns have changed their types", errors=faults
+                "The billing export's columns have changed their types", errors=violations
             )
         takes = {one.name: _take(one, known[one.name]) for one in present if one.name in known}
         return cls(takes, source_table, _unknown(present, known))
@@ -98,7 +98,7 @@ def numeric(amount: Value) -> Decimal:
 def _changed(
     present: Sequence[bigquery.SchemaField], known: Mapping[str, FieldSpec], *, within: str
 ) -> list[str]:
-    faults: list[str] = []
+    violations: list[str] = []
     for one in present:
         spec = known.get(one.name)
         if spec is None:
@@ -106,13 +106,13 @@ def _changed(
         path = f"{within}{one.name}"
         kind = canonical_type(one.field_type)
         if (one.mode == "REPEATED") != (spec.mode == "REPEATED"):
-            faults.append(f"{path}: is {one.mode}, was {spec.mode}")
+            violations.append(f"{path}: is {one.mode}, was {spec.mode}")
         elif kind != spec.type and not {kind, spec.type} <= _NUMBERS:
-            faults.append(f"{path}: is {kind}, was {spec.type}")
+            violations.append(f"{path}: is {kind}, was {spec.type}")
         else:
             inner = {part.name: part for part in spec.fields}
-            faults += _changed(one.fields, inner, within=f"{path}.")
-    return faults
+            violations += _changed(one.fields, inner, within=f"{path}.")
+    return violations
 
 
 def _unknown(

@@ -42,7 +42,7 @@ from convergence.warehouse.schemas import TableSchema
 from convergence.warehouse.tables.evolve import ensure_table
 
 DAY = "snapshot_date"
-OWN_COLUMNS = (DAY, "observed_at")
+ADDED_COLUMNS = (DAY, "observed_at")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -113,10 +113,10 @@ class Snapshot(DaySource):
         self.yesterday = org.now().astimezone(UTC).date() - timedelta(days=1)
         # Two rows with equal values in all columns of the list mean a broken response.
         self._listed_columns = [
-            one.name for one in self.schema.fields if one.name not in OWN_COLUMNS
+            one.name for one in self.schema.fields if one.name not in ADDED_COLUMNS
         ]
         self._reader = FieldReader(
-            get_column_types(self.schema), own=OWN_COLUMNS, source=config.url
+            get_column_types(self.schema), filled_by_caller=ADDED_COLUMNS, source=config.url
         )
 
     def prepare(self, attempts: Mapping[date, Attempt], *, round_number: int) -> None:
@@ -135,10 +135,10 @@ class Snapshot(DaySource):
         return DayContent(files[day], now)
 
     def _observe(self, spool: Spool, *, observed_at: str) -> None:
-        own = {DAY: self.yesterday.isoformat(), "observed_at": observed_at}
+        filled_columns = {DAY: self.yesterday.isoformat(), "observed_at": observed_at}
 
         def to_rows(row: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
-            return ({**self._reader.row(convert_to_snake_case(row)), **own},)
+            return ({**self._reader.row(convert_to_snake_case(row)), **filled_columns},)
 
         with self._connect() as client:
             pages = TokenPages(

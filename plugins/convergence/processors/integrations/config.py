@@ -1,4 +1,4 @@
-"""What the steps about integrations are told."""
+"""Configuration of the steps about integrations."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ValidateAwsConfig(ValidateOneConfig):
 
 
 class KmsStoreConfig(StepConfig):
-    """Encrypts the org's stored secrets anew under the newest version of the KMS key."""
+    """Re-encrypts the org's stored secrets with the newest version of the KMS key."""
 
     ps_type: ClassVar[str] = "integrations.kms_store"
 

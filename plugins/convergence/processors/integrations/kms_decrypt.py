@@ -28,12 +28,12 @@ class KmsDecrypt(OrgProcessor[KmsDecryptConfig]):
         connected = {
             known.id_of_table(one.provider): one for one in stored.list_credentials(org.org_slug)
         }
-        wanted = [known.get(name).id for name in config.providers] or sorted(connected)
-        if missing := [name for name in wanted if name not in connected]:
+        providers = [known.get(name).id for name in config.providers] or sorted(connected)
+        if missing := [name for name in providers if name not in connected]:
             raise IntegrationInvalidError("A provider is not connected", provider=missing[0])
-        if not wanted:
+        if not providers:
             return StepResult(status="SKIPPED", details={"reason": "no provider is connected"})
-        for name in wanted:
+        for name in providers:
             open_stored(stored, connected[name])
         return StepResult(
             details={
@@ -44,7 +44,7 @@ class KmsDecrypt(OrgProcessor[KmsDecryptConfig]):
                         "fingerprint": connected[name].fingerprint,
                         "validation_status": connected[name].validation_status,
                     }
-                    for name in wanted
+                    for name in providers
                 ]
             }
         )

@@ -1,7 +1,7 @@
-"""`integrations.kms_store`: the org's stored secrets under the newest version of the KMS key.
+"""`integrations.kms_store`: re-encrypt the org's secrets with the newest KMS key version.
 
-A plaintext never passes through a run's conf, so a step can't be given one: a credential is first
-stored by whoever takes it (the HTTP API), and this step encrypts anew what is stored.
+A run's conf never contains a plaintext, so a step can't receive one. The HTTP API stores a
+credential first, and this step encrypts the stored secret again.
 """
 
 from __future__ import annotations

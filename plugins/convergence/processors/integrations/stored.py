@@ -18,14 +18,14 @@ from convergence.tenants.credentials import Credential, Credentials, compute_fin
 
 @dataclass(frozen=True)
 class Checked:
-    """What the provider says to a stored credential."""
+    """A stored credential with its provider's validation."""
 
     credential: Credential
     provider: Provider
     found: Validation
 
-    def facts(self) -> dict[str, Any]:
-        """The reference, with the provider's verdict."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the credential's reference and the provider's verdict, without the secret."""
         return {
             "provider": self.provider.id,
             "credential_id": self.credential.credential_id,
@@ -36,7 +36,7 @@ class Checked:
 
 
 def stored_credentials(services: TaskServices) -> Credentials:
-    """The orgs' credentials, with the key that opens them."""
+    """Return the store of the orgs' credentials, with the KMS key that decrypts them."""
     return Credentials(services.store, services.warehouse, connect_kms(services.settings))
 
 

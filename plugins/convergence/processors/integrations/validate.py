@@ -31,4 +31,4 @@ class Validate(PlatformProcessor[ValidateConfig]):
         del config  # everything is in the run's params
         org_slug = params["org_slug"]
         checked = check_stored(platform.services, org_slug=org_slug, provider=params["provider"])
-        return StepResult(details={"org_slug": org_slug, **checked.facts()})
+        return StepResult(details={"org_slug": org_slug, **checked.to_dict()})

@@ -31,4 +31,4 @@ class ValidateOne(OrgProcessor[ConfigT]):
             raise IntegrationInvalidError(
                 f"{checked.provider.name} refuses the stored credential: {checked.found.error}"
             )
-        return StepResult(details=checked.facts())
+        return StepResult(details=checked.to_dict())

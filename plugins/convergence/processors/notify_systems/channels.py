@@ -31,7 +31,7 @@ _ADDRESS = re.compile(
 
 
 def is_address(text: str) -> bool:
-    """Whether a text is one plain email address, without a name and without line breaks."""
+    """Return whether a text is one plain email address, without a name and without line breaks."""
     return len(text) <= LONGEST_ADDRESS and _ADDRESS.fullmatch(text) is not None
 
 
@@ -56,7 +56,7 @@ class Words(Strict):
         base_url: where customers reach the API; Airflow's own address when absent.
         run_link: of an org's run; `{base_url}`, `{org_slug}` and `{run_id}` are filled in.
         fleet_link: of a whole run, for the platform; `{base_url}`, `{dag_id}`, `{dag_run_id}`.
-        reasons: why a run failed, in a customer's words, by the error's code.
+        reasons: why a run failed, for a customer, by the error's code.
     """
 
     base_url: Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*[^\s/]$")] | None = None
@@ -66,11 +66,11 @@ class Words(Strict):
 
 
 class _Recipients(Strict):
-    """Who is told."""
+    """Recipients by audience."""
 
 
 class EmailRecipients(_Recipients):
-    """Addresses: the platform's, every org's, and those of single orgs instead."""
+    """Addresses of the platform, of every org, and of single orgs instead."""
 
     platform: tuple[Address, ...] = ()
     organization: tuple[Recipient, ...] = (ADMIN_EMAIL,)
@@ -78,7 +78,7 @@ class EmailRecipients(_Recipients):
 
 
 class SlackRecipients(_Recipients):
-    """Airflow Connections of webhooks, as `EmailRecipients`."""
+    """Airflow Connections of webhooks; otherwise as `EmailRecipients`."""
 
     platform: tuple[ConnectionId, ...] = ()
     organization: tuple[ConnectionId, ...] = ()
@@ -100,13 +100,13 @@ class SlackTemplates(Strict):
 
 
 class _Channel(Strict):
-    """What both channels are told.
+    """Settings of both channels.
 
     Attributes:
-        timeout_seconds: longest that the other side may be silent.
+        timeout_seconds: longest wait for a response.
         attempts: how often one message is tried, all tries of the task together.
         retry_delay_seconds: before the second try; doubles with each further one.
-        triggers: for each trigger that a pipeline's `notify:` names, who is told.
+        triggers: the audiences of each trigger that a pipeline's `notify:` may name.
     """
 
     timeout_seconds: int = Field(default=20, ge=1, le=120)
@@ -139,12 +139,12 @@ CHANNELS: Final[Mapping[str, type[EmailChannel | SlackChannel]]] = {
 
 
 def folder_of(configs: Path, name: str) -> Path:
-    """Where a channel's config.yml and templates are."""
+    """Return the folder of a channel's config.yml and templates."""
     return configs / FOLDER / f"{name}_notification"
 
 
 def words(configs: Path) -> Words:
-    """What all channels share.
+    """Return the settings that all channels share.
 
     Raises:
         ConfigurationError: the file is missing or wrong.
@@ -153,7 +153,7 @@ def words(configs: Path) -> Words:
 
 
 def channel(configs: Path, name: str) -> Channel:
-    """A channel's settings.
+    """Return the settings of a channel.
 
     Raises:
         ConfigurationError: the file is missing or wrong.
@@ -172,8 +172,8 @@ def _channel(path: Path, name: str) -> Channel:
 
 
 def recipients_for(settings: Channel, audience: Audience, org_slug: str) -> tuple[str, ...]:
-    """Who is told, as the settings say it; `admin_email` still stands for an address."""
+    """Return the configured recipients; `admin_email` is not resolved yet."""
     if audience == "platform":
         return settings.recipients.platform
-    own = settings.recipients.organizations.get(org_slug)
-    return settings.recipients.organization if own is None else own
+    chosen = settings.recipients.organizations.get(org_slug)
+    return settings.recipients.organization if chosen is None else chosen

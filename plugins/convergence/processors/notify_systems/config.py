@@ -1,4 +1,4 @@
-"""What the steps that send messages are told."""
+"""Configuration of the steps that send messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from convergence.processors.step_config import StepConfig
 
 
 class _NotificationConfig(StepConfig):
-    """What both channels' steps have in common."""
+    """Configuration that the steps of both channels share."""
 
     trigger: Trigger = "on_completion"
     """When the step sends: on_success and on_failure look at how the run stands; on_completion

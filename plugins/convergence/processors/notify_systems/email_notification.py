@@ -7,7 +7,7 @@ from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.notify_systems.config import EmailNotificationConfig
 from convergence.processors.notify_systems.links import base_url
 from convergence.processors.notify_systems.notifier import Notifier
-from convergence.processors.notify_systems.step import Telling, tell
+from convergence.processors.notify_systems.step import NotificationStep, notify_recipients
 
 
 class EmailNotification(OrgProcessor[EmailNotificationConfig]):
@@ -16,11 +16,11 @@ class EmailNotification(OrgProcessor[EmailNotificationConfig]):
     Config = EmailNotificationConfig
 
     def run_step(self, org: OrgContext, config: EmailNotificationConfig) -> StepResult:
-        """Answer with `notification_sent`.
+        """Send the message and return `notification_sent`.
 
         Raises:
-            NotificationUnavailableError: the message must arrive and did not.
+            NotificationUnavailableError: the message must arrive and was not sent.
         """
-        telling = Telling(channel="email", **dict(config))
+        step = NotificationStep(channel="email", **dict(config))
         notifier = Notifier(org.store, org.settings.configs_dir, org.now)
-        return tell(org, telling, notifier=notifier, base_url=base_url())
+        return notify_recipients(org, step, notifier=notifier, base_url=base_url())

@@ -1,4 +1,4 @@
-"""Email through the SMTP provider's Connection: one line to the server for many messages."""
+"""Send email through an SMTP Connection; one connection serves many messages."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class _Smtp(SmtpHook):
                 register_secret(str(secret))
 
     def deliver(self, message: EmailMessage, sender: str, to: Sequence[str]) -> int:
-        """Send; how many recipients were taken."""
+        """Send; return the number of accepted recipients."""
         if not isinstance(self._smtp_client, smtplib.SMTP):
-            raise NotificationUnavailableError("There is no line to the mail server")
+            raise NotificationUnavailableError("There is no connection to the mail server")
         return len(to) - len(self._smtp_client.send_message(message, sender, list(to)))
 
     def hang_up(self) -> None:
-        """End the line; a server that is gone already is no fault."""
+        """Close the connection; ignore a server that is gone already."""
         client, self._smtp_client = self._smtp_client, None
         if isinstance(client, smtplib.SMTP):
             with contextlib.suppress(smtplib.SMTPException, OSError):
@@ -65,7 +65,7 @@ class _Smtp(SmtpHook):
 
 
 class MailSender:
-    """Sends through one Connection; a context, since the line is kept between messages."""
+    """Sends through one Connection and keeps it open between messages."""
 
     def __init__(self, channel: EmailChannel) -> None:
         self._channel = channel
@@ -74,20 +74,20 @@ class MailSender:
     def send(
         self, message: Message, *, to: Sequence[str], key: NotificationKey, now: datetime
     ) -> int:
-        """Send one message; how many of its recipients the server took.
+        """Send one message; return the number of recipients that the server accepted.
 
         Raises:
-            NotificationUnavailableError: the server does not answer, hangs up, or says to come
-                back later.
-            NotificationRejectedError: it refuses the message or all of its recipients, the
-                Connection is missing, or what we were given has no form that can be sent.
+            NotificationUnavailableError: the server does not answer, hangs up, or asks to
+                try later.
+            NotificationRejectedError: it rejects the message or all of its recipients, the
+                Connection is missing, or the message can't be sent in this form.
         """
         try:
             hook = self._line()
             sender = self._channel.from_email or hook.from_email
             if not sender or not is_address(sender):
                 raise NotificationRejectedError(
-                    "No sender: the channel's from_email and the Connection's are no address"
+                    "No sender: neither the channel nor the Connection has a valid from_email"
                 )
             return hook.deliver(
                 _letter(message, sender=sender, to=to, key=key, now=now), sender, to
@@ -95,25 +95,29 @@ class MailSender:
         except smtplib.SMTPRecipientsRefused as error:
             self.close()
             codes = [code for code, _ in error.recipients.values()]
-            raise _answered(min(codes, default=550), "refuses every recipient") from None
+            raise _answered(min(codes, default=550), "rejects every recipient") from None
         except smtplib.SMTPResponseException as error:
             self.close()
             raise _answered(error.smtp_code, _words(error)) from None
         except smtplib.SMTPServerDisconnected:
             self.close()
-            raise NotificationUnavailableError("The mail server hung up or fell silent") from None
+            raise NotificationUnavailableError(
+                "The mail server closed the connection or sent no response in time"
+            ) from None
         # smtplib's errors are OSErrors too: the order matters.
         except (smtplib.SMTPException, AirflowException) as error:
             self.close()
-            told = redact(f"The mail server can't be used: {error}")
-            raise NotificationRejectedError(told) from None
+            text = redact(f"The mail server can't be used: {error}")
+            raise NotificationRejectedError(text) from None
         except OSError as error:
             self.close()
             why = type(error).__name__
-            raise NotificationUnavailableError(f"The mail server does not answer ({why})") from None
+            raise NotificationUnavailableError(
+                f"The mail server does not respond ({why})"
+            ) from None
 
     def close(self) -> None:
-        """End the line to the server."""
+        """Close the connection to the server."""
         hook, self._hook = self._hook, None
         if hook is not None:
             hook.hang_up()
@@ -135,14 +139,14 @@ class MailSender:
 def _letter(
     message: Message, *, sender: str, to: Sequence[str], key: NotificationKey, now: datetime
 ) -> EmailMessage:
-    """The message as it travels; its id is the claim's, so that a mailbox knows a repetition.
+    """Build the email; its Message-ID comes from the claim, so a mailbox recognises a repetition.
 
     Raises:
         NotificationRejectedError: a header would hold a line break, or a recipient is no address.
     """
     if wrong := [one for one in to if not is_address(one)]:
         raise NotificationRejectedError(
-            f"{len(wrong)} of {len(to)} recipients are no email address"
+            f"{len(wrong)} of {len(to)} recipients are not email addresses"
         )
     letter = EmailMessage(policy=SMTP)
     digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:32]
@@ -154,7 +158,7 @@ def _letter(
         raise NotificationRejectedError("A header would hold a line break") from None
     letter["Date"] = format_datetime(now)
     letter["Message-ID"] = f"<{digest}@{sender.rpartition('@')[2]}>"
-    # Machines don't answer machines: https://www.rfc-editor.org/rfc/rfc3834#section-5
+    # Asks automatic responders not to reply: https://www.rfc-editor.org/rfc/rfc3834#section-5
     letter["Auto-Submitted"] = "auto-generated"
     letter.set_content(message.text)
     if message.html is not None:
@@ -163,10 +167,12 @@ def _letter(
 
 
 def _answered(code: int, said: str) -> NotificationUnavailableError | NotificationRejectedError:
-    """The error of an answer of the server: 4yz is passing, 5yz is for good (RFC 5321, 4.2.1)."""
-    told = f"The mail server {said} ({code})"
+    """Build the error of a response: 4yz is retryable, 5yz is permanent (RFC 5321, 4.2.1)."""
+    message = f"The mail server {said} ({code})"
     return (
-        NotificationUnavailableError(told) if 400 <= code < 500 else NotificationRejectedError(told)
+        NotificationUnavailableError(message)
+        if 400 <= code < 500
+        else NotificationRejectedError(message)
     )
 
 

@@ -1,8 +1,8 @@
-"""What a message says, and its text from a channel's templates.
+"""Build the text of a message from a report and the templates of a channel.
 
-Templates are the author's files, run in a sandbox; everything that comes from a tenant or a
-provider is a value in them, cleaned on its way in: secrets masked, control characters gone,
-escaped as the format needs it.
+Templates are files of the pipeline author and run in a sandbox. Text from a tenant or a provider
+enters a template only as a value. Each value is cleaned first: secrets are masked, control
+characters are removed, and the text is escaped for its format.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _UNSEEN = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableTotal:
-    """What a table's days of the run come to; never added to another basis or currency."""
+    """Total of a table's days of the run, of one cost basis and one currency."""
 
     table: str
     currency: str
@@ -46,7 +46,7 @@ class TableTotal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrgReport:
-    """One org's run, as its message tells it.
+    """The values of the message about one org's run.
 
     Attributes:
         pipeline: its address, such as `openai/cost/usage_cost`.
@@ -74,7 +74,7 @@ class OrgReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetReport:
-    """One Airflow run over all its orgs, as the platform's digest tells it.
+    """The values of the platform's digest about one Airflow run over all its orgs.
 
     Attributes:
         failed: the orgs that failed, by slug, or the steps of a platform pipeline.
@@ -96,7 +96,7 @@ Report = OrgReport | FleetReport
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message ready to be sent; `subject` and `html` are email's alone."""
+    """A message ready to be sent; only email uses `subject` and `html`."""
 
     text: str
     subject: str = ""
@@ -104,11 +104,11 @@ class Message:
 
 
 def render(channel: Channel, audience: Audience, report: Report, *, folder: Path) -> Message:
-    """The message that a channel's templates make of a report.
+    """Render a report with the templates of a channel.
 
     Raises:
-        ConfigurationError: a template is missing or broken, names what no report has, or makes
-            a subject of several lines; facts name file and line.
+        ConfigurationError: a template is missing or broken, names an unknown value, or renders
+            a subject of several lines; details name file and line.
     """
     files = channel.templates[audience]
     if isinstance(files, SlackTemplates):
@@ -130,7 +130,7 @@ def _email(folder: Path, files: EmailTemplates, report: Report) -> Message:
 
 
 def clean(value: object) -> object:
-    """A value as a template prints it: a text is redacted, on one line, and not endless."""
+    """Clean a template value: redact a text, join its lines, limit its length."""
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
     text = redact(_UNSEEN.sub(" ", value)).strip()
@@ -138,31 +138,31 @@ def clean(value: object) -> object:
 
 
 def _for_slack(value: object) -> object:
-    """The three characters that Slack's markup is made of, escaped as its documentation says.
+    """Escape the three characters of Slack's markup.
 
     https://docs.slack.dev/messaging/formatting-message-text#escaping
     """
-    told = clean(value)
-    if not isinstance(told, str):
-        return told
-    return told.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    cleaned = clean(value)
+    if not isinstance(cleaned, str):
+        return cleaned
+    return cleaned.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def money(value: Decimal) -> str:
-    """An amount as people write it: no exponent, at least two decimals."""
+    """Format an amount without exponent and with at least two decimals."""
     text = format(value, "f")
     whole, _, decimals = text.partition(".")
     return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
 
 
 def span(days: Iterable[date]) -> str:
-    """Days as a range: `2026-11-01 to 2026-11-03 (3 days)`."""
-    told = sorted(days)
-    if not told:
+    """Format days as a range: `2026-11-01 to 2026-11-03 (3 days)`."""
+    ordered = sorted(days)
+    if not ordered:
         return "no days"
-    if len(told) == 1:
-        return told[0].isoformat()
-    return f"{told[0].isoformat()} to {told[-1].isoformat()} ({len(told)} days)"
+    if len(ordered) == 1:
+        return ordered[0].isoformat()
+    return f"{ordered[0].isoformat()} to {ordered[-1].isoformat()} ({len(ordered)} days)"
 
 
 def _environment(
@@ -204,8 +204,8 @@ def _text(
 
 
 def _broken(name: str, line: int, error: Exception) -> ConfigurationError:
-    told = redact(str(error) or type(error).__name__)
-    return ConfigurationError("A template is wrong", file=name, line=line, why=told)
+    reason = redact(str(error) or type(error).__name__)
+    return ConfigurationError("A template is wrong", file=name, line=line, why=reason)
 
 
 def _line(error: Exception, path: Path) -> int:
@@ -219,20 +219,27 @@ def _line(error: Exception, path: Path) -> int:
 
 
 def specimen(audience: Audience) -> list[Report]:
-    """Reports of every kind, for templates to be tried on before they are needed."""
+    """Return sample reports of every kind, for the linter to try templates with."""
     day = date(2026, 1, 31)
     total = TableTotal(table="t_daily", currency="USD", basis="billed", amount=Decimal("1.5"))
-    told: dict[str, Any] = {"pipeline": "a/b", "rows": 3, "totals": (total,), "link": "http://x/y"}
+    common: dict[str, Any] = {
+        "pipeline": "a/b",
+        "rows": 3,
+        "totals": (total,),
+        "link": "http://x/y",
+    }
     if audience == "platform":
         return [
-            FleetReport(dag_run_id="manual__1", event="failed", failed=(("acme", "why"),), **told),
+            FleetReport(
+                dag_run_id="manual__1", event="failed", failed=(("acme", "why"),), **common
+            ),
             FleetReport(dag_run_id="manual__1", event="idle", pipeline="a/b"),
         ]
     ids: dict[str, Any] = {"org_slug": "acme", "pipeline_id": "acme-b", "run_id": "run_1"}
     when = datetime.combine(day, datetime.min.time(), UTC)
     failed: dict[str, Any] = {"reason": "why", "error": "x: y", "warnings": ("not met",)}
     return [
-        OrgReport(event="failed", days=(day,), ended_at=when, **ids, **told, **failed),
-        OrgReport(event="succeeded", days=(day, date(2026, 1, 30)), **ids, **told),
+        OrgReport(event="failed", days=(day,), ended_at=when, **ids, **common, **failed),
+        OrgReport(event="succeeded", days=(day, date(2026, 1, 30)), **ids, **common),
         OrgReport(event="idle", pipeline="a/b", **ids),
     ]

@@ -1,4 +1,4 @@
-"""Send each message once: claim it, try as often as the channel says, record what became of it."""
+"""Send each message once: claim it, try it `attempts` times, record the outcome."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ from convergence.state.notifications import NotificationKey, NotificationStatus
 from convergence.state.store import StateStore
 
 BUDGET = timedelta(minutes=5)
-"""How long the end of one run may take to tell everybody of it."""
+"""Longest time for all notifications of one run."""
 
 log = logging.getLogger(__name__)
 
 
 class Sender(Protocol):
-    """A way out: `mail.MailSender`, `slack.SlackSender`."""
+    """Sends messages of one channel: `mail.MailSender`, `slack.SlackSender`."""
 
     def send(
         self, message: Message, *, to: Sequence[str], key: NotificationKey, now: datetime
     ) -> int:
-        """Send one message; how many recipients took it."""
+        """Send one message; return the number of recipients that accepted it."""
 
     def close(self) -> None:
-        """Let go of what is open."""
+        """Close the connection."""
 
 
 Connect = Callable[[str, Channel], Sender]
 
 
 def connect_sender(name: str, settings: Channel) -> Sender:
-    """The way out through Airflow's Connections."""
+    """Return a sender that uses Airflow's Connections."""
     del name
     if isinstance(settings, EmailChannel):
         from convergence.processors.notify_systems.mail import MailSender
@@ -59,8 +59,8 @@ def connect_sender(name: str, settings: Channel) -> Sender:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What became of one message; `error` says why it was not sent."""
+class Delivery:
+    """Outcome of one message; `error` says why it was not sent."""
 
     key: NotificationKey
     sent: bool
@@ -75,9 +75,9 @@ class Notifier:
     Attributes:
         store: where claims are kept.
         configs: the folder of configurations.
-        now: the present, UTC.
-        connect: makes the way out of a channel.
-        sleep: waits, in seconds.
+        now: returns the current time, UTC.
+        connect: makes the sender of a channel.
+        sleep: waits for a number of seconds.
     """
 
     store: StateStore
@@ -86,39 +86,39 @@ class Notifier:
     connect: Connect = connect_sender
     sleep: Callable[[float], None] = time.sleep
     budget: timedelta = BUDGET
-    told: list[Told] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._senders: dict[str, Sender] = {}
         self._deadline = time.monotonic() + self.budget.total_seconds()
 
     def channel(self, name: str) -> Channel:
-        """A channel's settings.
+        """Return the settings of a channel.
 
         Raises:
             ConfigurationError: they are missing or wrong.
         """
         return channel(self.configs, name)
 
-    def tell(
+    def send_report(
         self, key: NotificationKey, report: Report, *, audience: Audience, to: Sequence[str]
-    ) -> Told:
-        """Send a report unless that is done, and say what became of it.
+    ) -> Delivery:
+        """Send a report unless it was sent before; return the outcome.
 
         A failure is recorded, not raised.
         """
         settings, folder = self.channel(key.channel), folder_of(self.configs, key.channel)
         return self._deliver(key, lambda: render(settings, audience, report, folder=folder), to=to)
 
-    def send(self, key: NotificationKey, message: Message, *, to: Sequence[str]) -> Told:
-        """Send a message that needs no template, as `tell` does."""
+    def send(self, key: NotificationKey, message: Message, *, to: Sequence[str]) -> Delivery:
+        """Send a message without a template; otherwise as `send_report`."""
         return self._deliver(key, lambda: message, to=to)
 
     def _deliver(
         self, key: NotificationKey, compose: Callable[[], Message], *, to: Sequence[str]
-    ) -> Told:
+    ) -> Delivery:
         settings = self.channel(key.channel)
-        outcome: Told | None = None
+        outcome: Delivery | None = None
         for attempt in range(settings.attempts):
             with self.store.begin() as conn:
                 owner = notifications.claim_notification(
@@ -141,17 +141,17 @@ class Notifier:
             self.sleep(wait)
         if outcome is None:
             return self._before(key)
-        self.told.append(outcome)
+        self.deliveries.append(outcome)
         return outcome
 
-    def _before(self, key: NotificationKey) -> Told:
-        """What became of a message that is not this call's to send."""
+    def _before(self, key: NotificationKey) -> Delivery:
+        """Return the recorded outcome of a message that this call does not send."""
         with self.store.read() as conn:
             kept = notifications.get_notification(conn, key)
         sent = kept is not None and kept.status is NotificationStatus.SENT
         if kept is None or sent:
-            return Told(key=key, sent=sent, recipients=kept.recipients if kept else 0)
-        return Told(key=key, sent=False, error=kept.error or "it is being sent")
+            return Delivery(key=key, sent=sent, recipients=kept.recipients if kept else 0)
+        return Delivery(key=key, sent=False, error=kept.error or "it is being sent")
 
     def _try(
         self,
@@ -160,22 +160,22 @@ class Notifier:
         *,
         to: Sequence[str],
         settings: Channel,
-    ) -> tuple[Told, float | None]:
-        """One try, and how many seconds to wait for another; None when there is no use in one."""
+    ) -> tuple[Delivery, float | None]:
+        """Try once; return the outcome and the wait in seconds, None when a retry is useless."""
         wait: float | None = None
         try:
             message = compose()
             sender = self._sender(key.channel, settings)
             taken = sender.send(message, to=to, key=key, now=self.now())
-            return Told(key=key, sent=True, recipients=taken), None
+            return Delivery(key=key, sent=True, recipients=taken), None
         except NotificationUnavailableError as error:
-            asked = error.details.pop("retry_after", 0.0)
-            wait = float(asked) if isinstance(asked, int | float) else 0.0
-            told = build_run_error(error).message
-        except Exception as error:  # noqa: BLE001  # no failure to tell may fail what is told of
-            told = build_run_error(error).message
-        log.warning("%s could not be told by %s: %s", key.org_slug, key.channel, told)
-        return Told(key=key, sent=False, error=told), wait
+            pause = error.details.pop("retry_after", 0.0)
+            wait = float(pause) if isinstance(pause, int | float) else 0.0
+            reason = build_run_error(error).message
+        except Exception as error:  # noqa: BLE001  # a failed message must not fail its run
+            reason = build_run_error(error).message
+        log.warning("%s could not be notified by %s: %s", key.org_slug, key.channel, reason)
+        return Delivery(key=key, sent=False, error=reason), wait
 
     def _sender(self, name: str, settings: Channel) -> Sender:
         if name not in self._senders:
@@ -186,20 +186,20 @@ class Notifier:
         return time.monotonic() + wait < self._deadline
 
     def close(self) -> None:
-        """Let go of every way out."""
+        """Close every sender."""
         for sender in self._senders.values():
             sender.close()
         self._senders.clear()
 
     def summary(self) -> Mapping[str, int]:
-        """How many messages were sent and how many were not."""
-        sent = sum(one.sent for one in self.told)
-        return {"sent": sent, "failed": len(self.told) - sent}
+        """Count the messages that were sent and those that failed."""
+        sent = sum(one.sent for one in self.deliveries)
+        return {"sent": sent, "failed": len(self.deliveries) - sent}
 
 
 @contextmanager
 def notifying(notifier: Notifier) -> Iterator[Notifier]:
-    """The notifier, closed afterwards."""
+    """Yield the notifier and close it afterwards."""
     try:
         yield notifier
     finally:

@@ -1,4 +1,4 @@
-"""Whom a message goes to: addresses and Connections, with `admin_email` filled in."""
+"""Resolve the recipients of a message: addresses and Connections."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from convergence.warehouse.client import Warehouse
 
 
 def resolved(to: Sequence[str], *, admin_email: str | None) -> tuple[str, ...]:
-    """The recipients, each once; without an administrator's address there is none for it."""
-    told = ((admin_email if one == ADMIN_EMAIL else one) for one in to)
-    return tuple(dict.fromkeys(one for one in told if one))
+    """Return each recipient once, `admin_email` replaced by the address, or removed without one."""
+    addresses = ((admin_email if one == ADMIN_EMAIL else one) for one in to)
+    return tuple(dict.fromkeys(one for one in addresses if one))
 
 
 def admin_emails(warehouse: Warehouse, slugs: Iterable[str]) -> Mapping[str, str]:
-    """Each org's administrator, from one query however many there are."""
-    wanted = set(slugs)
-    if len(wanted) == 1:
-        found = orgs.find_org(warehouse, next(iter(wanted)))
+    """Return the administrator's address of each org, with one query."""
+    names = set(slugs)
+    if len(names) == 1:
+        found = orgs.find_org(warehouse, next(iter(names)))
         return {found.org_slug: found.admin_email} if found is not None else {}
-    every = orgs.list_orgs(warehouse) if wanted else []
-    return {org.org_slug: org.admin_email for org in every if org.org_slug in wanted}
+    every = orgs.list_orgs(warehouse) if names else []
+    return {org.org_slug: org.admin_email for org in every if org.org_slug in names}

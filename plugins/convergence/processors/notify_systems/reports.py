@@ -21,8 +21,8 @@ FAILED: Final = "failed"
 SUCCEEDED: Final = "succeeded"
 CANCELLED: Final = "cancelled"
 IDLE: Final = "idle"
-MOST_FAILED_TOLD: Final = 50
-_MOST_WARNINGS = 10
+MAX_FAILED_SHOWN: Final = 50
+_MAX_WARNINGS = 10
 
 _HEARS: Mapping[Trigger, Collection[str]] = {
     "on_failure": (FAILED,),
@@ -35,12 +35,12 @@ PLATFORM: Final = "~platform"
 
 
 def hears(trigger: Trigger, event: str) -> bool:
-    """Whether a trigger is about runs that ended so."""
+    """Return whether a trigger covers runs with this event."""
     return event in _HEARS[trigger]
 
 
 def ended_as(run: OrgRun, pipeline: PipelineInfo) -> str:
-    """The event of an ended run."""
+    """Return the event of an ended run."""
     if run.status is RunStatus.CANCELLED:
         return CANCELLED
     if run.status is RunStatus.FAILED:
@@ -49,7 +49,7 @@ def ended_as(run: OrgRun, pipeline: PipelineInfo) -> str:
 
 
 def stands_at(run: OrgRun, steps: Mapping[str, OrgStep], pipeline: PipelineInfo) -> str:
-    """The event of a run that is under way, by the steps so far."""
+    """Return the event of an active run, from its steps so far."""
     if any(step.status is StepStatus.FAILED for step in steps.values()):
         return FAILED
     return IDLE if pipeline.tables and not run.days else SUCCEEDED
@@ -64,17 +64,17 @@ def org_report(
     words: Words,
     base_url: str,
 ) -> OrgReport:
-    """What one org is told of its run.
+    """Build the report of one org's run.
 
     Args:
-        run: as its record stands.
-        event: how it ended, or stands.
+        run: its current record.
+        event: how it ended, or its state so far.
         steps: the newest attempts.
         slices: the ledger's newest rows of the org and pipeline; those of other runs are left out.
         words: reasons and links.
         base_url: where customers reach the API, unless the words say it.
     """
-    told = list(steps)
+    step_list = list(steps)
     link = words.run_link.format(
         base_url=words.base_url or base_url, org_slug=run.org_slug, run_id=run.run_id
     )
@@ -86,11 +86,11 @@ def org_report(
         run_id=run.run_id,
         event=event,
         days=tuple(sorted(run.days)),
-        rows=sum(step.rows_processed or 0 for step in told),
+        rows=sum(step.rows_processed or 0 for step in step_list),
         totals=totals(row for row in slices if row.run_id == run.run_id),
         reason=_reason(error, words),
         error=error.message if error else "",
-        warnings=tuple(_warnings(told))[:_MOST_WARNINGS],
+        warnings=tuple(_warnings(step_list))[:_MAX_WARNINGS],
         link=link,
         started_at=run.started_at,
         ended_at=run.ended_at,
@@ -108,10 +108,10 @@ def fleet_report(
     words: Words,
     base_url: str,
 ) -> FleetReport:
-    """What the platform is told of a whole run.
+    """Build the report of a whole run, for the platform.
 
     Args:
-        pipeline: the pipeline's facts.
+        pipeline: its description.
         dag_run_id: Airflow's id of the run.
         event: how it ended.
         reports: those of its orgs.

@@ -40,9 +40,9 @@ class SlackSender:
         key: NotificationKey,
         now: datetime,  # noqa: ARG002  # the senders are called alike
     ) -> int:
-        """Post one message to each webhook; to how many.
+        """Post one message to each webhook; return their number.
 
-        One that took it is not asked again when the message is tried again for another's sake.
+        A retry skips the webhooks that accepted the message before.
 
         Raises:
             NotificationUnavailableError: no answer, 429 or 5xx; with `retry_after` where said.
@@ -55,7 +55,7 @@ class SlackSender:
         return len(to)
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing; no connection stays open."""
 
     def _post(self, connection: str, message: Message) -> None:
         hook = SlackWebhookHook(
@@ -65,10 +65,10 @@ class SlackSender:
         )
         try:
             client = hook.client
-            # Whoever knows a webhook's address may post there: it is the secret.
+            # A webhook's URL is the secret: it is enough to post there.
             register_secret(client.url)
             register_secret(client.url.partition("/services/")[2] or client.url)
-            answer = client.send(text=message.text, unfurl_links=False, unfurl_media=False)
+            response = client.send(text=message.text, unfurl_links=False, unfurl_media=False)
         except AirflowException:
             raise NotificationRejectedError(
                 f"The Airflow Connection {connection} is not defined, or holds no webhook"
@@ -78,25 +78,29 @@ class SlackSender:
                 f"Slack does not answer ({type(error).__name__})"
             ) from None
         except (SlackClientError, ValueError) as error:
-            raise NotificationRejectedError(redact(f"Slack can't be asked: {error}")) from None
-        _judge(answer)
+            raise NotificationRejectedError(
+                redact(f"The request to Slack failed: {error}")
+            ) from None
+        _judge(response)
 
 
-def _judge(answer: WebhookResponse) -> None:
-    """Take 200, and tell apart what may pass from what is for good.
+def _judge(response: WebhookResponse) -> None:
+    """Accept status 200; raise a retryable error for 429 and 5xx, a final one otherwise.
 
     https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors
     """
-    if answer.status_code == 200:
+    if response.status_code == 200:
         return
-    told = f"Slack says: {redact(' '.join(answer.body.split())[:200])} ({answer.status_code})"
-    if answer.status_code == 429 or answer.status_code >= 500:
-        raise NotificationUnavailableError(told, retry_after=_wait(answer))
-    raise NotificationRejectedError(told)
+    message = (
+        f"Slack says: {redact(' '.join(response.body.split())[:200])} ({response.status_code})"
+    )
+    if response.status_code == 429 or response.status_code >= 500:
+        raise NotificationUnavailableError(message, retry_after=_wait(response))
+    raise NotificationRejectedError(message)
 
 
-def _wait(answer: WebhookResponse) -> float:
-    """Seconds that Slack asks to wait, as far as we do."""
-    headers = {name.lower(): value for name, value in answer.headers.items()}
+def _wait(response: WebhookResponse) -> float:
+    """Return the seconds that Slack asks to wait, at most LONGEST_WAIT_SECONDS."""
+    headers = {name.lower(): value for name, value in response.headers.items()}
     text = str(headers.get("retry-after", ""))
     return min(float(text), LONGEST_WAIT_SECONDS) if text.isdecimal() else 0.0

@@ -1,4 +1,4 @@
-"""`notify_systems.slack_notification`: a word in Slack about the org's run so far."""
+"""`notify_systems.slack_notification`: a Slack message about the org's run so far."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.notify_systems.config import SlackNotificationConfig
 from convergence.processors.notify_systems.links import base_url
 from convergence.processors.notify_systems.notifier import Notifier
-from convergence.processors.notify_systems.step import Telling, tell
+from convergence.processors.notify_systems.step import NotificationStep, notify_recipients
 
 
 class SlackNotification(OrgProcessor[SlackNotificationConfig]):
@@ -16,11 +16,11 @@ class SlackNotification(OrgProcessor[SlackNotificationConfig]):
     Config = SlackNotificationConfig
 
     def run_step(self, org: OrgContext, config: SlackNotificationConfig) -> StepResult:
-        """Answer with `notification_sent`.
+        """Send the message and return `notification_sent`.
 
         Raises:
-            NotificationUnavailableError: the message must arrive and did not.
+            NotificationUnavailableError: the message must arrive and was not sent.
         """
-        telling = Telling(channel="slack", **dict(config))
+        step = NotificationStep(channel="slack", **dict(config))
         notifier = Notifier(org.store, org.settings.configs_dir, org.now)
-        return tell(org, telling, notifier=notifier, base_url=base_url())
+        return notify_recipients(org, step, notifier=notifier, base_url=base_url())

@@ -1,4 +1,4 @@
-"""What the steps that send messages share: look at the run so far, and tell of it once."""
+"""Send one message about the run so far; email and Slack steps share this code."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Telling:
-    """What a step was told about its message."""
+class NotificationStep:
+    """Configuration of one step that sends a message."""
 
     channel: str
     trigger: Trigger
@@ -36,11 +36,13 @@ class Telling:
     must_arrive: bool
 
 
-def tell(org: OrgContext, telling: Telling, *, notifier: Notifier, base_url: str) -> StepResult:
-    """Send the message; the answer's `notification_sent` says whether it is with its recipients.
+def notify_recipients(
+    org: OrgContext, step: NotificationStep, *, notifier: Notifier, base_url: str
+) -> StepResult:
+    """Send the message; `notification_sent` in the details says whether it was sent.
 
     Raises:
-        NotificationUnavailableError: it must arrive and did not.
+        NotificationUnavailableError: it must arrive and was not sent.
         NotFoundError: the run has no record.
     """
     run = org.services.steps.get_run(org.run_id)
@@ -48,9 +50,9 @@ def tell(org: OrgContext, telling: Telling, *, notifier: Notifier, base_url: str
         raise NotFoundError("There is no such run", run_id=org.run_id)
     steps = org.services.steps.list_steps(org.run_id)
     event = stands_at(run, steps, org.pipeline)
-    to = _recipients(org, telling, notifier)
-    if not to or not hears(telling.trigger, event):
-        why = "nobody is to be told" if not to else f"the run is {event}"
+    to = _recipients(org, step, notifier)
+    if not to or not hears(step.trigger, event):
+        why = "there are no recipients" if not to else f"the run is {event}"
         return StepResult(status="SKIPPED", details={"notification_sent": False, "reason": why})
     latest: Mapping[SliceKey, LedgerRow] = {}
     if org.days:
@@ -65,20 +67,20 @@ def tell(org: OrgContext, telling: Telling, *, notifier: Notifier, base_url: str
         words=words(org.settings.configs_dir),
         base_url=base_url,
     )
-    key = NotificationKey(org.run_id, org.org_slug, telling.channel, f"step:{org.step}")
+    key = NotificationKey(org.run_id, org.org_slug, step.channel, f"step:{org.step}")
     with notifying(notifier):
-        told = notifier.tell(key, report, audience="organization", to=to)
-    if not told.sent:
-        if telling.must_arrive:
-            raise NotificationUnavailableError(f"The message was not sent: {told.error}")
-        org.log.warning("not sent: %s", told.error)
-        return StepResult(details={"notification_sent": False, "reason": told.error})
+        delivery = notifier.send_report(key, report, audience="organization", to=to)
+    if not delivery.sent:
+        if step.must_arrive:
+            raise NotificationUnavailableError(f"The message was not sent: {delivery.error}")
+        org.log.warning("not sent: %s", delivery.error)
+        return StepResult(details={"notification_sent": False, "reason": delivery.error})
     return StepResult(details={"notification_sent": True, "recipients": len(to)})
 
 
-def _recipients(org: OrgContext, telling: Telling, notifier: Notifier) -> tuple[str, ...]:
-    settings = notifier.channel(telling.channel)
-    to = telling.recipients or recipients_for(settings, telling.audience, org.org_slug)
+def _recipients(org: OrgContext, step: NotificationStep, notifier: Notifier) -> tuple[str, ...]:
+    settings = notifier.channel(step.channel)
+    to = step.recipients or recipients_for(settings, step.audience, org.org_slug)
     admin = None
     if ADMIN_EMAIL in to:
         admin = admin_emails(org.warehouse, [org.org_slug]).get(org.org_slug)

@@ -34,9 +34,9 @@ class UsageShape:
         self, endpoint: str, *, columns: Mapping[str, str], unknown: Counter[str] | None = None
     ) -> None:
         self._endpoint = endpoint
-        own = ("endpoint", "shape_version")
+        added = ("endpoint", "shape_version")
         self._reader = FieldReader(
-            columns, own=own, source=endpoint, unknown=unknown, signed_counts=False
+            columns, filled_by_caller=added, source=endpoint, unknown=unknown, signed_counts=False
         )
 
     def build_row(self, result: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,8 +63,8 @@ class BilledShape:
     """
 
     def __init__(self, *, columns: Mapping[str, str], unknown: Counter[str] | None = None) -> None:
-        own = ("billed_cost", "currency", "amount_received")
-        self._reader = FieldReader(columns, own=own, source="costs", unknown=unknown)
+        added = ("billed_cost", "currency", "amount_received")
+        self._reader = FieldReader(columns, filled_by_caller=added, source="costs", unknown=unknown)
 
     def build_row(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """Return a result as a row of the billed table; errors as `UsageShape.build_row`."""

@@ -1,4 +1,4 @@
-"""What the steps that check published tables are told."""
+"""Configuration of the steps that check published tables."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from convergence.processors.base import OrgProcessor
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.quality.config import ExpectationsConfig
 from convergence.processors.quality.measure import Inspector
-from convergence.processors.quality.record import keep, refusal, report
+from convergence.processors.quality.record import build_stop_error, keep, report
 from convergence.processors.quality.suite import Suite, load_schema, load_suite
 from convergence.processors.quality.ties import confirm_ties
 
@@ -54,7 +54,7 @@ class Expectations(OrgProcessor[ExpectationsConfig]):
         for verdict in verdicts:
             if not verdict.passed:
                 org.log.warning("%s: %s", verdict.severity, verdict.message)
-        if (error := refusal(verdicts, suite=name)) is not None:
+        if (error := build_stop_error(verdicts, suite=name)) is not None:
             raise error
         return StepResult(details=report(verdicts, suite=name))
 

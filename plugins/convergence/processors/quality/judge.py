@@ -1,4 +1,4 @@
-"""Whether what was measured is what was expected: pure, one verdict per expectation and day."""
+"""Compare measured with expected values: pure, one verdict per expectation and day."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from convergence.processors.quality.suite import (
     Unique,
 )
 
-_MOST_SHOWN = 5
+_MAX_SHOWN = 5
 """Columns, groups or values that a verdict names; the others are counted."""
 
 
@@ -60,14 +60,14 @@ class Verdict:
     @property
     def message(self) -> str:
         """The verdict in a sentence."""
-        told = "met" if self.passed else "not met"
+        outcome = "met" if self.passed else "not met"
         return (
-            f"{self.expectation} on {self.table}, {self.day.isoformat()}: {told}; "
+            f"{self.expectation} on {self.table}, {self.day.isoformat()}: {outcome}; "
             f"observed {self.observed}; expected {self.expected}"
         )
 
-    def told(self) -> dict[str, Any]:
-        """JSON, as run records and the HTTP API tell it."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON of run records and the HTTP API."""
         return {
             "expectation": self.expectation,
             "severity": self.severity,
@@ -82,7 +82,7 @@ class Verdict:
 def judge(
     expectation: Expectation, measured: Iterable[Measured], *, days: Sequence[date]
 ) -> list[Verdict]:
-    """A verdict for each day, in the days' order; a day without rows is told as such."""
+    """Return a verdict per day, in the order of `days`; a day without rows has one too."""
     of_day: dict[date, list[Measured]] = defaultdict(list)
     for one in measured:
         of_day[one.day].append(one)
@@ -96,12 +96,12 @@ def judge(
 
 
 def expected(expectation: Expectation) -> str:
-    """What an expectation wants, in words."""
+    """Describe what an expectation requires."""
     return _EXPECTED[type(expectation)](expectation)
 
 
 def days_read(expectation: Expectation, days: Sequence[date]) -> list[date]:
-    """The days that a measuring query must read to judge these."""
+    """Return the days that a query must read to judge these days."""
     before = {day - timedelta(days=1) for day in days} if isinstance(expectation, RowCount) else ()
     return sorted({*days, *before})
 
@@ -127,10 +127,12 @@ def _growth(expectation: RowCount, of_day: Mapping[date, Sequence[Measured]], da
     now, before = (
         sum(one.rows for one in of_day.get(when, ())) for when in (day, day - timedelta(days=1))
     )
-    least, most = expectation.at_least * before, expectation.at_most
-    passed = not before or (now >= least and (most is None or now <= most * before))
-    told = f"{now} rows, {before} the day before" if before else f"{now} rows, none the day before"
-    return _verdict(expectation, day, passed=passed, observed=told)
+    lowest, highest = expectation.at_least * before, expectation.at_most
+    passed = not before or (now >= lowest and (highest is None or now <= highest * before))
+    observed = (
+        f"{now} rows, {before} the day before" if before else f"{now} rows, none the day before"
+    )
+    return _verdict(expectation, day, passed=passed, observed=observed)
 
 
 def _balance(expectation: SumsTie, lines: Sequence[Measured], day: date) -> Verdict:
@@ -201,12 +203,12 @@ _EXPECTED: Mapping[type, Callable[[Any], str]] = {
 
 
 def _list(parts: Sequence[str]) -> str:
-    shown = ", ".join(parts[:_MOST_SHOWN])
-    more = len(parts) - _MOST_SHOWN
+    shown = ", ".join(parts[:_MAX_SHOWN])
+    more = len(parts) - _MAX_SHOWN
     return f"{shown} and {more} more" if more > 0 else shown
 
 
 def plain(value: Decimal | None) -> str:
-    """A number as people write it: no exponent, no trailing zeros."""
+    """Format a number without exponent and trailing zeros."""
     text = format(value or Decimal(0), "f")
     return text.rstrip("0").rstrip(".") if "." in text else text

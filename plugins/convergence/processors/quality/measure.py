@@ -65,7 +65,7 @@ class Inspector:
         return judge(expectation, measured, days=sorted(days))
 
     def _measure(self, expectation: Expectation, days: Sequence[date]) -> list[Row]:
-        identifiers, params = self._asked(expectation)
+        identifiers, params = self._bind(expectation)
         return run_file(
             self.warehouse,
             self.warehouse.sql(f"quality/{expectation.expect}.sql"),
@@ -73,7 +73,7 @@ class Inspector:
             params={"days": days_read(expectation, days), **params},
         )
 
-    def _asked(self, expectation: Expectation) -> tuple[Identifiers, dict[str, Param]]:
+    def _bind(self, expectation: Expectation) -> tuple[Identifiers, dict[str, Param]]:
         """What the query's file is filled with, and the query's values."""
         if isinstance(expectation, SumsTie):
             left, left_values = self._side(expectation.left, "left_")

@@ -12,8 +12,8 @@ from convergence.processors.quality.judge import Verdict
 from convergence.state import outbox
 
 RESULTS: Final = "org_meta_dq_results"
-_MOST_TOLD = 50
-_MOST_IN_ERROR = 3
+_MAX_FINDINGS = 50
+_MAX_IN_ERROR = 3
 
 
 def keep(org: OrgContext, verdicts: Sequence[Verdict], *, suite: str, now: datetime) -> None:
@@ -24,7 +24,7 @@ def keep(org: OrgContext, verdicts: Sequence[Verdict], *, suite: str, now: datet
 
 
 def report(verdicts: Sequence[Verdict], *, suite: str) -> dict[str, Any]:
-    """What the step tells: how much was checked, and everything that was not met."""
+    """Build the step's report: the number of checks, and each one that was not met."""
     failed = [verdict for verdict in verdicts if not verdict.passed]
     failed.sort(key=lambda one: (one.severity, one.day, one.expectation))
     return {
@@ -33,19 +33,19 @@ def report(verdicts: Sequence[Verdict], *, suite: str) -> dict[str, Any]:
             "expectations": len({verdict.expectation for verdict in verdicts}),
             "days": len({verdict.day for verdict in verdicts}),
             "not_met": len(failed),
-            "findings": [verdict.told() for verdict in failed[:_MOST_TOLD]],
+            "findings": [verdict.to_dict() for verdict in failed[:_MAX_FINDINGS]],
         }
     }
 
 
-def refusal(verdicts: Sequence[Verdict], *, suite: str) -> ExpectationsNotMetError | None:
-    """The error of a run whose days must not be relied on, if they must not."""
+def build_stop_error(verdicts: Sequence[Verdict], *, suite: str) -> ExpectationsNotMetError | None:
+    """Return the error of a run with unmet `stop` expectations, or None."""
     stops = [one for one in verdicts if not one.passed and one.severity == "stop"]
     if not stops:
         return None
-    told = "; ".join(verdict.message for verdict in stops[:_MOST_IN_ERROR])
-    more = len(stops) - _MOST_IN_ERROR
-    message = f"{told}; and {more} more" if more > 0 else told
+    findings = "; ".join(verdict.message for verdict in stops[:_MAX_IN_ERROR])
+    more = len(stops) - _MAX_IN_ERROR
+    message = f"{findings}; and {more} more" if more > 0 else findings
     return ExpectationsNotMetError(message, report=report(verdicts, suite=suite))
 
 

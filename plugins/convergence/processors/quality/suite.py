@@ -27,7 +27,7 @@ Column = Annotated[str, Field(pattern=IDENTIFIER)]
 Columns = Annotated[tuple[Column, ...], Field(min_length=1, max_length=50)]
 Where: TypeAlias = Annotated[dict[Column, str], Field(max_length=5)]
 """Only rows whose columns have these values, each written as text."""
-MOST_EXPECTATIONS = 100
+MAX_EXPECTATIONS = 100
 
 
 class _Expectation(Strict):
@@ -35,7 +35,7 @@ class _Expectation(Strict):
 
     Attributes:
         id: its name, unique in the suite; results are kept under it.
-        severity: `stop` fails the org's step, `warn` is recorded and told.
+        severity: `stop` fails the org's step, `warn` is recorded and reported.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$", max_length=100)]
@@ -151,7 +151,7 @@ class Suite(Strict):
     description: str = Field(min_length=10, max_length=1000)
     tables: dict[TableId, TableFile] = Field(min_length=1)
     expectations: Annotated[
-        tuple[Expectation, ...], Field(min_length=1, max_length=MOST_EXPECTATIONS)
+        tuple[Expectation, ...], Field(min_length=1, max_length=MAX_EXPECTATIONS)
     ]
 
 
@@ -159,7 +159,7 @@ def load_suite(path: Path) -> Suite:
     """Read a suite for a step.
 
     Raises:
-        ConfigurationError: it is missing or wrong; the linter tells its faults by line.
+        ConfigurationError: it is missing or wrong; the linter reports its errors by line.
     """
     try:
         return Suite.model_validate_json(path.read_bytes())
@@ -168,11 +168,13 @@ def load_suite(path: Path) -> Suite:
             "The suite of expectations can't be read", file=path.name, why=error.strerror
         ) from None
     except ValidationError as error:
-        faults = [
-            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False)
+        violations = [
+            f"{'.'.join(str(part) for part in violation['loc'])}: {violation['msg']}"
+            for violation in error.errors(include_input=False, include_url=False)
         ]
-    raise ConfigurationError("The suite of expectations is wrong", file=path.name, errors=faults)
+    raise ConfigurationError(
+        "The suite of expectations is wrong", file=path.name, errors=violations
+    )
 
 
 def load_schema(configs: Path, table: str, file: str) -> TableSchema:

@@ -26,7 +26,7 @@ from convergence.state import org_runs
 from convergence.warehouse.partitions.publish import is_intact
 from convergence.warehouse.partitions.writers import InputWrites, input_writes
 
-MOST_ROUNDS: Final = 3
+MAX_ROUNDS: Final = 3
 """How often a tie is measured again because a table changed meanwhile."""
 POLL_SECONDS = 10.0
 """Between two looks at a day that another run is publishing; each look is four queries."""
@@ -102,7 +102,7 @@ class _Tie:
 
     def _measure_unchanged(self, days: Sequence[date]) -> list[Verdict]:
         state = self._state(days)
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MAX_ROUNDS):
             self._stop_if_superseded(state)
             verdicts = self.inspector.measure(self.tie, days)
             before, state = state, self._state(days)

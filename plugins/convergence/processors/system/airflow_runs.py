@@ -25,7 +25,7 @@ class TaskOrchestrator:
 
         Raises:
             PipelineUnavailableError: Airflow does not know the DAG, or its file is broken.
-            OrchestratorUnavailableError: it can't be told whether it was taken.
+            OrchestratorUnavailableError: it is unknown whether Airflow accepted the run.
         """
         from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
         from airflow.sdk.execution_time.comms import ErrorResponse, TriggerDagRun
@@ -43,7 +43,7 @@ class TaskOrchestrator:
             # Unknown, stale or with import errors; whether it is paused was asked before.
             raise PipelineUnavailableError("The pipeline is not loaded.", reason="unknown")
         raise OrchestratorUnavailableError(
-            "Airflow did not take the run", answer=response.error.value
+            "Airflow did not take the run", response=response.error.value
         )
 
     def check_readiness(self, dag_id: str) -> PipelineUnavailableError | None:
@@ -94,7 +94,7 @@ class TaskOrchestrator:
             and (response.detail or {}).get("status_code") == 404
         ):
             return None
-        raise OrchestratorUnavailableError("Airflow did not tell how the run stands")
+        raise OrchestratorUnavailableError("Airflow did not return the state of the run")
 
 
 def _supervisor() -> CommsDecoder[ToTask, ToSupervisor]:

@@ -1,4 +1,4 @@
-"""What the platform's own steps are told."""
+"""Configuration of the platform's steps."""
 
 from __future__ import annotations
 

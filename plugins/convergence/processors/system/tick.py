@@ -13,7 +13,7 @@ from convergence.processors.system.config import TickConfig
 
 
 class Tick(PlatformProcessor[TickConfig]):
-    """Each part is safe to repeat and to run beside an API process that does the same."""
+    """Each part is safe to repeat and to run at the same time as in an API process."""
 
     Config = TickConfig
 
@@ -46,5 +46,5 @@ class Tick(PlatformProcessor[TickConfig]):
             platform.log.warning("%s was left open and is now %s", run.run_id, run.status)
         shipped = ship_outbox(store, platform.warehouse)
         prune_store(store, now=now)
-        facts = {**asdict(dispatched), "runs_closed": len(closed)}
-        return StepResult(rows_processed=shipped, details=facts)
+        details = {**asdict(dispatched), "runs_closed": len(closed)}
+        return StepResult(rows_processed=shipped, details=details)

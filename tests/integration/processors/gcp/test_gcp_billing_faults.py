@@ -86,7 +86,9 @@ def test_an_account_without_rights_is_told_as_such(
     tail = "" if project else "-norights"
     customer = Customer(sandbox, f"t{uuid4().hex[:10]}{tail}")
     customer.connect(org)
-    with pytest.raises(IntegrationInvalidError, match="refuses this service account") as caught:
+    with pytest.raises(
+        IntegrationInvalidError, match="does not let this service account"
+    ) as caught:
         run(org, export_project=project or "")
     assert caught.value.details["project"] == (project or customer.project)
     assert "PRIVATE KEY" not in str(caught.value)

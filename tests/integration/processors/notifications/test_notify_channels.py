@@ -20,7 +20,7 @@ from convergence.processors.notify_systems.messages import (
     render,
     specimen,
 )
-from convergence.processors.notify_systems.notifier import Notifier, Told
+from convergence.processors.notify_systems.notifier import Delivery, Notifier
 from convergence.settings import PROJECT_ROOT
 from convergence.state import notifications
 from convergence.state.notifications import NotificationKey, NotificationStatus
@@ -79,15 +79,17 @@ class Post:
         self.waits: list[float] = []
         self.notifier = Notifier(store, configs, lambda: NOW, sleep=self.waits.append)
 
-    def email(self, *to: str, report: OrgReport = REPORT) -> Told:
+    def email(self, *to: str, report: OrgReport = REPORT) -> Delivery:
         try:
-            return self.notifier.tell(EMAIL, report, audience="organization", to=to or ("a@b.co",))
+            return self.notifier.send_report(
+                EMAIL, report, audience="organization", to=to or ("a@b.co",)
+            )
         finally:
             self.notifier.close()
 
-    def slack(self, *to: str, report: OrgReport = REPORT) -> Told:
+    def slack(self, *to: str, report: OrgReport = REPORT) -> Delivery:
         names = to or ("slackwebhook_default",)
-        return self.notifier.tell(SLACK, report, audience="organization", to=names)
+        return self.notifier.send_report(SLACK, report, audience="organization", to=names)
 
     def kept(self, key: NotificationKey) -> notifications.Notification:
         with self.store.read() as conn:
@@ -103,7 +105,7 @@ def post(store: StateStore) -> Post:
 
 def test_an_email_tells_what_happened_in_text_and_html(post: Post, mail: MailServer) -> None:
     told = post.email("cfo@acme.example", "ops@acme.example")
-    assert told == Told(key=EMAIL, sent=True, recipients=2)
+    assert told == Delivery(key=EMAIL, sent=True, recipients=2)
     (message,) = mail.box.messages
     assert mail.box.recipients == [("cfo@acme.example", "ops@acme.example")]
     assert message["From"] == "convergence@example.com"
@@ -137,7 +139,7 @@ def test_the_same_message_is_sent_once_however_often_it_is_asked_for(
     store: StateStore, mail: MailServer
 ) -> None:
     first, second = Post(store), Post(store)
-    assert first.email() == second.email() == Told(key=EMAIL, sent=True, recipients=1)
+    assert first.email() == second.email() == Delivery(key=EMAIL, sent=True, recipients=1)
     assert len(mail.box.messages) == 1
     assert (first.notifier.summary()["sent"], second.notifier.summary()["sent"]) == (1, 0)
 
@@ -147,7 +149,7 @@ def test_what_failed_as_often_as_it_is_tried_is_told_as_failed(
 ) -> None:
     hook.answers = [(500, {})] * 9
     for _ in range(2):
-        assert Post(store).slack() == Told(key=SLACK, sent=False, error="Slack says: no (500)")
+        assert Post(store).slack() == Delivery(key=SLACK, sent=False, error="Slack says: no (500)")
     assert len(hook.answers) == 6
 
 
@@ -165,7 +167,7 @@ def test_a_server_that_refuses_is_asked_once_and_that_is_recorded(
 ) -> None:
     mail.box.answers = ["550 no such user"]
     told = post.email()
-    assert told.error == "The mail server refuses every recipient (550)"
+    assert told.error == "The mail server rejects every recipient (550)"
     assert post.waits == []
     kept = post.kept(EMAIL)
     assert (kept.status, kept.error) == (NotificationStatus.FAILED, told.error)
@@ -176,7 +178,7 @@ def test_one_refused_recipient_does_not_keep_the_message_from_the_others(
 ) -> None:
     mail.box.answers = ["550 no such user"]
     told = post.email("gone@acme.example", "cfo@acme.example")
-    assert told == Told(key=EMAIL, sent=True, recipients=1)
+    assert told == Delivery(key=EMAIL, sent=True, recipients=1)
 
 
 def test_a_server_that_hangs_up_is_called_again_with_the_same_message_id(
@@ -199,7 +201,7 @@ def test_a_server_that_is_silent_is_given_up_after_the_timeout(
     settings.write_text(text.replace("attempts: 3", "attempts: 1"))
     mail.box.slow_seconds = 2.0
     told = Post(post.store, configs).email()
-    assert told.error == "The mail server hung up or fell silent"
+    assert told.error == "The mail server closed the connection or sent no response in time"
 
 
 def test_no_server_at_all_is_recorded_and_tried_so_many_times(
@@ -209,7 +211,7 @@ def test_no_server_at_all_is_recorded_and_tried_so_many_times(
         connection = gone.connection()
     monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", connection)
     told = post.email()
-    assert told.error == "The mail server does not answer (ConnectionRefusedError)"
+    assert told.error == "The mail server does not respond (ConnectionRefusedError)"
     assert post.kept(EMAIL).attempts == 3
 
 
@@ -226,7 +228,7 @@ def test_an_address_that_would_be_another_header_is_refused(
     post: Post, mail: MailServer, address: str
 ) -> None:
     told = post.email(address)
-    assert told.error == "1 of 1 recipients are no email address"
+    assert told.error == "1 of 1 recipients are not email addresses"
     assert mail.box.messages == []
 
 
@@ -264,7 +266,7 @@ def test_the_password_of_the_server_is_in_no_error(
 def test_slack_is_posted_to_with_its_markup_escaped(post: Post, hook: WebhookServer) -> None:
     report = replace(REPORT, error="<!channel> & more", warnings=("sum_ties: 1 > 0",))
     told = post.slack(report=report)
-    assert told == Told(key=SLACK, sent=True, recipients=1)
+    assert told == Delivery(key=SLACK, sent=True, recipients=1)
     (posted,) = hook.posted
     assert posted["path"] == "/services/T0/B0/s3cr3tw3bh00k"
     assert "&lt;!channel&gt; &amp; more" in posted["text"]
@@ -306,7 +308,7 @@ def test_of_two_webhooks_the_one_that_took_it_is_not_asked_again(
         monkeypatch.setenv("AIRFLOW_CONN_SLACK_ACME", second.connection())
         second.answers = [(503, {})]
         told = post.slack("slackwebhook_default", "slack_acme")
-        assert told == Told(key=SLACK, sent=True, recipients=2)
+        assert told == Delivery(key=SLACK, sent=True, recipients=2)
         assert (len(hook.posted), len(second.posted)) == (1, 1)
 
 
@@ -318,7 +320,7 @@ def test_waiting_ends_with_the_time_that_the_run_has_for_it(
     notifier = Notifier(
         store, CONFIGS, lambda: NOW, sleep=waits.append, budget=timedelta(seconds=10)
     )
-    notifier.tell(SLACK, REPORT, audience="organization", to=["slackwebhook_default"])
+    notifier.send_report(SLACK, REPORT, audience="organization", to=["slackwebhook_default"])
     assert waits == []
     assert notifier.summary() == {"sent": 0, "failed": 1}
 

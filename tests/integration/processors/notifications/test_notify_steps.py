@@ -120,7 +120,7 @@ def test_nobody_to_tell_or_another_outcome_is_skipped(telling: Telling, mail: Ma
     assert told == {
         "status": "SKIPPED",
         "notification_sent": False,
-        "reason": "nobody is to be told",
+        "reason": "there are no recipients",
     }
     told = telling.run("email", recipients=["a@b.co"], trigger="on_failure")
     assert told["reason"] == "the run is succeeded"

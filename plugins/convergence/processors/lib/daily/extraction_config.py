@@ -1,4 +1,4 @@
-"""What every step that reads a provider may be told."""
+"""Configuration that every step that reads a provider has."""
 
 from __future__ import annotations
 

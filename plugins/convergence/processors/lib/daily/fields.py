@@ -32,7 +32,7 @@ class FieldReader:
 
     Args:
         columns: column → BigQuery type of the table.
-        own: columns that the caller fills itself.
+        filled_by_caller: columns that the caller fills itself.
         source: whose rows these are; a fact of every error.
         unknown: counts how often each field without a column was seen.
         signed_counts: accept whole numbers below zero; usage has none, bills may have some.
@@ -42,7 +42,7 @@ class FieldReader:
         self,
         columns: Mapping[str, str],
         *,
-        own: Collection[str],
+        filled_by_caller: Collection[str],
         source: str,
         unknown: Counter[str] | None = None,
         signed_counts: bool = True,
@@ -53,7 +53,7 @@ class FieldReader:
         self._readers = {
             name: readers[kind]
             for name, kind in columns.items()
-            if name not in own and name not in {*BUCKET_COLUMNS, "extra"}
+            if name not in filled_by_caller and name not in {*BUCKET_COLUMNS, "extra"}
         }
 
     def row(self, fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,8 +72,10 @@ def _is_repeat_requested(org: OrgContext, *, table: str) -> bool:
     if not org.cleared or org.began_at is None:
         return False
     rows = list_ledger_rows(org, org.days, table=table)
-    own_rows = [row for row in rows if row.run_id == org.run_id and row.checked_at >= org.began_at]
-    return not (org.resumes and own_rows)
+    rows_of_run = [
+        row for row in rows if row.run_id == org.run_id and row.checked_at >= org.began_at
+    ]
+    return not (org.resumes and rows_of_run)
 
 
 def _confirm_intact_days(org: OrgContext, days: Sequence[date], *, table: str) -> list[date]:

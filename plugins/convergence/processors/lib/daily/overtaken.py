@@ -165,13 +165,15 @@ class NewerAttempts:
     def _raise_for_same_run(
         self, waiting: Mapping[date, OvertakenDay], alive: Mapping[date, NewestAttempt]
     ) -> None:
-        own_days = [
+        days_of_run = [
             str(day)
             for day, attempt in alive.items()
             if attempt.run_id == self._org.run_id and not waiting[day].published
         ]
-        if own_days:
-            raise SupersededError("A newer try of this run works on the same days", days=own_days)
+        if days_of_run:
+            raise SupersededError(
+                "A newer try of this run works on the same days", days=days_of_run
+            )
 
     def _pause(self, waiting: Mapping[date, OvertakenDay]) -> None:
         days = [str(day) for day in sorted(waiting)]

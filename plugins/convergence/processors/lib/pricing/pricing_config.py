@@ -53,8 +53,8 @@ class PricingConfig(StepConfig):
     """The quantities that are charged, each with its rate, in the order of their reasons."""
 
     price_keys: tuple[ColumnName, ...] = ()
-    """Columns of the price table that prices of one model and tier are told apart by; `any` in one
-    matches every value."""
+    """Columns of the price table that distinguish the prices of one model and tier; `any` matches
+    every value."""
 
     tool_column: ColumnName = "endpoint"
     """Column of the cost table that names the endpoint or tool that was used."""

@@ -1,4 +1,4 @@
-"""What a step is told that reads any REST API into a table."""
+"""Configuration of the step that reads any REST API into a table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from convergence.processors.lib.rest.rest_options import (
     Pagination,
     RateOptions,
 )
-from convergence.processors.lib.rest.rest_shape import shape_faults
+from convergence.processors.lib.rest.rest_shape import find_mismatches
 from convergence.processors.step_config import ConfigViolation, config_error
 from convergence.providers.registry import (
     HeaderName,
@@ -33,7 +33,7 @@ from convergence.providers.registry import (
 from convergence.warehouse.schemas import TableSchema
 
 _URL = r"^https://[a-z0-9.-]+(/[A-Za-z0-9._~{}-]+)+$"
-_OWN_HEADERS = frozenset({"authorization", "cookie", "host", "content-length", "content-type"})
+_RESERVED_HEADERS = frozenset({"authorization", "cookie", "host", "content-length", "content-type"})
 
 ParamValue = str | int | bool
 
@@ -100,33 +100,37 @@ class RestConfig(ExtractionConfig):
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
         if self.method == "GET" and self.body is not None:
-            raise config_error("a GET has no body; say method: POST")
+            raise config_error("a GET has no body; set method: POST")
         if self.method == "POST" and self.body is None:
-            raise config_error("a POST has a body; say body: {} for an empty one")
-        for word in words_in([self.url, self.params]):
-            if word not in WORDS:
-                raise config_error(_unknown_word(word))
+            raise config_error("a POST needs a body; set body: {} for an empty one")
+        for placeholder in words_in([self.url, self.params]):
+            if placeholder not in WORDS:
+                raise config_error(_describe_unknown_placeholder(placeholder))
         if self.names_days and self.day_path is None:
             raise config_error(
-                "the request names days, so day_path must say which day a row belongs to"
+                "the request contains days, so day_path must name the field with the day of a row"
             )
-        if own := sorted(name for name in self.headers if name.lower() in _OWN_HEADERS):
-            raise config_error(f"{own[0]} is not the pipeline's to set; a credential goes by auth")
+        if reserved := sorted(name for name in self.headers if name.lower() in _RESERVED_HEADERS):
+            raise config_error(
+                f"a pipeline may not set the header {reserved[0]}; use auth for a credential"
+            )
         names = {self.secret_key, self.auth.secret_key if self.auth else None} - {None}
         if len(names) > 1:
-            raise config_error("secret_key and auth.secret_key name two credentials")
+            raise config_error("secret_key and auth.secret_key name different credentials")
         if self.secret_key is not None and self.auth is None:
-            raise config_error("secret_key needs auth, which says how the credential is sent")
+            raise config_error("secret_key needs auth, which defines how the credential is sent")
         return self
 
     @property
     def names_days(self) -> bool:
-        """Whether the days asked for are part of the request."""
-        return any(word in WORDS for word in words_in([self.url, self.params, self.body]))
+        """Whether the request contains the requested days."""
+        return any(
+            placeholder in WORDS for placeholder in words_in([self.url, self.params, self.body])
+        )
 
     @property
     def credential_name(self) -> str | None:
-        """The name of the credential, where one is said."""
+        """The name of the credential, if one is set."""
         return self.secret_key or (self.auth.secret_key if self.auth else None)
 
     def daily_tables(self) -> tuple[str, ...]:
@@ -134,42 +138,42 @@ class RestConfig(ExtractionConfig):
         return (self.destination.table,)
 
     def schema_path(self, folder: Path) -> Path:
-        """The file of the destination's schema.
+        """Return the file of the destination's schema.
 
         Raises:
-            ConfigurationError: it is not said, and none or several have the table's name.
+            ConfigurationError: it is not set, and none or several files have the table's name.
         """
         if self.destination.schema_file is not None:
             return folder / self.destination.schema_file
         found = sorted(folder.glob(f"**/schemas/{self.destination.table}.json"))
         if len(found) != 1:
-            told = [path.relative_to(folder).as_posix() for path in found]
+            paths = [path.relative_to(folder).as_posix() for path in found]
             raise ConfigurationError(
-                f"{len(told)} files are the schema of {self.destination.table}; say schema_file",
-                found=told,
+                f"{len(paths)} files match the schema of {self.destination.table}; set schema_file",
+                found=paths,
             )
         return found[0]
 
     def find_violations(self, folder: Path, *, provider: str | None) -> Iterator[ConfigViolation]:
-        """A schema that does not fit, and a URL to which the credential may not go."""
+        """Yield a violation for a schema that does not fit and for a URL outside the provider's."""
         yield from self._find_schema_violations(folder)
         if self.source_view is not None and not (folder / self.source_view).is_file():
             yield ConfigViolation(("source_view",), f"there is no file {self.source_view}")
         named = self.auth.provider if self.auth else None
-        if (wanted := named or provider) is None:
+        if (provider_name := named or provider) is None:
             if self.auth is not None and self.credential_name is None:
                 yield ConfigViolation(
-                    ("auth",), "neither the pipeline nor auth says whose credential it is"
+                    ("auth",), "neither the pipeline nor auth names the provider of the credential"
                 )
             return
         try:
-            known = load_registry_at(folder).get_by_any_name(wanted)
+            known = load_registry_at(folder).get_by_any_name(provider_name)
         except NotFoundError:
             if named:
                 yield ConfigViolation(("auth", "provider"), f"no provider is named {named!r}")
             return
         except ConfigurationError:
-            return  # the registry's own faults are told where it is read
+            return  # loading the registry reports its own errors
         if self.auth is not None and below(self.url, known) is None:
             yield ConfigViolation(
                 ("url",), f"lies outside of {known.base_url}, {known.id}'s base URL"
@@ -182,8 +186,8 @@ class RestConfig(ExtractionConfig):
         except ConfigurationError as error:
             yield ConfigViolation(place, str(error))
             return
-        for told in shape_faults(schema, self.fields):
-            yield ConfigViolation(place, told)
+        for mismatch in find_mismatches(schema, self.fields):
+            yield ConfigViolation(place, mismatch)
         columns = {spec.name for spec in schema.fields}
         for name in self.destination.unique_by:
             if name not in columns:
@@ -196,7 +200,7 @@ class RestConfig(ExtractionConfig):
 
 
 def below(url: str, provider: Provider) -> str | None:
-    """The path of a URL below a provider's base URL; None when it lies outside."""
+    """Return the path of a URL below a provider's base URL; None when it is outside."""
     base = provider.base_url.rstrip("/") + "/"
     return url.removeprefix(base) if url.startswith(base) else None
 
@@ -207,14 +211,14 @@ def _money_columns(money: MoneyOptions | None) -> tuple[str, ...]:
     return (money.amount,) if money.currency.isupper() else (money.amount, money.currency)
 
 
-def _unknown_word(word: str) -> str:
-    close = difflib.get_close_matches(word, WORDS, n=1)
+def _describe_unknown_placeholder(placeholder: str) -> str:
+    close = difflib.get_close_matches(placeholder, WORDS, n=1)
     meant = f"did you mean {{{close[0]}}}; " if close else ""
-    return f"{{{word}}} stands for nothing; {meant}known: {', '.join(WORDS)}"
+    return f"{{{placeholder}}} is not a known placeholder; {meant}known: {', '.join(WORDS)}"
 
 
 def query_params(params: Mapping[str, ParamValue]) -> tuple[tuple[str, str], ...]:
-    """Parameters as a query carries them: true and false in lower case."""
+    """Return parameters as query strings; true and false in lower case."""
     return tuple(
         (name, str(value).lower() if isinstance(value, bool) else str(value))
         for name, value in params.items()

@@ -18,7 +18,7 @@ WORDS = {
     "first_unix": "the first instant in Unix seconds",
     "end_unix": "the first instant after the range in Unix seconds",
 }
-_WORD = re.compile(r"\{([A-Za-z_]+)\}")
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
 
 
 def day_words(days: DayRange) -> dict[str, str]:
@@ -38,13 +38,13 @@ def day_words(days: DayRange) -> dict[str, str]:
 def words_in(value: object) -> Iterator[str]:
     """Every word in braces, inside lists and mappings too; other braces are text."""
     for text in _texts(value):
-        yield from _WORD.findall(text)
+        yield from _PLACEHOLDER.findall(text)
 
 
 def filled(value: Any, words: Mapping[str, str]) -> Any:  # noqa: ANN401  # JSON in, JSON out
     """The value with known words filled in; what has others is left as it is."""
     if isinstance(value, str):
-        return _WORD.sub(lambda found: words.get(found[1], found[0]), value)
+        return _PLACEHOLDER.sub(lambda found: words.get(found[1], found[0]), value)
     if isinstance(value, Mapping):
         return {key: filled(inner, words) for key, inner in value.items()}
     if isinstance(value, list | tuple):

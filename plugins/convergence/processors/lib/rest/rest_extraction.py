@@ -124,17 +124,17 @@ class Api:
 
     @property
     def name(self) -> str:
-        """Of the provider, or the host's where there is none."""
+        """Name of the provider, or the host without a provider."""
         return self.provider.id if self.provider else urlsplit(self.base_url).hostname or ""
 
     def connect(self, org: OrgContext) -> OriginClient:
         """A client bound to the API's base URL, with the org's credential."""
         sent = self._authorization(org)
-        own = self.provider.headers if self.provider else {}
+        headers = self.provider.headers if self.provider else {}
         return OriginClient.for_settings(
             self.base_url,
             settings=org.settings,
-            headers={**own, **self.config.headers, **sent.headers},
+            headers={**headers, **self.config.headers, **sent.headers},
             params=sent.params,
             secrets=sent.secrets,
         )
@@ -195,56 +195,56 @@ class OnePage:
 def rows_of(
     shape: RestShape, days: DayRange, *, named: bool, snapshot: bool
 ) -> Callable[[Row], Iterable[Row]]:
-    """What makes table rows of the API's.
+    """Return a function that turns rows of the API into table rows.
 
-    A request that names its days must be answered with rows of these days alone, or its meaning
-    is in doubt; from a list of everything the days are picked.
+    With `named`, the request names its days and a row of another day is an error. Otherwise rows of
+    other days are skipped.
     """
-    asked: frozenset[date] = frozenset(days.days)
+    requested: frozenset[date] = frozenset(days.days)
 
-    def rows(told: Row) -> Sequence[Row]:
-        day = days.last if snapshot else shape.day(told)
-        if day not in asked:
+    def rows(source: Row) -> Sequence[Row]:
+        day = days.last if snapshot else shape.day(source)
+        if day not in requested:
             if named:
                 raise ProviderProtocolError(
-                    "A row belongs to a day that was not asked for", day=day.isoformat()
+                    "A row belongs to a day that was not requested", day=day.isoformat()
                 )
             return ()
-        return (shape.row(told, day=day),)
+        return (shape.row(source, day=day),)
 
     return rows
 
 
 def money_of(options: MoneyOptions | None) -> Callable[[Mapping[str, Any]], Money | None] | None:
-    """What a written row adds to its day's totals."""
+    """Return a function that reads a row's amount for its day's totals."""
     if options is None:
         return None
     amount, currency, basis = options.amount, options.currency, options.basis
 
     def money(row: Mapping[str, Any]) -> Money | None:
-        told = currency if currency.isupper() else row.get(currency)
-        if row.get(amount) is None or told is None:
+        code = currency if currency.isupper() else row.get(currency)
+        if row.get(amount) is None or code is None:
             return None
-        return Money(str(told), basis, Decimal(row[amount]))
+        return Money(str(code), basis, Decimal(row[amount]))
 
     return money
 
 
 def _provider(org: OrgContext, config: RestConfig) -> Provider | None:
-    """Whose API it is: the named credential's, the one that auth names, or the pipeline's."""
+    """Return the provider: of the named credential, else of auth, else of the pipeline."""
     known = load_registry(org.settings)
     named = config.auth.provider if config.auth else None
-    wanted = known.get_by_any_name(named) if named else None
+    api = known.get_by_any_name(named) if named else None
     if config.credential_name is not None:
         holder = org.services.provider_of_credential(org.org_slug, config.credential_name)
-        if wanted is not None and wanted.id != holder:
+        if api is not None and api.id != holder:
             raise ConfigurationError(
-                "The credential of this name is another provider's",
+                "The credential with this name belongs to another provider",
                 secret_key=config.credential_name,
-                provider=wanted.id,
+                provider=api.id,
                 credential_of=holder,
             )
         return known.get(holder)
-    if wanted is None and org.pipeline.provider is not None:
+    if api is None and org.pipeline.provider is not None:
         return known.get(org.pipeline.provider)
-    return wanted
+    return api

@@ -24,7 +24,7 @@ from convergence.providers.registry import Auth, HeaderName, ParamName
 Dotted = Annotated[str, Field(pattern=r"^[^.\s]+(\.[^.\s]+)*$", max_length=300)]
 """Keys that lead into a JSON object, joined by dots."""
 
-MOST_SECONDS = 3600
+MAX_SECONDS = 3600
 _SLOWEST = 60
 
 
@@ -55,9 +55,9 @@ class AuthOptions(Options):
 
     @model_validator(mode="after")
     def _fits_its_type(self) -> Self:
-        for key, wanted in (("header_name", "header"), ("param", "query")):
-            if getattr(self, key) is not None and self.type != wanted:
-                raise config_error(f"{key} is for type {wanted}, not {self.type}")
+        for key, expected in (("header_name", "header"), ("param", "query")):
+            if getattr(self, key) is not None and self.type != expected:
+                raise config_error(f"{key} is for type {expected}, not {self.type}")
         return self
 
     def placed(self) -> Auth:
@@ -94,17 +94,17 @@ class _Paging(Options):
 
 
 class CursorOptions(_Paging):
-    """A parameter takes the cursor that the page before told; without one the list has ended."""
+    """A parameter takes the cursor of the previous page; a page without a cursor ends the list."""
 
     type: Literal["cursor"]
     param: ParamName = "cursor"
     """Parameter that takes the cursor."""
 
     response_path: Dotted
-    """Where the answer tells the cursor of the next page."""
+    """Path of the next page's cursor in the response."""
 
     def paginator(self, source: ListSource, *, origin: Origin, hidden: frozenset[str]) -> Paginator:
-        """How the list is read."""
+        """Return the paginator of the list."""
         del origin, hidden
         return CursorPages(source, self.param, self.response_path)
 
@@ -120,7 +120,7 @@ class OffsetOptions(_Paging):
     """Rows asked for per page."""
 
     def paginator(self, source: ListSource, *, origin: Origin, hidden: frozenset[str]) -> Paginator:
-        """How the list is read."""
+        """Return the paginator of the list."""
         del origin, hidden
         return OffsetPages(source, self.limit, self.param, self.limit_param)
 
@@ -136,7 +136,7 @@ class PageOptions(_Paging):
     """The first page's number."""
 
     def paginator(self, source: ListSource, *, origin: Origin, hidden: frozenset[str]) -> Paginator:
-        """How the list is read."""
+        """Return the paginator of the list."""
         del origin, hidden
         return NumberedPages(source, self.limit, self.param, self.limit_param, self.first)
 
@@ -146,10 +146,10 @@ class LinkOptions(_Paging):
 
     type: Literal["link"]
     response_path: Dotted | None = None
-    """Where the answer's body tells the URL; the `Link` header when absent."""
+    """Path of the next URL in the response; the `Link` header when absent."""
 
     def paginator(self, source: ListSource, *, origin: Origin, hidden: frozenset[str]) -> Paginator:
-        """How the list is read."""
+        """Return the paginator of the list."""
         return LinkPages(source, origin, self.response_path, hidden)
 
 
@@ -186,10 +186,10 @@ class RateOptions(Options):
 
     def rate(self) -> RequestRate:
         """As whole requests in whole seconds."""
-        wanted = Fraction(str(self.requests_per_second)).limit_denominator(_SLOWEST)
-        if wanted == 0:
-            return RequestRate(1, MOST_SECONDS)
-        return RequestRate(wanted.numerator, wanted.denominator)
+        rate = Fraction(str(self.requests_per_second)).limit_denominator(_SLOWEST)
+        if rate == 0:
+            return RequestRate(1, MAX_SECONDS)
+        return RequestRate(rate.numerator, rate.denominator)
 
 
 class MoneyOptions(Options):

@@ -47,8 +47,8 @@ class RestShape:
         source: str,
         day_path: str | None = None,
     ) -> None:
-        if faults := list(shape_faults(schema, fields)):
-            raise SchemaError("The schema does not fit the extractor", errors=faults)
+        if mismatches := list(find_mismatches(schema, fields)):
+            raise SchemaError("The schema does not fit the extractor", errors=mismatches)
         self.day_column = day_column(schema)
         self.unknown: Counter[str] = Counter()
         self._source = source
@@ -63,25 +63,23 @@ class RestShape:
         self._plain = frozenset(path for path in used if "." not in path)
         self._nested = [path for path in used if "." in path]
 
-    def day(self, told: Row) -> date:
-        """The UTC day of a row.
+    def day(self, source: Row) -> date:
+        """Return the UTC day of a row.
 
         Raises:
-            ProviderProtocolError: the field is missing, or is no day.
+            ProviderProtocolError: the field is missing, or is not a day.
         """
         path = self._day_path or ""
         try:
-            found = find_at_path(told, path)
+            found = find_at_path(source, path)
             if found is not None:
                 return date.fromisoformat(day(found))
         except _WRONG as error:
             raise self._changed(path, error) from None
-        raise ProviderProtocolError(
-            "A row does not say which day it belongs to", source=self._source, field=path
-        )
+        raise ProviderProtocolError("A row has no day", source=self._source, field=path)
 
-    def row(self, told: Row, *, day: date) -> dict[str, Any]:
-        """A row of the table.
+    def row(self, source: Row, *, day: date) -> dict[str, Any]:
+        """Build a row of the table.
 
         Raises:
             ShapeChangedError: a field has another type than its column.
@@ -91,7 +89,7 @@ class RestShape:
         path = ""
         try:
             for name, path, nested, read, required in self._columns:
-                value = find_at_path(told, path) if nested else told.get(path)
+                value = find_at_path(source, path) if nested else source.get(path)
                 row[name] = None if value is None else read(value)
                 if value is None and required:
                     raise ProviderProtocolError(
@@ -102,7 +100,7 @@ class RestShape:
         for name in self._lists:
             if row[name] is None:
                 row[name] = []
-        row[EXTRA] = self._extra(told)
+        row[EXTRA] = self._extra(source)
         return row
 
     def _changed(self, path: str, error: Exception) -> ShapeChangedError:
@@ -110,8 +108,8 @@ class RestShape:
             f"{path} has another type than the table's: {error}", source=self._source, field=path
         )
 
-    def _extra(self, told: Row) -> dict[str, Any] | None:
-        extra = {name: told[name] for name in told.keys() - self._plain}
+    def _extra(self, source: Row) -> dict[str, Any] | None:
+        extra = {name: source[name] for name in source.keys() - self._plain}
         for path in self._nested:
             _take(extra, path.split("."))
         if extra:
@@ -119,13 +117,13 @@ class RestShape:
         return extra or None
 
 
-def shape_faults(schema: TableSchema, fields: Mapping[str, str]) -> Iterator[str]:
-    """What keeps a table from taking an API's rows."""
+def find_mismatches(schema: TableSchema, fields: Mapping[str, str]) -> Iterator[str]:
+    """Yield each reason why a table can't store the rows of an API."""
     columns = {spec.name: spec for spec in schema.fields}
     if schema.partition is None or schema.partition.type != "DAY":
         yield f"{schema.table} is not partitioned by day"
     elif columns[schema.partition.field].type != "DATE":
-        yield f"{schema.partition.field}, which partitions {schema.table}, is no DATE"
+        yield f"{schema.partition.field}, which partitions {schema.table}, is not a DATE"
     if EXTRA not in columns or columns[EXTRA].type != "JSON":
         yield f"{schema.table} has no column {EXTRA} of type JSON, for fields without a column"
     for name, spec in columns.items():

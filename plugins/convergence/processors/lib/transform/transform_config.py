@@ -1,4 +1,4 @@
-"""What a step is told that fills a table by SQL."""
+"""Configuration of the step that fills a table by SQL."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from convergence.warehouse.sql.source import read_source
 from convergence.warehouse.sql.table_rules import DATASETS, PROJECTS
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,99}$")]
-OWN_NAMES = ("project", "central", "dataset", "destination")
+RESERVED_NAMES = ("project", "central", "dataset", "destination")
 """What a SQL file may always name in double braces."""
-OWN_PARAMS = ("day", "org_slug", "now")
+RESERVED_PARAMS = ("day", "org_slug", "now")
 """What a SQL file may always name after an @."""
 GIB = 1024**3
 
@@ -99,7 +99,7 @@ class TransformConfig(StepConfig):
 
     reads: dict[Name, TableId] = Field(default_factory=dict)
     """Tables of the org's dataset that the SQL reads, by the name it has for each. A day is made
-    anew when one of them, or the SQL, has changed."""
+    again when one of them, or the SQL, has changed."""
 
     params: dict[Name, str | int | bool | TypedValue] = Field(default_factory=dict)
     """Values of the query, by name: text, a whole number, true or false, or {type, value}."""
@@ -116,9 +116,9 @@ class TransformConfig(StepConfig):
     @model_validator(mode="after")
     def _names_are_free(self) -> Self:
         # A name that stands for a dataset would let a table's name pass as one.
-        taken_names = {*OWN_NAMES, *PROJECTS, *DATASETS}
-        for names, own in ((self.reads, taken_names), (self.params, OWN_PARAMS)):
-            if taken := sorted(set(names) & set(own)):
+        taken_names = {*RESERVED_NAMES, *PROJECTS, *DATASETS}
+        for names, reserved in ((self.reads, taken_names), (self.params, RESERVED_PARAMS)):
+            if taken := sorted(set(names) & set(reserved)):
                 raise config_error(f"{taken[0]} is a name that every query has already")
         if self.destination.table in self.reads.values():
             raise config_error("a table can't follow from itself")
@@ -150,7 +150,7 @@ class TransformConfig(StepConfig):
                 named = named_params(read_source(folder / self.sql_file, folder).text)
             except ConfigurationError:
                 return  # the check of the SQL file itself reports this
-            for name in sorted(named - {*self.params, *OWN_PARAMS}):
+            for name in sorted(named - {*self.params, *RESERVED_PARAMS}):
                 yield ConfigViolation(("sql_file",), f"@{name} is not among params")
             for name in sorted(set(self.params) - named):
                 yield ConfigViolation(("params", name), f"{self.sql_file} has no @{name}")

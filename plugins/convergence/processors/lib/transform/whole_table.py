@@ -48,7 +48,7 @@ class WholeTable:
         """
         for _ in range(MAX_ROUNDS):
             (attempt,) = self.org.publisher.begin_attempts([self._key]).values()
-            row = self._fill_once(attempt, query())
+            row = self._fill_table(attempt, query())
             if row is not None:
                 self.org.ledger.append_rows([row])
                 return row
@@ -60,7 +60,7 @@ class WholeTable:
         org = self.org
         return SliceKey(org.org_slug, org.pipeline.pipeline_id, self.table.table, ALL_DAYS)
 
-    def _fill_once(self, attempt: Attempt, query: PricedDay) -> LedgerRow | None:
+    def _fill_table(self, attempt: Attempt, query: PricedDay) -> LedgerRow | None:
         """Return the row to record; None when an input changed while the query ran."""
         previous = attempt.previous
         if previous is not None and self._has_content(previous, query):

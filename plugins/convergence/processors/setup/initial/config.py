@@ -1,4 +1,4 @@
-"""What the steps of the platform's own set-up are told."""
+"""Configuration of the steps that set up the platform."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold before an organization is taken in; every check is made, whatever others say."""
+"""Checks before an organization is onboarded; all are made, even when some fail."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _EMAIL = re.compile(r"[^@\s]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check: what, whether it holds, and what was found."""
+    """One check: its name, its outcome, and details."""
 
     check: str
     passed: bool
     detail: str
 
-    def answer(self) -> dict[str, Any]:
-        """As the API shows it."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the check as the API returns it."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrganizationRequest:
-    """Who is to be taken in."""
+    """Request to onboard an organization."""
 
     org_slug: str
     company_name: str
@@ -40,12 +40,12 @@ class OrganizationRequest:
 
     @classmethod
     def read(cls, params: Mapping[str, Any]) -> Self:
-        """From a run's params."""
+        """Build a request from the params of a run."""
         return cls(**{name: params[name] for name in cls.__slots__ if name in params})
 
 
 def request_checks(request: OrganizationRequest, *, plans: Collection[str]) -> list[Check]:
-    """The checks that need nothing but the request."""
+    """Make the checks that need only the request."""
     return [
         _slug(request.org_slug),
         _company(request.company_name),
@@ -55,7 +55,7 @@ def request_checks(request: OrganizationRequest, *, plans: Collection[str]) -> l
 
 
 def found(check: str, look: Callable[[], tuple[bool, str]]) -> Check:
-    """A check that looks somewhere; what prevents it from looking is its failure."""
+    """Make a check that reads the warehouse; an error while reading fails the check."""
     try:
         passed, detail = look()
     except ConvergenceError as error:
@@ -64,17 +64,17 @@ def found(check: str, look: Callable[[], tuple[bool, str]]) -> Check:
 
 
 def refuse_failed(checks: Collection[Check]) -> None:
-    """Raise what speaks against the request, all of it.
+    """Raise one error for all failed checks.
 
     Raises:
-        RequestError: `faults` lists each failed check.
+        RequestError: `errors` lists each failed check.
     """
     if failed := [f"{check.check}: {check.detail}" for check in checks if not check.passed]:
-        raise RequestError("The organization can't be taken in", errors=failed)
+        raise RequestError("The organization can't be onboarded", errors=failed)
 
 
 def is_slug(slug: str) -> bool:
-    """Whether it can be an org's."""
+    """Return whether a slug is valid."""
     return _slug(slug).passed
 
 
@@ -88,14 +88,14 @@ def _slug(slug: str) -> Check:
 
 def _company(name: str) -> Check:
     good = 0 < len(name.strip()) <= LONGEST_COMPANY_NAME and name.isprintable()
-    wanted = f"1 to {LONGEST_COMPANY_NAME} printable characters are needed"
-    return Check("company_name_valid", passed=good, detail=name.strip() if good else wanted)
+    violation = f"1 to {LONGEST_COMPANY_NAME} printable characters are needed"
+    return Check("company_name_valid", passed=good, detail=name.strip() if good else violation)
 
 
 def _email(address: str) -> Check:
     good = len(address) <= LONGEST_EMAIL and bool(_EMAIL.fullmatch(address))
-    wanted = "not an email address such as finance@example.com"
-    return Check("email_valid", passed=good, detail=address if good else wanted)
+    violation = "not an email address such as finance@example.com"
+    return Check("email_valid", passed=good, detail=address if good else violation)
 
 
 def _plan(plan: str, *, plans: Collection[str]) -> Check:

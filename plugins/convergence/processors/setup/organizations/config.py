@@ -1,4 +1,4 @@
-"""What the steps that take in an organization are told."""
+"""Configuration of the steps that onboard an organization."""
 
 from __future__ import annotations
 

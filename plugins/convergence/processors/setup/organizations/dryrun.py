@@ -1,4 +1,4 @@
-"""`setup.organizations.dryrun`: could this organization be taken in?"""
+"""`setup.organizations.dryrun`: check whether an organization can be onboarded."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _OF_THE_SLUG = ("org_is_new", "dataset_is_free")
 
 
 class Dryrun(PlatformProcessor[DryrunConfig]):
-    """Make every check and tell every one that fails; create nothing."""
+    """Make every check, report those that fail, and create nothing."""
 
     Config = DryrunConfig
 
     def run_step(
         self, platform: PlatformContext, config: DryrunConfig, params: Mapping[str, Any]
     ) -> StepResult:
-        """Answer with `ready_for_onboarding` and `checks`; a failed check fails no run."""
+        """Return `ready_for_onboarding` and `checks`; a failed check does not fail the run."""
         from convergence.tenants import quotas
         from convergence.warehouse.tables.bootstrap import Layout
 
@@ -45,7 +45,7 @@ class Dryrun(PlatformProcessor[DryrunConfig]):
         return StepResult(
             details={
                 "ready_for_onboarding": all(check.passed for check in checks),
-                "checks": [check.answer() for check in checks],
+                "checks": [check.to_dict() for check in checks],
             }
         )
 
@@ -53,7 +53,7 @@ class Dryrun(PlatformProcessor[DryrunConfig]):
 def warehouse_checks(
     platform: PlatformContext, *, org_slug: str | None, central_tables: Collection[str]
 ) -> list[Check]:
-    """The checks that look into the warehouse.
+    """Make the checks that read the warehouse.
 
     Args:
         platform: whose warehouse.
@@ -80,8 +80,8 @@ def warehouse_checks(
 
     checks = [found("warehouse_reachable", reachable), found("central_tables_exist", bootstrapped)]
     if org_slug is None:
-        told = "could not be checked: the slug is not valid"
-        return [*checks, *(Check(name, passed=False, detail=told) for name in _OF_THE_SLUG)]
+        reason = "could not be checked: the slug is not valid"
+        return [*checks, *(Check(name, passed=False, detail=reason) for name in _OF_THE_SLUG)]
 
     dataset = describe_org_dataset(platform.settings, org_slug).name
 

@@ -29,6 +29,8 @@ class Onboarding(PlatformProcessor[OnboardingConfig]):
             ConflictError: the slug or the dataset is another's.
             NotBootstrappedError: bootstrap has not run.
         """
-        from convergence.processors.setup.organizations.arrival import onboard
+        from convergence.processors.setup.organizations.onboarding_run import onboard_organization
 
-        return StepResult(details=onboard(platform, config, OrganizationRequest.read(params)))
+        return StepResult(
+            details=onboard_organization(platform, config, OrganizationRequest.read(params))
+        )

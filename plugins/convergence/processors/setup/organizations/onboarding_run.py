@@ -1,8 +1,8 @@
-"""An organization on its way in, step by step, each of which may have been done before.
+"""Onboard an organization in steps; each step may have been done before.
 
-The profile comes first, since it reserves the slug; the subscription last, since from then on
-pipelines run for the org. What is there already is left as it is, so a crash anywhere is mended
-by running again.
+The profile comes first, since it reserves the slug. The subscription comes last, since pipelines
+run for the org from then on. A step leaves existing rows unchanged, so a second run completes a run
+that crashed.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ from convergence.warehouse.tables.datasets import list_tables
 RECORD_SQL = "sql/record_validation.sql"
 
 
-def onboard(
+def onboard_organization(
     platform: PlatformContext, config: OnboardingConfig, request: OrganizationRequest
 ) -> dict[str, Any]:
-    """Take the organization in; the answer is the step's.
+    """Onboard the organization; return the details of the step.
 
     Raises:
-        RequestError: the request is wrong; every fault is named.
-        ConflictError: the slug or the dataset is another's.
+        RequestError: the request is wrong; `errors` lists each reason.
+        ConflictError: the slug or the dataset belongs to another organization.
         NotBootstrappedError: bootstrap has not run.
     """
     refuse_failed(request_checks(request, plans=quotas.load_plans()))
     plan = DatasetPlan.load(platform.settings.configs_dir, config)
     kind = describe_org_dataset(platform.settings, request.org_slug)
-    arrival = Arrival(platform, request, kind, now=platform.now())
-    arrival.reserve()
+    run = OnboardingRun(platform, request, kind, now=platform.now())
+    run.reserve()
     laid = lay_out(platform.warehouse, plan, kind, org_slug=request.org_slug)
-    arrival.subscribe()
-    return _answer(request, kind, laid, checks=arrival.record(plan))
+    run.subscribe()
+    return _build_details(request, kind, laid, checks=run.record(plan))
 
 
 @dataclass(frozen=True)
-class Arrival:
-    """One organization and what it is given."""
+class OnboardingRun:
+    """Onboarding of one organization: profile, subscription, quota, validation record."""
 
     platform: PlatformContext
     request: OrganizationRequest
@@ -66,11 +66,11 @@ class Arrival:
 
     @property
     def by(self) -> Actor:
-        """Whom the audit names."""
+        """The actor in the audit log."""
         return Actor("system", self.platform.dag_run_id)
 
     def reserve(self) -> None:
-        """Make sure that slug and dataset are this organization's, or nobody's yet."""
+        """Create the profile; refuse a slug or dataset of another organization."""
         platform, request = self.platform, self.request
         org = orgs.find_org(platform.warehouse, request.org_slug)
         refuse_foreign(platform.warehouse, self.kind.name, org_slug=request.org_slug)
@@ -85,10 +85,12 @@ class Arrival:
             now=self.now,
         )
         if (org.company_name, org.admin_email) != (request.company_name, request.admin_email):
-            raise ConflictError("The slug is another organization's", org_slug=request.org_slug)
+            raise ConflictError(
+                "The slug belongs to another organization", org_slug=request.org_slug
+            )
 
     def subscribe(self) -> None:
-        """Give it its plan's subscription and quota; ones that are there keep their status."""
+        """Create the subscription and quota of the plan; existing ones keep their status."""
         subscriptions.create_subscription(
             self.platform.store,
             self.platform.warehouse,
@@ -99,7 +101,7 @@ class Arrival:
         )
 
     def record(self, plan: DatasetPlan) -> list[Check]:
-        """Look at what is there now, and keep what was found in the org's own dataset."""
+        """Check the onboarded org and record the checks in its dataset."""
         checks = self._look(plan)
         run_file(
             self.platform.warehouse,
@@ -130,14 +132,14 @@ class Arrival:
         ]
 
 
-def _answer(
+def _build_details(
     request: OrganizationRequest, kind: DatasetType, laid: Laid, *, checks: list[Check]
 ) -> dict[str, Any]:
     return {
         "org_slug": request.org_slug,
         "dataset_id": kind.name,
-        # By this try or by the one that it finishes: the org has its dataset from onboarding.
+        # True on a repeated onboarding too: onboarding created the dataset.
         "dataset_created": True,
         "tables_created": laid.created(),
-        "checks": [check.answer() for check in checks],
+        "checks": [check.to_dict() for check in checks],
     }
