@@ -36,7 +36,7 @@ _PACKAGES = (
 _CHOICES = ("packages", "all")
 
 
-def _import_once(choice: str) -> None:
+def _import_packages(choice: str) -> None:
     for name in _PACKAGES:
         import_module(name)
     if choice == "all":
@@ -51,4 +51,4 @@ def _import_once(choice: str) -> None:
 
 if _FORKING.intersection(sys.argv[1:2]):
     # Read here and not by our settings: those would already be our own code.
-    _import_once(os.environ.get("CONVERGENCE_PRELOAD") or _CHOICES[0])
+    _import_packages(os.environ.get("CONVERGENCE_PRELOAD") or _CHOICES[0])

@@ -41,6 +41,6 @@ def _app() -> FastAPI:
     server_type = conf.get("api", "server_type", fallback="uvicorn")
     check_server(settings, server_type=server_type, arguments=sys.argv)
     if settings.airflow_api_url is None:
-        own = f"http://127.0.0.1:{conf.getint('api', 'port')}"
-        settings = settings.model_copy(update={"airflow_api_url": own})
+        local_url = f"http://127.0.0.1:{conf.getint('api', 'port')}"
+        settings = settings.model_copy(update={"airflow_api_url": local_url})
     return create_app(settings)

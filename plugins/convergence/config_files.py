@@ -57,7 +57,7 @@ def read_config(path: Path, model: type[Model]) -> Model:
     """Read and check a file.
 
     Raises:
-        ConfigurationError: it is missing or wrong; the fact `faults` lists all of its faults as
+        ConfigurationError: it is missing or wrong; `errors` lists every error as
             `path:line:column: key: what is wrong`.
     """
     places: dict[KeyPath, Place] = {(): (1, 1)}
@@ -270,5 +270,5 @@ def _join_path(path: KeyPath) -> str:
     return ".".join(str(part) for part in path)
 
 
-def _build_config_error(path: Path, faults: list[str]) -> ConfigurationError:
-    return ConfigurationError(f"{path.name} is wrong", errors=faults)
+def _build_config_error(path: Path, errors: list[str]) -> ConfigurationError:
+    return ConfigurationError(f"{path.name} is wrong", errors=errors)

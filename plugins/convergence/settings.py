@@ -1,8 +1,8 @@
 """All settings, read once from the environment and checked for production.
 
-Names and defaults are the outside contract; `Settings.faults` names everything that staging and
-production refuse, all at once. A secret may also be a file of its variable's name in
-`SECRETS_DIR`, as container platforms mount them; the environment wins over a file.
+Names and defaults are the outside contract. `Settings.find_errors` lists every value that staging or
+production refuses. A secret may also be a file in `SECRETS_DIR`, named as its variable, as container
+platforms mount them; the environment wins over a file.
 """
 
 from __future__ import annotations
@@ -278,7 +278,7 @@ class Settings(BaseSettings):
             return [open_to_all] if self.disable_auth else []
         everyone = "trusts every address; name the networks of the reverse proxies"
         key = self.root_api_key.get_secret_value() if self.root_api_key else ""
-        faults = [
+        violations = [
             (serves_api and not key, "CA_ROOT_API_KEY: missing; production needs a root key"),
             (
                 0 < len(key) < MIN_ROOT_KEY_CHARS,
@@ -313,7 +313,7 @@ class Settings(BaseSettings):
                 for name, value in self.emulators.items()
             ),
         ]
-        return [text for wrong, text in faults if wrong]
+        return [text for wrong, text in violations if wrong]
 
 
 _Read: TypeAlias = tuple[Settings, list[str]]
@@ -328,29 +328,31 @@ def read_settings(*, serves_api: bool = True) -> Settings:
     """
     secrets_dir = os.environ.get("SECRETS_DIR") or None
     if secrets_dir is not None and not Path(secrets_dir).is_dir():
-        missing = [f"SECRETS_DIR: {secrets_dir} is no directory"]
+        missing = [f"SECRETS_DIR: {secrets_dir} is not a directory"]
         raise SettingsError("The environment is wrong", errors=missing)
     malformed: list[str] = []
     try:
         settings = Settings(_secrets_dir=secrets_dir)
     except ValidationError as error:
         settings, malformed = _without_malformed(error, secrets_dir)
-    faults = malformed + settings.find_errors(serves_api=serves_api)
-    if faults:
+    violations = malformed + settings.find_errors(serves_api=serves_api)
+    if violations:
         where = settings.environment.title()
         refused = "The environment is wrong" if malformed else f"{where} refuses this environment"
-        raise SettingsError(refused, errors=faults)
+        raise SettingsError(refused, errors=violations)
     return settings
 
 
 def _without_malformed(error: ValidationError, secrets_dir: str | None) -> _Read:
-    """What the rest of the environment says, and the faults of values that can't be read."""
-    faults, defaults = [], {}
-    for fault in error.errors(include_input=False, include_url=False):
-        name = str(fault["loc"][0])
-        faults.append(f"{'.'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}")
+    """Return the settings without the malformed values, and the errors of these values."""
+    violations, defaults = [], {}
+    for violation in error.errors(include_input=False, include_url=False):
+        name = str(violation["loc"][0])
+        violations.append(
+            f"{'.'.join(str(part) for part in violation['loc']).upper()}: {violation['msg']}"
+        )
         defaults[name] = _field(name).get_default(call_default_factory=True)
-    return Settings(_secrets_dir=secrets_dir, **defaults), faults
+    return Settings(_secrets_dir=secrets_dir, **defaults), violations
 
 
 def _field(name: str) -> FieldInfo:

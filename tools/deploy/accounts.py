@@ -127,8 +127,8 @@ def main() -> int:
             appbuilder.add_permissions(update_perms=True)
             done = establish(appbuilder.sm, settings, is_password=check_password_hash)
     except ValidationError as error:
-        for fault in error.errors(include_input=False, include_url=False):
-            print(f"{fault['loc'][0]}".upper() + f": {fault['msg']}", file=sys.stderr)
+        for violation in error.errors(include_input=False, include_url=False):
+            print(f"{violation['loc'][0]}".upper() + f": {violation['msg']}", file=sys.stderr)
         return 1
     except AccountError as error:
         print(error, file=sys.stderr)

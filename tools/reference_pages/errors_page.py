@@ -38,10 +38,10 @@ _BRANCHES: tuple[tuple[type[ConvergenceError], str, str], ...] = (
 def render_errors_page() -> str:
     """Return the page: one table for each branch of the error classes."""
     parts = [_INTRODUCTION]
-    for branch, title, who_acts in _BRANCHES:
+    for branch, title, intro in _BRANCHES:
         rows = [_render_row(error) for error in _walk(branch)]
         header = ["| code | HTTP | cause | what to do |", "|---|---|---|---|"]
-        parts.append("\n".join([f"## {title}", "", who_acts, "", *header, *rows]) + "\n")
+        parts.append("\n".join([f"## {title}", "", intro, "", *header, *rows]) + "\n")
     parts += [_render_http_section(), _render_run_section()]
     return "\n".join(parts)
 

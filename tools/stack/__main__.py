@@ -41,8 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
         stack = _celery_stack() if options.celery else partial(Stack, StackSettings())
         return up(stack(say=say)) if command == "up" else _demo(stack)
     except ValidationError as error:
-        for fault in error.errors(include_url=False):
-            print(f"{fault['loc'][0]}: {fault['msg']}".upper(), file=sys.stderr)
+        for violation in error.errors(include_url=False):
+            print(f"{violation['loc'][0]}: {violation['msg']}".upper(), file=sys.stderr)
         return 2
     except StackError as error:
         print(f"\n{error}\n{error.log_tail()}", file=sys.stderr)

@@ -15,7 +15,7 @@ def check_ports_free(ports: Mapping[str, int]) -> None:
     Raises:
         StackError: names each port that is taken or given twice, with its variable.
     """
-    faults = [
+    violations = [
         f"port {port} is in use; set {variable} to a free one"
         for variable, port in ports.items()
         if _is_busy(port)
@@ -23,13 +23,13 @@ def check_ports_free(ports: Mapping[str, int]) -> None:
     by_port: dict[int, list[str]] = {}
     for variable, port in ports.items():
         by_port.setdefault(port, []).append(variable)
-    faults += [
+    violations += [
         f"port {port} is given twice: {' and '.join(variables)}"
         for port, variables in by_port.items()
         if len(variables) > 1
     ]
-    if faults:
-        raise StackError("; ".join(faults))
+    if violations:
+        raise StackError("; ".join(violations))
 
 
 def _is_busy(port: int) -> bool:

@@ -292,7 +292,9 @@ def _decode_body(
     size = 0
     for raw in response.iter_raw():
         part = (
-            _unpack_chunk(unpacker, raw, most=cap - size + 1, details=details) if unpacker else raw
+            _unpack_chunk(unpacker, raw, max_size=cap - size + 1, details=details)
+            if unpacker
+            else raw
         )
         size += len(part)
         if size > cap:
@@ -305,10 +307,10 @@ def _decode_body(
 
 
 def _unpack_chunk(
-    unpacker: zlib._Decompress, raw: bytes, *, most: int, details: Mapping[str, str]
+    unpacker: zlib._Decompress, raw: bytes, *, max_size: int, details: Mapping[str, str]
 ) -> bytes:
     try:
-        part = unpacker.decompress(raw, most)
+        part = unpacker.decompress(raw, max_size)
     except zlib.error:
         raise MalformedResponseError("The response can't be unpacked", **details) from None
     if unpacker.unused_data:

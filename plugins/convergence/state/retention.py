@@ -33,7 +33,7 @@ REJECTED_ROWS_KEPT = timedelta(days=90)
 ATTEMPTS_KEPT = timedelta(days=90)
 LEASES_KEPT = timedelta(days=1)
 # Rows of each kind per call, so that no other writer waits long; the next call deletes more.
-MAX_AT_ONCE = 1000
+MAX_ROWS_PER_CALL = 1000
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def prune_store(
 
 def _prune_runs(conn: Connection, *, before: datetime) -> tuple[int, int]:
     old = org_runs.c.status.in_(ENDED) & (org_runs.c.ended_at < before)
-    found = conn.execute(select(org_runs.c.run_id).where(old).limit(MAX_AT_ONCE))
+    found = conn.execute(select(org_runs.c.run_id).where(old).limit(MAX_ROWS_PER_CALL))
     ids = list(found.scalars())
     steps = conn.execute(delete(org_steps).where(org_steps.c.run_id.in_(ids))).rowcount
     return conn.execute(delete(org_runs).where(org_runs.c.run_id.in_(ids))).rowcount, steps
@@ -98,5 +98,5 @@ def _prune_attempts(conn: Connection, *, now: datetime) -> int:
 
 def _delete_rows(conn: Connection, table: Table, over: ColumnElement[bool]) -> int:
     key = tuple_(*table.primary_key)
-    chosen = select(*table.primary_key).where(over).limit(MAX_AT_ONCE)
+    chosen = select(*table.primary_key).where(over).limit(MAX_ROWS_PER_CALL)
     return conn.execute(delete(table).where(key.in_(chosen))).rowcount

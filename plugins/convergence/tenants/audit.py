@@ -107,7 +107,7 @@ def append_entry(
         act: who does what to what.
         result: how far it came.
         now: the instant.
-        details: more facts, JSON, without secrets.
+        details: JSON without secrets.
     """
     audit_id = f"aud_{uuid.uuid4().hex}"
     place, before = audit_heads.lock_head(conn, act.org_slug, genesis=GENESIS)

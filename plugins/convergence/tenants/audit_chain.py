@@ -92,12 +92,14 @@ def find_first_break(
     for entry in entries:
         place = entry.get("sequence")
         if place is None:
-            return ChainBreak(org_slug, 0, entry.get("audit_id"), "is in no chain")
+            return ChainBreak(org_slug, 0, entry.get("audit_id"), "has no sequence")
         if place > head.sequence:
             continue
         twin = links.setdefault(place, entry)
         if hash_entry(twin) != hash_entry(entry):
-            return ChainBreak(org_slug, place, entry.get("audit_id"), "there are two of this place")
+            return ChainBreak(
+                org_slug, place, entry.get("audit_id"), "two entries have this sequence"
+            )
     before = GENESIS
     for place in range(1, head.sequence + 1):
         link = links.get(place)
@@ -105,19 +107,19 @@ def find_first_break(
             cut = not any(later > place for later in links)
             reason = "missing: the log ends before its head" if cut else "missing"
             return ChainBreak(org_slug, place, None, reason)
-        if fault := _check_link(link, before):
-            return ChainBreak(org_slug, place, link.get("audit_id"), fault)
+        if reason := _check_link(link, before):
+            return ChainBreak(org_slug, place, link.get("audit_id"), reason)
         before = str(link["entry_hash"])
     if before != head.entry_hash:
-        return ChainBreak(org_slug, head.sequence, None, "is not the entry that the head names")
+        return ChainBreak(org_slug, head.sequence, None, "its hash does not match the chain's head")
     return None
 
 
 def _check_link(link: AuditEntry, before: str) -> str | None:
     if hash_entry(link) != link.get("entry_hash"):
-        return "its fields do not give its hash"
+        return "its hash does not match its fields"
     if link.get("previous_hash") != before:
-        return "does not follow from the entry before it"
+        return "its previous_hash does not match the entry before it"
     return None
 
 
@@ -127,6 +129,6 @@ def _encode_field(name: str, value: object) -> bytes | None:
     if isinstance(value, datetime):
         return format_canonical_time(value).encode()
     if name == "details":
-        held = json.loads(value) if isinstance(value, str) else value
-        return encode_canonical_json(held).encode()  # type: ignore[arg-type]  # JSON of ours is an object
+        parsed = json.loads(value) if isinstance(value, str) else value
+        return encode_canonical_json(parsed).encode()  # type: ignore[arg-type]  # JSON of ours is an object
     return str(value).encode()

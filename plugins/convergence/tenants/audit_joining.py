@@ -117,14 +117,14 @@ def _join_org(
     for index, (_, row) in enumerate(ordered):
         holder = taken.get((org, row["sequence"]))
         if holder is not None and holder != row["audit_id"]:
-            return _chain_anew(conn, org, ordered[index:], end=end)
+            return _rechain(conn, org, ordered[index:], end=end)
     if known.sequence >= end.sequence:
         return None
     audit_heads.move_head(conn, org, sequence=end.sequence, entry_hash=end.entry_hash)
     return JoinedChain(org, end, 0)
 
 
-def _chain_anew(conn: Connection, org: str, entries: Waiting, *, end: ChainHead) -> JoinedChain:
+def _rechain(conn: Connection, org: str, entries: Waiting, *, end: ChainHead) -> JoinedChain:
     place, before = end.sequence, end.entry_hash
     for row_id, row in entries:
         place += 1

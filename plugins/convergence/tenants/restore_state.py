@@ -33,7 +33,7 @@ from convergence.warehouse.query import Row, run_file, stream_file
 
 # The month's quota is counted from what is restored.
 RESTORED = timedelta(days=32)
-RUNS_AT_ONCE = 500
+RUNS_PER_TRANSACTION = 500
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"nothing was restored: {redact(str(error))}\n")
         return 1
     for chain in done.chains:
-        anew = f", {chain.rechained} entries chained anew" if chain.rechained else ""
-        sys.stdout.write(f"{chain.org_slug}: audit after entry {chain.after.sequence}{anew}\n")
+        rechained = f", {chain.rechained} entries chained again" if chain.rechained else ""
+        sys.stdout.write(f"{chain.org_slug}: audit after entry {chain.after.sequence}{rechained}\n")
     for config in done.configs:
         sys.stdout.write(f"{config.org_slug}: settings of {config.pipeline_id}\n")
     for entry in done.queued:
@@ -101,7 +101,7 @@ def _restore_runs(store: StateStore, warehouse: Warehouse, *, since: datetime) -
     path = warehouse.sql("tenants/runs_newest.sql")
     rows = stream_file(warehouse, path, params={"since": since})
     known = 0
-    while batch := list(islice(rows, RUNS_AT_ONCE)):
+    while batch := list(islice(rows, RUNS_PER_TRANSACTION)):
         with store.begin() as conn:
             known += sum(org_runs.insert_run(conn, _build_run(row)) for row in batch)
     return known

@@ -203,7 +203,7 @@ def _run_statement(
     for attempt in range(1, MAX_TRIES + 1):
         try:
             with naming_place(w, path, identifiers):
-                return _run_once(w, sql, config, name=f"{path.parent.name}/{path.name}")
+                return _run_job(w, sql, config, name=f"{path.parent.name}/{path.name}")
         except WarehouseUnavailableError as error:
             if attempt == MAX_TRIES or not _is_retryable(error):
                 raise
@@ -212,7 +212,7 @@ def _run_statement(
     raise AssertionError  # the loop returns or raises
 
 
-def _run_once(w: Warehouse, sql: str, config: bigquery.QueryJobConfig, *, name: str) -> _Rows:
+def _run_job(w: Warehouse, sql: str, config: bigquery.QueryJobConfig, *, name: str) -> _Rows:
     with translated_errors("starting a query", sql=name):
         job = w.client.query(sql, job_config=config, location=w.location, job_retry=None, **w.call)
     with w.under_way(job), translated_errors("running a query", sql=name, job_id=job.job_id):

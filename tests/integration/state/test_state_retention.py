@@ -113,7 +113,7 @@ def test_what_is_not_over_stays_however_old(store: StateStore) -> None:
 
 
 def test_many_go_a_few_at_a_time(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "MAX_AT_ONCE", 4)
+    monkeypatch.setattr(retention, "MAX_ROWS_PER_CALL", 4)
     with store.begin() as conn:
         for number in range(10):
             insert_run(conn, run(f"run_{number}"))

@@ -373,7 +373,7 @@ def test_the_tool_says_what_it_restored(
     monkeypatch.setattr(StateStore, "connect", lambda _url: fresh)
     assert restore_state.main([]) == 0
     out = capsys.readouterr().out
-    assert f"{org}: audit after entry 6, 2 entries chained anew" in out
+    assert f"{org}: audit after entry 6, 2 entries chained again" in out
     assert restore_state.main([]) == 0
     assert (
         "0 chains, 0 settings, 0 queued runs and 0 others were restored" in capsys.readouterr().out

@@ -36,12 +36,12 @@ def test_what_was_shipped_holds_and_so_does_what_waits(
 @pytest.mark.parametrize(
     ("statement", "reason"),
     [
-        ("UPDATE {log} SET actor = 'key_9' WHERE {org} AND sequence = 2", "do not give its hash"),
+        ("UPDATE {log} SET actor = 'key_9' WHERE {org} AND sequence = 2", "hash does not match"),
         ("DELETE FROM {log} WHERE {org} AND sequence = 2", "entry 2: missing"),
         ("DELETE FROM {log} WHERE {org} AND sequence > 3", "ends before its head"),
         (
             "UPDATE {log} SET sequence = 5 - sequence WHERE {org} AND sequence IN (2, 3)",
-            "do not give its hash",
+            "hash does not match",
         ),
     ],
 )

@@ -59,7 +59,7 @@ def test_a_missing_secrets_directory_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRETS_DIR", str(tmp_path / "none"))
-    assert f"SECRETS_DIR: {tmp_path / 'none'} is no directory" in _faults()
+    assert f"SECRETS_DIR: {tmp_path / 'none'} is not a directory" in _faults()
 
 
 def test_no_secret_shows_in_what_is_printed_of_the_settings(

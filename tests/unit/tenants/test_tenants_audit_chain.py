@@ -76,7 +76,7 @@ def test_a_changed_field_is_named(store: StateStore, log: Rows, field: str) -> N
     log[3] = log[3] | {field: CHANGED[field]}
     broken = find_first_break(ORG, log, head=head(store))
     assert broken is not None
-    assert (broken.sequence, broken.reason) == (4, "its fields do not give its hash")
+    assert (broken.sequence, broken.reason) == (4, "its hash does not match its fields")
 
 
 def _swap(log: Rows) -> Rows:
@@ -109,10 +109,10 @@ def _rewrite_all(log: Rows) -> Rows:
         (lambda log: log[:-1], 6, "ends before its head"),
         (lambda log: log[:2], 3, "ends before its head"),
         (lambda _: [], 1, "ends before its head"),
-        (_swap, 3, "do not give its hash"),
+        (_swap, 3, "hash does not match its fields"),
         (_rewrite, 4, "does not follow"),
-        (_rewrite_all, 6, "not the entry that the head names"),
-        (lambda log: [*log, log[2] | {"actor": "key_2"}], 3, "two of this place"),
+        (_rewrite_all, 6, "does not match the chain's head"),
+        (lambda log: [*log, log[2] | {"actor": "key_2"}], 3, "two entries have this sequence"),
         (lambda log: [*log, log[2] | {"sequence": None}], 0, "in no chain"),
     ],
 )

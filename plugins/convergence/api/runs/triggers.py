@@ -90,10 +90,10 @@ def read_trigger(
     named = zip(_DAY_PARAMS, (request.day, request.start_date, request.end_date), strict=True)
     requested = {name: day.isoformat() for name, day in named if day is not None}
     days = parse_requested_days(requested, today=now.astimezone(UTC).date())
-    facts = pipeline.build_info()
+    info = pipeline.build_info()
     values = {**(request.model_extra or {})}
-    values |= {name: day for name, day in requested.items() if name in facts.params["properties"]}
-    params = run_conf.check_partial_params(values, pipeline=facts)
+    values |= {name: day for name, day in requested.items() if name in info.params["properties"]}
+    params = run_conf.check_partial_params(values, pipeline=info)
     return TriggerRequest(org_slug, pipeline, days, params, context, by, runs_url, now)
 
 

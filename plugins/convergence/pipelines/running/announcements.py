@@ -46,7 +46,7 @@ ItemT = TypeVar("ItemT")
 Notify = Mapping[Trigger, Sequence[str]]
 """Channels by trigger."""
 
-ORGS_AT_ONCE = 200
+ORGS_PER_QUERY = 200
 """Orgs whose slices are read by one query."""
 
 log = logging.getLogger(__name__)
@@ -198,5 +198,5 @@ class Announcer:
 
 
 def _split_into_chunks(items: Sequence[ItemT]) -> Iterator[Sequence[ItemT]]:
-    for start in range(0, len(items), ORGS_AT_ONCE):
-        yield items[start : start + ORGS_AT_ONCE]
+    for start in range(0, len(items), ORGS_PER_QUERY):
+        yield items[start : start + ORGS_PER_QUERY]

@@ -15,7 +15,7 @@ from convergence.state.org_runs import OrgRun, RunStatus
 from convergence.state.store import StateStore
 from convergence.state.unannounced_runs import DagRunKey
 
-MAX_AT_ONCE = 5
+MAX_RUNS = 5
 """Runs announced by one call: each may wait for a slow mail server."""
 
 log = logging.getLogger(__name__)
@@ -37,13 +37,13 @@ class MissedNotifications:
     build_announcer: Callable[[PipelineSpec], Announcer]
 
     def send_some(self) -> int:
-        """Announce the oldest unannounced runs, at most `MAX_AT_ONCE`; return their number.
+        """Announce the oldest unannounced runs, at most `MAX_RUNS`; return their number.
 
         A run leaves the list only after its announcement, so a crash in between announces it
         again. The claim on each message then prevents that it is sent twice.
         """
         with self.store.read() as conn:
-            waiting = unannounced_runs.list_unannounced(conn, limit=MAX_AT_ONCE)
+            waiting = unannounced_runs.list_unannounced(conn, limit=MAX_RUNS)
         for key in waiting:
             self._announce(key)
             with self.store.begin() as conn:

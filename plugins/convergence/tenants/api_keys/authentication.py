@@ -108,15 +108,15 @@ class Authenticator:
     def _checked(self, stored: _StoredKey, fingerprint: str, slug: str) -> Principal:
         # Check every condition for every key: the response time then shows nothing about a key.
         genuine = compare_digests(stored.key_hash, fingerprint)
-        own = compare_digests(compute_digest(stored.principal.org_slug), compute_digest(slug))
+        same_org = compare_digests(compute_digest(stored.principal.org_slug), compute_digest(slug))
         valid = stored.not_after is None or self._now() < stored.not_after
-        if not (genuine & own & valid):
+        if not (genuine & same_org & valid):
             raise NotAuthenticatedError("The API key is not valid")
         self._used[stored.principal.key_id] = self._now()
         return stored.principal
 
     def take_used_keys(self) -> dict[str, datetime]:
-        """The keys used since the last call, each with its last use; for a write now and then."""
+        """Return the keys used since the last call, each with its last use, and forget them."""
         taken, self._used = self._used, {}
         return taken
 

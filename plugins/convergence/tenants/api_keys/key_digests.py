@@ -159,12 +159,12 @@ class KeyDigests:
             if self._failure and time.monotonic() - self._failure[0] < _PAUSE_SECONDS:
                 raise self._failure[1]
             try:
-                self._fill_table()
+                self._fill_digests()
             except ConvergenceError as error:
                 self._failure = (time.monotonic(), error)
                 raise
 
-    def _fill_table(self) -> None:
+    def _fill_digests(self) -> None:
         give_up = time.monotonic() + _WAIT_SECONDS
         while time.monotonic() < give_up:
             with self._store.read() as conn:

@@ -23,9 +23,9 @@ from convergence.warehouse.client import Warehouse
 from convergence.warehouse.query import Row, run_dml, run_file
 
 # BigQuery queues the changes of one table and refuses them beyond about twenty.
-ORGS_AT_ONCE = 4
+PARALLEL_ORGS = 4
 # The ciphertexts of one statement travel in it, and a request has 10 MB.
-ROWS_AT_ONCE = 50
+ROWS_PER_STATEMENT = 50
 
 _STATEMENTS: dict[SubjectKind, str] = {
     "credential": "tenants/credentials_reencrypt.sql",
@@ -91,7 +91,7 @@ class ReencryptionPass:
             report(outcome)
             return outcome
 
-        with ThreadPoolExecutor(ORGS_AT_ONCE, "reencrypt") as pool:
+        with ThreadPoolExecutor(PARALLEL_ORGS, "reencrypt") as pool:
             futures = [pool.submit(one, org_slug) for org_slug in orgs]
             try:
                 wait(futures, return_when=FIRST_EXCEPTION)
@@ -189,5 +189,5 @@ def _split_into_batches(rows: Sequence[Row]) -> Iterator[tuple[SubjectKind, Sequ
     kinds: tuple[SubjectKind, ...] = ("credential", "api_key")
     for kind in kinds:
         mine = [row for row in rows if row["kind"] == kind]
-        for start in range(0, len(mine), ROWS_AT_ONCE):
-            yield kind, mine[start : start + ROWS_AT_ONCE]
+        for start in range(0, len(mine), ROWS_PER_STATEMENT):
+            yield kind, mine[start : start + ROWS_PER_STATEMENT]

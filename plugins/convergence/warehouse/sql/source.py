@@ -119,7 +119,7 @@ class SqlSource:
         return self.place(sum(len(text) for text in lines[: max(line - 1, 0)]))
 
     @property
-    def own_text(self) -> str:
+    def file_text(self) -> str:
         """Return the text of the file of the statement."""
         return self.file.text
 

@@ -129,7 +129,7 @@ class _Scan:
     def _frame(self) -> _Frame:
         return self.frames[-1]
 
-    def _word_at(self, at: int) -> str:
+    def _text_at(self, at: int) -> str:
         return self.words[at].text.upper() if 0 <= at < len(self.words) else ""
 
     def _check_statement(self, token: Token) -> Iterator[SqlViolation]:
@@ -138,10 +138,10 @@ class _Scan:
             yield SqlViolation(token.position, f"a SQL file may not hold a statement {keyword} …")
 
     def _begins_next(self, at: int) -> bool:
-        word = self._word_at(at)
-        if word == "BEGIN" and self._word_at(at + 1) != "TRANSACTION":
+        keyword = self._text_at(at)
+        if keyword == "BEGIN" and self._text_at(at + 1) != "TRANSACTION":
             return True
-        return word == ";"
+        return keyword == ";"
 
     def _check_variable(self, token: Token) -> Iterator[SqlViolation]:
         if token.text.startswith("@@") and token.text.lower() not in _VARIABLES:
@@ -152,7 +152,7 @@ class _Scan:
         if text == "(":
             inside = self._frame.table_next
             self._frame.table_next = False
-            self.frames.append(_Frame(self._word_at(at - 1), table_next=inside, listing=inside))
+            self.frames.append(_Frame(self._text_at(at - 1), table_next=inside, listing=inside))
         elif text == ")":
             if len(self.frames) > 1:
                 self.frames.pop()
@@ -166,44 +166,44 @@ class _Scan:
 
     def _enter_keyword(self, at: int) -> bool:
         """Update the frame for a keyword; return whether the token is one."""
-        word, frame = self._word_at(at), self._frame
-        if self.words[at].kind == "quoted" or self._word_at(at - 1) == ".":
+        keyword, frame = self._text_at(at), self._frame
+        if self.words[at].kind == "quoted" or self._text_at(at - 1) == ".":
             return False
-        if word in _BEFORE_TABLES:
-            if not self._is_no_clause(at, word):
+        if keyword in _BEFORE_TABLES:
+            if not self._is_no_clause(at, keyword):
                 frame.table_next = True
-                frame.listing = frame.listing or word in ("FROM", "JOIN")
+                frame.listing = frame.listing or keyword in ("FROM", "JOIN")
             return True
-        if word in _TARGETS:
+        if keyword in _TARGETS:
             # MERGE … THEN UPDATE SET …, THEN INSERT (…), THEN DELETE: the table was named before.
-            frame.table_next = self._word_at(at - 1) != "THEN"
+            frame.table_next = self._text_at(at - 1) != "THEN"
             return True
-        if word in _AFTER_TABLES:
+        if keyword in _AFTER_TABLES:
             frame.table_next = frame.listing = False
-            frame.seen_select = frame.seen_select or word == "SELECT"
+            frame.seen_select = frame.seen_select or keyword == "SELECT"
             return True
-        return word in ("ON", "AS", "IF", "EXISTS", "NOT") and frame.table_next
+        return keyword in ("ON", "AS", "IF", "EXISTS", "NOT") and frame.table_next
 
-    def _is_no_clause(self, at: int, word: str) -> bool:
+    def _is_no_clause(self, at: int, keyword: str) -> bool:
         # IS [NOT] DISTINCT FROM x.y, EXTRACT(part FROM x.y)
         extracts = self._frame.function == "EXTRACT" and not self._frame.seen_select
-        return word == "FROM" and (extracts or self._word_at(at - 1) == "DISTINCT")
+        return keyword == "FROM" and (extracts or self._text_at(at - 1) == "DISTINCT")
 
     def _read_path(self, at: int) -> tuple[int, str]:
         """Return where the dotted name at a word ends, and the name without its quotes."""
         parts, end = [self._read_part(at)], at + 1
         if self._frame.table_next:
             end = self._read_dashes(end, parts)
-        while self._word_at(end) == "." and self._follows(end + 1):
+        while self._text_at(end) == "." and self._follows(end + 1):
             parts.append(self._read_part(end + 1))
             end += 2
-        if self._word_at(end) == "*" and self._touches(end) and self._frame.table_next:
+        if self._text_at(end) == "*" and self._touches(end) and self._frame.table_next:
             end += 1
         return end, ".".join(parts)
 
     def _read_dashes(self, end: int, parts: list[str]) -> int:
         # An unquoted project may hold dashes, without a space.
-        while self._word_at(end) == "-" and self._touches(end) and self._touches(end + 1):
+        while self._text_at(end) == "-" and self._touches(end) and self._touches(end + 1):
             parts[-1] += f"-{self.words[end + 1].text}"
             end += 2
         return end
@@ -222,13 +222,13 @@ class _Scan:
         return token.text[1:-1] if token.kind == "quoted" else token.text
 
     def _check_name(self, at: int, end: int, path: str) -> Iterator[SqlViolation]:
-        token, called = self.words[at], self._word_at(end) == "("
+        token, called = self.words[at], self._text_at(end) == "("
         in_table_place = self._frame.table_next
         self._frame.table_next = False
-        word = path.upper()
-        if called and word in _FOREIGN_FUNCTIONS:
-            yield SqlViolation(token.position, f"a SQL file may not call {word}", path)
-        elif word == "EXECUTE" and self._word_at(end) == "IMMEDIATE":
+        keyword = path.upper()
+        if called and keyword in _FOREIGN_FUNCTIONS:
+            yield SqlViolation(token.position, f"a SQL file may not call {keyword}", path)
+        elif keyword == "EXECUTE" and self._text_at(end) == "IMMEDIATE":
             yield SqlViolation(token.position, "a SQL file may not build statements (EXECUTE)")
         # A dotted name in another place is a column; quoted as one name, it never is.
         elif (in_table_place or called or "." in self._read_part(at)) and not self._is_fine(

@@ -59,7 +59,7 @@ def _check_source(source: SqlSource, root: Path) -> tuple[Violation, ...]:
 
 def build_report(source: SqlSource, root: Path) -> ViolationReport:
     """Return an empty report for the file of a statement."""
-    return ViolationReport(source.path.relative_to(root).as_posix(), source.own_text)
+    return ViolationReport(source.path.relative_to(root).as_posix(), source.file_text)
 
 
 def add_violations(rendering: Rendering, report: ViolationReport, root: Path) -> None:

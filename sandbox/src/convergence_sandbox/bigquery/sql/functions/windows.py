@@ -74,8 +74,8 @@ def _over_sql(
     from convergence_sandbox.bigquery.sql.select import direction
 
     def part(key: str) -> exp.Expr | list[exp.Expr] | None:
-        own = node.args.get(key)
-        return own or (base.args.get(key) if base is not None else None)
+        value = node.args.get(key)
+        return value or (base.args.get(key) if base is not None else None)
 
     pieces, parts = [], []
     keys = [compiler.expr(one, scope) for one in part("partition_by") or []]
