@@ -1,8 +1,8 @@
 """All settings, read once from the environment and checked for production.
 
-Names and defaults are the outside contract. `Settings.find_errors` lists every value that staging or
-production refuses. A secret may also be a file in `SECRETS_DIR`, named as its variable, as container
-platforms mount them; the environment wins over a file.
+Names and defaults are the outside contract. `Settings.find_errors` lists every value that staging
+or production refuses. A secret may also be a file in `SECRETS_DIR`, named as its variable, as
+container platforms mount them; the environment wins over a file.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def _rewrite_all(log: Rows) -> Rows:
         (lambda log: log[:2], 3, "ends before its head"),
         (lambda _: [], 1, "ends before its head"),
         (_swap, 3, "hash does not match its fields"),
-        (_rewrite, 4, "does not follow"),
+        (_rewrite, 4, "previous_hash does not match"),
         (_rewrite_all, 6, "does not match the chain's head"),
         (lambda log: [*log, log[2] | {"actor": "key_2"}], 3, "two entries have this sequence"),
         (lambda log: [*log, log[2] | {"sequence": None}], 0, "in no chain"),
