@@ -3,7 +3,7 @@
     make old-release        # two orgs, 30 days, under var/old-release
     make old-release ARGS="--orgs 1 --days 5 --pack tests/data/old_release"
 
-Checks the release out beside this tree (`git worktree`), makes its environment from its own lock,
+Checks the release out next to this tree (`git worktree`), makes its environment from its own lock,
 starts its stack as `make up` does, and drives it through its API: onboarding, every provider,
 prices, days of usage and bills. `--pack` writes the directory as an archive for the tests, without
 logs, caches and the secrets of the machine; the org's key and the sandbox's KMS keys stay, which

@@ -1,4 +1,4 @@
-"""Tell whether files have changed since they were last looked at, without reading them."""
+"""Detect whether files have changed since the last look, without reading them."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Extraction to the durable spool: rows per CPU-second beside dlt's, and memory as rows grow.
+"""Extraction to the durable spool: rows per CPU-second against dlt's, and memory as rows grow.
 
 Rows of 20 columns and about 300 bytes, in pages of 1,000, from a local HTTP server in a process of
 its own. Each measurement is a fresh process, whose CPU time and peak memory are its own. dlt reads
 the same pages through its own REST client into normalised load packages on disk, which is what
-its pipeline has done when a row is safe and could be loaded. Ours is told to the durable spool,
-from where nothing is asked for again, and to the sealed day, which could be loaded.
+its pipeline has done when a row is safe and could be loaded. Ours is measured to the durable spool,
+from where nothing is requested again, and to the sealed day, which could be loaded.
 
     python tests/benchmarks/bench_extract.py [rows …]
 """
@@ -101,8 +101,8 @@ def beside_dlt(report: Report) -> None:
     report.add(f"{name}, peak memory", dlt.peak_mib, "MiB")
     spooled = ours.rows / ours.fetch_cpu_seconds / dlt.whole
     bound = LEAST_TIMES_DLT
-    report.add("to the spool, beside dlt", spooled, "times", target=bound, at_least=True)
-    report.add("to the sealed day, beside dlt", ours.whole / dlt.whole, "times")
+    report.add("to the spool, compared with dlt", spooled, "times", target=bound, at_least=True)
+    report.add("to the sealed day, compared with dlt", ours.whole / dlt.whole, "times")
 
 
 def measure(way: str, rows: int) -> Measured:

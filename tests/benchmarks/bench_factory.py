@@ -3,7 +3,7 @@
 Each figure is the median of several processes, each forked from a process that has imported what
 Airflow's DAG processor has imported when it forks one: with `CONVERGENCE_PRELOAD=packages` nothing
 of ours, with `all` our code too. So the imports that every such process repeats are in the figure.
-The kernel's accounting of the ended child is what counts. dag-factory runs beside them when it is
+The kernel's accounting of the ended child is what counts. dag-factory runs after them when it is
 installed, with a plain chain of four Bash tasks: less than ours build.
 
 PYTHONPATH=plugins:tools:sandbox/src:tests python tests/benchmarks/bench_factory.py

@@ -63,7 +63,7 @@ PIPELINES = {
 
 @dataclass(frozen=True)
 class Ran:
-    """A run: what it used, and the rows that its steps told."""
+    """A run: what it used, and the rows that its steps reported."""
 
     used: Used
     rows: int

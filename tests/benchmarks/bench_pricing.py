@@ -1,4 +1,4 @@
-"""A million usage rows priced by one statement, beside the same join written by hand in DuckDB.
+"""A million usage rows priced by one statement, against the same join by hand in DuckDB.
 
 The product's own SQL through the sandbox, as a job that replaces a day partition; by hand, the same
 rules on the same rows into a table of a file. Both results are compared. CPU seconds are those of
@@ -86,8 +86,10 @@ def main(arguments: list[str]) -> int:
         report.add(f"{rows:,} rows by {way}", one.best.wall, "s")
         report.add(f"{rows:,} rows by {way}, CPU", one.best.cpu, "s")
     times = product.best.cpu / hand.best.cpu
-    report.add("the product's beside by hand, CPU", times, "times", target=MOST_TIMES_BY_HAND)
-    report.add("the product's beside by hand", product.best.wall / hand.best.wall, "times")
+    report.add(
+        "the product's compared with by hand, CPU", times, "times", target=MOST_TIMES_BY_HAND
+    )
+    report.add("the product's compared with by hand", product.best.wall / hand.best.wall, "times")
     return report.finish()
 
 

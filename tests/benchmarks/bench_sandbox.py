@@ -23,7 +23,7 @@ from benchmarks.report import Report, resident_megabytes, stopwatch
 from stack.guarded import die_with_parent
 from support.sandbox_process import SandboxProcess
 
-# What the client's methods return is more than their annotations tell.
+# The client's methods return more than their annotations declare.
 Client: TypeAlias = Any
 
 PROJECT = "bench-project"

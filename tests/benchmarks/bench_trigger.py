@@ -1,4 +1,4 @@
-"""A trigger through the API beside Airflow's own `POST dagRuns`, on a real stack, in turn.
+"""A trigger through the API compared with Airflow's `POST dagRuns`, on a real stack, in turn.
 
 On `make up`, and on `make up-celery` where `make setup-production` was run. On SQLite several
 clients are measured by ours alone: Airflow's own trigger locks itself out there for seconds.
@@ -121,7 +121,7 @@ def measure(
     where: str,
     beside: bool = True,
 ) -> None:
-    """Triggers by so many clients at once: ours, in turn with Airflow's own unless told not to."""
+    """Triggers by so many clients at once: ours, in turn with Airflow's own by default."""
     with stack.airflow() as admin:
         token = admin.headers["authorization"]
     kinds = {"ours": _ours(stack, lives)}
@@ -134,16 +134,16 @@ def measure(
             for seconds, status in _at_once(trigger, clients):
                 took[name].append(seconds)
                 statuses[name][status] += 1
-    told = f"{where}, {clients} client(s)"
+    label = f"{where}, {clients} client(s)"
     middle = {name: statistics.median(values) * 1000 for name, values in took.items()}
     for name, value in middle.items():
-        report.add(f"{told}: {name}, p50", value, "ms")
+        report.add(f"{label}: {name}, p50", value, "ms")
         failed = sum(number for status, number in statuses[name].items() if status >= 500)
         target = 0 if name == "ours" else None
-        report.add(f"{told}: {name}, answers 5xx", failed, "", target=target)
+        report.add(f"{label}: {name}, answers 5xx", failed, "", target=target)
     if beside:
         ratio = middle["ours"] / middle["Airflow's"]
-        report.add(f"{told}: their ratio", ratio, "x", target=TARGET)
+        report.add(f"{label}: their ratio", ratio, "x", target=TARGET)
     assert set(statuses["ours"]) <= {202} | set(range(500, 600)), statuses
 
 

@@ -28,7 +28,7 @@ class Row:
     """One figure: what was measured, how much, in what unit, and whether that is enough.
 
     Attributes:
-        target: the bound, or None for a figure that is only told.
+        target: the bound, or None for a figure that is only reported.
         ok: whether the bound holds; true without one.
     """
 

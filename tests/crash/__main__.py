@@ -45,7 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="crash", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=20, help="how many, beside those kept")
+    parser.add_argument(
+        "--seeds", type=int, default=20, help="how many, in addition to the kept ones"
+    )
     parser.add_argument("--from", dest="first", type=int, default=1, help="the first of them")
     parser.add_argument("--seed", help="this one only, or several with commas: replay them")
     parser.add_argument("--naive", action="store_true", help="over the naive append loader")

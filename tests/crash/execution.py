@@ -1,4 +1,4 @@
-"""A scenario carried out: runs driven as Airflow drives them, with faults, beside a reader."""
+"""Execute a scenario: drive runs as Airflow does, with faults, while a reader reads."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Execution:
         self._reader_read = 0
 
     def observe(self, versions: Versions) -> None:
-        """Begin to read beside what follows."""
+        """Start the reader; it reads until it is stopped."""
         self._reader = fork(watch(self.platform, self.org, versions))
 
     def close(self) -> None:

@@ -205,8 +205,8 @@ def broken_warehouse(rng: Rng) -> tuple[Stage, ...]:
 def earlier_figures(rng: Rng) -> tuple[Stage, ...]:
     """A provider that returns to earlier figures, with another price, after a run that died.
 
-    In between a cleared cost task may meet usage that no row of the ledger tells of: it may fail
-    or not, but what it leaves must not be taken for the cost of the earlier figures.
+    In between, a cleared cost task may find usage that no row of the ledger records. It may fail or
+    not, but its result must not be taken for the cost of the earlier figures.
     """
     before = _inputs(rng)
     prices = "q" if before.prices == "p" else "p"

@@ -110,7 +110,7 @@ class Platform:
         return self.env.new_org().slug
 
     def set_inputs(self, org: str, inputs: Inputs) -> None:
-        """From now on the provider tells this usage, and it costs this much."""
+        """Let the provider return this usage from now on, with this cost."""
         self.provider.set_version(org, inputs.usage)
         client = self.env.warehouse.client
         table = f"{client.project}.{self.dataset(org)}.openai_model_pricing"

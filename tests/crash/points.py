@@ -29,7 +29,7 @@ class Points:
     """Counts the points that this process passes, and lets its fault strike.
 
     Args:
-        pipe: tells the parent of each point.
+        pipe: reports each point to the parent.
         fault: the one that is to strike here, if any.
     """
 

@@ -85,7 +85,7 @@ def summary(found: Sequence[Findings], *, naive: bool = False) -> str:
         wrong.update({kind.removeprefix("seen ") for kind in one.kinds})
     lines = [
         f"seeds                {len(found)}",
-        f"reads beside them    {sum(one.reads for one in found)}",
+        f"reads meanwhile      {sum(one.reads for one in found)}",
         f"faults that struck   {struck.total()}",
         *(f"  {name:32s} {count}" for name, count in sorted(struck.items())),
         "seeds with findings",

@@ -99,7 +99,7 @@ class Sandbox(ServerProcess):
 
 
 class Provider(ServerProcess):
-    """The sandbox's OpenAI, which tells an org the figures of the version that is set for it."""
+    """The sandbox's OpenAI; it returns the figures of the version that is set for an org."""
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir

@@ -66,7 +66,7 @@ class Try:
 
 
 def run(job: Try, platform: Platform, pipe: Pipe) -> None:
-    """Run the try in this process, which ends with it; the pipe tells how it ended."""
+    """Run the try in this process, which ends with it; the pipe receives how it ended."""
     with job.log.open("ab") as log:
         os.dup2(log.fileno(), sys.stdout.fileno())
         os.dup2(log.fileno(), sys.stderr.fileno())

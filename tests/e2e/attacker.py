@@ -1,4 +1,4 @@
-"""A second customer that does everything it should not, beside the first one's life.
+"""A second customer that does everything forbidden while the first one works.
 
 It comes from an address of its own, as an attacker would: what is limited per address is its own
 matter.

@@ -245,7 +245,7 @@ class Life:
         )
 
     def suspend(self) -> datetime:
-        """Suspend it; from the told instant on nothing of it starts."""
+        """Suspend it; nothing of it starts after the returned instant."""
         path = f"/organizations/{self.slug}/subscription"
         told = self.platform("PUT", path, json={"billing_status": "past_due"})
         assert told["status"] == "SUSPENDED"

@@ -60,7 +60,7 @@ def test_the_platform_hears_once_that_no_task_begins(stage: Stage) -> None:
         assert (checks["tasks"]["code"], checks["airflow"]["status"]) == ("no_task_began", "ok")
         deadline = time.monotonic() + NOTICED_WITHIN
         while not (sent := _stall_messages(url)):
-            assert time.monotonic() < deadline, "the platform was told nothing"
+            assert time.monotonic() < deadline, "the platform got no notification"
             time.sleep(2.0)
         time.sleep(2 * 60.0)  # further looks of both API servers
         assert _stall_messages(url) == sent[:1]

@@ -306,7 +306,7 @@ def test_of_a_failed_run_the_administrator_and_the_platform_hear_once_each(
     assert run["status"] == "FAILED"
     deadline = time.monotonic() + 30
     while not (letters := httpx.get(mail).json()) or not (posts := httpx.get(slack).json()):
-        assert time.monotonic() < deadline, "nobody was told"
+        assert time.monotonic() < deadline, "no notification was sent"
         time.sleep(0.5)
     (letter,), (post,) = letters, posts
     assert letter["to"] == ["cfo@example.com"]

@@ -48,7 +48,7 @@ def test_a_customer_lives_undisturbed_beside_one_who_attacks(
     assert run["rows_processed"] > 0
     victim.costs()
 
-    # From here on a small pipeline is due every minute, beside everything else.
+    # From here on a small pipeline is due every minute, in addition to everything else.
     victim.configure(
         "openai-seed-csv", enabled=True, schedule=EVERY_MINUTE, timezone="Europe/Berlin"
     )

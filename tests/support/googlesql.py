@@ -1,7 +1,7 @@
 """Google's own SQL parser, as an oracle: GoogleSQL in WebAssembly, from the package `zetasql`.
 
 Its compilation takes most of a minute. `make setup-dev` runs this file, which keeps the compiled
-module beside the environment's packages; without it the first use compiles.
+module next to the environment's packages; without it the first use compiles.
 """
 
 from __future__ import annotations

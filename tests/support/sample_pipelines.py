@@ -49,7 +49,7 @@ steps:
 
 
 def install_processors() -> None:
-    """Let the sample processors be found beside the product's own; calling it again is nothing."""
+    """Add the sample processors to the product's; a second call changes nothing."""
     if _FOLDER not in processors.__path__:
         processors.__path__.append(_FOLDER)
         registry.clear_caches()

@@ -85,7 +85,7 @@ def _celery_stack() -> Callable[..., Stack]:
 
 
 def say(line: str) -> None:
-    """Tell the person at the terminal what is happening."""
+    """Print progress for the person at the terminal."""
     print(f"==> {line}", flush=True)
 
 

@@ -71,5 +71,5 @@ def compare_digests(one: str, other: str) -> bool:
 
 
 def last_four(key: str) -> str:
-    """The last four characters, for a person to tell keys apart."""
+    """Return the last four characters, so that a person can distinguish keys."""
     return key[-4:]

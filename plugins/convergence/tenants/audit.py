@@ -100,10 +100,10 @@ def append_entry(
     now: datetime,
     details: Mapping[str, Any] | None = None,
 ) -> str:
-    """Add an audit row in the caller's transaction and give its id.
+    """Add an audit row in the caller's transaction and return its id.
 
     Args:
-        conn: the transaction of the change that the row tells of.
+        conn: the transaction of the audited change.
         act: who does what to what.
         result: how far it came.
         now: the instant.

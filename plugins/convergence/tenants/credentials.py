@@ -35,7 +35,7 @@ class Credential:
 
     Attributes:
         provider: as tables name it, such as OPENAI.
-        fingerprint: tells two credentials apart and says nothing of them.
+        fingerprint: distinguishes two credentials without revealing them.
         connected_on: UTC day of the org's first credential for this provider.
     """
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-# What the client's methods return is more than their annotations tell.
+# The client's methods return more than their annotations declare.
 Client: TypeAlias = Any
 Job: TypeAlias = Any
 Ask: TypeAlias = Callable[..., list[tuple[Any, ...]]]

@@ -1,4 +1,4 @@
-"""Where the conformance suite runs: always a sandbox of its own; real BigQuery when told to.
+"""Run the conformance suite on a private sandbox, and on real BigQuery when configured.
 
 With `CONFORMANCE_BIGQUERY_PROJECT` (and, if need be, `CONFORMANCE_BIGQUERY_CREDENTIALS`, the path
 of a service account's key) the same checks run against that project, in a dataset that is dropped

@@ -1,4 +1,4 @@
-"""What a caller is told when something is wrong: never nothing, and never a 500."""
+"""Error responses: each has a message, and none is a 500."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_bad_query_raises_whichever_way_it_is_run(
 
 
 def test_an_unknown_function_is_rejected(ask: Ask) -> None:
-    # The sandbox can't tell a function that BigQuery has not from one that it has itself not.
+    # The sandbox can't distinguish a function that BigQuery lacks from one that it lacks itself.
     with pytest.raises((exceptions.BadRequest, exceptions.MethodNotImplemented), match="NO_SUCH"):
         ask("SELECT NO_SUCH_FUNCTION(1)")
 

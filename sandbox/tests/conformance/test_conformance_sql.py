@@ -140,7 +140,7 @@ def test_an_expression_has_bigquerys_value(ask: Ask, sql: str, value: object) ->
         "9223372036854775807 + 1",
         "NUMERIC '99999999999999999999999999999' * 10",
         "[1][OFFSET(3)]",
-        "ERROR('told to')",
+        "ERROR('on purpose')",
         "PARSE_DATE('%Y', 'x')",
         "CAST('2025-02-30' AS DATE)",
         "(SELECT x FROM UNNEST([1, 2]) AS x)",

@@ -49,7 +49,7 @@ def test_a_lost_response_leaves_the_work_done(
         {"match": {"method": "POST", "path_regex": "uploadType=multipart"}, "action": "drop_reply"},
     )
     config = bigquery.LoadJobConfig(schema=table.schema)
-    # The client sends the job again, and is told that it exists.
+    # The client sends the job again and gets a conflict, since the job exists.
     with pytest.raises(exceptions.Conflict):
         client.load_table_from_json([{"a": "x"}], table, job_id=job_id, job_config=config)
     assert client.get_job(job_id).result().output_rows == 1
@@ -67,13 +67,13 @@ def test_a_job_fails_on_request_and_leaves_nothing(
             "match": {"job": "load", "table_regex": table.table_id},
             "action": "fail_job",
             "reason": "backendError",
-            "message": "told to",
+            "message": "on purpose",
             "count": 2,
         },
     )
     config = bigquery.LoadJobConfig(schema=table.schema)
     for _ in range(2):
-        with pytest.raises(exceptions.GoogleAPICallError, match="told to"):
+        with pytest.raises(exceptions.GoogleAPICallError, match="on purpose"):
             client.load_table_from_json([{"a": "x"}], table, job_config=config).result()
     assert client.get_table(table).num_rows == 0
     client.load_table_from_json([{"a": "x"}], table, job_config=config).result()

@@ -46,10 +46,10 @@ def test_variables_parameters_and_branches(engine: Engine) -> None:
         DECLARE days ARRAY<DATE>;
         SET total = (SELECT SUM(x) FROM UNNEST([NUMERIC '1.5', 2]) AS x WHERE x <> @skip);
         SET (name, days) = ('k', GENERATE_DATE_ARRAY('2025-01-01', '2025-01-02'));
-        IF total > 3 THEN SELECT 'more' AS told;
+        IF total > 3 THEN SELECT 'more' AS outcome;
         ELSEIF total = @want THEN
-          SELECT total AS told, name, ARRAY_LENGTH(days) AS n, @want AS w, unused;
-        ELSE SELECT 'less' AS told;
+          SELECT total AS outcome, name, ARRAY_LENGTH(days) AS n, @want AS w, unused;
+        ELSE SELECT 'less' AS outcome;
         END IF;"""
     numbers = [
         {"name": name, "parameterType": {"type": "NUMERIC"}, "parameterValue": {"value": value}}
@@ -112,10 +112,10 @@ def test_decimals_too_wide_for_the_quick_way_are_exact_inside_a_transaction(
 
 
 def test_an_exception_handler_goes_on(engine: Engine) -> None:
-    sql = """BEGIN SELECT 1/0; EXCEPTION WHEN ERROR THEN SELECT 'handled' AS told; END;"""
+    sql = """BEGIN SELECT 1/0; EXCEPTION WHEN ERROR THEN SELECT 'handled' AS outcome; END;"""
     assert ask(engine, sql) == [("handled",)]
-    with pytest.raises(BigQueryError, match="told to"):
-        run(engine, "BEGIN RAISE USING MESSAGE = 'told to'; END; SELECT 1")
+    with pytest.raises(BigQueryError, match="on purpose"):
+        run(engine, "BEGIN RAISE USING MESSAGE = 'on purpose'; END; SELECT 1")
     with pytest.raises(BigQueryError) as raised:
         run(engine, "BEGIN SELECT ST_GEOGPOINT(1, 2); EXCEPTION WHEN ERROR THEN SELECT 1; END;")
     assert raised.value.status == 501

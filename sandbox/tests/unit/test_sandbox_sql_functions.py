@@ -187,7 +187,7 @@ REJECTED = {
     "nowhere": "Unrecognized name: nowhere",
     "STRUCT(1 AS a).b": "Field name b does not exist in STRUCT<a INT64>",
     "[1] = [1]": "not defined for arguments of type ARRAY<INT64>",
-    "ERROR('told to')": "told to",
+    "ERROR('on purpose')": "on purpose",
     "(SELECT x FROM UNNEST([1, 2]) AS x)": "Scalar subquery produced more than one element",
     "CAST(DATE '2024-01-01' AS INT64)": "Invalid cast from DATE to INT64",
     "DATE(TIMESTAMP '2024-01-01', 'Mars/Base')": "Invalid time zone: Mars/Base",

@@ -1,4 +1,4 @@
-"""A reader beside the writers: whatever it sees of a day must be one complete version of it."""
+"""A reader while others write: each read of a day must return one complete version of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Versions = dict[tuple[str, Day], list[Rows]]
 
 
 def watch(platform: Platform, org: str, versions: Versions) -> Callable[[Pipe], None]:
-    """What a process of its own does until it is killed: read, compare, tell what is wrong."""
+    """Read, compare and report what is wrong, in a separate process until it is killed."""
 
     def main(pipe: Pipe) -> None:
         client = platform.services().warehouse.client

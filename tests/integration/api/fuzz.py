@@ -24,7 +24,7 @@ CONFIG = HERE / "schemathesis.toml"
 
 
 def main() -> int:
-    """Ask for as long as told; schemathesis' exit code."""
+    """Send requests for the requested time; return schemathesis' exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--seed", type=int, default=None)

@@ -1,7 +1,7 @@
 """Bad input for every operation, made of the OpenAPI document: refused, never a breakdown.
 
 What must be refused is answered 4xx with a problem document; what may be sound all the same, such
-as a name in another script, must only not be answered 5xx. No answer tells anything of a
+as a name in another script, must only not get a 5xx. No response contains data of a
 neighbour.
 """
 
@@ -84,54 +84,54 @@ def _wrong_queries(operation: dict[str, Any], route_name: str) -> Iterator[Bad]:
     for parameter in operation.get("parameters", ()):
         if parameter["in"] != "query":
             continue
-        told, schema = parameter["name"], resolved(parameter["schema"])
+        name, schema = parameter["name"], resolved(parameter["schema"])
         plain = types_of(schema) <= {"string", "null"} and not restricted(schema)
         for value in ("", "\x00", "-1", "1e999", "x" * 5000, *SCRIPTS):
             may_pass = plain or value in {"", "-1"}
-            params = {**sound, told: value}
-            yield Bad(f"{told}={value[:20]!r}", {"params": params}, may_pass=may_pass)
+            params = {**sound, name: value}
+            yield Bad(f"{name}={value[:20]!r}", {"params": params}, may_pass=may_pass)
 
 
 def _wrong_paths(operation: dict[str, Any], route_name: str) -> Iterator[Bad]:
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "path":
-            told = parameter["name"]
-            may_pass = told in {"model_id", "plan_name"}  # any line of text names one
+            name = parameter["name"]
+            may_pass = name in {"model_id", "plan_name"}  # any line of text names one
             for value in PATHS:
-                path = {told: quote(value, safe="", errors="replace")}
-                yield Bad(f"{told} is {value[:20]!r}", {}, path=path, may_pass=may_pass)
+                path = {name: quote(value, safe="", errors="replace")}
+                yield Bad(f"{name} is {value[:20]!r}", {}, path=path, may_pass=may_pass)
 
 
 def _wrong_bodies(operation: dict[str, Any], sound: Any) -> Iterator[Bad]:
     schema = body_schema(operation)
-    for told in ([], ["a"], "text", 7, True):
-        yield Bad(f"the body is {told!r}", as_json(told))
+    for body in ([], ["a"], "text", 7, True):
+        yield Bad(f"the body is {body!r}", as_json(body))
     yield Bad("an extra field", as_json({**sound, "surprise": 1}))
-    for told in schema.get("required", ()):
-        rest = {key: value for key, value in sound.items() if key != told}
-        yield Bad(f"{told} is missing", as_json(rest))
-    for told, property_schema in schema["properties"].items():
-        yield from _wrong_values(told, resolved(property_schema), sound)
+    for name in schema.get("required", ()):
+        rest = {key: value for key, value in sound.items() if key != name}
+        yield Bad(f"{name} is missing", as_json(rest))
+    for name, property_schema in schema["properties"].items():
+        yield from _wrong_values(name, resolved(property_schema), sound)
 
 
-def _wrong_values(told: str, schema: dict[str, Any], sound: dict[str, Any]) -> Iterator[Bad]:
+def _wrong_values(name: str, schema: dict[str, Any], sound: dict[str, Any]) -> Iterator[Bad]:
     allowed = types_of(schema)
     for kind, values in SAMPLES.items():
         sort = "number" if kind == "integer" and "number" in allowed else kind
         if sort not in allowed:
             for value in values:
-                yield Bad(f"{told} is {value!r}", as_json({**sound, told: value}))
+                yield Bad(f"{name} is {value!r}", as_json({**sound, name: value}))
     if "string" in allowed:
         for value in (*CONTROL, "x" * 70_000):
-            yield Bad(f"{told} is {value[:9]!r}", as_json({**sound, told: value}))
+            yield Bad(f"{name} is {value[:9]!r}", as_json({**sound, name: value}))
         for value in (*SCRIPTS, ""):
-            yield Bad(f"{told} is {value!r}", as_json({**sound, told: value}), may_pass=True)
+            yield Bad(f"{name} is {value!r}", as_json({**sound, name: value}), may_pass=True)
     if "object" in allowed:
         deep: Any = "end"
         for _ in range(40):
             deep = {"a": deep}
         for value in (deep, {"a": "x" * MAX_BYTES}, {"\x00": 1}):
-            yield Bad(f"{told} is a large object", as_json({**sound, told: value}))
+            yield Bad(f"{name} is a large object", as_json({**sound, name: value}))
 
 
 def _unreadable_bodies(sound: Any) -> Iterator[Bad]:
@@ -179,11 +179,11 @@ def is_refusal(answer: Any) -> bool:
 
 
 def leaks(answer: Any, populated_api: PopulatedApi) -> bool:
-    """Whether an answer tells of the neighbour; the platform's own lists rightly do."""
+    """Return whether a response contains data of the neighbour; the platform's lists may."""
     one = populated_api.globex
     return answer.status_code >= 400 and any(
-        told in answer.text
-        for told in (one.slug, one.company, one.key, one.run_id, populated_api.acme.key)
+        text in answer.text
+        for text in (one.slug, one.company, one.key, one.run_id, populated_api.acme.key)
     )
 
 
@@ -209,8 +209,8 @@ def types_of(schema: dict[str, Any]) -> set[str]:
     """The JSON types that a schema allows."""
     if "anyOf" in schema:
         return set().union(*(types_of(resolved(choice)) for choice in schema["anyOf"]))
-    told = schema.get("type", list(SAMPLES))
-    return {told} if isinstance(told, str) else set(told)
+    types = schema.get("type", list(SAMPLES))
+    return {types} if isinstance(types, str) else set(types)
 
 
 def restricted(schema: dict[str, Any]) -> bool:

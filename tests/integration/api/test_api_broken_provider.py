@@ -1,4 +1,4 @@
-"""The API beside a registry of providers with an error: one provider refuses, the others serve."""
+"""The API with an error in the registry of providers: one provider refuses, the others serve."""
 
 from __future__ import annotations
 

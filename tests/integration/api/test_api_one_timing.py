@@ -1,4 +1,4 @@
-"""A foreign object and a missing one cost the same work, so that no clock tells them apart."""
+"""A foreign and a missing object cost the same work, so that timing does not distinguish them."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ SEED = "acme"
 
 
 def struck(faults: Iterable[str]) -> list[ParameterSet]:
-    """Every subject with every fault that can be told from a sound answer of its provider.
+    """Every subject with every fault that differs from a valid response of its provider.
 
     What passes does so by the one client that all of them share: one subject shows all of it by
     default, the others a part.

@@ -91,7 +91,7 @@ class Trial:
             pipeline_id=f"{self.name}-drift", dag_id=f"{self.name}.drift", provider=self.name
         )
         org = self.org.at(NOW + timedelta(days=days_later))
-        # A balance is observed for the day that has just ended; the others tell any day.
+        # A balance is observed for the day that has just ended; the others return any day.
         day = DAY + timedelta(days=days_later if self.name == "deepseek" else 0)
         context = org.context([day], step="extract", run_id=f"run_{days_later}", pipeline=facts)
         return self.case.run(context, more or {})

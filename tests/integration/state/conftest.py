@@ -1,4 +1,4 @@
-"""A private PostgreSQL cluster for the tests of the state store, and SQLite beside it."""
+"""A private PostgreSQL cluster and SQLite for the tests of the state store."""
 
 from __future__ import annotations
 

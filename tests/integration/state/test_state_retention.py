@@ -22,8 +22,7 @@ from convergence.state.store import StateStore
 
 NOW = datetime.now(UTC)
 LATE = NOW + RUNS_KEPT + timedelta(days=1)
-# One row per org, or per org and pipeline, however long the platform lives; and runs that the next
-# minute tells of.
+# One row per org, or per org and pipeline; and the runs that the next minute announces.
 BOUNDED = {
     "state_meta",
     "api_keys",

@@ -39,7 +39,7 @@ def key(store: StateStore, warehouse: Warehouse, kms: KeyManager, new_org: NewOr
 
 @pytest.fixture
 def asked(store: StateStore, warehouse: Warehouse, kms: KeyManager, key: IssuedKey) -> Any:
-    """Asks for the key, as it should be asked for unless told otherwise."""
+    """Request the key; by default as documented."""
 
     def ask(**changes: Any) -> str:
         proper: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Every ciphertext brought to a new KMS key version: resumable, exact, and told in the register."""
+"""Move every ciphertext to a new KMS key version: resumable, exact, recorded in the register."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_what_a_crash_kept_out_of_the_register_is_found(
     def mend() -> int:
         return kms_register.repair_register(store, warehouse, now=NOW, orgs=[owner.slug])
 
-    assert mend() == 0, "what waits to be shipped is told"
+    assert mend() == 0, "rows that wait to be shipped are counted"
     with store.begin() as conn:
         conn.execute(outbox.delete().where(outbox.c.table_name == kms_register.KMS_LOG))
     assert mend() == 4
@@ -112,7 +112,7 @@ def test_what_is_gone_is_retired_and_keeps_no_ciphertext(
 
 
 class Meddling(KeyManager):
-    """Lets the org replace a credential while its old one is encrypted anew."""
+    """Let the org replace a credential while its old one is re-encrypted."""
 
     def __init__(self, kms: KeyManager, meddle: Any) -> None:
         super().__init__(kms._client, kms.key_name)

@@ -67,7 +67,7 @@ class AirflowDouble:
         )
 
     def add_dag(self, dag_id: str, **changes: bool) -> None:
-        """Make a DAG known, sound and unpaused unless told otherwise."""
+        """Make a DAG known; by default it is sound and unpaused."""
         sound = {"is_paused": False, "is_stale": False, "has_import_errors": False}
         self.dags[dag_id] = {"dag_id": dag_id, **sound, **changes}
 

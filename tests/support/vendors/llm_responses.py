@@ -238,7 +238,7 @@ def run_anthropic(
 def price_anthropic(
     env: ProcessorEnv, folder: Path, usage: Sequence[Row], bill: Sequence[Row] = ()
 ) -> Priced:
-    """Extract and price rows of Anthropic's usage, beside its bill, for a new org."""
+    """Extract and price rows of Anthropic's usage, and its bill, for a new org."""
     return run_anthropic(
         env,
         [write_page(folder, anthropic_page(usage))],

@@ -1,4 +1,4 @@
-"""What runs beside the answers: shipping the outbox, ending what nobody ended."""
+"""Background tasks of the API: they ship the outbox and close unfinished runs."""
 
 from __future__ import annotations
 

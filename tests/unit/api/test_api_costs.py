@@ -1,4 +1,4 @@
-"""Cost as it is told: exact, of one basis and currency each."""
+"""Responses with cost: exact, each of one basis and currency."""
 
 from __future__ import annotations
 

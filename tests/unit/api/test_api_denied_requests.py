@@ -1,4 +1,4 @@
-"""DeniedRequests in the audit log: told once, counted after, and a flood of them costs one row."""
+"""Denied requests in the audit log: recorded once, then counted; a flood costs one row."""
 
 from __future__ import annotations
 

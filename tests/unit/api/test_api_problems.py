@@ -1,4 +1,4 @@
-"""What goes wrong is told as a problem document, and nothing of our inside with it."""
+"""Each error is a problem document, without internal details."""
 
 from __future__ import annotations
 

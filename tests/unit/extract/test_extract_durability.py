@@ -66,7 +66,7 @@ class PowerCutDisk(Disk):
         self._unsynced_names = [each for each in self._unsynced_names if each[0] != path]
 
     def cut(self) -> None:
-        """Lose every name and every byte that was not synced, whoever wrote it."""
+        """Lose every name and every byte that was not synced, from any writer."""
         for _directory, undo in reversed(self._unsynced_names):
             undo()
         for path in self._root.rglob("*"):

@@ -114,7 +114,7 @@ def test_an_empty_page_before_the_end_is_an_error(
         return PageResponse({**answer.body, "data": []}) if seen == struck else answer
 
     if struck == pages - 1 and "more" in name:
-        return  # nothing but a total could tell
+        return  # only a total could show the loss
     with pytest.raises(ProviderProtocolError):
         read_all(make(size), serve)
 

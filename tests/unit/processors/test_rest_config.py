@@ -1,4 +1,4 @@
-"""What an author may write of a REST API and of a table by SQL, and how a mistake is told."""
+"""Configuration of a REST API and of a table by SQL, and the messages for mistakes."""
 
 from __future__ import annotations
 

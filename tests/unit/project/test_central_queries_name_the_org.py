@@ -79,7 +79,7 @@ def _names_the_org(condition: exp.Expression, *, joined: bool = False) -> bool:
 
 
 def _is_required(test: exp.Predicate) -> bool:
-    """Whether nothing but a parameter, such as `@every`, lets rows pass beside the test."""
+    """Return whether only a parameter, such as `@every`, lets rows pass without the test."""
     either = test.find_ancestor(exp.Or)
     return either is None or isinstance(either.left, exp.Parameter)
 

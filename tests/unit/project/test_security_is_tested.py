@@ -7,7 +7,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[3]
 TEXT = (REPOSITORY / "SECURITY.md").read_text()
 REFERENCE = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
-# Sections of claims; the others tell whom to write to, what is defended and what is not.
+# Sections of claims; the others have the contact, what is defended and what is not.
 CLAIMS = re.split(r"^## ", TEXT, flags=re.MULTILINE)[3:-1]
 
 

@@ -1,4 +1,4 @@
-"""The registry of providers: what it holds, and how a wrong file is told."""
+"""The registry of providers: its entries, and the errors of a wrong file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking a provider about a credential: what each answer means, and what is never told."""
+"""Validating a credential at its provider: each response's meaning; the secret never leaks."""
 
 from __future__ import annotations
 

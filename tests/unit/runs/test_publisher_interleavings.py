@@ -131,7 +131,7 @@ class Race:
             self._work(run)
         except CrashError:
             pass
-        except Exception as error:  # noqa: BLE001 - the test's own thread tells it
+        except Exception as error:  # noqa: BLE001 - the test's own thread reports it
             self.failures.append(error)
 
     def _work(self, run: str) -> None:

@@ -1,4 +1,4 @@
-"""A slice's life: whatever the provider does, whenever one looks, the ledger tells it."""
+"""History of a slice: the ledger has each change of the provider's data at every moment."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ def test_an_exception_is_masked_with_its_causes(log: tuple[logging.Logger, io.St
     assert "abcdefghijklmnop" not in told
     assert "RuntimeError" in told
     assert "ValueError" in told
-    assert seen[0].exc_info is None, "another formatter would render the exception anew"
+    assert seen[0].exc_info is None, "another formatter would render the exception again"
 
 
 def test_arguments_that_do_not_fit_their_format_are_masked_too(

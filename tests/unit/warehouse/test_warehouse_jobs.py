@@ -172,7 +172,7 @@ def test_when_a_partition_is_intact() -> None:
         return is_intact(PartitionWrite(at, rows), rows=2, written_by=end)
 
     assert intact(end - grain, 2)
-    assert intact(end + 999 * grain, 2), "the end of a job is told in whole milliseconds"
+    assert intact(end + 999 * grain, 2), "the end of a job is in whole milliseconds"
     assert not intact(end + 1000 * grain, 2)
     assert not intact(end - grain, 3)
     assert not is_intact(None, rows=2, written_by=end)

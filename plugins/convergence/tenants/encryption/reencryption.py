@@ -128,7 +128,7 @@ class ReencryptionPass:
             count = self._exchange_rows(org_slug, kind, fresh)
             moved += count
             if count == len(fresh):
-                # Where some had changed meanwhile, the register is mended from what is there.
+                # With some changed meanwhile, `repair_register` adds the missing rows afterwards.
                 self._register_rows(org_slug, kind, fresh, change=change, now=now)
         changed = len(rows) - moved - len(unreadable)
         return OrgReencryption(org_slug, moved, changed, tuple(unreadable))

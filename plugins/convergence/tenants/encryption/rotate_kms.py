@@ -68,9 +68,9 @@ def rotate_ciphertexts(
         f"to {work.version}: {sum(outdated.values())} ciphertexts of {len(outdated)} organizations"
     )
     outcomes = work.reencrypt_orgs(sorted(outdated), now=now, report=_Progress(outdated))
-    mended = kms_register.repair_register(store, warehouse, now=now)
-    if mended:
-        _print_line(f"{mended} rows of the register were mended")
+    repaired = kms_register.repair_register(store, warehouse, now=now)
+    if repaired:
+        _print_line(f"{repaired} rows of the register were repaired")
     _print_versions(warehouse, newest=work.version)
     return not any(outcome.unreadable for outcome in outcomes)
 

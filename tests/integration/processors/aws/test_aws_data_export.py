@@ -96,7 +96,7 @@ def test_a_rewritten_month_is_loaded_whole_and_its_changed_days_published(
     customer.deliver(NOVEMBER, november)
     result = customer.run([TODAY], run_id="run_2", today=tomorrow)
     assert result.details["periods_loaded"] == ["2026-11"]
-    # The day that was not told in full, and the new one.
+    # The day that was incomplete, and the new one.
     assert result.details["days_published"] == 2
     assert result.details["days_unchanged"] == 6
     found = by_day(customer.rows("WHERE usage_date >= '2026-11-01'"), "billed_cost")

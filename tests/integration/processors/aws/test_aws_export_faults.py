@@ -141,7 +141,7 @@ def test_a_delivery_under_way_is_left_to_the_next_run(
     told = list(exports.period(customer.bucket, customer.export, NOVEMBER, charges))
     for key, body in reversed(told):
         customer.put(key, body)
-        time.sleep(1.1 if key.endswith("json") else 0)  # S3 tells whole seconds
+        time.sleep(1.1 if key.endswith("json") else 0)  # S3 returns whole seconds
     result = customer.run()
     assert result.details["periods_later"] == ["2026-11"]
     assert customer.rows() == []

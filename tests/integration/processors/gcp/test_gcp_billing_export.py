@@ -64,8 +64,8 @@ def test_the_recorded_export_comes_to_its_totals(account: OrgEnv, customer: Cust
         for row in rows
         if row["invoice_month"] == "202611" and row["usage_date"] < date(2026, 11, 1)
     ]
-    told = expected["corrections_and_late_on_202611"]["total"]
-    assert sum(row["net_cost"] for row in late) == Decimal(told)
+    total = expected["corrections_and_late_on_202611"]["total"]
+    assert sum(row["net_cost"] for row in late) == Decimal(total)
 
 
 def test_the_storage_read_api_gives_the_same_rows_as_pages(
@@ -236,12 +236,12 @@ def test_a_day_that_fails_far_back_is_found_again_by_the_next_run(
 def test_jobs_run_where_the_customers_data_is_and_none_crosses_projects(
     account: OrgEnv, customer: Customer
 ) -> None:
-    told = customer.export(golden_rows())
+    exported = customer.export(golden_rows())
     run(account)
     assert {job.location for job in customer.client.list_jobs()} == {"EU"}
     assert account.env.settings.bigquery_location == "US"
     with pytest.raises(google_errors.Forbidden, match="Access Denied"):
-        account.env.ask(f"SELECT * FROM `{customer.project}.billing_export.{told['table']}`")
+        account.env.ask(f"SELECT * FROM `{customer.project}.billing_export.{exported['table']}`")
 
 
 def test_of_two_exports_of_an_account_the_detailed_one_is_read(

@@ -1,4 +1,4 @@
-"""What an account may lack and an export may hold, and how it is told, with real clients."""
+"""Missing rights and wrong content of a billing export, with real clients, and their errors."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def test_other_endpoints_are_priced_or_listed_with_their_reason(
     for name, cost in UNIT_COSTS.items():
         assert found[name]["effective_cost"] == found[name]["list_cost"] == Decimal(cost)
         assert found[name]["unit"] in {"call", "session", "character", "second"}
-    # Neither the quality of an image nor what is free of an organization's storage is told.
+    # The API returns neither the quality of an image nor an organization's free storage.
     for name in ("images", "vector_stores"):
         assert found[name]["effective_cost"] is None
         assert found[name]["unpriced_reason"] == "unknown_unit"

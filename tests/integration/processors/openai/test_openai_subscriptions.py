@@ -50,13 +50,13 @@ def org(org: OrgEnv) -> OrgEnv:
 
 
 def own(org: OrgEnv, begins: str, ends: str | None, seats: int, price: str = "25") -> None:
-    told = f"DATE '{ends}'" if ends else "NULL"
+    end_date = f"DATE '{ends}'" if ends else "NULL"
     org.env.warehouse.client.query_and_wait(
         f"INSERT INTO {org.table('openai_subscriptions')} "
         "(plan_name, billing_period, currency, is_override, seats, price_per_seat,"
         " effective_from, effective_to, effective_basis, price_version, updated_at) VALUES "
         f"('chatgpt_business', 'monthly', 'USD', TRUE, {seats}, {price},"
-        f" DATE '{begins}', {told}, 'announced', 'own', TIMESTAMP '2026-01-01')"
+        f" DATE '{begins}', {end_date}, 'announced', 'own', TIMESTAMP '2026-01-01')"
     )
 
 
@@ -130,8 +130,8 @@ def test_a_month_settles_after_its_last_day(org: OrgEnv) -> None:
     snapshot(late, [OCTOBER, NOVEMBER], run_id="run_2")
     ledger = org.env.services.ledger
     found = ledger.read_latest(orgs=[org.slug], pipeline_id=FACTS.pipeline_id)
-    told = {key.day: row.finality.value for key, row in found.items()}
-    assert told == {OCTOBER: "FINAL", NOVEMBER: "SETTLING"}
+    finality = {key.day: row.finality.value for key, row in found.items()}
+    assert finality == {OCTOBER: "FINAL", NOVEMBER: "SETTLING"}
 
 
 def test_each_day_of_cost_daily_has_its_share_and_the_month_sums_exactly(org: OrgEnv) -> None:

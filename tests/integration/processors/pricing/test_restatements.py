@@ -1,4 +1,4 @@
-"""A provider that changes a day long past: republished, told as restated with both totals."""
+"""A provider changes a day long past: it is republished and reported with both totals."""
 
 from __future__ import annotations
 

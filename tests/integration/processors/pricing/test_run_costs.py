@@ -1,4 +1,4 @@
-"""What steps use of BigQuery and of a provider is told of the org that they ran for."""
+"""The use of BigQuery and of a provider is recorded for the org of the step."""
 
 from __future__ import annotations
 

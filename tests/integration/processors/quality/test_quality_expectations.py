@@ -229,7 +229,7 @@ def test_several_days_are_measured_by_as_many_jobs_as_one(checked: Checked) -> N
         return sum(job.job_type == "query" for job in made)
 
     assert jobs(days[:1]) == jobs(days)
-    # The ledger is asked once beside them.
+    # One query more reads the ledger.
     assert jobs(days) == len(rules) + 1
 
 

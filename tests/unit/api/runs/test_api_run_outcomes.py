@@ -1,4 +1,4 @@
-"""A run's detail tells its quality results and notifications in words."""
+"""A run's detail has its quality results and notifications in words."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ def test_a_pipeline_that_is_switched_off_does_not_run(client: TestClient, env: A
 
 @pytest.fixture
 def grain(services: InMemoryServices, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pipeline with params of its own beside days."""
+    """A pipeline with its own params in addition to days."""
     spec = services.catalog.find_pipeline("openai/cost/usage_cost")
     params = {
         "grain": ParamSpec(type="string", enum=("day", "hour"), default="day"),

@@ -1,4 +1,4 @@
-"""What is wrong in a pipeline file is told at its place, all of it at once."""
+"""All errors of a pipeline file are reported at once, each at its place."""
 
 from __future__ import annotations
 

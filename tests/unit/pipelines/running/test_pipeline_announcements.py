@@ -1,4 +1,4 @@
-"""Who hears of an ended run, with which report, and that no failure to tell is a failed run."""
+"""Recipients and reports of an ended run; a failed notification does not fail the run."""
 
 from __future__ import annotations
 

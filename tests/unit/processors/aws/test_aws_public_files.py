@@ -1,4 +1,4 @@
-"""Public sample files through the AWS loader's reader; sums are taken with Decimal beside it.
+"""Public sample files through the AWS loader's reader; sums are also taken with Decimal.
 
 They are not shipped. `CONVERGENCE_PUBLIC_FILES` names a folder with `focus_sample.csv`:
 `FOCUS-1.0/focus_sample.csv` of FinOps-Open-Cost-and-Usage-Spec/FOCUS-Sample-Data.
