@@ -113,7 +113,7 @@ def _rewrite_all(log: Rows) -> Rows:
         (_rewrite, 4, "previous_hash does not match"),
         (_rewrite_all, 6, "does not match the chain's head"),
         (lambda log: [*log, log[2] | {"actor": "key_2"}], 3, "two entries have this sequence"),
-        (lambda log: [*log, log[2] | {"sequence": None}], 0, "in no chain"),
+        (lambda log: [*log, log[2] | {"sequence": None}], 0, "has no sequence"),
     ],
 )
 def test_every_other_way_of_tampering_is_named(
