@@ -107,8 +107,8 @@ def find_first_break(
             cut = not any(later > place for later in links)
             reason = "missing: the log ends before its head" if cut else "missing"
             return ChainBreak(org_slug, place, None, reason)
-        if reason := _check_link(link, before):
-            return ChainBreak(org_slug, place, link.get("audit_id"), reason)
+        if violation := _check_link(link, before):
+            return ChainBreak(org_slug, place, link.get("audit_id"), violation)
         before = str(link["entry_hash"])
     if before != head.entry_hash:
         return ChainBreak(org_slug, head.sequence, None, "its hash does not match the chain's head")

@@ -82,7 +82,10 @@ def test_a_sound_file_has_no_fault_and_both_tables_have_days(folder: Path) -> No
         ({"auth": {"type": "query", "header_name": "X-Key"}}, "header_name is for type header"),
         ({"auth": {"type": "header", "provider": "SEAT"}}, "no provider is named 'SEAT'"),
         ({"auth": {"type": "oauth"}}, "config.auth.type: "),
-        ({"secret_key": "a", "auth": {"type": "bearer", "secret_key": "b"}}, "different credentials"),
+        (
+            {"secret_key": "a", "auth": {"type": "bearer", "secret_key": "b"}},
+            "different credentials",
+        ),
         ({"pagination": {"type": "cursor", "param": "after"}}, "response_path"),
         ({"pagination": {"type": "pages"}}, "config.pagination"),
         ({"params": {"from": "{first_day}"}}, "day_path must name"),
