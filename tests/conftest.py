@@ -89,10 +89,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the slow folders in front of what pytest-randomly has shuffled."""
-    items.sort(key=_place)
+    items.sort(key=_sort_key)
 
 
-def _place(item: pytest.Item) -> int:
+def _sort_key(item: pytest.Item) -> int:
     folder = item.path.relative_to(_TESTS).parts[0]
     return _FOLDERS.index(folder) if folder in _FOLDERS else len(_FOLDERS)
 

@@ -55,7 +55,7 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox
     assert process.stop() == 0
 
 
-def run(dag_id: str, conf: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def run_dag(dag_id: str, conf: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Run a DAG of the project in this process; its state and its closing task's answer."""
     from convergence.pipelines.dags.factory import register_dags
 
@@ -72,13 +72,13 @@ def run(dag_id: str, conf: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 def test_a_customers_exports_become_its_cost_and_a_second_run_reads_nothing() -> None:
     today = datetime.now(UTC).date()
     yesterday = today - timedelta(days=1)
-    assert run("setup.initial.onetime_bootstrap", {})[0] == "success"
+    assert run_dag("setup.initial.onetime_bootstrap", {})[0] == "success"
     organization = {
         "org_slug": ORG,
         "company_name": "Acme Corporation",
         "admin_email": "cfo@acme.example",
     }
-    assert run("setup.organizations.onboarding", organization)[0] == "success"
+    assert run_dag("setup.organizations.onboarding", organization)[0] == "success"
     with connect.open_services() as services, connect_kms(services.settings) as kms:
         Credentials(services.store, services.warehouse, kms).store_credential(
             ORG,
@@ -90,7 +90,9 @@ def test_a_customers_exports_become_its_cost_and_a_second_run_reads_nothing() ->
             now=services.now(),
         )
     asked = {"org_slug": ORG, "date": yesterday.isoformat()}
-    assert run(DATA_EXPORT, asked)[0] == "failed", "a run before anybody said where the export is"
+    assert run_dag(DATA_EXPORT, asked)[0] == "failed", (
+        "a run before anybody said where the export is"
+    )
 
     asked |= {
         "bucket": keys.bucket(ORG),
@@ -98,7 +100,7 @@ def test_a_customers_exports_become_its_cost_and_a_second_run_reads_nothing() ->
         "export_name": "cur2-parquet",
         "kind": "cur2",
     }
-    state, answer = run(DATA_EXPORT, asked)
+    state, answer = run_dag(DATA_EXPORT, asked)
     assert state == "success", answer
     month = yesterday.replace(day=1)
     expected = sum((one.billed for one in lines("acme-corp", month, as_of=today)), Decimal(0))
@@ -112,5 +114,5 @@ def test_a_customers_exports_become_its_cost_and_a_second_run_reads_nothing() ->
     total = sum((row["BilledCost"] for row in found), Decimal(0))
     assert abs(total - expected) < Decimal("1e-9") * len(found)
 
-    state, again = run(DATA_EXPORT, asked)
+    state, again = run_dag(DATA_EXPORT, asked)
     assert (state, again["rows_processed"]) == ("success", 0)

@@ -27,7 +27,7 @@ def built(dag_id: str) -> Any:
     return namespace[dag_id]
 
 
-def stored(dag: Any) -> dict[str, Any]:
+def stored_params(dag: Any) -> dict[str, Any]:
     from airflow.serialization.serialized_objects import DagSerialization
 
     return DagSerialization.to_dict(dag)
@@ -35,7 +35,7 @@ def stored(dag: Any) -> dict[str, Any]:
 
 def test_only_the_dag_is_stored_with_its_params(write: Write) -> None:
     write("sample/cost/usage_cost.yml", USAGE_COST)
-    document = stored(built(DAG_ID))["dag"]
+    document = stored_params(built(DAG_ID))["dag"]
     assert [name for name, _ in document["params"]] == ["org_slug", "start_date", "end_date"]
     tasks = [task["__var"] for task in document["tasks"]]
     assert len(tasks) == 4
@@ -49,7 +49,7 @@ def test_the_trigger_form_has_every_param_and_refuses_what_its_schema_refuses(
     from airflow.serialization.serialized_objects import DagSerialization
 
     write("sample/cost/usage_cost.yml", USAGE_COST)
-    params = DagSerialization.from_dict(stored(built(DAG_ID))).params
+    params = DagSerialization.from_dict(stored_params(built(DAG_ID))).params
     assert {name: params.get_param(name).schema for name in ("start_date", "end_date")} == {
         "start_date": SCHEMA,
         "end_date": SCHEMA,
@@ -85,7 +85,7 @@ def test_building_and_storing_a_dag_validates_no_param_again(
     write("sample/cost/usage_cost.yml", USAGE_COST)
     dag = built(DAG_ID)
     assert dag.timetable.can_be_scheduled
-    stored(dag)
+    stored_params(dag)
     assert validated == []
     # What Airflow would have found on assignment, it still finds valid.
     assert list(dag.params.validate()) == ["org_slug", "start_date", "end_date"]

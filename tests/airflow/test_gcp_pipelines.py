@@ -53,7 +53,7 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox
     assert process.stop() == 0
 
 
-def run(dag_id: str, conf: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def run_dag(dag_id: str, conf: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Run a DAG of the project in this process; its state and its closing task's answer."""
     from convergence.pipelines.dags.factory import register_dags
 
@@ -83,13 +83,13 @@ def test_from_a_service_account_to_its_cost(sandbox: SandboxProcess) -> None:
     customer, now = Customer(sandbox, ORG), datetime.now(UTC)
     first, last = now.date() - timedelta(days=10), now.date() - timedelta(days=1)
     customer.export_days(first.isoformat(), last.isoformat(), now.isoformat())
-    run("setup.initial.onetime_bootstrap", {})
+    run_dag("setup.initial.onetime_bootstrap", {})
     organization = {"company_name": "Acme", "admin_email": "cfo@acme.example"}
-    run("setup.organizations.onboarding", {"org_slug": ORG, **organization})
+    run_dag("setup.organizations.onboarding", {"org_slug": ORG, **organization})
     with connect.open_services() as services:
         put_credential(services, customer.credential)
 
-    state, answer = run("gcp.cost.billing", {})
+    state, answer = run_dag("gcp.cost.billing", {})
     assert (state, answer["orgs_succeeded"]) == ("success", 1), answer
     expected = Decimal(0)
     for row in exported(customer.project, first=first, last=last, as_of=now):
@@ -101,7 +101,7 @@ def test_from_a_service_account_to_its_cost(sandbox: SandboxProcess) -> None:
     assert found["total"] == expected
 
     asked = {"org_slug": ORG, "date": last.isoformat()}
-    state, answer = run("gcp.api.billing_accounts", asked)
+    state, answer = run_dag("gcp.api.billing_accounts", asked)
     assert (state, answer["rows_processed"]) == ("success", 3), answer
     foreign = {**asked, "export_project": "customer-other"}
-    assert run("gcp.cost.billing", foreign)[0] == "failed"
+    assert run_dag("gcp.cost.billing", foreign)[0] == "failed"

@@ -49,7 +49,7 @@ def fetch() -> Iterator[Any]:
     module.CALLS.clear()
 
 
-def run(dag_id: str = DAG_ID, **conf: Any) -> tuple[Any, dict[str, Any]]:
+def run_dag(dag_id: str = DAG_ID, **conf: Any) -> tuple[Any, dict[str, Any]]:
     """The ended run, and what its closing task answered."""
     from convergence.pipelines.dags.factory import register_dags
 
@@ -65,7 +65,7 @@ def test_the_digest_of_a_run_tells_who_failed(
 ) -> None:
     write("sample/cost/usage_cost.yml", ANNOUNCED)
     fetch.FAILURES["beta_labs"] = [fetch.fatal()]
-    dag_run, summary = run()
+    dag_run, summary = run_dag()
     assert dag_run.state == "failed"
     (posted,) = hook.posted
     assert "1 succeeded, 1 failed" in posted["text"]
@@ -76,7 +76,7 @@ def test_the_digest_of_a_run_tells_who_failed(
 def test_a_webhook_that_refuses_leaves_a_good_run_good(write: Write, hook: WebhookServer) -> None:
     write("sample/cost/usage_cost.yml", ANNOUNCED)
     hook.answers = [(404, {})]
-    dag_run, summary = run()
+    dag_run, summary = run_dag()
     assert dag_run.state == "success"
     assert summary["status"] == "SUCCESS"
     assert summary["notifications"] == {"sent": 0, "failed": 1}
@@ -107,7 +107,7 @@ def test_a_run_that_others_than_its_last_task_ended_is_told_of_once(
     write("sample/prepare.yml", PREPARE)
     lose(env)
     for _ in range(2):
-        dag_run, _summary = run("sample.prepare", org_slug="acme_corp")
+        dag_run, _summary = run_dag("sample.prepare", org_slug="acme_corp")
         assert dag_run.state == "success"
         (posted,) = hook.posted
         assert "0 succeeded, 1 failed" in posted["text"]
@@ -119,7 +119,7 @@ def test_a_lost_run_of_a_pipeline_that_is_gone_holds_up_nothing(
 ) -> None:
     write("sample/prepare.yml", PREPARE)
     lose(env)
-    dag_run, _summary = run("sample.prepare", org_slug="acme_corp")
+    dag_run, _summary = run_dag("sample.prepare", org_slug="acme_corp")
     assert dag_run.state == "success"
     assert hook.posted == []
     with env.store.read() as conn:

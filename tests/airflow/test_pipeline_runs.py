@@ -34,7 +34,7 @@ def fetch() -> Iterator[Any]:
     module.CALLS.clear()
 
 
-def run(dag_id: str, conf: dict[str, Any] | None = None) -> Any:
+def run_dag(dag_id: str, conf: dict[str, Any] | None = None) -> Any:
     """Run the DAG in this process and give its DAG run back."""
     from convergence.pipelines.dags.factory import register_dags
 
@@ -62,7 +62,7 @@ def test_orgs_are_mapped_labelled_and_recorded(write: Write, env: AirflowEnv, fe
     write("sample/cost/usage_cost.yml", USAGE_COST)
     day = datetime.now(UTC).date() - timedelta(days=2)
     asked = {"start_date": day.isoformat(), "end_date": day.isoformat()}
-    dag_run = run(DAG_ID, asked)
+    dag_run = run_dag(DAG_ID, asked)
     assert dag_run.state == "success"
     assert labels(dag_run) == {
         "orgs.extract_usage[0]": "acme_corp",
@@ -89,7 +89,7 @@ def test_one_orgs_failure_is_red_for_it_alone_and_fails_the_run_by_name(
 ) -> None:
     write("sample/cost/usage_cost.yml", USAGE_COST)
     fetch.FAILURES["beta_labs"] = [fetch.fatal()]
-    dag_run = run(DAG_ID)
+    dag_run = run_dag(DAG_ID)
     assert dag_run.state == "failed"
     assert states(dag_run) == {
         "select_orgs": "success",
@@ -129,7 +129,7 @@ def test_a_run_of_the_api_does_the_one_org_it_was_made_for(
     )
     with env.store.begin() as conn:
         org_runs.insert_run(conn, made)
-    dag_run = run(DAG_ID, {"org_run_id": made.run_id})
+    dag_run = run_dag(DAG_ID, {"org_run_id": made.run_id})
     assert dag_run.state == "success"
     assert fetch.CALLS == ["beta_labs"]
     with env.store.read() as conn:
@@ -147,7 +147,7 @@ def test_a_hand_made_trigger_that_is_not_allowed_fails_at_once(
 ) -> None:
     write("sample/cost/usage_cost.yml", USAGE_COST)
     env.refused["gone"] = RunError("subscription_inactive", "the subscription is SUSPENDED")
-    dag_run = run(DAG_ID, conf)
+    dag_run = run_dag(DAG_ID, conf)
     assert dag_run.state == "failed"
     assert states(dag_run)["select_orgs"] == "failed"
     assert states(dag_run)["close_run"] == "failed"
@@ -157,7 +157,7 @@ def test_a_hand_made_trigger_that_is_not_allowed_fails_at_once(
 def test_nothing_eligible_is_a_success_that_maps_nothing(write: Write, env: AirflowEnv) -> None:
     write("sample/cost/usage_cost.yml", USAGE_COST)
     env.eligible.clear()
-    dag_run = run(DAG_ID)
+    dag_run = run_dag(DAG_ID)
     assert dag_run.state == "success"
     assert states(dag_run)["close_run"] == "success"
 
@@ -166,7 +166,7 @@ def test_a_platform_pipeline_runs_once_and_answers_with_its_steps_results(
     write: Write, env: AirflowEnv
 ) -> None:
     write("setup/prepare.yml", PREPARE)
-    dag_run = run("setup.prepare", {"org_slug": "new_org"})
+    dag_run = run_dag("setup.prepare", {"org_slug": "new_org"})
     assert dag_run.state == "success"
     (closing,) = (ti for ti in dag_run.get_task_instances() if ti.task_id == "close_run")
     result = {"status": "SUCCESS", "answer": "done", "params": {"org_slug": "new_org"}}
@@ -178,6 +178,6 @@ def test_a_platform_pipeline_runs_once_and_answers_with_its_steps_results(
 
 def test_a_platform_pipeline_refuses_what_it_does_not_take(write: Write, env: AirflowEnv) -> None:
     write("setup/prepare.yml", PREPARE)
-    dag_run = run("setup.prepare", {"org_slug": "new_org", "force": True})
+    dag_run = run_dag("setup.prepare", {"org_slug": "new_org", "force": True})
     assert dag_run.state == "failed"
     assert states(dag_run) == {"create_tables": "failed", "close_run": "failed"}

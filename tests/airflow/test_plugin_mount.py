@@ -47,7 +47,7 @@ print(json.dumps({
 """
 
 
-def run(code: str, home: Path, **environment: str) -> Any:
+def run_code(code: str, home: Path, **environment: str) -> Any:
     env = {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
@@ -69,11 +69,11 @@ def run(code: str, home: Path, **environment: str) -> Any:
 
 
 def test_importing_the_plugin_imports_nothing_else_of_ours(tmp_path: Path) -> None:
-    assert run(IMPORT, tmp_path) == ["convergence_plugin"]
+    assert run_code(IMPORT, tmp_path) == ["convergence_plugin"]
 
 
 def test_the_api_server_mounts_the_app_and_runs_its_lifespan(tmp_path: Path) -> None:
-    seen = run(MOUNT, tmp_path)
+    seen = run_code(MOUNT, tmp_path)
     assert seen["live"][0] == 200
     assert seen["live"][1]["status"] == "ok"
     assert seen["closed"] == [401, "not_authenticated"]
@@ -83,7 +83,7 @@ def test_the_api_server_mounts_the_app_and_runs_its_lifespan(tmp_path: Path) -> 
 
 def test_the_api_server_does_not_start_with_a_wrong_production(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="CA_ROOT_API_KEY"):
-        run(MOUNT, tmp_path, ENVIRONMENT="production")
+        run_code(MOUNT, tmp_path, ENVIRONMENT="production")
 
 
 PRODUCTION = {
@@ -105,9 +105,9 @@ print(json.dumps("built"))
 def test_production_does_not_start_where_gunicorn_believes_every_client(tmp_path: Path) -> None:
     with_flag = BUILD.format(option="--proxy-headers")
     with pytest.raises(AssertionError, match="FORWARDED_ALLOW_IPS: missing"):
-        run(with_flag, tmp_path, **PRODUCTION)
-    assert run(BUILD.format(option="--apps=all"), tmp_path, **PRODUCTION) == "built"
+        run_code(with_flag, tmp_path, **PRODUCTION)
+    assert run_code(BUILD.format(option="--apps=all"), tmp_path, **PRODUCTION) == "built"
     named = PRODUCTION | {"FORWARDED_ALLOW_IPS": "10.0.0.0/8"}
-    assert run(with_flag, tmp_path, **named) == "built"
+    assert run_code(with_flag, tmp_path, **named) == "built"
     with pytest.raises(AssertionError, match="FORWARDED_ALLOW_IPS: \\* trusts every address"):
-        run(with_flag, tmp_path, **named | {"FORWARDED_ALLOW_IPS": "*"})
+        run_code(with_flag, tmp_path, **named | {"FORWARDED_ALLOW_IPS": "*"})

@@ -72,7 +72,7 @@ class Component:
         return [name for name in self.modules if name.partition(".")[0] == "convergence"]
 
 
-def component(*command: str, preload: str = "") -> Component:
+def start_component(*command: str, preload: str = "") -> Component:
     """Start a process as this command of Airflow's and look into it."""
     done = guarded.run(
         [sys.executable, "-c", _COMPONENT, *command],
@@ -89,20 +89,20 @@ def component(*command: str, preload: str = "") -> Component:
 def test_who_forks_tasks_has_imported_what_they_need_but_none_of_our_code(
     command: tuple[str, ...],
 ) -> None:
-    found = component(*command)
+    found = start_component(*command)
     assert found.modules >= HEAVY
     assert found.modules >= EVERY_TASK
     assert found.ours == []
 
 
 def test_a_command_that_forks_nothing_is_not_kept_waiting() -> None:
-    found = component("db", "migrate", preload="all")
+    found = start_component("db", "migrate", preload="all")
     assert not HEAVY & found.modules
     assert found.ours == []
 
 
 def test_our_code_is_imported_before_the_fork_where_the_setting_says_so() -> None:
-    found = component("scheduler", preload="all")
+    found = start_component("scheduler", preload="all")
     assert {"convergence.pipelines.dags.factory", "convergence.processors.aws.s3_data_loader"} <= {
         *found.ours
     }
@@ -111,13 +111,13 @@ def test_our_code_is_imported_before_the_fork_where_the_setting_says_so() -> Non
 
 def test_importing_our_code_starts_no_thread_and_reads_no_configuration() -> None:
     """Threads do not survive a fork; a configuration that was read would be an old one."""
-    found = component("scheduler", preload="all")
-    assert found.threads == component("scheduler").threads
+    found = start_component("scheduler", preload="all")
+    assert found.threads == start_component("scheduler").threads
     assert found.configs == []
 
 
 def test_a_setting_that_is_none_is_named_and_passed_over() -> None:
-    found = component("scheduler", preload="everything")
+    found = start_component("scheduler", preload="everything")
     assert found.ours == []
     assert "CONVERGENCE_PRELOAD is 'everything'; it may be packages or all" in found.said
 

@@ -59,7 +59,7 @@ def environment(sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.Mon
     get_settings.cache_clear()
 
 
-def run(dag_id: str, conf: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def run_dag(dag_id: str, conf: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Run a DAG of the project in this process; its state and its closing task's answer."""
     dag_run = dag_of(dag_id).test(run_conf=conf)
     (closing,) = (ti for ti in dag_run.get_task_instances() if ti.task_id == "close_run")
@@ -131,26 +131,26 @@ def test_from_nothing_to_daily_cost_and_a_second_run_finds_nothing_to_do() -> No
     days = [(datetime.now(UTC).date() - timedelta(days=back)).isoformat() for back in (2, 1)]
     asked = {"org_slug": ORG, "start_date": days[0], "end_date": days[1]}
 
-    assert run(USAGE_COST, asked)[0] == "failed", "a run before bootstrap"
+    assert run_dag(USAGE_COST, asked)[0] == "failed", "a run before bootstrap"
 
-    state, answer = run("setup.initial.onetime_bootstrap", {})
+    state, answer = run_dag("setup.initial.onetime_bootstrap", {})
     assert (state, answer["status"]) == ("success", "SUCCESS")
     organization = {
         "org_slug": ORG,
         "company_name": "Acme Corporation",
         "admin_email": "cfo@acme.example",
     }
-    _, answer = run("setup.organizations.dryrun", organization)
+    _, answer = run_dag("setup.organizations.dryrun", organization)
     assert answer["steps"]["validate_organization"]["ready_for_onboarding"] is True
-    assert run("setup.organizations.onboarding", organization)[0] == "success"
+    assert run_dag("setup.organizations.onboarding", organization)[0] == "success"
 
-    assert run(USAGE_COST, asked)[0] == "failed", "a run before the provider is connected"
+    assert run_dag(USAGE_COST, asked)[0] == "failed", "a run before the provider is connected"
 
     with connect.open_services() as services:
         connect_openai(services)
-    assert run("openai.seed_csv", {"org_slug": ORG})[0] == "success"
+    assert run_dag("openai.seed_csv", {"org_slug": ORG})[0] == "success"
 
-    state, answer = run(USAGE_COST, asked)
+    state, answer = run_dag(USAGE_COST, asked)
     assert state == "success", answer
     assert answer["orgs_succeeded"] == 1
     assert answer["rows_processed"] > 0
@@ -158,34 +158,34 @@ def test_from_nothing_to_daily_cost_and_a_second_run_finds_nothing_to_do() -> No
         first = cost_of(services)
     assert first
 
-    assert run(USAGE_COST, asked)[0] == "success"
+    assert run_dag(USAGE_COST, asked)[0] == "success"
     with connect.open_services() as services:
         assert cost_of(services) == first
         with services.store.read() as conn:
             runs = org_runs.list_for_org(conn, ORG, limit=20)
     assert [one.status for one in runs if one.dag_id == USAGE_COST] == ["SUCCESS", "SUCCESS"]
 
-    state, fleet = run(USAGE_COST, {})
+    state, fleet = run_dag(USAGE_COST, {})
     assert (state, fleet["orgs_succeeded"]) == ("success", 1)
-    state, nothing = run(USAGE_COST, {})
+    state, nothing = run_dag(USAGE_COST, {})
     assert (state, nothing["orgs_succeeded"], nothing["orgs_failed"]) == ("success", 0, 0)
 
 
 @pytest.mark.usefixtures("environment")
 def test_plans_become_months_and_an_edition_that_an_org_has_changes_nothing() -> None:
     org = "initech"
-    assert run("setup.initial.onetime_bootstrap", {})[0] == "success"
+    assert run_dag("setup.initial.onetime_bootstrap", {})[0] == "success"
     company = {"org_slug": org, "company_name": "Initech", "admin_email": "cfo@initech.example"}
-    assert run("setup.organizations.onboarding", company)[0] == "success"
+    assert run_dag("setup.organizations.onboarding", company)[0] == "success"
     with connect.open_services() as services:
         connect_openai(services, org)
-    state, edition = run("platform.price_book_rollout", {})
+    state, edition = run_dag("platform.price_book_rollout", {})
     assert state == "success", edition
     told = edition["steps"]["load_openai_prices"]
     assert (told["orgs_changed"], told["days_to_reprice"]) == (1, {})
     assert edition["steps"]["load_anthropic_prices"]["orgs"] == 0
 
-    state, seeded = run("openai.seed_csv", {"org_slug": org})
+    state, seeded = run_dag("openai.seed_csv", {"org_slug": org})
     assert (state, seeded["rows_processed"]) == ("success", 0), "the edition was there"
     with connect.open_services() as services:
         dataset = services.settings.org_dataset(org)
@@ -195,22 +195,22 @@ def test_plans_become_months_and_an_edition_that_an_org_has_changes_nothing() ->
             " updated_at) VALUES ('chatgpt_business', 'monthly', 'USD', TRUE, 12, 25,"
             " DATE '2026-01-01', 'announced', 'own', TIMESTAMP '2026-01-01')"
         )
-    state, months = run("openai.subscriptions", {"org_slug": org, "date": "2026-02-10"})
+    state, months = run_dag("openai.subscriptions", {"org_slug": org, "date": "2026-02-10"})
     assert (state, months["rows_processed"]) == ("success", 1), months
     with connect.open_services() as services:
         query = f"SELECT EffectiveCost FROM `{dataset}.cost_daily` WHERE ServiceName = 'ChatGPT'"
         found = [row["EffectiveCost"] for row in services.warehouse.client.query_and_wait(query)]
     assert (len(found), sum(found)) == (28, 12 * 25)
-    _, again = run("platform.price_book_rollout", {})
+    _, again = run_dag("platform.price_book_rollout", {})
     assert {step["orgs_changed"] for step in again["steps"].values()} == {0}
 
 
 @pytest.mark.usefixtures("environment")
 def test_a_cleared_run_asks_the_provider_again_and_closes_again() -> None:
     org = "umbrella"
-    assert run("setup.initial.onetime_bootstrap", {})[0] == "success"
+    assert run_dag("setup.initial.onetime_bootstrap", {})[0] == "success"
     company = {"org_slug": org, "company_name": "Umbrella", "admin_email": "cfo@umbrella.example"}
-    assert run("setup.organizations.onboarding", company)[0] == "success"
+    assert run_dag("setup.organizations.onboarding", company)[0] == "success"
     with connect.open_services() as services:
         connect_openai(services, org)
     day = (datetime.now(UTC).date() - timedelta(days=2)).isoformat()

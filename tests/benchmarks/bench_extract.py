@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> int:
         return 0
     sizes = tuple(int(text) for text in arguments) or SIZES
     report = Report("extract")
-    ours = [measure("ours", size) for size in sizes]
+    ours = [measure_extraction("ours", size) for size in sizes]
     for one in ours:
         tell(report, one)
     spread = max(one.peak_mib for one in ours) - min(one.peak_mib for one in ours)
@@ -94,7 +94,7 @@ def tell(report: Report, one: Measured) -> None:
 
 def beside_dlt(report: Report) -> None:
     """The same rows by both, one after the other."""
-    dlt, ours = measure("dlt", BESIDE_DLT), measure("ours", BESIDE_DLT)
+    dlt, ours = measure_extraction("dlt", BESIDE_DLT), measure_extraction("ours", BESIDE_DLT)
     name = f"{BESIDE_DLT:,} rows by dlt"
     report.add(f"{name}, extracted", dlt.rows / dlt.fetch_cpu_seconds, "rows/CPU-s")
     report.add(f"{name}, extracted and normalised", dlt.whole, "rows/CPU-s")
@@ -105,7 +105,7 @@ def beside_dlt(report: Report) -> None:
     report.add("to the sealed day, compared with dlt", ours.whole / dlt.whole, "times")
 
 
-def measure(way: str, rows: int) -> Measured:
+def measure_extraction(way: str, rows: int) -> Measured:
     """One way and size, in a fresh process."""
     quiet = {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "ERROR"}
     with _server(rows) as url, tempfile.TemporaryDirectory(prefix="bench-extract-") as home:
@@ -177,7 +177,7 @@ def _peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _row(number: int) -> dict[str, object]:
+def _sample_row(number: int) -> dict[str, object]:
     return {
         "id": number,
         "org": "acme_corp",
@@ -198,7 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         offset = int(parse_qs(urlsplit(self.path).query)["offset"][0])
         end = min(offset + PAGE_ROWS, self.rows)
-        page = {"data": [_row(number) for number in range(offset, end)], "total": self.rows}
+        page = {"data": [_sample_row(number) for number in range(offset, end)], "total": self.rows}
         body = json.dumps(page, separators=(",", ":")).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")

@@ -49,7 +49,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-factory-") as folder:
         configs = write_configs(Path(folder) / "configs")
         check_equal(configs)
-        cold, warm = (measure(preload, configs) for preload in PRELOADS)
+        cold, warm = (measure_forks(preload, configs) for preload in PRELOADS)
     report.add(f"{PIPELINES} DAGs by hand in Python", cold["hand"], "CPU-s")
     report.add(f"{PIPELINES} DAGs from YAML", cold["yaml"], "CPU-s")
     report.add("  of it reading and checking", cold["load"], "CPU-s")
@@ -76,7 +76,7 @@ def write_configs(folder: Path) -> Path:
     return folder
 
 
-def measure(preload: str, configs: Path) -> dict[str, float]:
+def measure_forks(preload: str, configs: Path) -> dict[str, float]:
     """Return the median CPU seconds of each kind of work, in forks of one component."""
     with tempfile.TemporaryDirectory(prefix="bench-airflow-") as home:
         done = guarded.run(
@@ -103,7 +103,7 @@ def environment(configs: Path, *, home: str) -> dict[str, str]:
     }
 
 
-def component(configs: Path) -> dict[str, float]:
+def measure_in_processor(configs: Path) -> dict[str, float]:
     """Become what the DAG processor is when it forks, and measure each kind of work in forks."""
     sys.argv[:] = ["airflow", "dag-processor"]
     settings = importlib.import_module("airflow.settings")
@@ -267,4 +267,4 @@ if __name__ == "__main__":
         case ["serialize", way, configs]:
             print(serialize(way, Path(configs)))  # noqa: T201  # read by the parent
         case ["component", configs]:
-            print(json.dumps(component(Path(configs))))  # noqa: T201  # read by the parent
+            print(json.dumps(measure_in_processor(Path(configs))))  # noqa: T201  # read by the parent

@@ -97,9 +97,9 @@ def main() -> int:
 
 def tell(report: Report, env: ProcessorEnv, *, path: str, provider: str) -> None:
     """One pipeline: a run of one day, what each further day adds, and what more rows add."""
-    one = run(env, path, provider=provider, days=1)
-    many = run(env, path, provider=provider, days=DAYS)
-    few = run(env, path, provider=provider, days=DAYS, without=FEW)
+    one = run_pipeline(env, path, provider=provider, days=1)
+    many = run_pipeline(env, path, provider=provider, days=DAYS)
+    few = run_pipeline(env, path, provider=provider, days=DAYS, without=FEW)
     for resource in WAREHOUSE:
         kind = resource.value.removeprefix("bigquery_")
         added = (many.calls(resource) - one.calls(resource)) / (DAYS - 1)
@@ -113,7 +113,7 @@ def tell(report: Report, env: ProcessorEnv, *, path: str, provider: str) -> None
     report.add(f"{path}: billed, each further day", billed, "MiB")
 
 
-def run(
+def run_pipeline(
     env: ProcessorEnv,
     path: str,
     *,

@@ -43,13 +43,13 @@ def main() -> int:
         sandbox.start()
         report.add("start, fresh", sandbox.start_seconds, "s", target=3.0)
         try:
-            measure(sandbox, report)
+            measure_queries(sandbox, report)
         finally:
             sandbox.stop()
     return report.finish()
 
 
-def measure(sandbox: SandboxProcess, report: Report) -> None:
+def measure_queries(sandbox: SandboxProcess, report: Report) -> None:
     """Everything after the start."""
     report.add("memory at rest, fresh", resident_megabytes(sandbox.pid), "MB", target=300)
     client = connect(sandbox.bigquery)
@@ -80,13 +80,13 @@ def lookups(client: Client, sandbox: SandboxProcess, report: Report) -> None:
     """One row of 10,000 by its key, as authentication does."""
     schema = [bigquery.SchemaField("k", "STRING"), bigquery.SchemaField("v", "INTEGER")]
     rows = [{"k": f"key-{number}", "v": number} for number in range(KEYS)]
-    load(client, rows, "bench.keys", schema)
+    load_rows(client, rows, "bench.keys", schema)
     times = []
     with stopwatch(sandbox.pid) as watch:
         for number in range(LOOKUPS):
             wanted = number * 31 % KEYS
             began = time.perf_counter()
-            [row] = ask(client, "SELECT v FROM bench.keys WHERE k = @k", k=f"key-{wanted}")
+            [row] = query_rows(client, "SELECT v FROM bench.keys WHERE k = @k", k=f"key-{wanted}")
             times.append(time.perf_counter() - began)
             if row["v"] != wanted:
                 raise AssertionError(f"key {wanted} gave {row['v']}")
@@ -108,10 +108,10 @@ def mixed(sandbox: SandboxProcess, report: Report) -> None:
     operations = sum(done for done, _, _ in outcomes)
     written = sum(rows for _, rows, _ in outcomes)
     seconds = max(lasted for _, _, lasted in outcomes)
-    [found] = ask(
+    [found] = query_rows(
         client, "SELECT COUNT(*) AS n, COUNT(DISTINCT FORMAT('%d-%d', who, n)) AS d FROM bench.log"
     )
-    [merged] = ask(client, "SELECT SUM(n) AS n FROM bench.shared")
+    [merged] = query_rows(client, "SELECT SUM(n) AS n FROM bench.shared")
     merges = sum(done // len(OPERATIONS) for done, _, _ in outcomes)
     rate = operations / seconds
     report.add("8 clients mixed", rate, "ops/s", target=60, at_least=True)
@@ -137,7 +137,7 @@ def work(url: str, who: int, seconds: float) -> tuple[int, int, float]:
 
 def insert(client: Client, who: int, n: int) -> None:
     """A row by DML."""
-    ask(client, "INSERT INTO bench.log VALUES (@who, @n, 'insert')", who=who, n=n)
+    query_rows(client, "INSERT INTO bench.log VALUES (@who, @n, 'insert')", who=who, n=n)
 
 
 def stream(client: Client, who: int, n: int) -> None:
@@ -155,13 +155,13 @@ def load_one(client: Client, who: int, n: int) -> None:
         bigquery.SchemaField("n", "INTEGER"),
         bigquery.SchemaField("how", "STRING"),
     ]
-    load(client, [{"who": who, "n": n, "how": "load"}], "bench.log", schema)
+    load_rows(client, [{"who": who, "n": n, "how": "load"}], "bench.log", schema)
 
 
 def merge(client: Client, who: int, n: int) -> None:
     """Count up in a table that all clients merge into."""
     del n
-    ask(
+    query_rows(
         client,
         """
         MERGE bench.shared t USING (SELECT @who AS who) s ON t.who = s.who
@@ -172,9 +172,9 @@ def merge(client: Client, who: int, n: int) -> None:
     )
 
 
-def read(client: Client, who: int, n: int) -> None:
+def look_up_key(client: Client, who: int, n: int) -> None:
     """A key lookup."""
-    ask(client, "SELECT v FROM bench.keys WHERE k = @k", k=f"key-{(who * 997 + n) % KEYS}")
+    query_rows(client, "SELECT v FROM bench.keys WHERE k = @k", k=f"key-{(who * 997 + n) % KEYS}")
 
 
 def describe(client: Client, who: int, n: int) -> None:
@@ -184,7 +184,16 @@ def describe(client: Client, who: int, n: int) -> None:
 
 
 Operation = Callable[[Client, int, int], None]
-OPERATIONS: tuple[Operation, ...] = (insert, read, stream, describe, load_one, read, merge, read)
+OPERATIONS: tuple[Operation, ...] = (
+    insert,
+    look_up_key,
+    stream,
+    describe,
+    load_one,
+    look_up_key,
+    merge,
+    look_up_key,
+)
 WRITES = frozenset({insert, stream, load_one})
 
 
@@ -221,7 +230,7 @@ def _wide_row(number: int) -> bytes:
     return json.dumps(row).encode()
 
 
-def load(
+def load_rows(
     client: Client,
     rows: list[dict[str, Any]],
     table: str,
@@ -232,7 +241,7 @@ def load(
     client.load_table_from_json(rows, f"{PROJECT}.{table}", job_config=config).result()
 
 
-def ask(client: Client, sql: str, **values: str | int) -> list[bigquery.Row]:
+def query_rows(client: Client, sql: str, **values: str | int) -> list[bigquery.Row]:
     """The rows of a query with parameters."""
     parameters = [
         bigquery.ScalarQueryParameter(name, "STRING" if isinstance(value, str) else "INT64", value)

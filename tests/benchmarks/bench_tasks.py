@@ -33,7 +33,7 @@ def main() -> int:
     report = Report("tasks")
     for number in range(1, ROUNDS + 1):
         with tempfile.TemporaryDirectory(prefix="bench-tasks-") as folder:
-            used, tasks = measure(Path(folder))
+            used, tasks = measure_demo(Path(folder))
         name = f"demo {number}"
         report.add(f"{name}: tasks", tasks, "tasks")
         report.add(f"{name}: worker and task", used.total / tasks, "CPU-s", target=MOST_CPU_SECONDS)
@@ -42,7 +42,7 @@ def main() -> int:
     return report.finish()
 
 
-def measure(var_dir: Path) -> tuple[CpuTime, int]:
+def measure_demo(var_dir: Path) -> tuple[CpuTime, int]:
     """Run the demo; CPU time of the executor's workers, and the number of tasks they ran."""
     ports = dict(zip(PORT_VARIABLES, free_ports(len(PORT_VARIABLES)), strict=True))
     os.environ.update({name: str(port) for name, port in ports.items()})

@@ -43,12 +43,12 @@ def main() -> int:
     """Measure all and print the table."""
     report = Report("trigger")
     with running() as (stack, lives):
-        measure(stack, lives, 1, report, where="SQLite")
-        measure(stack, lives, 8, report, where="SQLite", beside=False)
+        measure_triggers(stack, lives, 1, report, where="SQLite")
+        measure_triggers(stack, lives, 8, report, where="SQLite", beside=False)
     if PRODUCTION_PYTHON.exists():
         with running(celery=True) as (stack, lives):
             for clients in TRIGGERS:
-                measure(stack, lives, clients, report, where="PostgreSQL")
+                measure_triggers(stack, lives, clients, report, where="PostgreSQL")
     return report.finish()
 
 
@@ -112,7 +112,7 @@ def _database_is_free(stack: RunningStack) -> bool:
             return False
 
 
-def measure(
+def measure_triggers(
     stack: RunningStack,
     lives: list[Life],
     clients: int,

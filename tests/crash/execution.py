@@ -225,7 +225,7 @@ class Execution:
             naive=self.scenario.naive,
             log=self.platform.log_of(self.scenario.seed),
         )
-        child = fork(lambda pipe: task.run(job, self.platform, pipe))
+        child = fork(lambda pipe: task.run_try(job, self.platform, pipe))
         self._children.append(child)
         return Trying(job, child, self.platform.usual[step])
 

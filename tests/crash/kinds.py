@@ -36,7 +36,7 @@ def _any_step(rng: Rng) -> str:
     return rng.choices((USAGE, COST, QUALITY), weights=(5, 5, 1))[0]
 
 
-def _place(rng: Rng, step: str) -> tuple[str, int, float]:
+def _draw_place(rng: Rng, step: str) -> tuple[str, int, float]:
     """A named point and its passing, or a moment: two times of three a point."""
     if rng.random() < 0.33:
         return "", 1, round(rng.uniform(0.02, 1.0), 3)
@@ -51,7 +51,7 @@ def _at_point(rng: Rng, step: str) -> tuple[str, int]:
 def kill(rng: Rng, step: str | None = None) -> Fault:
     """SIGKILL, or SIGTERM with some time to end in."""
     step = step or _any_step(rng)
-    point, hit, moment = _place(rng, step)
+    point, hit, moment = _draw_place(rng, step)
     action = rng.choice((Action.KILL, Action.KILL, Action.TERM))
     down_ms = rng.choice((50, 300, 1500))
     return Fault(step, action, point, hit, moment=moment, down_ms=down_ms)

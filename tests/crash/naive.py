@@ -50,7 +50,7 @@ def load(job: Try, platform: Platform, points: Points) -> None:
         points.reach("attempt_taken")
         _note(note, token)
     while token != "done":
-        page = _page(platform, job, token)
+        page = _fetch_page(platform, job, token)
         rows = [
             json.loads(canonical.encode_row(shape.build_row({**result, **_bounds(bucket)})))
             for bucket in page["data"]
@@ -68,7 +68,7 @@ def load(job: Try, platform: Platform, points: Points) -> None:
         _note(note, token)
 
 
-def _page(platform: Platform, job: Try, token: str) -> Any:  # JSON
+def _fetch_page(platform: Platform, job: Try, token: str) -> Any:  # JSON
     requested = days(job.day_count)
     start = datetime.combine(requested[0], datetime.min.time(), UTC)
     end = datetime.combine(requested[-1] + timedelta(days=1), datetime.min.time(), UTC)

@@ -65,7 +65,7 @@ class Try:
     log: Path
 
 
-def run(job: Try, platform: Platform, pipe: Pipe) -> None:
+def run_try(job: Try, platform: Platform, pipe: Pipe) -> None:
     """Run the try in this process, which ends with it; the pipe receives how it ended."""
     with job.log.open("ab") as log:
         os.dup2(log.fileno(), sys.stdout.fileno())

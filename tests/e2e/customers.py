@@ -67,7 +67,7 @@ def onboard(stack: RunningStack, customer: Customer, *, imports: bool = False) -
     if imports:
         imported(stack, customer)
     else:
-        finish(stack, customer, "openai/seed_csv", {})
+        run_to_end(stack, customer, "openai/seed_csv", {})
 
 
 def imported(stack: RunningStack, customer: Customer) -> None:
@@ -96,7 +96,7 @@ def _started(client: ApiClient, queue_id: str) -> str:
         time.sleep(2)
 
 
-def finish(
+def run_to_end(
     stack: RunningStack, customer: Customer, pipeline: str, body: dict[str, Any]
 ) -> dict[str, Any]:
     """Trigger a pipeline and follow it to its end; never the run of an equal trigger before."""

@@ -13,7 +13,7 @@ import pytest
 
 from e2e.breaks.run import START_LIMIT_SECONDS, STOPS_WITHIN_SECONDS, is_good
 from e2e.breaks.stage import Stage
-from e2e.breaks.strikes import BREAKS, WORKER, component, kill_tree, launcher_stopped
+from e2e.breaks.strikes import BREAKS, WORKER, find_component, kill_tree, launcher_stopped
 from e2e.harness import PRODUCTION_PYTHON, start_stack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -54,7 +54,7 @@ def test_the_platform_hears_once_that_no_task_begins(stage: Stage) -> None:
     """No worker runs: Airflow calls itself healthy, our readiness and one message do not."""
     url = f"{stage.stack.providers_url}/_sandbox/slack"
     with launcher_stopped(stage.stack):
-        kill_tree(component(stage.stack, WORKER))
+        kill_tree(find_component(stage.stack, WORKER))
         run = stage.start()
         checks = _wait_for_check(stage, "failed")
         assert (checks["tasks"]["code"], checks["airflow"]["status"]) == ("no_task_began", "ok")

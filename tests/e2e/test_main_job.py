@@ -28,10 +28,10 @@ from e2e.customers import (
     YESTERDAY,
     Customer,
     fingerprint,
-    finish,
     fleet_run,
     onboard,
     range_body,
+    run_to_end,
     warehouse,
 )
 from e2e.harness import RunningStack, only_loopback
@@ -66,7 +66,7 @@ def customers(
 
     def settle(customer: Customer) -> None:
         onboard(stack, customer, imports=customer is pair[0])
-        customer.answers["run"] = finish(stack, customer, USAGE_COST, range_body())
+        customer.answers["run"] = run_to_end(stack, customer, USAGE_COST, range_body())
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(settle, pair))
@@ -121,7 +121,7 @@ def test_the_same_trigger_again_leaves_the_tables_byte_equal(
     customer = customers[0]
     before = fingerprint(stack, customer.dataset, *TABLES)
     assert before[TABLES[0]][0] > 0
-    run = finish(stack, customer, USAGE_COST, range_body())
+    run = run_to_end(stack, customer, USAGE_COST, range_body())
     assert run["status"] == "SUCCESS"
     assert fingerprint(stack, customer.dataset, *TABLES) == before
 
@@ -133,7 +133,7 @@ def test_a_model_without_a_price_is_listed_and_never_zero(
     assert customers
     customer = Customer("unpriced_labs")
     onboard(stack, customer)
-    run = finish(stack, customer, USAGE_COST, {"date": YESTERDAY.isoformat()})
+    run = run_to_end(stack, customer, USAGE_COST, {"date": YESTERDAY.isoformat()})
     assert run["status"] == "SUCCESS"
     with customer.client(stack) as client:
         told = client.get(f"/costs/{customer.slug}", group_by="model", **range_body())
@@ -278,7 +278,7 @@ def test_a_faulty_provider_leaves_the_tables_as_they_were(
     fault = {"kind": kind, "count": 2, "path": "openai"}
     httpx.post(faults, json=fault).raise_for_status()
     try:
-        run = finish(stack, customer, USAGE_COST, {"date": YESTERDAY.isoformat()})
+        run = run_to_end(stack, customer, USAGE_COST, {"date": YESTERDAY.isoformat()})
     finally:
         httpx.delete(faults).raise_for_status()
     assert run["status"] in ("SUCCESS", "FAILED")
@@ -300,7 +300,7 @@ def test_of_a_failed_run_the_administrator_and_the_platform_hear_once_each(
     refusal = {"kind": "status", "path": "openai", "key": customer.slug, "count": None}
     httpx.post(faults, json=refusal | {"options": {"status": 400}}).raise_for_status()
     try:
-        run = finish(stack, customer, USAGE_COST, {"date": YESTERDAY.isoformat()})
+        run = run_to_end(stack, customer, USAGE_COST, {"date": YESTERDAY.isoformat()})
     finally:
         httpx.delete(faults).raise_for_status()
     assert run["status"] == "FAILED"

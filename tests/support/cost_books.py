@@ -62,7 +62,7 @@ def _die(_: JobOutcome) -> bool:
     raise KilledError
 
 
-def usage(tokens: int, *, rows: int = 1) -> list[dict[str, Any]]:
+def usage_rows(tokens: int, *, rows: int = 1) -> list[dict[str, Any]]:
     """A day's usage: plain input tokens of gpt-x, dealt over rows."""
     return [
         {

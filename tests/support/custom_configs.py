@@ -64,7 +64,7 @@ def make(folder: Path, files: Mapping[str, object] | None = None) -> Path:
     for name, content in {**own, **(files or {})}.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(_text(name, content), encoding="utf-8")
+        target.write_text(_format_file(name, content), encoding="utf-8")
     return folder
 
 
@@ -73,7 +73,7 @@ def _link(target: Path, source: Path) -> None:
     target.symlink_to(source)
 
 
-def _text(name: str, content: object) -> str:
+def _format_file(name: str, content: object) -> str:
     if isinstance(content, str):
         return content
     return json.dumps(content) if name.endswith(".json") else yaml.safe_dump(content)

@@ -63,7 +63,7 @@ def write(root: Path, path: str, text: str) -> Path:
     return target
 
 
-def told(root: Path, text: str, path: str = PATH) -> list[str]:
+def list_errors(root: Path, text: str, path: str = PATH) -> list[str]:
     """Every fault of a pipeline file, which has some."""
     found = load_pipeline(write(root, path, text), root)
     assert isinstance(found, tuple), found

@@ -228,7 +228,7 @@ class Dispatcher:
             )
             with self.store.read() as conn:
                 config = pipeline_configs.get_config(conn, entry.org_slug, entry.pipeline_id)
-            run = _build_run(entry, now, settings=require_enabled(config))
+            run = _build_queued_run(entry, now, settings=require_enabled(config))
         except RetryableError:
             raise
         except RequestError as error:
@@ -308,7 +308,7 @@ def compute_next_time(schedule: str, timezone: str | None, *, after: datetime) -
     return found.astimezone(UTC)
 
 
-def _build_run(entry: QueuedRun, now: datetime, *, settings: Mapping[str, Any]) -> OrgRun:
+def _build_queued_run(entry: QueuedRun, now: datetime, *, settings: Mapping[str, Any]) -> OrgRun:
     return OrgRun(
         run_id=org_run_id(entry.dag_id, entry.dag_run_id, entry.org_slug),
         org_slug=entry.org_slug,

@@ -152,7 +152,7 @@ def insert_run(conn: Connection, run: OrgRun) -> bool:
 def get_run(conn: Connection, run_id: str) -> OrgRun | None:
     """Return the run, or None."""
     row = conn.execute(_ONE, {"run": run_id}).one_or_none()
-    return _build_run(row) if row else None
+    return _parse_run(row) if row else None
 
 
 def list_for_dag_run(conn: Connection, dag_id: str, dag_run_id: str) -> list[OrgRun]:
@@ -209,7 +209,7 @@ def transition_run(
         values |= {"code": error.code, "message": error.message}
     statement = _build_transition(status, with_error=error is not None)
     row = conn.execute(statement, values).one_or_none()
-    return _build_run(row) if row else None
+    return _parse_run(row) if row else None
 
 
 @cache
@@ -265,7 +265,7 @@ def _build_update(run_id: str, values: dict[str, Any]) -> Update:
 
 
 def _fetch_runs(conn: Connection, query: Select[Any]) -> list[OrgRun]:
-    return [_build_run(row) for row in conn.execute(query)]
+    return [_parse_run(row) for row in conn.execute(query)]
 
 
 def _build_row(run: OrgRun) -> dict[str, Any]:
@@ -291,7 +291,7 @@ def _build_row(run: OrgRun) -> dict[str, Any]:
     }
 
 
-def _build_run(row: Row[Any]) -> OrgRun:
+def _parse_run(row: Row[Any]) -> OrgRun:
     error = RunError(row.error_code, row.error_message or "") if row.error_code else None
     return OrgRun(
         run_id=row.run_id,

@@ -103,11 +103,11 @@ def _restore_runs(store: StateStore, warehouse: Warehouse, *, since: datetime) -
     known = 0
     while batch := list(islice(rows, RUNS_PER_TRANSACTION)):
         with store.begin() as conn:
-            known += sum(org_runs.insert_run(conn, _build_run(row)) for row in batch)
+            known += sum(org_runs.insert_run(conn, _restore_run(row)) for row in batch)
     return known
 
 
-def _build_run(row: Row) -> OrgRun:
+def _restore_run(row: Row) -> OrgRun:
     code, message = row.pop("error_code"), row.pop("error_message")
     parsed = {
         "params": _parse_params(row),

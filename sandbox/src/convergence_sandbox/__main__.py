@@ -194,7 +194,7 @@ def _url(line: socket.socket) -> str:
     return f"http://{host}:{port}"
 
 
-def run() -> NoReturn:
+def run_command() -> NoReturn:
     """Run the command `convergence-sandbox` and end the process."""
     status = main()
     sys.stdout.flush()
@@ -204,4 +204,4 @@ def run() -> NoReturn:
 
 
 if __name__ == "__main__":
-    run()
+    run_command()

@@ -15,7 +15,7 @@ Ask: TypeAlias = Callable[..., list[tuple[Any, ...]]]
 Make: TypeAlias = Callable[..., Any]
 
 
-def fields(columns: Sequence[tuple[str, ...]]) -> list[bigquery.SchemaField]:
+def schema_fields(columns: Sequence[tuple[str, ...]]) -> list[bigquery.SchemaField]:
     """A schema from `(name, type[, mode])`."""
     return [
         bigquery.SchemaField(one[0], one[1], one[2] if len(one) > 2 else "NULLABLE")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from google.cloud import bigquery
 
-from conformance.client import Ask, Client, Make, connect, fields
+from conformance.client import Ask, Client, Make, connect, schema_fields
 from support.sandbox_process import SandboxProcess
 
 REAL_PROJECT = os.environ.get("CONFORMANCE_BIGQUERY_PROJECT")
@@ -79,7 +79,7 @@ def make(client: Client, dataset: str) -> Make:
         **properties: object,
     ) -> Any:  # a `bigquery.Table`
         full = f"{dataset}.t_{uuid.uuid4().hex[:12]}"
-        table = bigquery.Table(full, schema=fields(columns))
+        table = bigquery.Table(full, schema=schema_fields(columns))
         for key, value in properties.items():
             setattr(table, key, value)
         made = client.create_table(table)

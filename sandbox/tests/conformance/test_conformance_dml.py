@@ -19,7 +19,7 @@ def table(make: Make) -> str:
     return str(make(COLUMNS, ROWS).reference)
 
 
-def run(client: Client, sql: str, *parameters: object) -> Job:
+def run_dml(client: Client, sql: str, *parameters: object) -> Job:
     config = bigquery.QueryJobConfig(query_parameters=list(parameters))
     job = client.query(sql, job_config=config)
     job.result()
@@ -27,27 +27,27 @@ def run(client: Client, sql: str, *parameters: object) -> Job:
 
 
 def test_insert_counts_its_rows(client: Client, table: str) -> None:
-    job = run(client, f"INSERT INTO `{table}` (id, org) VALUES (4, 'd'), (5, 'e')")
+    job = run_dml(client, f"INSERT INTO `{table}` (id, org) VALUES (4, 'd'), (5, 'e')")
     assert (job.statement_type, job.num_dml_affected_rows) == ("INSERT", 2)
     assert job.dml_stats.inserted_row_count == 2
 
 
 def test_insert_from_a_query(client: Client, table: str, ask: Ask) -> None:
-    job = run(client, f"INSERT `{table}` (id, org) SELECT id + 10, org FROM `{table}`")
+    job = run_dml(client, f"INSERT `{table}` (id, org) SELECT id + 10, org FROM `{table}`")
     assert job.num_dml_affected_rows == 3
     assert ask(f"SELECT SUM(id) FROM `{table}`") == [(42,)]
 
 
 def test_update_counts_its_rows(client: Client, table: str, ask: Ask) -> None:
     org = ScalarQueryParameter("org", "STRING", "a")
-    job = run(client, f"UPDATE `{table}` SET amount = amount * 2 WHERE org = @org", org)
+    job = run_dml(client, f"UPDATE `{table}` SET amount = amount * 2 WHERE org = @org", org)
     assert (job.statement_type, job.num_dml_affected_rows) == ("UPDATE", 1)
     assert job.dml_stats.updated_row_count == 1
     assert ask(f"SELECT amount FROM `{table}` WHERE id = 1") == [(Decimal(3),)]
 
 
 def test_update_from_another_table(client: Client, table: str, ask: Ask) -> None:
-    run(
+    run_dml(
         client,
         f"UPDATE `{table}` t SET org = s.org FROM (SELECT 2 AS id, 'z' AS org) s WHERE t.id = s.id",
     )
@@ -55,7 +55,7 @@ def test_update_from_another_table(client: Client, table: str, ask: Ask) -> None
 
 
 def test_delete_counts_its_rows(client: Client, table: str) -> None:
-    job = run(client, f"DELETE FROM `{table}` WHERE id > 1")
+    job = run_dml(client, f"DELETE FROM `{table}` WHERE id > 1")
     assert (job.statement_type, job.num_dml_affected_rows) == ("DELETE", 2)
     assert job.dml_stats.deleted_row_count == 2
 
@@ -65,12 +65,12 @@ def test_a_mutation_without_where_is_rejected(
     client: Client, table: str, ask: Ask, statement: str
 ) -> None:
     with pytest.raises(exceptions.BadRequest):
-        run(client, statement.format(table))
+        run_dml(client, statement.format(table))
     assert ask(f"SELECT COUNT(*) FROM `{table}` WHERE org <> 'x'") == [(3,)]
 
 
 def test_merge_does_all_three(client: Client, table: str, ask: Ask) -> None:
-    job = run(
+    job = run_dml(
         client,
         f"""
         MERGE INTO `{table}` AS t
@@ -95,13 +95,13 @@ def test_merge_twice_changes_nothing_more(client: Client, table: str, ask: Ask) 
         WHEN NOT MATCHED THEN INSERT (id, org) VALUES (id, org)
     """
     for _ in range(2):
-        run(client, sql, ScalarQueryParameter("org", "STRING", "n"))
+        run_dml(client, sql, ScalarQueryParameter("org", "STRING", "n"))
     assert ask(f"SELECT org FROM `{table}` WHERE id = 9") == [("n",)]
 
 
 def test_merge_rejects_two_sources_for_one_row(client: Client, table: str) -> None:
     with pytest.raises(exceptions.BadRequest):
-        run(
+        run_dml(
             client,
             f"MERGE `{table}` t USING (SELECT 1 AS id FROM UNNEST([1, 2])) s"
             " ON t.id = s.id WHEN MATCHED THEN UPDATE SET org = 'x'",
@@ -115,13 +115,13 @@ def test_null_in_a_required_column_is_rejected(client: Client, table: str, ask: 
         f"UPDATE `{table}` SET id = NULL WHERE id = 1",
     ):
         with pytest.raises(exceptions.BadRequest):
-            run(client, sql)
+            run_dml(client, sql)
     assert ask(f"SELECT COUNT(id) FROM `{table}`") == [(3,)]
 
 
 def test_a_wrong_type_is_rejected(client: Client, table: str) -> None:
     with pytest.raises(exceptions.BadRequest):
-        run(client, f"INSERT INTO `{table}` VALUES (1, 2, 3)")
+        run_dml(client, f"INSERT INTO `{table}` VALUES (1, 2, 3)")
 
 
 def test_a_script_keeps_parameters_and_variables(client: Client, table: str) -> None:
@@ -149,7 +149,7 @@ def test_a_script_keeps_parameters_and_variables(client: Client, table: str) -> 
 
 
 def test_a_transaction_commits_whole(client: Client, table: str, ask: Ask) -> None:
-    run(
+    run_dml(
         client,
         f"""
         BEGIN TRANSACTION;
@@ -162,7 +162,7 @@ def test_a_transaction_commits_whole(client: Client, table: str, ask: Ask) -> No
 
 
 def test_a_transaction_rolls_back(client: Client, table: str, ask: Ask) -> None:
-    run(
+    run_dml(
         client,
         f"""
         BEGIN TRANSACTION;
@@ -175,7 +175,7 @@ def test_a_transaction_rolls_back(client: Client, table: str, ask: Ask) -> None:
 
 def test_a_failed_transaction_leaves_nothing(client: Client, table: str, ask: Ask) -> None:
     with pytest.raises(exceptions.BadRequest):
-        run(
+        run_dml(
             client,
             f"""
             BEGIN TRANSACTION;
@@ -190,7 +190,7 @@ def test_a_failed_transaction_leaves_nothing(client: Client, table: str, ask: As
 def test_tables_are_made_changed_and_dropped_by_statements(
     client: Client, name: str, ask: Ask
 ) -> None:
-    job = run(
+    job = run_dml(
         client,
         f"""
         CREATE TABLE `{name}` (day DATE NOT NULL OPTIONS(description='the day'), n INT64)
@@ -202,27 +202,29 @@ def test_tables_are_made_changed_and_dropped_by_statements(
     assert (table.description, table.schema[0].mode) == ("made by SQL", "REQUIRED")
     assert table.schema[0].description == "the day"
     assert table.time_partitioning.field == "day"
-    run(client, f"CREATE TABLE IF NOT EXISTS `{name}` (x INT64)")
-    run(client, f"ALTER TABLE `{name}` ADD COLUMN IF NOT EXISTS s STRING")
+    run_dml(client, f"CREATE TABLE IF NOT EXISTS `{name}` (x INT64)")
+    run_dml(client, f"ALTER TABLE `{name}` ADD COLUMN IF NOT EXISTS s STRING")
     assert [field.name for field in client.get_table(name).schema] == ["day", "n", "s"]
-    run(client, f"DROP TABLE `{name}`")
+    run_dml(client, f"DROP TABLE `{name}`")
     with pytest.raises(exceptions.NotFound):
         client.get_table(name)
-    run(client, f"DROP TABLE IF EXISTS `{name}`")
+    run_dml(client, f"DROP TABLE IF EXISTS `{name}`")
 
 
 def test_a_table_is_made_from_a_query(client: Client, name: str, ask: Ask) -> None:
-    job = run(client, f"CREATE OR REPLACE TABLE `{name}` AS SELECT 1 AS a, DATE '2025-11-25' AS d")
+    job = run_dml(
+        client, f"CREATE OR REPLACE TABLE `{name}` AS SELECT 1 AS a, DATE '2025-11-25' AS d"
+    )
     assert job.statement_type == "CREATE_TABLE_AS_SELECT"
     assert ask(f"SELECT a, d FROM `{name}`") == [(1, dt.date(2025, 11, 25))]
 
 
 def test_a_view_is_made_by_a_statement(client: Client, name: str, ask: Ask) -> None:
-    run(client, f"CREATE OR REPLACE VIEW `{name}` AS SELECT 1 AS a")
+    run_dml(client, f"CREATE OR REPLACE VIEW `{name}` AS SELECT 1 AS a")
     assert client.get_table(name).table_type == "VIEW"
     assert ask(f"SELECT a FROM `{name}`") == [(1,)]
 
 
 def test_truncate_table(client: Client, table: str, ask: Ask) -> None:
-    run(client, f"TRUNCATE TABLE `{table}`")
+    run_dml(client, f"TRUNCATE TABLE `{table}`")
     assert ask(f"SELECT COUNT(*) FROM `{table}`") == [(0,)]

@@ -10,14 +10,14 @@ from google.cloud import bigquery
 from conformance.client import Ask, Client, Job, Make
 
 
-def start(client: Client, sql: str, job_id: str) -> Job:
+def start_query(client: Client, sql: str, job_id: str) -> Job:
     return client.query(sql, job_id=job_id, job_retry=None)
 
 
 def test_a_job_id_is_taken_once(client: Client, job_id: str) -> None:
-    start(client, "SELECT 1", job_id).result()
+    start_query(client, "SELECT 1", job_id).result()
     with pytest.raises(exceptions.Conflict) as caught:
-        start(client, "SELECT 2", job_id)
+        start_query(client, "SELECT 2", job_id)
     assert caught.value.errors[0]["reason"] == "duplicate"
     assert job_id in caught.value.message
     assert [row[0] for row in client.get_job(job_id).result()] == [1]
@@ -25,9 +25,9 @@ def test_a_job_id_is_taken_once(client: Client, job_id: str) -> None:
 
 def test_a_failed_jobs_id_stays_taken(client: Client, job_id: str) -> None:
     with pytest.raises(exceptions.BadRequest):
-        start(client, "SELECT 1/0", job_id).result()
+        start_query(client, "SELECT 1/0", job_id).result()
     with pytest.raises(exceptions.Conflict):
-        start(client, "SELECT 1", job_id)
+        start_query(client, "SELECT 1", job_id)
 
 
 def test_a_load_jobs_id_is_taken_once(client: Client, make: Make, job_id: str) -> None:
@@ -51,7 +51,7 @@ def test_an_unknown_job_is_404(client: Client) -> None:
 
 
 def test_a_failed_job_says_why(client: Client, job_id: str) -> None:
-    job = start(client, "SELECT CAST('x' AS INT64)", job_id)
+    job = start_query(client, "SELECT CAST('x' AS INT64)", job_id)
     with pytest.raises(exceptions.BadRequest):
         job.result()
     found = client.get_job(job_id)
@@ -66,7 +66,7 @@ def test_a_failed_job_says_why(client: Client, job_id: str) -> None:
 def test_jobs_are_listed_newest_first_and_in_pages(client: Client, job_id: str) -> None:
     ids = [f"{job_id}_{number}" for number in range(3)]
     for one in ids:
-        start(client, "SELECT 1", one).result()
+        start_query(client, "SELECT 1", one).result()
     since = client.get_job(ids[0]).created - dt.timedelta(milliseconds=1)
     found = [job.job_id for job in client.list_jobs(page_size=2, min_creation_time=since)]
     assert [one for one in found if one in ids] == ids[::-1]
@@ -81,14 +81,14 @@ def test_jobs_are_listed_by_state(client: Client, ask: Ask) -> None:
 
 
 def test_cancelling_a_done_job_changes_nothing(client: Client, job_id: str) -> None:
-    job = start(client, "SELECT 1", job_id)
+    job = start_query(client, "SELECT 1", job_id)
     job.result()
     job.cancel()
     assert client.get_job(job_id).error_result is None
 
 
 def test_a_jobs_metadata_can_be_deleted(client: Client, job_id: str) -> None:
-    start(client, "SELECT 1", job_id).result()
+    start_query(client, "SELECT 1", job_id).result()
     client.delete_job_metadata(job_id, location="US")
     with pytest.raises(exceptions.NotFound):
         client.get_job(job_id)
@@ -99,7 +99,7 @@ def test_a_job_lives_in_its_location(client: Client, job_id: str) -> None:
     assert client.get_job(job_id, location="EU").location == "EU"
     with pytest.raises(exceptions.NotFound):
         client.get_job(job_id, location="US")
-    start(client, "SELECT 2", job_id).result()
+    start_query(client, "SELECT 2", job_id).result()
 
 
 def test_a_job_in_another_location_than_its_data_is_404(
@@ -139,4 +139,4 @@ def test_a_query_responds_in_either_creation_mode(client: Client, mode: str) -> 
 
 def test_a_job_id_of_bad_characters_is_400(client: Client) -> None:
     with pytest.raises(exceptions.BadRequest):
-        start(client, "SELECT 1", "has spaces and $")
+        start_query(client, "SELECT 1", "has spaces and $")

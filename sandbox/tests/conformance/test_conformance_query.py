@@ -264,7 +264,9 @@ def test_a_partition_filter_is_seen(ask: Ask, daily: bigquery.Table, where: str)
     assert ask(f"SELECT n FROM `{daily.reference}` WHERE {where}", *parameters) == [(1,)]
 
 
-def write(client: Client, sql: str, target: str, *parameters: object, **options: object) -> Job:
+def write_result(
+    client: Client, sql: str, target: str, *parameters: object, **options: object
+) -> Job:
     config = bigquery.QueryJobConfig(
         destination=target, query_parameters=list(parameters), **options
     )
@@ -274,15 +276,15 @@ def write(client: Client, sql: str, target: str, *parameters: object, **options:
 
 
 def test_a_query_writes_its_destination(client: Client, ask: Ask, name: str) -> None:
-    job = write(client, "SELECT 1 AS a, 'x' AS b", name)
+    job = write_result(client, "SELECT 1 AS a, 'x' AS b", name)
     assert job.destination.table_id == name.rpartition(".")[2]
     assert ask(f"SELECT a, b FROM `{name}`") == [(1, "x")]
     with pytest.raises(exceptions.Conflict) as caught:
-        write(client, "SELECT 2 AS a, 'y' AS b", name)
+        write_result(client, "SELECT 2 AS a, 'y' AS b", name)
     assert caught.value.errors[0]["reason"] == "duplicate"
-    write(client, "SELECT 2 AS a, 'y' AS b", name, write_disposition="WRITE_APPEND")
+    write_result(client, "SELECT 2 AS a, 'y' AS b", name, write_disposition="WRITE_APPEND")
     assert len(ask(f"SELECT a FROM `{name}`")) == 2
-    write(client, "SELECT 3 AS other", name, write_disposition="WRITE_TRUNCATE")
+    write_result(client, "SELECT 3 AS other", name, write_disposition="WRITE_TRUNCATE")
     assert ask(f"SELECT * FROM `{name}`") == [(3,)]
 
 
@@ -291,7 +293,7 @@ def test_a_query_replaces_one_partition(client: Client, ask: Ask, daily: bigquer
     target = f"{daily.reference}$20251125"
     sql = "SELECT @day AS day, n FROM UNNEST([7, 8]) AS n"
     for _ in range(2):
-        write(client, sql, target, day, write_disposition="WRITE_TRUNCATE")
+        write_result(client, sql, target, day, write_disposition="WRITE_TRUNCATE")
     found = ask(f"SELECT n FROM `{daily.reference}` WHERE day > '2025-01-01' ORDER BY n")
     assert found == [(1,), (7,), (8,)]
 
@@ -301,7 +303,7 @@ def test_a_query_does_not_write_another_day(
 ) -> None:
     target = f"{daily.reference}$20251125"
     with pytest.raises(exceptions.BadRequest):
-        write(
+        write_result(
             client,
             "SELECT DATE '2025-11-26' AS day, 1 AS n",
             target,
@@ -311,7 +313,7 @@ def test_a_query_does_not_write_another_day(
 
 
 def test_a_query_makes_a_partitioned_destination(client: Client, name: str) -> None:
-    write(
+    write_result(
         client,
         "SELECT DATE '2025-11-25' AS day, 1 AS n",
         name,
@@ -323,10 +325,10 @@ def test_a_query_makes_a_partitioned_destination(client: Client, name: str) -> N
 
 
 def test_a_destination_gets_a_column_when_allowed(client: Client, ask: Ask, name: str) -> None:
-    write(client, "SELECT 1 AS a", name)
+    write_result(client, "SELECT 1 AS a", name)
     with pytest.raises(exceptions.BadRequest):
-        write(client, "SELECT 2 AS a, 3 AS b", name, write_disposition="WRITE_APPEND")
-    write(
+        write_result(client, "SELECT 2 AS a, 3 AS b", name, write_disposition="WRITE_APPEND")
+    write_result(
         client,
         "SELECT 2 AS a, 3 AS b",
         name,

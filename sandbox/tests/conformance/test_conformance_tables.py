@@ -7,7 +7,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery
 
-from conformance.client import Ask, Client, Make, fields
+from conformance.client import Ask, Client, Make, schema_fields
 
 EVERY_TYPE = [
     bigquery.SchemaField("s", "STRING", "REQUIRED", description="a name", max_length=20),
@@ -154,7 +154,7 @@ def test_a_column_can_be_neither_lost_nor_made_stricter(
     client: Client, make: Make, columns: list[tuple[str, ...]]
 ) -> None:
     table = make([("a", "STRING"), ("b", "INTEGER")])
-    table.schema = fields(columns)
+    table.schema = schema_fields(columns)
     with pytest.raises(exceptions.BadRequest):
         client.update_table(table, ["schema"])
     assert [field.field_type for field in client.get_table(table).schema] == ["STRING", "INTEGER"]

@@ -44,7 +44,9 @@ def headers(seed: str = "acme") -> dict[str, str]:
     }
 
 
-def ask(client: TestClient, path: str, params: Params, *, seed: str = "acme") -> dict[str, Any]:
+def get_json(
+    client: TestClient, path: str, params: Params, *, seed: str = "acme"
+) -> dict[str, Any]:
     response = client.get(path, params=params, headers=headers(seed))
     assert response.status_code == 200, response.text
     found: dict[str, Any] = json.loads(response.text, parse_float=Decimal)
@@ -77,7 +79,9 @@ def shape(value: Any) -> Any:
 
 def test_usage_results_have_the_fields_of_recorded_ones(client: TestClient) -> None:
     known = recorded("usage_report_messages_page1.json")
-    page = ask(client, USAGE, {**window(3), "group_by[]": ["model", "workspace_id", "api_key_id"]})
+    page = get_json(
+        client, USAGE, {**window(3), "group_by[]": ["model", "workspace_id", "api_key_id"]}
+    )
     assert set(page) == set(known)
     assert set(page["data"][0]) == set(known["data"][0])
     assert {json.dumps(shape(row), sort_keys=True) for row in rows(page)} == {
@@ -87,11 +91,13 @@ def test_usage_results_have_the_fields_of_recorded_ones(client: TestClient) -> N
 
 def test_cost_results_have_the_fields_of_recorded_ones(client: TestClient) -> None:
     known = rows(recorded("cost_report.json"))
-    found = rows(ask(client, COST, {**window(3), "group_by[]": ["workspace_id", "description"]}))
+    found = rows(
+        get_json(client, COST, {**window(3), "group_by[]": ["workspace_id", "description"]})
+    )
     assert {frozenset(row) for row in found} == {frozenset(row) for row in known}
     assert all(isinstance(row["amount"], str) for row in found)
     assert {row["cost_type"] for row in found} == {"tokens", "web_search", "code_execution"}
-    (one,) = rows(ask(client, COST, window()))
+    (one,) = rows(get_json(client, COST, window()))
     assert [name for name, value in one.items() if value is not None] == ["amount", "currency"]
 
 
@@ -100,7 +106,7 @@ def test_analytics_rows_have_the_fields_of_recorded_ones(
     client: TestClient, path: str, name: str
 ) -> None:
     known = recorded(f"analytics_{name}.json")
-    page = ask(client, path, {**flat(2), "group_by[]": PRICED_BY})
+    page = get_json(client, path, {**flat(2), "group_by[]": PRICED_BY})
     assert set(page) == set(known)
     assert {json.dumps(shape(row), sort_keys=True) for row in page["data"]} == {
         json.dumps(shape(row), sort_keys=True) for row in known["data"]
@@ -115,9 +121,11 @@ def test_analytics_rows_have_the_fields_of_recorded_ones(
 def test_any_seed_and_day_always_give_the_same_in_both_generations(
     client: TestClient, seed: str, day: date
 ) -> None:
-    old = ask(client, USAGE, {**window(first=day), "group_by[]": PRICED_BY}, seed=seed)
-    assert ask(client, USAGE, {**window(first=day), "group_by[]": PRICED_BY}, seed=seed) == old
-    new = ask(client, NEW_USAGE, {**flat(first=day), "group_by[]": PRICED_BY}, seed=seed)["data"]
+    old = get_json(client, USAGE, {**window(first=day), "group_by[]": PRICED_BY}, seed=seed)
+    assert get_json(client, USAGE, {**window(first=day), "group_by[]": PRICED_BY}, seed=seed) == old
+    new = get_json(client, NEW_USAGE, {**flat(first=day), "group_by[]": PRICED_BY}, seed=seed)[
+        "data"
+    ]
     payload = {tuple(row[key] for key in PRICED_BY): row for row in rows(old)}
     assert len(payload) == len(new)
     for row in new:
@@ -155,7 +163,7 @@ def oracle(row: dict[str, Any]) -> Decimal:
 @pytest.mark.parametrize("seed", ["acme", "globex", "priority_inc", "unpriced_co"])
 def test_costs_are_usage_at_public_list_prices(client: TestClient, seed: str) -> None:
     span = window(14, first=date(2026, 11, 1))
-    usage = rows(ask(client, USAGE, {**span, "group_by[]": PRICED_BY}, seed=seed))
+    usage = rows(get_json(client, USAGE, {**span, "group_by[]": PRICED_BY}, seed=seed))
     expected: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
     searches = 0
     for row in usage:
@@ -164,7 +172,7 @@ def test_costs_are_usage_at_public_list_prices(client: TestClient, seed: str) ->
         searches += row["server_tool_use"]["web_search_requests"]
     found: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
     tools: dict[str, Decimal] = defaultdict(Decimal)
-    for row in rows(ask(client, COST, {**span, "group_by[]": ["description"]}, seed=seed)):
+    for row in rows(get_json(client, COST, {**span, "group_by[]": ["description"]}, seed=seed)):
         usd = Decimal(row["amount"]) / 100
         if row["cost_type"] == "tokens":
             found[row["model"], row["service_tier"]] += usd
@@ -177,7 +185,7 @@ def test_costs_are_usage_at_public_list_prices(client: TestClient, seed: str) ->
 
 def test_long_context_had_its_own_rates_until_its_beta_ended(client: TestClient) -> None:
     def windows(day: date) -> set[str]:
-        page = ask(client, USAGE, {**window(5, first=day), "group_by[]": "context_window"})
+        page = get_json(client, USAGE, {**window(5, first=day), "group_by[]": "context_window"})
         return {row["context_window"] for row in rows(page)}
 
     assert windows(date(2026, 4, 20)) == {"0-200k", "200k-1M"}
@@ -195,8 +203,8 @@ def test_long_context_had_its_own_rates_until_its_beta_ended(client: TestClient)
 def test_the_default_workspace_is_null_in_one_generation_and_has_an_id_in_the_other(
     client: TestClient,
 ) -> None:
-    old = rows(ask(client, USAGE, {**window(), "group_by[]": "workspace_id"}))
-    new = ask(client, NEW_USAGE, {**flat(), "group_by[]": "workspace_id"})["data"]
+    old = rows(get_json(client, USAGE, {**window(), "group_by[]": "workspace_id"}))
+    new = get_json(client, NEW_USAGE, {**flat(), "group_by[]": "workspace_id"})["data"]
     old_ids = {row["workspace_id"] for row in old}
     new_ids = {row["group"]["workspace_id"] for row in new}
     assert None in old_ids
@@ -205,7 +213,7 @@ def test_the_default_workspace_is_null_in_one_generation_and_has_an_id_in_the_ot
 
 
 def test_a_discount_shows_in_the_new_amount_only_and_only_on_tokens(client: TestClient) -> None:
-    page = ask(client, NEW_COST, {**flat(), "group_by[]": ["cost_type"]}, seed="discount_co")
+    page = get_json(client, NEW_COST, {**flat(), "group_by[]": ["cost_type"]}, seed="discount_co")
     for row in page["data"]:
         amount, listed = Decimal(row["cost"]["amount"]), Decimal(row["cost"]["list_amount"])
         share = Decimal("0.95") if row["group"]["cost_type"] == "tokens" else 1
@@ -216,7 +224,7 @@ def test_pages_hold_each_row_once_and_in_time_order_when_requested(client: TestC
     params = {**flat(5), "limit": 7, "order_by": "time", "group_by[]": PRICED_BY}
     found, token = [], None
     while True:
-        page = ask(client, NEW_USAGE, {**params, **({"page": token} if token else {})})
+        page = get_json(client, NEW_USAGE, {**params, **({"page": token} if token else {})})
         found += page["data"]
         token = page["next_page"]
         assert page["has_more"] == (token is not None)
@@ -225,16 +233,16 @@ def test_pages_hold_each_row_once_and_in_time_order_when_requested(client: TestC
     assert len(found) > 20
     assert len({json.dumps(row["group"]) + row["starting_at"] for row in found}) == len(found)
     assert [row["starting_at"] for row in found] == sorted(row["starting_at"] for row in found)
-    unasked = ask(client, NEW_USAGE, {**flat(5), "group_by[]": PRICED_BY})["data"]
+    unasked = get_json(client, NEW_USAGE, {**flat(5), "group_by[]": PRICED_BY})["data"]
     assert [row["starting_at"] for row in unasked] != sorted(r["starting_at"] for r in unasked)
-    assert len(ask(client, NEW_USAGE, {**flat(5), "limit": 20})["data"]) == 5
+    assert len(get_json(client, NEW_USAGE, {**flat(5), "limit": 20})["data"]) == 5
 
 
 def test_buckets_come_oldest_first_with_empty_ones_and_follow_a_token(client: TestClient) -> None:
     params = {**window(10), "limit": 4}
-    first = ask(client, USAGE, params)
-    second = ask(client, USAGE, {**params, "page": first["next_page"]})
-    third = ask(client, USAGE, {**params, "page": second["next_page"]})
+    first = get_json(client, USAGE, params)
+    second = get_json(client, USAGE, {**params, "page": first["next_page"]})
+    third = get_json(client, USAGE, {**params, "page": second["next_page"]})
     starts = [one["starting_at"] for page in (first, second, third) for one in page["data"]]
     days = [DAY + timedelta(days=count) for count in range(10)]
     assert starts == [f"{day}T00:00:00Z" for day in days]
@@ -246,12 +254,12 @@ def test_buckets_come_oldest_first_with_empty_ones_and_follow_a_token(client: Te
 
 
 def test_hours_add_up_to_their_day(client: TestClient) -> None:
-    (day,) = ask(client, NEW_COST, flat())["data"]
-    hours = ask(client, NEW_COST, {**flat(), "time_bucket_width": "1h"})["data"]
+    (day,) = get_json(client, NEW_COST, flat())["data"]
+    hours = get_json(client, NEW_COST, {**flat(), "time_bucket_width": "1h"})["data"]
     assert len(hours) == 24
     assert sum(Decimal(row["cost"]["amount"]) for row in hours) == Decimal(day["cost"]["amount"])
-    (bucket,) = rows(ask(client, USAGE, window()))
-    parts = rows(ask(client, USAGE, {**window(), "bucket_width": "1h"}))
+    (bucket,) = rows(get_json(client, USAGE, window()))
+    parts = rows(get_json(client, USAGE, {**window(), "bucket_width": "1h"}))
     assert sum(row["output_tokens"] for row in parts) == bucket["output_tokens"]
 
 

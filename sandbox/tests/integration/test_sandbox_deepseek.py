@@ -33,7 +33,7 @@ def client(tmp_path: Path) -> Iterator[TestClient]:
         yield found
 
 
-def balance(client: TestClient, *, seed: str = "acme") -> dict[str, Any]:
+def get_balance(client: TestClient, *, seed: str = "acme") -> dict[str, Any]:
     headers = {"authorization": f"Bearer sk-deepseek-sandbox-{seed}"}
     response = client.get("/deepseek/user/balance", headers=headers)
     assert response.status_code == 200
@@ -48,7 +48,7 @@ def set_clock(client: TestClient, now: datetime) -> None:
 
 def test_a_balance_has_the_shape_of_a_recorded_one(client: TestClient) -> None:
     known = json.loads((DATA / "user_balance.json").read_text())
-    found = balance(client)
+    found = get_balance(client)
     assert set(found) == set(known)
     assert found["is_available"] is True
     for info in found["balance_infos"]:
@@ -62,12 +62,12 @@ def test_the_clock_can_be_set_and_freed_and_outlives_a_restart(
     client: TestClient, tmp_path: Path
 ) -> None:
     set_clock(client, NOON)
-    first = balance(client)
+    first = get_balance(client)
     set_clock(client, NOON + timedelta(days=2))
-    assert balance(client) != first
+    assert get_balance(client) != first
     set_clock(client, NOON)
     with TestClient(create_app(tmp_path)) as restarted:
-        assert balance(restarted) == first
+        assert get_balance(restarted) == first
     assert client.delete("/_sandbox/clock").status_code == 204
     assert client.post("/_sandbox/clock", json={"now": "2026-11-17T12:00:00"}).status_code == 422
     assert client.post("/_sandbox/clock", json={}).status_code == 422

@@ -254,7 +254,7 @@ def test_a_taken_port_is_an_error(data_dir: Path) -> None:
         server.stop(None).wait()
 
 
-def start(address: str, data_dir: Path) -> guarded.GuardedProcess:
+def start_sandbox(address: str, data_dir: Path) -> guarded.GuardedProcess:
     code = (
         "import sys, pathlib; from convergence_sandbox.kms import serve; "
         "serve(sys.argv[1], pathlib.Path(sys.argv[2])).wait_for_termination()"
@@ -276,13 +276,13 @@ def start(address: str, data_dir: Path) -> guarded.GuardedProcess:
 
 def test_keys_survive_a_kill(data_dir: Path) -> None:
     address = free_address()
-    process = start(address, data_dir)
+    process = start_sandbox(address, data_dir)
     first = connect(address)
     first.create_crypto_key_version(request={"parent": CREDENTIALS_KEY})
     encrypted = encrypt(first, b"kept", aad=b"a").ciphertext
     process.send_signal(signal.SIGKILL)
     process.wait()
-    process = start(address, data_dir)
+    process = start_sandbox(address, data_dir)
     try:
         second = connect(address)
         assert decrypt(second, encrypted, aad=b"a").plaintext == b"kept"

@@ -34,7 +34,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         yield found
 
 
-def ask(client: TestClient, path: str, params: Params, *, seed: str = "acme") -> dict[str, Any]:
+def get_json(
+    client: TestClient, path: str, params: Params, *, seed: str = "acme"
+) -> dict[str, Any]:
     headers = {"authorization": f"Bearer sk-admin-sandbox-{seed}"}
     response = client.get(f"{BASE}/{path}", params=params, headers=headers)
     assert response.status_code == 200, response.text
@@ -55,7 +57,7 @@ def test_results_have_the_fields_of_recorded_ones(client: TestClient, endpoint: 
     name = "completions_page1" if endpoint == "completions" else endpoint
     recorded = json.loads((DATA / f"usage_{name}.json").read_text())
     dimensions = list(ENDPOINTS[endpoint].dimensions.group_by)
-    page = ask(client, f"usage/{endpoint}", {**window(14), "group_by": dimensions})
+    page = get_json(client, f"usage/{endpoint}", {**window(14), "group_by": dimensions})
     assert set(page) == set(recorded)
     assert set(page["data"][0]) == set(recorded["data"][0])
     expected = {key: type(value) for row in rows(recorded) for key, value in row.items()}
@@ -72,12 +74,12 @@ def test_results_have_the_fields_of_recorded_ones(client: TestClient, endpoint: 
 
 def test_costs_have_the_fields_of_recorded_ones(client: TestClient) -> None:
     recorded = rows(json.loads((DATA / "costs_line_item.json").read_text()))
-    page = ask(client, "costs", {**window(3), "group_by": ["line_item", "project_id"]})
+    page = get_json(client, "costs", {**window(3), "group_by": ["line_item", "project_id"]})
     found = rows(page)
     assert {frozenset(row) for row in found} == {frozenset(row) for row in recorded}
     assert {row["amount"]["currency"] for row in found} == {"usd"}
     assert {type(row["amount"]["value"]) for row in found} == {Decimal, str}
-    ungrouped = rows(ask(client, "costs", window(3)))
+    ungrouped = rows(get_json(client, "costs", window(3)))
     assert "quantity" not in ungrouped[0]
     assert len(ungrouped) == 3
 
@@ -93,8 +95,8 @@ def test_any_seed_and_day_always_give_the_same(
 ) -> None:
     start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
     params = window(2, start=start)
-    first = ask(client, f"usage/{endpoint}", params, seed=seed)
-    assert ask(client, f"usage/{endpoint}", params, seed=seed) == first
+    first = get_json(client, f"usage/{endpoint}", params, seed=seed)
+    assert get_json(client, f"usage/{endpoint}", params, seed=seed) == first
     assert [bucket["start_time"] for bucket in first["data"]] == [start, start + DAY]
     for row in rows(first) if endpoint == "completions" else []:
         assert row["input_tokens"] == (
@@ -108,7 +110,7 @@ def test_any_seed_and_day_always_give_the_same(
 
 def test_orgs_and_days_differ(client: TestClient) -> None:
     payload = {
-        json.dumps(rows(ask(client, "usage/completions", window(start=start), seed=seed)))
+        json.dumps(rows(get_json(client, "usage/completions", window(start=start), seed=seed)))
         for seed in ("acme", "globex", "initech")
         for start in (START, START + DAY, START + 2 * DAY)
     }
@@ -117,7 +119,7 @@ def test_orgs_and_days_differ(client: TestClient) -> None:
 
 def test_several_projects_models_tiers_and_batches_are_used(client: TestClient) -> None:
     keys = ["project_id", "model", "batch", "service_tier"]
-    found = rows(ask(client, "usage/completions", {**window(7), "group_by": keys}))
+    found = rows(get_json(client, "usage/completions", {**window(7), "group_by": keys}))
     assert len({row["project_id"] for row in found}) >= 2
     assert len({row["model"] for row in found}) >= 5
     assert {row["batch"] for row in found} == {True, False}
@@ -129,7 +131,7 @@ def test_several_projects_models_tiers_and_batches_are_used(client: TestClient) 
 def test_some_seeds_have_empty_days_and_their_buckets_are_there(client: TestClient) -> None:
     idle = 0
     for seed in ("acme", "globex", "initech", "umbrella", "hooli", "stark"):
-        page = ask(client, "usage/completions", window(31, start=START - 20 * DAY), seed=seed)
+        page = get_json(client, "usage/completions", window(31, start=START - 20 * DAY), seed=seed)
         assert len(page["data"]) == 31
         idle += sum(bucket["results"] == [] for bucket in page["data"])
     assert 0 < idle < 60
@@ -137,11 +139,13 @@ def test_some_seeds_have_empty_days_and_their_buckets_are_there(client: TestClie
 
 def test_only_an_unpriced_seed_uses_a_model_that_has_no_price(client: TestClient) -> None:
     params = {**window(2), "group_by": ["model"]}
-    known = {row["model"] for row in rows(ask(client, "usage/completions", params))}
-    found = rows(ask(client, "usage/completions", params, seed="unpriced_co"))
+    known = {row["model"] for row in rows(get_json(client, "usage/completions", params))}
+    found = rows(get_json(client, "usage/completions", params, seed="unpriced_co"))
     odd = {row["model"] for row in found} - known
     assert odd == {"gpt-sandbox-preview-2024-10-01"}
-    costs = rows(ask(client, "costs", {**window(2), "group_by": "line_item"}, seed="unpriced_co"))
+    costs = rows(
+        get_json(client, "costs", {**window(2), "group_by": "line_item"}, seed="unpriced_co")
+    )
     assert not any(row["line_item"].startswith("gpt-sandbox") for row in costs)
     with pytest.raises(LookupError):
         calc_price(Usage(input_tokens=1), model_ref=odd.pop(), provider_id="openai")
@@ -159,12 +163,14 @@ def independent_cost(client: TestClient, day: int, seed: str) -> dict[str, Decim
     totals: dict[str, Decimal] = defaultdict(Decimal)
     keys = ["model", "batch", "service_tier"]
     found = rows(
-        ask(client, "usage/completions", {**window(start=day), "group_by": keys}, seed=seed)
+        get_json(client, "usage/completions", {**window(start=day), "group_by": keys}, seed=seed)
     )
     found += [
         {**row, "batch": False, "service_tier": "default"}
         for row in rows(
-            ask(client, "usage/embeddings", {**window(start=day), "group_by": "model"}, seed=seed)
+            get_json(
+                client, "usage/embeddings", {**window(start=day), "group_by": "model"}, seed=seed
+            )
         )
     ]
     for row in found:
@@ -197,7 +203,7 @@ def test_costs_are_usage_times_public_prices_exactly(client: TestClient, seed: s
     for day in range(START, START + 4 * DAY, DAY):
         billed: dict[str, Decimal] = defaultdict(Decimal)
         lines = {**window(start=day), "group_by": ["line_item"]}
-        for row in rows(ask(client, "costs", lines, seed=seed)):
+        for row in rows(get_json(client, "costs", lines, seed=seed)):
             billed[row["line_item"].split(", ")[0]] += Decimal(row["amount"]["value"])
         for model, cost in independent_cost(client, day, seed).items():
             assert billed[model] == cost, (seed, day, model)
@@ -205,9 +211,9 @@ def test_costs_are_usage_times_public_prices_exactly(client: TestClient, seed: s
 
 def test_web_searches_cost_ten_dollars_a_thousand(client: TestClient) -> None:
     calls = sum(
-        row["num_requests"] for row in rows(ask(client, "usage/web_search_calls", window(5)))
+        row["num_requests"] for row in rows(get_json(client, "usage/web_search_calls", window(5)))
     )
-    lines = rows(ask(client, "costs", {**window(5), "group_by": "line_item"}))
+    lines = rows(get_json(client, "costs", {**window(5), "group_by": "line_item"}))
     billed = [row for row in lines if row["line_item"] == "web search tool calls"]
     assert sum(Decimal(row["amount"]["value"]) for row in billed) == Decimal(calls) / 100
     assert {row["quantity_unit"] for row in billed} == {None}
@@ -216,12 +222,12 @@ def test_web_searches_cost_ten_dollars_a_thousand(client: TestClient) -> None:
 @pytest.mark.parametrize("path", ["usage/completions", "costs"])
 def test_pages_together_are_the_whole(client: TestClient, path: str) -> None:
     params = {**window(11), "group_by": ["project_id"]}
-    whole = ask(client, path, params)
+    whole = get_json(client, path, params)
     assert (whole["has_more"], whole["next_page"]) == (False, None)
     parts, page = [], None
     for _ in range(4):
         payload = {**params, "limit": 3} | ({"page": page} if page else {})
-        part = ask(client, path, payload)
+        part = get_json(client, path, payload)
         parts += part["data"]
         page = part["next_page"]
         assert part["has_more"] is (page is not None)
@@ -231,8 +237,8 @@ def test_pages_together_are_the_whole(client: TestClient, path: str) -> None:
 
 @pytest.mark.parametrize(("width", "count"), [("1h", 24), ("1m", 1_440)])
 def test_hours_and_minutes_add_up_to_their_day(client: TestClient, width: str, count: int) -> None:
-    day = rows(ask(client, "usage/completions", window()))[0]
-    parts = ask(
+    day = rows(get_json(client, "usage/completions", window()))[0]
+    parts = get_json(
         client,
         "usage/completions",
         {**window(), "bucket_width": width, "limit": 168 if width == "1h" else 1_440},
@@ -243,33 +249,35 @@ def test_hours_and_minutes_add_up_to_their_day(client: TestClient, width: str, c
 
 
 def test_groups_add_up_and_keys_not_requested_are_null(client: TestClient) -> None:
-    whole = rows(ask(client, "usage/completions", window()))[0]
+    whole = rows(get_json(client, "usage/completions", window()))[0]
     assert {whole[key] for key in ("project_id", "model", "batch", "user_id")} == {None}
     for key in ENDPOINTS["completions"].dimensions.group_by:
-        found = rows(ask(client, "usage/completions", {**window(), "group_by": [key]}))
+        found = rows(get_json(client, "usage/completions", {**window(), "group_by": [key]}))
         for name in COUNTED:
             assert sum(row[name] for row in found) == whole[name]
 
 
 @pytest.mark.parametrize("style", ["group_by", "group_by[]"])
 def test_arrays_are_read_with_and_without_brackets(client: TestClient, style: str) -> None:
-    found = rows(ask(client, "usage/completions", {**window(), style: ["model", "batch"]}))
+    found = rows(get_json(client, "usage/completions", {**window(), style: ["model", "batch"]}))
     assert len({(row["model"], row["batch"]) for row in found}) == len(found) > 3
 
 
 def test_filters_keep_what_they_name(client: TestClient) -> None:
-    every = rows(ask(client, "usage/completions", {**window(), "group_by": ["model", "batch"]}))
+    every = rows(
+        get_json(client, "usage/completions", {**window(), "group_by": ["model", "batch"]})
+    )
     model = every[0]["model"]
     payload = {**window(), "group_by": ["model", "batch"], "models[]": [model], "batch": "false"}
-    kept = rows(ask(client, "usage/completions", payload))
+    kept = rows(get_json(client, "usage/completions", payload))
     assert kept == [row for row in every if row["model"] == model and not row["batch"]]
     lines = {**window(), "group_by": "line_item", "line_items": ["web search tool calls"]}
-    assert len(rows(ask(client, "costs", lines))) <= 1
+    assert len(rows(get_json(client, "costs", lines))) <= 1
 
 
 def test_without_an_end_the_window_reaches_to_now(client: TestClient) -> None:
     start = int((datetime.now(UTC) - timedelta(days=3)).timestamp()) // DAY * DAY
-    page = ask(client, "costs", {"start_time": start})
+    page = get_json(client, "costs", {"start_time": start})
     assert len(page["data"]) == 4
 
 
@@ -305,7 +313,7 @@ def test_wrong_parameters_are_rejected_in_openais_form(
 
 
 def test_a_page_token_belongs_to_its_own_query(client: TestClient) -> None:
-    page = ask(client, "costs", {**window(5), "limit": 2})["next_page"]
+    page = get_json(client, "costs", {**window(5), "limit": 2})["next_page"]
     headers = {"authorization": "Bearer sk-admin-sandbox-acme"}
     params = {**window(9), "limit": 2, "page": page}
     assert client.get(f"{BASE}/costs", params=params, headers=headers).status_code == 400

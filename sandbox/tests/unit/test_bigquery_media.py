@@ -19,7 +19,7 @@ from convergence_sandbox.bigquery.rest.jobs.media import Rejects, read_batches
 COLUMNS = [("s", "STRING"), ("n", "INTEGER")]
 
 
-def read(path: Path, load: dict[str, Any], *, bad: int = 0) -> list[dict[str, Any]]:
+def read_rows(path: Path, load: dict[str, Any], *, bad: int = 0) -> list[dict[str, Any]]:
     batches = read_batches(path, load, columns=COLUMNS, rejects=Rejects(limit=bad))
     return [row for batch in batches for row in batch]
 
@@ -37,7 +37,7 @@ def test_json_lines_come_back_as_written(
     content = "\n".join(json.dumps(row) for row in rows).encode()
     path = tmp_path_factory.mktemp("media") / "file"
     path.write_bytes(gzip.compress(content) if packed else content)
-    assert read(path, {"sourceFormat": "NEWLINE_DELIMITED_JSON"}) == rows
+    assert read_rows(path, {"sourceFormat": "NEWLINE_DELIMITED_JSON"}) == rows
 
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n"), max_size=5)
@@ -52,13 +52,13 @@ def test_csv_comes_back_as_written(
     csv.writer(text).writerows(rows)
     path = tmp_path_factory.mktemp("media") / "file"
     path.write_bytes(text.getvalue().encode())
-    assert read(path, {}) == [{"s": s, "n": str(n)} for s, n in rows]
+    assert read_rows(path, {}) == [{"s": s, "n": str(n)} for s, n in rows]
 
 
 def test_numbers_with_a_point_are_exact(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b'{"n": 0.1}')
-    assert read(path, {"sourceFormat": "NEWLINE_DELIMITED_JSON"}) == [{"n": Decimal("0.1")}]
+    assert read_rows(path, {"sourceFormat": "NEWLINE_DELIMITED_JSON"}) == [{"n": Decimal("0.1")}]
 
 
 def test_large_files_come_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,7 @@ def test_a_broken_json_file_is_rejected(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
     with pytest.raises(BigQueryError) as caught:
-        read(path, {"sourceFormat": "NEWLINE_DELIMITED_JSON"})
+        read_rows(path, {"sourceFormat": "NEWLINE_DELIMITED_JSON"})
     assert (caught.value.status, caught.value.reason) == (400, "invalid")
 
 
@@ -95,9 +95,9 @@ def test_bad_lines_are_counted_up_to_the_limit(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b'{"n":1}\n{\n{"n":2}\n{\n')
     load = {"sourceFormat": "NEWLINE_DELIMITED_JSON"}
-    assert read(path, load, bad=2) == [{"n": 1}, {"n": 2}]
+    assert read_rows(path, load, bad=2) == [{"n": 1}, {"n": 2}]
     with pytest.raises(BigQueryError):
-        read(path, load, bad=1)
+        read_rows(path, load, bad=1)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_broken_csv_file_is_rejected(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
     with pytest.raises(BigQueryError) as caught:
-        read(path, {})
+        read_rows(path, {})
     assert caught.value.reason == "invalid"
 
 
@@ -130,10 +130,10 @@ def test_csv_options(
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
-    assert read(path, load) == rows
+    assert read_rows(path, load) == rows
 
 
 def test_another_format_is_rejected_by_name(tmp_path: Path) -> None:
     with pytest.raises(BigQueryError, match="AVRO") as caught:
-        read(tmp_path / "file", {"sourceFormat": "AVRO"})
+        read_rows(tmp_path / "file", {"sourceFormat": "AVRO"})
     assert caught.value.status == 501

@@ -25,7 +25,7 @@ def made(path: Path | None = None) -> Engine:
     return engine
 
 
-def ask(engine: Engine, sql: str) -> list[tuple[Any, ...]]:
+def query_rows(engine: Engine, sql: str) -> list[tuple[Any, ...]]:
     return [tuple(cell["v"] for cell in row["f"]) for row in engine.query(sql, project="p").rows()]
 
 
@@ -41,7 +41,7 @@ def test_a_reader_sees_the_old_partition_or_the_new_never_a_mixture() -> None:
     def watch() -> int:
         seen = 0
         while not done.is_set():
-            rows = ask(engine, "SELECT COUNT(DISTINCT n), COUNT(*) FROM d.daily")
+            rows = query_rows(engine, "SELECT COUNT(DISTINCT n), COUNT(*) FROM d.daily")
             assert rows == [("1", "50")]
             seen += 1
         return seen
@@ -76,11 +76,13 @@ def test_eight_clients_lose_no_write() -> None:
         for turn in range(4):
             for call in calls:
                 call(who, turn)
-            assert ask(engine, f"SELECT a FROM d.t_{who}_{turn}") == [(str(turn),)]
+            assert query_rows(engine, f"SELECT a FROM d.t_{who}_{turn}") == [(str(turn),)]
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(client, range(8)))
-    counts = ask(engine, "SELECT day, COUNT(*), SUM(part) FROM d.daily GROUP BY day ORDER BY day")
+    counts = query_rows(
+        engine, "SELECT day, COUNT(*), SUM(part) FROM d.daily GROUP BY day ORDER BY day"
+    )
     assert counts == [
         ("2025-11-02", "32", "48"), ("2025-11-03", "32", "48"), ("2025-11-04", "8", "32")
     ]  # fmt: skip
@@ -120,11 +122,13 @@ def test_a_kill_loses_no_acknowledged_write(tmp_path: Path) -> None:
     writer.wait()
     writer.stdout.close()
     engine = Engine(path)
-    whole = ask(engine, "SELECT COUNT(*), MIN(n), MAX(n) FROM d.daily WHERE day = '2025-11-01'")
+    whole = query_rows(
+        engine, "SELECT COUNT(*), MIN(n), MAX(n) FROM d.daily WHERE day = '2025-11-01'"
+    )
     count, first, last = whole[0]
     assert count == "20"
     assert first == last
     assert int(first) >= heard[-1]
     sql = "SELECT COUNT(DISTINCT n) FROM d.daily WHERE day = '2025-11-02'"
-    assert int(ask(engine, sql)[0][0]) >= heard[-1]
+    assert int(query_rows(engine, sql)[0][0]) >= heard[-1]
     engine.close()

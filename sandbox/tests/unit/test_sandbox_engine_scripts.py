@@ -27,16 +27,18 @@ def engine(shared: Engine) -> Iterator[Engine]:
     shared.delete_dataset("p", "d", delete_contents=True)
 
 
-def run(engine: Engine, sql: str, **request: Any) -> QueryResult:
+def run_script(engine: Engine, sql: str, **request: Any) -> QueryResult:
     return engine.query(sql, project="p", default_dataset=("p", "d"), **request)
 
 
-def ask(engine: Engine, sql: str, **request: Any) -> list[tuple[Any, ...]]:
-    return [tuple(cell["v"] for cell in row["f"]) for row in run(engine, sql, **request).rows()]
+def query_rows(engine: Engine, sql: str, **request: Any) -> list[tuple[Any, ...]]:
+    return [
+        tuple(cell["v"] for cell in row["f"]) for row in run_script(engine, sql, **request).rows()
+    ]
 
 
-def stored(engine: Engine) -> list[str]:
-    return [row[0] for row in ask(engine, "SELECT a FROM t ORDER BY a")]
+def stored_values(engine: Engine) -> list[str]:
+    return [row[0] for row in query_rows(engine, "SELECT a FROM t ORDER BY a")]
 
 
 def test_variables_parameters_and_branches(engine: Engine) -> None:
@@ -55,14 +57,14 @@ def test_variables_parameters_and_branches(engine: Engine) -> None:
         {"name": name, "parameterType": {"type": "NUMERIC"}, "parameterValue": {"value": value}}
         for name, value in (("skip", "2"), ("want", "1.5"))
     ]
-    result = run(engine, sql, parameters=numbers)
+    result = run_script(engine, sql, parameters=numbers)
     assert result.statement_type == "SCRIPT"
     assert [cell["v"] for cell in result.rows()[0]["f"]] == ["1.5", "k", "2", "1.5", "0"]
     assert [one.statement_type for one in result.child_results] == ["SELECT"]
 
 
 def test_loops_end_where_they_should(engine: Engine) -> None:
-    run(engine, """
+    run_script(engine, """
         DECLARE i INT64 DEFAULT 0;
         WHILE i < 10 DO
           SET i = i + 1;
@@ -75,32 +77,34 @@ def test_loops_end_where_they_should(engine: Engine) -> None:
           INSERT INTO t VALUES (row.y);
         END FOR;
         INSERT INTO t VALUES (i)""")  # fmt: skip
-    assert stored(engine) == ["1", "3", "5", "100", "112", "121"]
+    assert stored_values(engine) == ["1", "3", "5", "100", "112", "121"]
 
 
 def test_a_column_wins_over_a_variable_of_its_name(engine: Engine) -> None:
-    run(engine, "INSERT INTO t VALUES (1), (2)")
-    assert ask(engine, "DECLARE a INT64 DEFAULT 2; SELECT COUNT(*) FROM t WHERE a = a") == [("2",)]
+    run_script(engine, "INSERT INTO t VALUES (1), (2)")
+    assert query_rows(engine, "DECLARE a INT64 DEFAULT 2; SELECT COUNT(*) FROM t WHERE a = a") == [
+        ("2",)
+    ]
 
 
 def test_a_transaction_commits_or_rolls_back_whole(engine: Engine) -> None:
-    run(
+    run_script(
         engine,
         """BEGIN TRANSACTION; INSERT INTO t VALUES (1);
                    UPDATE t SET a = a + 1 WHERE TRUE; COMMIT TRANSACTION;""",
     )
-    assert stored(engine) == ["2"]
-    result = run(
+    assert stored_values(engine) == ["2"]
+    result = run_script(
         engine,
         """BEGIN; DELETE FROM t WHERE TRUE; INSERT INTO t VALUES (7);
                             ROLLBACK; SELECT COUNT(*) FROM t""",
     )
     assert [cell["v"] for cell in result.rows()[0]["f"]] == ["1"]
     with pytest.raises(BigQueryError, match="division by zero"):
-        run(engine, "BEGIN TRANSACTION; INSERT INTO t VALUES (8); SELECT 1/0; COMMIT")
-    assert stored(engine) == ["2"]
-    run(engine, "BEGIN TRANSACTION; INSERT INTO t VALUES (9)")
-    assert stored(engine) == ["2"]
+        run_script(engine, "BEGIN TRANSACTION; INSERT INTO t VALUES (8); SELECT 1/0; COMMIT")
+    assert stored_values(engine) == ["2"]
+    run_script(engine, "BEGIN TRANSACTION; INSERT INTO t VALUES (9)")
+    assert stored_values(engine) == ["2"]
 
 
 def test_decimals_too_wide_for_the_quick_way_are_exact_inside_a_transaction(
@@ -108,16 +112,18 @@ def test_decimals_too_wide_for_the_quick_way_are_exact_inside_a_transaction(
 ) -> None:
     sql = """BEGIN TRANSACTION; INSERT INTO t VALUES (1);
              SELECT NUMERIC '99999999999999' * (NUMERIC '99999999999999' * a) AS n FROM t; COMMIT"""
-    assert ask(engine, sql) == [("9999999999999800000000000001",)]
+    assert query_rows(engine, sql) == [("9999999999999800000000000001",)]
 
 
 def test_an_exception_handler_goes_on(engine: Engine) -> None:
     sql = """BEGIN SELECT 1/0; EXCEPTION WHEN ERROR THEN SELECT 'handled' AS outcome; END;"""
-    assert ask(engine, sql) == [("handled",)]
+    assert query_rows(engine, sql) == [("handled",)]
     with pytest.raises(BigQueryError, match="on purpose"):
-        run(engine, "BEGIN RAISE USING MESSAGE = 'on purpose'; END; SELECT 1")
+        run_script(engine, "BEGIN RAISE USING MESSAGE = 'on purpose'; END; SELECT 1")
     with pytest.raises(BigQueryError) as raised:
-        run(engine, "BEGIN SELECT ST_GEOGPOINT(1, 2); EXCEPTION WHEN ERROR THEN SELECT 1; END;")
+        run_script(
+            engine, "BEGIN SELECT ST_GEOGPOINT(1, 2); EXCEPTION WHEN ERROR THEN SELECT 1; END;"
+        )
     assert raised.value.status == 501
 
 
@@ -127,16 +133,16 @@ def test_temporary_tables_end_with_their_script(engine: Engine) -> None:
              MERGE t USING s ON t.a = s.a WHEN NOT MATCHED THEN INSERT (a) VALUES (s.a);
              UPDATE s SET b = b * 2 WHERE a = 1;
              SELECT SUM(b) FROM s;"""
-    assert ask(engine, sql) == [("8",)]
-    assert stored(engine) == ["1", "2"]
+    assert query_rows(engine, sql) == [("8",)]
+    assert stored_values(engine) == ["1", "2"]
     with pytest.raises(BigQueryError, match=r"Not found: Table p:d\.s"):
-        ask(engine, "SELECT * FROM s")
+        query_rows(engine, "SELECT * FROM s")
 
 
 def test_a_failed_statement_leaves_the_ones_before(engine: Engine) -> None:
     with pytest.raises(BigQueryError, match="Not found"):
-        run(engine, "INSERT INTO t VALUES (1); SELECT * FROM nope; INSERT INTO t VALUES (2)")
-    assert stored(engine) == ["1"]
+        run_script(engine, "INSERT INTO t VALUES (1); SELECT * FROM nope; INSERT INTO t VALUES (2)")
+    assert stored_values(engine) == ["1"]
 
 
 @pytest.mark.parametrize(
@@ -154,8 +160,8 @@ def test_scripts_that_are_wrong_or_not_done_are_rejected(
     engine: Engine, sql: str, status: int
 ) -> None:
     with pytest.raises(BigQueryError) as raised:
-        run(engine, sql)
+        run_script(engine, sql)
     assert raised.value.status == status
     # Nothing is left open: the next write has its lock and its transaction.
-    run(engine, "INSERT INTO t VALUES (1)")
-    assert stored(engine) == ["1"]
+    run_script(engine, "INSERT INTO t VALUES (1)")
+    assert stored_values(engine) == ["1"]

@@ -51,12 +51,12 @@ def ref(name: str = "t") -> TableRef:
     return TableRef("p", "d", name)
 
 
-def ask(engine: Engine, sql: str) -> list[tuple[Any, ...]]:
+def query_rows(engine: Engine, sql: str) -> list[tuple[Any, ...]]:
     result = engine.query(sql, project="p", default_dataset=("p", "d"))
     return [tuple(cell["v"] for cell in row["f"]) for row in result.rows()]
 
 
-def fields(*more: Json, drop: str = "", **changed: Json) -> Json:
+def change_fields(*more: Json, drop: str = "", **changed: Json) -> Json:
     kept = [
         one | changed.get(one["name"], {})
         for one in FULL["schema"]["fields"] if one["name"] != drop
@@ -129,30 +129,33 @@ def test_impossible_tables_are_rejected_whole(engine: Engine, resource: Json, st
 
 def test_columns_are_added_and_relaxed_with_their_rows_kept(engine: Engine) -> None:
     engine.create_table("p", "d", FULL)
-    ask(engine, "INSERT INTO t VALUES ('2025-11-01', 'x', 1.5, [('s', 1)])")
+    query_rows(engine, "INSERT INTO t VALUES ('2025-11-01', 'x', 1.5, [('s', 1)])")
     added = {"name": "note", "type": "STRING", "mode": "NULLABLE"}
     parts = FULL["schema"]["fields"][3]
     nested = {"fields": [*parts["fields"], {"name": "unit", "type": "STRING", "mode": "NULLABLE"}]}
-    change = fields(added, parts=nested, day={"mode": "NULLABLE", "description": "changed"})
+    change = change_fields(added, parts=nested, day={"mode": "NULLABLE", "description": "changed"})
     resource = engine.update_table(ref(), change, partial=True).to_rest()
     assert resource["schema"] == change["schema"]
     assert resource["description"] == "daily cost"
-    got = ask(
+    got = query_rows(
         engine, f"SELECT note, parts[OFFSET(0)].unit, parts[OFFSET(0)].sku FROM t WHERE {OPEN}"
     )
     assert got == [(None, None, "s")]
-    ask(engine, "INSERT INTO t (org, parts) VALUES ('y', [('a', 2, 'kg')])")
+    query_rows(engine, "INSERT INTO t (org, parts) VALUES ('y', [('a', 2, 'kg')])")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (fields(drop="org"), "Field org is missing in new schema"),
-        (fields(org={"type": "INTEGER", "maxLength": None}), "Field org has changed type"),
-        (fields(org={"mode": "REQUIRED"}), "changed mode from NULLABLE to REQUIRED"),
-        (fields(org={"mode": "REPEATED"}), "changed mode from NULLABLE to REPEATED"),
-        (fields({"name": "z", "type": "DATE", "mode": "REQUIRED"}), "Cannot add required fields"),
-        (fields(org={"maxLength": "10"}), "changed max_length from 50 to 10"),
+        (change_fields(drop="org"), "Field org is missing in new schema"),
+        (change_fields(org={"type": "INTEGER", "maxLength": None}), "Field org has changed type"),
+        (change_fields(org={"mode": "REQUIRED"}), "changed mode from NULLABLE to REQUIRED"),
+        (change_fields(org={"mode": "REPEATED"}), "changed mode from NULLABLE to REPEATED"),
+        (
+            change_fields({"name": "z", "type": "DATE", "mode": "REQUIRED"}),
+            "Cannot add required fields",
+        ),
+        (change_fields(org={"maxLength": "10"}), "changed max_length from 50 to 10"),
         ({"timePartitioning": {"type": "MONTH", "field": "day"}}, "Cannot change the partitioning"),
     ],
 )
@@ -177,12 +180,12 @@ def test_a_patch_changes_only_what_it_names(engine: Engine) -> None:
 
 
 def test_views_are_checked_and_see_later_columns(engine: Engine) -> None:
-    ask(engine, "CREATE TABLE base (a INT64)")
+    query_rows(engine, "CREATE TABLE base (a INT64)")
     view = {"tableReference": {"tableId": "v"},
             "view": {"query": "SELECT * FROM `p.d.base`", "useLegacySql": False}}  # fmt: skip
     assert [one.name for one in engine.create_table("p", "d", view).schema.fields] == ["a"]
-    ask(engine, "ALTER TABLE base ADD COLUMN b STRING; INSERT INTO base VALUES (1, 'x')")
-    assert ask(engine, "SELECT * FROM v") == [("1", "x")]
+    query_rows(engine, "ALTER TABLE base ADD COLUMN b STRING; INSERT INTO base VALUES (1, 'x')")
+    assert query_rows(engine, "SELECT * FROM v") == [("1", "x")]
     assert [one.name for one in engine.get_table(ref("v")).schema.fields] == ["a", "b"]
     broken = view | {
         "tableReference": {"tableId": "w"},
@@ -192,10 +195,10 @@ def test_views_are_checked_and_see_later_columns(engine: Engine) -> None:
         engine.create_table("p", "d", broken)
     for sql in ("INSERT INTO v VALUES (1, 'x')", "DELETE FROM v WHERE TRUE"):
         with pytest.raises(BigQueryError, match="VIEW is not supported"):
-            ask(engine, sql)
-    ask(engine, "DROP TABLE base")
+            query_rows(engine, sql)
+    query_rows(engine, "DROP TABLE base")
     with pytest.raises(BigQueryError, match=r"Not found: Table p:d\.base"):
-        ask(engine, "SELECT * FROM v")
+        query_rows(engine, "SELECT * FROM v")
     assert engine.get_table(ref("v")).is_view
 
 
@@ -219,37 +222,37 @@ def test_create_replace_and_skip(engine: Engine) -> None:
 
     assert run("CREATE TABLE d.x AS SELECT 1 AS a, [STRUCT('k' AS k)] AS r") == "CREATE"
     assert run("CREATE TABLE IF NOT EXISTS d.x (z INT64)") == "SKIP"
-    assert ask(engine, "SELECT a, r[OFFSET(0)].k FROM x") == [("1", "k")]
+    assert query_rows(engine, "SELECT a, r[OFFSET(0)].k FROM x") == [("1", "k")]
     assert run("CREATE OR REPLACE TABLE d.x (z INT64)") == "REPLACE"
-    assert ask(engine, "SELECT z FROM x") == []
+    assert query_rows(engine, "SELECT z FROM x") == []
     assert run("DROP TABLE d.x") == "DROP"
     assert run("DROP TABLE IF EXISTS d.x") == "SKIP"
     assert run("CREATE SCHEMA IF NOT EXISTS d") == "SKIP"
 
 
 def test_alter_table(engine: Engine) -> None:
-    ask(engine, "CREATE TABLE x (a INT64 NOT NULL, b STRING); INSERT INTO x VALUES (1, 'k')")
-    ask(engine, "ALTER TABLE x ADD COLUMN IF NOT EXISTS b STRING, ADD COLUMN c DATE")
-    ask(engine, "ALTER TABLE x ALTER COLUMN a DROP NOT NULL")
-    ask(engine, "ALTER TABLE x ALTER COLUMN a SET DATA TYPE NUMERIC")
-    ask(engine, "ALTER TABLE x DROP COLUMN b")
-    ask(engine, "ALTER TABLE x SET OPTIONS (description = 'new')")
+    query_rows(engine, "CREATE TABLE x (a INT64 NOT NULL, b STRING); INSERT INTO x VALUES (1, 'k')")
+    query_rows(engine, "ALTER TABLE x ADD COLUMN IF NOT EXISTS b STRING, ADD COLUMN c DATE")
+    query_rows(engine, "ALTER TABLE x ALTER COLUMN a DROP NOT NULL")
+    query_rows(engine, "ALTER TABLE x ALTER COLUMN a SET DATA TYPE NUMERIC")
+    query_rows(engine, "ALTER TABLE x DROP COLUMN b")
+    query_rows(engine, "ALTER TABLE x SET OPTIONS (description = 'new')")
     meta = engine.get_table(ref("x"))
     shape = [(one.name, one.type, one.mode) for one in meta.schema.fields]
     assert shape == [("a", "NUMERIC", "NULLABLE"), ("c", "DATE", "NULLABLE")]
-    assert (meta.description, ask(engine, "SELECT a / 2 FROM x")) == ("new", [("0.5",)])
+    assert (meta.description, query_rows(engine, "SELECT a / 2 FROM x")) == ("new", [("0.5",)])
     with pytest.raises(BigQueryError, match="assignable"):
-        ask(engine, "ALTER TABLE x ALTER COLUMN a SET DATA TYPE INT64")
+        query_rows(engine, "ALTER TABLE x ALTER COLUMN a SET DATA TYPE INT64")
 
 
 def test_information_schema(engine: Engine) -> None:
     engine.create_table("p", "d", FULL)
-    ask(engine, "INSERT INTO t (day) VALUES ('2025-11-01'), ('2025-11-01'), ('2025-11-03')")
-    ask(engine, "CREATE VIEW v AS SELECT day FROM p.d.t")
-    got = ask(engine, """SELECT table_name, table_type FROM d.INFORMATION_SCHEMA.TABLES
+    query_rows(engine, "INSERT INTO t (day) VALUES ('2025-11-01'), ('2025-11-01'), ('2025-11-03')")
+    query_rows(engine, "CREATE VIEW v AS SELECT day FROM p.d.t")
+    got = query_rows(engine, """SELECT table_name, table_type FROM d.INFORMATION_SCHEMA.TABLES
                          ORDER BY table_name""")  # fmt: skip
     assert got == [("t", "BASE TABLE"), ("v", "VIEW")]
-    got = ask(engine, """SELECT column_name, is_nullable, data_type, is_partitioning_column,
+    got = query_rows(engine, """SELECT column_name, is_nullable, data_type, is_partitioning_column,
                                 clustering_ordinal_position
                          FROM `p.d.INFORMATION_SCHEMA.COLUMNS` WHERE table_name = 't'
                          ORDER BY ordinal_position""")  # fmt: skip
@@ -258,14 +261,14 @@ def test_information_schema(engine: Engine) -> None:
         ("amount", "YES", "NUMERIC(20, 4)", "NO", None),
         ("parts", "NO", "ARRAY<STRUCT<sku STRING, n INT64>>", "NO", None),
     ]  # fmt: skip
-    got = ask(engine, """SELECT partition_id, total_rows FROM d.INFORMATION_SCHEMA.PARTITIONS
+    got = query_rows(engine, """SELECT partition_id, total_rows FROM d.INFORMATION_SCHEMA.PARTITIONS
                          WHERE table_name = 't' ORDER BY 1""")  # fmt: skip
     assert got == [("20251101", "2"), ("20251103", "1")]
-    got = ask(engine, "SELECT view_definition FROM d.INFORMATION_SCHEMA.VIEWS")
+    got = query_rows(engine, "SELECT view_definition FROM d.INFORMATION_SCHEMA.VIEWS")
     assert got == [("SELECT day FROM p.d.t",)]
-    assert ask(engine, "SELECT schema_name FROM INFORMATION_SCHEMA.SCHEMATA") == [("d",)]
+    assert query_rows(engine, "SELECT schema_name FROM INFORMATION_SCHEMA.SCHEMATA") == [("d",)]
     with pytest.raises(BigQueryError) as raised:
-        ask(engine, "SELECT * FROM d.INFORMATION_SCHEMA.ROUTINES")
+        query_rows(engine, "SELECT * FROM d.INFORMATION_SCHEMA.ROUTINES")
     assert raised.value.status == 501
 
 

@@ -46,12 +46,14 @@ def ref(name: str) -> TableRef:
     return TableRef("p", "d", name)
 
 
-def ask(engine: Engine, sql: str) -> list[tuple[Any, ...]]:
+def query_rows(engine: Engine, sql: str) -> list[tuple[Any, ...]]:
     result = engine.query(sql, project="p", default_dataset=("p", "d"))
     return [tuple(cell["v"] for cell in row["f"]) for row in result.rows()]
 
 
-def load(engine: Engine, name: str, rows: Rows, write: str = "WRITE_APPEND", **more: Any) -> int:
+def load_rows(
+    engine: Engine, name: str, rows: Rows, write: str = "WRITE_APPEND", **more: Any
+) -> int:
     return engine.load_rows(ref(name), [rows], write_disposition=write, **more)
 
 
@@ -60,18 +62,18 @@ def day(text: str, cost: object = 1, **more: object) -> dict[str, Any]:
 
 
 def costs(engine: Engine) -> list[tuple[Any, ...]]:
-    return ask(engine, "SELECT day, cost FROM daily ORDER BY day, cost")
+    return query_rows(engine, "SELECT day, cost FROM daily ORDER BY day, cost")
 
 
 def written(engine: Engine) -> dict[str, str]:
     sql = "SELECT partition_id, last_modified_time FROM d.INFORMATION_SCHEMA.PARTITIONS"
-    return dict(ask(engine, sql))
+    return dict(query_rows(engine, sql))
 
 
 def test_a_partition_is_replaced_and_no_other(engine: Engine) -> None:
-    load(engine, "daily", [day("2025-11-01", 1), day("2025-11-02", 2)])
+    load_rows(engine, "daily", [day("2025-11-01", 1), day("2025-11-02", 2)])
     before = written(engine)
-    load(engine, "daily$20251101", [day("2025-11-01", 5)], "WRITE_TRUNCATE")
+    load_rows(engine, "daily$20251101", [day("2025-11-01", 5)], "WRITE_TRUNCATE")
     assert costs(engine) == [("2025-11-01", "5"), ("2025-11-02", "2")]
     after = written(engine)
     assert after["20251101"] > before["20251101"]
@@ -79,22 +81,22 @@ def test_a_partition_is_replaced_and_no_other(engine: Engine) -> None:
 
 
 def test_a_row_of_another_day_fails_the_whole_partition(engine: Engine) -> None:
-    load(engine, "daily", [day("2025-11-01", 1)])
+    load_rows(engine, "daily", [day("2025-11-01", 1)])
     rows = [day("2025-11-01", 8), day("2025-11-02", 9)]
     with pytest.raises(BigQueryError, match="rather than destination partition") as raised:
-        load(engine, "daily$20251101", rows, "WRITE_TRUNCATE")
+        load_rows(engine, "daily$20251101", rows, "WRITE_TRUNCATE")
     assert raised.value.status == 400
     assert costs(engine) == [("2025-11-01", "1")]
 
 
 def test_an_empty_load_empties_its_partition(engine: Engine) -> None:
-    load(engine, "daily", [day("2025-11-01"), day("2025-11-02")])
-    load(engine, "daily$20251101", [], "WRITE_TRUNCATE")
+    load_rows(engine, "daily", [day("2025-11-01"), day("2025-11-02")])
+    load_rows(engine, "daily$20251101", [], "WRITE_TRUNCATE")
     assert costs(engine) == [("2025-11-02", "1")]
 
 
 def test_a_query_replaces_a_partition(engine: Engine) -> None:
-    load(engine, "daily", [day("2025-11-01", 1), day("2025-11-02", 2)])
+    load_rows(engine, "daily", [day("2025-11-01", 1), day("2025-11-02", 2)])
     engine.query("ALTER TABLE d.daily ALTER COLUMN day DROP NOT NULL", project="p")
     result = engine.query(
         "SELECT day, model, cost * 10 AS cost, tags FROM d.daily WHERE day = '2025-11-02'",
@@ -115,7 +117,7 @@ def test_a_query_replaces_a_partition(engine: Engine) -> None:
 def test_decorators_that_name_no_partition_are_rejected(engine: Engine) -> None:
     for name in ("daily$2025", "daily$20251301", "daily$"):
         with pytest.raises(BigQueryError) as raised:
-            load(engine, name, [day("2025-11-01")], "WRITE_TRUNCATE")
+            load_rows(engine, name, [day("2025-11-01")], "WRITE_TRUNCATE")
         assert raised.value.status == 400
     assert [meta.ref.table for meta in engine.list_tables("p", "d")] == ["daily"]
 
@@ -138,7 +140,7 @@ def test_a_bad_row_is_rejected_by_load_and_stream_alike(
     engine: Engine, row: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(BigQueryError, match=message) as raised:
-        load(engine, "daily", [day("2025-11-01"), row])
+        load_rows(engine, "daily", [day("2025-11-01"), row])
     assert raised.value.reason == "invalid"
     assert "Row 2" in raised.value.message
     errors = engine.insert_all(ref("daily"), [{"json": day("2025-11-01")}, {"json": row}])
@@ -149,7 +151,7 @@ def test_a_bad_row_is_rejected_by_load_and_stream_alike(
 
 def test_bad_rows_may_be_skipped_when_requested(engine: Engine) -> None:
     rows = [day("2025-11-01"), {"model": "x"}, day("2025-11-02", extra=1)]
-    assert load(engine, "daily", rows, max_bad_records=1, ignore_unknown=True) == 2
+    assert load_rows(engine, "daily", rows, max_bad_records=1, ignore_unknown=True) == 2
     engine.insert_all(ref("daily"), [{"json": row} for row in rows], skip_invalid=True)
     assert len(costs(engine)) == 3
 
@@ -167,7 +169,7 @@ def test_streamed_rows_resist_dml_when_the_buffer_is_on() -> None:
     engine.create_table("p", "d", DAILY | {"tableReference": {"tableId": "daily"}})
     engine.insert_all(ref("daily"), [{"json": day("2025-11-01")}])
     with pytest.raises(BigQueryError, match="streaming buffer, which is not supported"):
-        ask(engine, "DELETE FROM daily WHERE TRUE")
+        query_rows(engine, "DELETE FROM daily WHERE TRUE")
     engine.close()
 
 
@@ -191,7 +193,7 @@ def test_every_type_survives_a_load(engine: Engine) -> None:
         "dt": "2025-11-01 01:02:03", "j": {"b": 1, "a": [1.5, None]},
         "r": [{"g": "2.5", "xs": [1]}, {"g": None}],
     }  # fmt: skip
-    load(engine, "all", [row, {}], schema=Schema.from_rest({"fields": fields}))
+    load_rows(engine, "all", [row, {}], schema=Schema.from_rest({"fields": fields}))
     rows, total = engine.read_table(ref("all"))
     assert total == 2
     assert [cell["v"] for cell in rows[0]["f"]] == [
@@ -202,18 +204,18 @@ def test_every_type_survives_a_load(engine: Engine) -> None:
         [{"v": {"f": [{"v": "2.5"}, {"v": [{"v": "1"}]}]}}, {"v": {"f": [{"v": None}, {"v": []}]}}],
     ]  # fmt: skip
     assert [cell["v"] for cell in rows[1]["f"]] == [None] * 12 + [[]]
-    assert ask(engine, "SELECT r[OFFSET(0)].g * 2, JSON_VALUE(j.a[0]) FROM `all` LIMIT 1") == [
-        ("5", "1.5")
-    ]
+    assert query_rows(
+        engine, "SELECT r[OFFSET(0)].g * 2, JSON_VALUE(j.a[0]) FROM `all` LIMIT 1"
+    ) == [("5", "1.5")]
 
 
 def test_dispositions(engine: Engine) -> None:
-    load(engine, "daily", [day("2025-11-01")])
+    load_rows(engine, "daily", [day("2025-11-01")])
     with pytest.raises(BigQueryError) as raised:
-        load(engine, "daily", [day("2025-11-01")], "WRITE_EMPTY")
+        load_rows(engine, "daily", [day("2025-11-01")], "WRITE_EMPTY")
     assert (raised.value.status, raised.value.reason) == (409, "duplicate")
     with pytest.raises(BigQueryError) as raised:
-        load(
+        load_rows(
             engine,
             "new",
             [{"a": 1}],
@@ -221,7 +223,7 @@ def test_dispositions(engine: Engine) -> None:
             schema=Schema.from_rest({"fields": [{"name": "a", "type": "INT64"}]}),
         )
     assert raised.value.status == 404
-    load(engine, "daily", [day("2025-12-01")], "WRITE_TRUNCATE")
+    load_rows(engine, "daily", [day("2025-12-01")], "WRITE_TRUNCATE")
     assert costs(engine) == [("2025-12-01", "1")]
 
 
@@ -229,7 +231,7 @@ def test_a_load_makes_its_table_with_the_requested_layout(engine: Engine) -> Non
     options = WriteOptions(time_partitioning=TimePartitioning("DAY", "d"), clustering=("k",))
     schema = Schema.from_rest({"fields": [{"name": "d", "type": "DATE"},
                                           {"name": "k", "type": "STRING"}]})  # fmt: skip
-    load(engine, "made", [{"d": "2025-11-01", "k": "x"}], schema=schema, options=options)
+    load_rows(engine, "made", [{"d": "2025-11-01", "k": "x"}], schema=schema, options=options)
     meta = engine.get_table(ref("made"))
     assert (meta.partition_field, meta.clustering) == ("d", ("k",))
 
@@ -238,15 +240,15 @@ def test_a_wider_load_needs_leave_to_add_columns(engine: Engine) -> None:
     fields = [*DAILY["schema"]["fields"], {"name": "new", "type": "INT64"}]  # type: ignore[index]
     schema = Schema.from_rest({"fields": fields})
     with pytest.raises(BigQueryError, match="Cannot add fields"):
-        load(engine, "daily", [day("2025-11-01", new=1)], schema=schema)
-    load(
+        load_rows(engine, "daily", [day("2025-11-01", new=1)], schema=schema)
+    load_rows(
         engine,
         "daily",
         [day("2025-11-01", new=1)],
         schema=schema,
         schema_update_options=["ALLOW_FIELD_ADDITION"],
     )
-    assert ask(engine, "SELECT new FROM daily") == [("1",)]
+    assert query_rows(engine, "SELECT new FROM daily") == [("1",)]
 
 
 def test_ingestion_time_partitions(engine: Engine) -> None:
@@ -259,12 +261,12 @@ def test_ingestion_time_partitions(engine: Engine) -> None:
             "schema": {"fields": [{"name": "x", "type": "INT64"}]},
         },
     )
-    load(engine, "log$20251101", [{"x": 1}], "WRITE_TRUNCATE")
-    load(engine, "log$20251102", [{"x": 2}], "WRITE_TRUNCATE")
-    load(engine, "log$20251101", [{"x": 3}], "WRITE_TRUNCATE")
+    load_rows(engine, "log$20251101", [{"x": 1}], "WRITE_TRUNCATE")
+    load_rows(engine, "log$20251102", [{"x": 2}], "WRITE_TRUNCATE")
+    load_rows(engine, "log$20251101", [{"x": 3}], "WRITE_TRUNCATE")
     sql = "SELECT x, _PARTITIONDATE AS d FROM log WHERE _PARTITIONTIME >= '2025-11-01' ORDER BY d"
-    assert ask(engine, sql) == [("3", "2025-11-01"), ("2", "2025-11-02")]
-    assert ask(engine, "SELECT * FROM log ORDER BY x") == [("2",), ("3",)]
+    assert query_rows(engine, sql) == [("3", "2025-11-01"), ("2", "2025-11-02")]
+    assert query_rows(engine, "SELECT * FROM log ORDER BY x") == [("2",), ("3",)]
 
 
 def test_dml_counts_and_partitions(engine: Engine) -> None:
@@ -313,15 +315,15 @@ def test_dml_counts_and_partitions(engine: Engine) -> None:
     ],
 )  # fmt: skip
 def test_dml_that_breaks_a_rule_changes_nothing(engine: Engine, sql: str, message: str) -> None:
-    load(engine, "daily", [day("2025-11-01")])
+    load_rows(engine, "daily", [day("2025-11-01")])
     with pytest.raises(BigQueryError, match=message) as raised:
-        ask(engine, sql)
+        query_rows(engine, sql)
     assert raised.value.status == 400
     assert costs(engine) == [("2025-11-01", "1")]
 
 
 def test_a_dry_run_of_dml_changes_nothing(engine: Engine) -> None:
-    load(engine, "daily", [day("2025-11-01")])
+    load_rows(engine, "daily", [day("2025-11-01")])
     result = engine.query("DELETE FROM d.daily WHERE TRUE", project="p", dry_run=True)
     assert result.statement_type == "DELETE"
     engine.query("CREATE TABLE d.other (a INT64)", project="p", dry_run=True)
@@ -330,23 +332,23 @@ def test_a_dry_run_of_dml_changes_nothing(engine: Engine) -> None:
 
 
 def test_limits_of_parameterized_types(engine: Engine) -> None:
-    ask(engine, "CREATE TABLE small (s STRING(3), n NUMERIC(5, 2))")
-    ask(engine, "INSERT INTO small VALUES ('abc', 123.455)")
-    assert ask(engine, "SELECT s, n FROM small") == [("abc", "123.46")]
+    query_rows(engine, "CREATE TABLE small (s STRING(3), n NUMERIC(5, 2))")
+    query_rows(engine, "INSERT INTO small VALUES ('abc', 123.455)")
+    assert query_rows(engine, "SELECT s, n FROM small") == [("abc", "123.46")]
     for bad in ("('abcd', 1)", "('a', 1000)"):
         with pytest.raises(BigQueryError):
-            ask(engine, f"INSERT INTO small VALUES {bad}")
+            query_rows(engine, f"INSERT INTO small VALUES {bad}")
     with pytest.raises(BigQueryError, match="maximum length 3"):
-        load(engine, "small", [{"s": "abcd"}])
+        load_rows(engine, "small", [{"s": "abcd"}])
 
 
 def test_a_query_that_overwrites_a_table_brings_its_own_schema(engine: Engine) -> None:
-    ask(engine, "CREATE TABLE x (a INT64 NOT NULL OPTIONS (description = 'kept?'))")
+    query_rows(engine, "CREATE TABLE x (a INT64 NOT NULL OPTIONS (description = 'kept?'))")
     engine.query("SELECT 1 AS a", project="p", destination=ref("x"),
                  write_disposition="WRITE_TRUNCATE")  # fmt: skip
     field = engine.get_table(ref("x")).schema.fields[0]
     assert (field.mode, field.description) == ("NULLABLE", None)
-    ask(engine, "CREATE OR REPLACE TABLE x (a INT64 NOT NULL)")
+    query_rows(engine, "CREATE OR REPLACE TABLE x (a INT64 NOT NULL)")
     with pytest.raises(BigQueryError, match="changed mode from REQUIRED to NULLABLE"):
         engine.query("SELECT 1 AS a", project="p", destination=ref("x"),
                      write_disposition="WRITE_APPEND")  # fmt: skip

@@ -35,7 +35,7 @@ def engine() -> Iterator[Engine]:
     made.close()
 
 
-def ask(engine: Engine, expression: str, **values: tuple[str, object]) -> Decimal | None:
+def evaluate(engine: Engine, expression: str, **values: tuple[str, object]) -> Decimal | None:
     """The expression over columns (not literals, which are folded) of these types and values."""
     columns = ", ".join(
         f"CAST('{value:f}' AS {kind}) AS {name}"
@@ -56,10 +56,10 @@ def agrees(engine: Engine, sql: str, expected: Decimal, limit: Decimal, **values
     """The expression equals `expected`, or overflows exactly when that is beyond the limit."""
     if expected.copy_abs() > limit:
         with pytest.raises(BigQueryError, match=r"(?i)overflow|Invalid") as raised:
-            ask(engine, sql, **values)  # type: ignore[arg-type]  # name: (type, value) pairs
+            evaluate(engine, sql, **values)  # type: ignore[arg-type]  # name: (type, value) pairs
         assert raised.value.status == 400
         return
-    assert ask(engine, sql, **values) == expected  # type: ignore[arg-type]  # as above
+    assert evaluate(engine, sql, **values) == expected  # type: ignore[arg-type]  # as above
 
 
 OPERATIONS: dict[str, Callable[[Decimal, Decimal], Decimal]] = {
@@ -86,8 +86,8 @@ def test_numeric_arithmetic_is_exact(
     values = {"a": ("NUMERIC", left), "b": ("NUMERIC", right)}
     if sign == "/" and right == 0:
         with pytest.raises(BigQueryError, match="division by zero"):
-            ask(engine, "a / b", **values)
-        assert ask(engine, "SAFE_DIVIDE(a, b)", **values) is None
+            evaluate(engine, "a / b", **values)
+        assert evaluate(engine, "SAFE_DIVIDE(a, b)", **values) is None
         return
     expected = rounded(OPERATIONS[sign](left, right), 9)
     agrees(engine, f"a {sign} b", expected, NUMERIC_MAX, **values)
@@ -105,7 +105,7 @@ def test_safe_arithmetic_gives_null_where_the_operator_fails(
         if sign != "/" or right != 0:
             expected = rounded(OPERATIONS[sign](left, right), 9)
             expected = None if expected.copy_abs() > NUMERIC_MAX else expected
-        assert ask(engine, f"{name}(a, b)", **values) == expected
+        assert evaluate(engine, f"{name}(a, b)", **values) == expected
 
 
 @FEW

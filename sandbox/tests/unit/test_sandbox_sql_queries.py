@@ -34,14 +34,14 @@ def engine() -> Iterator[Engine]:
     made.close()
 
 
-def ask(engine: Engine, sql: str, **request: Any) -> list[tuple[Any, ...]]:
+def query_rows(engine: Engine, sql: str, **request: Any) -> list[tuple[Any, ...]]:
     result = engine.query(sql, project="p", default_dataset=("p", "d"), **request)
     return [tuple(cell["v"] for cell in row["f"]) for row in result.rows()]
 
 
 def rejected(engine: Engine, sql: str) -> str:
     with pytest.raises(BigQueryError) as raised:
-        ask(engine, sql)
+        query_rows(engine, sql)
     assert raised.value.status == 400
     return raised.value.message
 
@@ -50,29 +50,29 @@ def test_repeated_credits_net_by_a_scalar_subquery(engine: Engine) -> None:
     sql = """
         SELECT model, SUM(cost + IFNULL((SELECT SUM(c.amount) FROM UNNEST(credits) AS c), 0)) AS net
         FROM usage WHERE day >= '2025-11-01' GROUP BY model ORDER BY model"""
-    assert ask(engine, sql) == [("a", "4.75"), ("b", "2.25")]
+    assert query_rows(engine, sql) == [("a", "4.75"), ("b", "2.25")]
 
 
 def test_unnest_joins_and_keeps_rows_on_the_left(engine: Engine) -> None:
     inner = (
         "SELECT model, c.name FROM usage AS u, u.credits AS c WHERE day = '2025-11-01' ORDER BY 2"
     )
-    assert ask(engine, inner) == [("a", "promo"), ("a", "sud")]
+    assert query_rows(engine, inner) == [("a", "promo"), ("a", "sud")]
     left = """SELECT model, c.name, o FROM usage LEFT JOIN UNNEST(credits) AS c WITH OFFSET AS o
               WHERE day = '2025-11-01' ORDER BY model, o"""
-    assert ask(engine, left) == [("a", "promo", "0"), ("a", "sud", "1"), ("b", None, None)]
+    assert query_rows(engine, left) == [("a", "promo", "0"), ("a", "sud", "1"), ("b", None, None)]
 
 
 def test_a_day_in_another_zone(engine: Engine) -> None:
     sql = """SELECT DATE(ts, 'America/Los_Angeles') AS d, SUM(tokens) FROM usage
              WHERE day IN ('2025-11-01', '2025-11-02') GROUP BY d ORDER BY d"""
-    assert ask(engine, sql) == [("2025-10-31", "20"), ("2025-11-01", "40")]
+    assert query_rows(engine, sql) == [("2025-10-31", "20"), ("2025-11-01", "40")]
 
 
 def test_qualify_keeps_the_newest(engine: Engine) -> None:
     sql = """SELECT model, tokens FROM usage WHERE day > '2025-01-01'
              QUALIFY ROW_NUMBER() OVER (PARTITION BY model ORDER BY ts DESC) = 1 ORDER BY model"""
-    assert ask(engine, sql) == [("a", "30"), ("b", "20")]
+    assert query_rows(engine, sql) == [("a", "30"), ("b", "20")]
     assert "requires analytic function" in rejected(
         engine, "SELECT model FROM usage WHERE day > '2025-01-01' QUALIFY model = 'a'"
     )
@@ -84,7 +84,7 @@ def test_an_alias_wins_in_group_having_and_order_but_not_inside_an_aggregate(
     sql = """SELECT UPPER(model) AS model, SUM(tokens) AS tokens FROM usage
              WHERE day > '2025-01-01' GROUP BY model HAVING SUM(tokens) > 20
              ORDER BY tokens DESC"""
-    assert ask(engine, sql) == [("A", "40")]
+    assert query_rows(engine, sql) == [("A", "40")]
 
 
 def test_loose_columns_are_rejected(engine: Engine) -> None:
@@ -96,7 +96,7 @@ def test_loose_columns_are_rejected(engine: Engine) -> None:
 def test_names_are_resolved_or_rejected_as_bigquery_does(engine: Engine) -> None:
     two = "FROM UNNEST([STRUCT(1 AS x)]) AS a, UNNEST([STRUCT(2 AS x)]) AS b"
     assert rejected(engine, f"SELECT x {two}") == "Column name x is ambiguous"
-    assert ask(engine, f"SELECT a.x, b.x AS y {two}") == [("1", "2")]
+    assert query_rows(engine, f"SELECT a.x, b.x AS y {two}") == [("1", "2")]
     assert "Did you mean tokens" in rejected(
         engine, "SELECT token FROM usage WHERE day = '2025-11-01'"
     )
@@ -115,7 +115,7 @@ def test_a_missing_table_or_dataset_is_not_found(engine: Engine) -> None:
         ("SELECT * FROM d.nope", "Table p:d.nope"), ("SELECT * FROM n.t", "Dataset p:n")
     ):  # fmt: skip
         with pytest.raises(BigQueryError) as raised:
-            ask(engine, sql)
+            query_rows(engine, sql)
         assert (raised.value.status, raised.value.reason) == (404, "notFound")
         assert raised.value.message == f"Not found: {name}"
 
@@ -141,7 +141,7 @@ def test_a_filter_by_constants_satisfies_the_table(engine: Engine, where: str) -
         {"name": "today", "parameterType": {"type": "DATE"},
          "parameterValue": {"value": "2025-11-21"}},
     ]  # fmt: skip
-    assert ask(engine, f"SELECT tokens FROM usage WHERE {where}", parameters=parameters)
+    assert query_rows(engine, f"SELECT tokens FROM usage WHERE {where}", parameters=parameters)
 
 
 @pytest.mark.parametrize(
@@ -168,25 +168,27 @@ def test_a_table_that_wants_a_partition_filter_rejects_queries_without(
 
 
 def test_a_filter_reaches_through_views_and_subqueries(engine: Engine) -> None:
-    assert ask(engine, "SELECT SUM(cost) FROM costs WHERE day = '2025-11-01'") == [("3.75",)]
+    assert query_rows(engine, "SELECT SUM(cost) FROM costs WHERE day = '2025-11-01'") == [("3.75",)]
     grouped = "SELECT day, SUM(cost) AS c FROM costs GROUP BY day"
-    assert ask(engine, f"SELECT c FROM ({grouped}) WHERE day = '2025-11-02'") == [("4",)]
+    assert query_rows(engine, f"SELECT c FROM ({grouped}) WHERE day = '2025-11-02'") == [("4",)]
     both = "SELECT day, cost FROM costs UNION ALL SELECT day, -cost FROM costs"
-    assert ask(engine, f"SELECT SUM(cost) FROM ({both}) WHERE day = '2025-11-02'") == [("0",)]
+    assert query_rows(engine, f"SELECT SUM(cost) FROM ({both}) WHERE day = '2025-11-02'") == [
+        ("0",)
+    ]
 
 
 def test_set_operations_join_types_and_reject_others(engine: Engine) -> None:
     mixed = "SELECT 1 AS x UNION ALL SELECT 2.5 ORDER BY x DESC"
-    assert ask(engine, mixed) == [("2.5",), ("1.0",)]
-    assert ask(engine, "SELECT 1 INTERSECT DISTINCT SELECT 1") == [("1",)]
+    assert query_rows(engine, mixed) == [("2.5",), ("1.0",)]
+    assert query_rows(engine, "SELECT 1 INTERSECT DISTINCT SELECT 1") == [("1",)]
     assert "incompatible types: INT64, STRING" in rejected(engine, "SELECT 1 UNION ALL SELECT 'a'")
     assert "mismatched column count" in rejected(engine, "SELECT 1 UNION ALL SELECT 1, 2")
 
 
 def test_nulls_sort_first_ascending_and_last_descending(engine: Engine) -> None:
     data = "FROM UNNEST([2, NULL, 1]) AS x"
-    assert ask(engine, f"SELECT x {data} ORDER BY x") == [(None,), ("1",), ("2",)]
-    assert ask(engine, f"SELECT x {data} ORDER BY x DESC") == [("2",), ("1",), (None,)]
+    assert query_rows(engine, f"SELECT x {data} ORDER BY x") == [(None,), ("1",), ("2",)]
+    assert query_rows(engine, f"SELECT x {data} ORDER BY x DESC") == [("2",), ("1",), (None,)]
 
 
 def test_windows_with_names_frames_and_aggregates(engine: Engine) -> None:
@@ -194,24 +196,24 @@ def test_windows_with_names_frames_and_aggregates(engine: Engine) -> None:
                     x / SUM(x) OVER () AS share
              FROM UNNEST([1, 2, 3]) AS x
              WINDOW w AS (ORDER BY x ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) ORDER BY x"""
-    assert [row[:3] for row in ask(engine, sql)] == [
+    assert [row[:3] for row in query_rows(engine, sql)] == [
         ("1", "1", "0"), ("2", "3", "1"), ("3", "6", "2")
     ]  # fmt: skip
     nested = "SELECT x, SUM(COUNT(*)) OVER (ORDER BY x) FROM UNNEST([1, 1, 2]) AS x GROUP BY x"
-    assert sorted(ask(engine, nested)) == [("1", "2"), ("2", "3")]
+    assert sorted(query_rows(engine, nested)) == [("1", "2"), ("2", "3")]
 
 
 def test_correlated_subqueries_and_exists(engine: Engine) -> None:
     sql = """SELECT x, (SELECT SUM(y) FROM UNNEST([1, 2, 3]) AS y WHERE y < x) AS below
              FROM UNNEST([1, 3]) AS x
              WHERE EXISTS (SELECT 1 FROM UNNEST([3]) AS z WHERE z >= x) ORDER BY x"""
-    assert ask(engine, sql) == [("1", None), ("3", "3")]
+    assert query_rows(engine, sql) == [("1", None), ("3", "3")]
 
 
 def test_star_except_replace_and_using(engine: Engine) -> None:
     one, two = "(SELECT 1 AS k, 2 AS a, 3 AS b)", "(SELECT 1 AS k, 4 AS c)"
     chosen = "SELECT * EXCEPT (b) REPLACE (a * 10 AS a)"
-    assert ask(engine, f"{chosen} FROM {one} JOIN {two} USING (k)") \
+    assert query_rows(engine, f"{chosen} FROM {one} JOIN {two} USING (k)") \
         == [("1", "20", "4")]  # fmt: skip
     assert "does not exist" in rejected(engine, f"SELECT * EXCEPT (z) FROM {one}")
 
@@ -219,7 +221,7 @@ def test_star_except_replace_and_using(engine: Engine) -> None:
 def test_a_null_inside_an_array_cannot_leave_a_query(engine: Engine) -> None:
     data = "FROM UNNEST([1, NULL]) AS x"
     assert "Array cannot have a null element" in rejected(engine, f"SELECT ARRAY_AGG(x) {data}")
-    assert len(ask(engine, f"SELECT ARRAY_AGG(x IGNORE NULLS) {data}")) == 1
+    assert len(query_rows(engine, f"SELECT ARRAY_AGG(x IGNORE NULLS) {data}")) == 1
 
 
 def test_a_dry_run_tells_schema_tables_and_the_bytes_a_filter_leaves(engine: Engine) -> None:
@@ -237,7 +239,9 @@ def test_a_dry_run_tells_schema_tables_and_the_bytes_a_filter_leaves(engine: Eng
 
 def test_bytes_over_the_limit_are_rejected_before_anything_runs(engine: Engine) -> None:
     with pytest.raises(BigQueryError) as raised:
-        ask(engine, "SELECT cost FROM usage WHERE day = '2025-11-01'", maximum_bytes_billed=10)
+        query_rows(
+            engine, "SELECT cost FROM usage WHERE day = '2025-11-01'", maximum_bytes_billed=10
+        )
     assert raised.value.reason == "bytesBilledLimitExceeded"
 
 
@@ -260,7 +264,7 @@ def test_parameters_of_every_shape(engine: Engine) -> None:
     # The last `?` of the text is compiled first: places, not order of compilation, count.
     sql = """SELECT ? * 2 AS n, (SELECT SUM(x) FROM UNNEST(?) AS x) AS s, p.b, p.a
              FROM (SELECT ? AS p) WHERE ? IS NULL"""
-    got = ask(engine, sql, parameters=parameters, parameter_mode="POSITIONAL")
+    got = query_rows(engine, sql, parameters=parameters, parameter_mode="POSITIONAL")
     assert got == [("3", "3", "x'y", "7")]
 
 

@@ -59,7 +59,7 @@ def _perform(stage: Stage, one: Break) -> bool:
     except (AssertionError, LookupError, TimeoutError) as error:
         _print(f"{one.name:<22}{one.moment:<16}{str(error)[:400]}")
         return False
-    _print(_row(outcome))
+    _print(_table_row(outcome))
     return is_good(outcome)
 
 
@@ -73,7 +73,7 @@ def is_good(outcome: Outcome) -> bool:
     )
 
 
-def _row(one: Outcome) -> str:
+def _table_row(one: Outcome) -> str:
     figures = "equal" if one.equal else "DIFFERENT"
     said = f"  {one.said}" if one.said else ""
     return (

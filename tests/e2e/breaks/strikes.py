@@ -57,7 +57,7 @@ def kill_tree(process: psutil.Process) -> None:
                 each.kill()
 
 
-def component(stack: RunningStack, pattern: str) -> psutil.Process:
+def find_component(stack: RunningStack, pattern: str) -> psutil.Process:
     """Find the topmost process of the stack whose command line, or title, matches."""
     deadline = time.monotonic() + _FIND_SECONDS
     while True:
@@ -90,27 +90,27 @@ def launcher_stopped(stack: RunningStack) -> Iterator[None]:
 def _kill(pattern: str, *, server: str = "") -> Callable[..., None]:
     def strike(stack: RunningStack, _start: Callable[[], None]) -> None:
         port = str(stack.ports[server]) if server else ""
-        kill_tree(component(stack, pattern.format(port=port)))
+        kill_tree(find_component(stack, pattern.format(port=port)))
 
     return strike
 
 
 def _postgres_away(stack: RunningStack, _start: Callable[[], None]) -> None:
     with launcher_stopped(stack):
-        component(stack, POSTGRES).send_signal(
+        find_component(stack, POSTGRES).send_signal(
             signal.SIGINT
         )  # the fast shutdown: clients are cut off
         time.sleep(AWAY_SECONDS)
 
 
 def _redis_restarted(stack: RunningStack, _start: Callable[[], None]) -> None:
-    component(stack, REDIS).terminate()
+    find_component(stack, REDIS).terminate()
 
 
 def _broker_flushed(stack: RunningStack, start: Callable[[], None]) -> None:
     """Flush the broker while the run's first task waits in it, for no worker is there."""
     with launcher_stopped(stack):
-        kill_tree(component(stack, WORKER))
+        kill_tree(find_component(stack, WORKER))
         start()
         client = redis.Redis(
             port=stack.ports["REDIS_PORT"], password=stack.secrets["redis_password"]

@@ -32,10 +32,10 @@ def main() -> int:
     logging.disable(logging.INFO)
     seed = [] if told.seed is None else ["--seed", str(told.seed)]
     with tempfile.TemporaryDirectory(prefix="fuzz-api-") as folder, served(Path(folder)) as app:
-        return ask(app, Path(folder), f"--max-time={told.seconds}", *seed).returncode
+        return run_schemathesis(app, Path(folder), f"--max-time={told.seconds}", *seed).returncode
 
 
-def ask(
+def run_schemathesis(
     app: Served, folder: Path, *options: str, quietly: bool = False
 ) -> subprocess.CompletedProcess[str]:
     """Run schemathesis on a served app.

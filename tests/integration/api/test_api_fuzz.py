@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.api.fuzz import ask
+from integration.api.fuzz import run_schemathesis
 from support.api.served import Served, served
 
 pytestmark = pytest.mark.timeout(300)
@@ -24,12 +24,12 @@ def app(tmp_path: Path) -> Iterator[Served]:
 
 def test_no_request_of_a_short_round_finds_a_fault(app: Served, tmp_path: Path) -> None:
     options = ("--generation-deterministic", "--phases=examples,coverage")
-    told = ask(app, tmp_path, *options, quietly=True)
+    told = run_schemathesis(app, tmp_path, *options, quietly=True)
     assert told.returncode == 0, told.stdout[-8000:]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_no_request_of_ten_minutes_finds_a_fault(app: Served, tmp_path: Path) -> None:
-    told = ask(app, tmp_path, "--max-time=600", quietly=True)
+    told = run_schemathesis(app, tmp_path, "--max-time=600", quietly=True)
     assert told.returncode == 0, told.stdout[-8000:]

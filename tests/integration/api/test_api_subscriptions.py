@@ -34,7 +34,7 @@ def own(body: Any) -> list[tuple[str, str | None, int, str]]:
     ]
 
 
-def fields(answer: Any) -> list[str]:
+def error_fields(answer: Any) -> list[str]:
     assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid"), answer.text
     return [fault["field"] for fault in answer.json()["errors"]]
 
@@ -100,7 +100,7 @@ def test_a_plan_that_makes_no_sense_is_refused_by_its_field(
     client: TestClient, acme: dict[str, str]
 ) -> None:
     for body, field in SENSELESS:
-        assert fields(client.put(BUSINESS, json=body, headers=acme)) == [field]
+        assert error_fields(client.put(BUSINESS, json=body, headers=acme)) == [field]
         assert client.get(PLANS, headers=acme).json()["subscriptions"] == []
 
 
@@ -110,7 +110,7 @@ def test_a_plan_that_overlaps_a_later_one_is_refused(
     client.put(BUSINESS, json=plan("2026-06-01", 12), headers=acme)
     for ends in ({}, {"effective_to": "2026-06-02"}):
         answer = client.put(BUSINESS, json=plan("2026-05-01", 10, **ends), headers=acme)
-        assert fields(answer) == ["body.effective_to"]
+        assert error_fields(answer) == ["body.effective_to"]
         assert "2026-06-01" in answer.text
     fits = client.put(
         BUSINESS, json=plan("2026-05-01", 10, effective_to="2026-06-01"), headers=acme
@@ -167,7 +167,7 @@ def test_own_rates_that_overlap_are_refused_too(client: TestClient, acme: dict[s
     path = f"/integrations/{ACME}/openai/pricing/gpt-5"
     assert client.put(path, json=rate("2026-03-01"), headers=acme).status_code == 200
     answer = client.put(path, json=rate("2026-01-01"), headers=acme)
-    assert fields(answer) == ["body.effective_to"]
+    assert error_fields(answer) == ["body.effective_to"]
     batch = client.put(path, json=rate("2026-01-01", service_tier="batch"), headers=acme)
     assert batch.status_code == 200, "another tier is another price"
 
@@ -176,7 +176,7 @@ def test_a_price_per_unit_comes_with_its_unit(client: TestClient, acme: dict[str
     path = f"/integrations/{ACME}/openai/pricing/web_search"
     for wrong in ({"unit_price": 1}, {"unit": "call"}, {"unit_price": 1, "unit": ["call"]}):
         body = {"effective_from": "2026-05-01", **wrong}
-        assert fields(client.put(path, json=body, headers=acme)) == ["body.unit"]
+        assert error_fields(client.put(path, json=body, headers=acme)) == ["body.unit"]
     body = {"effective_from": "2026-05-01", "unit_price": "0.01", "unit": "call"}
     assert client.put(path, json=body, headers=acme).status_code == 200
 

@@ -30,18 +30,18 @@ def set_subscription(populated_api: PopulatedApi, status: str) -> None:
     assert response.status_code == 200, response.text
 
 
-def read(populated_api: PopulatedApi, route: GuardedRoute) -> tuple[int, Any]:
+def call_route(populated_api: PopulatedApi, route: GuardedRoute) -> tuple[int, Any]:
     response = populated_api.ask(route, "own")
     return response.status_code, {**response.json(), "request_id": ""}
 
 
 def test_a_suspended_org_reads_as_before_and_changes_nothing(populated_api: PopulatedApi) -> None:
-    before = {name: read(populated_api, route) for name, route in READING.items()}
+    before = {name: call_route(populated_api, route) for name, route in READING.items()}
     assert {status for status, _ in before.values()} == {200}
     set_subscription(populated_api, "SUSPENDED")
     state = populated_api.read_everything()
 
-    assert {name: read(populated_api, route) for name, route in READING.items()} == before
+    assert {name: call_route(populated_api, route) for name, route in READING.items()} == before
 
     responses = {
         name: populated_api.ask(route, "own")

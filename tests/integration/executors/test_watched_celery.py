@@ -39,7 +39,7 @@ PREPARE = """
 """
 
 
-def run(folder: Path, script: str, *, broker_port: int, prepare: str = PREPARE) -> None:
+def run_script(folder: Path, script: str, *, broker_port: int, prepare: str = PREPARE) -> None:
     """Run a script in the production environment; it fails by raising."""
     if not PRODUCTION_PYTHON.is_file():
         pytest.fail("the production environment is missing: make setup-production")
@@ -73,7 +73,7 @@ def test_a_task_waits_while_the_broker_is_away(tmp_path: Path) -> None:
         executor.trigger_tasks(4)  # as often as `task_publish_max_retries` says
         assert executor.event_buffer[work.key][0] == "failed"
     """
-    run(tmp_path, script, broker_port=free_ports(1)[0])
+    run_script(tmp_path, script, broker_port=free_ports(1)[0])
 
 
 def test_a_token_outlives_the_timeout_of_the_queue(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_token_outlives_the_timeout_of_the_queue(tmp_path: Path) -> None:
         assert claims["exp"] - time.time() > 600 + 60, claims
         assert claims["scope"] == "workload"
     """
-    run(tmp_path, script, broker_port=free_ports(1)[0])
+    run_script(tmp_path, script, broker_port=free_ports(1)[0])
 
 
 DAG_FILE = """
@@ -163,7 +163,7 @@ def test_nothing_is_concluded_while_the_broker_is_away(tmp_path: Path) -> None:
         assert executor.event_buffer == {}
     """
     (tmp_path / "d.py").write_text(DAG_FILE)
-    run(tmp_path, script, broker_port=free_ports(1)[0], prepare=RUN_OF_FIVE_TASKS)
+    run_script(tmp_path, script, broker_port=free_ports(1)[0], prepare=RUN_OF_FIVE_TASKS)
 
 
 def test_a_scheduler_goes_on_while_its_database_is_away(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_scheduler_goes_on_while_its_database_is_away(tmp_path: Path) -> None:
         executor.sync()  # there are no tables
         assert work.key in executor.running
     """
-    run(tmp_path, script, broker_port=free_ports(1)[0])
+    run_script(tmp_path, script, broker_port=free_ports(1)[0])
 
 
 def test_slots_come_back_and_those_of_live_tasks_stay(tmp_path: Path) -> None:
@@ -219,4 +219,4 @@ def test_slots_come_back_and_those_of_live_tasks_stay(tmp_path: Path) -> None:
             stderr=subprocess.DEVNULL,
         ),
     ):
-        run(tmp_path, script, broker_port=port, prepare=RUN_OF_FIVE_TASKS)
+        run_script(tmp_path, script, broker_port=port, prepare=RUN_OF_FIVE_TASKS)

@@ -52,7 +52,7 @@ STYLES: dict[str, Make] = {
 }
 
 
-def read(
+def extract_list(
     url: str,
     directory: Path,
     make: Make,
@@ -93,7 +93,7 @@ def expected() -> str:
 def test_every_style_gives_every_row_once(
     providers: ProvidersServer, tmp_path: Path, style: str
 ) -> None:
-    report, found = read(f"{providers.url}/vendor/v1/{style}", tmp_path, STYLES[style])
+    report, found = extract_list(f"{providers.url}/vendor/v1/{style}", tmp_path, STYLES[style])
     assert found == expected()
     assert report.rows == len(users(SEED))
     assert report.pages == -(-report.rows // 40)
@@ -103,7 +103,9 @@ def test_an_offset_list_without_total_ends_at_an_empty_page_only(
     providers: ProvidersServer, tmp_path: Path
 ) -> None:
     url = f"{providers.url}/vendor/v1/offset"
-    report, found = read(url, tmp_path, lambda _: OffsetPages(ListSource("users"), limit=40))
+    report, found = extract_list(
+        url, tmp_path, lambda _: OffsetPages(ListSource("users"), limit=40)
+    )
     assert found == expected()
     assert report.requests == -(-report.rows // 40) + 1
 
@@ -122,13 +124,13 @@ def test_every_form_of_credential_goes_with_every_page(
     providers: ProvidersServer, tmp_path: Path, form: str
 ) -> None:
     url = f"{providers.url}/vendor/v1/cursor"
-    assert read(url, tmp_path, STYLES["cursor"], **AUTHORIZED[form])[1] == expected()
+    assert extract_list(url, tmp_path, STYLES["cursor"], **AUTHORIZED[form])[1] == expected()
 
 
 def test_a_credential_that_links_repeat_stays_out_of_the_spool(
     providers: ProvidersServer, tmp_path: Path
 ) -> None:
-    _, found = read(
+    _, found = extract_list(
         f"{providers.url}/vendor/v1/link-body",
         tmp_path,
         lambda origin: LinkPages(
@@ -151,7 +153,7 @@ def test_rows_that_come_twice_are_an_error(
 ) -> None:
     providers.lay({"kind": kind, "count": 2})
     with pytest.raises(ProviderProtocolError, match=r"a row twice|add up"):
-        read(f"{providers.url}/vendor/v1/{style}", tmp_path, STYLES[style])
+        extract_list(f"{providers.url}/vendor/v1/{style}", tmp_path, STYLES[style])
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -160,14 +162,14 @@ def test_an_empty_page_in_the_middle_is_an_error(
 ) -> None:
     providers.lay({"kind": "empty_page", "skip": 1})
     with pytest.raises(ProviderProtocolError, match=r"empty page|add up"):
-        read(f"{providers.url}/vendor/v1/{style}", tmp_path, STYLES[style])
+        extract_list(f"{providers.url}/vendor/v1/{style}", tmp_path, STYLES[style])
 
 
 @pytest.mark.parametrize("style", STYLES)
 def test_a_null_page_is_an_error(providers: ProvidersServer, tmp_path: Path, style: str) -> None:
     providers.lay({"kind": "null_page", "skip": 1})
     with pytest.raises(ProviderProtocolError, match="no list of rows"):
-        read(f"{providers.url}/vendor/v1/{style}", tmp_path, STYLES[style])
+        extract_list(f"{providers.url}/vendor/v1/{style}", tmp_path, STYLES[style])
 
 
 @pytest.mark.parametrize("style", ["cursor", "link-header", "link-body"])
@@ -176,7 +178,7 @@ def test_a_loop_is_noticed_within_two_pages(
 ) -> None:
     providers.lay({"kind": "loop", "count": None})
     with pytest.raises(ProviderProtocolError, match="repeats"):
-        read(f"{providers.url}/vendor/v1/{style}", tmp_path, STYLES[style])
+        extract_list(f"{providers.url}/vendor/v1/{style}", tmp_path, STYLES[style])
     assert len(providers.requests()) <= 3
 
 
@@ -188,7 +190,7 @@ def test_a_credential_never_follows_a_link_to_another_host(
     location = f"{elsewhere.url}/vendor/v1/{style}/users?start=40"
     providers.lay({"kind": kind, "skip": 1, "options": {"location": location}})
     with pytest.raises(ProviderProtocolError, match="not followed"):
-        read(f"{providers.url}/vendor/v1/{style}", tmp_path, STYLES[style])
+        extract_list(f"{providers.url}/vendor/v1/{style}", tmp_path, STYLES[style])
     assert elsewhere.requests() == []
 
 
@@ -198,14 +200,14 @@ def test_a_link_may_not_leave_its_path_prefix_either(
 ) -> None:
     providers.lay({"kind": "foreign_link", "options": {"location": providers.url + place}})
     with pytest.raises(ProviderProtocolError, match="leaves its origin"):
-        read(f"{providers.url}/vendor/v1/link-body", tmp_path, STYLES["link-body"])
+        extract_list(f"{providers.url}/vendor/v1/link-body", tmp_path, STYLES["link-body"])
     assert len(providers.requests()) == 1
 
 
 def test_a_cursor_at_the_end_changes_nothing(providers: ProvidersServer, tmp_path: Path) -> None:
     providers.lay({"kind": "cursor_at_end", "count": None})
     url = f"{providers.url}/vendor/v1/cursor"
-    assert read(url, tmp_path, STYLES["cursor"])[1] == expected()
+    assert extract_list(url, tmp_path, STYLES["cursor"])[1] == expected()
 
 
 @pytest.mark.parametrize("limits", [StreamLimits(pages=2), StreamLimits(rows=60)])
@@ -214,13 +216,15 @@ def test_a_list_beyond_its_limits_is_an_error(
 ) -> None:
     url = f"{providers.url}/vendor/v1/cursor"
     with pytest.raises(ProviderProtocolError, match="more than the limit"):
-        read(url, tmp_path, STYLES["cursor"], limits=limits)
+        extract_list(url, tmp_path, STYLES["cursor"], limits=limits)
 
 
 def test_a_wrong_key_is_refused_and_not_retried(providers: ProvidersServer, tmp_path: Path) -> None:
     url = f"{providers.url}/vendor/v1/cursor"
     with pytest.raises(ProviderRejectedError) as refusal:
-        read(url, tmp_path, STYLES["cursor"], headers={"authorization": "Bearer wrong-key-1"})
+        extract_list(
+            url, tmp_path, STYLES["cursor"], headers={"authorization": "Bearer wrong-key-1"}
+        )
     assert refusal.value.details["status"] == 401
     assert "wrong-key-1" not in repr(refusal.value.details)
     assert len(providers.requests()) == 1
@@ -234,8 +238,8 @@ def test_an_attempt_goes_on_where_the_last_one_stopped(
     url = f"{providers.url}/vendor/v1/{style}"
     providers.lay({"kind": "status", "skip": cut_after, "count": 6})
     with pytest.raises(ProviderUnavailableError):
-        read(url, tmp_path, STYLES[style])
-    report, found = read(url, tmp_path, STYLES[style])
+        extract_list(url, tmp_path, STYLES[style])
+    report, found = extract_list(url, tmp_path, STYLES[style])
     assert found == expected()
     assert report.resumed_after == cut_after
     assert report.requests == report.pages - cut_after
@@ -251,7 +255,7 @@ def test_the_allowance_spaces_requests(providers: ProvidersServer, tmp_path: Pat
         sleep=naps.append,
     )
     with pytest.raises(ConvergenceError, match="rate limit"):
-        read(
+        extract_list(
             f"{providers.url}/vendor/v1/cursor",
             tmp_path,
             STYLES["cursor"],

@@ -37,7 +37,7 @@ print(spool.write_day_files(lambda _: day, [day], unique_by=["id"])[day].path)
 """
 
 
-def start(url: str, directory: Path) -> guarded.GuardedProcess:
+def start_extraction(url: str, directory: Path) -> guarded.GuardedProcess:
     return guarded.GuardedProcess(
         [sys.executable, "-c", WORKER, f"{url}/vendor/v1/offset", str(directory)],
         env={"PYTHONPATH": str(ROOT / "plugins")},
@@ -46,8 +46,8 @@ def start(url: str, directory: Path) -> guarded.GuardedProcess:
     )
 
 
-def finish(url: str, directory: Path) -> bytes:
-    out, _ = start(url, directory).communicate(timeout=60)
+def extract_to_end(url: str, directory: Path) -> bytes:
+    out, _ = start_extraction(url, directory).communicate(timeout=60)
     return Path(out.strip()).read_bytes()
 
 
@@ -55,15 +55,15 @@ def finish(url: str, directory: Path) -> bytes:
 def test_a_killed_worker_loses_and_doubles_nothing(
     providers: ProvidersServer, tmp_path: Path, after: int
 ) -> None:
-    killed = start(providers.url, tmp_path / "killed")
+    killed = start_extraction(providers.url, tmp_path / "killed")
     while len(providers.requests()) < after and killed.poll() is None:
         time.sleep(0.005)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
-    found = finish(providers.url, tmp_path / "killed")
+    found = extract_to_end(providers.url, tmp_path / "killed")
     asked = len(providers.requests())
-    assert found == finish(providers.url, tmp_path / "whole")
+    assert found == extract_to_end(providers.url, tmp_path / "whole")
     whole = len(providers.requests()) - asked
     assert asked <= whole + 1
 
@@ -71,13 +71,13 @@ def test_a_killed_worker_loses_and_doubles_nothing(
 def test_a_frozen_worker_that_comes_back_changes_nothing(
     providers: ProvidersServer, tmp_path: Path
 ) -> None:
-    frozen = start(providers.url, tmp_path / "slice")
+    frozen = start_extraction(providers.url, tmp_path / "slice")
     while len(providers.requests()) < 5:
         time.sleep(0.005)
     frozen.send_signal(signal.SIGSTOP)
-    found = finish(providers.url, tmp_path / "slice")
+    found = extract_to_end(providers.url, tmp_path / "slice")
     frozen.send_signal(signal.SIGCONT)
     frozen.communicate()
     assert frozen.returncode == 1
     assert Spool.open(tmp_path / "slice", fingerprint="f").complete
-    assert found == finish(providers.url, tmp_path / "whole")
+    assert found == extract_to_end(providers.url, tmp_path / "whole")

@@ -37,7 +37,7 @@ class Work:
         return StepResult()
 
 
-def _run(name: str) -> OrgRun:
+def _get_run(name: str) -> OrgRun:
     return OrgRun(
         run_id=f"run_{name}",
         org_slug=name,
@@ -58,7 +58,7 @@ def test_a_derived_step_that_was_cleared_after_a_failure_looks_at_every_org_agai
     records = RunRecords(store)
     steps = StepLog(store, records)
     for name in ("one", "two"):
-        admit_run(store, _run(name), limits=RunLimits(10, 10, 10), now=NOW)
+        admit_run(store, _get_run(name), limits=RunLimits(10, 10, 10), now=NOW)
         records.begin_run(f"run_{name}", now=NOW)
     work = Work(failing={"two"})
     batch = Batch("some", tuple(OrgSlice(name, f"run_{name}", ()) for name in ("one", "two")))

@@ -139,7 +139,7 @@ def task(
     made = Task([env.new_org() for _ in range(request.param)], store)
     for org in made.orgs:
         env.keys[org.slug] = f"sk-admin-sandbox-{org.slug}"
-        admit_run(made.store, _run(org), limits=RunLimits(10, 10, 10), now=NOW)
+        admit_run(made.store, _get_run(org), limits=RunLimits(10, 10, 10), now=NOW)
         made.records.begin_run(f"run_{org.slug}", now=NOW, days=DAYS)
     save = pages.save_page
 
@@ -156,7 +156,7 @@ def task(
     store.close()
 
 
-def _run(org: OrgEnv) -> OrgRun:
+def _get_run(org: OrgEnv) -> OrgRun:
     return OrgRun(
         run_id=f"run_{org.slug}",
         org_slug=org.slug,

@@ -63,7 +63,7 @@ def connected(org: OrgEnv) -> OrgEnv:
     return org
 
 
-def run(org: OrgEnv, run_id: str, **changes: Any) -> StepResult:
+def run_step(org: OrgEnv, run_id: str, **changes: Any) -> StepResult:
     return extract_usage(replace(org.context(DAYS, run_id=run_id), **changes), CONFIG)
 
 
@@ -84,10 +84,10 @@ def test_an_older_run_that_is_tried_again_waits_for_a_slow_newer_one(
 ) -> None:
     older_began = connected.env.services.now()
     with ThreadPoolExecutor(2) as pool:
-        newer = pool.submit(run, connected, "run_newer")
+        newer = pool.submit(run_step, connected, "run_newer")
         assert slow.reached.wait(PATIENCE)
         older = pool.submit(
-            run, connected, "run_older", attempt=2, resumes=True, began_at=older_began
+            run_step, connected, "run_older", attempt=2, resumes=True, began_at=older_began
         )
         # Long enough for a retry that does not wait to have published.
         assert not threading.Event().wait(3)
@@ -108,7 +108,7 @@ def test_an_older_run_publishes_where_the_newer_one_was_killed(
 ) -> None:
     monkeypatch.setattr(attempts, "HEARTBEAT_STALE", timedelta(seconds=1))
     keys = _take_and_die(connected)
-    older = run(connected, "run_older", attempt=2, resumes=True)
+    older = run_step(connected, "run_older", attempt=2, resumes=True)
     assert older.details["days_published"] == len(DAYS)
     assert states(connected) == {("run_older", Action.PUBLISHED): len(DAYS)}
     newest = connected.env.services.publisher.read_newest_attempts(keys)
@@ -129,10 +129,10 @@ def test_an_older_try_of_one_run_stops_when_a_newer_one_works(
     connected: OrgEnv, slow: Slow
 ) -> None:
     with ThreadPoolExecutor(2) as pool:
-        old_try = pool.submit(run, connected, "run_newer")
+        old_try = pool.submit(run_step, connected, "run_newer")
         assert slow.reached.wait(PATIENCE)
         slow.reached.clear()
-        new_try = pool.submit(run, connected, "run_newer", attempt=2, resumes=True)
+        new_try = pool.submit(run_step, connected, "run_newer", attempt=2, resumes=True)
         assert slow.reached.wait(PATIENCE)
         slow.go_on.set()
         with pytest.raises(SupersededError):

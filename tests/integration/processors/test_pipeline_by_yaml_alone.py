@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from convergence.errors import ExpectationsNotMetError
-from convergence_sandbox.providers.vendor import users
+from convergence_sandbox.providers.vendor import build_usage, users
 from support import custom_configs
 from support.pipeline_steps import Job, endpoints, run_steps
 from support.processor_env import NOW, OrgEnv
@@ -216,20 +216,18 @@ def test_a_check_that_is_not_met_stops_the_run(author: Author) -> None:
 def test_the_shipped_example_prices_every_row_or_says_why_not(
     org: OrgEnv, sandbox: SandboxProcess
 ) -> None:
-    from convergence_sandbox.providers.vendor import usage
-
     org.env.keys[org.slug] = f"vendor-sandbox-{org.slug}"
     days = [date(2026, 11, 18), date(2026, 11, 19)]
     results = run_steps(org, "example/usage/example_elt_pipeline.yml", days)
-    told: list[dict[str, Any]] = [dict(row) for day in days for row in usage(org.slug, day)]
+    used: list[dict[str, Any]] = [dict(row) for day in days for row in build_usage(org.slug, day)]
     prices = {"search": "0.0025", "storage": "0.023", "compute": "0.000016667"}
     expected = {
         row["id"]: round(Decimal(row["quantity"]) * Decimal(prices[row["meter"]]), 9)
-        for row in told
+        for row in used
         if row["meter"] in prices
     }
     rows = org.rows("vendor_cost_daily")
-    assert len(rows) == len(told)
+    assert len(rows) == len(used)
     priced = [row["effective_cost"] for row in rows if row["pricing_status"] == "PRICED"]
     assert sum(priced) == sum(expected.values())
     unpriced = {row["unpriced_reason"] for row in rows if row["pricing_status"] == "UNPRICED"}

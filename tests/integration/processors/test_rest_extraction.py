@@ -23,7 +23,7 @@ from convergence.errors import (
 from convergence.processors.context import PipelineInfo, StepResult
 from convergence.processors.generic.config import ApiExtractorConfig
 from convergence.processors.lib.rest.rest_extraction import extract_api
-from convergence_sandbox.providers.vendor import usage, users
+from convergence_sandbox.providers.vendor import build_usage, users
 from support import custom_configs
 from support.processor_env import NOW, OrgEnv
 from support.sandbox_process import SandboxProcess
@@ -152,7 +152,9 @@ def vendor(org: OrgEnv, sandbox: SandboxProcess) -> Iterator[Vendor]:
 
 def test_every_row_is_in_its_day_typed_and_once(vendor: Vendor) -> None:
     result = vendor.run(changed(USAGE))
-    told: list[dict[str, Any]] = [dict(row) for day in DAYS for row in usage(vendor.seed, day)]
+    told: list[dict[str, Any]] = [
+        dict(row) for day in DAYS for row in build_usage(vendor.seed, day)
+    ]
     found = vendor.usage()
     assert result.rows_processed == len(told) == len(found)
     for row in told:
@@ -180,7 +182,7 @@ def test_a_list_by_post_is_asked_for_in_its_body(vendor: Vendor) -> None:
         body={"from": "{first_day}", "to": "{last_day}"},
     )
     assert vendor.run(config).rows_processed == len(
-        [row for day in DAYS for row in usage(vendor.seed, day)]
+        [row for day in DAYS for row in build_usage(vendor.seed, day)]
     )
     assert {row["method"] for row in vendor.requests()} == {"POST"}
     assert {tuple(row["query"]) for row in vendor.requests()} == {()}
@@ -271,7 +273,7 @@ def test_small_pages_are_made_durable_together_and_kept_when_the_provider_fails(
     assert (head["pages"], head["rows"]) == (3, 30)
     before = len(vendor.requests())
     vendor.run(changed(USAGE, pagination=small), attempt=2)
-    whole = sum(len(usage(vendor.seed, day)) for day in DAYS)
+    whole = sum(len(build_usage(vendor.seed, day)) for day in DAYS)
     assert len(vendor.usage()) == whole
     assert len(vendor.requests()) - before == -(-whole // 10) - 3
 
@@ -296,4 +298,4 @@ def test_rows_of_a_list_of_everything_are_picked_by_day(vendor: Vendor) -> None:
         destination={"table": "vendor_usage_daily_raw"},
     )
     vendor.run(config, [DAYS[1]])
-    assert set(vendor.usage()) == {row["id"] for row in usage(vendor.seed, DAYS[1])}
+    assert set(vendor.usage()) == {row["id"] for row in build_usage(vendor.seed, DAYS[1])}

@@ -16,7 +16,7 @@ from convergence.processors.lib.transform.whole_table import ALL_DAYS
 from convergence.runs.ledger import Action, LedgerRow, SliceEnd
 from convergence.runs.slices import Finality, SliceKey
 from convergence.warehouse.partitions.fill import query_table
-from support.cost_books import DAY, USAGE, Books, new_run, usage
+from support.cost_books import DAY, USAGE, Books, new_run, usage_rows
 from support.custom_configs import make
 from support.processor_env import USAGE_COST, OrgEnv
 
@@ -130,7 +130,7 @@ def test_a_day_is_done_when_its_slices_are_equal_and_earlier_ones_publish_again(
     transformed: Transformed,
 ) -> None:
     for tokens in (A, B, A):
-        transformed.books.extract(usage(tokens))
+        transformed.books.extract(usage_rows(tokens))
         assert transformed.daily() is Action.PUBLISHED
         assert transformed.tokens == tokens
     assert transformed.daily() is Action.UNCHANGED
@@ -138,16 +138,16 @@ def test_a_day_is_done_when_its_slices_are_equal_and_earlier_ones_publish_again(
 
 def test_a_cleared_day_follows_slices_that_changed_since(transformed: Transformed) -> None:
     run_id = new_run()
-    transformed.books.extract(usage(A))
+    transformed.books.extract(usage_rows(A))
     transformed.daily(run_id=run_id)
-    transformed.books.extract(usage(B))
+    transformed.books.extract(usage_rows(B))
     assert transformed.daily(run_id=run_id, attempt=2) is Action.PUBLISHED
     assert transformed.tokens == B
 
 
 def test_a_slice_that_is_not_as_recorded_is_recovered_or_refused(transformed: Transformed) -> None:
-    transformed.books.extract(usage(A))
-    transformed.books.extract(usage(B), killed=True)
+    transformed.books.extract(usage_rows(A))
+    transformed.books.extract(usage_rows(B), killed=True)
     transformed.daily()
     assert transformed.tokens == B
     table = transformed.org.table(USAGE)

@@ -17,7 +17,7 @@ from convergence_sandbox.providers.google.accounts import (
     read_token,
     service_account,
 )
-from convergence_sandbox.providers.google.billing import rows_of
+from convergence_sandbox.providers.google.billing import export_rows
 from support.sandbox_process import SandboxProcess
 
 HOUR = timedelta(hours=1)
@@ -112,7 +112,7 @@ def test_an_export_grows_as_time_goes_and_never_twice(sandbox: SandboxProcess) -
     every = [
         row
         for back in range(20)
-        for row in rows_of(project, datetime(2026, 10, 1, tzinfo=UTC).date() + back * 24 * HOUR)
+        for row in export_rows(project, datetime(2026, 10, 1, tzinfo=UTC).date() + back * 24 * HOUR)
     ]
     assert first["rows_added"] + later["rows_added"] == len(every)
     assert first["rows_added"] > 50 < later["rows_added"]

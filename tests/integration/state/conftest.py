@@ -31,7 +31,9 @@ def postgres_url() -> Iterator[str]:
     data, port = home / "data", _free_port()
     options = ["-p", str(port), "-k", str(home), "-c", "listen_addresses=127.0.0.1"]
     try:
-        _run([*prefix, str(binaries / "initdb"), "-D", str(data), "-U", "state", "-A", "trust"])
+        _run_command(
+            [*prefix, str(binaries / "initdb"), "-D", str(data), "-U", "state", "-A", "trust"]
+        )
         server = [*prefix, str(binaries / "postgres"), "-D", str(data), *options, "-c", "fsync=off"]
         url = f"postgresql://state@127.0.0.1:{port}/postgres"
         with (
@@ -97,6 +99,6 @@ def _free_port() -> int:
         return port
 
 
-def _run(command: list[str]) -> None:
+def _run_command(command: list[str]) -> None:
     done = guarded.run(command, cwd=Path("/"), timeout=110)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -19,7 +19,7 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LIMITS = slots.RunLimits(runs_per_day=6, runs_per_month=100, concurrent_runs=100)
 
 
-def run(number: int, *, org: str = "acme_corp") -> OrgRun:
+def build_run(number: int, *, org: str = "acme_corp") -> OrgRun:
     return OrgRun(
         run_id=f"run_{org}_{number}",
         org_slug=org,
@@ -41,7 +41,7 @@ def run_beside_parent(target: Callable[..., None], *args: str | int) -> None:
 def admit_one(url: str, number: int) -> str:
     store = StateStore.connect(url)
     with store.begin() as conn:
-        outcome = slots.take_slot(conn, run(number), limits=LIMITS, now=NOW)
+        outcome = slots.take_slot(conn, build_run(number), limits=LIMITS, now=NOW)
     store.close()
     return type(outcome).__name__
 
@@ -68,7 +68,7 @@ def end_one(url: str, number: int) -> bool:
     status = (RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.CANCELLED)[number % 3]
     store = StateStore.connect(url)
     with store.begin() as conn:
-        ended = org_runs.transition_run(conn, run(0).run_id, status, now=NOW)
+        ended = org_runs.transition_run(conn, build_run(0).run_id, status, now=NOW)
     store.close()
     return ended is not None
 

@@ -41,7 +41,7 @@ from convergence.state.schema import preparation as schema
 from convergence.state.schema.preparation import HEAD_REVISION, VERSION_TABLE
 from convergence.state.schema.tables import metadata
 from convergence.state.store import StateStore
-from integration.state.state_workers import open_with_revisions, run
+from integration.state.state_workers import build_run, open_with_revisions
 
 PROCESSES = multiprocessing.get_context("forkserver")
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -193,7 +193,7 @@ def test_a_store_without_revision_keeps_every_row(engine: Engine, state_url: str
     assert row_count(engine) == before == len(BASELINE.sorted_tables)
     with store.begin() as conn:
         assert attempts.next_attempt(conn, "slice_id") == 8
-        org_runs.insert_run(conn, run(1))
+        org_runs.insert_run(conn, build_run(1))
     store.close()
 
 

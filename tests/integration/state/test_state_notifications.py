@@ -23,7 +23,7 @@ def take(store: StateStore, *, now: datetime = NOW, key: NotificationKey = KEY) 
         return claim_notification(conn, key, now=now, max_attempts=3)
 
 
-def finish(store: StateStore, owner: str | None, *, error: str | None = None) -> bool:
+def finish_claim(store: StateStore, owner: str | None, *, error: str | None = None) -> bool:
     assert owner is not None
     with store.begin() as conn:
         return finish_notification(conn, KEY, owner=owner, now=NOW, recipients=2, error=error)
@@ -36,7 +36,7 @@ def test_of_many_at_once_one_may_send(store: StateStore) -> None:
 
 
 def test_what_was_sent_is_never_sent_again(store: StateStore) -> None:
-    assert finish(store, take(store))
+    assert finish_claim(store, take(store))
     assert take(store, now=NOW + CLAIM_DURATION * 100) is None
     with store.read() as conn:
         kept = notifications.get_notification(conn, KEY)
@@ -46,7 +46,7 @@ def test_what_was_sent_is_never_sent_again(store: StateStore) -> None:
 
 def test_what_failed_is_tried_again_so_many_times(store: StateStore) -> None:
     for attempt in range(3):
-        assert finish(store, take(store), error=f"refused {attempt}")
+        assert finish_claim(store, take(store), error=f"refused {attempt}")
     assert take(store) is None
     with store.read() as conn:
         (kept,) = notifications.list_for_run(conn, "run_1", "acme_corp")
@@ -59,8 +59,8 @@ def test_a_claim_whose_owner_is_gone_is_taken_over_and_the_first_owner_is_told(
     first = take(store)
     assert take(store, now=NOW + CLAIM_DURATION - timedelta(seconds=1)) is None
     second = take(store, now=NOW + CLAIM_DURATION)
-    assert not finish(store, first)
-    assert finish(store, second)
+    assert not finish_claim(store, first)
+    assert finish_claim(store, second)
 
 
 def test_each_channel_event_and_org_has_a_claim_of_its_own(store: StateStore) -> None:
@@ -75,6 +75,6 @@ def test_each_channel_event_and_org_has_a_claim_of_its_own(store: StateStore) ->
 
 
 def test_old_ones_are_forgotten(store: StateStore) -> None:
-    finish(store, take(store))
+    finish_claim(store, take(store))
     assert prune_store(store, now=NOW + timedelta(days=89)).notifications == 0
     assert prune_store(store, now=NOW + timedelta(days=91)).notifications == 1

@@ -25,10 +25,10 @@ from integration.state.state_workers import (
     LIMITS,
     NOW,
     admit_one,
+    build_run,
     claim_one,
     end_one,
     produce,
-    run,
     run_beside_parent,
     ship_for_ever,
     take_attempts,
@@ -73,7 +73,7 @@ def test_an_admission_waits_for_the_one_before_it(store: StateStore, state_url: 
         admit_one(state_url, 1000 + number)
     with ThreadPoolExecutor(1) as executor:
         with store.begin() as conn:
-            first = slots.take_slot(conn, run(1), limits=LIMITS, now=NOW)
+            first = slots.take_slot(conn, build_run(1), limits=LIMITS, now=NOW)
             second = executor.submit(admit_one, state_url, 2)
             with pytest.raises(TimeoutError):
                 second.result(timeout=0.3)
@@ -89,10 +89,10 @@ def test_who_waits_too_long_for_a_frozen_writer_is_told_so(
 
     def second_admission() -> None:
         with patient.begin() as conn:
-            slots.take_slot(conn, run(2), limits=LIMITS, now=NOW)
+            slots.take_slot(conn, build_run(2), limits=LIMITS, now=NOW)
 
     with store.begin() as conn:
-        slots.take_slot(conn, run(1), limits=LIMITS, now=NOW)
+        slots.take_slot(conn, build_run(1), limits=LIMITS, now=NOW)
         with pytest.raises(StateUnavailableError):
             second_admission()
     second_admission()
@@ -116,8 +116,8 @@ def test_one_of_many_equal_requests_claims_the_key(store: StateStore, state_url:
 
 def test_one_of_many_enders_ends_the_run(store: StateStore, state_url: str) -> None:
     with store.begin() as conn:
-        org_runs.insert_run(conn, run(0))
-        org_runs.transition_run(conn, run(0).run_id, RunStatus.RUNNING, now=NOW)
+        org_runs.insert_run(conn, build_run(0))
+        org_runs.transition_run(conn, build_run(0).run_id, RunStatus.RUNNING, now=NOW)
     with pool(6) as executor:
         ended = list(executor.map(partial(end_one, state_url), range(24)))
     assert sum(ended) == 1
@@ -126,7 +126,7 @@ def test_one_of_many_enders_ends_the_run(store: StateStore, state_url: str) -> N
 # --- the outbox, with shippers that die ---------------------------------------------------------
 
 
-def start(target: Callable[[str, str, int], None], *args: str | int) -> BaseProcess:
+def start_worker(target: Callable[[str, str, int], None], *args: str | int) -> BaseProcess:
     process = PROCESSES.Process(target=run_beside_parent, args=(target, *args), daemon=True)
     process.start()
     return process
@@ -147,13 +147,13 @@ def test_the_outbox_is_shipped_in_order_though_shippers_are_killed(
     store: StateStore, state_url: str, tmp_path: Path
 ) -> None:
     journal = str(tmp_path / "journal")
-    producers = [start(produce, state_url, journal, number) for number in range(2)]
-    shippers = [start(ship_for_ever, state_url, journal, number) for number in range(2)]
+    producers = [start_worker(produce, state_url, journal, number) for number in range(2)]
+    shippers = [start_worker(ship_for_ever, state_url, journal, number) for number in range(2)]
     for round_ in range(6):
         time.sleep(0.3)
         victim = round_ % 2
         kill(shippers[victim])
-        shippers[victim] = start(ship_for_ever, state_url, journal, victim)
+        shippers[victim] = start_worker(ship_for_ever, state_url, journal, victim)
     for producer in producers:
         producer.join()
     deadline = time.monotonic() + 30

@@ -33,7 +33,7 @@ BOUNDED = {
 }
 
 
-def run(run_id: str, **changes: object) -> OrgRun:
+def build_run(run_id: str, **changes: object) -> OrgRun:
     first = OrgRun(
         run_id=run_id,
         org_slug="acme_corp",
@@ -68,7 +68,7 @@ def counts(store: StateStore) -> dict[str, int]:
 def lived(store: StateStore) -> StateStore:
     """A store in which every table that grows has rows that are over."""
     with store.begin() as conn:
-        insert_run(conn, run("run_over"))
+        insert_run(conn, build_run("run_over"))
         start_step(conn, OrgStep("run_over", "extract", "acme_corp", "openai.usage", 1, NOW))
         queue.add_entry(conn, entry(status=QueueStatus.STARTED, ended_at=NOW))
         attempts.next_attempt(conn, "acme_corp|usage|2026-01-01")
@@ -104,8 +104,8 @@ def test_everything_that_is_over_goes_but_an_audit_entry(lived: StateStore) -> N
 
 def test_what_is_not_over_stays_however_old(store: StateStore) -> None:
     with store.begin() as conn:
-        insert_run(conn, run("run_live", status=RunStatus.RUNNING, ended_at=None))
-        insert_run(conn, run("run_young", ended_at=LATE - timedelta(days=2)))
+        insert_run(conn, build_run("run_live", status=RunStatus.RUNNING, ended_at=None))
+        insert_run(conn, build_run("run_young", ended_at=LATE - timedelta(days=2)))
         start_step(conn, OrgStep("run_live", "extract", "acme_corp", "openai.usage", 1, NOW))
         queue.add_entry(conn, entry())
     assert not any(asdict(prune_store(store, now=LATE)).values())
@@ -115,7 +115,7 @@ def test_many_go_a_few_at_a_time(store: StateStore, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(retention, "MAX_ROWS_PER_CALL", 4)
     with store.begin() as conn:
         for number in range(10):
-            insert_run(conn, run(f"run_{number}"))
+            insert_run(conn, build_run(f"run_{number}"))
             queue.add_entry(conn, entry(status=QueueStatus.FAILED, ended_at=NOW))
     done = [prune_store(store, now=LATE) for _ in range(4)]
     assert [(one.runs, one.queue_entries) for one in done] == [(4, 4), (4, 4), (2, 2), (0, 0)]

@@ -23,7 +23,7 @@ FAR_BACK = BqEtlConfig(overlap_days=30)
 DAYS = [date(2026, 11, day) for day in range(16, 21)]
 
 
-def run(
+def run_steps(
     org: OrgEnv,
     *,
     days: Sequence[date] = DAYS,

@@ -22,7 +22,7 @@ def recorded(pages: Pages) -> Iterator[str]:
         def do_GET(self) -> None:
             asked = urlsplit(self.path)
             token = parse_qs(asked.query).get("page", [None])[0]
-            body = _page(pages.get(asked.path, []), token)
+            body = _read_page(pages.get(asked.path, []), token)
             self.send_response(404 if body is None else 200)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body or b"{}")))
@@ -43,7 +43,7 @@ def recorded(pages: Pages) -> Iterator[str]:
         thread.join()
 
 
-def _page(files: list[Path], token: str | None) -> bytes | None:
+def _read_page(files: list[Path], token: str | None) -> bytes | None:
     """The first page, or the one that the token of the page before leads to."""
     before = None
     for file in files:

@@ -14,7 +14,7 @@ from support.api.env import ACME, GLOBEX, ApiEnv, InMemoryServices
 RUN = f"/pipelines/run/{ACME}/openai/cost/usage_cost"
 
 
-def told(services: InMemoryServices) -> list[dict[str, Any]]:
+def list_denials(services: InMemoryServices) -> list[dict[str, Any]]:
     with services.store.read() as conn:
         return outbox.list_waiting_rows(conn, "org_audit_logs")
 
@@ -24,16 +24,16 @@ def test_a_foreign_path_is_told_once_and_then_counted(
 ) -> None:
     for _ in range(5):
         client.get(f"/pipelines/runs/{GLOBEX}", headers=env.headers["acme"])
-    [row] = told(services)
+    [row] = list_denials(services)
     assert (row["org_slug"], row["actor"], row["result"]) == (ACME, f"key_of_{ACME}", "REFUSED")
     assert row["action"] == "GET /pipelines/runs/{org}"
     assert row["target"].endswith(GLOBEX)
     assert row["request_id"].startswith("req_")
     assert row["details"] == '{"code":"not_found"}'
     services.denied_requests.flush()
-    assert told(services)[1]["details"] == '{"code":"not_found","times":4}'
+    assert list_denials(services)[1]["details"] == '{"code":"not_found","times":4}'
     services.denied_requests.flush()
-    assert len(told(services)) == 2
+    assert len(list_denials(services)) == 2
 
 
 def test_a_flood_without_a_key_costs_one_row(
@@ -41,9 +41,9 @@ def test_a_flood_without_a_key_costs_one_row(
 ) -> None:
     for number in range(300):
         client.get(f"/pipelines/runs/org_{number}")
-    assert told(services) == []
+    assert list_denials(services) == []
     services.denied_requests.flush()
-    rows = told(services)
+    rows = list_denials(services)
     assert {row["org_slug"] for row in rows} == {"~platform"}
     assert {row["actor"] for row in rows} == {"anonymous"}
     assert sum(int(row["details"].rpartition(":")[2].rstrip("}")) for row in rows) == 300
@@ -56,7 +56,7 @@ def test_what_the_gate_refuses_is_told(
     env.standing(ACME, subscription_status="SUSPENDED")
     client.post(RUN, json={"date": "2025-11-25"}, headers=env.headers["acme"])
     client.post("/admin/bootstrap", json={}, headers=env.headers["acme"])
-    codes = [(row["action"], row["details"]) for row in told(services)]
+    codes = [(row["action"], row["details"]) for row in list_denials(services)]
     assert codes == [
         ("POST /pipelines/run/{org}/{provider}/{domain}/{pipeline}",
          '{"code":"subscription_inactive"}'),
@@ -70,7 +70,7 @@ def test_a_trigger_and_a_cancellation_are_told_with_the_change(
     accepted = client.post(RUN, json={"date": "2025-11-25"}, headers=env.headers["acme"])
     run_id = accepted.json()["run_id"]
     client.post(f"/pipelines/runs/{ACME}/{run_id}/cancel", headers=env.headers["acme"])
-    rows = [(row["action"], row["target"], row["result"]) for row in told(services)]
+    rows = [(row["action"], row["target"], row["result"]) for row in list_denials(services)]
     assert rows == [("run.trigger", run_id, "SUCCEEDED"), ("run.cancel", run_id, "SUCCEEDED")]
 
 

@@ -25,7 +25,7 @@ def columns(table: str) -> dict[str, str]:
 USAGE, BILLED = columns("anthropic_usage_daily_raw"), columns("anthropic_billed_daily")
 
 
-def told(name: str) -> list[dict[str, Any]]:
+def read_recorded(name: str) -> list[dict[str, Any]]:
     page = json.loads((DATA / name).read_text(), parse_float=Decimal)["data"]
     if "results" not in page[0]:
         return list(page)
@@ -33,7 +33,7 @@ def told(name: str) -> list[dict[str, Any]]:
     return [{**{key: one[key] for key in times}, **row} for one in page for row in one["results"]]
 
 
-def usage(api: Api, row: dict[str, Any]) -> dict[str, Any]:
+def shape_usage(api: Api, row: dict[str, Any]) -> dict[str, Any]:
     return UsageShape(api, columns=USAGE).build_row(row)
 
 
@@ -41,25 +41,25 @@ def billed(api: Api, row: dict[str, Any]) -> dict[str, Any]:
     return BilledShape(api, columns=BILLED).build_row(row)
 
 
-LEGACY_USAGE = told("usage_report_messages_page1.json")
-NEW_USAGE = told("analytics_usage.json")
-LEGACY_COST = told("cost_report.json")
-NEW_COST = told("analytics_cost.json")
+LEGACY_USAGE = read_recorded("usage_report_messages_page1.json")
+NEW_USAGE = read_recorded("analytics_usage.json")
+LEGACY_COST = read_recorded("cost_report.json")
+NEW_COST = read_recorded("analytics_cost.json")
 
 
 def test_both_generations_tell_the_same_usage() -> None:
     measures = [name for name in USAGE if name.endswith("_tokens") and name != "total_tokens"]
     keys = ["usage_date", "model", "service_tier", "context_window", "workspace_id", *measures]
     for old, new in zip(LEGACY_USAGE, NEW_USAGE, strict=False):
-        before, after = usage("legacy", old), usage("analytics", new)
+        before, after = shape_usage("legacy", old), shape_usage("analytics", new)
         assert {key: before[key] for key in keys} == {key: after[key] for key in keys}
         assert (before["api"], after["api"]) == ("legacy", "analytics")
         assert (before["requests"], after["requests"] is None) == (None, False)
 
 
 def test_every_documented_field_has_a_column() -> None:
-    rows = [usage("legacy", row) for row in LEGACY_USAGE]
-    rows += [usage("analytics", row) for row in NEW_USAGE]
+    rows = [shape_usage("legacy", row) for row in LEGACY_USAGE]
+    rows += [shape_usage("analytics", row) for row in NEW_USAGE]
     rows += [billed("legacy", row) for row in LEGACY_COST]
     rows += [billed("analytics", row) for row in NEW_COST]
     assert {json.dumps(row["extra"]) for row in rows} == {"null"}
@@ -68,7 +68,7 @@ def test_every_documented_field_has_a_column() -> None:
 
 
 def test_caches_and_searches_are_told_apart() -> None:
-    row = usage("analytics", NEW_USAGE[0])
+    row = shape_usage("analytics", NEW_USAGE[0])
     assert (row["cache_write_5m_input_tokens"], row["cache_write_1h_input_tokens"]) == (
         200_000,
         100_000,
@@ -104,7 +104,7 @@ def test_fields_that_nobody_documented_are_kept_wherever_they_are() -> None:
             "cache_creation": {"ephemeral_5m_input_tokens": 1, "ephemeral_1d_input_tokens": 2},
         },
     }
-    assert usage("analytics", row)["extra"] == {
+    assert shape_usage("analytics", row)["extra"] == {
         "later": 1,
         "planet": "earth",
         "cache_creation": {"ephemeral_1d_input_tokens": 2},

@@ -25,7 +25,7 @@ STEP = Decimal(10)
 CENTS = st.integers(0, 10**7).map(lambda value: Decimal(value) / 100)
 
 
-def balance(granted: str, topped_up: str, *, currency: str = "USD") -> Balance:
+def build_balance(granted: str, topped_up: str, *, currency: str = "USD") -> Balance:
     parts = Decimal(granted), Decimal(topped_up)
     return Balance(currency, *parts, total=sum(parts, Decimal(0)))
 
@@ -35,12 +35,12 @@ def seen(*balances: Balance, at: datetime = NOW) -> Observation:
 
 
 def test_a_balance_that_fell_was_spent() -> None:
-    found = infer_change(balance("0", "100"), balance("0", "96.60"), top_up_step=STEP)
+    found = infer_change(build_balance("0", "100"), build_balance("0", "96.60"), top_up_step=STEP)
     assert (found.paid_spend, found.paid_in, found.caveats) == (Decimal("3.4"), Decimal(0), ())
 
 
 def test_granted_money_is_told_from_paid_money() -> None:
-    found = infer_change(balance("5", "100"), balance("0", "98"), top_up_step=STEP)
+    found = infer_change(build_balance("5", "100"), build_balance("0", "98"), top_up_step=STEP)
     assert (found.granted_spend, found.paid_spend, found.spend) == (
         Decimal(5),
         Decimal(2),
@@ -50,13 +50,13 @@ def test_granted_money_is_told_from_paid_money() -> None:
 
 
 def test_a_top_up_is_no_negative_spend_and_is_said_to_be_estimated() -> None:
-    found = infer_change(balance("0", "20"), balance("0", "116.60"), top_up_step=STEP)
+    found = infer_change(build_balance("0", "20"), build_balance("0", "116.60"), top_up_step=STEP)
     assert (found.paid_in, found.paid_spend) == (Decimal(100), Decimal("3.4"))
     assert found.caveats == ("top_up_estimated",)
 
 
 def test_a_new_grant_is_income_too() -> None:
-    found = infer_change(balance("0", "20"), balance("10", "18"), top_up_step=STEP)
+    found = infer_change(build_balance("0", "20"), build_balance("10", "18"), top_up_step=STEP)
     assert (found.grant, found.granted_spend, found.paid_spend) == (
         Decimal(10),
         Decimal(0),
@@ -67,7 +67,7 @@ def test_a_new_grant_is_income_too() -> None:
 
 @given(CENTS, CENTS, CENTS, CENTS)
 def test_nothing_is_lost_whatever_happened(a: Decimal, b: Decimal, c: Decimal, d: Decimal) -> None:
-    before, after = balance(str(a), str(b)), balance(str(c), str(d))
+    before, after = build_balance(str(a), str(b)), build_balance(str(c), str(d))
     found = infer_change(before, after, top_up_step=STEP)
     assert min(found.paid_in, found.paid_spend, found.grant, found.granted_spend) >= 0
     assert after.total == before.total + found.paid_in + found.grant - found.spend
@@ -81,22 +81,25 @@ def test_nothing_is_lost_whatever_happened(a: Decimal, b: Decimal, c: Decimal, d
 def test_spend_below_the_step_is_found_exactly_across_a_top_up(
     top_up: Decimal, spent: Decimal
 ) -> None:
-    before = balance("0", "50")
-    after = balance("0", str(before.topped_up + top_up - spent))
+    before = build_balance("0", "50")
+    after = build_balance("0", str(before.topped_up + top_up - spent))
     assert infer_change(before, after, top_up_step=STEP).paid_spend == spent
 
 
 def test_the_first_observation_has_no_spend_rather_than_none_to_pay() -> None:
-    (row,) = build_rows({}, seen(balance("10", "100")), day="2026-11-17", top_up_step=STEP)
+    (row,) = build_rows({}, seen(build_balance("10", "100")), day="2026-11-17", top_up_step=STEP)
     assert row["spend"] is row["paid_spend"] is row["previous_observed_at"] is None
     assert row["total_balance"] == 110
 
 
 def test_a_currency_that_is_not_stated_is_unknown_and_none_mixes() -> None:
     """EUR is not stated: no row. CNY is stated for the first time: no spend."""
-    before = {one.currency: one for one in (balance("0", "30"), balance("0", "7", currency="EUR"))}
+    before = {
+        one.currency: one
+        for one in (build_balance("0", "30"), build_balance("0", "7", currency="EUR"))
+    }
     earlier = {name: EarlierBalance(one, NOW - timedelta(days=1)) for name, one in before.items()}
-    now = seen(balance("0", "28"), balance("0", "500", currency="CNY"))
+    now = seen(build_balance("0", "28"), build_balance("0", "500", currency="CNY"))
     found = {
         row["currency"]: row for row in build_rows(earlier, now, day="2026-11-17", top_up_step=STEP)
     }
@@ -107,7 +110,7 @@ def test_a_currency_that_is_not_stated_is_unknown_and_none_mixes() -> None:
 
 
 def test_balances_read_back_from_their_rows() -> None:
-    observed = seen(balance("10", "100"), balance("0", "3", currency="CNY"))
+    observed = seen(build_balance("10", "100"), build_balance("0", "3", currency="CNY"))
     rows = list(build_rows({}, observed, day="2026-11-17", top_up_step=STEP))
     assert earlier_from_rows(rows) == {
         name: EarlierBalance(one, NOW) for name, one in observed.balances.items()

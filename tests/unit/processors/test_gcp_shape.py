@@ -37,7 +37,7 @@ def copy_schema() -> TableSchema:
     return load_template(path, "default", table="gcp_billing_daily_raw")
 
 
-def fields(*told: dict[str, Any]) -> list[bigquery.SchemaField]:
+def schema_fields(*told: dict[str, Any]) -> list[bigquery.SchemaField]:
     return [bigquery.SchemaField.from_api_repr({"mode": "NULLABLE", **one}) for one in told]
 
 
@@ -60,7 +60,7 @@ def test_whatever_is_not_a_column_of_ours_is_kept(
     row: dict[str, Any], parts: dict[str, Any]
 ) -> None:
     """Every value that is not null is in its column, or in `extra`."""
-    present = fields(
+    present = schema_fields(
         {"name": "cost", "type": "FLOAT"},
         {"name": "currency", "type": "STRING"},
         {"name": "carbon", "type": "STRING"},
@@ -105,13 +105,13 @@ def test_whatever_is_not_a_column_of_ours_is_kept(
 )
 def test_a_changed_type_is_named(column: dict[str, Any], fault: str) -> None:
     with pytest.raises(ProviderProtocolError) as caught:
-        ExportShape.of(fields(column), copy_schema(), source_table="t")
+        ExportShape.of(schema_fields(column), copy_schema(), source_table="t")
     assert caught.value.details["errors"] == [fault]
 
 
 def test_a_number_may_become_a_more_exact_one() -> None:
     shape = ExportShape.of(
-        fields({"name": "cost", "type": "NUMERIC"}), copy_schema(), source_table="t"
+        schema_fields({"name": "cost", "type": "NUMERIC"}), copy_schema(), source_table="t"
     )
     assert shape.row({"usage_date": None, "cost": Decimal("0.1")})["cost"] == Decimal("0.1")
 
@@ -204,7 +204,7 @@ def test_partitions_that_can_hold_it_are_read(
         dataset="d",
         table="t",
         location="EU",
-        columns=tuple(fields({"name": column, "type": kind}) if kind else ()),
+        columns=tuple(schema_fields({"name": column, "type": kind}) if kind else ()),
         partition_column=column,
     )
     assert table.partitions_from(date(2026, 11, 17), exported=True) == by_export

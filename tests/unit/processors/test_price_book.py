@@ -32,7 +32,7 @@ HEADER = (
 GOOD = "gpt-4o,standard,USD,2.5,10,2024-10-02,,announced,https://openai.com,2024-10-02"
 
 
-def read(tmp_path: Path, *lines: str, header: str = HEADER) -> PriceBook:
+def read_book(tmp_path: Path, *lines: str, header: str = HEADER) -> PriceBook:
     path = tmp_path / "prices.csv"
     path.write_text("\n".join((header, *lines)) + "\n")
     return PriceBook.from_file(path, columns=COLUMNS)
@@ -40,14 +40,14 @@ def read(tmp_path: Path, *lines: str, header: str = HEADER) -> PriceBook:
 
 def faults(tmp_path: Path, *lines: str, header: str = HEADER) -> list[str]:
     with pytest.raises(PriceBookError) as caught:
-        read(tmp_path, *lines, header=header)
+        read_book(tmp_path, *lines, header=header)
     found = caught.value.details["errors"]
     assert isinstance(found, list)
     return found
 
 
 def test_a_good_book_keeps_amounts_exact(tmp_path: Path) -> None:
-    book = read(tmp_path, GOOD)
+    book = read_book(tmp_path, GOOD)
     (price,) = book.prices
     assert price.values["input_per_million"] == Decimal("2.5")
     assert price.effective_from == date(2024, 10, 2)
@@ -107,7 +107,7 @@ def test_a_price_may_begin_on_the_day_another_ends_and_other_tiers_are_free(tmp_
     ended = GOOD.replace("10-02,,", "10-02,2025-01-02,")
     next_one = GOOD.replace("2024-10-02,,", "2025-01-02,,")
     batch = GOOD.replace("standard", "batch")
-    assert len(read(tmp_path, ended, next_one, batch).prices) == 3
+    assert len(read_book(tmp_path, ended, next_one, batch).prices) == 3
 
 
 def test_the_same_price_twice_is_an_overlap(tmp_path: Path) -> None:

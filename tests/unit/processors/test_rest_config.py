@@ -15,7 +15,7 @@ from convergence.processors.lib.daily.day_ranges import DayRange
 from convergence.processors.lib.rest.rest_days import WORDS, day_words, filled
 from convergence.processors.lib.rest.rest_options import RateOptions
 from support import custom_configs
-from support.sample_pipelines import loaded, told
+from support.sample_pipelines import list_errors, loaded
 
 PATH = "seats_vendor/seats.yml"
 EXTRACT: dict[str, Any] = {
@@ -104,7 +104,7 @@ def test_a_sound_file_has_no_fault_and_both_tables_have_days(folder: Path) -> No
 def test_what_is_wrong_with_an_api_is_told_at_its_place(
     folder: Path, change: dict[str, Any], fault: str
 ) -> None:
-    faults = told(folder, pipeline({**EXTRACT, **change}), PATH)
+    faults = list_errors(folder, pipeline({**EXTRACT, **change}), PATH)
     assert any(fault in one and one.startswith(f"{PATH}:") for one in faults), faults
 
 
@@ -137,13 +137,13 @@ def test_what_is_wrong_with_an_api_is_told_at_its_place(
 def test_what_is_wrong_with_a_query_is_told_at_its_place(
     folder: Path, change: dict[str, Any], fault: str
 ) -> None:
-    faults = told(folder, pipeline(EXTRACT, {**TRANSFORM, **change}), PATH)
+    faults = list_errors(folder, pipeline(EXTRACT, {**TRANSFORM, **change}), PATH)
     assert any(fault in one and one.startswith(f"{PATH}:") for one in faults), faults
 
 
 def test_a_value_that_nobody_gives_is_told(folder: Path) -> None:
     (folder / "seats_vendor/sql/seats.sql").write_text(SQL.replace("@day AS", "@price +"))
-    assert "@price is not among params" in told(folder, pipeline(EXTRACT), PATH)[0]
+    assert "@price is not among params" in list_errors(folder, pipeline(EXTRACT), PATH)[0]
 
 
 def test_the_keys_of_earlier_configurations_are_taken_as_they_are() -> None:

@@ -30,6 +30,8 @@ BANNED = frozenset(
 )
 # Words that are standard by themselves and private vocabulary as pairs.
 BANNED_PAIRS = frozenset({("late", "news"), ("left", "open")})
+# Functions that a command line or Alembic calls by name.
+ENTRY_POINTS = frozenset({"main", "upgrade"})
 NEVER = frozenset({"told", "answer", "facts", "asked", "wanted"})
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -125,14 +127,20 @@ def list_functions(*folders: str) -> list[str]:
 
 
 def find_repeated_names(*folders: str, modules: int = 4) -> dict[str, list[str]]:
-    """Return the functions and classes that so many modules define at their top level."""
+    """Return the functions and classes that so many modules define at their top level.
+
+    Not counted, since the same name then means the same: `main`, the entry point of a command;
+    `upgrade`, which Alembic calls in every migration; and pytest fixtures, which a test requests by
+    name and a module may redefine, such as `store`. Nor are methods: an interface names them.
+    """
     places: dict[str, list[str]] = {}
     for module in parse_modules(*folders):
         names = {
             node.name
             for node in module.tree.body
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            if not any(ast.unparse(one).startswith("pytest.fixture") for one in node.decorator_list)
         }
-        for name in names - {"main"}:
+        for name in names - ENTRY_POINTS:
             places.setdefault(name, []).append(module.path)
     return {name: found for name, found in sorted(places.items()) if len(found) >= modules}

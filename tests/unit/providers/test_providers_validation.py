@@ -46,7 +46,7 @@ def provider(name: str = "openai") -> Provider:
     return load_registry(Settings()).get(name)
 
 
-def ask(handler: Handler, *, name: str = "openai", secret: str = SECRET) -> Validation:
+def validate(handler: Handler, *, name: str = "openai", secret: str = SECRET) -> Validation:
     return validate_credential(
         provider(name),
         secret,
@@ -67,7 +67,7 @@ def test_openai_is_asked_for_its_costs_of_yesterday() -> None:
         seen.append(request)
         return httpx.Response(200, json={"object": "page", "data": []})
 
-    assert ask(handler) == Validation("VALID")
+    assert validate(handler) == Validation("VALID")
     (request,) = seen
     assert request.method == "GET"
     url = "https://api.openai.com/v1/organization/costs?start_time=1795132800&limit=1"
@@ -83,7 +83,7 @@ def test_anthropic_is_asked_who_the_organization_is() -> None:
         seen.append(request)
         return httpx.Response(200, json={"id": "org", "type": "organization"})
 
-    assert ask(handler, name="claude", secret="sk-ant-admin01-abcdefgh") == Validation("VALID")
+    assert validate(handler, name="claude", secret="sk-ant-admin01-abcdefgh") == Validation("VALID")
     (request,) = seen
     assert str(request.url) == "https://api.anthropic.com/v1/organizations/me"
     assert request.headers["x-api-key"] == "sk-ant-admin01-abcdefgh"
@@ -92,7 +92,7 @@ def test_anthropic_is_asked_who_the_organization_is() -> None:
 
 
 def test_deepseek_is_asked_for_its_balance() -> None:
-    answer = ask(answering(200, json={"is_available": True}), name="deepseek")
+    answer = validate(answering(200, json={"is_available": True}), name="deepseek")
     assert answer == Validation("VALID")
 
 
@@ -115,7 +115,7 @@ def test_deepseek_is_asked_for_its_balance() -> None:
     ],
 )
 def test_each_answer_means_one_thing(handler: Handler, status: str, told: str) -> None:
-    found = ask(handler)
+    found = validate(handler)
     assert found.status == status
     assert told in (found.error or "")
 
@@ -133,7 +133,7 @@ def test_a_provider_that_can_not_be_reached_says_nothing_of_the_key(error: Excep
     def handler(_request: httpx.Request) -> httpx.Response:
         raise error
 
-    assert ask(handler).status == "PENDING"
+    assert validate(handler).status == "PENDING"
 
 
 def test_a_redirect_is_not_followed() -> None:
@@ -143,7 +143,7 @@ def test_a_redirect_is_not_followed() -> None:
         asked.append(request.url.host)
         return httpx.Response(307, headers={"Location": "https://evil.example/"})
 
-    ask(handler)
+    validate(handler)
     assert asked == ["api.openai.com"]
 
 
@@ -156,7 +156,7 @@ class _Drip(httpx.AsyncByteStream):
 
 def test_a_body_that_drips_for_ever_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validation, "DEADLINE_SECONDS", 0.2)
-    found = ask(lambda _request: httpx.Response(200, stream=_Drip()))
+    found = validate(lambda _request: httpx.Response(200, stream=_Drip()))
     assert found == Validation("PENDING", "OpenAI did not respond in time; try again")
 
 
@@ -170,7 +170,7 @@ def test_an_endless_body_is_not_read_whole() -> None:
                 read += 65_536
                 yield b"x" * 65_536
 
-    assert ask(lambda _request: httpx.Response(200, stream=Endless())).status == "PENDING"
+    assert validate(lambda _request: httpx.Response(200, stream=Endless())).status == "PENDING"
     assert read <= validation.MAX_BODY_BYTES + 2 * 65_536
 
 
@@ -182,7 +182,7 @@ def test_an_endless_body_is_not_read_whole() -> None:
 def test_no_answer_makes_the_secret_appear(status: int, tail: str) -> None:
     secret = f"sk-{tail}"
     echo = f"Incorrect API key provided: {secret}"
-    found = ask(answering(status, json={"error": {"message": echo}}), secret=secret)
+    found = validate(answering(status, json={"error": {"message": echo}}), secret=secret)
     told = f"{found!r} {found.error}"
     for form in (tail, quote(secret), base64.b64encode(secret.encode()).decode()):
         assert form not in told
@@ -271,7 +271,7 @@ def test_other_forms_are_refused_unasked_and_unquoted(name: str, secret: str) ->
 
     with pytest.raises(CredentialRejectedError) as caught:
         check_form(provider(name), secret)
-    found = ask(never, name=name, secret=secret)
+    found = validate(never, name=name, secret=secret)
     assert found.status == "INVALID"
     if len(secret.strip()) > 3:
         assert secret.strip()[:200] not in str(caught.value) + (found.error or "")
@@ -287,4 +287,4 @@ def test_a_credential_that_is_no_token_is_not_sent_as_one(
     def never(_request: httpx.Request) -> httpx.Response:
         raise AssertionError("the provider was asked")
 
-    assert ask(never, name=name, secret=json.dumps(secret)).status == status
+    assert validate(never, name=name, secret=json.dumps(secret)).status == status

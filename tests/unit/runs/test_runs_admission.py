@@ -58,7 +58,7 @@ def admit(store: StateStore, number: int, *, in_background: bool = False) -> Slo
         )
 
 
-def stored(store: StateStore) -> tuple[list[str], int]:
+def stored_runs(store: StateStore) -> tuple[list[str], int]:
     """Return the ids of the recorded runs and the number of log rows."""
     with store.read() as conn:
         runs = org_runs.list_for_org(conn, ACME, limit=100)
@@ -68,7 +68,7 @@ def stored(store: StateStore) -> tuple[list[str], int]:
 def test_an_admitted_run_is_recorded_and_logged_once(store: StateStore) -> None:
     assert admit(store, 1) == SlotTaken("run_1")
     assert admit(store, 1) == SlotTaken("run_1", taken_before=True)
-    assert stored(store) == (["run_1"], 1)
+    assert stored_runs(store) == (["run_1"], 1)
 
 
 def test_a_run_beyond_the_limit_leaves_no_trace(store: StateStore) -> None:
@@ -84,7 +84,7 @@ def test_a_run_beyond_the_limit_leaves_no_trace(store: StateStore) -> None:
         "resets_at": None,
         "retry_after": 30,
     }
-    assert stored(store) == (["run_1", "run_2"], 2)
+    assert stored_runs(store) == (["run_1", "run_2"], 2)
 
 
 def test_a_daily_limit_says_when_it_resets(store: StateStore) -> None:
@@ -152,7 +152,7 @@ def test_a_process_that_dies_before_the_commit_leaves_no_key_no_slot_and_no_run(
         patch.setattr(module, name, die)
         with pytest.raises(Killed):
             claim_and_admit(store, 1)
-    assert stored(store) == ([], 0)
+    assert stored_runs(store) == ([], 0)
     with store.begin() as conn:
         assert isinstance(claim(conn), KeyClaim)
         assert slots.count_usage(conn, ACME, now=NOW) == (0, 0, 0)
@@ -174,7 +174,7 @@ def test_a_repeated_request_replays_and_takes_no_second_slot(store: StateStore) 
         assert idempotency.complete_claim(conn, claimed, status=202, body={"run_id": "run_1"})
     with store.begin() as conn:
         assert claim(conn) == StoredResponse(202, {"run_id": "run_1"})
-    assert stored(store) == (["run_1"], 1)
+    assert stored_runs(store) == (["run_1"], 1)
 
 
 def test_of_many_that_want_the_last_slot_one_gets_it(store: StateStore) -> None:
@@ -192,7 +192,7 @@ def test_of_many_that_want_the_last_slot_one_gets_it(store: StateStore) -> None:
     with ThreadPoolExecutor(6) as pool:
         admitted = list(pool.map(attempt, range(2, 8)))
     assert admitted.count(True) == 1
-    runs, logged = stored(store)
+    runs, logged = stored_runs(store)
     assert (len(runs), logged) == (2, 2)
 
 

@@ -63,7 +63,7 @@ def records(store: StateStore) -> RunRecords:
     return records
 
 
-def finish(records: RunRecords, used: Used, *, attempt: int = 1) -> bool:
+def finish_step(records: RunRecords, used: Used, *, attempt: int = 1) -> bool:
     records.start_step(replace(STEP, attempt=attempt))
     return records.finish_step(
         "run_1", "extract_usage", attempt=attempt, status=StepStatus.FAILED, now=NOW, used=used
@@ -120,8 +120,8 @@ def test_attempts_add_up_in_the_record_and_stay_apart_in_the_log(
         Resource.PROVIDER: Use(calls=1, pages=1, bytes_received=300),
         Resource.QUERY: Use(calls=2, bytes_billed=20 * 2**20, slot_ms=12),
     }
-    assert finish(records, first)
-    assert finish(records, second, attempt=2)
+    assert finish_step(records, first)
+    assert finish_step(records, second, attempt=2)
     with store.read() as conn:
         step = org_steps.get_step(conn, "run_1", "extract_usage")
     assert step is not None
@@ -147,7 +147,7 @@ def test_an_overtaken_attempt_is_logged_too(records: RunRecords, store: StateSto
 
 
 def test_a_line_of_the_log_fits_its_table(records: RunRecords, store: StateStore) -> None:
-    finish(records, {resource: Use(*range(1, 8)) for resource in Resource})
+    finish_step(records, {resource: Use(*range(1, 8)) for resource in Resource})
     columns = {field.name for field in COST_SCHEMA.fields}
     assert [set(row) for row in lines(store)] == [columns] * len(Resource)
 

@@ -85,7 +85,7 @@ def launcher(marker: str, tmp_path: Path) -> Iterator[GuardedProcess]:
         yield process
 
 
-def component(process: GuardedProcess, number: int) -> psutil.Process:
+def find_component(process: GuardedProcess, number: int) -> psutil.Process:
     """A component's own process, below its guardian."""
     guardians = psutil.Process(process.main_pid).children()
     return guardians[number].children()[0]
@@ -112,7 +112,7 @@ def test_a_killed_component_starts_again_beside_nothing_of_its_former_self(
     marker: str, tmp_path: Path, victim: str
 ) -> None:
     with launcher(marker, tmp_path) as process:
-        main = component(process, 1)
+        main = find_component(process, 1)
         guardian = main.parent()
         assert guardian is not None
         former = descendants(guardian.pid)

@@ -32,12 +32,12 @@ def store(tmp_path: Path) -> StateStore:
 def log(store: StateStore) -> Rows:
     """Six entries, as the warehouse gives them back."""
     for number in range(6):
-        write(store, number)
+        write_entries(store, number)
     with store.read() as conn:
         return [as_read(row) for row in outbox.list_waiting_rows(conn, "org_audit_logs")]
 
 
-def write(store: StateStore, number: int, org: str = ORG) -> None:
+def write_entries(store: StateStore, number: int, org: str = ORG) -> None:
     with store.begin() as conn:
         act = AuditedAction(org, BY, "credential.store", f"cred_{number}")
         details = {"b": number, "a": "ü"} if number % 2 else None
@@ -136,8 +136,8 @@ def test_entries_appended_at_once_form_one_chain_each(store: StateStore, tmp_pat
     def work(number: int) -> None:
         mine = StateStore.connect(f"sqlite:///{tmp_path / 'state.db'}")
         for step in range(10):
-            write(mine, number * 10 + step)
-            write(mine, step, org="globex_inc")
+            write_entries(mine, number * 10 + step)
+            write_entries(mine, step, org="globex_inc")
         mine.close()
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]

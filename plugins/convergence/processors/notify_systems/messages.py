@@ -112,20 +112,20 @@ def render(channel: Channel, audience: Audience, report: Report, *, folder: Path
     """
     files = channel.templates[audience]
     if isinstance(files, SlackTemplates):
-        return Message(_text(folder, files.text, report, _SLACK))
+        return Message(_render_text(folder, files.text, report, _SLACK))
     return _email(folder, files, report)
 
 
 def _email(folder: Path, files: EmailTemplates, report: Report) -> Message:
-    subject = _text(folder, files.subject, report, _PLAIN).strip()
+    subject = _render_text(folder, files.subject, report, _PLAIN).strip()
     if not subject or len(subject.splitlines()) != 1 or len(subject) > LONGEST_SUBJECT:
         raise ConfigurationError(
             f"A subject is one line of at most {LONGEST_SUBJECT} characters", file=files.subject
         )
     return Message(
-        text=_text(folder, files.text, report, _PLAIN),
+        text=_render_text(folder, files.text, report, _PLAIN),
         subject=subject,
-        html=_text(folder, files.html, report, _HTML) if files.html else None,
+        html=_render_text(folder, files.html, report, _HTML) if files.html else None,
     )
 
 
@@ -185,7 +185,7 @@ _HTML = _environment(finalize=clean, autoescape=True)
 _SLACK = _environment(finalize=_for_slack)
 
 
-def _text(
+def _render_text(
     folder: Path, name: str, report: Report, environment: ImmutableSandboxedEnvironment
 ) -> str:
     path = folder / "templates" / name

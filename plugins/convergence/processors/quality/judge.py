@@ -89,10 +89,10 @@ def judge(
     for lines in of_day.values():
         lines.sort(key=lambda one: one.subject)
     if isinstance(expectation, RowCount):
-        return [_growth(expectation, of_day, day) for day in days]
+        return [_judge_growth(expectation, of_day, day) for day in days]
     if isinstance(expectation, SumsTie):
-        return [_balance(expectation, of_day.get(day, ()), day) for day in days]
-    return [_rows(expectation, of_day.get(day, ()), day) for day in days]
+        return [_judge_balance(expectation, of_day.get(day, ()), day) for day in days]
+    return [_judge_rows(expectation, of_day.get(day, ()), day) for day in days]
 
 
 def expected(expectation: Expectation) -> str:
@@ -106,7 +106,7 @@ def days_read(expectation: Expectation, days: Sequence[date]) -> list[date]:
     return sorted({*days, *before})
 
 
-def _rows(
+def _judge_rows(
     expectation: NotNull | Unique | Range | AcceptedValues, lines: Sequence[Measured], day: date
 ) -> Verdict:
     failing = [one for one in lines if one.failing]
@@ -123,7 +123,9 @@ def _rows(
     )
 
 
-def _growth(expectation: RowCount, of_day: Mapping[date, Sequence[Measured]], day: date) -> Verdict:
+def _judge_growth(
+    expectation: RowCount, of_day: Mapping[date, Sequence[Measured]], day: date
+) -> Verdict:
     now, before = (
         sum(one.rows for one in of_day.get(when, ())) for when in (day, day - timedelta(days=1))
     )
@@ -135,7 +137,7 @@ def _growth(expectation: RowCount, of_day: Mapping[date, Sequence[Measured]], da
     return _verdict(expectation, day, passed=passed, observed=observed)
 
 
-def _balance(expectation: SumsTie, lines: Sequence[Measured], day: date) -> Verdict:
+def _judge_balance(expectation: SumsTie, lines: Sequence[Measured], day: date) -> Verdict:
     apart = [one for one in lines if abs(one.left - one.right) > expectation.tolerance]
     shown = apart or lines
     observed = _list([_difference(one) for one in shown]) if shown else "no rows on either side"

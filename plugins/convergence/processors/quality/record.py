@@ -20,7 +20,7 @@ def keep(org: OrgContext, verdicts: Sequence[Verdict], *, suite: str, now: datet
     """Append every verdict to the log of results; it is shipped when the run is closed."""
     with org.store.begin() as conn:
         for verdict in verdicts:
-            outbox.enqueue_row(conn, RESULTS, _row(org, verdict, suite=suite, now=now))
+            outbox.enqueue_row(conn, RESULTS, _build_result_row(org, verdict, suite=suite, now=now))
 
 
 def report(verdicts: Sequence[Verdict], *, suite: str) -> dict[str, Any]:
@@ -49,7 +49,9 @@ def build_stop_error(verdicts: Sequence[Verdict], *, suite: str) -> Expectations
     return ExpectationsNotMetError(message, report=report(verdicts, suite=suite))
 
 
-def _row(org: OrgContext, verdict: Verdict, *, suite: str, now: datetime) -> dict[str, Any]:
+def _build_result_row(
+    org: OrgContext, verdict: Verdict, *, suite: str, now: datetime
+) -> dict[str, Any]:
     return {
         "org_slug": org.org_slug,
         "run_id": org.run_id,

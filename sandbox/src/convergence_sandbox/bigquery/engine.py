@@ -141,7 +141,7 @@ class Engine:
             location = session.snapshot.dataset(ref.project, ref.dataset).location
             if meta.is_view:
                 return meta.to_rest(location=location)
-            rows = int(scalar(session.cursor, f"SELECT count(*) FROM {tables.stored(meta)}"))
+            rows = int(scalar(session.cursor, f"SELECT count(*) FROM {tables.stored_name(meta)}"))
             size = rows * self._executor.row_width(session, meta) if rows else 0
             return meta.to_rest(rows=rows, size=size, location=location)
 
@@ -189,7 +189,7 @@ class Engine:
                 tables.drop_table(session, meta)
                 return
             condition = partitions.partition_condition(meta, target.partition)
-            session.cursor.execute(f"DELETE FROM {tables.stored(meta)} WHERE {condition}")
+            session.cursor.execute(f"DELETE FROM {tables.stored_name(meta)} WHERE {condition}")
             partitions.mark_written(session.cursor, meta, [target.partition])
 
     # --- rows -------------------------------------------------------------------------------

@@ -189,18 +189,20 @@ async def _truncated_gzip(exchange: Exchange) -> int:
 async def _rate_limited(exchange: Exchange) -> int:
     retry_after = exchange.fault.options.get("retry_after")
     headers = [] if retry_after is None else [(b"retry-after", str(retry_after).encode())]
-    return await exchange.say(429, _error("Rate limit reached.", "requests"), headers=headers)
+    return await exchange.say(
+        429, _encode_error("Rate limit reached.", "requests"), headers=headers
+    )
 
 
 async def _status(exchange: Exchange) -> int:
     status = int(exchange.fault.options.get("status", 500))
     if status == HTTPStatus.BAD_GATEWAY:
         return await exchange.say(status, HTML, kind="html")
-    return await exchange.say(status, _error("The server had an error.", "server_error"))
+    return await exchange.say(status, _encode_error("The server had an error.", "server_error"))
 
 
 async def _unauthorized(exchange: Exchange) -> int:
-    return await exchange.say(401, _error("The key was revoked.", "invalid_request_error"))
+    return await exchange.say(401, _encode_error("The key was revoked.", "invalid_request_error"))
 
 
 async def _redirect(exchange: Exchange) -> int:
@@ -224,7 +226,7 @@ _ACTIONS: dict[str, Callable[[Exchange], Awaitable[int]]] = {
 }
 
 
-def _error(message: str, kind: str) -> bytes:
+def _encode_error(message: str, kind: str) -> bytes:
     payload = {"message": message, "type": kind, "param": None, "code": None}
     return json.dumps({"error": payload}).encode()
 

@@ -63,14 +63,14 @@ async def by_cursor(request: Request) -> Response:
 async def by_offset(request: Request) -> Response:
     """`offset` and `limit`; `total` says how many there are."""
     rows, limit = _requested(request)
-    start = _integer(request, "offset", default=0)
+    start = _read_integer(request, "offset", default=0)
     return json_response({"data": rows[start : start + limit], "total": len(rows)})
 
 
 async def by_page(request: Request) -> Response:
     """`page` from 1; `has_more` says whether another follows."""
     rows, limit = _requested(request)
-    start = (_integer(request, "page", default=1) - 1) * limit
+    start = (_read_integer(request, "page", default=1) - 1) * limit
     more = start + limit < len(rows)
     return json_response({"data": rows[start : start + limit], "has_more": more})
 
@@ -78,7 +78,7 @@ async def by_page(request: Request) -> Response:
 async def by_link_header(request: Request) -> Response:
     """A `Link` header with `rel="next"` on all but the last page; the body is the bare list."""
     rows, limit = _requested(request)
-    start = _integer(request, "start", default=0)
+    start = _read_integer(request, "start", default=0)
     link = _link(request, start + limit) if start + limit < len(rows) else None
     headers = {} if link is None else {"link": f'<{link}>; rel="next"'}
     return json_response({"data": rows[start : start + limit]}, headers=headers)
@@ -87,7 +87,7 @@ async def by_link_header(request: Request) -> Response:
 async def by_link_body(request: Request) -> Response:
     """`links.next` is a URL, null on the last page."""
     rows, limit = _requested(request)
-    start = _integer(request, "start", default=0)
+    start = _read_integer(request, "start", default=0)
     link = _link(request, start + limit) if start + limit < len(rows) else None
     return json_response({"data": rows[start : start + limit], "links": {"next": link}})
 
@@ -96,7 +96,7 @@ METERS = {"search": "requests", "storage": "gigabytes", "compute": "seconds", "b
 PLANS = ("team", "business")
 
 
-def usage(seed: str, day: date) -> list[Row]:
+def build_usage(seed: str, day: date) -> list[Row]:
     """What was used on a day: a row for each meter of each of 4 to 9 workspaces, most days."""
     return [
         {
@@ -137,7 +137,7 @@ async def search_usage(request: Request) -> Response:
 
 def _usage_page(request: Request, params: dict[str, str]) -> Response:
     seed, start = _seed(request), _opened(params.get("after"))
-    rows = [row for day in _days(params) for row in usage(seed, day)]
+    rows = [row for day in _days(params) for row in build_usage(seed, day)]
     limit = _limit(params.get("limit", "50"))
     cursor = _encode_cursor(start + limit) if start + limit < len(rows) else None
     meta = {"next_cursor": cursor, "total": len(rows)}
@@ -194,7 +194,7 @@ def _basic_password(text: str) -> str:
         return ""
 
 
-def _integer(request: Request, name: str, *, default: int) -> int:
+def _read_integer(request: Request, name: str, *, default: int) -> int:
     text = request.query_params.get(name, str(default))
     if not (text.isascii() and text.isdigit()):
         raise VendorRequestError(f"{name} must be a whole number", status=400)

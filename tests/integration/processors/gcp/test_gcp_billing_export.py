@@ -30,12 +30,21 @@ from convergence_sandbox.providers.google.billing import exported
 from support.processor_env import OrgEnv
 from support.sandbox_process import SandboxProcess
 from support.vendors.gcp_customer import Customer, golden_rows, golden_totals
-from support.vendors.gcp_steps import BILLING, DAYS, FAR_BACK, decimals, hashes, loads, run, sums
+from support.vendors.gcp_steps import (
+    BILLING,
+    DAYS,
+    FAR_BACK,
+    decimals,
+    hashes,
+    loads,
+    run_steps,
+    sums,
+)
 
 
 def test_the_recorded_export_comes_to_its_totals(account: OrgEnv, customer: Customer) -> None:
     customer.export(golden_rows())
-    _, summed = run(account, config=BqEtlConfig(overlap_days=30))
+    _, summed = run_steps(account, config=BqEtlConfig(overlap_days=30))
     expected = golden_totals()
 
     assert len(account.rows("gcp_billing_daily_raw")) == expected["row_count"]
@@ -72,7 +81,7 @@ def test_the_storage_read_api_gives_the_same_rows_as_pages(
     account: OrgEnv, customer: Customer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     customer.export(golden_rows())
-    run(account, config=FAR_BACK)
+    run_steps(account, config=FAR_BACK)
     by_pages = hashes(account)
     assert len(by_pages) == len(DAYS) + 4
 
@@ -86,7 +95,7 @@ def test_the_storage_read_api_gives_the_same_rows_as_pages(
     monkeypatch.setattr(bulk_read, "PAGE_ROWS", 1)
     other = account.env.new_org()
     customer.connect(other)
-    run(other.served_by(bigquery_storage_emulator_host=customer.sandbox.kms), config=FAR_BACK)
+    run_steps(other.served_by(bigquery_storage_emulator_host=customer.sandbox.kms), config=FAR_BACK)
     assert hashes(other) == by_pages
     assert len(streams) == 2, "one for the days far back, one for those that are due"
 
@@ -110,7 +119,7 @@ def test_without_the_right_to_stream_pages_are_read(
         "convergence.processors.gcp.billing_export.storage_reader", lambda *_, **__: client
     )
     with caplog.at_level("INFO", logger="convergence.warehouse.bulk_read"):
-        _, summed = run(account, config=FAR_BACK)
+        _, summed = run_steps(account, config=FAR_BACK)
     assert summed.details["net_cost"] == {"USD": "40.875"}
     assert "reading pages instead" in caplog.text
 
@@ -122,12 +131,12 @@ def test_late_rows_rebuild_the_days_they_touch_and_no_others(
     early = [row for row in golden_rows() if row["export_time"] < cut]
     customer.export(early)
     first = account.at(datetime(2026, 11, 18, 6, tzinfo=UTC))
-    run(first, days=[date(2026, 11, day) for day in range(13, 18)], config=FAR_BACK)
+    run_steps(first, days=[date(2026, 11, day) for day in range(13, 18)], config=FAR_BACK)
     seen = sums(account.rows("billing_cost_daily"), "usage_date")
     assert seen == decimals(expected["net_exported_before_2026-11-18T00Z"])
 
     customer.export([row for row in golden_rows() if row["export_time"] >= cut])
-    copied, _ = run(account, run_id="run_2")
+    copied, _ = run_steps(account, run_id="run_2")
     assert copied.details["days_touched"] == ["2026-11-01"]
     seen = sums(account.rows("billing_cost_daily"), "usage_date")
     assert seen == decimals(expected["net_by_usage_day_utc"])
@@ -146,9 +155,9 @@ def test_late_rows_rebuild_the_days_they_touch_and_no_others(
 
 def test_running_again_reads_but_publishes_nothing(account: OrgEnv, customer: Customer) -> None:
     customer.export(golden_rows())
-    run(account, config=FAR_BACK)
+    run_steps(account, config=FAR_BACK)
     before = loads(account)
-    copied, summed = run(account, run_id="run_2", config=FAR_BACK)
+    copied, summed = run_steps(account, run_id="run_2", config=FAR_BACK)
     assert loads(account) == before
     assert (copied.details["days_published"], copied.details["days_touched"]) == (0, [])
     assert summed.details["days_published"] == 0
@@ -157,7 +166,7 @@ def test_running_again_reads_but_publishes_nothing(account: OrgEnv, customer: Cu
 def test_rows_that_look_alike_add_up(account: OrgEnv, customer: Customer) -> None:
     row = golden_rows()[0]
     customer.export([row, row, row])
-    run(account)
+    run_steps(account)
     (line,) = account.rows("billing_cost_daily")
     assert (line["cost"], line["net_cost"], line["export_rows"]) == (
         Decimal("5.7"),
@@ -172,7 +181,7 @@ def test_made_up_exports_agree_with_a_sum_of_their_own(
     customer, as_of = Customer(sandbox, "acme_corp"), datetime(2026, 11, 21, 6, tzinfo=UTC)
     customer.connect(org)
     customer.export_days("2026-10-20", "2026-11-20", as_of.isoformat(), kind="standard")
-    run(org)
+    run_steps(org)
     made = exported(
         customer.project, first=date(2026, 10, 20), last=date(2026, 11, 20), as_of=as_of
     )
@@ -191,7 +200,7 @@ def test_made_up_exports_agree_with_a_sum_of_their_own(
 
 def test_the_bill_is_in_cost_daily(account: OrgEnv, customer: Customer) -> None:
     customer.export(golden_rows())
-    run(account, config=FAR_BACK)
+    run_steps(account, config=FAR_BACK)
     rows = account.rows("cost_daily", "WHERE x_Provider = 'gcp'")
     assert sums(rows, "x_UsageDate", "BilledCost") == decimals(
         golden_totals()["net_by_usage_day_utc"]
@@ -206,10 +215,10 @@ def test_the_bill_is_in_cost_daily(account: OrgEnv, customer: Customer) -> None:
 
 def test_a_run_that_is_asked_for_a_day_does_that_day(account: OrgEnv, customer: Customer) -> None:
     customer.export(golden_rows())
-    run(account, days=[date(2026, 11, 1)], config=FAR_BACK)
+    run_steps(account, days=[date(2026, 11, 1)], config=FAR_BACK)
     assert list(sums(account.rows("billing_cost_daily"), "usage_date")) == ["2026-11-01"]
     yesterday = date(2026, 11, 20)
-    run(account, days=[yesterday], run_id="run_2", date=str(yesterday), config=FAR_BACK)
+    run_steps(account, days=[yesterday], run_id="run_2", date=str(yesterday), config=FAR_BACK)
     assert list(sums(account.rows("billing_cost_daily"), "usage_date")) == ["2026-11-01"]
 
 
@@ -226,9 +235,9 @@ def test_a_day_that_fails_far_back_is_found_again_by_the_next_run(
     with monkeypatch.context() as patch:
         patch.setattr("convergence.processors.lib.daily.slices.publish_content", failing)
         with pytest.raises(RetryableError):
-            run(account, config=FAR_BACK)
+            run_steps(account, config=FAR_BACK)
     assert account.rows("gcp_billing_daily_raw", "WHERE usage_date = '2026-11-17'") == []
-    run(account, run_id="run_2", config=FAR_BACK)
+    run_steps(account, run_id="run_2", config=FAR_BACK)
     rows = account.rows("billing_cost_daily")
     assert sum(row["net_cost"] for row in rows) == Decimal("40.875")
 
@@ -237,7 +246,7 @@ def test_jobs_run_where_the_customers_data_is_and_none_crosses_projects(
     account: OrgEnv, customer: Customer
 ) -> None:
     exported = customer.export(golden_rows())
-    run(account)
+    run_steps(account)
     assert {job.location for job in customer.client.list_jobs()} == {"EU"}
     assert account.env.settings.bigquery_location == "US"
     with pytest.raises(google_errors.Forbidden, match="Access Denied"):
@@ -250,12 +259,12 @@ def test_of_two_exports_of_an_account_the_detailed_one_is_read(
     rows = golden_rows()
     bare = [{k: v for k, v in row.items() if k not in {"resource", "subscription"}} for row in rows]
     customer.export(bare, kind="standard")
-    standard = run(account, config=FAR_BACK)[0]
+    standard = run_steps(account, config=FAR_BACK)[0]
     assert [name.rpartition(".")[2][:24] for name in standard.details["exports"]] == [
         "gcp_billing_export_v1_" + standard.details["exports"][0].rpartition("v1_")[2][:2]
     ]
     customer.export(rows, kind="detailed")
-    copied, summed = run(account, run_id="run_2", config=FAR_BACK)
+    copied, summed = run_steps(account, run_id="run_2", config=FAR_BACK)
     (name,) = copied.details["exports"]
     assert "gcp_billing_export_resource_v1_" in name
     assert sum(row["net_cost"] for row in account.rows("billing_cost_daily")) == Decimal("40.875")

@@ -19,7 +19,7 @@ from convergence_sandbox.providers.google.accounts import service_account
 from support.processor_env import OrgEnv
 from support.sandbox_process import SandboxProcess
 from support.vendors.gcp_customer import Customer, golden_rows
-from support.vendors.gcp_steps import FAR_BACK, run
+from support.vendors.gcp_steps import FAR_BACK, run_steps
 
 
 def test_a_partition_filter_is_kept(account: OrgEnv, customer: Customer) -> None:
@@ -33,7 +33,7 @@ def test_a_partition_filter_is_kept(account: OrgEnv, customer: Customer) -> None
                 f"SELECT 1 FROM `{table.full_table_id}`".replace(":", ".")
             )
         )
-    _, summed = run(account, config=FAR_BACK)
+    _, summed = run_steps(account, config=FAR_BACK)
     assert summed.details["net_cost"] == {"USD": "40.875"}
 
 
@@ -48,7 +48,7 @@ def test_a_new_column_is_kept_and_counted(account: OrgEnv, customer: Customer) -
     customer.client.update_table(table, ["schema"])
     row = golden_rows()[0]
     customer.export([{**row, "carbon": 0.5, "price": {"promise": "kept", "unit": "hour"}}, row])
-    copied, _ = run(account)
+    copied, _ = run_steps(account)
     assert copied.details["unknown_fields"] == {"carbon": 1, "price.promise": 1}
     kept = [one["extra"] for one in account.rows("gcp_billing_daily_raw")]
     assert sorted(kept, key=str) == [None, {"carbon": 0.5, "price": {"promise": "kept"}}]
@@ -65,7 +65,7 @@ def test_a_column_that_changed_its_type_is_named_and_nothing_is_published(
     made = bigquery.Table(name, [bigquery.SchemaField.from_api_repr(one) for one in schema])
     customer.client.create_table(made)
     with pytest.raises(ProviderProtocolError, match="cost: is STRING, was FLOAT64"):
-        run(account)
+        run_steps(account)
 
 
 def test_a_query_that_would_read_more_than_its_cap_is_not_run(
@@ -73,7 +73,7 @@ def test_a_query_that_would_read_more_than_its_cap_is_not_run(
 ) -> None:
     customer.export(golden_rows())
     with pytest.raises(WarehouseError, match="max_bytes_billed") as caught:
-        run(account, config=BqEtlConfig().model_copy(update={"max_bytes_billed": 100}))
+        run_steps(account, config=BqEtlConfig().model_copy(update={"max_bytes_billed": 100}))
     assert caught.value.details["max_bytes_billed"] == 100
     assert int(str(caught.value.details["would_read_bytes"])) > 100
     assert list(customer.client.list_jobs()) == []
@@ -89,7 +89,7 @@ def test_an_account_without_rights_is_told_as_such(
     with pytest.raises(
         IntegrationInvalidError, match="does not let this service account"
     ) as caught:
-        run(org, export_project=project or "")
+        run_steps(org, export_project=project or "")
     assert caught.value.details["project"] == (project or customer.project)
     assert "PRIVATE KEY" not in str(caught.value)
 
@@ -99,12 +99,12 @@ def test_a_key_that_google_does_not_know_is_told_as_such(org: OrgEnv, customer: 
     told = service_account(customer.seed) | {"private_key": other}
     org.env.keys[org.slug] = json.dumps(told)
     with pytest.raises(IntegrationInvalidError, match="does not accept"):
-        run(org)
+        run_steps(org)
 
 
 def test_an_account_without_an_export_is_told_where_it_was_looked_for(
     account: OrgEnv, customer: Customer
 ) -> None:
     with pytest.raises(IntegrationInvalidError, match="no billing export") as caught:
-        run(account)
+        run_steps(account)
     assert caught.value.details == {"project": customer.project, "datasets": []}

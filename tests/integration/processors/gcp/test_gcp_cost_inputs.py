@@ -18,7 +18,7 @@ from convergence.runs.ledger import Action, LedgerRow
 from convergence.runs.slices import SliceKey
 from support.processor_env import OrgEnv
 from support.vendors.gcp_customer import Customer, golden_rows
-from support.vendors.gcp_steps import BILLING, COST, DAYS, run
+from support.vendors.gcp_steps import BILLING, COST, DAYS, run_steps
 
 
 class Bill:
@@ -31,7 +31,7 @@ class Bill:
 
     def copy(self, row: dict[str, Any]) -> None:
         self._customer.export([row])
-        run(self.org, run_id=f"run_{len(self.copies)}")
+        run_steps(self.org, run_id=f"run_{len(self.copies)}")
 
     def copy_again(self, number: int) -> None:
         """Publish what an earlier copy had."""

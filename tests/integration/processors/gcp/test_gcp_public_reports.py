@@ -14,7 +14,7 @@ from google.cloud import bigquery
 
 from support.processor_env import OrgEnv
 from support.vendors.gcp_customer import Customer, golden_rows
-from support.vendors.gcp_steps import DAYS, run, sums
+from support.vendors.gcp_steps import DAYS, run_steps, sums
 
 GOLDEN = golden_rows()[0]
 ONLY_DETAILED = {"resource", "subscription"}
@@ -59,10 +59,10 @@ def test_a_detailed_export_that_starts_later_keeps_the_days_before(
 ) -> None:
     """A detailed export into a regional dataset is not backfilled."""
     customer.export(standard([export_row(day, 10.0) for day in DAYS]), kind="standard")
-    run(account, run_id="run_1")
+    run_steps(account, run_id="run_1")
     assert net_cost(account) == {str(day): Decimal(10) for day in DAYS}
     customer.export([export_row(date(2026, 11, 20), 10.0)], kind="detailed")
-    run(account, run_id="run_2")
+    run_steps(account, run_id="run_2")
     assert net_cost(account) == {str(day): Decimal(10) for day in DAYS}
 
 
@@ -70,10 +70,10 @@ def test_days_come_back_when_the_setting_names_the_fuller_export(
     account: OrgEnv, customer: Customer
 ) -> None:
     customer.export(standard([export_row(day, 10.0) for day in DAYS]), kind="standard")
-    run(account, run_id="run_1")
+    run_steps(account, run_id="run_1")
     customer.export([export_row(date(2026, 11, 20), 10.0)], kind="detailed")
-    run(account, run_id="run_2")
-    run(account, run_id="run_3", export_kind="standard")
+    run_steps(account, run_id="run_2")
+    run_steps(account, run_id="run_3", export_kind="standard")
     assert net_cost(account) == {str(day): Decimal(10) for day in DAYS}
 
 
@@ -88,7 +88,7 @@ def test_a_correction_of_an_expired_day_is_added_to_what_was_published(
     old = date(2026, 10, 1)
     days = [export_row(day, 10.0) for day in DAYS]
     exported = customer.export([export_row(old, 100.0, exported="2026-10-02T05:00:00Z"), *days])
-    run(account, days=[old], run_id="run_1", date="2026-10-01")
+    run_steps(account, days=[old], run_id="run_1", date="2026-10-01")
     assert net_cost(account)[str(old)] == 100
     table = f"`{customer.project}.billing_export.{exported['table']}`"
     customer.client.query_and_wait(f"DELETE FROM {table} WHERE DATE(export_time) < '2026-11-01'")
@@ -106,7 +106,7 @@ def test_a_correction_of_an_expired_day_is_added_to_what_was_published(
         invoice=invoice("202611"),
     )
     customer.export([correction])
-    run(account, run_id="run_2")
+    run_steps(account, run_id="run_2")
     assert net_cost(account)[str(old)] == 99
 
 
@@ -119,7 +119,7 @@ def test_bqutils289_two_credits_of_a_row_do_not_repeat_its_cost(
         for kind, amount in amounts.items()
     ]
     customer.export([export_row(DAYS[1], 10.0, credits=granted)])
-    run(account)
+    run_steps(account)
     (row,) = account.rows("billing_cost_daily")
     assert (row["cost"], row["credits"], row["net_cost"]) == (10, -6, 4)
     assert row["credits_other"] == -1
@@ -133,7 +133,7 @@ def test_koku3098_a_day_may_belong_to_several_invoice_months(
     customer.export(
         [export_row(day, cost, invoice=invoice(month)) for month, cost in months.items()]
     )
-    run(account)
+    run_steps(account)
     assert sums(account.rows("billing_cost_daily"), "invoice_month") == months
     shown = account.rows("cost_daily", "WHERE x_Provider = 'gcp'")
     assert sum(row["BilledCost"] for row in shown) == 11
@@ -142,7 +142,7 @@ def test_koku3098_a_day_may_belong_to_several_invoice_months(
 def test_optscale548_two_currencies_have_two_totals(account: OrgEnv, customer: Customer) -> None:
     rupiah = export_row(DAYS[0], 163500.123456, currency="IDR", currency_conversion_rate=16350.0)
     customer.export([rupiah, export_row(DAYS[0], 10.0)])
-    _, summed = run(account)
+    _, summed = run_steps(account)
     assert summed.details["net_cost"] == {"IDR": "163500.123456", "USD": "10"}
 
 
@@ -150,7 +150,7 @@ def test_optscale833_the_export_may_be_named_by_its_table(
     account: OrgEnv, customer: Customer
 ) -> None:
     exported = customer.export([export_row(DAYS[0], 10.0)])
-    run(account, export_dataset="billing_export", export_table=exported["table"])
+    run_steps(account, export_dataset="billing_export", export_table=exported["table"])
     assert net_cost(account) == {str(DAYS[0]): 10}
 
 
@@ -161,7 +161,7 @@ def test_opencost2680_the_export_may_be_a_view(account: OrgEnv, customer: Custom
     view = bigquery.Table(f"{dataset}.unified")
     view.view_query = f"SELECT * FROM `{dataset}.{exported['table']}`"
     customer.client.create_table(view)
-    run(account, export_dataset="billing_export", export_table="unified")
+    run_steps(account, export_dataset="billing_export", export_table="unified")
     assert net_cost(account) == {str(DAYS[0]): 10}
 
 
@@ -172,7 +172,7 @@ def test_tiny_costs_of_a_detailed_export_add_up(account: OrgEnv, customer: Custo
     """A thousand rows of 4e-10 are 4e-7."""
     tiny = [export_row(DAYS[0], 4e-10) for _ in range(1000)]
     customer.export([*tiny, export_row(DAYS[0], 1.0)])
-    run(account)
+    run_steps(account)
     assert net_cost(account)[str(DAYS[0])] == Decimal("1.0000004")
 
 
@@ -180,12 +180,12 @@ def test_large_and_small_floats_of_a_day_are_added_exactly(
     account: OrgEnv, customer: Customer
 ) -> None:
     customer.export([export_row(DAYS[0], cost) for cost in (0.1, 0.2, 1e15)])
-    run(account)
+    run_steps(account)
     assert net_cost(account)[str(DAYS[0])] == Decimal("1000000000000000.3")
 
 
 def test_a_renamed_project_keeps_all_its_cost(account: OrgEnv, customer: Customer) -> None:
     renamed = {**GOLDEN["project"], "name": "renamed"}
     customer.export([export_row(DAYS[0], 1.0), export_row(DAYS[0], 2.0, project=renamed)])
-    run(account)
+    run_steps(account)
     assert net_cost(account)[str(DAYS[0])] == 3

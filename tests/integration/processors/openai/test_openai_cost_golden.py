@@ -24,7 +24,7 @@ DAYS = [date(2026, 11, day) for day in (17, 18, 19)]
 EXPECTED = json.loads((DATA / "expected_totals.json").read_text())["computed"]
 
 
-def rows_of(name: str, endpoint: str) -> list[dict[str, Any]]:
+def golden_rows(name: str, endpoint: str) -> list[dict[str, Any]]:
     shape = UsageShape(endpoint, columns=COLUMNS)
     answer = json.loads((DATA / name).read_text(), parse_float=Decimal)
     return [
@@ -35,8 +35,8 @@ def rows_of(name: str, endpoint: str) -> list[dict[str, Any]]:
 
 
 COMPLETIONS = [
-    *rows_of("usage_completions_page1.json", "completions"),
-    *rows_of("usage_completions_page2.json", "completions"),
+    *golden_rows("usage_completions_page1.json", "completions"),
+    *golden_rows("usage_completions_page2.json", "completions"),
 ]
 
 
@@ -167,7 +167,7 @@ UNIT_COSTS = {
 
 def test_web_search_makes_the_days_total_what_was_billed(org: OrgEnv, tmp_path: Path) -> None:
     seed(org)
-    searches = rows_of("usage_web_search_calls.json", "web_search_calls")
+    searches = golden_rows("usage_web_search_calls.json", "web_search_calls")
     org.publish_usage([*COMPLETIONS, *searches], DAYS, folder=tmp_path)
     price_usage(org.context(DAYS), CostConfig())
     rows = org.rows("openai_cost_daily", "WHERE usage_date = '2026-11-17'")
@@ -180,7 +180,7 @@ def test_other_endpoints_are_priced_or_listed_with_their_reason(
 ) -> None:
     seed(org)
     names = ("embeddings", "moderations", "images", "vector_stores", *UNIT_COSTS)
-    rows = [row for name in names for row in rows_of(f"usage_{name}.json", name)]
+    rows = [row for name in names for row in golden_rows(f"usage_{name}.json", name)]
     org.publish_usage(rows, DAYS[:1], folder=tmp_path)
     result = price_usage(org.context(DAYS[:1]), CostConfig())
     found = {row["endpoint"]: row for row in org.rows("openai_cost_daily")}
@@ -205,7 +205,7 @@ def test_other_endpoints_are_priced_or_listed_with_their_reason(
 def test_usage_without_a_model_has_no_cost_rather_than_none_to_pay(
     org: OrgEnv, tmp_path: Path
 ) -> None:
-    rows = rows_of("usage_completions_legacy_shape.json", "completions")
+    rows = golden_rows("usage_completions_legacy_shape.json", "completions")
     org.publish_usage(rows, DAYS[:1], folder=tmp_path)
     result = price_usage(org.context(DAYS[:1]), CostConfig())
     (row,) = org.rows("openai_cost_daily")

@@ -26,7 +26,7 @@ RATES = (
 )
 
 
-def usage(day: date = DAY, /, **changed: Any) -> dict[str, Any]:
+def raw_usage(day: date = DAY, /, **changed: Any) -> dict[str, Any]:
     """A row of the raw table: 1,000 plain input tokens of gpt-x unless said otherwise."""
     base: dict[str, Any] = {
         "usage_date": day.isoformat(),
@@ -115,7 +115,7 @@ def test_each_reason_without_a_price_is_named(org: OrgEnv, tmp_path: Path) -> No
         "no_rate_audio_output": {"output_tokens": 1, "output_audio_tokens": 1},
         "no_rate_image_output": {"output_tokens": 1, "output_image_tokens": 1},
     }
-    rows = cost_of(org, tmp_path, *(usage(**changed) for changed in cases.values()))
+    rows = cost_of(org, tmp_path, *(raw_usage(**changed) for changed in cases.values()))
     assert [row["unpriced_reason"] for row in rows] == [name.strip() for name in cases]
     for row in rows:
         assert row["pricing_status"] == "UNPRICED"
@@ -140,7 +140,7 @@ def test_a_tier_has_its_own_price(
     org = env.new_org()
     tiers = {"standard": "4", "batch": "2", "flex": "3", "priority": "8"}
     put_prices(org, *(price(service_tier=t, input_per_million=rate) for t, rate in tiers.items()))
-    (row,) = cost_of(org, tmp_path, usage(**changed))
+    (row,) = cost_of(org, tmp_path, raw_usage(**changed))
     assert row["priced_tier"] == tier
     assert row["effective_cost"] == Decimal(tiers[tier]) / 1000
 
@@ -152,7 +152,7 @@ def test_a_price_change_in_a_range_splits_it_at_its_day(org: OrgEnv, tmp_path: P
         price(input_per_million="10", effective_to=days[1].isoformat()),
         price(input_per_million="2", effective_from=days[1].isoformat()),
     )
-    rows = cost_of(org, tmp_path, *(usage(day) for day in days), days=days)
+    rows = cost_of(org, tmp_path, *(raw_usage(day) for day in days), days=days)
     assert [row["effective_cost"] for row in rows] == [
         Decimal("0.01"),
         Decimal("0.002"),
@@ -175,7 +175,7 @@ def test_the_nearest_name_has_the_price(org: OrgEnv, tmp_path: Path) -> None:
         "gpt-x-mini": (None, None),
         "ft:gpt-x:acme::abc": (None, None),
     }
-    rows = cost_of(org, tmp_path, *(usage(model=model) for model in models))
+    rows = cost_of(org, tmp_path, *(raw_usage(model=model) for model in models))
     for row, (rate, match) in zip(rows, models.values(), strict=True):
         expected = None if rate is None else Decimal(rate) / 1000
         assert (row["effective_cost"], row["price_match"]) == (expected, match)
@@ -193,7 +193,7 @@ def test_the_orgs_own_rate_is_contracted_and_the_public_one_stays_the_list(
         price(model_id="gpt-euro", is_override=True, currency="EUR", input_per_million="0.9"),
     )
     models = ("gpt-x", "gpt-own", "gpt-euro")
-    both, own, euro = cost_of(org, tmp_path, *(usage(model=model) for model in models))
+    both, own, euro = cost_of(org, tmp_path, *(raw_usage(model=model) for model in models))
     assert (both["list_cost"], both["contracted_cost"]) == (Decimal("0.01"), Decimal("0.009"))
     assert both["price_is_override"]
     assert (own["list_cost"], own["contracted_cost"]) == (Decimal("0.005"), Decimal("0.005"))
@@ -210,7 +210,7 @@ def test_writes_for_twelve_hours_cost_their_own_rate_or_say_that_they_have_none(
         price(model_id="gpt-y", cache_write_per_million="2", cache_write_12h_per_million="4"),
     )
     tokens = {"input_uncached_tokens": 0, "input_cache_write_12h_tokens": 1000}
-    common, own = cost_of(org, tmp_path, usage(**tokens), usage(model="gpt-y", **tokens))
+    common, own = cost_of(org, tmp_path, raw_usage(**tokens), raw_usage(model="gpt-y", **tokens))
     assert common["effective_cost"] == Decimal("0.002")
     assert common["price_caveat"] == "cache_write_12h_at_common_rate"
     assert (own["effective_cost"], own["price_caveat"]) == (Decimal("0.004"), None)
@@ -219,7 +219,7 @@ def test_writes_for_twelve_hours_cost_their_own_rate_or_say_that_they_have_none(
 def test_only_days_whose_price_changed_are_published_again(org: OrgEnv, tmp_path: Path) -> None:
     days = [DAY, DAY + timedelta(days=1)]
     put_prices(org, price())
-    org.publish_usage([usage(day) for day in days], days, folder=tmp_path)
+    org.publish_usage([raw_usage(day) for day in days], days, folder=tmp_path)
     assert price_usage(org.context(days), CostConfig()).details["days_published"] == 2
     later = price(input_per_million="3", effective_from=days[1].isoformat())
     put_prices(org, price(effective_to=days[1].isoformat()), later)
@@ -232,7 +232,7 @@ def test_a_retry_of_a_run_publishes_no_day_again_whose_inputs_are_equal(
     org: OrgEnv, tmp_path: Path
 ) -> None:
     put_prices(org, price())
-    org.publish_usage([usage()], [DAY], folder=tmp_path)
+    org.publish_usage([raw_usage()], [DAY], folder=tmp_path)
     price_usage(org.context([DAY]), CostConfig())
     retry = price_usage(org.context([DAY], attempt=2), CostConfig())
     assert retry.details["days_done_before"] == 1
@@ -278,7 +278,7 @@ def test_money_is_exact_and_rounded_once(
         named = {f"{name}_per_million": str(rate) for name, rate in rates.items()}
         prices.append(price(model_id=model, **named))
         for split in splits:
-            rows.append(usage(model=model, **counts(split)))
+            rows.append(raw_usage(model=model, **counts(split)))
             expected.append(by_hand(split, rates))
     put_prices(org, *prices)
     found = cost_of(org, tmp_path, *rows)

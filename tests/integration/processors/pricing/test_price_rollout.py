@@ -35,7 +35,7 @@ DAYS = [date(2026, 11, number) for number in (10, 11, 12, 13)]
 Rewrite = Callable[[str], str]
 
 
-def usage(day: date, model: str = "gpt-4o", **more: Any) -> dict[str, Any]:
+def usage_row(day: date, model: str = "gpt-4o", **more: Any) -> dict[str, Any]:
     return {
         "usage_date": day.isoformat(),
         "bucket_start": f"{day}T00:00:00Z",
@@ -72,8 +72,8 @@ def customers(env: ProcessorEnv, eligible: list[str], tmp_path: Path) -> list[Or
         seed_prices(org.context([]), SeedCsvConfig())
         if number:
             override(org)
-        rows = [usage(day) for day in DAYS[:3]]
-        rows += [usage(DAYS[3], "gpt-5"), usage(DAYS[1], "gpt-99-new")]
+        rows = [usage_row(day) for day in DAYS[:3]]
+        rows += [usage_row(DAYS[3], "gpt-5"), usage_row(DAYS[1], "gpt-99-new")]
         org.publish_usage(rows, DAYS, folder=tmp_path)
         price_usage(org.context(DAYS), CostConfig())
         eligible.append(org.slug)

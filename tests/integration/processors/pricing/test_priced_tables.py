@@ -74,7 +74,7 @@ VENDORS = [
 ]
 
 
-def stored(vendor: Vendor) -> dict[str, list[dict[str, Any]]]:
+def stored_tables(vendor: Vendor) -> dict[str, list[dict[str, Any]]]:
     """The file's tables, each a list of rows by column."""
     found: dict[str, Any] = json.loads((DATA / f"{vendor.name}.json").read_text())
     return {
@@ -88,7 +88,7 @@ def stored(vendor: Vendor) -> dict[str, list[dict[str, Any]]]:
 def fill(org: OrgEnv, vendor: Vendor, folder: Path) -> None:
     """Give the org the stored prices and usage."""
     configs, warehouse = org.env.settings.configs_dir, org.env.warehouse
-    data = stored(vendor)
+    data = stored_tables(vendor)
     prices = TableName(org.dataset, vendor.config.pricing_table)
     ensure_table(warehouse, prices, TableSchema.load(configs / vendor.price_schema))
     target = f"{warehouse.project}.{prices}"
@@ -143,7 +143,7 @@ def _value(value: object) -> object:
 def test_every_column_of_every_row_is_as_stored(
     env: ProcessorEnv, tmp_path: Path, vendor: Vendor
 ) -> None:
-    found, expected = priced(env.new_org(), vendor, tmp_path), stored(vendor)
+    found, expected = priced(env.new_org(), vendor, tmp_path), stored_tables(vendor)
     for name in ("cost", "source"):
         assert [list(row) for row in found[name]] == [list(row) for row in expected[name]]
     assert found == {name: expected[name] for name in found}
@@ -166,7 +166,7 @@ REACHED = {
 
 @pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.name)
 def test_the_stored_usage_reaches_every_reason_and_caveat(vendor: Vendor) -> None:
-    rows, meters = stored(vendor)["cost"], vendor.config.meters
+    rows, meters = stored_tables(vendor)["cost"], vendor.config.meters
     missing = {meter.no_rate for meter in meters}
     if vendor.name == "anthropic":
         missing -= {"no_rate_unit"}  # a price per unit and its unit come together
@@ -199,4 +199,4 @@ def test_a_column_is_added_by_the_schema_and_the_vendors_block_alone(
     rows = org.rows(vendor.config.table)
     assert {row["shape_version"] for row in rows} == {1, 2}
     kept = [{name: row[name] for name in row if name != "shape_version"} for row in rows]
-    assert _as_text(kept) == stored(vendor)["cost"]
+    assert _as_text(kept) == stored_tables(vendor)["cost"]

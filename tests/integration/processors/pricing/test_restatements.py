@@ -34,7 +34,7 @@ COST_VIEW = "anthropic/cost/views/anthropic_cost_source.sql"
 BILLED_VIEW = "anthropic/cost/views/anthropic_billed_source.sql"
 
 
-def run(org: OrgEnv, run_id: str) -> dict[str, StepResult]:
+def run_steps(org: OrgEnv, run_id: str) -> dict[str, StepResult]:
     def context(step: str) -> Any:
         return org.context([DAY], step=step, run_id=run_id, pipeline=FACTS)
 
@@ -64,7 +64,7 @@ def test_a_changed_day_goes_from_settling_to_final_to_restated_and_back(org: Org
     finalities, costs, results = [], [], []
     for number, (days, seed) in enumerate(looks):
         org.env.keys[org.slug] = f"sk-ant-admin-sandbox-{seed}"
-        results.append(run(org.at(NOW + timedelta(days=days)), f"run_{number}"))
+        results.append(run_steps(org.at(NOW + timedelta(days=days)), f"run_{number}"))
         found = told_of(org)
         finalities.append({basis: told[0] for basis, told in found.items()})
         costs.append({basis: told[2] for basis, told in found.items()})
@@ -93,7 +93,7 @@ def test_a_changed_day_goes_from_settling_to_final_to_restated_and_back(org: Org
 def test_the_ledger_keeps_every_total_a_day_ever_had(org: OrgEnv) -> None:
     for number, seed in enumerate(("one", "two", "three")):
         org.env.keys[org.slug] = f"sk-ant-admin-sandbox-{seed}"
-        run(org.at(NOW + timedelta(days=number)), f"run_{number}")
+        run_steps(org.at(NOW + timedelta(days=number)), f"run_{number}")
     rows = org.env.ask(
         "SELECT finality, totals, previous_totals, previous_run_id"
         f" FROM `{org.env.warehouse.project}.organizations.org_meta_slices`"
@@ -108,7 +108,7 @@ def test_the_ledger_keeps_every_total_a_day_ever_had(org: OrgEnv) -> None:
 
 def test_the_costs_view_takes_the_highest_attempt_whatever_the_clocks_say(org: OrgEnv) -> None:
     org.env.keys[org.slug] = "sk-ant-admin-sandbox-clocks"
-    run(org, "run_0")
+    run_steps(org, "run_0")
     ledger = org.env.services.ledger
     latest = ledger.read_latest(orgs=[org.slug], pipeline_id=FACTS.pipeline_id, since=DAY)
     for row in latest.values():
@@ -121,7 +121,7 @@ def test_the_costs_view_takes_the_highest_attempt_whatever_the_clocks_say(org: O
 
 def test_the_costs_view_reads_no_row_without_content(org: OrgEnv) -> None:
     org.env.keys[org.slug] = "sk-ant-admin-sandbox-ends"
-    run(org, "run_0")
+    run_steps(org, "run_0")
     ledger = org.env.services.ledger
     latest = ledger.read_latest(orgs=[org.slug], pipeline_id=FACTS.pipeline_id, since=DAY)
     ledger.append_rows(

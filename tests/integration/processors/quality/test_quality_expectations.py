@@ -29,7 +29,7 @@ SCHEMAS = {
 }
 
 
-def usage(day: date, model: str | None, **values: Any) -> dict[str, Any]:
+def usage_row(day: date, model: str | None, **values: Any) -> dict[str, Any]:
     return {
         "usage_date": day.isoformat(),
         "endpoint": "completions",
@@ -99,7 +99,7 @@ def refusal(checked: Checked, *expectations: dict[str, Any]) -> str:
 
 
 def test_what_is_met_says_how_much_was_checked(checked: Checked) -> None:
-    checked.publish(usage(DAY, "gpt-5"), usage(DAY, "o3"))
+    checked.publish(usage_row(DAY, "gpt-5"), usage_row(DAY, "o3"))
     answer = checked.run(
         expectation("not_null", columns=["model", "endpoint"]),
         expectation("unique", columns=["endpoint", "model"]),
@@ -165,11 +165,11 @@ def test_what_is_met_says_how_much_was_checked(checked: Checked) -> None:
 def test_what_is_not_met_names_expectation_table_day_observed_and_expected(
     checked: Checked, kind: str, says: dict[str, Any], told: str
 ) -> None:
-    checked.publish(usage(BEFORE, "gpt-5"), days=(BEFORE,), run_id="run_0")
+    checked.publish(usage_row(BEFORE, "gpt-5"), days=(BEFORE,), run_id="run_0")
     checked.publish(
-        usage(DAY, "gpt-5"),
-        usage(DAY, "o3", input_tokens=-5, output_tokens=95),
-        usage(DAY, None),
+        usage_row(DAY, "gpt-5"),
+        usage_row(DAY, "o3", input_tokens=-5, output_tokens=95),
+        usage_row(DAY, None),
     )
     message = refusal(checked, expectation(kind, **says))
     assert message.startswith(f"{kind} on {TABLE}, 2026-11-18: not met; ")
@@ -180,7 +180,7 @@ def test_what_is_not_met_names_expectation_table_day_observed_and_expected(
 
 
 def test_a_warning_is_told_and_lets_the_run_go_on(checked: Checked) -> None:
-    checked.publish(usage(DAY, None))
+    checked.publish(usage_row(DAY, None))
     answer = checked.run(
         {**expectation("not_null", columns=["model"]), "severity": "warn"},
         expectation("unique", columns=["endpoint"]),
@@ -195,7 +195,7 @@ def test_a_warning_is_told_and_lets_the_run_go_on(checked: Checked) -> None:
 
 
 def test_only_rows_that_a_filter_names_count(checked: Checked) -> None:
-    checked.publish(usage(DAY, "gpt-5", batch=True), usage(DAY, None, batch=False))
+    checked.publish(usage_row(DAY, "gpt-5", batch=True), usage_row(DAY, None, batch=False))
     rule = expectation("not_null", columns=["model"], where={"batch": "true"})
     assert checked.run(rule)["quality"]["not_met"] == 0
     rule = expectation("not_null", columns=["model"], where={"batch": "false"})
@@ -203,7 +203,7 @@ def test_only_rows_that_a_filter_names_count(checked: Checked) -> None:
 
 
 def test_a_group_that_one_side_lacks_counts_as_nothing(checked: Checked) -> None:
-    checked.publish(usage(DAY, "gpt-5"), usage(DAY, None))
+    checked.publish(usage_row(DAY, "gpt-5"), usage_row(DAY, None))
     sides = {
         "left": {"table": TABLE, "columns": ["input_tokens", "output_tokens"], "by": ["model"]},
         "right": {"table": "openai_cost_daily", "columns": ["total_tokens"], "by": ["model"]},
@@ -215,7 +215,7 @@ def test_a_group_that_one_side_lacks_counts_as_nothing(checked: Checked) -> None
 
 def test_several_days_are_measured_by_as_many_jobs_as_one(checked: Checked) -> None:
     days = tuple(DAY - timedelta(days=back) for back in range(10))
-    checked.publish(*(usage(day, "gpt-5") for day in days), days=days)
+    checked.publish(*(usage_row(day, "gpt-5") for day in days), days=days)
     rules = [
         expectation("not_null", columns=["model", "endpoint"]),
         expectation("row_count_vs_yesterday", at_least=1, at_most=1),
@@ -234,7 +234,7 @@ def test_several_days_are_measured_by_as_many_jobs_as_one(checked: Checked) -> N
 
 
 def test_a_day_that_the_run_published_unasked_is_checked_too(checked: Checked) -> None:
-    checked.publish(usage(DAY, "gpt-5"), usage(BEFORE, None), days=(DAY, BEFORE))
+    checked.publish(usage_row(DAY, "gpt-5"), usage_row(BEFORE, None), days=(DAY, BEFORE))
     message = refusal(checked, expectation("not_null", columns=["model"]))
     assert "2026-11-17" in message
 
@@ -246,7 +246,7 @@ def test_an_empty_day_is_told_as_such(checked: Checked) -> None:
 
 
 def test_results_are_rows_of_the_central_table(checked: Checked) -> None:
-    checked.publish(usage(DAY, "gpt-5"))
+    checked.publish(usage_row(DAY, "gpt-5"))
     checked.run(expectation("not_null", columns=["model"]))
     (row,) = checked.results()
     env = checked.org.env
@@ -265,7 +265,7 @@ def test_a_suite_that_is_missing_or_wrong_is_a_configuration_error(checked: Chec
 
 
 def test_the_error_survives_its_way_between_processes(checked: Checked) -> None:
-    checked.publish(usage(DAY, None))
+    checked.publish(usage_row(DAY, None))
     with pytest.raises(ExpectationsNotMetError) as caught:
         checked.run(expectation("not_null", columns=["model"]))
     again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301  # our own
@@ -275,6 +275,6 @@ def test_the_error_survives_its_way_between_processes(checked: Checked) -> None:
 
 
 def test_bounds_are_exact_decimals(checked: Checked) -> None:
-    checked.publish(usage(DAY, "gpt-5", input_tokens=3))
+    checked.publish(usage_row(DAY, "gpt-5", input_tokens=3))
     rule = expectation("range", columns=["input_tokens"], maximum="2.999999999")
     assert "at most 2.999999999" in refusal(checked, rule)

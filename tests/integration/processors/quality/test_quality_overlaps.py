@@ -26,7 +26,7 @@ from convergence.runs.publisher import PricedDay, Publisher
 from convergence.runs.slice_states import CHECKED
 from convergence.state import org_runs, outbox
 from convergence.state.org_runs import OrgRun, RunStatus
-from support.cost_books import COST, DAY, USAGE, Books, money, new_run, usage
+from support.cost_books import COST, DAY, USAGE, Books, money, new_run, usage_rows
 from support.processor_env import NOW, USAGE_COST, OrgEnv
 
 SUITE = "data_quality/expectations/openai_cost_suite.json"
@@ -63,9 +63,9 @@ def results(books: Books) -> list[dict[str, Any]]:
 def test_usage_that_another_run_published_since_is_superseded_and_passes_when_it_is_priced(
     books: Books,
 ) -> None:
-    books.extract(usage(A))
+    books.extract(usage_rows(A))
     books.price()
-    books.extract(usage(B))
+    books.extract(usage_rows(B))
     with pytest.raises(SupersededError, match="2026-11-17"):
         check(books)
     assert results(books) == []
@@ -75,9 +75,9 @@ def test_usage_that_another_run_published_since_is_superseded_and_passes_when_it
 
 
 def test_a_newer_run_that_died_before_its_ledger_row_is_no_quality_failure(books: Books) -> None:
-    books.extract(usage(A))
+    books.extract(usage_rows(A))
     books.price()
-    books.extract(usage(B), killed=True)
+    books.extract(usage_rows(B), killed=True)
     with pytest.raises(SupersededError):
         check(books)
 
@@ -85,9 +85,9 @@ def test_a_newer_run_that_died_before_its_ledger_row_is_no_quality_failure(books
 def test_a_newer_run_that_prices_between_measuring_and_looking_is_measured_again(
     books: Books,
 ) -> None:
-    books.extract(usage(A))
+    books.extract(usage_rows(A))
     books.price()
-    books.extract(usage(B))
+    books.extract(usage_rows(B))
     configs = books.org.env.settings.configs_dir
     suite = load_suite(configs / SUITE)
     inspector = Inspector(
@@ -105,10 +105,10 @@ def test_a_newer_run_that_prices_between_measuring_and_looking_is_measured_again
 
 
 def test_a_day_whose_newer_run_died_before_pricing_is_due_again(books: Books) -> None:
-    books.extract(usage(A))
+    books.extract(usage_rows(A))
     books.price()
     assert due(books) == []
-    books.extract(usage(B))
+    books.extract(usage_rows(B))
     assert due(books) == [DAY]
     with pytest.raises(SupersededError):
         check(books)
@@ -120,7 +120,7 @@ def test_a_day_whose_newer_run_died_before_pricing_is_due_again(books: Books) ->
 def test_a_cost_that_does_not_tie_is_computed_again_from_equal_inputs(
     books: Books, tmp_path: Path
 ) -> None:
-    books.extract(usage(A))
+    books.extract(usage_rows(A))
     services = books.org.env.services
     publisher = MistakenPublisher(services.warehouse, services.store, services.ledger)
     publisher.empty_sql = tmp_path / "nothing.sql"
@@ -175,11 +175,11 @@ def start_run(books: Books, run_id: str) -> None:
 def test_a_slow_newer_run_is_waited_for(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has published its usage and computes its cost only after the older run's check began."""
     monkeypatch.setattr(ties, "POLL_SECONDS", 0.1)
-    books.extract(usage(A))
+    books.extract(usage_rows(A))
     books.price()
     newer = new_run()
     start_run(books, newer)
-    books.extract(usage(B), run_id=newer)
+    books.extract(usage_rows(B), run_id=newer)
     pricing = threading.Timer(1.0, books.price, kwargs={"run_id": newer})
     pricing.start()
     try:
@@ -193,11 +193,11 @@ def test_a_newer_run_that_works_longer_than_the_step_may_is_retryable(
     books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ties, "POLL_SECONDS", 0.1)
-    books.extract(usage(A))
+    books.extract(usage_rows(A))
     books.price()
     newer = new_run()
     start_run(books, newer)
-    books.extract(usage(B), run_id=newer)
+    books.extract(usage_rows(B), run_id=newer)
     step = Expectations(task_id="check", config={}, pipeline=USAGE_COST, batch={"runs": []})
     context = books.org.context([DAY])
     limited = replace(context, deadline=time.monotonic() + MARGIN_SECONDS + 1)

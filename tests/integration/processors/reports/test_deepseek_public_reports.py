@@ -34,7 +34,9 @@ Balance = dict[str, str]
 Rows = dict[tuple[str, str], dict[str, Any]]
 
 
-def balance(currency: str, total: str, granted: str = "0.00", paid: str | None = None) -> Balance:
+def build_balance(
+    currency: str, total: str, granted: str = "0.00", paid: str | None = None
+) -> Balance:
     return {
         "currency": currency,
         "total_balance": total,
@@ -66,20 +68,22 @@ def test_codexbar873_currencies_are_told_apart_in_any_order(
     rows = observe_days(
         env,
         tmp_path,
-        [balance("USD", "0.00"), balance("CNY", "100.00")],
-        [balance("CNY", "71.46"), balance("USD", "0.00")],
+        [build_balance("USD", "0.00"), build_balance("CNY", "100.00")],
+        [build_balance("CNY", "71.46"), build_balance("USD", "0.00")],
     )
     assert rows[SECOND_DAY, "CNY"]["spend"] == Decimal("28.54")
     assert rows[SECOND_DAY, "USD"]["spend"] == 0
 
 
 def test_newapi5879_an_account_may_have_one_currency(env: ProcessorEnv, tmp_path: Path) -> None:
-    rows = observe_days(env, tmp_path, [balance("USD", "10.00")], [balance("USD", "9.99")])
+    rows = observe_days(
+        env, tmp_path, [build_balance("USD", "10.00")], [build_balance("USD", "9.99")]
+    )
     assert rows[SECOND_DAY, "USD"]["spend"] == Decimal("0.01")
 
 
 def test_wssfk_an_empty_list_says_nothing_of_a_balance(env: ProcessorEnv, tmp_path: Path) -> None:
-    rows = observe_days(env, tmp_path, [balance("CNY", "81.69")], [])
+    rows = observe_days(env, tmp_path, [build_balance("CNY", "81.69")], [])
     second = rows.get((SECOND_DAY, "CNY"))
     assert second is None or second["spend"] is None
 
@@ -118,8 +122,8 @@ def test_a_grant_that_expires_is_no_certain_usage(env: ProcessorEnv, tmp_path: P
     rows = observe_days(
         env,
         tmp_path,
-        [balance("USD", "15.00", "5.00", "10.00")],
-        [balance("USD", "10.00", "0.00", "10.00")],
+        [build_balance("USD", "15.00", "5.00", "10.00")],
+        [build_balance("USD", "10.00", "0.00", "10.00")],
     )
     second = rows[SECOND_DAY, "USD"]
     assert second["paid_spend"] == 0

@@ -17,7 +17,7 @@ from convergence.pipelines.files.loader import (
 )
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.pipelines.files.violations import PipelineFilesError, Violation
-from support.sample_pipelines import PATH, PREPARE, USAGE_COST, loaded, told, write
+from support.sample_pipelines import PATH, PREPARE, USAGE_COST, list_errors, loaded, write
 
 
 def test_settings_and_hidden_files_are_no_pipelines(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_settings_and_hidden_files_are_no_pipelines(tmp_path: Path) -> None:
 def test_a_path_that_is_no_identity_is_a_violation(
     tmp_path: Path, path: str, violation: str
 ) -> None:
-    assert told(tmp_path, USAGE_COST, path) == [f"{path}:{violation}"]
+    assert list_errors(tmp_path, USAGE_COST, path) == [f"{path}:{violation}"]
 
 
 def test_of_two_files_for_one_identity_the_yml_stays(tmp_path: Path) -> None:
@@ -142,7 +142,9 @@ def test_a_file_that_can_not_be_read_is_a_violation(tmp_path: Path) -> None:
 def test_size_ends_at_its_cap_before_anything_is_parsed(tmp_path: Path) -> None:
     padding = "#" * (MAX_BYTES - len(USAGE_COST) - 1)
     assert loaded(tmp_path, f"{USAGE_COST}{padding}\n")
-    assert told(tmp_path, f"{USAGE_COST}{padding}#\n") == [f"{PATH}:1:1: larger than 256 KiB"]
+    assert list_errors(tmp_path, f"{USAGE_COST}{padding}#\n") == [
+        f"{PATH}:1:1: larger than 256 KiB"
+    ]
 
 
 def test_text_that_is_not_utf_8_is_told_at_its_byte(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from support.sample_pipelines import (
     PREPARE,
     USAGE_COST,
     changed,
+    list_errors,
     loaded,
     record_files_read,
-    told,
     write,
 )
 
@@ -81,7 +81,7 @@ def test_a_provider_must_be_in_the_registry_where_there_is_one(tmp_path: Path) -
     loaded(tmp_path, text)
     registry = PROJECT_ROOT / "include" / "configs" / "system" / "providers.yml"
     write(tmp_path, "system/providers.yml", registry.read_text())
-    (violation,) = told(tmp_path, text)
+    (violation,) = list_errors(tmp_path, text)
     assert violation.startswith(
         f'{PATH}:3:11: provider: unknown provider "opnai"; did you mean openai; accepted: '
     )
@@ -92,7 +92,7 @@ def test_channels_must_exist_where_they_are_listed(tmp_path: Path) -> None:
     text = USAGE_COST + "notify: {on_failure: [emial], on_success: []}\n"
     loaded(tmp_path, text)
     write(tmp_path, "notify_systems/email_notification/config.yml", "x: 1\n")
-    assert told(tmp_path, text) == [
+    assert list_errors(tmp_path, text) == [
         (
             f'{PATH}:16:23: notify.on_failure[0]: unknown channel "emial"; did you mean email; '
             "accepted: email"

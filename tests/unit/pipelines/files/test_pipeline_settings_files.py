@@ -30,7 +30,7 @@ def root(tmp_path: Path) -> Path:
 Change = Callable[[str], str]
 
 
-def told(root: Path, path: str, change: Change) -> list[str]:
+def list_errors_after(root: Path, path: str, change: Change) -> list[str]:
     file = root / path
     file.write_text(change(file.read_text()))
     return [str(violation) for violation in check_settings_files(root)]
@@ -98,7 +98,7 @@ def test_the_platforms_own_settings_have_no_violations_and_each_has_a_model() ->
 def test_a_violation_of_settings_is_told_at_its_place(
     root: Path, path: str, change: Change, violation: str
 ) -> None:
-    (line, *more) = told(root, path, change)
+    (line, *more) = list_errors_after(root, path, change)
     assert violation in line
     assert more == []
 
@@ -106,7 +106,7 @@ def test_a_violation_of_settings_is_told_at_its_place(
 def test_violations_of_settings_are_raised_and_linted_beside_those_of_pipelines(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told(root, f"{EMAIL}/config.yml", lambda text: f"{text}surprise: 1\n")
+    list_errors_after(root, f"{EMAIL}/config.yml", lambda text: f"{text}surprise: 1\n")
     (root / "acme").mkdir()
     (root / "acme/broken.yml").write_text("pipeline_id: x\n")
     with pytest.raises(PipelineFilesError, match=r"surprise: unknown key") as caught:

@@ -46,14 +46,14 @@ def spoiled(root: Path) -> Path:
     return root
 
 
-def write(folder: Path, text: str) -> Path:
+def write_file(folder: Path, text: str) -> Path:
     path = folder / "a.sql"
     path.write_text(text)
     return path
 
 
 def errors(folder: Path, text: str) -> list[str]:
-    path = write(folder, text)
+    path = write_file(folder, text)
     found = check_sql_file(path, folder) or check_sql_syntax(path, folder)
     return [str(violation) for violation in found]
 

@@ -27,7 +27,7 @@ SCHEMA = {
 }
 
 
-def told(root: Path, *expectations: Any, text: str = "", **changes: Any) -> list[str]:
+def list_suite_errors(root: Path, *expectations: Any, text: str = "", **changes: Any) -> list[str]:
     write(root, "sample/schemas/usage.json", json.dumps(SCHEMA))
     suite = {
         "description": "What usage must be like",
@@ -44,7 +44,7 @@ def rule(kind: str = "not_null", **says: Any) -> dict[str, Any]:
 
 
 def test_a_sound_suite_has_no_violations(tmp_path: Path) -> None:
-    assert told(tmp_path, rule(columns=["model"], where={"model": "x"})) == []
+    assert list_suite_errors(tmp_path, rule(columns=["model"], where={"model": "x"})) == []
 
 
 @pytest.mark.parametrize(
@@ -100,15 +100,15 @@ def test_a_sound_suite_has_no_violations(tmp_path: Path) -> None:
     ],
 )
 def test_a_violation_is_told_at_its_place(tmp_path: Path, wrong: Any, violation: str) -> None:
-    assert told(tmp_path, wrong) == [violation]
+    assert list_suite_errors(tmp_path, wrong) == [violation]
 
 
 def test_both_sides_of_an_equation_are_checked(tmp_path: Path) -> None:
     sums = {"id": "sums", "severity": "warn", "expect": "sums_tie"}
     side = {"table": "usage", "columns": ["list_cost"], "by": ["model"]}
     wrong = {**side, "columns": ["list_costs"], "by": ["extra"]}
-    assert told(tmp_path, {**sums, "left": side, "right": side}) == []
-    violations = told(tmp_path, {**sums, "left": side, "right": wrong})
+    assert list_suite_errors(tmp_path, {**sums, "left": side, "right": side}) == []
+    violations = list_suite_errors(tmp_path, {**sums, "left": side, "right": wrong})
     assert [violation.partition(": ")[2].partition(":")[0] for violation in violations] == [
         "expectations[0].right.columns[0]",
         "expectations[0].right.by[0]",
@@ -116,9 +116,11 @@ def test_both_sides_of_an_equation_are_checked(tmp_path: Path) -> None:
 
 
 def test_names_that_stand_twice_and_schemas_that_are_missing_are_violations(tmp_path: Path) -> None:
-    twice = told(tmp_path, rule(columns=["model"]), rule(columns=["model"]))
+    twice = list_suite_errors(tmp_path, rule(columns=["model"]), rule(columns=["model"]))
     assert twice == [f"{SUITE}:17:13: expectations[1].id: rule is also the id in line 8"]
-    missing = told(tmp_path, rule(columns=["model"]), tables={"usage": "sample/gone.json"})
+    missing = list_suite_errors(
+        tmp_path, rule(columns=["model"]), tables={"usage": "sample/gone.json"}
+    )
     assert missing == [f"{SUITE}:4:14: tables.usage: Schema file is missing: sample/gone.json"]
 
 
@@ -132,7 +134,7 @@ def test_names_that_stand_twice_and_schemas_that_are_missing_are_violations(tmp_
     ],
 )
 def test_what_is_no_json_is_told_by_line(tmp_path: Path, text: str, violation: str) -> None:
-    (first, *_) = told(tmp_path, text=text or "\n")
+    (first, *_) = list_suite_errors(tmp_path, text=text or "\n")
     assert first.startswith(SUITE + violation)
 
 
@@ -145,7 +147,7 @@ def test_the_suites_that_come_with_the_platform_have_no_violations() -> None:
 def test_quality_adds_a_last_step_after_all_others(tmp_path: Path) -> None:
     text = USAGE_COST.replace("    ps_type: sample.price\n", "    ps_type: sample.price\n")
     text += f"    depends_on: []\nquality: {SUITE}\n"
-    told(tmp_path, rule(columns=["model"]))
+    list_suite_errors(tmp_path, rule(columns=["model"]))
     spec = load_pipeline(write(tmp_path, "sample/cost/usage_cost.yml", text), tmp_path)
     assert isinstance(spec, PipelineSpec)
     assert spec.steps[-1].processor == "quality.expectations"
@@ -156,7 +158,7 @@ def test_quality_adds_a_last_step_after_all_others(tmp_path: Path) -> None:
 
 def test_a_step_of_that_name_or_a_platform_pipeline_is_refused(tmp_path: Path) -> None:
     text = USAGE_COST.replace("step: transform_cost", "step: validate_quality")
-    told(tmp_path, rule(columns=["model"]))
+    list_suite_errors(tmp_path, rule(columns=["model"]))
     violations = load_pipeline(
         write(tmp_path, "sample/cost/usage_cost.yml", f"{text}quality: {SUITE}\n"), tmp_path
     )

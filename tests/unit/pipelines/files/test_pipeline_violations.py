@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from convergence.pipelines.files.loader import load_pipeline
 from convergence.pipelines.files.spec import PipelineSpec
-from support.sample_pipelines import PATH, USAGE_COST, told, write
+from support.sample_pipelines import PATH, USAGE_COST, list_errors, write
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ from support.sample_pipelines import PATH, USAGE_COST, told, write
     ],
 )
 def test_a_violation_is_told_at_its_place(tmp_path: Path, text: str, violation: str) -> None:
-    violations = told(tmp_path, text)
+    violations = list_errors(tmp_path, text)
     assert any(one.startswith(f"{PATH}:{violation}") for one in violations), "\n".join(violations)
 
 
@@ -185,7 +185,7 @@ def test_all_violations_of_a_file_are_told_at_once(tmp_path: Path) -> None:
         .replace("step: transform_cost", "step: cost")
         .replace("sample.price", "sample.prise")
     )
-    violations = told(tmp_path, text + "depend_on: []\nretries: many\n")
+    violations = list_errors(tmp_path, text + "depend_on: []\nretries: many\n")
     assert [one.removeprefix(f"{PATH}:").split(": ")[:2] for one in violations] == [
         ["1:14", "pipeline_id"],
         ["12:20", "steps[0].config.granularity"],
@@ -259,6 +259,6 @@ def test_a_value_of_the_wrong_kind_anywhere_is_a_violation_and_never_a_crash(
 
 def test_entries_with_violations_are_not_also_called_too_few(tmp_path: Path) -> None:
     text = USAGE_COST.split("steps:", maxsplit=1)[0] + "steps: [x]\n"
-    assert told(tmp_path, text) == [
+    assert list_errors(tmp_path, text) == [
         f'{PATH}:8:9: steps[0]: must be a mapping, not the text "x"',
     ]

@@ -38,7 +38,7 @@ FACTS = PipelineInfo(
 )
 
 
-def run(org_slug: str, status: RunStatus = RunStatus.SUCCESS, **changes: Any) -> OrgRun:
+def ended_run(org_slug: str, status: RunStatus = RunStatus.SUCCESS, **changes: Any) -> OrgRun:
     base = OrgRun(
         run_id=f"run_{org_slug}",
         org_slug=org_slug,
@@ -151,8 +151,8 @@ def test_each_org_hears_of_its_own_and_the_platform_of_the_whole_in_one_digest(
     stage.rows += [slice_of("acme_corp", "1.5"), slice_of("globex", "2.25")]
     told = stage.announce(
         {"on_failure": ["email", "slack"], "on_success": ["email"]},
-        run("acme_corp"),
-        run("globex", RunStatus.FAILED),
+        ended_run("acme_corp"),
+        ended_run("globex", RunStatus.FAILED),
         failed={"globex": "provider_refused: refused"},
     )
     assert stage.heard() == [
@@ -189,7 +189,7 @@ def test_a_message_tells_each_basis_and_currency_apart_and_no_other_runs_days(
         ),
     )
     stage.rows += [other, both]
-    stage.announce({"on_success": ["email"]}, run("acme_corp"))
+    stage.announce({"on_success": ["email"]}, ended_run("acme_corp"))
     text = stage.sent[0][2].text
     assert [line for line in text.splitlines() if line.startswith("openai_cost_daily")] == [
         "openai_cost_daily: 0.50 EUR (billed)",
@@ -213,7 +213,7 @@ def test_a_trigger_is_about_runs_that_ended_so(
     heard = set()
     for number, trigger in enumerate(("on_failure", "on_success", "on_completion", "always")):
         stage.sent.clear()
-        one = run("acme_corp", status, days=days, run_id=f"run_{number}")
+        one = ended_run("acme_corp", status, days=days, run_id=f"run_{number}")
         stage.announce(cast("Notify", {trigger: ["email"]}), one)
         heard |= {trigger for key, _, _ in stage.sent if key.org_slug == "acme_corp"}
     assert heard == hearing
@@ -221,7 +221,7 @@ def test_a_trigger_is_about_runs_that_ended_so(
 
 def test_two_triggers_of_one_channel_are_one_message(stage: Stage) -> None:
     every: Notify = {"on_failure": ["email"], "on_completion": ["email"], "always": ["email"]}
-    stage.announce(every, run("acme_corp", RunStatus.FAILED), failed={"acme_corp": "x"})
+    stage.announce(every, ended_run("acme_corp", RunStatus.FAILED), failed={"acme_corp": "x"})
     assert [org for org, *_ in stage.heard()] == ["acme_corp"]
 
 
@@ -229,7 +229,7 @@ def test_a_closing_task_that_is_tried_again_tells_nobody_twice_but_a_new_outcome
     stage: Stage,
 ) -> None:
     notify: Notify = {"on_completion": ["email", "slack"]}
-    failed = run("acme_corp", RunStatus.FAILED)
+    failed = ended_run("acme_corp", RunStatus.FAILED)
     for _ in range(2):
         stage.announce(notify, failed, failed={"acme_corp": "x"})
     assert len(stage.sent) == 2
@@ -241,7 +241,7 @@ def test_one_orgs_mailbox_that_refuses_keeps_nobody_elses_message_and_is_recorde
     stage: Stage,
 ) -> None:
     stage.refusing = {"acme_corp"}
-    told = stage.announce({"on_success": ["email"]}, run("acme_corp"), run("globex"))
+    told = stage.announce({"on_success": ["email"]}, ended_run("acme_corp"), ended_run("globex"))
     assert told == {"sent": 1, "failed": 1}
     with stage.store.read() as conn:
         (kept,) = notifications.list_for_run(conn, "run_acme_corp", "acme_corp")
@@ -250,7 +250,7 @@ def test_one_orgs_mailbox_that_refuses_keeps_nobody_elses_message_and_is_recorde
 
 def test_broken_settings_fail_no_run_and_are_told(stage: Stage) -> None:
     (stage.configs / "notify_systems/email_notification/config.yml").write_text("nonsense: 1")
-    told = stage.announce({"on_success": ["email"]}, run("acme_corp"))
+    told = stage.announce({"on_success": ["email"]}, ended_run("acme_corp"))
     assert told["sent"] == 0
     assert "config.yml is wrong" in told["error"]
 
@@ -283,12 +283,12 @@ def test_expectations_that_were_not_met_are_told(stage: Stage) -> None:
         status=StepStatus.SUCCESS,
         result={"quality": {"findings": [finding]}},
     )
-    stage.announce({"on_success": ["email"]}, run("acme_corp"))
+    stage.announce({"on_success": ["email"]}, ended_run("acme_corp"))
     assert "- sums_tie on t, 2026-11-20: not met" in stage.sent[0][2].text
 
 
 def test_administrators_and_slices_are_asked_for_once_however_many_orgs(stage: Stage) -> None:
-    orgs = [run(f"org_{number:03}") for number in range(150)]
+    orgs = [ended_run(f"org_{number:03}") for number in range(150)]
     stage.announce({"on_success": ["email", "slack"]}, *orgs)
     assert len(stage.sent) == 151
     assert len(stage.admins_asked) == 1
@@ -298,7 +298,7 @@ def test_administrators_and_slices_are_asked_for_once_however_many_orgs(stage: S
 def test_a_digest_tells_every_orgs_money_however_many_there_are(stage: Stage) -> None:
     slugs = [f"org_{number:03}" for number in range(450)]
     stage.rows += [slice_of(slug, "0.01") for slug in slugs]
-    stage.announce({"on_success": ["slack"]}, *(run(slug) for slug in slugs))
+    stage.announce({"on_success": ["slack"]}, *(ended_run(slug) for slug in slugs))
     assert "4.50 USD (computed)" in stage.sent[0][2].text
     assert stage.ledger.asked == 3
 
@@ -309,5 +309,5 @@ def test_an_org_of_its_own_recipients_hears_there(stage: Stage) -> None:
     settings.write_text(
         text.replace("organizations: {}", "organizations: {acme_corp: [slack_acme]}")
     )
-    stage.announce({"on_success": ["slack"]}, run("acme_corp"), run("globex"))
+    stage.announce({"on_success": ["slack"]}, ended_run("acme_corp"), ended_run("globex"))
     assert stage.heard()[1:] == [("acme_corp", "slack", "succeeded", ("slack_acme",))]

@@ -23,7 +23,7 @@ FACTS = PipelineInfo(
 )
 
 
-def run(org_slug: str, **changes: Any) -> OrgRun:
+def active_run(org_slug: str, **changes: Any) -> OrgRun:
     base = OrgRun(
         run_id=f"run_{org_slug}",
         org_slug=org_slug,
@@ -98,7 +98,7 @@ DONE = StepStatus.SUCCESS
 
 def test_an_org_succeeds_when_every_step_did() -> None:
     runs = fake(
-        run("acme"),
+        active_run("acme"),
         steps=[step("acme", name, DONE) for name in ("extract_usage", "transform_cost")],
     )
     assert close(runs) == {
@@ -114,7 +114,7 @@ def test_an_org_succeeds_when_every_step_did() -> None:
 
 def test_a_step_that_had_nothing_to_do_is_no_failure() -> None:
     skipped = step("acme", "transform_cost", StepStatus.SKIPPED)
-    runs = fake(run("acme"), steps=[step("acme", "extract_usage", DONE), skipped])
+    runs = fake(active_run("acme"), steps=[step("acme", "extract_usage", DONE), skipped])
     assert close(runs)["status"] == "SUCCESS"
 
 
@@ -161,7 +161,7 @@ def test_an_org_fails_with_the_reason_of_its_first_undone_step(
     steps: list[OrgStep], told: str
 ) -> None:
     other = [step("beta", name, DONE) for name in ("extract_usage", "transform_cost")]
-    runs = fake(run("acme"), run("beta"), steps=[*steps, *other])
+    runs = fake(active_run("acme"), active_run("beta"), steps=[*steps, *other])
     answer = close(runs)
     assert answer["failed"] == {"acme": told}
     assert (answer["orgs_succeeded"], answer["orgs_failed"]) == (1, 1)
@@ -170,7 +170,7 @@ def test_an_org_fails_with_the_reason_of_its_first_undone_step(
 
 
 def test_a_run_whose_worker_died_says_so() -> None:
-    runs = fake(run("acme"), steps=[step("acme", "extract_usage", StepStatus.RUNNING)])
+    runs = fake(active_run("acme"), steps=[step("acme", "extract_usage", StepStatus.RUNNING)])
     close(runs)
     error = runs.runs["run_acme"].error
     assert error is not None
@@ -179,7 +179,7 @@ def test_a_run_whose_worker_died_says_so() -> None:
 
 
 def test_the_error_names_the_failed_orgs_and_why() -> None:
-    runs = fake(run("acme"))
+    runs = fake(active_run("acme"))
     summary = close_orgs(FACTS, runs=runs, dag_run_id="r1", selected=True, now=NOW)
     assert "1 of 1 orgs failed" in str(summary.build_error())
     told = str(summary.build_error())
@@ -187,14 +187,14 @@ def test_the_error_names_the_failed_orgs_and_why() -> None:
 
 
 def test_a_step_that_was_lost_is_ended() -> None:
-    runs = fake(run("acme"), steps=[step("acme", "extract_usage", StepStatus.RUNNING)])
+    runs = fake(active_run("acme"), steps=[step("acme", "extract_usage", StepStatus.RUNNING)])
     close(runs)
     (ended,) = runs.records
     assert ended.status is StepStatus.FAILED
 
 
 def test_a_run_that_was_cancelled_stays_so_and_is_no_failure() -> None:
-    runs = fake(run("acme", status=RunStatus.CANCELLED))
+    runs = fake(active_run("acme", status=RunStatus.CANCELLED))
     assert close(runs) | {"rows_processed": 0} == {
         "status": "SUCCESS",
         "orgs_succeeded": 0,
@@ -207,12 +207,12 @@ def test_a_run_that_was_cancelled_stays_so_and_is_no_failure() -> None:
 
 
 def test_nothing_due_is_success() -> None:
-    assert close(fake(run("acme", days=())))["status"] == "SUCCESS"
+    assert close(fake(active_run("acme", days=())))["status"] == "SUCCESS"
 
 
 def test_a_run_whose_first_task_failed_fails_with_its_own_reason() -> None:
     reason = RunError("subscription_inactive", "SUSPENDED")
-    runs = fake(run("acme", status=RunStatus.FAILED, error=reason), run("beta"))
+    runs = fake(active_run("acme", status=RunStatus.FAILED, error=reason), active_run("beta"))
     assert close(runs, selected=False)["failed"] == {
         "acme": "subscription_inactive: SUSPENDED",
         "beta": "select_failed: the run's first task did not succeed",
@@ -221,7 +221,7 @@ def test_a_run_whose_first_task_failed_fails_with_its_own_reason() -> None:
 
 def test_a_failed_run_that_was_mended_by_clearing_its_tasks_succeeds() -> None:
     steps = [step("acme", name, DONE) for name in ("extract_usage", "transform_cost")]
-    runs = fake(run("acme", status=RunStatus.FAILED), steps=steps)
+    runs = fake(active_run("acme", status=RunStatus.FAILED), steps=steps)
     assert close(runs)["status"] == "SUCCESS"
     assert runs.reopened == ["run_acme"]
     assert runs.runs["run_acme"].status is RunStatus.SUCCESS
@@ -231,8 +231,8 @@ def test_the_summary_adds_up_what_every_org_used_the_cancelled_ones_too() -> Non
     query = {Resource.QUERY: Use(calls=2, bytes_billed=10 * 2**20, slot_ms=5)}
     asked = {Resource.PROVIDER: Use(calls=4, retries=1, pages=3, bytes_received=900)}
     runs = fake(
-        run("acme"),
-        run("globex", status=RunStatus.CANCELLED),
+        active_run("acme"),
+        active_run("globex", status=RunStatus.CANCELLED),
         steps=[
             replace(step("acme", "extract_usage", DONE), used=query | asked),
             replace(step("globex", "extract_usage", DONE), used=query),

@@ -50,7 +50,7 @@ def extract_api(org: OrgContext, config: RestConfig) -> StepResult:
     yesterday = org.now().astimezone(UTC).date() - timedelta(days=1)
 
     def queries(days: DayRange) -> list[Query]:
-        rows = rows_of(shape, days, named=config.names_days, snapshot=snapshot)
+        rows = build_row_converter(shape, days, named=config.names_days, snapshot=snapshot)
         return [Query(config.destination.table, api.paginator(days), rows)]
 
     return extract_days(
@@ -192,7 +192,7 @@ class OnePage:
         return Page(self.source.read_rows(response.body), None)
 
 
-def rows_of(
+def build_row_converter(
     shape: RestShape, days: DayRange, *, named: bool, snapshot: bool
 ) -> Callable[[Row], Iterable[Row]]:
     """Return a function that turns rows of the API into table rows.

@@ -30,7 +30,7 @@ _CLUSTERABLE = {
 }
 
 
-def stored(meta: TableMeta) -> str:
+def stored_name(meta: TableMeta) -> str:
     """Return the DuckDB name of the table's rows."""
     return f"{'temp' if meta.is_temporary else 'data'}.{quote(meta.physical)}"
 
@@ -116,7 +116,7 @@ def create_rows(session: Session, meta: TableMeta, *, storage: Storage) -> Table
     # DuckDB has no table without columns; BigQuery does.
     listed = ", ".join(columns or ["_none INT"])
     keyword = "TEMP TABLE" if meta.is_temporary else "TABLE"
-    session.cursor.execute(f"CREATE {keyword} {stored(meta)} ({listed})")
+    session.cursor.execute(f"CREATE {keyword} {stored_name(meta)} ({listed})")
     return meta
 
 
@@ -124,7 +124,7 @@ def drop_rows(session: Session, meta: TableMeta) -> None:
     """Drop the storage and what is known of its partitions."""
     if meta.is_view:
         return
-    session.cursor.execute(f"DROP TABLE IF EXISTS {stored(meta)}")
+    session.cursor.execute(f"DROP TABLE IF EXISTS {stored_name(meta)}")
     session.cursor.execute("DELETE FROM meta.partitions WHERE physical = ?", [meta.physical])
 
 
@@ -162,12 +162,12 @@ def widen(session: Session, meta: TableMeta, schema: Schema, *, storage: Storage
         old, kind = meta.schema.find(field.name), of_field(field)
         if old is None:
             session.cursor.execute(
-                f"ALTER TABLE {stored(meta)} ADD COLUMN {quote(field.name)} {kind.duck}"
+                f"ALTER TABLE {stored_name(meta)} ADD COLUMN {quote(field.name)} {kind.duck}"
             )
         elif of_field(old) != kind:
             change = reshape_sql(of_field(old), kind, quote(field.name))
             session.cursor.execute(
-                f"ALTER TABLE {stored(meta)} ALTER COLUMN {quote(field.name)}"
+                f"ALTER TABLE {stored_name(meta)} ALTER COLUMN {quote(field.name)}"
                 f" TYPE {kind.duck} USING {change}"
             )
     return session.put_table(replace(meta, schema=schema))

@@ -38,7 +38,7 @@ def copy_rows(
         if meta.by_ingestion and source.partition is None:
             raise not_implemented(f"copying {meta.ref}, which is partitioned by ingestion time")
     name = storage.unique("copy")
-    selects = [_rows(meta, source) for meta, source in zip(metas, sources, strict=True)]
+    selects = [_select_rows(meta, source) for meta, source in zip(metas, sources, strict=True)]
     session.cursor.execute(f"CREATE TEMP TABLE {quote(name)} AS {' UNION ALL '.join(selects)}")
     try:
         shaped = replace(
@@ -54,11 +54,11 @@ def copy_rows(
         session.cursor.execute(f"DROP TABLE temp.{quote(name)}")
 
 
-def _rows(meta: TableMeta, source: Destination) -> str:
+def _select_rows(meta: TableMeta, source: Destination) -> str:
     columns = ", ".join(quote(one.name) for one in meta.schema.fields) or "*"
     where = (
         ""
         if source.partition is None
         else f" WHERE {partitions.partition_condition(meta, source.partition)}"
     )
-    return f"SELECT {columns} FROM {tables.stored(meta)}{where}"
+    return f"SELECT {columns} FROM {tables.stored_name(meta)}{where}"

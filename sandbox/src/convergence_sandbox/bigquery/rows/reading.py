@@ -24,7 +24,7 @@ def read_rows(
 ) -> tuple[list[dict[str, Wire]], int]:
     """Return rows `start` to `start + count` of a table or partition, and how many it has."""
     meta = tables.live_table(session, target.ref)
-    rows = tables.stored(meta)
+    rows = tables.stored_name(meta)
     if target.partition is not None:
         rows += f" WHERE {partitions.partition_condition(meta, target.partition)}"
     total = int(scalar(session.cursor, f"SELECT count(*) FROM {rows}"))

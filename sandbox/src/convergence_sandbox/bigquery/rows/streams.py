@@ -110,7 +110,7 @@ def _write(
     session.cursor.register("incoming", RowReader(meta.schema).table(rows))
     try:
         session.cursor.execute(
-            f"INSERT INTO {tables.stored(meta)} ({', '.join(names)})"
+            f"INSERT INTO {tables.stored_name(meta)} ({', '.join(names)})"
             f" SELECT {', '.join(values)} FROM incoming"
         )
         touched = session.cursor.execute(

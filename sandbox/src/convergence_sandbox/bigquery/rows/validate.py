@@ -326,13 +326,15 @@ def _date(_: Field) -> Convert:
     def parse(value: Value) -> dt.date:
         if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
             return value
-        return parse_date(_text(value, "date"))
+        return parse_date(_require_text(value, "date"))
 
     return parse
 
 
 def _time(_: Field) -> Convert:
-    return lambda value: value if isinstance(value, dt.time) else parse_time(_text(value, "time"))
+    return lambda value: (
+        value if isinstance(value, dt.time) else parse_time(_require_text(value, "time"))
+    )
 
 
 def _datetime(_: Field) -> Convert:
@@ -341,7 +343,7 @@ def _datetime(_: Field) -> Convert:
             if value.tzinfo is not None:
                 raise _rejected("A DATETIME has no time zone.")
             return value
-        return parse_datetime(_text(value, "datetime"))
+        return parse_datetime(_require_text(value, "datetime"))
 
     return parse
 
@@ -355,7 +357,7 @@ def _timestamp(_: Field) -> Convert:
             return (aware - EPOCH) // MICROSECOND
         if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
             return _checked_micros(round_decimal(Decimal(str(value)), 6))
-        return parse_timestamp(_text(value, "timestamp"))
+        return parse_timestamp(_require_text(value, "timestamp"))
 
     return parse
 
@@ -376,7 +378,7 @@ def _json(_: Field) -> Convert:
     return parse
 
 
-def _text(value: Value, kind: str) -> str:
+def _require_text(value: Value, kind: str) -> str:
     if not isinstance(value, str):
         raise _rejected(f"Cannot convert value to {kind}.")
     return value

@@ -97,7 +97,7 @@ def _nullable(encode: Callable[[Any], Wire]) -> Callable[[Any], Wire]:
     return lambda value: None if value is None else encode(value)
 
 
-def _float(value: float) -> str:
+def _format_float(value: float) -> str:
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
@@ -143,7 +143,7 @@ def _interval(value: Any) -> str:  # noqa: ANN401  # pyarrow.MonthDayNano, which
 
 _SCALARS: dict[str, Callable[[Any], Wire]] = {
     "INT64": str,
-    "FLOAT64": _float,
+    "FLOAT64": _format_float,
     "NUMERIC": decimal_text,
     "BIGNUMERIC": str,
     "BOOL": lambda value: "true" if value else "false",

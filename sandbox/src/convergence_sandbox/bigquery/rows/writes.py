@@ -155,7 +155,7 @@ def _is_empty(session: Session, meta: TableMeta, partition: str | None) -> bool:
     where = (
         "" if partition is None else (f" WHERE {partitions.partition_condition(meta, partition)}")
     )
-    return not scalar(session.cursor, f"SELECT count(*) FROM {tables.stored(meta)}{where}")
+    return not scalar(session.cursor, f"SELECT count(*) FROM {tables.stored_name(meta)}{where}")
 
 
 def _overwritten(
@@ -243,9 +243,9 @@ def _clear(session: Session, meta: TableMeta, partition: str | None) -> None:
     """Empty the table or the partition before its new rows come."""
     if partition is not None:
         condition = partitions.partition_condition(meta, partition)
-        session.cursor.execute(f"DELETE FROM {tables.stored(meta)} WHERE {condition}")
+        session.cursor.execute(f"DELETE FROM {tables.stored_name(meta)} WHERE {condition}")
         return
-    session.cursor.execute(f"DELETE FROM {tables.stored(meta)}")
+    session.cursor.execute(f"DELETE FROM {tables.stored_name(meta)}")
     session.cursor.execute("DELETE FROM meta.partitions WHERE physical = ?", [meta.physical])
 
 
@@ -273,7 +273,7 @@ def _insert(session: Session, meta: TableMeta, staged: Staged, partition: str | 
         values.append(ingestion_moment(meta, partition))
     rows = quote(staged.name)
     session.cursor.execute(
-        f"INSERT INTO {tables.stored(meta)} ({', '.join(names)})"
+        f"INSERT INTO {tables.stored_name(meta)} ({', '.join(names)})"
         f" SELECT {', '.join(values)} FROM {rows}"
     )
     return _touched(session, meta, rows, values[-1] if meta.by_ingestion else None)

@@ -73,7 +73,7 @@ def view_sql(context: Context, parts: list[str]) -> tuple[str, Columns]:
             parts[0] if len(parts) > 1 and not parts[0].startswith("region-") else context.project
         )
         found = [meta for key, meta in context.snapshot.datasets.items() if key[0] == project]
-        return _rows(_SCHEMATA, (_schema_row(one) for one in found)), _SCHEMATA
+        return _values_sql(_SCHEMATA, (_schema_row(one) for one in found)), _SCHEMATA
     if view not in _MAKERS:
         raise not_implemented(f"INFORMATION_SCHEMA.{view}")
     project, dataset = _dataset(context, parts, view)
@@ -82,7 +82,7 @@ def view_sql(context: Context, parts: list[str]) -> tuple[str, Columns]:
     if view == "PARTITIONS":
         return _partitions_sql(metas), _PARTITIONS
     columns, rows = _MAKERS[view]
-    return _rows(columns, (row for meta in metas for row in rows(context, meta))), columns
+    return _values_sql(columns, (row for meta in metas for row in rows(context, meta))), columns
 
 
 def _dataset(context: Context, parts: list[str], view: str) -> tuple[str, str]:
@@ -97,7 +97,7 @@ def _dataset(context: Context, parts: list[str], view: str) -> tuple[str, str]:
     raise invalid_query(f"INFORMATION_SCHEMA.{view} must be qualified with a dataset")
 
 
-def _rows(columns: Columns, rows: Iterable[tuple[Any, ...]]) -> str:
+def _values_sql(columns: Columns, rows: Iterable[tuple[Any, ...]]) -> str:
     made = [
         "("
         + ", ".join(literal_sql(value, kind) for value, (_, kind) in zip(row, columns, strict=True))
@@ -209,7 +209,7 @@ def _partitions_sql(metas: list[TableMeta]) -> str:
     """Return rows of each partition, and when each was last written."""
     queries = [_partitions_of(meta) for meta in metas if not meta.is_view]
     if not queries:
-        return _rows(_PARTITIONS, ())
+        return _values_sql(_PARTITIONS, ())
     return " UNION ALL ".join(queries)
 
 

@@ -55,7 +55,7 @@ def literal_sql(value: Value, kind: SqlType) -> str:
     return _SCALARS[kind.kind](value)
 
 
-def _float(value: float) -> str:
+def _format_float(value: float) -> str:
     if math.isnan(value) or math.isinf(value):
         return f"CAST('{value}' AS DOUBLE)"
     return f"CAST('{value!r}' AS DOUBLE)"
@@ -72,7 +72,7 @@ def _timestamp(micros: int) -> str:
 
 _SCALARS: dict[str, Callable[[Value], str]] = {
     "INT64": lambda value: f"CAST({value} AS BIGINT)",
-    "FLOAT64": _float,
+    "FLOAT64": _format_float,
     "NUMERIC": lambda value: f"CAST('{value:f}' AS DECIMAL(38,9))",
     "BIGNUMERIC": lambda value: f"CAST('{to_bignumeric(value)}' AS BIGNUM)",
     "BOOL": lambda value: "TRUE" if value else "FALSE",

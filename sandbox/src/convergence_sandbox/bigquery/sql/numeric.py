@@ -54,7 +54,11 @@ def arithmetic(sign: str, left: Expr, right: Expr, *, exact: bool, safe: bool = 
     if folded is not None:
         return folded
     if kind == NUMERIC:
-        sql = _safe_numeric(sign, one, other) if safe else _numeric(sign, left, right, exact=exact)
+        sql = (
+            _safe_numeric(sign, one, other)
+            if safe
+            else _numeric_sql(sign, left, right, exact=exact)
+        )
         return combine(sql, kind, [left, right])
     if kind == FLOAT64 and not safe:
         return _floating(sign, one, other)
@@ -115,7 +119,7 @@ def _folded(sign: str, left: Expr, right: Expr, kind: SqlType) -> Expr | None:
     return literal(value, INT64)
 
 
-def _numeric(sign: str, left: Expr, right: Expr, *, exact: bool) -> str:
+def _numeric_sql(sign: str, left: Expr, right: Expr, *, exact: bool) -> str:
     one, other = coerce(left, NUMERIC).sql, coerce(right, NUMERIC).sql
     if sign in "+-":
         return f"({one} {sign} {other})"

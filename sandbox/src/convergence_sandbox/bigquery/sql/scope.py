@@ -211,11 +211,11 @@ def access(base: Expr, names: list[str]) -> Expr:
         BigQueryError: a field does not exist, or the value is no struct.
     """
     for name in names:
-        base = _field(base, name)
+        base = _select_field(base, name)
     return base
 
 
-def _field(base: Expr, name: str) -> Expr:
+def _select_field(base: Expr, name: str) -> Expr:
     if base.type.kind == "JSON":
         path = "$." + '"' + name.replace('"', '\\"') + '"'
         return replace(

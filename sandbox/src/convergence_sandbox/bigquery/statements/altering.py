@@ -73,7 +73,7 @@ def _drop_column(job: StatementJob, meta: TableMeta, node: exp.Expr) -> TableMet
                 " partitioning or clustering"
             )
         job.session.cursor.execute(
-            f"ALTER TABLE {tables.stored(meta)} DROP COLUMN {quote(field.name)}"
+            f"ALTER TABLE {tables.stored_name(meta)} DROP COLUMN {quote(field.name)}"
         )
         kept = tuple(other for other in meta.schema.fields if other is not field)
         meta = job.session.put_table(replace(meta, schema=Schema(kept)))
@@ -106,7 +106,7 @@ def _retyped(job: StatementJob, meta: TableMeta, field: Field, dtype: exp.Expr) 
         )
     change = convert_sql(quote(field.name), old, kind)
     job.session.cursor.execute(
-        f"ALTER TABLE {tables.stored(meta)} ALTER COLUMN {quote(field.name)} TYPE {kind.duck}"
+        f"ALTER TABLE {tables.stored_name(meta)} ALTER COLUMN {quote(field.name)} TYPE {kind.duck}"
         f" USING {change}"
     )
     return _with_field(job, meta, field, _as_type(field, kind))

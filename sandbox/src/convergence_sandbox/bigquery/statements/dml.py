@@ -84,7 +84,7 @@ def insert_staged(job: StatementJob, meta: TableMeta, columns: Sequence[Field], 
         names.append(quote(partitions.INGESTION_COLUMN))
         values.append(ingestion_moment(meta, None))
     job.session.cursor.execute(
-        f"INSERT INTO {tables.stored(meta)} ({', '.join(names)})"
+        f"INSERT INTO {tables.stored_name(meta)} ({', '.join(names)})"
         f" SELECT {', '.join(values)} FROM {rows}"
     )
     key = _partition_value(meta, columns)
@@ -162,7 +162,8 @@ def update_staged(job: StatementJob, meta: TableMeta, columns: Sequence[Field], 
         for index, one in enumerate(columns, 1)
     )
     job.session.cursor.execute(
-        f"UPDATE {tables.stored(meta)} AS target SET {sets} FROM {rows} WHERE target.rowid = rows.r"
+        f"UPDATE {tables.stored_name(meta)} AS target SET {sets} FROM {rows}"
+        " WHERE target.rowid = rows.r"
     )
     key = partitions.partition_column(meta)
     if key is not None and any(one.name.lower() == key.lower() for one in columns):
@@ -193,7 +194,7 @@ def delete_staged(job: StatementJob, meta: TableMeta, staged: str) -> int:
     job.reject_twice(rows)
     job.mark_of(meta, rows)
     job.session.cursor.execute(
-        f"DELETE FROM {tables.stored(meta)} WHERE rowid IN (SELECT r FROM {rows})"
+        f"DELETE FROM {tables.stored_name(meta)} WHERE rowid IN (SELECT r FROM {rows})"
     )
     return job.count(rows)
 
@@ -203,7 +204,7 @@ def run_truncate(job: StatementJob, node: exp.Expr) -> QueryResult:
     reject_extra(node, "expressions")
     meta = job.target(node.expressions[0])
     job.reject_streamed(meta, "TRUNCATE TABLE")
-    stored = tables.stored(meta)
+    stored = tables.stored_name(meta)
     count = job.count(stored)
     job.mark(meta, f"SELECT DISTINCT {partitions.partition_id_sql(meta)} FROM {stored}")
     job.session.cursor.execute(f"DELETE FROM {stored}")

@@ -11,7 +11,7 @@ import duckdb
 
 from convergence_sandbox.bigquery.database.storage import scalar
 from convergence_sandbox.bigquery.resources.model import TableMeta
-from convergence_sandbox.bigquery.resources.tables import stored
+from convergence_sandbox.bigquery.resources.tables import stored_name
 from convergence_sandbox.bigquery.sql.context import TableInstance
 from convergence_sandbox.bigquery.sql.types import of_field, quote
 
@@ -50,7 +50,9 @@ def row_width(cursor: duckdb.DuckDBPyConnection, meta: TableMeta) -> int:
 
 def _count(cursor: duckdb.DuckDBPyConnection, meta: TableMeta, alias: str, where: str) -> int:
     condition = f" WHERE {where}" if where else ""
-    return int(scalar(cursor, f"SELECT count(*) FROM {stored(meta)} AS {quote(alias)}{condition}"))
+    return int(
+        scalar(cursor, f"SELECT count(*) FROM {stored_name(meta)} AS {quote(alias)}{condition}")
+    )
 
 
 def _width(cursor: duckdb.DuckDBPyConnection, meta: TableMeta, names: set[str]) -> int:
@@ -68,7 +70,7 @@ def _width(cursor: duckdb.DuckDBPyConnection, meta: TableMeta, names: set[str]) 
     if not measured:
         return fixed
     columns = ", ".join(quote(field.name) for field in meta.schema.fields)
-    sample = f"SELECT {columns} FROM {stored(meta)} LIMIT {_SAMPLE_ROWS}"
+    sample = f"SELECT {columns} FROM {stored_name(meta)} LIMIT {_SAMPLE_ROWS}"
     average = scalar(cursor, f"SELECT avg({' + '.join(measured)}) FROM ({sample}) AS s")
     return fixed + int(average or 0)
 

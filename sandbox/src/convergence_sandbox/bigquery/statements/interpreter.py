@@ -78,7 +78,7 @@ class Interpreter:
 
     def run(self) -> QueryResult:
         """Run the script; its result is that of its last query."""
-        nodes = Reader(scripts.read(self.request.sql)).script()
+        nodes = Reader(scripts.read_script(self.request.sql)).script()
         if self.request.dry_run:
             return QueryResult("SCRIPT", sql=self.request.sql)
         try:
@@ -91,7 +91,7 @@ class Interpreter:
         finally:
             self._end(commit=False)
             for meta in self.runner.temporary.values():
-                self.cursor.execute(f"DROP TABLE IF EXISTS {tables.stored(meta)}")
+                self.cursor.execute(f"DROP TABLE IF EXISTS {tables.stored_name(meta)}")
         return self._result()
 
     def _result(self) -> QueryResult:

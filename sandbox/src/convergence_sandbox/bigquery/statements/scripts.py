@@ -86,7 +86,7 @@ def numbered(sql: str) -> str:
     return "".join(made) + sql[end:]
 
 
-def read(sql: str) -> Piece:
+def read_script(sql: str) -> Piece:
     """Return the tokens of a script, positional parameters named."""
     text = numbered(sql)
     return Piece(text, tokenize(text))
@@ -94,7 +94,7 @@ def read(sql: str) -> Piece:
 
 def split(sql: str) -> list[Piece]:
     """Return the statements of a list without blocks."""
-    piece = read(sql)
+    piece = read_script(sql)
     found, start = [], 0
     for index, token in enumerate(piece.tokens):
         if token.token_type == TokenType.SEMICOLON:

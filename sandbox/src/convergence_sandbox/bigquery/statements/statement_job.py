@@ -95,7 +95,8 @@ class StatementJob:
         self.mark(
             meta,
             f"SELECT DISTINCT {partitions.partition_id_sql(meta, column)}"
-            f" FROM {tables.stored(meta)} AS target WHERE target.rowid IN (SELECT r FROM {rows})",
+            f" FROM {tables.stored_name(meta)} AS target"
+            f" WHERE target.rowid IN (SELECT r FROM {rows})",
         )
 
     def reject_twice(self, rows: str) -> None:

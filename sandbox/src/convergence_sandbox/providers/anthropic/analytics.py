@@ -20,7 +20,7 @@ from convergence_sandbox.providers.anthropic.query import (
     passes,
     rfc3339,
 )
-from convergence_sandbox.providers.anthropic.usage import organization_id, usage
+from convergence_sandbox.providers.anthropic.usage import build_usage, organization_id
 from convergence_sandbox.providers.bills.book import BillReader
 from convergence_sandbox.providers.derive import share
 
@@ -84,7 +84,7 @@ def usage_rows(seed: str, pairs: Sequence[tuple[str, str]], *, now: datetime) ->
     """`GET /v1/organizations/analytics/usage`."""
 
     def source(day: datetime) -> Iterator[tuple[Mapping[str, str | None], Amounts]]:
-        for row in usage(seed, day.date()):
+        for row in build_usage(seed, day.date()):
             yield row.keys, {name: Decimal(value) for name, value in row.amounts.items()}
 
     return _response(seed, pairs, source, shown=_usage, groups=GROUPS, metric="output", now=now)
@@ -124,7 +124,7 @@ def _response(
     parsed = _parse_query(params, groups, now=now)
     by_time = params.one_of("order_by", ("time", metric), default=metric) == "time"
     descending = params.one_of("order", ("asc", "desc"), default="asc" if by_time else "desc")
-    rows = _rows(parsed, source, groups=groups)
+    rows = _group_rows(parsed, source, groups=groups)
     if by_time:
         rows.sort(key=lambda row: (row.start, str(row.group)))
     else:
@@ -171,7 +171,7 @@ def _parse_query(params: QueryParams, accepted: tuple[str, ...], *, now: datetim
     return _Query(start, end, width, groups, filters)
 
 
-def _rows(parsed: _Query, source: Source, *, groups: tuple[str, ...]) -> list[_Row]:
+def _group_rows(parsed: _Query, source: Source, *, groups: tuple[str, ...]) -> list[_Row]:
     found: dict[tuple[object, ...], _Row] = {}
     for start, end in parsed.windows():
         for keys, amounts in _within(source, start, end):

@@ -88,9 +88,9 @@ async def models(request: Request) -> Response:
     return _response(request, lambda _seed, pairs: _models(pairs), ordinary=True)
 
 
-async def unknown(request: Request) -> Response:
+async def respond_not_found(request: Request) -> Response:
     """Return what Anthropic returns for a path it does not have."""
-    return _error(AnthropicError("Not found", status=404, kind="not_found_error"), request)
+    return _error_response(AnthropicError("Not found", status=404, kind="not_found_error"), request)
 
 
 def _models(pairs: Pairs) -> dict[str, object]:
@@ -151,9 +151,11 @@ def _response(
         _require_version(request)
         return json_response(call(seed, request.query_params.multi_items()))
     except AnthropicError as rejection:
-        return _error(rejection, request)
+        return _error_response(rejection, request)
     except InvalidQueryError as fault:
-        return _error(AnthropicError(str(fault), status=400, kind="invalid_request_error"), request)
+        return _error_response(
+            AnthropicError(str(fault), status=400, kind="invalid_request_error"), request
+        )
 
 
 def _require_version(request: Request) -> None:
@@ -186,7 +188,7 @@ def _betas(request: Request) -> set[str]:
     return {name.strip() for name in params.split(",")}
 
 
-def _error(rejection: AnthropicError, request: Request) -> Response:
+def _error_response(rejection: AnthropicError, request: Request) -> Response:
     params = {
         "type": "error",
         "error": {"type": rejection.kind, "message": str(rejection)},
@@ -204,7 +206,7 @@ PROVIDERS = (
         routes=(
             Route("/usage", analytics_usage),
             Route("/cost", analytics_cost),
-            Route("/{path:path}", unknown, methods=_EVERY),
+            Route("/{path:path}", respond_not_found, methods=_EVERY),
         ),
         dialect=PageDialect(),
     ),
@@ -216,7 +218,7 @@ PROVIDERS = (
             Route("/v1/organizations/usage_report/messages", usage_report),
             Route("/v1/organizations/cost_report", cost_report),
             Route("/v1/models", models),
-            Route("/{path:path}", unknown, methods=_EVERY),
+            Route("/{path:path}", respond_not_found, methods=_EVERY),
         ),
         dialect=PageDialect(rows="results"),
     ),

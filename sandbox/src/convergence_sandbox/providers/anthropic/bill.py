@@ -10,10 +10,10 @@ from decimal import Decimal
 from convergence_sandbox.providers.anthropic import prices
 from convergence_sandbox.providers.anthropic.usage import (
     UsageRow,
+    build_usage,
     code_execution_hours,
     default_workspace,
     organization_id,
-    usage,
     workspaces,
 )
 from convergence_sandbox.providers.bills.kinds import list_kinds
@@ -37,7 +37,7 @@ _NOTES = {
 
 def price_usage(seed: str, day: date) -> Iterator[BillLine]:
     """Everything billed for a day; committed capacity and unpriced models are not."""
-    for at, row in enumerate(usage(seed, day)):
+    for at, row in enumerate(build_usage(seed, day)):
         yield from _price_tokens(row, f"messages/{at}")
         searches = row.amounts["web_searches"]
         if searches:

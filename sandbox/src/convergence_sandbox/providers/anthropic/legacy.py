@@ -19,7 +19,7 @@ from convergence_sandbox.providers.anthropic.query import (
     passes,
     rfc3339,
 )
-from convergence_sandbox.providers.anthropic.usage import default_workspace, usage
+from convergence_sandbox.providers.anthropic.usage import build_usage, default_workspace
 from convergence_sandbox.providers.bills.book import BillReader
 from convergence_sandbox.providers.bills.line import BillLine, Keys
 from convergence_sandbox.providers.derive import share
@@ -137,7 +137,7 @@ def _slice(
 ) -> Iterable[_Grouped]:
     """Return the rows of a bucket. Parts of a day add up to the day."""
     parts, index = DAY // width, start % DAY // width
-    for row in usage(seed, datetime.fromtimestamp(start, UTC).date()):
+    for row in build_usage(seed, datetime.fromtimestamp(start, UTC).date()):
         keys = _null_default(seed, row.keys)
         amounts = {name: share(value, index, parts) for name, value in row.amounts.items()}
         if any(amounts.values()) and passes(keys, filters):

@@ -58,7 +58,7 @@ def offered(seed: str, day: date) -> list[Variant]:
 
 
 @lru_cache(maxsize=512)
-def usage(seed: str, day: date) -> tuple[UsageRow, ...]:
+def build_usage(seed: str, day: date) -> tuple[UsageRow, ...]:
     """Return every row of a day, in a fixed order."""
     return () if is_idle(seed, day) else tuple(_rows(seed, day))
 

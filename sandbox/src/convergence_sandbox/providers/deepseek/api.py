@@ -30,9 +30,9 @@ async def balance(request: Request) -> Response:
             "balance_infos": [
                 {
                     "currency": one.currency,
-                    "total_balance": _text(one.total),
-                    "granted_balance": _text(one.granted),
-                    "topped_up_balance": _text(one.topped_up),
+                    "total_balance": _format_amount(one.total),
+                    "granted_balance": _format_amount(one.granted),
+                    "topped_up_balance": _format_amount(one.topped_up),
                 }
                 for one in found
             ],
@@ -48,9 +48,9 @@ async def models(request: Request) -> Response:
     return json_response({"object": "list", "data": rows})
 
 
-async def unknown(_request: Request) -> Response:
+async def respond_not_found(_request: Request) -> Response:
     """Return what DeepSeek returns for a path it does not have."""
-    return _error("Not Found", status=404, kind="invalid_request_error")
+    return _error_response("Not Found", status=404, kind="invalid_request_error")
 
 
 PROVIDER = Provider(
@@ -59,23 +59,23 @@ PROVIDER = Provider(
     routes=(
         Route("/user/balance", balance),
         Route("/models", models),
-        Route("/{path:path}", unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
+        Route("/{path:path}", respond_not_found, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
     ),
     dialect=PageDialect(items="balance_infos", more=None),
 )
 
 
-def _text(hundredths: int) -> str:
+def _format_amount(hundredths: int) -> str:
     sign, whole = "-" if hundredths < 0 else "", abs(hundredths)
     return f"{sign}{whole // 100}.{whole % 100:02}"
 
 
 def _unauthorized() -> Response:
-    return _error(
+    return _error_response(
         "Authentication Fails, Your api key is invalid", status=401, kind="authentication_error"
     )
 
 
-def _error(message: str, *, status: int, kind: str) -> Response:
+def _error_response(message: str, *, status: int, kind: str) -> Response:
     payload = {"message": message, "type": kind, "param": None, "code": "invalid_request_error"}
     return json_response({"error": payload}, status=status)

@@ -64,9 +64,9 @@ async def billing_accounts(request: Request) -> Response:
     try:
         bearer = _bearer(request)
         rows = accounts_of(bearer.project)
-        size, start = _page(request)
+        size, start = _read_page_params(request)
     except GoogleRequestError as rejection:
-        return _error(str(rejection), status=rejection.status)
+        return _error_response(str(rejection), status=rejection.status)
     page: dict[str, object] = {}
     if shown := rows[start : start + size]:
         page["billingAccounts"] = shown
@@ -81,7 +81,7 @@ async def billing_info(request: Request) -> Response:
     try:
         _bearer(request, project=project)
     except GoogleRequestError as rejection:
-        return _error(str(rejection), status=rejection.status)
+        return _error_response(str(rejection), status=rejection.status)
     account = billing_account_id(project)
     return json_response(
         {
@@ -98,9 +98,9 @@ async def show_account(request: Request) -> Response:
     return json_response(service_account(request.path_params["seed"]))
 
 
-async def unknown(_request: Request) -> Response:
+async def respond_not_found(_request: Request) -> Response:
     """Return what Google returns for a path it does not have."""
-    return _error("Method not found.", status=404)
+    return _error_response("Method not found.", status=404)
 
 
 def billing_account_id(project: str, index: int = 0) -> str:
@@ -142,7 +142,7 @@ def _bearer(request: Request, *, project: str | None = None) -> Bearer:
     return bearer
 
 
-def _page(request: Request) -> tuple[int, int]:
+def _read_page_params(request: Request) -> tuple[int, int]:
     size = request.query_params.get("pageSize", str(MAX))
     if not (size.isascii() and size.isdigit()):
         raise GoogleRequestError("pageSize is no number", status=400)
@@ -165,7 +165,7 @@ def _no_token(kind: str, message: str) -> Response:
     return json_response({"error": kind, "error_description": message}, status=400)
 
 
-def _error(message: str, *, status: int) -> Response:
+def _error_response(message: str, *, status: int) -> Response:
     payload = {"code": status, "message": message, "status": _STATUS.get(status, "NOT_FOUND")}
     return json_response({"error": payload}, status=status)
 
@@ -177,7 +177,7 @@ PROVIDER = Provider(
         Route("/token", token, methods=["POST"]),
         Route("/v1/billingAccounts", billing_accounts),
         Route("/v1/projects/{project}/billingInfo", billing_info),
-        Route("/{path:path}", unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
+        Route("/{path:path}", respond_not_found, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
     ),
     dialect=PageDialect(
         items="billingAccounts", token=("nextPageToken",), more=None, page_param="pageToken"

@@ -65,12 +65,12 @@ def exported(
 ) -> Iterator[Row]:
     """What Google has exported by a moment, of usage from `first` to `last`, both included."""
     for back in range((last - first).days + 1):
-        for row in rows_of(project, first + timedelta(days=back)):
-            if row["export_time"] <= _text(as_of):
+        for row in export_rows(project, first + timedelta(days=back)):
+            if row["export_time"] <= _format_time(as_of):
                 yield {name: row[name] for name in row if _has(kind, name)}
 
 
-def rows_of(project: str, day: date) -> Iterator[Row]:
+def export_rows(project: str, day: date) -> Iterator[Row]:
     """Yield every row that is ever exported of a UTC day's usage, whenever that is."""
     for workload in ("prod", "ml"):
         for index, sku in enumerate(_SKUS):
@@ -85,7 +85,7 @@ def _usage(project: str, day: date, workload: str, index: int, sku: _Sku) -> Ite
     seed = (project, day, workload, index)
     cost = number(*seed, "cost", low=1, high=2_500_000) * Decimal("0.000001")
     late = 3 if chance(*seed, "late", percent=10) else 1
-    row = _row(
+    row = _export_row(
         project,
         start=_at(day, sku.hour),
         exported_at=_at(day + timedelta(days=late), 5, minute=index),
@@ -128,7 +128,7 @@ def _correction(project: str, day: date) -> Iterator[Row]:
         "type": "USAGE_CORRECTION",
     }
     for cost in (-was, (was / 2).quantize(Decimal("1e-6"))):
-        yield _row(
+        yield _export_row(
             project,
             start=_at(day, _SKUS[0].hour),
             exported_at=_at(day + timedelta(days=21), 3),
@@ -146,7 +146,7 @@ def _invoice_lines(project: str, day: date) -> Iterator[Row]:
         ("adjustment", "GOODWILL", -number(project, day, "sla", low=0, high=300) * _CENT, None),
     )
     for cost_type, name, cost, workload in lines:
-        yield _row(
+        yield _export_row(
             project,
             start=_at(day, 7),
             exported_at=_at(day + timedelta(days=2), 5),
@@ -158,7 +158,7 @@ def _invoice_lines(project: str, day: date) -> Iterator[Row]:
         )
 
 
-def _row(
+def _export_row(
     project: str,
     *,
     start: datetime,
@@ -175,8 +175,8 @@ def _row(
         "billing_account_id": billing_account_id(project),
         "service": {"id": sku.service_id, "description": sku.service},
         "sku": {"id": sku.sku_id, "description": sku.sku},
-        "usage_start_time": _text(start),
-        "usage_end_time": _text(start + timedelta(hours=1)),
+        "usage_start_time": _format_time(start),
+        "usage_end_time": _format_time(start + timedelta(hours=1)),
         "project": None if workload is None else _project(project, workload),
         "labels": [{"key": "env", "value": workload}] if workload else [],
         "system_labels": [],
@@ -184,7 +184,7 @@ def _row(
         "tags": [],
         "transaction_type": "GOOGLE",
         "seller_name": None,
-        "export_time": _text(exported_at),
+        "export_time": _format_time(exported_at),
         "cost": cost,
         "currency": "USD",
         "currency_conversion_rate": 1,
@@ -218,5 +218,5 @@ def _at(day: date, hour: int, *, minute: int = 0) -> datetime:
     return datetime.combine(day, time(hour, minute), UTC)
 
 
-def _text(moment: datetime) -> str:
+def _format_time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat()

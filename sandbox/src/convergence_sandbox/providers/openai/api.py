@@ -36,11 +36,11 @@ class InvalidKeyError(Exception):
         self.code = code
 
 
-async def usage(request: Request) -> Response:
+async def serve_usage(request: Request) -> Response:
     """`GET /organization/usage/{endpoint}`."""
     endpoint = ENDPOINTS.get(request.path_params["endpoint"])
     if endpoint is None:
-        return await unknown(request)
+        return await respond_not_found(request)
     return _page(request, endpoint.results, lambda: _query(request, endpoint.name))
 
 
@@ -78,7 +78,7 @@ async def models(request: Request) -> Response:
     return json_response({"object": "list", "data": rows})
 
 
-async def unknown(request: Request) -> Response:
+async def respond_not_found(request: Request) -> Response:
     """Return what OpenAI returns for a path it does not have."""
     path = request.url.path.removeprefix("/openai")
     return _error(f"Invalid URL ({request.method} {path})", status=404, code=None)
@@ -88,10 +88,10 @@ PROVIDER = Provider(
     name="openai",
     prefix="/openai/v1",
     routes=(
-        Route("/organization/usage/{endpoint}", usage),
+        Route("/organization/usage/{endpoint}", serve_usage),
         Route("/organization/costs", organization_costs),
         Route("/models", models),
-        Route("/{path:path}", unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
+        Route("/{path:path}", respond_not_found, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
     ),
     dialect=PageDialect(rows="results"),
 )

@@ -15,7 +15,7 @@ from convergence_sandbox.providers.bills.parameter import decimal_parameter, tex
 from convergence_sandbox.providers.bills.pricing import AS_LINE, SHOWN_AS
 from convergence_sandbox.providers.openai import prices
 from convergence_sandbox.providers.openai.prices import TokenPrice, Variant
-from convergence_sandbox.providers.openai.usage import UsageRow, projects, usage
+from convergence_sandbox.providers.openai.usage import UsageRow, build_usage, projects
 
 _MILLION = Decimal(1_000_000)
 _VARIANTS: Mapping[tuple[object, object, object], Variant] = {
@@ -62,19 +62,19 @@ _NOBODY: Mapping[str, None] = dict.fromkeys(("project_id", "user_id", "api_key_i
 
 def price_usage(seed: str, day: date) -> Iterator[BillLine]:
     """Everything billed for a day. Free and unpriced usage has no line."""
-    for at, row in enumerate(usage(seed, "completions", day)):
+    for at, row in enumerate(build_usage(seed, "completions", day)):
         keys = row.keys
         variant = _VARIANTS.get((keys["model"], keys["batch"], keys["service_tier"]))
         if variant is not None and variant.price is not None:
             yield from _price_completion(row, variant, variant.price, f"completions/{at}")
-    for at, row in enumerate(usage(seed, "embeddings", day)):
+    for at, row in enumerate(build_usage(seed, "embeddings", day)):
         model = str(row.keys["model"])
         rate = prices.EMBEDDINGS[model]
         tokens = row.amounts["input_tokens"]
         line = _make_token_line(row, model, "input_tokens", tokens=tokens, rate=rate)
         yield replace(line, measure="uncached", row=f"embeddings/{at}", input_rate=rate)
     for one in _COUNTERS:
-        for row in usage(seed, one.endpoint, day):
+        for row in build_usage(seed, one.endpoint, day):
             quantity = row.amounts[one.amount]
             yield _make_row_line(
                 row, one.model, one.meter, quantity=quantity, price=one.price, unit=one.unit
@@ -165,7 +165,7 @@ def _add_images(lines: Sequence[BillLine], context: Context) -> list[BillLine]:
             price=context.number("usd_per_image"),
             unit="images",
         )
-        for row in usage(context.seed, "images", context.day)
+        for row in build_usage(context.seed, "images", context.day)
     ]
     return [*lines, *filter(context.touches, added)]
 

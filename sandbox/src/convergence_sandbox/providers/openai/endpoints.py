@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from convergence_sandbox.providers.derive import share
 from convergence_sandbox.providers.openai.query import DAY, BucketQuery, Dimensions
-from convergence_sandbox.providers.openai.usage import UsageRow, usage
+from convergence_sandbox.providers.openai.usage import UsageRow, build_usage
 
 Result = dict[str, object]
 
@@ -82,7 +82,7 @@ ENDPOINTS = {
 
 def _slice(name: str, seed: str, start: int, query: BucketQuery) -> Iterable[UsageRow]:
     """Return the rows of a bucket. Parts of a day add up to the day."""
-    rows = usage(seed, name, datetime.fromtimestamp(start, tz=UTC).date())
+    rows = build_usage(seed, name, datetime.fromtimestamp(start, tz=UTC).date())
     for row in rows:
         if not _passes(row, query.filters):
             continue
@@ -93,10 +93,10 @@ def _slice(name: str, seed: str, start: int, query: BucketQuery) -> Iterable[Usa
 
 
 def _passes(row: UsageRow, filters: Mapping[str, tuple[str, ...]]) -> bool:
-    return all(_text(row.keys.get(key)) in accepted for key, accepted in filters.items())
+    return all(_format_value(row.keys.get(key)) in accepted for key, accepted in filters.items())
 
 
-def _text(value: object) -> str:
+def _format_value(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

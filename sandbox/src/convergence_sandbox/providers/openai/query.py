@@ -82,8 +82,8 @@ def parse(
             code="missing_required_parameter",
         )
     width, limit = _width_and_limit(params, daily_only=daily_only)
-    start = _integer(params, "start_time", low=0, high=4_102_444_800)
-    end = _integer(params, "end_time", low=0, high=4_102_444_800, default=int(now.timestamp()))
+    start = _read_integer(params, "start_time", low=0, high=4_102_444_800)
+    end = _read_integer(params, "end_time", low=0, high=4_102_444_800, default=int(now.timestamp()))
     if end <= start:
         raise InvalidQueryError(
             "'end_time' must be after 'start_time'.", param="end_time", code="invalid_value"
@@ -108,10 +108,10 @@ def _width_and_limit(params: Mapping[str, list[str]], *, daily_only: bool) -> tu
     width, default, maximum = _WIDTHS[name]
     if daily_only:
         maximum = 180
-    return width, _integer(params, "limit", low=1, high=maximum, default=default)
+    return width, _read_integer(params, "limit", low=1, high=maximum, default=default)
 
 
-def _integer(
+def _read_integer(
     params: Mapping[str, list[str]], name: str, *, low: int, high: int, default: int | None = None
 ) -> int:
     if name not in params and default is not None:

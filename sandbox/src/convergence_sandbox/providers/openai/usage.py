@@ -53,7 +53,7 @@ def projects(seed: str) -> list[str]:
 
 
 @lru_cache(maxsize=512)
-def usage(seed: str, endpoint: str, day: date) -> tuple[UsageRow, ...]:
+def build_usage(seed: str, endpoint: str, day: date) -> tuple[UsageRow, ...]:
     """Return every row of one endpoint on one day, in a fixed order."""
     if is_idle(seed, day):
         return ()
@@ -69,7 +69,7 @@ def _completions(seed: str, day: date) -> Iterator[UsageRow]:
             if variant.since > day or not (always or chance(*parts, day, percent=60)):
                 continue
             for part in range(number(*parts, day, "parts", low=1, high=2)):
-                place = _place(seed, project_id, part)
+                place = _pick_place(seed, project_id, part)
                 yield _completion(variant, place, (*parts, day, part))
 
 
@@ -162,10 +162,10 @@ def _file_searches(seed: str, day: date) -> Iterator[UsageRow]:
 
 
 def _places(seed: str) -> list[Place]:
-    return [_place(seed, project_id, 0) for project_id in projects(seed)]
+    return [_pick_place(seed, project_id, 0) for project_id in projects(seed)]
 
 
-def _place(seed: str, project_id: str, part: int) -> Place:
+def _pick_place(seed: str, project_id: str, part: int) -> Place:
     user = number(seed, project_id, part, "user", low=0, high=2)
     return Place(
         project_id,

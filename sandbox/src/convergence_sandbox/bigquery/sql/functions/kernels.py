@@ -23,7 +23,7 @@ NUMERIC = "DECIMAL(38,9)"
 _SCALE = Decimal(10) ** values.BIGNUMERIC_SCALE
 
 
-def _numeric(value: Decimal) -> Decimal:
+def _round_numeric(value: Decimal) -> Decimal:
     try:
         return values.to_numeric(value)
     except ValueError:
@@ -166,19 +166,23 @@ def _in_range(text: str) -> str:
 _V, _B, _D = "VARCHAR", "BIGINT", "DOUBLE"
 # name: (function, argument types, result type)
 KERNELS: dict[str, tuple[Callable[..., Any], list[str], str]] = {
-    "numeric_add_exact": (lambda a, b: _numeric(values.WIDE.add(a, b)), [NUMERIC] * 2, NUMERIC),
+    "numeric_add_exact": (
+        lambda a, b: _round_numeric(values.WIDE.add(a, b)),
+        [NUMERIC] * 2,
+        NUMERIC,
+    ),
     "numeric_sub_exact": (
-        lambda a, b: _numeric(values.WIDE.subtract(a, b)),
+        lambda a, b: _round_numeric(values.WIDE.subtract(a, b)),
         [NUMERIC] * 2,
         NUMERIC,
     ),
     "numeric_mul_exact": (
-        lambda a, b: _numeric(values.WIDE.multiply(a, b)),
+        lambda a, b: _round_numeric(values.WIDE.multiply(a, b)),
         [NUMERIC] * 2,
         NUMERIC,
     ),
     "numeric_div_exact": (
-        lambda a, b: _numeric(values.WIDE.divide(a, _divisor(b))),
+        lambda a, b: _round_numeric(values.WIDE.divide(a, _divisor(b))),
         [NUMERIC] * 2,
         NUMERIC,
     ),
@@ -188,9 +192,9 @@ KERNELS: dict[str, tuple[Callable[..., Any], list[str], str]] = {
         [NUMERIC] * 2,
         NUMERIC,
     ),
-    "numeric_round": (lambda x, n: _numeric(_rounded(x, n, limit=9)), [NUMERIC, _B], NUMERIC),
+    "numeric_round": (lambda x, n: _round_numeric(_rounded(x, n, limit=9)), [NUMERIC, _B], NUMERIC),
     "numeric_trunc": (lambda x, n: _truncated(x, n, limit=9), [NUMERIC, _B], NUMERIC),
-    "float_to_numeric": (lambda x: _numeric(_from_float(x)), [_D], NUMERIC),
+    "float_to_numeric": (lambda x: _round_numeric(_from_float(x)), [_D], NUMERIC),
     "text_to_numeric": (lambda s: values.to_numeric(values.parse_decimal(s)), [_V], NUMERIC),
     "udf_big_mul": (_big_mul, [_V] * 2, _V),
     "udf_big_div": (_big_div, [_V] * 2, _V),
@@ -218,7 +222,7 @@ KERNELS: dict[str, tuple[Callable[..., Any], list[str], str]] = {
     "udf_text_to_big": (lambda s: str(values.to_bignumeric(values.parse_decimal(s))), [_V], _V),
     "udf_big_to_float": (lambda x: float(_big(x)), [_V], _D),
     "udf_big_to_int": (lambda x: _to_int64(_big(x)), [_V], _B),
-    "udf_big_to_numeric": (lambda x: _numeric(_big(x)), [_V], NUMERIC),
+    "udf_big_to_numeric": (lambda x: _round_numeric(_big(x)), [_V], NUMERIC),
     "float_text": (_float_text, [_D], _V),
     "pow_checked": (_pow, [_D] * 2, _D),
     "text_to_int": (values.parse_int64, [_V], _B),
