@@ -116,14 +116,14 @@ class _EntriesFile:
     raw: dict[str, list[Any]] = field(default_factory=dict)
 
     def add(self, where: KeyPath, line: str) -> None:
-        """Note an error with the entry that it is in, or with the file."""
+        """Add an error to its entry, or to the file."""
         if len(where) > 1 and where[0] == self.under:
             self.broken.setdefault(str(where[1]), []).append(line)
         else:
             self.errors.append(line)
 
     def entries(self, node: yaml.Node | None) -> Iterator[tuple[str, Any]]:
-        """The name and the data of each entry that can be built, but for broken ones."""
+        """Yield name and data of each entry without errors."""
         entries = None
         for key, value, _ in _list_parts(node) if isinstance(node, yaml.MappingNode) else ():
             if key == self.under:
@@ -182,7 +182,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _compose_nodes(path: Path, raw: bytes) -> yaml.Node | None:
-    """The file's nodes.
+    """Parse the file into nodes.
 
     Raises:
         ConfigurationError: it is no YAML.
@@ -195,7 +195,7 @@ def _compose_nodes(path: Path, raw: bytes) -> yaml.Node | None:
 
 
 def _construct_data(node: yaml.Node | None) -> Any:  # noqa: ANN401  # whatever the file holds
-    """The data of a node, as the safe loader builds it."""
+    """Build the data of a node with the safe loader."""
     return None if node is None else yaml.constructor.SafeConstructor().construct_document(node)
 
 
@@ -232,7 +232,7 @@ def _walk_nodes(
 
 
 def _list_parts(node: yaml.Node | None) -> Iterator[tuple[str | int, yaml.Node, yaml.Node]]:
-    """(key, value, what to point at) of a mapping's or list's parts."""
+    """List (key, value, node of the place) of the parts of a mapping or list."""
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             yield index, item, item
@@ -246,7 +246,7 @@ def _get_place(node: yaml.Node) -> Place:
 
 
 def _find_nearest_place(where: KeyPath, places: Mapping[KeyPath, Place]) -> Place:
-    """The place of a key, or of the closest one around it that is in the file."""
+    """Return the place of a key, or of its closest parent in the file."""
     known = where
     while known not in places:
         known = known[:-1]

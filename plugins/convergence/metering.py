@@ -104,13 +104,13 @@ def record_usage(resource: Resource, use: Use) -> None:
 
 
 def labels_now() -> Mapping[str, str]:
-    """Who is served at this moment; nobody outside of a meter."""
+    """Return the labels of the current meter; empty outside of a meter."""
     meter = _meter.get()
     return {} if meter is None else meter.labels
 
 
 def add_usage(parts: Iterable[Used]) -> Used:
-    """The sum by resource."""
+    """Add uses by resource."""
     found: dict[Resource, Use] = defaultdict(Use)
     for part in parts:
         for resource, use in part.items():
@@ -119,7 +119,7 @@ def add_usage(parts: Iterable[Used]) -> Used:
 
 
 def dump_usage(used: Used) -> dict[str, dict[str, int]]:
-    """As JSON; what is zero is left out."""
+    """Return uses as JSON, without zeros."""
     return {
         resource.value: {name: value for name, value in asdict(use).items() if value}
         for resource, use in used.items()
@@ -127,5 +127,5 @@ def dump_usage(used: Used) -> dict[str, dict[str, int]]:
 
 
 def load_usage(values: Mapping[str, Mapping[str, Any]] | None) -> Used:
-    """What `dump` wrote; nothing from None."""
+    """Parse the JSON of `dump_usage`; None is no use."""
     return {Resource(name): Use(**use) for name, use in (values or {}).items()}

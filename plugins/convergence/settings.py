@@ -220,7 +220,7 @@ class Settings(BaseSettings):
 
     @property
     def platform_stall(self) -> timedelta:
-        """How long no task may begin while tasks wait."""
+        """Longest time without a started task while tasks wait."""
         return timedelta(seconds=self.platform_stall_seconds)
 
     @property
@@ -266,7 +266,7 @@ class Settings(BaseSettings):
         return f"{org_slug}_{self.environment.dataset_suffix}"
 
     def find_errors(self, *, serves_api: bool = True) -> list[str]:
-        """What this environment refuses in its settings; empty in development, or when sound.
+        """Return the errors of the settings in this environment; none in development.
 
         Only a process that serves the API needs a root key and shared counters: workers hold less.
         """
@@ -356,7 +356,7 @@ def _without_malformed(error: ValidationError, secrets_dir: str | None) -> _Read
 
 
 def _field(name: str) -> FieldInfo:
-    """The field of this name, or of this variable's."""
+    """Return the field with this name or variable."""
     if name in Settings.model_fields:
         return Settings.model_fields[name]
     return next(
@@ -372,5 +372,5 @@ def _field(name: str) -> FieldInfo:
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The settings of a process that runs pipelines, read at the first call."""
+    """Return the settings of a process that runs pipelines; read at the first call."""
     return read_settings(serves_api=False)

@@ -163,7 +163,7 @@ class _LongLivedTokens:
 
 
 def _mark_retryable(result: object) -> object:
-    """Have a message that the broker did not take sent again, as one that timed out is."""
+    """Let a message that the broker did not accept be sent again, as after a timeout."""
     error = getattr(result, "exception", None)
     if isinstance(error, OperationalError | ConnectionError):
         return ExceptionWithTraceback(AirflowTaskTimeout(f"no broker: {error}"), str(error))

@@ -45,7 +45,7 @@ class Spool:
     """The pages of one extraction. It has one writer: the newest caller of `open`."""
 
     def __init__(self, work: Path, records: list[PageRecord], *, disk: Disk) -> None:
-        """For `open` only."""
+        """Set the attributes; call `open` instead."""
         self._work = work
         self._records = records
         self._disk = disk

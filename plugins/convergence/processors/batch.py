@@ -87,7 +87,7 @@ class OrgOutcome(NamedTuple):
 
     @property
     def failed(self) -> bool:
-        """Whether the step failed for the org."""
+        """Return whether the step failed for the org."""
         return self.result.status == "FAILED"
 
 

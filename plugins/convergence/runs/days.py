@@ -22,7 +22,7 @@ class CheckedSlice(Protocol):
 
     @property
     def action(self) -> str:
-        """How the check ended; INVALIDATED when the slice must be made again."""
+        """Outcome of the check; INVALIDATED when the slice must be computed again."""
 
     @property
     def finality(self) -> str:
@@ -30,7 +30,7 @@ class CheckedSlice(Protocol):
 
     @property
     def checked_at(self) -> datetime:
-        """When the day was last requested from the provider."""
+        """Time of the day's last request to the provider."""
 
     @property
     def content_hash(self) -> str:
@@ -38,7 +38,7 @@ class CheckedSlice(Protocol):
 
     @property
     def inputs(self) -> Sequence[SliceInput]:
-        """What a derived slice was computed from."""
+        """Inputs of a derived slice."""
 
 
 def compute_first_day(connected_on: date, *, history_days: int) -> date:
@@ -82,7 +82,7 @@ def _list_days(first: date, today: date) -> list[date]:
 
 
 def _find_stale_tables(rows: Mapping[str, CheckedSlice], tables: Sequence[str]) -> frozenset[str]:
-    """Tables whose slice was found wrong, or was computed from what its input is no longer."""
+    """Return tables with a wrong slice, or a slice computed from an older input."""
     return frozenset(
         table
         for table in tables
@@ -92,7 +92,7 @@ def _find_stale_tables(rows: Mapping[str, CheckedSlice], tables: Sequence[str]) 
 
 
 def _has_newer_input(row: CheckedSlice, rows: Mapping[str, CheckedSlice]) -> bool:
-    """Whether the run that published newer input ended before it computed the slice from it."""
+    """Return whether a run published newer input but ended before it computed the slice."""
     return any(
         rows[one.table].content_hash not in {"", one.content_hash}
         for one in row.inputs
@@ -103,7 +103,7 @@ def _has_newer_input(row: CheckedSlice, rows: Mapping[str, CheckedSlice]) -> boo
 def _oldest_check(
     rows: Mapping[str, CheckedSlice], tables: Sequence[str], day: date, settle_days: int
 ) -> datetime | None:
-    """When the least recently checked of the day's open slices was; None when all are final."""
+    """Return the oldest check of the day's open slices; None when all are final."""
     again = _find_stale_tables(rows, tables)
     found = [(table, rows.get(table)) for table in tables]
     checks = [

@@ -175,7 +175,7 @@ class Ledger:
         pipeline_id: str,
         since: date | None,
     ) -> Sequence[Row]:
-        """Of each slice the newest row with content and the newest without, in these states."""
+        """Read each slice's newest row with content and newest row without, in these states."""
         if not orgs:
             return ()
         params: Mapping[str, object] = {

@@ -72,7 +72,7 @@ class LedgerRow:
 
     @property
     def is_valid(self) -> bool:
-        """Whether the content may be relied on; what is not valid must be made again."""
+        """Whether the content is valid; an invalid slice must be computed again."""
         return self.action is not Action.INVALIDATED
 
 

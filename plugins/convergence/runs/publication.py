@@ -100,7 +100,7 @@ class Publication:
 
     @property
     def is_changed(self) -> bool:
-        """Whether the ledger had other content, none, or some that a check found wrong."""
+        """Whether the ledger had other content, no content, or invalid content."""
         previous = self.attempt.previous
         if previous is None or not previous.is_valid:
             return True

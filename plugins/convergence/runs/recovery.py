@@ -21,7 +21,7 @@ _HEAD: Final = 16
 
 
 def content_labels(content_hash: str, *, attempt: int, source_pages: int) -> dict[str, str]:
-    """The labels of a publishing job from which its ledger row can be written.
+    """Return the labels of a publishing job; its ledger row can be rebuilt from them.
 
     A label takes 63 characters and a SHA-256 digest has 64: the hash is in two labels.
     """
@@ -92,7 +92,7 @@ def recover_row(
 
 
 def _is_newer_attempt(job: Job, key: SliceKey, row: LedgerRow | None) -> bool:
-    """Whether the job is of this very slice and of a higher attempt than the ledger knows."""
+    """Return whether the job is of this slice and a higher attempt than in the ledger."""
     labels: Mapping[str, str] = job.labels or {}
     of_slice = {
         "org": key.org_slug,

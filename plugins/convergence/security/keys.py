@@ -22,7 +22,7 @@ _MAX_KEY_CHARS: Final = 50 + len(_MARK) + _SECRET_CHARS
 
 
 def check_slug(slug: str) -> str:
-    """The slug, unchanged, when it is one.
+    """Return the slug unchanged if it is valid.
 
     Raises:
         RequestError: it is not; the message says what is accepted.
@@ -37,13 +37,13 @@ def check_slug(slug: str) -> str:
 
 
 def new_org_key(slug: str) -> str:
-    """A fresh key for an org: `{slug}_api_` and 16 random base62 characters."""
+    """Create a key for an org: `{slug}_api_` and 16 random base62 characters."""
     secret = "".join(secrets.choice(_BASE62) for _ in range(_SECRET_CHARS))
     return f"{check_slug(slug)}{_MARK}{secret}"
 
 
 def split_org_key(key: str) -> str:
-    """The slug that a key says it belongs to; whether it does, its digest decides.
+    """Return the slug in a key; only the key's digest proves that it belongs to it.
 
     A slug may hold `_api_` itself, the random part may not: the last one splits.
 
@@ -57,7 +57,7 @@ def split_org_key(key: str) -> str:
 
 
 def compute_digest(key: str) -> str:
-    """SHA-256 of a key in hex: what is stored and looked up.
+    """Return the SHA-256 of a key in hex, for storage and look-up.
 
     A fast hash suffices, since the random part can't be guessed; a slow one would let anyone
     exhaust the API with wrong keys.

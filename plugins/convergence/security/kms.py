@@ -128,7 +128,7 @@ class KeyManager:
         return bytes(response.plaintext)
 
     def get_primary_version(self) -> str:
-        """The primary key version's name, to show that the key can be reached."""
+        """Return the primary key version's name; this also proves that the key is reachable."""
         with _translate_encrypt_errors(self.key_name):
             key = self._client.get_crypto_key(
                 request=kms.GetCryptoKeyRequest(name=self.key_name),
@@ -173,7 +173,7 @@ class KeyManager:
 
 
 def connect_kms(settings: Settings) -> KeyManager:
-    """The key that the environment names, at Google or at the stand-in it points at.
+    """Return the KMS key that the environment names, at Google or at a stand-in.
 
     Raises:
         SettingsError: KMS_KEY_NAME is not set.
@@ -193,12 +193,12 @@ def connect_kms(settings: Settings) -> KeyManager:
 
 
 def credential_aad(org_slug: str, provider: str, credential_id: str) -> bytes:
-    """What binds a provider credential to its row: moved to another row, it does not decrypt."""
+    """Return the data that binds a credential to its row: in another row it does not decrypt."""
     return _build_aad(org_slug, provider, credential_id)
 
 
 def api_key_aad(org_slug: str, key_id: str) -> bytes:
-    """What binds the stored copy of an org key to its row; no provider is named `api_key`."""
+    """Return the data that binds an org key to its row; no provider is named `api_key`."""
     return _build_aad(org_slug, "api_key", key_id)
 
 

@@ -75,7 +75,7 @@ def register_secret(value: str) -> None:
 
 
 def redact(text: str) -> str:
-    """The text with every known or recognisable secret masked; doing it twice changes nothing."""
+    """Mask every known or recognisable secret in a text; a second call changes nothing."""
     with _lock:
         known = list(_registered.values())
     for forms in known:
@@ -94,7 +94,7 @@ class RedactingFilter(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Always lets the record pass, masked."""
+        """Mask the record and return True."""
         try:
             message = record.getMessage()
         except (TypeError, ValueError, KeyError):  # arguments that don't fit their format
@@ -145,7 +145,7 @@ def _list_forms(value: str) -> tuple[str, ...]:
 
 
 def _base64_core(encoded: str, raw: bytes, shift: int) -> str:
-    """The characters that depend on the secret alone when it begins `shift` bytes into a group.
+    """Return the characters that only the secret determines, `shift` bytes into a group.
 
     Three bytes are four characters: those that share bits with a neighbour's byte can differ.
     """

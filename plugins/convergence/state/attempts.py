@@ -47,7 +47,7 @@ class NewestAttempt:
     heartbeat_at: datetime | None
 
     def is_alive(self, now: datetime) -> bool:
-        """Whether its process still works on the slice."""
+        """Return whether the attempt's process still works on the slice."""
         return self.heartbeat_at is not None and now - self.heartbeat_at < HEARTBEAT_STALE
 
 

@@ -57,7 +57,7 @@ class StateStore:
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """One write transaction: committed at the end, rolled back on any exception.
+        """Open a write transaction: committed at the end, rolled back on any exception.
 
         On SQLite it holds the only write lock from its first statement, so keep it short and
         call nothing remote inside.
@@ -67,7 +67,7 @@ class StateStore:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One transaction that only reads; on SQLite it never waits for a writer."""
+        """Open a read-only transaction; on SQLite it never waits for a writer."""
         with _translate_errors(), self._engine.begin() as conn:
             yield conn
 

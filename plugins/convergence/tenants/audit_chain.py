@@ -58,7 +58,7 @@ class ChainBreak:
 
 
 def hash_entry(entry: AuditEntry) -> str:
-    """The hash of an entry, from its fields as they are written or as the warehouse gives them."""
+    """Compute the hash of an entry from its fields, as written or as the warehouse returns them."""
     sha = hashlib.sha256()
     for name in _FIELDS:
         value = _encode_field(name, entry.get(name))
@@ -68,12 +68,12 @@ def hash_entry(entry: AuditEntry) -> str:
 
 
 def encode_canonical_json(details: Mapping[str, Any]) -> str:
-    """Details as they are stored and hashed; the warehouse keeps their content, not their form."""
+    """Encode details for storage and hash; the warehouse keeps only the content."""
     return json.dumps(details, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def format_canonical_time(moment: datetime) -> str:
-    """An instant with microseconds, in UTC."""
+    """Format an instant with microseconds, in UTC."""
     text = moment.astimezone(UTC).isoformat(timespec="microseconds")
     return text.replace("+00:00", "Z")
 
@@ -81,7 +81,7 @@ def format_canonical_time(moment: datetime) -> str:
 def find_first_break(
     org_slug: str, entries: Iterable[AuditEntry], *, head: ChainHead
 ) -> ChainBreak | None:
-    """The first broken link of an org's chain, or None when it holds up to its head.
+    """Return the first broken link of an org's chain, or None when it is whole.
 
     Args:
         org_slug: the org.

@@ -144,7 +144,7 @@ def _read_ends(warehouse: Warehouse) -> dict[str, ChainHead]:
 def _find_taken_places(
     warehouse: Warehouse, waiting: Sequence[Mapping[str, Any]]
 ) -> dict[Any, str]:
-    """Which entry of the log stands in a place that a waiting entry has too."""
+    """Return the log's entries whose sequence a waiting entry has too."""
     if not waiting:
         return {}
     params = {

@@ -27,7 +27,7 @@ _BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
 def verify_chains(
     store: StateStore, warehouse: Warehouse, *, orgs: Sequence[str] = ()
 ) -> dict[str, ChainBreak | None]:
-    """The first break of each org's chain, by org; None where the chain holds.
+    """Return the first break of each org's chain, by org; None for a whole chain.
 
     Entries that wait to be shipped count as written.
 

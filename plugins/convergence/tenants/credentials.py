@@ -135,7 +135,7 @@ class Credentials:
         return secret
 
     def get_credential(self, org_slug: str, provider: str) -> Credential:
-        """The org's active credential for a provider, without its secret.
+        """Return the org's active credential for a provider, without its secret.
 
         Raises:
             NotFoundError: there is none.
@@ -146,7 +146,7 @@ class Credentials:
         return found[0]
 
     def get_named_credential(self, org_slug: str, credential_name: str) -> Credential:
-        """The org's active credential of this name, without its secret.
+        """Return the org's active credential with this name, without its secret.
 
         Raises:
             IntegrationInvalidError: the org has none, or several, of this name.
@@ -163,7 +163,7 @@ class Credentials:
         return found[0]
 
     def list_credentials(self, org_slug: str) -> list[Credential]:
-        """The org's active credentials by provider, without their secrets."""
+        """Return the org's active credentials by provider, without their secrets."""
         return [
             _build_credential(row)
             for row in self._run_statement("credentials_list", org_slug=org_slug)
@@ -205,7 +205,7 @@ class Credentials:
             change.add_write(partial(kms_register.retire_subjects, subjects=gone, now=now))
 
     def _list_key_versions(self, org_slug: str, provider: str) -> dict[Subject, str | None]:
-        """The KMS key versions of what is active for a provider."""
+        """List the KMS key versions of the active credentials of a provider."""
         rows = self._run_statement("credentials_list", org_slug=org_slug)
         return {
             Subject(org_slug, "credential", row["credential_id"]): row["kms_key_version"]
@@ -219,7 +219,7 @@ class Credentials:
 
 
 def compute_fingerprint(secret: str) -> str:
-    """16 hex characters of the SHA-256 of a credential."""
+    """Return 16 hex characters of the SHA-256 of a credential."""
     return hashlib.sha256(secret.encode()).hexdigest()[:16]
 
 

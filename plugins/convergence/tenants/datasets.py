@@ -48,7 +48,7 @@ class DatasetTypesFile(Strict):
 
 
 def load_dataset_types(settings: Settings) -> DatasetTypes:
-    """The kinds as the file says.
+    """Load the dataset types from the file.
 
     Raises:
         ConfigurationError: the file is wrong.
@@ -57,12 +57,12 @@ def load_dataset_types(settings: Settings) -> DatasetTypes:
 
 
 def describe_central_dataset(settings: Settings) -> DatasetType:
-    """The dataset of all orgs' administration, ready to be made."""
+    """Describe the dataset for the administration of all orgs."""
     return _fill_names(load_dataset_types(settings).central, settings, org_slug="")
 
 
 def describe_org_dataset(settings: Settings, org_slug: str) -> DatasetType:
-    """An org's dataset, ready to be made.
+    """Describe an org's dataset.
 
     Raises:
         RequestError: the slug is none.

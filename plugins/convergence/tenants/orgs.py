@@ -58,13 +58,13 @@ def create_profile(
 
 
 def find_org(warehouse: Warehouse, org_slug: str) -> Org | None:
-    """The org of this slug, if there is one."""
+    """Return the org with this slug, or None."""
     rows = run_file(warehouse, warehouse.sql("tenants/org_get.sql"), params={"org_slug": org_slug})
     return _build_org(rows[0]) if rows else None
 
 
 def get_org(warehouse: Warehouse, org_slug: str) -> Org:
-    """The org of this slug.
+    """Return the org with this slug.
 
     Raises:
         NotFoundError: there is none.
@@ -76,7 +76,7 @@ def get_org(warehouse: Warehouse, org_slug: str) -> Org:
 
 
 def get_active_org(warehouse: Warehouse, org_slug: str) -> Org:
-    """The org of this slug, when it has not been removed.
+    """Return the org with this slug if it is not removed.
 
     Raises:
         NotFoundError: there is none.
@@ -89,7 +89,7 @@ def get_active_org(warehouse: Warehouse, org_slug: str) -> Org:
 
 
 def list_orgs(warehouse: Warehouse) -> list[Org]:
-    """Every org, by slug."""
+    """List every org, by slug."""
     return [_build_org(row) for row in run_file(warehouse, warehouse.sql("tenants/orgs_list.sql"))]
 
 

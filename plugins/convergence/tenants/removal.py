@@ -97,7 +97,7 @@ def remove_org(
 
 
 def _check_owner(warehouse: Warehouse, org: orgs.Org) -> None:
-    """Two environments or projects may share a name; only the org's own dataset is deleted."""
+    """Refuse a dataset of another environment or project with the same name."""
     labels = dataset_labels(warehouse, org.dataset_id)
     if labels is not None and labels.get(OWNER_LABEL) != org.org_slug:
         raise ConflictError("The dataset of this name is not labelled as the organization's.")

@@ -41,7 +41,7 @@ class Subscription:
     updated_at: datetime
 
     def allows_runs(self, now: datetime) -> bool:
-        """Whether it is ACTIVE or in a trial that has not ended."""
+        """Return whether the subscription is ACTIVE or in a trial that has not ended."""
         if self.status == "TRIAL":
             return self.trial_ends_at is not None and self.trial_ends_at > now
         return self.status == "ACTIVE"

@@ -54,7 +54,7 @@ class DagRun:
 
     @property
     def ended(self) -> bool:
-        """Whether Airflow has ended it."""
+        """Whether the run has ended."""
         return self.state in _ENDED
 
 

@@ -68,7 +68,7 @@ class ApiResult:
 
     @property
     def replayable(self) -> dict[str, Any]:
-        """The body as it may be stored."""
+        """The body in the form that may be stored."""
         return {name: value for name, value in self.body.items() if name not in self.secrets}
 
 

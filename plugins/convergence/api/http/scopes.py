@@ -26,12 +26,12 @@ class Scope(StrEnum):
 
     @property
     def for_orgs(self) -> bool:
-        """Whether org keys can have it."""
+        """Whether org keys can have the scope."""
         return self not in {Scope.PUBLIC, Scope.ADMIN}
 
     @property
     def writes(self) -> bool:
-        """Whether it allows an org to change data."""
+        """Whether the scope allows an org to change data."""
         return self in {Scope.PIPELINES_RUN, Scope.INTEGRATIONS_WRITE}
 
 

@@ -1,4 +1,4 @@
-"""What a run's expectations and messages came to, in words."""
+"""Describe the results of a run's expectations and messages."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def _file(one: Any) -> File:  # noqa: ANN401  # a TypedDict of the stubs
 
 
 def _named_keys(text: bytes, export: Export) -> list[str] | None:
-    """The data files that a manifest names, as keys of the bucket."""
+    """Return the keys of the data files that a manifest names."""
     try:
         keys = json.loads(text)["dataFiles"]
         prefix = f"s3://{export.bucket}/"

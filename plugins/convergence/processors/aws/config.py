@@ -43,5 +43,5 @@ class S3DataLoaderConfig(StepConfig):
     """Most that a compressed file may unpack to."""
 
     def daily_tables(self) -> tuple[str, ...]:
-        """The cost table has due days; the files of a period have none."""
+        """Return the cost table; the table of files has no due days."""
         return (self.table,)

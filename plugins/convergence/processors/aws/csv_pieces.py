@@ -1,4 +1,4 @@
-"""A gzip-compressed CSV file in pieces of whole records, unpacked as it is read.
+"""Read a gzip-compressed CSV file in pieces of whole records.
 
 Polars would unpack such a file whole. A record may hold line breaks within quotes, so a piece ends
 at the last line break outside of them (RFC 4180: quotes come in pairs).
@@ -23,7 +23,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 def pieces(
     path: Path, *, file: str, max_bytes: int, piece_bytes: int = PIECE_BYTES
 ) -> Iterator[bytes]:
-    """First the column names, one per line; then pieces of whole records.
+    """Yield the column names, one per line, and then pieces of whole records.
 
     Args:
         path: the file.
@@ -54,7 +54,7 @@ def pieces(
 
 
 def record_end(text: bytes) -> int:
-    """Where the last whole record ends; 0 when none does."""
+    """Return the offset of the end of the last whole record; 0 without one."""
     end = text.rfind(b"\n") + 1
     quotes = text.count(b'"', 0, end)
     while end and quotes % 2:

@@ -1,4 +1,4 @@
-"""Where an export lies in its bucket, and what its files' names say: pure.
+"""Compute places of an export in its bucket and parse its file names: pure.
 
 https://docs.aws.amazon.com/cur/latest/userguide/dataexports-export-delivery.html:
 
@@ -53,7 +53,7 @@ class Export:
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> Self:
-        """The export that a run's params name; the pipeline's params say their form.
+        """Build the export from a run's params, which the pipeline has checked.
 
         Raises:
             RequestError: it is not named.
@@ -74,24 +74,24 @@ class Export:
 
     @property
     def root(self) -> str:
-        """What every key of the export begins with."""
+        """Prefix of every key of the export."""
         return "/".join(part for part in (self.prefix, self.name) if part) + "/"
 
     @property
     def data_prefix(self) -> str:
-        """What the key of every data file begins with."""
+        """Prefix of the key of every data file."""
         return f"{self.root}data/"
 
     def manifest_key(self, first: date) -> str:
-        """The manifest of the period that begins on a day."""
+        """Return the key of the manifest of the period that begins on a day."""
         return f"{self.root}metadata/BILLING_PERIOD={first:%Y-%m}/{self.name}-Manifest.json"
 
     def period_prefix(self, first: date) -> str:
-        """What the key of every data file of the period begins with."""
+        """Return the prefix of the period's data files."""
         return f"{self.data_prefix}BILLING_PERIOD={first:%Y-%m}/"
 
     def url(self, key: str) -> str:
-        """A key as people name it."""
+        """Return the `s3://` URL of a key."""
         return f"s3://{self.bucket}/{key}"
 
 
@@ -113,11 +113,11 @@ class Period:
         return self.first.replace(day=monthrange(self.first.year, self.first.month)[1])
 
     def holds(self, day: date) -> bool:
-        """Whether a day lies in it."""
+        """Return whether a day is in the period."""
         return self.first <= day <= self.last
 
     def rows(self, kind: Kind, *, revision: int) -> list[dict[str, Any]]:
-        """Rows of `aws_export_files`; equal rows mean that nothing was rewritten."""
+        """Build rows of `aws_export_files`; equal rows mean that no file was rewritten."""
         return [
             {
                 "billing_period": self.first.isoformat(),
@@ -132,7 +132,7 @@ class Period:
         ]
 
     def delivered(self, named: Sequence[str] | None) -> tuple[File, ...]:
-        """The files of the newest delivery.
+        """Return the files of the newest delivery.
 
         Args:
             named: the keys that the manifest names; None when there is no manifest, and the

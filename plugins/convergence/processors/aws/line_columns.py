@@ -57,7 +57,7 @@ class Lines:
         """One condition per amount: it is there and no number."""
 
     def text(self, *names: str) -> pl.Expr:
-        """The first of the columns that is there, without blanks; an empty text is null."""
+        """Return the first present column, without blanks; an empty text is null."""
         for name in names:
             if name in self._schema:
                 found = pl.col(name).cast(pl.String).str.strip_chars()
@@ -65,15 +65,15 @@ class Lines:
         return pl.lit(None, pl.String)
 
     def money(self, name: str) -> pl.Expr:
-        """An amount, exact."""
+        """Return an exact amount."""
         return self._number(name, MONEY)
 
     def quantity(self, name: str) -> pl.Expr:
-        """A quantity, to 9 decimals."""
+        """Return a quantity with 9 decimals."""
         return self._number(name, QUANTITY)
 
     def moment(self, name: str) -> pl.Expr:
-        """A time as `2026-11-17T00:00:00Z`; AWS writes UTC."""
+        """Return a time as `2026-11-17T00:00:00Z`; AWS writes UTC."""
         kind = self._schema.get(name)
         if kind is not None and kind.is_temporal():
             return pl.col(name).dt.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -204,7 +204,7 @@ def _effective(lines: Lines, kind: pl.Expr, unblended: pl.Expr) -> pl.Expr:
 
 
 def _category(kind: pl.Expr) -> pl.Expr:
-    """FOCUS 1.2's ChargeCategory; what it has no other name for is an Adjustment."""
+    """Return FOCUS 1.2's ChargeCategory; types without another category are an Adjustment."""
     return (
         pl.when(kind.is_in([*_USAGE, _NEGATION]))
         .then(pl.lit("Usage"))

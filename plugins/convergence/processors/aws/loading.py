@@ -82,7 +82,7 @@ def _lay_out(org: OrgContext, config: S3DataLoaderConfig) -> None:
 
 
 def files_hash(period: Period, export: Export) -> str:
-    """A period's files as the ledger knows them: the content hash of their rows."""
+    """Return the content hash of a period's files, as the ledger has it."""
     content = ContentHash()
     for row in period.rows(export.kind, revision=REVISION):
         content.add(encode_row(row))

@@ -118,7 +118,7 @@ class Sums:
             self._add(frame.slice(start, LINES_PER_PIECE), file)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """The period's rows as the table has them, amounts rounded once to 9 decimals."""
+        """Yield the period's table rows, with amounts rounded once to 9 decimals."""
         if self._frame is None:
             return
         named = [c.removeprefix(_MIN) for c in self._frame.columns if c.startswith(_MIN)]
@@ -135,7 +135,7 @@ class Sums:
 
     @property
     def invoiced(self) -> bool:
-        """Whether everything that costs has its invoice: AWS fills it when the bill is final."""
+        """Whether every line with cost has an invoice: AWS sets it when the bill is final."""
         if self._frame is None:
             return False
         on_invoice = pl.col("invoice_id").is_not_null()
@@ -240,7 +240,7 @@ def _merged(before: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
 
 
 def _extra(row: Mapping[str, Any], names: list[str]) -> dict[str, Any] | None:
-    """The undocumented columns of a row: their value, or the minimum and the maximum of several."""
+    """Return a row's undocumented columns: their value, or the minimum and maximum."""
     kept: dict[str, Any] = {}
     for name in sorted(names):
         minimum, maximum = row[_MIN + name], row[_MAX + name]

@@ -1,4 +1,4 @@
-"""Which billing periods a run loads, and which days it only confirms: pure.
+"""Choose the billing periods to load and the days to confirm: pure.
 
 AWS rewrites a period as a whole, so a period is loaded as a whole: when it is new and a due day
 lies in it, or when its files are others than those it was last loaded from, however long its days

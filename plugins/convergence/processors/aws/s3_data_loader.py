@@ -13,7 +13,7 @@ class S3DataLoader(OrgProcessor[S3DataLoaderConfig]):
     Config = S3DataLoaderConfig
 
     def run_step(self, org: OrgContext, config: S3DataLoaderConfig) -> StepResult:
-        """Answer with rows, table, and which periods were loaded, kept, vanished or put off.
+        """Load the export; return rows, table and the loaded, kept, vanished and postponed periods.
 
         Raises:
             RequestError: the org's configuration of the pipeline does not say where its export is.

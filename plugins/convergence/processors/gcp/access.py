@@ -147,7 +147,7 @@ def customer_warehouse(
 
 
 def storage_reader(account: ServiceAccount, *, settings: Settings) -> BigQueryReadClient | None:
-    """The Storage Read API with the customer's account; None for a stand-in without it."""
+    """Return a Storage Read client with the customer's account; None for a stand-in without one."""
     from google.cloud.bigquery_storage import BigQueryReadClient
 
     credentials = AccountCredentials(account, scopes=[BIGQUERY], settings=settings)

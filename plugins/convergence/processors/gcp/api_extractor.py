@@ -13,7 +13,7 @@ class ApiExtractor(OrgProcessor[ApiExtractorConfig]):
     Config = ApiExtractorConfig
 
     def run_step(self, org: OrgContext, config: ApiExtractorConfig) -> StepResult:
-        """Answer with rows, table, and which days were observed.
+        """Read the list; return rows, table and the observed days.
 
         Raises:
             IntegrationInvalidError: Google does not accept the account's key.

@@ -14,7 +14,7 @@ class BillingCost(OrgProcessor[BillingCostConfig]):
     derived = True
 
     def run_step(self, org: OrgContext, config: BillingCostConfig) -> StepResult:
-        """Answer with rows, table, days, and the net cost of those days by currency.
+        """Compute the cost; return rows, table, days and their net cost by currency.
 
         Raises:
             RetryableError: the rows of a day that is due are not in the ledger.

@@ -13,7 +13,7 @@ class BqEtl(OrgProcessor[BqEtlConfig]):
     Config = BqEtlConfig
 
     def run_step(self, org: OrgContext, config: BqEtlConfig) -> StepResult:
-        """Answer with rows, table, and how many days were published, unchanged or found touched.
+        """Copy the export; return rows, table and the counts of published and unchanged days.
 
         Raises:
             IntegrationInvalidError: the account is refused, or has no billing export.

@@ -62,7 +62,7 @@ class _Bearer(
 
 
 def bearing_channel(address: str, credentials: Credentials) -> grpc.Channel:
-    """A channel to `host:port` that carries tokens of these credentials."""
+    """Return a channel to `host:port` that sends tokens of these credentials."""
     options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", -1)]
     return grpc.intercept_channel(
         grpc.insecure_channel(address, options=options), _Bearer(credentials)

@@ -57,7 +57,7 @@ class BqEtlConfig(StepConfig):
     """Most usage days that are read by one query."""
 
     def daily_tables(self) -> tuple[str, ...]:
-        """The copy has due days."""
+        """Return the table of the copy."""
         return (self.table,)
 
 
@@ -88,7 +88,7 @@ class BillingCostConfig(StepConfig):
     """The table's part of cost_daily."""
 
     def daily_tables(self) -> tuple[str, ...]:
-        """The cost table has due days."""
+        """Return the cost table."""
         return (self.table,)
 
 
@@ -119,5 +119,5 @@ class ApiExtractorConfig(StepConfig):
     """Most requests to the API for one org."""
 
     def daily_tables(self) -> tuple[str, ...]:
-        """The table has due days."""
+        """Return the table."""
         return (self.table,)

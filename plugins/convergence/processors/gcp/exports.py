@@ -110,7 +110,7 @@ class ExportTable:
         }
 
     def partitions_from(self, day: date, *, exported: bool) -> Param:
-        """The oldest partition that can hold what is looked for, for the partition filter.
+        """Return the oldest partition that can have the rows, for the partition filter.
 
         Args:
             day: of the oldest usage, or of the oldest export.
@@ -125,7 +125,7 @@ class ExportTable:
 
 
 def find_exports(w: Warehouse, location: ExportLocation) -> list[ExportTable]:
-    """The tables to read, one per billing account, by name.
+    """Return the tables to read, one per billing account, by name.
 
     Args:
         w: the customer's BigQuery, without a location: names are listed everywhere.
@@ -151,7 +151,7 @@ def find_exports(w: Warehouse, location: ExportLocation) -> list[ExportTable]:
 
 
 def choose(places: Sequence[Place], location: ExportLocation) -> list[Place]:
-    """Of all tables the exports that are location, one per billing account: two would count twice.
+    """Choose the exports at the location, one per billing account: two would count twice.
 
     Raises:
         IntegrationInvalidError: an account has two exports of the same kind.

@@ -45,7 +45,7 @@ class ExportShape:
     def of(
         cls, present: Sequence[bigquery.SchemaField], schema: TableSchema, *, source_table: str
     ) -> ExportShape:
-        """For an export with the present columns, into a table of this schema.
+        """Build a reader of an export's columns for a table of this schema.
 
         Raises:
             ProviderProtocolError: a column has changed its type; `errors` lists each one.
@@ -60,7 +60,7 @@ class ExportShape:
         return cls(takes, source_table, _unknown(present, known))
 
     def row(self, row: Row) -> dict[str, Value]:
-        """A row of our copy."""
+        """Build a row of our copy."""
         made = {name: take(row[name]) for name, take in self.columns.items()}
         extra = self._extra(row)
         return {
@@ -84,14 +84,14 @@ class ExportShape:
 
 
 def net(row: Row) -> Money:
-    """What a row of our copy adds to its day: cost and credits, each as NUMERIC before adding."""
+    """Return a row's net cost: cost and credits, each converted to NUMERIC before adding."""
     amounts = [row.get("cost"), *(credit.get("amount") for credit in row.get("credits") or ())]
     total = sum((numeric(amount) for amount in amounts if amount is not None), Decimal(0))
     return Money(str(row["currency"]), "billed", total)
 
 
 def numeric(amount: Value) -> Decimal:
-    """A number as `CAST(… AS NUMERIC)` has it: 9 decimals, half away from zero."""
+    """Convert a number like `CAST(… AS NUMERIC)`: 9 decimals, half away from zero."""
     return Decimal(str(amount)).quantize(NUMERIC_STEP, ROUND_HALF_UP, context=_WIDE)
 
 
@@ -118,7 +118,7 @@ def _changed(
 def _unknown(
     present: Sequence[bigquery.SchemaField], known: Mapping[str, FieldSpec]
 ) -> dict[str, list[str]]:
-    """Column → its parts that our table has not; no parts where it has not the column itself."""
+    """Return, by column, the parts that our table lacks; none if it lacks the column."""
     found: dict[str, list[str]] = {}
     for one in present:
         if one.name not in known:
@@ -131,7 +131,7 @@ def _unknown(
 
 
 def _take(present: bigquery.SchemaField, spec: FieldSpec) -> Take:
-    """What makes our value of theirs; most are taken as they are."""
+    """Return a function that converts the export's value; most values stay unchanged."""
     if present.mode == "REPEATED":
         each = _take_one(present, spec)
         return lambda values: [each(value) for value in values or ()]
@@ -157,7 +157,7 @@ def _take_value(kind: str) -> Take:
 
 
 def _parts(value: Value, names: Sequence[str]) -> Value:
-    """The named parts of a struct, or of each struct of an array; None when all are null."""
+    """Return the named parts of a struct, or of each struct of an array; None when all are null."""
     if isinstance(value, list):
         found = [_parts(one, names) for one in value]
         return found if any(found) else None
@@ -167,7 +167,7 @@ def _parts(value: Value, names: Sequence[str]) -> Value:
 
 
 def _plain(value: Value) -> Value:
-    """As JSON holds it: times as text, bytes as hexadecimal digits."""
+    """Convert a value for JSON: times to text, bytes to hexadecimal digits."""
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, Mapping):

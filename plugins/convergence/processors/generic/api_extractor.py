@@ -13,7 +13,7 @@ class ApiExtractor(OrgProcessor[ApiExtractorConfig]):
     Config = ApiExtractorConfig
 
     def run_step(self, org: OrgContext, config: ApiExtractorConfig) -> StepResult:
-        """Answer with rows, table, days, and fields that have no column, by how often they came.
+        """Read the API; return rows, table, days, and the counts of fields without a column.
 
         Raises:
             ProviderUnavailableError: the API does not answer; pages so far are kept.

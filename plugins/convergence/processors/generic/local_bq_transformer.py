@@ -14,7 +14,7 @@ class LocalBqTransformer(OrgProcessor[LocalBqTransformerConfig]):
     derived = True
 
     def run_step(self, org: OrgContext, config: LocalBqTransformerConfig) -> StepResult:
-        """Answer with rows, table, days, and the bytes that the queries were estimated to read.
+        """Run the SQL; return rows, table, days and the estimated bytes of the queries.
 
         Raises:
             ConfigurationError: a query would read more than it may.

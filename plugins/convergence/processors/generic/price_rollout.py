@@ -18,7 +18,7 @@ class PriceRollout(PlatformProcessor[PriceRolloutConfig]):
     def run_step(
         self, platform: PlatformContext, config: PriceRolloutConfig, params: Mapping[str, Any]
     ) -> StepResult:
-        """Answer with the edition, how many orgs it changed, and whose past days it would change.
+        """Roll prices out; return the edition and the orgs, also those with changed past days.
 
         Raises:
             PriceBookError: the book is wrong; nothing is written.

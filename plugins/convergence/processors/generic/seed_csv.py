@@ -13,7 +13,7 @@ class SeedCsv(OrgProcessor[SeedCsvConfig]):
     Config = SeedCsvConfig
 
     def run_step(self, org: OrgContext, config: SeedCsvConfig) -> StepResult:
-        """Answer with rows written (0 when nothing changed), table and edition.
+        """Load the file; return written rows (0 without a change), table and edition.
 
         Raises:
             PriceBookError: the book is wrong; every fault is named with line and field.

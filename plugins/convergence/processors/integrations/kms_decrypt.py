@@ -16,7 +16,7 @@ class KmsDecrypt(OrgProcessor[KmsDecryptConfig]):
     Config = KmsDecryptConfig
 
     def run_step(self, org: OrgContext, config: KmsDecryptConfig) -> StepResult:
-        """Answer with `credentials`: provider, credential_id, fingerprint and status of each.
+        """Decrypt each credential; return provider, credential_id, fingerprint and status of each.
 
         Raises:
             NotFoundError: there is no such provider.

@@ -21,7 +21,7 @@ class KmsStore(OrgProcessor[KmsStoreConfig]):
     Config = KmsStoreConfig
 
     def run_step(self, org: OrgContext, config: KmsStoreConfig) -> StepResult:
-        """Answer with how many ciphertexts were moved; none when all were under that version.
+        """Re-encrypt the secrets; return the number of moved ciphertexts, 0 when all were current.
 
         Raises:
             DecryptionError: one does not decrypt for its owner; the others were moved.

@@ -1,4 +1,4 @@
-"""What every step about stored credentials does: open here, ask, record, hand nothing on.
+"""Decrypt a stored credential in this process, validate it, and record the result.
 
 A reference to a credential (its id, fingerprint and status) is all that leaves a step.
 """
@@ -60,7 +60,7 @@ def check_stored(services: TaskServices, *, org_slug: str, provider: str) -> Che
 
 
 def open_stored(credentials: Credentials, credential: Credential) -> None:
-    """Prove that a credential opens, and that it is the one that was stored.
+    """Check that a credential decrypts and has the stored fingerprint.
 
     Raises:
         DecryptionError: it does not, or it is another.

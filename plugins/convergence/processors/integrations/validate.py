@@ -22,7 +22,7 @@ class Validate(PlatformProcessor[ValidateConfig]):
     def run_step(
         self, platform: PlatformContext, config: ValidateConfig, params: Mapping[str, Any]
     ) -> StepResult:
-        """Answer with `validation_status`, `credential_id` and `error`.
+        """Validate the credential; return `validation_status`, `credential_id` and `error`.
 
         Raises:
             NotFoundError: no such provider, or it is not connected.

@@ -17,7 +17,7 @@ class ValidateOne(OrgProcessor[ConfigT]):
     """Decrypt in this process, ask the provider, record what it said; hand nothing on."""
 
     def run_step(self, org: OrgContext, config: ConfigT) -> StepResult:
-        """Answer with `validation_status` (PENDING where it could not be asked) and a reference.
+        """Validate the credential; return its reference and `validation_status`.
 
         Raises:
             IntegrationInvalidError: the provider refuses the credential, and must not.

@@ -12,7 +12,7 @@ from convergence.warehouse.schemas import TableSchema
 
 
 def load_template(path: Path, name: str, *, table: str) -> TableSchema:
-    """The template of this name, for a table that may have a name of its own.
+    """Load the template with this name, for a table that may have another name.
 
     Raises:
         SchemaError: the file is missing or wrong, or has no such template.

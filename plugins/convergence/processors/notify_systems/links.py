@@ -1,4 +1,4 @@
-"""Where Airflow, and with it the API, is reached when the channels' settings don't say."""
+"""Find the base URL of Airflow and the API when the channels' settings have none."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _LOCAL = "http://localhost:8080"
 
 
 def base_url() -> str:
-    """Airflow's own address, without a slash at the end."""
+    """Return Airflow's URL, without a slash at the end."""
     from airflow.sdk.configuration import conf
 
     return str(conf.get("api", "base_url", fallback=None) or _LOCAL).rstrip("/")

@@ -209,7 +209,7 @@ def _broken(name: str, line: int, error: Exception) -> ConfigurationError:
 
 
 def _line(error: Exception, path: Path) -> int:
-    """The template's line that failed."""
+    """Return the template's line that failed."""
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)

@@ -136,7 +136,7 @@ def fleet_report(
 
 
 def totals(slices: Iterable[LedgerRow]) -> tuple[TableTotal, ...]:
-    """What slices come to, by table, currency and basis; nothing is added across them."""
+    """Sum slices by table, currency and basis; never across them."""
     return _added(
         TableTotal(table=row.key.table, currency=one.currency, basis=one.basis, amount=one.amount)
         for row in slices

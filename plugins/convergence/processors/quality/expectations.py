@@ -24,7 +24,7 @@ class Expectations(OrgProcessor[ExpectationsConfig]):
     Config = ExpectationsConfig
 
     def run_step(self, org: OrgContext, config: ExpectationsConfig) -> StepResult:
-        """Answer with `quality`: what was checked and what was not met.
+        """Check the expectations; return `quality`: the number of checks and the unmet ones.
 
         Raises:
             ExpectationsNotMetError: an expectation whose severity is stop was not met.
@@ -60,7 +60,7 @@ class Expectations(OrgProcessor[ExpectationsConfig]):
 
 
 def published_days(org: OrgContext, suite: Suite) -> list[date]:
-    """The days the run was asked for, and all others that it published into the suite's tables.
+    """Return the run's days, and other days that it published in the suite's tables.
 
     A step may find by itself that the provider restated further days.
     """

@@ -44,7 +44,7 @@ class Inspector:
     def inspect(
         self, days: Sequence[date], *, stopped: Callable[[], None] = lambda: None
     ) -> list[Verdict]:
-        """A verdict for each expectation and day; as many jobs as there are expectations.
+        """Return a verdict per expectation and day, with one job per expectation.
 
         Args:
             days: published UTC days.
@@ -60,7 +60,7 @@ class Inspector:
         return verdicts
 
     def measure(self, expectation: Expectation, days: Sequence[date]) -> list[Verdict]:
-        """One expectation's verdicts, by one job; otherwise as `inspect`."""
+        """Return the verdicts of one expectation, with one job; otherwise as `inspect`."""
         measured = [_measured(row) for row in self._measure(expectation, days)]
         return judge(expectation, measured, days=sorted(days))
 
@@ -74,7 +74,7 @@ class Inspector:
         )
 
     def _bind(self, expectation: Expectation) -> tuple[Identifiers, dict[str, Param]]:
-        """What the query's file is filled with, and the query's values."""
+        """Return the identifiers and the parameters of the query's file."""
         if isinstance(expectation, SumsTie):
             left, left_values = self._side(expectation.left, "left_")
             right, right_values = self._side(expectation.right, "right_")
@@ -100,7 +100,7 @@ class Inspector:
 
 
 def day_column(schema: TableSchema) -> str:
-    """The column whose UTC day a row belongs to: the one that partitions the table.
+    """Return the column with the UTC day of a row: the one that partitions the table.
 
     Raises:
         ConfigurationError: the table has none of type DATE.

@@ -178,7 +178,7 @@ def load_suite(path: Path) -> Suite:
 
 
 def load_schema(configs: Path, table: str, file: str) -> TableSchema:
-    """The schema that a suite names for a table.
+    """Load the schema that a suite names for a table.
 
     Raises:
         SchemaError: the file or the template in it is missing or wrong, or another table's.

@@ -112,7 +112,7 @@ class _Tie:
         raise self._superseded(days)
 
     def _is_another_run_working(self, days: Sequence[date]) -> bool:
-        """Whether a run that published, or is publishing, a table of these days has not ended."""
+        """Return whether another active run publishes, or published, a table of these days."""
         org = self.org
         rows = org.ledger.read_latest(
             orgs=[org.org_slug], pipeline_id=org.pipeline.pipeline_id, since=min(days)
@@ -140,7 +140,7 @@ class _Tie:
             raise RetryableError("The task was stopped", **error.details)
 
     def _state(self, days: Sequence[date]) -> _State:
-        """The writes first: what is written after them is seen by the next look."""
+        """Read the writes first: the next look sees later writes."""
         tables = {self.tie.left.table, self.tie.right.table}
         writes = input_writes(
             self.org.warehouse, self.inspector.dataset, daily=tables, days=days, whole=()
@@ -169,7 +169,7 @@ class _Tie:
         return [row for key, row in state.rows.items() if key.table in tables]
 
     def _invalidate(self, state: _State, days: Sequence[date]) -> None:
-        """A slice that does not tie is wrong, though its inputs are the same: compute it again."""
+        """Invalidate the slices that do not tie, so that they are computed again."""
         derived = [row for row in self._of_tie(state) if row.key.day in days and row.inputs]
         self.org.ledger.invalidate_rows(derived, run_id=self.org.run_id, now=self.org.now())
 
@@ -182,7 +182,7 @@ class _Tie:
 
 
 def _is_current(row: LedgerRow, state: _State) -> bool:
-    """Whether a slice is made from what its inputs are now, as far as the ledger says."""
+    """Return whether a slice was computed from the current inputs, by the ledger."""
     made_from = {
         SliceKey(row.key.org_slug, row.key.pipeline_id, one.table, row.key.day): one.content_hash
         for one in row.inputs

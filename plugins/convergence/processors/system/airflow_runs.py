@@ -47,7 +47,7 @@ class TaskOrchestrator:
         )
 
     def check_readiness(self, dag_id: str) -> PipelineUnavailableError | None:
-        """Why a run of the DAG would not start now; None when it would.
+        """Return the reason why a run of the DAG can't start now; None when it can.
 
         A task is not shown whether a DAG is stale or its file broken: triggering it says so.
 
@@ -71,7 +71,7 @@ class TaskOrchestrator:
         raise OrchestratorUnavailableError("Airflow did not say whether the pipeline is paused")
 
     def state_of(self, dag_id: str, dag_run_id: str) -> str | None:
-        """Airflow's state of a run; None when it knows no such run.
+        """Return Airflow's state of a run; None for an unknown run.
 
         Raises:
             OrchestratorUnavailableError: it did not say.

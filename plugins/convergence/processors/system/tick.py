@@ -20,7 +20,7 @@ class Tick(PlatformProcessor[TickConfig]):
     def run_step(
         self, platform: PlatformContext, config: TickConfig, params: Mapping[str, Any]
     ) -> StepResult:
-        """Answer with how many entries were due, started, waiting and failed, and runs closed.
+        """Dispatch due runs; return the due, started, waiting and failed entries, and closed runs.
 
         Raises:
             StateUnavailableError, WarehouseUnavailableError: the next minute tries again.

@@ -139,12 +139,12 @@ class QueuedRun:
 
     @property
     def dag_run_id(self) -> str:
-        """Airflow's id of its run: the same however often it is started."""
+        """Airflow's run id; the same on every start."""
         return f"{RUN_ID_PREFIX}{self.queue_id}"
 
     @property
     def in_background(self) -> bool:
-        """Whether no caller waits for its run, so that it leaves slots to the other runs."""
+        """Whether no caller waits for the run; it then leaves slots to other runs."""
         return self.priority <= BACKGROUND
 
 

@@ -93,7 +93,7 @@ class Authenticator:
         return self._checked(self._stored(fingerprint, slug), fingerprint, slug)
 
     def find_remembered(self, raw: str) -> Principal | None:
-        """The same of a good key that is remembered, without asking anything; None of any other."""
+        """Return the principal of a cached valid key without a query; None for any other key."""
         try:
             slug, fingerprint = split_org_key(raw), compute_digest(raw)
             with self._lock:
@@ -142,7 +142,7 @@ class Authenticator:
         return future.result()
 
     def _look_up(self, fingerprint: str, future: Future[_StoredKey], *, version: int) -> None:
-        """One query, however many requests wait for it; a failure is theirs too, not cached."""
+        """Look the key up with one query for all waiting requests; a failure is not cached."""
         try:
             stored = self._fetch(fingerprint)
         except BaseException as error:  # noqa: BLE001  # raised again for all who wait

@@ -79,13 +79,13 @@ def remove_digests(conn: Connection, *, org_slug: str, key_id: str | None = None
 
 
 def is_complete(conn: Connection) -> bool:
-    """Whether the store has been filled: what is unknown to it is then no key."""
+    """Return whether the store is filled: an unknown digest is then invalid."""
     query = select(state_meta.c.value).where(state_meta.c.name == _FILLED)
     return conn.execute(query).scalar_one_or_none() is not None
 
 
 def refresh_digests(store: StateStore, warehouse: Warehouse) -> int:
-    """Bring the store's copy to what the warehouse has; the number of keys that changed.
+    """Copy the digests from the warehouse; return the number of changed keys.
 
     The keys of an org that changes meanwhile are left as its change writes them.
 

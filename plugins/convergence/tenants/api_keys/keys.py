@@ -60,7 +60,7 @@ class KnownKey:
     kms_key_version: str | None = None
 
     def is_active(self, now: datetime) -> bool:
-        """Whether the key opens its org at this instant."""
+        """Return whether the key is valid for its org at this instant."""
         return self.status == "ACTIVE" and (self.not_after is None or self.not_after > now)
 
 
@@ -195,7 +195,7 @@ def revoke_key(
 
 
 def list_key_subjects(keys: Sequence[KnownKey]) -> dict[Subject, str | None]:
-    """The KMS key versions of what those of the keys that are not revoked keep encrypted."""
+    """List the KMS key versions of the keys that are not revoked."""
     return {
         Subject(key.org_slug, "api_key", key.key_id): key.kms_key_version
         for key in keys
@@ -204,7 +204,7 @@ def list_key_subjects(keys: Sequence[KnownKey]) -> dict[Subject, str | None]:
 
 
 def list_keys(warehouse: Warehouse, org_slug: str) -> list[KnownKey]:
-    """The org's keys, newest first; never their digests."""
+    """List the org's keys, newest first, without digests."""
     rows = run_file(
         warehouse, warehouse.sql("tenants/keys_list.sql"), params={"org_slug": org_slug}
     )

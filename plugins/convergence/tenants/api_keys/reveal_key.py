@@ -38,7 +38,7 @@ def reveal_key(
     reason: str,
     now: datetime,
 ) -> str:
-    """An active key of an org in clear; masked in this process' logs from here on.
+    """Return an active key of an org in plaintext; later logs of this process mask it.
 
     Args:
         store: where the audit is kept.

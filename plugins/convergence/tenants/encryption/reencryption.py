@@ -66,7 +66,7 @@ class ReencryptionPass:
     by: Actor
 
     def count_outdated(self) -> dict[str, int]:
-        """How many ciphertexts are under another version, by org; orgs without one are left out."""
+        """Count the ciphertexts with another key version, by org; orgs without one are left out."""
         path = self.warehouse.sql("tenants/kms_outdated_orgs.sql")
         rows = run_file(self.warehouse, path, params={"version": self.version})
         return {row["org_slug"]: row["ciphertexts"] for row in rows}
@@ -74,7 +74,7 @@ class ReencryptionPass:
     def reencrypt_orgs(
         self, orgs: Sequence[str], *, now: datetime, report: Callable[[OrgReencryption], None]
     ) -> list[OrgReencryption]:
-        """Bring the orgs' ciphertexts to the version, a few orgs at a time.
+        """Re-encrypt the orgs' ciphertexts with the version, a few orgs at a time.
 
         Args:
             orgs: whose.
@@ -102,7 +102,7 @@ class ReencryptionPass:
             return [future.result() for future in failed or futures]
 
     def reencrypt_org(self, org_slug: str, *, now: datetime) -> OrgReencryption:
-        """Bring one org's ciphertexts to the version; nothing is written where none is outdated."""
+        """Re-encrypt one org's outdated ciphertexts with the version."""
         path = self.warehouse.sql("tenants/kms_outdated.sql")
         params = {"org_slug": org_slug, "version": self.version}
         rows = run_file(self.warehouse, path, params=params)

@@ -87,7 +87,7 @@ def input_writes(
 
 
 def last_writer(w: Warehouse, table: TableName, day: date, write: PartitionWrite) -> Job | None:
-    """Find the job of ours that last wrote a day's partition, by the time of the write.
+    """Find our job that last wrote a day's partition, by the time of the write.
 
     Reads the project's jobs that began in the hours before the write: rare and slow.
 

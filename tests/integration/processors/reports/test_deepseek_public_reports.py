@@ -93,7 +93,7 @@ def test_a_day_whose_list_is_empty_is_not_observable_and_its_spend_comes_later(
 ) -> None:
     org = env.new_org()
     rows = observe_days(
-        env, tmp_path, [balance("CNY", "81.69")], [], [balance("CNY", "80.00")], org=org
+        env, tmp_path, [build_balance("CNY", "81.69")], [], [build_balance("CNY", "80.00")], org=org
     )
     ends = env.services.ledger.read_ends(
         {Action.NOT_OBSERVABLE}, orgs=[org.slug], pipeline_id=BALANCE.pipeline_id
@@ -108,9 +108,9 @@ def test_a_currency_that_is_not_stated_is_not_spent(env: ProcessorEnv, tmp_path:
     rows = observe_days(
         env,
         tmp_path,
-        [balance("CNY", "81.69"), balance("USD", "5.00")],
-        [balance("USD", "4.00")],
-        [balance("USD", "4.00"), balance("CNY", "80.69")],
+        [build_balance("CNY", "81.69"), build_balance("USD", "5.00")],
+        [build_balance("USD", "4.00")],
+        [build_balance("USD", "4.00"), build_balance("CNY", "80.69")],
     )
     assert (SECOND_DAY, "CNY") not in rows
     assert rows[SECOND_DAY, "USD"]["spend"] == 1

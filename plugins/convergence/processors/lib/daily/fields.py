@@ -57,7 +57,7 @@ class FieldReader:
         }
 
     def row(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Every column that is read, and `extra`.
+        """Return every column that is read, and `extra`.
 
         Raises:
             ShapeChangedError: a field has another type than documented.
@@ -68,7 +68,7 @@ class FieldReader:
         return {**row, "extra": unknown or None}
 
     def bucket(self, start: datetime, end: datetime) -> dict[str, Any]:
-        """The columns that say which day it was.
+        """Return the columns with the day of a bucket.
 
         Raises:
             ProviderProtocolError: not one whole UTC day.
@@ -88,14 +88,14 @@ class FieldReader:
         }
 
     def moment(self, fields: Mapping[str, Any], name: str) -> datetime:
-        """A field that holds Unix seconds or an RFC 3339 time with zone."""
+        """Read a field with Unix seconds or an RFC 3339 time with zone."""
         found = self.read(moment, fields, name)
         if found is None:
             raise ProviderProtocolError("A bucket has no time", source=self._source, field=name)
         return datetime.fromisoformat(found)
 
     def read(self, reader: Callable[[Any], Any], fields: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401  # a row's values differ
-        """One field; a missing one and a null are None."""
+        """Read one field; a missing field and null are None."""
         value = fields.get(name)
         if value is None:
             return None
@@ -110,12 +110,12 @@ class FieldReader:
 
 
 def day_of(row: Mapping[str, Any]) -> date:
-    """The UTC day that a row belongs to."""
+    """Return the UTC day of a row."""
     return date.fromisoformat(row[DAY_COLUMN])
 
 
 def amount(value: object) -> Decimal:
-    """An exact amount; APIs that document a number were seen to send text, so both are read.
+    """Return an exact amount, from a number or text: APIs send text against their documentation.
 
     Raises:
         TypeError: neither, or no finite number in NUMERIC's range.
@@ -133,12 +133,12 @@ def amount(value: object) -> Decimal:
 
 
 def money(value: Decimal) -> Decimal:
-    """As stored: once per row, half away from zero, to 9 decimals."""
+    """Round an amount for storage, once per row: half away from zero, to 9 decimals."""
     return value.quantize(NUMERIC_STEP, ROUND_HALF_UP, context=_WIDE)
 
 
 def whole(value: object) -> int:
-    """Counts are whole; a decimal point is accepted where nothing follows it."""
+    """Return a whole number; decimals are accepted when they are zero."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise TypeError(f"a whole number was expected, not {type(value).__name__}")
     if value != int(value):
@@ -157,21 +157,21 @@ def count(value: object) -> int:
 
 
 def text(value: object) -> str:
-    """Text as it is."""
+    """Return a text unchanged."""
     if isinstance(value, str):
         return value
     raise TypeError(f"a string was expected, not {type(value).__name__}")
 
 
 def flag(value: object) -> bool:
-    """True or false as they are."""
+    """Return a boolean unchanged."""
     if isinstance(value, bool):
         return value
     raise TypeError(f"true or false was expected, not {type(value).__name__}")
 
 
 def moment(value: object) -> str:
-    """Unix seconds or RFC 3339 with zone → ISO 8601, UTC."""
+    """Convert Unix seconds or RFC 3339 with zone to ISO 8601, UTC."""
     if isinstance(value, str):
         found = datetime.fromisoformat(value)
         if found.tzinfo is None:
@@ -181,26 +181,26 @@ def moment(value: object) -> str:
 
 
 def numeric(value: object) -> Decimal:
-    """An amount as NUMERIC holds it."""
+    """Convert an amount to NUMERIC."""
     return money(amount(value))
 
 
 def day(value: object) -> str:
-    """A day, or the UTC day of Unix seconds or of a time with zone → ISO 8601."""
+    """Convert a day, Unix seconds or a time with zone to the ISO 8601 day in UTC."""
     if isinstance(value, str) and len(value) == _ISO_DAY:
         return date.fromisoformat(value).isoformat()
     return moment(value)[:_ISO_DAY]
 
 
 def number(value: object) -> Decimal:
-    """A measure that is no money, as it was written."""
+    """Return a number that is not money, unchanged."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise TypeError(f"a number was expected, not {type(value).__name__}")
     return Decimal(value)
 
 
 def nested(value: object) -> object:
-    """Anything, as it is."""
+    """Return any value unchanged."""
     return value
 
 
@@ -220,5 +220,5 @@ READABLE = tuple(sorted(_READERS))
 
 
 def reader_of(kind: str) -> Callable[[Any], Any]:
-    """What reads a field into a column of one of the `READABLE` types."""
+    """Return the function that reads a field into a column of a `READABLE` type."""
     return _READERS[kind]

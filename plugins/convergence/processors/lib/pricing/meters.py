@@ -57,7 +57,7 @@ class Meter(BaseModel):
 
     @property
     def columns(self) -> Group:
-        """What the shared statement takes: names of columns and reasons, each an identifier."""
+        """Return the identifiers of the shared statement: names of columns and reasons."""
         return {
             "quantity": self.quantity,
             "rates": [rate for rate in (self.rate, self.fallback_rate) if rate is not None],

@@ -134,7 +134,7 @@ class RestConfig(ExtractionConfig):
         return self.secret_key or (self.auth.secret_key if self.auth else None)
 
     def daily_tables(self) -> tuple[str, ...]:
-        """The destination has due days."""
+        """Return the destination."""
         return (self.destination.table,)
 
     def schema_path(self, folder: Path) -> Path:

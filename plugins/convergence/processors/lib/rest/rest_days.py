@@ -22,7 +22,7 @@ _PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
 
 
 def day_words(days: DayRange) -> dict[str, str]:
-    """What each word stands for."""
+    """Return the value of each placeholder."""
     written = "%Y-%m-%dT%H:%M:%SZ"
     return {
         "first_day": days.first.isoformat(),
@@ -36,13 +36,13 @@ def day_words(days: DayRange) -> dict[str, str]:
 
 
 def words_in(value: object) -> Iterator[str]:
-    """Every word in braces, inside lists and mappings too; other braces are text."""
+    """Yield every placeholder in braces, inside lists and mappings too; other braces are text."""
     for text in _texts(value):
         yield from _PLACEHOLDER.findall(text)
 
 
 def filled(value: Any, words: Mapping[str, str]) -> Any:  # noqa: ANN401  # JSON in, JSON out
-    """The value with known words filled in; what has others is left as it is."""
+    """Replace known placeholders in a value; unknown ones stay unchanged."""
     if isinstance(value, str):
         return _PLACEHOLDER.sub(lambda found: words.get(found[1], found[0]), value)
     if isinstance(value, Mapping):

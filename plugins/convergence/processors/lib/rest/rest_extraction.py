@@ -128,7 +128,7 @@ class Api:
         return self.provider.id if self.provider else urlsplit(self.base_url).hostname or ""
 
     def connect(self, org: OrgContext) -> OriginClient:
-        """A client bound to the API's base URL, with the org's credential."""
+        """Return a client that is bound to the API's base URL, with the org's credential."""
         sent = self._authorization(org)
         headers = self.provider.headers if self.provider else {}
         return OriginClient.for_settings(
@@ -140,7 +140,7 @@ class Api:
         )
 
     def paginator(self, days: DayRange) -> Paginator:
-        """How the list of these days is read."""
+        """Return the paginator of the list of these days."""
         config, words = self.config, day_words(days)
         paging = config.pagination
         params = query_params(filled(config.params, words))

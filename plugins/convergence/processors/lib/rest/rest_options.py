@@ -61,7 +61,7 @@ class AuthOptions(Options):
         return self
 
     def placed(self) -> Auth:
-        """Where in a request the credential goes."""
+        """Return the headers and params that carry the credential."""
         if self.type == "query":
             return Auth(param=self.param or "api_key")
         if self.type == "header":
@@ -185,7 +185,7 @@ class RateOptions(Options):
     """Whether to wait and ask again when the provider throttles; else the step's next try does."""
 
     def rate(self) -> RequestRate:
-        """As whole requests in whole seconds."""
+        """Convert the rate to whole requests in whole seconds."""
         rate = Fraction(str(self.requests_per_second)).limit_denominator(_SLOWEST)
         if rate == 0:
             return RequestRate(1, MAX_SECONDS)

@@ -134,7 +134,7 @@ def find_mismatches(schema: TableSchema, fields: Mapping[str, str]) -> Iterator[
 
 
 def day_column(schema: TableSchema) -> str:
-    """The column that partitions the table."""
+    """Return the column that partitions the table."""
     return schema.partition.field if schema.partition is not None else ""
 
 

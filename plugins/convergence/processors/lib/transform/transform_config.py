@@ -53,7 +53,7 @@ class TypedValue(Options):
         return self
 
     def param(self) -> Param:
-        """The value that the query takes."""
+        """Return the value of the query parameter."""
         value = self.value
         if value is None:
             return typed(None, self.type)
@@ -127,7 +127,7 @@ class TransformConfig(StepConfig):
         return self
 
     def daily_tables(self) -> tuple[str, ...]:
-        """A table with days has due ones."""
+        """Return the table if it is partitioned by day."""
         return (self.destination.table,) if self.partition == "day" else ()
 
     def build_params(self) -> dict[str, Param]:
@@ -138,7 +138,7 @@ class TransformConfig(StepConfig):
         }
 
     def find_violations(self, folder: Path, *, provider: str | None) -> Iterator[ConfigViolation]:
-        """Files that are missing, a schema that a query can't fill, values that nobody gives."""
+        """Yield violations: missing files, a schema that the query can't fill, undefined values."""
         del provider
         for key in ("sql_file", "totals_file", "source_view"):
             path = getattr(self, key)

@@ -23,7 +23,7 @@ class OnetimeBootstrap(PlatformProcessor[OnetimeBootstrapConfig]):
         config: OnetimeBootstrapConfig,
         params: Mapping[str, Any],
     ) -> StepResult:
-        """Answer with `dataset_id`, `tables_created`, `tables_widened` and `views_created`.
+        """Bootstrap; return `dataset_id`, `tables_created`, `tables_widened` and `views_created`.
 
         Raises:
             ForbiddenError: dropping was asked for in production.
@@ -64,7 +64,7 @@ class OnetimeBootstrap(PlatformProcessor[OnetimeBootstrapConfig]):
 
 
 def may_drop(params: Mapping[str, Any], *, environment: Environment, dataset: str) -> bool:
-    """Whether to drop the dataset first: only if asked, confirmed, and not in production."""
+    """Return whether to drop the dataset first: only on request, confirmed, outside production."""
     if not params.get("force_recreate_dataset", False):
         return False
     if environment is Environment.PRODUCTION:

@@ -65,13 +65,13 @@ class Laid:
     views: dict[str, EnsureOutcome] = field(default_factory=dict)
 
     def created(self) -> list[str]:
-        """Tables and views that were missing."""
+        """Return the created tables and views."""
         both = {**self.tables, **self.views}
         return [name for name, outcome in both.items() if outcome is EnsureOutcome.CREATED]
 
 
 def refuse_foreign(w: Warehouse, dataset: str, *, org_slug: str) -> None:
-    """A dataset of this name that is not this org's must never become it.
+    """Refuse an existing dataset of this name that belongs to another org.
 
     Raises:
         ConflictError: there is one.

@@ -22,7 +22,7 @@ class Onboarding(PlatformProcessor[OnboardingConfig]):
     def run_step(
         self, platform: PlatformContext, config: OnboardingConfig, params: Mapping[str, Any]
     ) -> StepResult:
-        """Answer with `org_slug`, `dataset_id`, `dataset_created` and `tables_created`.
+        """Onboard; return `org_slug`, `dataset_id`, `dataset_created` and `tables_created`.
 
         Raises:
             RequestError: the request is wrong; every fault is named.
