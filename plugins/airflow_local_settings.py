@@ -1,4 +1,4 @@
-"""What Airflow's components import once, before they fork a process for each task and each file.
+"""Import packages once in Airflow's components, before they fork a process per task and file.
 
 Airflow imports this module when a component starts. Every process that the scheduler's executor,
 a Celery worker or the DAG processor forks needs the packages below; forked from a component that

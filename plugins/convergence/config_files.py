@@ -106,7 +106,7 @@ def read_entries(path: Path, *, under: str, model: type[Model]) -> ConfigEntries
 
 @dataclass
 class _EntriesFile:
-    """What is known of a file of entries while it is read."""
+    """The state of reading a file of entries."""
 
     path: Path
     under: str

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 
 class Resource(StrEnum):
-    """What is used."""
+    """Kinds of used resources."""
 
     QUERY = "bigquery_query"
     LOAD = "bigquery_load"
@@ -29,7 +29,7 @@ class Resource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """How much of one resource.
+    """An amount of one resource.
 
     Attributes:
         calls: jobs, or requests that were sent.

@@ -29,7 +29,7 @@ _UVICORN_TRUSTS = "127.0.0.1,::1"
 
 
 class Environment(StrEnum):
-    """Where this process runs; decides the suffix of every org's dataset."""
+    """Environment of this process; decides the suffix of every org's dataset."""
 
     DEVELOPMENT = "development"
     STAGING = "staging"
@@ -215,7 +215,7 @@ class Settings(BaseSettings):
             try:
                 return json.loads(value)
             except ValueError:
-                raise ValueError("is no JSON object of base URLs by provider") from None
+                raise ValueError("is not a JSON object of base URLs by provider") from None
         return value
 
     @property

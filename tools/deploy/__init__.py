@@ -1,1 +1,1 @@
-"""What a deployment runs once at its start: the accounts that Airflow knows."""
+"""Create the accounts of Airflow once, at the start of a deployment."""

@@ -1,4 +1,4 @@
-"""`python -m deploy.entry COMMAND…` is how every container of ours starts its command.
+"""`python -m deploy.entry COMMAND…`: start the command of a container.
 
 In production it becomes the command. The product reaches a sandbox on its own loopback only, so in
 development, where `SANDBOX_FORWARD` names the sandbox's host, its ports are forwarded from there.

@@ -1,4 +1,4 @@
-"""What a deployment reads of its environment; a password may be a file."""
+"""Settings of a deployment, from its environment; a password may be a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MIN_PASSWORD_CHARS = 12
 
 
 class AccountSettings(BaseSettings):
-    """Who may log in; a password may be a file of its variable's name in `SECRETS_DIR`."""
+    """Accounts with a log-in; a password may be a file of its variable's name in `SECRETS_DIR`."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
@@ -37,7 +37,7 @@ class AccountSettings(BaseSettings):
 
 
 class EntrySettings(BaseSettings):
-    """How a container starts its command."""
+    """Settings of a container that starts its command."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 

@@ -12,7 +12,7 @@ import httpx
 from stack.settings import LOOPBACK, StackSettings
 
 EXPORTED_DAYS = 14
-"""How far back Google's billing export of a customer reaches."""
+"""Length of the history of Google's billing export of a customer."""
 
 Credential = Callable[[StackSettings, str], str | dict[str, Any]]
 Params = Callable[[StackSettings, str], dict[str, Any]]

@@ -1,4 +1,4 @@
-"""What each component of the local stack finds in its environment."""
+"""Environment variables of each component of the local stack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong while the stack starts, runs or is driven."""
+"""Errors of starting, running and driving the stack."""
 
 from __future__ import annotations
 

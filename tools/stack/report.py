@@ -1,4 +1,4 @@
-"""What the demo found, for a person and for a program."""
+"""Report of the demo, for a person and for a program."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 
 class Kind(NamedTuple):
-    """What may be added up: the money of one provider, on one basis, in one currency."""
+    """Key of a sum of money: one provider, one basis, one currency."""
 
     provider: str
     basis: str

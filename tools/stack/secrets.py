@@ -15,7 +15,7 @@ SERVICE_USER = "convergence"
 
 @dataclass(frozen=True)
 class LocalSecrets:
-    """What one local stack authenticates and encrypts with."""
+    """Secrets of one local stack: keys and passwords."""
 
     root_api_key: str
     admin_password: str

@@ -1,4 +1,4 @@
-"""What a stack runs: each service a name, a command and an environment."""
+"""Services of a stack: each has a name, a command and an environment."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 Key = TypeVar("Key", bound=Hashable)
 
 ENDED_GRACE = timedelta(seconds=10)
-"""How long after a task's end its worker may still report it: the supervisor sleeps up to
+"""Time after a task's end in which its worker may still report it: the supervisor sleeps up to
 `[workers] min_heartbeat_interval` and the result travels through Celery's database."""
 
 SILENT_AFTER = timedelta(seconds=10)

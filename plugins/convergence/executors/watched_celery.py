@@ -36,8 +36,8 @@ CHECK_SECONDS = 5.0
 WORKER_RESPONSE_SECONDS = 1.5
 BROKER_SECONDS = 5.0
 TOKEN_SECONDS = 900.0
-"""How long a queued task's token is valid. Airflow ties it to `task_queued_timeout`: a worker that
-takes a message in the moment of the time-out would be refused, and the task would fail."""
+"""Validity of a queued task's token. Airflow ties it to `task_queued_timeout`: a worker that
+takes a message at the moment of the time-out would be rejected, and the task would fail."""
 
 LOST = "message lost"
 WORKER_DIED = "its worker died: no heartbeat, and no live worker runs it"

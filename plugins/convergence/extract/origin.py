@@ -38,9 +38,9 @@ class Origin:
             raise ConfigurationError("A base URL needs http or https and a host")
         if parts.username is not None or parts.query or parts.fragment:
             raise ConfigurationError(
-                "A base URL has no user, query or fragment", host=parts.hostname
+                "A base URL must not have a user, query or fragment", host=parts.hostname
             )
-        _check_path(parts.path, ConfigurationError("A base URL's path is plain"))
+        _check_path(parts.path, ConfigurationError("A base URL's path must be plain"))
         return cls(
             parts.scheme,
             parts.hostname.lower(),

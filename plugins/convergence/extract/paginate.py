@@ -135,7 +135,9 @@ class ListSource:
         """Return a page that has a next page or proves that it is the last one."""
         more, total = self.read_more(body), self.read_total(body)
         if more is True and following is None:
-            raise ProviderProtocolError("Another page is announced, but not where it is")
+            raise ProviderProtocolError(
+                "The page announces another page without its cursor or link"
+            )
         if more is False:
             following = None
         if following is not None and not rows:

@@ -18,7 +18,7 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class CheckedSlice(Protocol):
-    """What the ledger's newest row says of one table's day."""
+    """The ledger's newest row of one table's day."""
 
     @property
     def action(self) -> str:

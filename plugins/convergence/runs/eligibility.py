@@ -37,7 +37,7 @@ _TABLE_ID = re.compile(r"[A-Z][A-Z0-9_]*")
 
 @dataclass(frozen=True)
 class Eligibility:
-    """What decides whether an org may run the pipelines of one provider.
+    """The conditions for an org to run the pipelines of one provider.
 
     Attributes:
         subscription_status: TRIAL, ACTIVE, SUSPENDED, CANCELLED; None without a subscription.

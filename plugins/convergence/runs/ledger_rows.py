@@ -78,7 +78,7 @@ class LedgerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceEnd:
-    """How an attempt at a slice ended, in any state; it says nothing of the slice's amounts.
+    """How an attempt at a slice ended, in any state; without the slice's amounts.
 
     Attributes:
         key: the slice.

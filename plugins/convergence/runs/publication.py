@@ -71,7 +71,7 @@ class PricedDay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
-    """What both ways of publishing have in common.
+    """Fields that both ways of publishing share.
 
     Attributes:
         attempt: the right to publish.

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Finality(StrEnum):
-    """How settled a day's numbers are."""
+    """Finality of a day's numbers."""
 
     OPEN = "OPEN"
     """The day is not over."""

@@ -51,7 +51,7 @@ _RETRY: Final = Retry(
 
 @dataclass(frozen=True, slots=True)
 class Ciphertext:
-    """What KMS made of a plaintext.
+    """A ciphertext of KMS.
 
     Attributes:
         data: the ciphertext; it names its key version itself.
@@ -204,7 +204,7 @@ def api_key_aad(org_slug: str, key_id: str) -> bytes:
 
 def _build_aad(*parts: str) -> bytes:
     if not all(parts) or any(_SEPARATOR in part for part in parts):
-        raise ConfigurationError("An owner's name is empty or holds a separator", parts=parts)
+        raise ConfigurationError("An owner's name is empty or contains a separator", parts=parts)
     return _SEPARATOR.join(("v1", *parts)).encode()
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, case, select, update
 from convergence.state.schema.tables import build_upsert, slice_attempts
 
 HEARTBEAT_EVERY: Final = timedelta(seconds=10)
-"""How often a working process renews its heartbeat."""
+"""Interval at which a working process renews its heartbeat."""
 HEARTBEAT_STALE: Final = timedelta(seconds=60)
 """A heartbeat older than this belongs to a process that was killed or is frozen."""
 

@@ -62,7 +62,7 @@ _ALLOWED_FROM: Mapping[RunStatus, tuple[RunStatus, ...]] = {
 
 @dataclass(frozen=True)
 class RunError:
-    """Why a run or step did not succeed: a code and a message for the customer, without secrets."""
+    """Reason why a run or step did not succeed: code and message for the customer, no secrets."""
 
     code: str
     message: str

@@ -156,7 +156,7 @@ class Credentials:
         ]
         if len(found) != 1:
             raise IntegrationInvalidError(
-                "Not one credential has this name, but none or several",
+                "No credential, or more than one, has this name",
                 credential_name=credential_name,
                 providers=[one.provider for one in found],
             )

@@ -27,7 +27,7 @@ REMOVED = RunError(RunErrorCode.ORGANIZATION_REMOVED, "the organization was remo
 
 @dataclass(frozen=True)
 class RemovedOrg:
-    """What a removal found to end."""
+    """Objects that a removal ended."""
 
     dataset_id: str
     keys_revoked: tuple[str, ...]

@@ -38,7 +38,7 @@ RUNS_PER_TRANSACTION = 500
 
 @dataclass(frozen=True)
 class RestoredState:
-    """What was restored; for runs and keys, their number."""
+    """The restored objects; for runs and keys, their number."""
 
     chains: tuple[JoinedChain, ...]
     configs: tuple[PipelineConfig, ...]

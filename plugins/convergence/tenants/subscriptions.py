@@ -124,7 +124,7 @@ def update_subscription(
     present = get_subscription(warehouse, org_slug)
     ends = trial_ends_at or present.trial_ends_at
     if new_status == "TRIAL" and ends is None:
-        raise RequestError("A trial needs its end", field="trial_ends_at")
+        raise RequestError("A trial needs an end date", field="trial_ends_at")
     if plan is not None:
         quotas.get_plan(plan)
     details = {"from": present.status, "to": new_status, "plan": plan or present.plan}

@@ -127,7 +127,7 @@ def _find_job(w: Warehouse, job_id: str) -> Job:
             job_id, location=w.location, retry=_retry_not_found(w), timeout=w.timeouts.call
         )
     if not isinstance(job, bigquery.LoadJob | bigquery.QueryJob):
-        raise WarehouseError("The job under this id is of another kind", job_id=job_id)
+        raise WarehouseError("The job with this id is of another kind", job_id=job_id)
     return job
 
 

@@ -78,7 +78,9 @@ def _build_array(name: str | None, values: Sequence[Param]) -> _Parameter:
         return bigquery.ArrayQueryParameter(name, "STRUCT", structs)
     kinds = {_type_of(name, value) for value in values}
     if len(kinds) > 1:
-        raise ConfigurationError("A list of several types", param=name, types=sorted(kinds))
+        raise ConfigurationError(
+            "A list has values of different types", param=name, types=sorted(kinds)
+        )
     checked = [_check_value(name, value) for value in values]
     return bigquery.ArrayQueryParameter(name, kinds.pop(), checked)
 

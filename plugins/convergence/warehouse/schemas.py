@@ -68,7 +68,7 @@ class FieldSpec(_Model):
     @model_validator(mode="after")
     def _struct_has_fields(self) -> Self:
         if (self.type == "STRUCT") != bool(self.fields):
-            raise ValueError("a STRUCT, and nothing else, has fields")
+            raise ValueError("only a STRUCT has fields, and it needs them")
         _check_distinct(self.fields)
         return self
 

@@ -169,7 +169,7 @@ def test_the_tool_prints_to_a_terminal_and_nowhere_else(
 ) -> None:
     piped = guarded.run(command(key), env=environment, timeout=60)
     assert (piped.returncode, piped.stdout) == (1, "")
-    assert "no terminal" in piped.stderr
+    assert "not a terminal" in piped.stderr
     assert audit_of(store) == []
 
     ours, theirs = pty.openpty()

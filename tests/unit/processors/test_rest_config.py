@@ -113,13 +113,13 @@ def test_what_is_wrong_with_an_api_is_told_at_its_place(
     [
         ({"sql_file": "seats_vendor/sql/none.sql"}, "there is no file"),
         ({"params": {"price": "1"}}, "config.params.price: seats_vendor/sql/seats.sql has no @pri"),
-        ({"params": {"day": "2026-11-20"}}, "day is a name that every query has already"),
-        ({"reads": {"dataset": "x"}}, "dataset is a name that every query has already"),
-        ({"reads": {"users": "seats_daily"}}, "a table can't follow from itself"),
-        ({"partition": "none"}, "has partitions; say partition: day"),
+        ({"params": {"day": "2026-11-20"}}, "day is a reserved name of every query"),
+        ({"reads": {"dataset": "x"}}, "dataset is a reserved name of every query"),
+        ({"reads": {"users": "seats_daily"}}, "a table can't be an input of itself"),
+        ({"partition": "none"}, "has partitions; set partition: day"),
         ({"params": {"p": {"type": "NUMERIC", "value": "1.0000000001"}}}, "a NUMERIC would change"),
         ({"params": {"p": {"type": "NUMERIC", "value": "NaN"}}}, "'NaN' is no NUMERIC"),
-        ({"params": {"p": {"type": "DATE", "value": "yesterday"}}}, "'yesterday' is no DATE"),
+        ({"params": {"p": {"type": "DATE", "value": "yesterday"}}}, "'yesterday' is not a DATE"),
         ({"params": {"p": 1.5}}, "config.params.p"),
         ({"max_bytes_billed": 0}, "max_bytes_billed: must be at least 1"),
         (

@@ -41,7 +41,7 @@ class ImportRun(ResponseModel):
     pipeline: str = Field(description="Path of the pipeline.")
     pipeline_id: str
     debited: bool = Field(description="Whether it counts against the plan's limits.")
-    follows: str | None = Field(default=None, description="QueuedRun whose run must succeed first.")
+    follows: str | None = Field(default=None, description="Entry whose run must succeed first.")
 
 
 class IntegrationResponse(ResponseModel):

@@ -79,7 +79,7 @@ async def connect_provider(
 async def validate_integration(
     integrations: IntegrationsDep, call: IdempotentCallDep, provider: str
 ) -> JSONResponse:
-    """Ask the provider about the stored credential. A worker does it: the API can't decrypt.
+    """Validate the stored credential at its provider, in a worker: the API can't decrypt.
 
     When it takes long, the response is 202 with the present state; get the integration later.
     """

@@ -40,7 +40,7 @@ class QueueEntry(ResponseModel):
     reason: str | None = Field(default=None, description="Why it is waiting or failed.")
     run_id: str | None = None
     debited: bool = Field(description="Whether its run counts against the plan's limits.")
-    follows: str | None = Field(default=None, description="QueuedRun whose run must succeed first.")
+    follows: str | None = Field(default=None, description="Entry whose run must succeed first.")
     enqueued_at: datetime
     ended_at: datetime | None = Field(default=None, description="When it left the queue.")
 

@@ -85,7 +85,7 @@ class ParamSpec(BaseModel):
     """Largest number."""
 
     items: ItemSpec | None = None
-    """What an array holds."""
+    """Type of the items of an array."""
 
     minItems: int | None = Field(default=None, ge=0)  # noqa: N815  # JSON Schema's own name
     """Fewest items."""

@@ -99,7 +99,7 @@ METERS = (
     Meter(quantity="output_tokens", rate="output_per_million", no_rate="no_rate_output"),
     Meter(quantity="web_search_requests", rate="unit_price", no_rate="no_rate_unit", per="unit"),
 )
-"""What Anthropic charges for. Rates: https://platform.claude.com/docs/en/about-claude/pricing."""
+"""Meters of Anthropic. Rates: https://platform.claude.com/docs/en/about-claude/pricing."""
 
 
 class CostConfig(PricingConfig):
@@ -108,10 +108,10 @@ class CostConfig(PricingConfig):
     ps_type: ClassVar[str] = "anthropic.cost"
 
     usage_table: TableId = "anthropic_usage_daily_raw"
-    """Where the usage is."""
+    """Table of the usage."""
 
     pricing_table: TableId = "anthropic_model_pricing"
-    """Where the org's prices are."""
+    """Table of the org's prices."""
 
     table: TableId = "anthropic_cost_daily"
     """Table of the org's dataset that takes the cost."""

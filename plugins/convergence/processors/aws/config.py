@@ -22,7 +22,7 @@ class S3DataLoaderConfig(StepConfig):
     """That table's schema."""
 
     files_table: TableId = "aws_export_files"
-    """Table that takes which files a period was last loaded from."""
+    """Table of the files that a period was last loaded from."""
 
     files_schema_file: SchemaFile = "aws/cost/schemas/aws_export_files.json"
     """That table's schema."""
@@ -31,16 +31,16 @@ class S3DataLoaderConfig(StepConfig):
     """The table's part of cost_daily."""
 
     max_periods: int = Field(default=13, ge=1, le=120)
-    """Most billing periods that one run loads; the newest come first."""
+    """Maximum number of billing periods per run; the newest come first."""
 
     max_files: int = Field(default=20_000, ge=1, le=1_000_000)
-    """Most files of an export that are looked at."""
+    """Maximum number of files of an export."""
 
     max_file_mb: int = Field(default=4096, ge=1, le=65_536)
-    """Largest file that is read."""
+    """Maximum size of a file."""
 
     max_unpacked_mb: int = Field(default=65_536, ge=1, le=1_048_576)
-    """Most that a compressed file may unpack to."""
+    """Maximum unpacked size of a compressed file."""
 
     def daily_tables(self) -> tuple[str, ...]:
         """Return the cost table; the table of files has no due days."""

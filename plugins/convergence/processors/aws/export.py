@@ -21,7 +21,7 @@ from convergence.errors import RequestError
 from convergence.processors.aws.columns import Kind
 
 PARAMS: Final = ("bucket", "export_name")
-"""Without these nobody knows where the export is."""
+"""Params that locate the export; both are required."""
 _PERIOD: Final = re.compile(r"BILLING_PERIOD=(\d{4})-(0[1-9]|1[0-2])/(.+)", re.IGNORECASE)
 _CSV, _PARQUET = ".csv.gz", ".parquet"
 
@@ -60,8 +60,8 @@ class Export:
         """
         if missing := [name for name in PARAMS if not params.get(name)]:
             raise RequestError(
-                "Nobody has said where the organization's export is: "
-                "configure the pipeline's params",
+                "The place of the organization's export is not configured: "
+                "set the pipeline's params",
                 missing=missing,
             )
         return cls(
@@ -153,11 +153,11 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What lies under an export's `data/`."""
+    """Files under an export's `data/`."""
 
     periods: dict[date, Period] = field(default_factory=dict)
     foreign: tuple[str, ...] = ()
-    """Keys of files that are none of the export's; they are left alone."""
+    """Keys of files that do not belong to the export; they are not read."""
 
 
 def sort_out(export: Export, files: Iterable[File]) -> Found:

@@ -1,4 +1,4 @@
-"""A line of either export → the columns of `aws_cost_daily`, as Polars expressions.
+"""Polars expressions that turn a line of either export into columns of `aws_cost_daily`.
 
 Money is read from its text to 18 decimals, never through a float: CSV holds text; Parquet holds
 doubles, which are taken at their shortest decimal form, the one that reads back as the same double
@@ -49,12 +49,12 @@ LINE_TYPES: Final = frozenset({*_USAGE, *_FEES, _NEGATION, "Tax", "Credit", "Ref
 
 
 class Lines:
-    """Reads the columns of one file by name; a column that is not there is null."""
+    """Reads the columns of one file by name; a missing column is null."""
 
     def __init__(self, schema: Mapping[str, pl.DataType]) -> None:
         self._schema = schema
         self.doubtful: list[pl.Expr] = []
-        """One condition per amount: it is there and no number."""
+        """One condition per amount: it is present and not a number."""
 
     def text(self, *names: str) -> pl.Expr:
         """Return the first present column, without blanks; an empty text is null."""

@@ -32,7 +32,7 @@ from convergence.warehouse.schemas import TableSchema
 MB: Final = 1024 * 1024
 ROWS_PER_PAGE: Final = 5_000
 DELIVERY_TIMEOUT: Final = timedelta(hours=2)
-"""How long to wait for the manifest of a delivery."""
+"""Longest wait for the manifest of a delivery."""
 MIN_ROWS_FOR_SHRINK_CHECK: Final = 20
 """A period with at most so many rows may shrink by any share."""
 

@@ -16,7 +16,7 @@ from convergence.processors.aws.export import Period
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do.
+    """Periods and days by action.
 
     Attributes:
         load: first days of the periods to load, newest first.
@@ -24,7 +24,7 @@ class Plan:
         keep: due days whose period is as it was.
         vanished: first days of periods that were loaded and are no longer in the bucket; what was
             published of them stays.
-        without_export: due days that no period holds, published or not yet delivered.
+        without_export: due days outside of every period, published or not yet delivered.
     """
 
     load: tuple[date, ...] = ()

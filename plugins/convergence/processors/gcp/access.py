@@ -129,9 +129,7 @@ def customer_warehouse(
     from google.cloud import bigquery
 
     if bool(settings.bigquery_emulator_host) != bool(settings.gcp_api_base_url):
-        raise ConfigurationError(
-            "BIGQUERY_EMULATOR_HOST and GCP_API_BASE_URL are set together or not at all"
-        )
+        raise ConfigurationError("Set both BIGQUERY_EMULATOR_HOST and GCP_API_BASE_URL, or neither")
     options = (
         ClientOptions(api_endpoint=settings.bigquery_emulator_host)
         if settings.bigquery_emulator_host

@@ -12,11 +12,11 @@ import grpc
 from google.auth.credentials import Credentials
 
 Send = Callable[[object, object], object]
-"""What sends a call on: its details and its request → its answer."""
+"""Sends a call: (details, request) → response."""
 
 
 class _Details(NamedTuple):
-    """What a call is sent with; grpc reads these names."""
+    """Details of a call; grpc reads these names."""
 
     method: str
     timeout: float | None

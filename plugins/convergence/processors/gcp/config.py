@@ -15,7 +15,7 @@ TemplateName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 GoogleUrl = Annotated[
     str, Field(pattern=r"^https://[a-z0-9-]+(\.[a-z0-9-]+)*\.googleapis\.com(/[A-Za-z0-9_.:-]+)+$")
 ]
-"""A list of one of Google's REST APIs; a token for Google is sent to nobody else."""
+"""A list of one of Google's REST APIs; a Google token is sent only to Google."""
 Scope = Annotated[str, Field(pattern=r"^https://www\.googleapis\.com/auth/[a-z0-9._-]+$")]
 """An OAuth2 scope, such as https://www.googleapis.com/auth/cloud-billing.readonly."""
 DataPath = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*$")]
@@ -46,15 +46,15 @@ class BqEtlConfig(StepConfig):
     """Reads, in ours, what is published of the rows exported since that moment."""
 
     max_bytes_billed: int = Field(default=50 * GIB, ge=10 * 1024**2, le=10_000 * GIB)
-    """Most bytes that one query may read, and so bill to the customer's project; a query that
+    """Maximum bytes that one query may read and bill to the customer's project; a query that
     would read more is not run."""
 
     overlap_days: int = Field(default=3, ge=0, le=60)
-    """How many days before the oldest day that is due rows count as new: export times grow, but
-    rows may be seen a little later than their time says."""
+    """Number of days before the oldest due day whose rows count as new: rows may be visible later
+    than their export time."""
 
     days_per_query: int = Field(default=31, ge=1, le=366)
-    """Most usage days that are read by one query."""
+    """Maximum number of usage days per query."""
 
     def daily_tables(self) -> tuple[str, ...]:
         """Return the table of the copy."""
@@ -67,7 +67,7 @@ class BillingCostConfig(StepConfig):
     ps_type: ClassVar[str] = "gcp.billing_cost"
 
     raw_table: TableId = "gcp_billing_daily_raw"
-    """Where the export's rows are."""
+    """Table of the export's rows."""
 
     table: TableId = "billing_cost_daily"
     """Table of the org's dataset that takes the cost."""
@@ -101,10 +101,10 @@ class ApiExtractorConfig(StepConfig):
     """The list, such as https://cloudbilling.googleapis.com/v1/billingAccounts."""
 
     data_path: DataPath
-    """Where the rows are in an answer, such as billingAccounts; without it an answer is empty."""
+    """Field of the rows in a response, such as billingAccounts; a response without it is empty."""
 
     scopes: tuple[Scope, ...] = Field(min_length=1)
-    """What the token may do."""
+    """Scopes of the token."""
 
     params: dict[str, str] = Field(default_factory=dict)
     """Sent with every page, in addition to the page's token."""

@@ -31,7 +31,7 @@ _NAME = re.compile(r"gcp_billing_export_(resource_)?v1_([0-9A-F]{6}_[0-9A-F]{6}_
 _INGESTION = "_PARTITIONTIME"
 _EVER = date(2010, 1, 1)
 _MARGIN = timedelta(days=7)
-"""How long before its usage a charge may be exported, when it is billed in advance."""
+"""Longest time from the export of a charge to its usage, when it is billed in advance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,8 +142,8 @@ def find_exports(w: Warehouse, location: ExportLocation) -> list[ExportTable]:
         found = choose([place for name in names for place in _places(w, location, name)], location)
         if not found:
             raise IntegrationInvalidError(
-                "There is no billing export where it was looked for; switch it on in Google "
-                "Cloud's billing settings, or say export_project and export_dataset",
+                "No billing export was found; enable it in Google Cloud's billing settings, or "
+                "set export_project and export_dataset",
                 project=location.project,
                 datasets=names[:20],
             )
@@ -163,7 +163,7 @@ def choose(places: Sequence[Place], location: ExportLocation) -> list[Place]:
             continue
         if kind in kinds:
             raise IntegrationInvalidError(
-                "A billing account has two exports; say export_dataset",
+                "A billing account has two exports; set export_dataset",
                 datasets=[kinds[kind][0], place[0]],
             )
         kinds[kind] = place

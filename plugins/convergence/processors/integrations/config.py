@@ -18,7 +18,7 @@ class ValidateConfig(PlatformConfig):
 
 
 class ValidateOneConfig(StepConfig):
-    """What the steps of single providers have in common."""
+    """Configuration that the steps of single providers share."""
 
     provider: ClassVar[str]
 
@@ -69,9 +69,9 @@ class KmsStoreConfig(StepConfig):
 
 
 class KmsDecryptConfig(StepConfig):
-    """Proves that the org's stored credentials open; hands on references, never a secret."""
+    """Checks that the org's stored credentials decrypt; returns references, never a secret."""
 
     ps_type: ClassVar[str] = "integrations.kms_decrypt"
 
     providers: Annotated[tuple[ProviderId, ...], Field(max_length=20)] = ()
-    """Whose credentials; those of every connected provider when empty."""
+    """Providers of the credentials; every connected provider when empty."""

@@ -68,5 +68,6 @@ def open_stored(credentials: Credentials, credential: Credential) -> None:
     secret = credentials.decrypt_credential(credential.org_slug, credential.provider)
     if compute_fingerprint(secret) != credential.fingerprint:
         raise DecryptionError(
-            "What was decrypted is not what was stored", credential_id=credential.credential_id
+            "The decrypted credential differs from the stored one",
+            credential_id=credential.credential_id,
         )

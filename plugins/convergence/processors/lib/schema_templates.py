@@ -22,7 +22,7 @@ def load_template(path: Path, name: str, *, table: str) -> TableSchema:
     except FileNotFoundError:
         raise SchemaError("Schema file is missing", file=str(path)) from None
     except ValueError as error:
-        raise SchemaError("Schema file is no JSON", file=str(path), why=str(error)) from None
+        raise SchemaError("Schema file is not JSON", file=str(path), why=str(error)) from None
     if not isinstance(templates, dict) or name not in templates:
         accepted = sorted(templates) if isinstance(templates, dict) else []
         raise SchemaError(

@@ -155,7 +155,7 @@ def _letter(
         letter["To"] = ", ".join(to)
         letter["Subject"] = message.subject
     except ValueError:
-        raise NotificationRejectedError("A header would hold a line break") from None
+        raise NotificationRejectedError("A header must not contain a line break") from None
     letter["Date"] = format_datetime(now)
     letter["Message-ID"] = f"<{digest}@{sender.rpartition('@')[2]}>"
     # Asks automatic responders not to reply: https://www.rfc-editor.org/rfc/rfc3834#section-5

@@ -75,7 +75,7 @@ class SlackSender:
             ) from None
         except (OSError, urllib.error.URLError, http.client.HTTPException) as error:
             raise NotificationUnavailableError(
-                f"Slack does not answer ({type(error).__name__})"
+                f"Slack does not respond ({type(error).__name__})"
             ) from None
         except (SlackClientError, ValueError) as error:
             raise NotificationRejectedError(

@@ -159,7 +159,7 @@ METERS = (
     # No list has a rate for images by the token.
     Meter(quantity="image_output_tokens", no_rate="no_rate_image_output"),
 )
-"""What OpenAI charges for. Rates: https://platform.openai.com/docs/pricing."""
+"""Meters of OpenAI. Rates: https://platform.openai.com/docs/pricing."""
 
 
 class CostConfig(PricingConfig):
@@ -168,10 +168,10 @@ class CostConfig(PricingConfig):
     ps_type: ClassVar[str] = "openai.cost"
 
     usage_table: TableId = "openai_usage_daily_raw"
-    """Where the usage is."""
+    """Table of the usage."""
 
     pricing_table: TableId = "openai_model_pricing"
-    """Where the org's prices are."""
+    """Table of the org's prices."""
 
     table: TableId = "openai_cost_daily"
     """Table of the org's dataset that takes the cost."""
@@ -235,7 +235,7 @@ class SubscriptionsConfig(StepConfig):
     """That table's schema."""
 
     plans_table: TableId = "openai_subscriptions"
-    """Where the org's plans are."""
+    """Table of the org's plans."""
 
     plans_file: SqlFile = "openai/sql/plans.sql"
     """Reads them."""

@@ -15,7 +15,7 @@ from convergence.processors.quality.suite import Suite, load_schema, load_suite
 from convergence.processors.quality.ties import confirm_ties
 
 _REACH = timedelta(days=100)
-"""How far before the days it was asked for a run may have restated others."""
+"""Maximum distance of restated days before the requested days of a run."""
 
 
 class Expectations(OrgProcessor[ExpectationsConfig]):

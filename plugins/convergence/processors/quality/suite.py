@@ -31,10 +31,10 @@ MAX_EXPECTATIONS = 100
 
 
 class _Expectation(Strict):
-    """What every expectation says.
+    """Fields of every expectation.
 
     Attributes:
-        id: its name, unique in the suite; results are kept under it.
+        id: its name, unique in the suite; results are stored with it.
         severity: `stop` fails the org's step, `warn` is recorded and reported.
     """
 
@@ -101,7 +101,7 @@ class RowCount(_Expectation):
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if self.at_least == 0 and self.at_most is None:
-            raise ValueError("at_least or at_most must be given")
+            raise ValueError("set at_least, at_most or both")
         return self
 
 

@@ -27,7 +27,7 @@ from convergence.warehouse.partitions.publish import is_intact
 from convergence.warehouse.partitions.writers import InputWrites, input_writes
 
 MAX_ROUNDS: Final = 3
-"""How often a tie is measured again because a table changed meanwhile."""
+"""Maximum times that a tie is measured again because a table changed meanwhile."""
 POLL_SECONDS = 10.0
 """Between two looks at a day that another run is publishing; each look is four queries."""
 
@@ -73,7 +73,7 @@ def confirm_ties(
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What the ledger and the warehouse say of a tie's tables on some days."""
+    """State of a tie's tables on some days, in the ledger and the warehouse."""
 
     rows: dict[SliceKey, LedgerRow]
     writes: InputWrites

@@ -43,7 +43,7 @@ class TaskOrchestrator:
             # Unknown, stale or with import errors; whether it is paused was asked before.
             raise PipelineUnavailableError("The pipeline is not loaded.", reason="unknown")
         raise OrchestratorUnavailableError(
-            "Airflow did not take the run", response=response.error.value
+            "Airflow did not accept the run", response=response.error.value
         )
 
     def check_readiness(self, dag_id: str) -> PipelineUnavailableError | None:
@@ -68,7 +68,7 @@ class TaskOrchestrator:
             and (response.detail or {}).get("status_code") == 404
         ):
             return check_readiness(None)
-        raise OrchestratorUnavailableError("Airflow did not say whether the pipeline is paused")
+        raise OrchestratorUnavailableError("Airflow did not return whether the pipeline is paused")
 
     def state_of(self, dag_id: str, dag_run_id: str) -> str | None:
         """Return Airflow's state of a run; None for an unknown run.

@@ -8,6 +8,6 @@ from convergence.processors.step_config import PlatformConfig
 
 
 class TickConfig(PlatformConfig):
-    """Starts what waits or is due, ends what nobody ended, ships records, forgets old ones."""
+    """Starts waiting and due runs, closes unfinished ones, ships records and deletes old ones."""
 
     ps_type: ClassVar[str] = "system.tick"

@@ -59,7 +59,7 @@ def _decode_debited(debited: bool | None) -> bool:  # a converter of a column
 
 @dataclass(frozen=True)
 class Stored:
-    """How a field is stored.
+    """Storage form of a field.
 
     Attributes:
         type: of the column in the state store.

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 RunTrigger = Literal["api", "ui", "schedule"]
-"""What started a run: a call of the API, a person in Airflow's UI, or a schedule."""
+"""The start of a run: a call of the API, a person in Airflow's UI, or a schedule."""
 
 Serial = BigInteger().with_variant(Integer, "sqlite")
 

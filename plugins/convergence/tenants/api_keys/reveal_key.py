@@ -77,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the key to the terminal, alone and once; 1 when it can't be had."""
     options = _build_parser().parse_args(arguments)
     if not (options.pipe or sys.stdout.isatty()):
-        sys.stderr.write("refused: this is no terminal, and a key does not belong in a file\n")
+        sys.stderr.write(
+            "refused: the output is not a terminal, and a key must not be stored in a file\n"
+        )
         return 1
     settings = get_settings()
     try:
@@ -107,7 +109,9 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--key-id", required=True, help="which key, as its list names it")
     parser.add_argument("--operator", required=True, help="who asks: your name")
     parser.add_argument("--reason", required=True, help="why, such as a ticket")
-    parser.add_argument("--pipe", action="store_true", help="print although it is no terminal")
+    parser.add_argument(
+        "--pipe", action="store_true", help="print even if the output is not a terminal"
+    )
     return parser
 
 

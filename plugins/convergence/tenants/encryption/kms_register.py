@@ -27,7 +27,7 @@ RegisterReason = Literal["ENCRYPTED", "ROTATED", "DELETED"]
 
 @dataclass(frozen=True)
 class Subject:
-    """What has a ciphertext: a credential or an org key, by its id."""
+    """Owner of a ciphertext: a credential or an org key, by its id."""
 
     org_slug: str
     kind: SubjectKind
@@ -36,7 +36,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class ProtectedSubjects:
-    """What one KMS key version protects for one org.
+    """Subjects that one KMS key version protects for one org.
 
     Attributes:
         since: when the oldest of them was registered; None when none is.

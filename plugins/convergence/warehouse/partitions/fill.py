@@ -198,6 +198,6 @@ def _build_submit(
 
 def _count_rows(w: Warehouse, job: Job) -> int:
     if not isinstance(job, bigquery.QueryJob):
-        raise WarehouseError("The job under this id is no query", job_id=job.job_id)
+        raise WarehouseError("The job with this id is not a query", job_id=job.job_id)
     result = job.result(page_size=1, retry=w.retry, timeout=w.timeouts.call, job_retry=None)
     return int(result.total_rows or 0)

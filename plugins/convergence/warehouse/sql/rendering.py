@@ -22,7 +22,7 @@ _OPEN, _CLOSE = "\ue000", "\ue001"
 _MARK: Final = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
 _POSITION: Final = re.compile(r"\[(\d+):(\d+)\]")
 _TEMPLATE_FILE: Final = "<template>"
-"""What Jinja calls a template that is no file, in the traceback of an error."""
+"""Jinja's name of a template without a file, in the traceback of an error."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,7 +250,7 @@ def test_reads_can_not_pass_a_table_as_a_dataset(name: str, root: Path) -> None:
         violation for violation in load_all(root).violations if violation.path == PIPELINE
     ]
     assert [violation.message for violation in violations] == [
-        f"{name} is a name that every query has already"
+        f"{name} is a reserved name of every query"
     ]
 
 

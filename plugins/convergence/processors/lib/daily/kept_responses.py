@@ -9,7 +9,7 @@ from convergence.extract.storage.raw import RawPages, prune_folders
 from convergence.processors.context import OrgContext
 
 QUARANTINE_RETENTION = timedelta(days=90)
-"""How long a malformed response is kept for analysis."""
+"""Time that a malformed response is kept for analysis."""
 
 
 def open_quarantine(org: OrgContext) -> Quarantine:

@@ -28,7 +28,7 @@ from convergence.warehouse.day_file import DayFile, Money
 from convergence.warehouse.names import TableName
 
 MAX_ROUNDS = 3
-"""How often content is made again because another attempt published in between."""
+"""Maximum times that content is made again because another attempt published in between."""
 MAX_RESTATED_DAYS = 50
 """Restated days in a step's result; the ledger has all of them."""
 

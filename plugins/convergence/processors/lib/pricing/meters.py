@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from convergence.warehouse.query import Group
 
 Reason = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,100}$")]
-"""Why a row has no cost, or what its cost leaves open, such as `no_rate_output`."""
+"""Reason why a row has no cost or an incomplete one, such as `no_rate_output`."""
 
 
 class Meter(BaseModel):
@@ -43,16 +43,16 @@ class Meter(BaseModel):
     """The reason of a row that has such a quantity, and a price without this rate."""
 
     per: Literal["million_tokens", "unit"] = "million_tokens"
-    """What the rate is for: a million tokens, or one unit of a row that has a unit."""
+    """Unit of the rate: a million tokens, or one unit of a row that has a unit."""
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
         if self.fallback_rate is not None and self.rate is None:
-            raise config_error("fallback_rate needs a rate that it stands in for")
+            raise config_error("fallback_rate needs a rate that it replaces")
         if self.fallback_caveat is not None and self.fallback_rate is None:
             raise config_error("fallback_caveat needs a fallback_rate")
         if self.per == "unit" and self.rate is None:
-            raise config_error("a meter per unit needs a rate")
+            raise config_error("per: unit needs a rate")
         return self
 
     @property

@@ -35,10 +35,10 @@ class PricingConfig(StepConfig):
     """Prices usage in the warehouse at the org's dated prices."""
 
     usage_table: TableId
-    """Where the usage is."""
+    """Table of the usage."""
 
     pricing_table: TableId
-    """Where the org's prices are."""
+    """Table of the org's prices."""
 
     table: TableId
     """Table of the org's dataset that takes the cost."""
@@ -82,7 +82,7 @@ class PricingConfig(StepConfig):
     def _meters_are_distinct(self) -> Self:
         quantities = [meter.quantity for meter in self.meters]
         if twice := sorted({name for name in quantities if quantities.count(name) > 1}):
-            raise config_error(f"{twice[0]} is charged by two meters; a quantity has one")
+            raise config_error(f"{twice[0]} is charged by two meters; keep one")
         return self
 
     def find_violations(self, folder: Path, *, provider: str | None) -> Iterator[ConfigViolation]:

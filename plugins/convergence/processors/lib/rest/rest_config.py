@@ -42,20 +42,20 @@ class RestConfig(ExtractionConfig):
     """Reads any REST API into a table."""
 
     url: Annotated[str, Field(pattern=_URL, max_length=2000)]
-    """Where the list is, https and without a query; below the provider's base URL in
-    system/providers.yml, which is the one place that its credential goes to."""
+    """URL of the list, https and without a query, below the provider's base URL in
+    system/providers.yml: the credential is sent nowhere else."""
 
     method: Literal["GET", "POST"] = "GET"
-    """POST where the API lists so; it must change nothing."""
+    """POST if the API lists with it; the request must change nothing."""
 
     auth: AuthOptions | None = None
-    """How the credential goes with each request; absent for an API that wants none."""
+    """How the credential is sent with each request; absent for an API without one."""
 
     secret_key: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     """The same as `auth.secret_key`."""
 
     params: dict[ParamName, ParamValue] = Field(default_factory=dict)
-    """Parameters of the query. Words in braces stand for the days asked for: {first_day},
+    """Parameters of the query. Placeholders in braces stand for the requested days: {first_day},
     {last_day}, {day_after}, {first_time}, {end_time}, {first_unix}, {end_unix}; in the URL and the
     body too."""
 
@@ -66,33 +66,32 @@ class RestConfig(ExtractionConfig):
     """JSON body of a POST."""
 
     pagination: Pagination | None = None
-    """How the list goes on; absent for a list of one page."""
+    """How to get the next page; absent for a list of one page."""
 
     data_path: Annotated[str, Field(pattern=r"^([^.\s]+(\.[^.\s]+)*)?$")] = "data"
-    """Where the answer holds the list of rows; empty when the answer is the list."""
+    """Path of the list of rows in the response; empty when the response is the list."""
 
     destination: DestinationOptions
-    """Where the rows go."""
+    """Table of the rows."""
 
     day_path: Dotted | None = None
-    """Where a row says which day it belongs to: a date, a time with zone, or Unix seconds. Without
-    it the list is a snapshot: it is read once a day and kept as the day that has just ended."""
+    """Path of a row's day: a date, a time with zone, or Unix seconds. Without it the list is a
+    snapshot: it is read once a day and stored for the day that has just ended."""
 
     days_per_request: int = Field(default=31, ge=1, le=366)
-    """Most days that one list is asked for, where the request names days."""
+    """Maximum number of days per list, if the request contains days."""
 
     fields: dict[str, Dotted] = Field(default_factory=dict)
-    """Column to the place of its field in a row, where the two have different names."""
+    """Path of the field in a row, by column, where the names differ."""
 
     money: MoneyOptions | None = None
-    """Which columns are money."""
+    """Columns with money."""
 
     rate_limit: RateOptions = RateOptions()
-    """How often the provider is asked."""
+    """Maximum rate of requests to the provider."""
 
     retry: RetryConfig = RetryConfig()
-    """How often and how long a page is retried; by default as `retry` of the provider in
-    system/providers.yml says."""
+    """Retries of a page; by default `retry` of the provider in system/providers.yml."""
 
     source_view: SqlFile | None = None
     """The table's part of cost_daily."""

@@ -88,11 +88,11 @@ def _choose_retry_policy(org: OrgContext, config: RestConfig, *, provider_id: st
 
 @dataclass(frozen=True)
 class Api:
-    """Where the list is, and whose credential it takes.
+    """URL of the list and provider of its credential.
 
     Attributes:
         config: of the step.
-        provider: of the registry; None for an API that belongs to no provider and wants no
+        provider: of the registry; None for an API without a provider and without a
             credential.
         base_url: that the client is bound to.
         path: of the list, below it.
@@ -112,10 +112,12 @@ class Api:
             place, _, path = config.url.removeprefix("https://").partition("/")
             return cls(config, None, f"https://{place}", path)
         if provider is None:
-            raise ConfigurationError("Neither the pipeline nor auth says whose credential it is")
+            raise ConfigurationError(
+                "Neither the pipeline nor auth names the provider of the credential"
+            )
         if found is None:
             raise ConfigurationError(
-                "The URL lies outside of the one place that its provider's credential goes",
+                "The URL is outside the provider's base URL; the credential may not be sent there",
                 url=config.url,
                 provider=provider.id,
                 base_url=provider.base_url,

@@ -35,14 +35,14 @@ class Options(BaseModel):
 
 
 class AuthOptions(Options):
-    """How the credential goes with each request, and which one it is."""
+    """How the credential is sent with each request, and which one it is."""
 
     type: Literal["bearer", "header", "query", "basic"]
     """bearer: `Authorization: Bearer …`. header: plain in `header_name`. query: the parameter
     `param`. basic: HTTP's basic scheme, the credential being `user:password`."""
 
     provider: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{1,29}$")] | None = None
-    """Whose credential, by id or by its name in tables; the pipeline's provider when absent."""
+    """Provider of the credential, by id or name in tables; the pipeline's provider when absent."""
 
     secret_key: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     """Name that the org gave the credential, where the provider alone does not say which."""
@@ -73,23 +73,23 @@ class AuthOptions(Options):
 
 class _Paging(Options):
     limit: int | None = Field(default=None, ge=1, le=100_000)
-    """Rows asked for per page."""
+    """Rows per page."""
 
     limit_param: ParamName = "limit"
     """Parameter that takes `limit`."""
 
     more_path: Dotted | None = None
-    """Where the answer says, true or false, whether another page follows."""
+    """Path in the response of true or false: whether another page follows."""
 
     total_path: Dotted | None = None
-    """Where the answer says how many rows there are in all; they are counted against it."""
+    """Path in the response of the total number of rows; the read rows must equal it."""
 
     place: Literal["query", "body"] | None = None
-    """Where the page is asked for; in the body of a POST when absent."""
+    """Where the page's parameters are sent; in the body of a POST when absent."""
 
     @property
     def limits(self) -> tuple[tuple[str, int], ...]:
-        """The limit as a parameter."""
+        """Return the limit as a parameter."""
         return () if self.limit is None else ((self.limit_param, self.limit),)
 
 
@@ -117,7 +117,7 @@ class OffsetOptions(_Paging):
     """Parameter that takes the number of rows to skip."""
 
     limit: int = Field(default=100, ge=1, le=100_000)
-    """Rows asked for per page."""
+    """Rows per page."""
 
     def paginator(self, source: ListSource, *, origin: Origin, hidden: frozenset[str]) -> Paginator:
         """Return the paginator of the list."""
@@ -142,7 +142,7 @@ class PageOptions(_Paging):
 
 
 class LinkOptions(_Paging):
-    """A URL leads to the next page; it must stay where the credential may go."""
+    """A URL leads to the next page; it must be below the provider's base URL."""
 
     type: Literal["link"]
     response_path: Dotted | None = None
@@ -159,7 +159,7 @@ Pagination = Annotated[
 
 
 class DestinationOptions(Options):
-    """Where the rows go."""
+    """Table of the rows."""
 
     table: TableId
     """Table of the org's dataset, partitioned by day."""
@@ -172,17 +172,17 @@ class DestinationOptions(Options):
     """Rows that are made durable on disk at a time, whole pages always."""
 
     unique_by: tuple[str, ...] = ()
-    """Columns that together name a row: one that comes twice is an error."""
+    """Columns that identify a row; a repeated row is an error."""
 
 
 class RateOptions(Options):
-    """How often the provider is asked for one org, by all runs together."""
+    """Maximum rate of requests to the provider for one org, by all runs together."""
 
     requests_per_second: float = Field(default=10, gt=0, le=1000)
-    """Most requests; 0.5 is one in two seconds."""
+    """Maximum requests per second; 0.5 is one in two seconds."""
 
     retry_on_429: bool = True
-    """Whether to wait and ask again when the provider throttles; else the step's next try does."""
+    """Whether to wait and retry when the provider throttles; else the step fails and is retried."""
 
     def rate(self) -> RequestRate:
         """Convert the rate to whole requests in whole seconds."""

@@ -15,7 +15,7 @@ from convergence.warehouse.schemas import FieldSpec, TableSchema
 EXTRA = "extra"
 """The column of what has no other."""
 _WRONG = (TypeError, ValueError, OverflowError, OSError)
-"""What readers of fields raise."""
+"""Errors of the readers of fields."""
 
 
 class _Column(NamedTuple):

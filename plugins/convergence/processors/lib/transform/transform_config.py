@@ -22,9 +22,9 @@ from convergence.warehouse.sql.table_rules import DATASETS, PROJECTS
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,99}$")]
 RESERVED_NAMES = ("project", "central", "dataset", "destination")
-"""What a SQL file may always name in double braces."""
+"""Names that every SQL file may use in double braces."""
 RESERVED_PARAMS = ("day", "org_slug", "now")
-"""What a SQL file may always name after an @."""
+"""Params that every SQL file may use after an @."""
 GIB = 1024**3
 
 _AS_TEXT = frozenset({"NUMERIC", "BIGNUMERIC", "DATE", "TIMESTAMP"})
@@ -47,9 +47,9 @@ class TypedValue(Options):
         try:
             query_parameters({"value": self.param()})
         except (ValueError, TypeError, InvalidOperation):
-            raise config_error(f"{self.value!r} is no {self.type}") from None
+            raise config_error(f"{self.value!r} is not a {self.type}") from None
         except ConfigurationError:
-            raise config_error(f"a {self.type} would change {self.value}; say BIGNUMERIC") from None
+            raise config_error(f"a {self.type} would change {self.value}; use BIGNUMERIC") from None
         return self
 
     def param(self) -> Param:
@@ -91,7 +91,7 @@ class TransformConfig(StepConfig):
     `params`."""
 
     destination: TransformDestination
-    """Where the rows go."""
+    """Table of the rows."""
 
     partition: Literal["day", "none"] = "day"
     """day: one query for each day asked for, which replaces that day. none: the table has no
@@ -105,7 +105,7 @@ class TransformConfig(StepConfig):
     """Values of the query, by name: text, a whole number, true or false, or {type, value}."""
 
     max_bytes_billed: int = Field(default=10 * GIB, ge=1)
-    """What one query may read; one that would read more is not run."""
+    """Maximum bytes that one query may read; a query that would read more is not run."""
 
     totals_file: SqlFile | None = None
     """Reads one published day's sums: currency, basis, amount; the ledger keeps them."""
@@ -119,11 +119,11 @@ class TransformConfig(StepConfig):
         taken_names = {*RESERVED_NAMES, *PROJECTS, *DATASETS}
         for names, reserved in ((self.reads, taken_names), (self.params, RESERVED_PARAMS)):
             if taken := sorted(set(names) & set(reserved)):
-                raise config_error(f"{taken[0]} is a name that every query has already")
+                raise config_error(f"{taken[0]} is a reserved name of every query")
         if self.destination.table in self.reads.values():
-            raise config_error("a table can't follow from itself")
+            raise config_error("a table can't be an input of itself")
         if self.partition == "none" and self.totals_file is not None:
-            raise config_error("totals_file is for a table with days")
+            raise config_error("totals_file needs a table with days")
         return self
 
     def daily_tables(self) -> tuple[str, ...]:
@@ -155,7 +155,7 @@ class TransformConfig(StepConfig):
             for name in sorted(set(self.params) - named):
                 yield ConfigViolation(("params", name), f"{self.sql_file} has no @{name}")
             if self.partition == "none" and "day" in named:
-                yield ConfigViolation(("sql_file",), "@day is for a table with days")
+                yield ConfigViolation(("sql_file",), "@day needs a table with days")
 
     def _find_schema_violations(self, folder: Path) -> Iterator[ConfigViolation]:
         place = ("destination", "schema_file")
@@ -173,10 +173,10 @@ class TransformConfig(StepConfig):
         daily = schema.partition is not None and schema.partition.type == "DAY"
         if self.partition == "day" and not daily:
             yield ConfigViolation(
-                place, f"{schema.table} is not partitioned by day; say partition: none"
+                place, f"{schema.table} is not partitioned by day; set partition: none"
             )
         if self.partition == "none" and schema.partition is not None:
-            yield ConfigViolation(place, f"{schema.table} has partitions; say partition: day")
+            yield ConfigViolation(place, f"{schema.table} has partitions; set partition: day")
 
 
 def named_params(sql: str) -> set[str]:

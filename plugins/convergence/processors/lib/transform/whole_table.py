@@ -21,7 +21,7 @@ from convergence.warehouse.schemas import TableSchema
 ALL_DAYS: Final = date(1970, 1, 1)
 """The day in ledger rows of a table without days; it is before every day of a run."""
 MAX_ROUNDS: Final = 3
-"""How often the table is computed again because an input changed meanwhile."""
+"""Maximum times that the table is computed again because an input changed meanwhile."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from convergence.warehouse.tables.evolve import ensure_table, ensure_view
 
 @dataclass(frozen=True, slots=True)
 class DatasetPlan:
-    """What every org's dataset holds; read and checked before anything is created."""
+    """Content of every org's dataset; read and checked before anything is created."""
 
     layout: Layout
     provider_tables: tuple[TableSchema, ...]
@@ -58,7 +58,7 @@ class DatasetPlan:
 
 @dataclass(slots=True)
 class Laid:
-    """What `lay_out` found to do: table or view → outcome, in order."""
+    """Outcomes of `lay_out` by table or view, in order."""
 
     dataset: EnsureOutcome
     tables: dict[str, EnsureOutcome] = field(default_factory=dict)

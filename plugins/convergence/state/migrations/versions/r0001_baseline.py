@@ -1,4 +1,4 @@
-"""Create the tables of the first release that has revisions; frozen, whatever `tables.py` becomes.
+"""Create the tables of the first release with revisions; frozen: it does not follow `tables.py`.
 
 Releases before it kept no revision. Their stores are brought to this revision by `adopt`.
 """
