@@ -20,7 +20,7 @@ SCHEMA = schema_fields(DAILY)
 BY_DAY = bigquery.TimePartitioning(field="day")
 
 
-def load_rows(client: Client, rows: list[dict[str, Any]], target: str, **options: object) -> Job:
+def load(client: Client, rows: list[dict[str, Any]], target: str, **options: object) -> Job:
     """Load JSON rows and wait; the table's own schema unless one is given."""
     config = bigquery.LoadJobConfig(**{"autodetect": False, **options})
     return client.load_table_from_json(rows, target, job_config=config).result()
@@ -51,36 +51,34 @@ def test_a_load_makes_its_table_and_tells_how_many_rows(
     client: Client, name: str, ask: Ask
 ) -> None:
     schema = [bigquery.SchemaField("a", "STRING"), bigquery.SchemaField("n", "INTEGER")]
-    job = load_rows(client, [{"a": "x", "n": 1}, {"a": "y"}], name, schema=schema)
+    job = load(client, [{"a": "x", "n": 1}, {"a": "y"}], name, schema=schema)
     assert (job.state, job.output_rows, job.error_result) == ("DONE", 2, None)
     assert ask(f"SELECT a, n FROM `{name}` ORDER BY a") == [("x", 1), ("y", None)]
     assert client.get_table(name).num_rows == 2
 
 
 def test_a_load_appends_by_default(client: Client, daily: str, ask: Ask) -> None:
-    load_rows(client, [{"day": "2025-11-25", "n": 3}], daily)
+    load(client, [{"day": "2025-11-25", "n": 3}], daily)
     assert ask(f"SELECT COUNT(*) FROM `{daily}`") == [(3,)]
 
 
 def test_write_truncate_replaces_the_table(client: Client, daily: str, ask: Ask) -> None:
     schema = schema_fields(DAILY)
     rows = [{"day": "2025-11-26", "n": 9}]
-    load_rows(client, rows, daily, write_disposition="WRITE_TRUNCATE", schema=schema)
+    load(client, rows, daily, write_disposition="WRITE_TRUNCATE", schema=schema)
     assert ask(f"SELECT n FROM `{daily}`") == [(9,)]
     assert client.get_table(daily).time_partitioning.field == "day"
 
 
 def test_write_empty_rejects_a_table_with_rows(client: Client, daily: str) -> None:
     with pytest.raises(exceptions.Conflict) as caught:
-        load_rows(
-            client, [{"day": "2025-11-25"}], daily, write_disposition="WRITE_EMPTY", schema=SCHEMA
-        )
+        load(client, [{"day": "2025-11-25"}], daily, write_disposition="WRITE_EMPTY", schema=SCHEMA)
     assert caught.value.errors[0]["reason"] == "duplicate"
 
 
 def test_create_never_rejects_a_missing_table(client: Client, name: str) -> None:
     with pytest.raises(exceptions.NotFound):
-        load_rows(
+        load(
             client, [{"day": "2025-11-25"}], name, create_disposition="CREATE_NEVER", schema=SCHEMA
         )
 
@@ -90,7 +88,7 @@ def test_one_partition_is_replaced_and_the_others_stay(
 ) -> None:
     rows = [{"day": "2025-11-25", "n": n, "amount": "0.1"} for n in (7, 8)]
     for _ in range(2):
-        load_rows(client, rows, f"{daily}$20251125", write_disposition="WRITE_TRUNCATE")
+        load(client, rows, f"{daily}$20251125", write_disposition="WRITE_TRUNCATE")
         found = ask(f"SELECT day, n FROM `{daily}` ORDER BY day, n")
         assert [(str(day), n) for day, n in found] == [
             ("2025-11-24", 1),
@@ -102,7 +100,7 @@ def test_one_partition_is_replaced_and_the_others_stay(
 
 
 def test_a_partition_can_be_emptied(client: Client, daily: str, ask: Ask) -> None:
-    job = load_rows(client, [], f"{daily}$20251125", write_disposition="WRITE_TRUNCATE")
+    job = load(client, [], f"{daily}$20251125", write_disposition="WRITE_TRUNCATE")
     assert job.output_rows == 0
     assert ask(f"SELECT n FROM `{daily}`") == [(1,)]
 
@@ -111,15 +109,13 @@ def test_a_row_of_another_day_is_rejected_and_changes_nothing(
     client: Client, daily: str, ask: Ask
 ) -> None:
     rows = [{"day": "2025-11-25", "n": 7}, {"day": "2025-11-26", "n": 8}]
-    rejected(
-        lambda: load_rows(client, rows, f"{daily}$20251125", write_disposition="WRITE_TRUNCATE")
-    )
+    rejected(lambda: load(client, rows, f"{daily}$20251125", write_disposition="WRITE_TRUNCATE"))
     assert ask(f"SELECT n FROM `{daily}` ORDER BY n") == [(1,), (2,)]
 
 
 def test_a_partition_of_a_table_without_partitions_is_rejected(client: Client, make: Make) -> None:
     table = make([("a", "STRING")])
-    rejected(lambda: load_rows(client, [{"a": "x"}], f"{table.reference}$20251125"))
+    rejected(lambda: load(client, [{"a": "x"}], f"{table.reference}$20251125"))
 
 
 @pytest.mark.parametrize(
@@ -148,40 +144,40 @@ def test_a_partition_of_a_table_without_partitions_is_rejected(client: Client, m
 def test_a_bad_row_fails_the_load_and_is_named(
     client: Client, daily: str, ask: Ask, row: dict[str, Any], about: str
 ) -> None:
-    errors = rejected(lambda: load_rows(client, [{"day": "2025-11-25"}, row], daily))
+    errors = rejected(lambda: load(client, [{"day": "2025-11-25"}, row], daily))
     assert about in json.dumps(errors)
     assert ask(f"SELECT COUNT(*) FROM `{daily}`") == [(2,)]
 
 
 def test_bad_rows_are_left_out_up_to_max_bad_records(client: Client, daily: str) -> None:
     rows: list[dict[str, Any]] = [{"day": "2025-11-25", "n": 5}, {"day": "x"}]
-    assert load_rows(client, rows, daily, max_bad_records=1).output_rows == 1
-    rejected(lambda: load_rows(client, [*rows, {"day": "y"}], daily, max_bad_records=1))
+    assert load(client, rows, daily, max_bad_records=1).output_rows == 1
+    rejected(lambda: load(client, [*rows, {"day": "y"}], daily, max_bad_records=1))
 
 
 def test_unknown_fields_are_dropped_when_requested(client: Client, daily: str, ask: Ask) -> None:
     rows: list[dict[str, Any]] = [{"day": "2025-11-25", "n": 5, "other": {"deep": 1}}]
-    load_rows(client, rows, daily, ignore_unknown_values=True)
+    load(client, rows, daily, ignore_unknown_values=True)
     assert (5,) in ask(f"SELECT n FROM `{daily}`")
 
 
 def test_a_column_is_added_only_when_allowed(client: Client, daily: str, ask: Ask) -> None:
     schema = [*SCHEMA, bigquery.SchemaField("model", "STRING")]
     rows = [{"day": "2025-11-25", "n": 5, "model": "m"}]
-    rejected(lambda: load_rows(client, rows, daily, schema=schema))
-    load_rows(client, rows, daily, schema=schema, schema_update_options=["ALLOW_FIELD_ADDITION"])
+    rejected(lambda: load(client, rows, daily, schema=schema))
+    load(client, rows, daily, schema=schema, schema_update_options=["ALLOW_FIELD_ADDITION"])
     assert ask(f"SELECT n, model FROM `{daily}` ORDER BY n") == [(1, None), (2, None), (5, "m")]
 
 
 def test_required_is_relaxed_only_when_allowed(client: Client, daily: str) -> None:
     schema = [bigquery.SchemaField("day", "DATE"), *SCHEMA[1:]]
     rows = [{"day": "2025-11-25"}]
-    load_rows(client, rows, daily, schema=schema, schema_update_options=["ALLOW_FIELD_RELAXATION"])
+    load(client, rows, daily, schema=schema, schema_update_options=["ALLOW_FIELD_RELAXATION"])
     assert client.get_table(daily).schema[0].mode == "NULLABLE"
 
 
 def test_a_new_table_gets_the_layout_of_its_load(client: Client, name: str) -> None:
-    load_rows(
+    load(
         client,
         [{"day": "2025-11-25", "n": 1}],
         name,
@@ -211,7 +207,7 @@ def test_nested_and_repeated_rows_arrive_whole(client: Client, name: str, ask: A
         {"tags": ["a", "b"], "lines": [{"sku": "x", "q": 1.25}, {"sku": "y"}], "raw": {"k": [1]}},
         {"tags": [], "lines": None, "raw": None},
     ]
-    load_rows(client, rows, name, schema=schema)
+    load(client, rows, name, schema=schema)
     [full, empty] = ask(f"SELECT tags, lines, raw FROM `{name}` ORDER BY ARRAY_LENGTH(tags) DESC")
     assert full == (
         ["a", "b"],
