@@ -1,5 +1,5 @@
--- Where the register does not say what is: a ciphertext under another version than its newest row
--- tells, one without a row, or a row whose ciphertext is gone.
+-- Differences between ciphertexts and the register: a ciphertext under another version than its newest
+-- row, a ciphertext without a row, or a row without a ciphertext.
 WITH
   subject AS (
     SELECT org_slug, 'credential' AS subject_type, credential_id AS subject_id, kms_key_version
@@ -20,20 +20,20 @@ WITH
       PARTITION BY org_slug, subject_type, subject_id ORDER BY recorded_at DESC, status DESC
     ) = 1
   ),
-  told AS (
+  registered AS (
     SELECT org_slug, subject_type, subject_id, kms_key_version
     FROM newest
     WHERE status = 'CURRENT'
   )
 SELECT
-  COALESCE(subject.org_slug, told.org_slug) AS org_slug,
-  COALESCE(subject.subject_type, told.subject_type) AS subject_type,
-  COALESCE(subject.subject_id, told.subject_id) AS subject_id,
+  COALESCE(subject.org_slug, registered.org_slug) AS org_slug,
+  COALESCE(subject.subject_type, registered.subject_type) AS subject_type,
+  COALESCE(subject.subject_id, registered.subject_id) AS subject_id,
   subject.kms_key_version AS kms_key_version,
-  told.kms_key_version AS registered_version
+  registered.kms_key_version AS registered_version
 FROM subject
-FULL OUTER JOIN told
-  ON told.org_slug = subject.org_slug AND told.subject_type = subject.subject_type
-  AND told.subject_id = subject.subject_id
-WHERE COALESCE(subject.kms_key_version, '') != COALESCE(told.kms_key_version, '')
+FULL OUTER JOIN registered
+  ON registered.org_slug = subject.org_slug AND registered.subject_type = subject.subject_type
+  AND registered.subject_id = subject.subject_id
+WHERE COALESCE(subject.kms_key_version, '') != COALESCE(registered.kms_key_version, '')
 ORDER BY org_slug, subject_type, subject_id

@@ -9,7 +9,7 @@ WITH
     FROM `{{ project }}.{{ central }}.org_api_keys`
     WHERE key_ciphertext IS NOT NULL AND (@every OR org_slug IN UNNEST(@orgs))
   ),
-  told AS (
+  registered AS (
     SELECT org_slug, subject_type, subject_id, kms_key_version, MIN(recorded_at) AS since
     FROM `{{ project }}.{{ central }}.org_kms_keys`
     WHERE recorded_at >= @since AND status = 'CURRENT'
@@ -21,10 +21,10 @@ SELECT
   subject.kind AS kind,
   COALESCE(subject.kms_key_version, '') AS kms_key_version,
   ARRAY_AGG(subject.id ORDER BY subject.id) AS ids,
-  MIN(told.since) AS since
+  MIN(registered.since) AS since
 FROM subject
-LEFT JOIN told
-  ON told.org_slug = subject.org_slug AND told.subject_type = subject.kind
-  AND told.subject_id = subject.id AND told.kms_key_version = subject.kms_key_version
+LEFT JOIN registered
+  ON registered.org_slug = subject.org_slug AND registered.subject_type = subject.kind
+  AND registered.subject_id = subject.id AND registered.kms_key_version = subject.kms_key_version
 GROUP BY subject.org_slug, subject.kind, subject.kms_key_version
 ORDER BY org_slug, kms_key_version, kind
