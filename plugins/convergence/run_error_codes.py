@@ -81,5 +81,6 @@ class RunErrorCode(StrEnum):
     NOTIFICATION_REFUSED = "notification_refused"
     DECRYPTION_FAILED = "decryption_failed"
     WAREHOUSE_REFUSED = "warehouse_refused"
+    WOULD_SHRINK = "would_shrink"
     PIPELINE_FAILED = "pipeline_failed"
     EXPECTATIONS_NOT_MET = "expectations_not_met"

@@ -36,6 +36,7 @@ from convergence.errors.fatal import (
     ReportedError,
     ShapeChangedError,
     WarehouseError,
+    WouldShrinkError,
 )
 from convergence.errors.request import (
     ConflictError,
@@ -112,6 +113,7 @@ __all__ = [
     "SupersededError",
     "WarehouseError",
     "WarehouseUnavailableError",
+    "WouldShrinkError",
 ]
 
 # Every error has this package's name: in tracebacks, in pickles and in the error reference.

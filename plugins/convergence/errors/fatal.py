@@ -71,6 +71,19 @@ class WarehouseError(FatalError):
     code = "warehouse_refused"
 
 
+class WouldShrinkError(FatalError):
+    """Raised when a source states less of a day than what is published, and the read is refused.
+
+    The published content stays. The details have the published figures and the ones that were
+    read.
+
+    Remedy: find out why the source states less. If it is right, run the pipeline for these days
+    with `accept_shrink`: first day, last day and reason.
+    """
+
+    code = "would_shrink"
+
+
 class PipelineFailedError(FatalError):
     """Raised when a run ends and orgs of it failed; details name these orgs and their reasons.
 

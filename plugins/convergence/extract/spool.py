@@ -24,6 +24,7 @@ from convergence.extract import canonical, pages
 from convergence.extract.pages import PageRecord
 from convergence.extract.storage.day_files import DayFileWriter
 from convergence.extract.storage.disk import Disk, write_durably
+from convergence.extract.storage.figures import FigureSpec
 from convergence.warehouse.day_file import DayFile, Money
 
 VERSION = 2
@@ -147,6 +148,7 @@ class Spool:
         *,
         money_of: Callable[[Row], Money | None] | None = None,
         unique_by: Sequence[str] = (),
+        figures: FigureSpec | None = None,
     ) -> dict[date, DayFile]:
         """Write one file per requested day; an empty day has a file too.
 
@@ -158,6 +160,7 @@ class Spool:
             days: the requested days; a row of another day is an error.
             money_of: returns the amount that a row adds to the totals of its day.
             unique_by: fields that together identify a row; a repeated row is an error.
+            figures: how rows are measured for the shrink guard; None for a table without guard.
 
         Raises:
             ProviderProtocolError: a row of a day that was not requested, or a repeated row; the
@@ -168,7 +171,12 @@ class Spool:
         if not self.complete:
             raise SpoolError("The extraction is not complete; no day file can be written")
         writer = DayFileWriter(
-            self._work, days=days, disk=self._disk, money_of=money_of, unique_by=unique_by
+            self._work,
+            days=days,
+            disk=self._disk,
+            money_of=money_of,
+            unique_by=unique_by,
+            figures=figures,
         )
         try:
             with self._check_ownership():

@@ -16,6 +16,7 @@ from datetime import date, datetime, timedelta
 from typing import Final
 
 from convergence.errors import ConfigurationError
+from convergence.runs.figure_columns import LowerRead
 from convergence.runs.ledger_rows import (
     LedgerRow,
     Replaced,
@@ -52,10 +53,12 @@ class SliceHistory:
     Attributes:
         content: the newest row in a `CONTENT` state.
         attempt: the highest number of the rows in any state.
+        pending: the lower read that the newest row in any state keeps.
     """
 
     content: LedgerRow | None
     attempt: int
+    pending: LowerRead | None = None
 
 
 class Ledger:
@@ -117,7 +120,9 @@ class Ledger:
             end = parse_end(row)
             before = known.get(end.key, SliceHistory(None, 0))
             content = parse_content(row) if end.action in CONTENT else before.content
-            known[end.key] = SliceHistory(content, max(before.attempt, end.attempt))
+            newer = end.attempt >= before.attempt
+            pending = end.lower_pending if newer else before.pending
+            known[end.key] = SliceHistory(content, max(before.attempt, end.attempt), pending)
         return known
 
     def append_rows(self, rows: Sequence[LedgerRow | SliceEnd]) -> None:

@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from convergence.runs.figure_columns import (
+    LowerRead,
+    build_figures,
+    build_lower_read,
+    parse_figures,
+    parse_lower_read,
+)
 from convergence.runs.slice_states import Action
 from convergence.runs.slices import Finality, SliceInput, SliceKey
-from convergence.warehouse.day_file import Money
+from convergence.warehouse.day_file import Figures, Money
 from convergence.warehouse.query import Row
 
 
@@ -53,6 +60,9 @@ class LedgerRow:
         job_ended_at: when the job ended, UTC; a partition written later was written by another.
         replaced: the content before, where this look changed it; None for the first content.
         inputs: what a derived slice was computed from; none for what a provider says.
+        figures: what the shrink guard compares; None where the table is not guarded, and in rows
+            of older releases.
+        lower_pending: a lower read that waits for its confirmation.
     """
 
     key: SliceKey
@@ -69,6 +79,8 @@ class LedgerRow:
     job_ended_at: datetime
     replaced: Replaced | None = None
     inputs: tuple[SliceInput, ...] = ()
+    figures: Figures | None = None
+    lower_pending: LowerRead | None = None
 
     @property
     def is_valid(self) -> bool:
@@ -89,6 +101,7 @@ class SliceEnd:
         checked_at: when the run looked, UTC.
         content_hash: of the slice's content; empty in a state without.
         inputs: what a derived slice was computed from.
+        lower_pending: a lower read that was not published.
     """
 
     key: SliceKey
@@ -99,6 +112,7 @@ class SliceEnd:
     checked_at: datetime
     content_hash: str = ""
     inputs: tuple[SliceInput, ...] = ()
+    lower_pending: LowerRead | None = None
 
 
 def compute_row_id(row: LedgerRow | SliceEnd) -> str:
@@ -121,9 +135,8 @@ def build_row(row: LedgerRow | SliceEnd) -> Mapping[str, Any]:
         "finality": row.finality.value,
         "checked_at": row.checked_at,
     }
-    return values | (
-        _build_content(row) if isinstance(row, LedgerRow) else _build_empty_content(row)
-    )
+    content = _build_content(row) if isinstance(row, LedgerRow) else _build_empty_content(row)
+    return values | content | build_lower_read(row.lower_pending)
 
 
 def _build_content(row: LedgerRow) -> dict[str, Any]:
@@ -138,6 +151,7 @@ def _build_content(row: LedgerRow) -> dict[str, Any]:
             {"table_name": one.table, "content_hash": one.content_hash} for one in row.inputs
         ],
         **_build_replaced(row.replaced),
+        **build_figures(row.figures),
     }
 
 
@@ -186,6 +200,8 @@ def parse_content(row: Row) -> LedgerRow:
         job_ended_at=row["job_ended_at"],
         replaced=_parse_replaced(row),
         inputs=_parse_inputs(row),
+        figures=parse_figures(row),
+        lower_pending=parse_lower_read(row),
     )
 
 
@@ -200,6 +216,7 @@ def parse_end(row: Row) -> SliceEnd:
         checked_at=row["checked_at"],
         content_hash=row["content_hash"],
         inputs=_parse_inputs(row),
+        lower_pending=parse_lower_read(row),
     )
 
 

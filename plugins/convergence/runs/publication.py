@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from convergence.runs.ledger import Action, LedgerRow, Replaced
+from convergence.runs.figure_columns import LowerRead
+from convergence.runs.ledger import Action, LedgerRow, Replaced, SliceEnd
 from convergence.runs.recovery import content_labels
 from convergence.runs.slices import (
     Finality,
@@ -16,7 +17,7 @@ from convergence.runs.slices import (
     advance_finality,
     compute_finality,
 )
-from convergence.warehouse.day_file import Money
+from convergence.warehouse.day_file import Figures, Money
 from convergence.warehouse.jobs import JobOutcome
 from convergence.warehouse.names import TableName, job_base, partition_id
 from convergence.warehouse.params import Param
@@ -33,11 +34,13 @@ class Attempt:
         key: the slice.
         number: the attempt's number.
         previous: the ledger's row with content when the attempt was taken.
+        pending: the lower read that the ledger kept at that time.
     """
 
     key: SliceKey
     number: int
     previous: LedgerRow | None
+    pending: LowerRead | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,7 @@ class Publication:
         content_hash: of what is to be published.
         source_pages: provider pages behind it.
         inputs: what a derived slice is computed from.
+        figures: what the shrink guard compares; None where the table is not guarded.
     """
 
     attempt: Attempt
@@ -92,6 +96,7 @@ class Publication:
     content_hash: str
     source_pages: int
     inputs: tuple[SliceInput, ...] = ()
+    figures: Figures | None = None
 
     @property
     def key(self) -> SliceKey:
@@ -157,6 +162,44 @@ class Publication:
             checked_at=self.now,
             replaced=None,
             inputs=self.inputs,
+            figures=self.figures or previous.figures,
+            lower_pending=None,
+        )
+
+    def build_unread_row(self, previous: LedgerRow) -> LedgerRow:
+        """Return the row of a day whose source says, unread, that it has not changed.
+
+        A lower read keeps waiting for its confirmation.
+        """
+        pending = self.attempt.pending
+        if pending is None:
+            return self.build_unchanged_row(previous)
+        return self.build_pending_row(previous, pending)
+
+    def build_pending_row(self, previous: LedgerRow, lower: LowerRead) -> LedgerRow:
+        """Return the row of a lower read that waits: the content stays, the day is due again."""
+        row = self.build_unchanged_row(previous)
+        waits = row.finality is Finality.FINAL and previous.finality is not Finality.FINAL
+        return replace(
+            row,
+            finality=Finality.SETTLING if waits else row.finality,
+            figures=previous.figures,
+            lower_pending=lower,
+        )
+
+    def build_refused_row(self, previous: LedgerRow, lower: LowerRead) -> SliceEnd:
+        """Return the row of a lower read that is refused."""
+        settled = previous.finality in {Finality.FINAL, Finality.RESTATED}
+        return SliceEnd(
+            key=self.key,
+            action=Action.REFUSED,
+            attempt=self.attempt.number,
+            run_id=self.run_id,
+            finality=Finality.FINAL
+            if settled
+            else compute_finality(self.key.day, self.now, self.settle_days),
+            checked_at=self.now,
+            lower_pending=replace(lower, refused_by=lower.refused_by or self.run_id),
         )
 
     def build_published_row(self, outcome: JobOutcome, totals: tuple[Money, ...]) -> LedgerRow:
@@ -177,4 +220,5 @@ class Publication:
             job_ended_at=outcome.ended_at,
             replaced=Replaced.from_row(previous) if previous and self.is_changed else None,
             inputs=self.inputs,
+            figures=self.figures,
         )

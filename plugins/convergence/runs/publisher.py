@@ -25,6 +25,7 @@ from convergence.errors import InputChangedError, SupersededError
 from convergence.runs.heartbeat import hold_heartbeat
 from convergence.runs.ledger import Ledger, LedgerRow, SliceHistory
 from convergence.runs.publication import Attempt, PricedDay, Publication
+from convergence.runs.shrink_guard import DEFAULT_GUARD, ShrinkGuard, Verdict, build_shrink_error
 from convergence.runs.slices import SliceKey
 from convergence.state.attempts import (
     Holder,
@@ -98,6 +99,7 @@ class Publisher:
                         holder=holder,
                     ),
                     previous=known[key].content if key in known else None,
+                    pending=known[key].pending if key in known else None,
                 )
                 for key in keys
             }
@@ -112,6 +114,7 @@ class Publisher:
         run_id: str,
         now: datetime,
         settle_days: int,
+        guard: ShrinkGuard = DEFAULT_GUARD,
     ) -> LedgerRow:
         """Make a sealed day the content of its partition.
 
@@ -124,14 +127,19 @@ class Publisher:
             run_id: the org run.
             now: the time of the look, aware; before the content was made.
             settle_days: for how long the provider may change the day.
+            guard: decides about content that is lower than what is published; only for a day with
+                figures.
 
         Returns:
-            The ledger row, written.
+            The ledger row, written. Its `lower_pending` says that the content waits for its
+            confirmation and the published content stays.
 
         Raises:
             SupersededError: a newer attempt exists. Where its detail `after` is False, nothing was
                 published: leave the slice to the newer attempt. Where it is True, this content may
                 have overwritten newer content: make it again under a new attempt.
+            WouldShrinkError: the content is lower than what is published, and refused. The ledger
+                has a row of it.
             NotBootstrappedError, WarehouseUnavailableError, WarehouseError, SchemaError: as from
                 the warehouse; no partial content is published.
         """
@@ -143,6 +151,7 @@ class Publisher:
             settle_days=settle_days,
             content_hash=sealed.content_hash,
             source_pages=sealed.source_pages,
+            figures=sealed.figures,
         )
 
         def publish() -> JobOutcome:
@@ -157,7 +166,7 @@ class Publisher:
                 job_labels=work.job_labels,
             )
 
-        return self._publish(work, publish, totals=lambda: sealed.totals)
+        return self._publish(work, publish, totals=lambda: sealed.totals, guard=guard)
 
     def publish_query(
         self,
@@ -244,7 +253,7 @@ class Publisher:
             )
             intact = _is_intact(previous, writes.get(attempt.key.day))
             if intact and not self._overtaken_by(attempt):
-                rows.append(work.build_unchanged_row(previous))
+                rows.append(work.build_unread_row(previous))
         if rows:
             self._ledger.append_rows(rows)
         return {row.key: row for row in rows}
@@ -258,9 +267,10 @@ class Publisher:
         publish: Callable[[], JobOutcome],
         *,
         totals: Callable[[], tuple[Money, ...]],
+        guard: ShrinkGuard = DEFAULT_GUARD,
     ) -> LedgerRow:
         self._stop_if_overtaken(work.attempt, after=False)
-        row = self._unchanged(work)
+        row = self._unchanged(work) or self._keep_published(work, guard)
         if row is None:
             outcome = publish()
             summed = totals()
@@ -277,9 +287,31 @@ class Publisher:
         previous = work.attempt.previous
         if previous is None or work.is_changed:
             return None
-        day = work.key.day
-        write = partition_writes(self._warehouse, work.table, [day]).get(day)
-        return work.build_unchanged_row(previous) if _is_intact(previous, write) else None
+        intact = self.is_as_recorded(previous, work.table)
+        return work.build_unchanged_row(previous) if intact else None
+
+    def _keep_published(self, work: Publication, guard: ShrinkGuard) -> LedgerRow | None:
+        """Return the row to write when the published content stays, or None to publish.
+
+        Raises:
+            WouldShrinkError: the content is refused. So is content that would wait for its
+                confirmation while the partition does not hold what was published before.
+        """
+        previous, attempt = work.attempt.previous, work.attempt
+        decision = guard.decide(
+            work.figures,
+            content_hash=work.content_hash,
+            read_at=work.now,
+            published=previous,
+            pending=attempt.pending,
+        )
+        if previous is None or decision.lower is None:
+            return None
+        keeps = decision.verdict is Verdict.KEEP
+        if keeps and previous.is_valid and self.is_as_recorded(previous, work.table):
+            return work.build_pending_row(previous, decision.lower)
+        self._ledger.append_rows([work.build_refused_row(previous, decision.lower)])
+        raise build_shrink_error(previous, decision)
 
     def _stop_if_overtaken(self, attempt: Attempt, *, after: bool) -> None:
         newest = self._overtaken_by(attempt)

@@ -25,6 +25,37 @@ class Money:
     amount: Decimal
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Measure:
+    """A sum in one unit.
+
+    Attributes:
+        unit: a currency's code, or the unit of a quantity.
+        amount: exact; rounded to 9 decimals, the scale in which it is stored.
+    """
+
+    unit: str
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a source states of a day, to be compared with another read of the same day.
+
+    Attributes:
+        edition: digest of the query, its grouping and the table's columns. Row counts are compared
+            only between figures of one edition.
+        rows: number of rows.
+        gross: amounts by currency, without credits, refunds, taxes and corrections; sorted.
+        quantities: of the same rows, by unit; sorted.
+    """
+
+    edition: str
+    rows: int
+    gross: tuple[Measure, ...] = ()
+    quantities: tuple[Measure, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class DayFile:
     """The complete content of one UTC day of one table.
@@ -35,6 +66,7 @@ class DayFile:
         content_hash: hex digest of the rows, independent of their order.
         totals: one sum per currency and basis, sorted.
         source_pages: number of provider pages with rows of the day.
+        figures: what the shrink guard compares; None where the table is not guarded.
     """
 
     path: Path
@@ -42,3 +74,4 @@ class DayFile:
     content_hash: str
     totals: tuple[Money, ...] = ()
     source_pages: int = 0
+    figures: Figures | None = None

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import Context, Decimal, Inexact
+from decimal import Decimal
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 from convergence.errors import ProviderProtocolError
 from convergence.extract.canonical import ContentHash
 from convergence.extract.storage.disk import Disk, write_durably
+from convergence.extract.storage.figures import EXACT, FigureSpec, FigureSums
 from convergence.extract.storage.unique import UniqueRows
 from convergence.warehouse.day_file import DayFile, Money
 
@@ -27,8 +28,6 @@ _SORTING = "sorting"
 _MAX_BUFFERED_BYTES = 4 * 1024 * 1024
 _CHUNK = 1024 * 1024
 _LEVEL = 1
-# The default context would round a sum to 28 digits; this one refuses to round.
-_EXACT = Context(prec=200, traps=[Inexact])
 
 
 @dataclass
@@ -40,6 +39,7 @@ class _Day:
     totals: dict[tuple[str, str], Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     pages: int = 0
     lines: list[bytes] = field(default_factory=list)
+    figures: FigureSums | None = None
 
 
 class DayFileWriter:
@@ -53,11 +53,18 @@ class DayFileWriter:
         disk: Disk,
         money_of: Callable[[Row], Money | None] | None,
         unique_by: Sequence[str],
+        figures: FigureSpec | None = None,
     ) -> None:
         self._finished = work / _FINISHED
         self._sorting = work / _SORTING
         self._disk = disk
-        self._days = {day: _Day(self._sorting / day.isoformat()) for day in sorted(set(days))}
+        self._days = {
+            day: _Day(
+                self._sorting / day.isoformat(),
+                figures=None if figures is None else FigureSums(figures),
+            )
+            for day in sorted(set(days))
+        }
         self._money_of = money_of
         self._unique = UniqueRows(self._sorting, disk=disk) if unique_by else None
         self._unique_by = tuple(unique_by)
@@ -101,7 +108,9 @@ class DayFileWriter:
         money = self._money_of(row) if self._money_of else None
         if money is not None:
             key = money.currency, money.basis
-            day.totals[key] = _EXACT.add(day.totals[key], money.amount)
+            day.totals[key] = EXACT.add(day.totals[key], money.amount)
+        if day.figures is not None:
+            day.figures.add_row(row)
         self._buffered_bytes += len(line) + 1
         if self._buffered_bytes >= _MAX_BUFFERED_BYTES:
             self._flush_lines()
@@ -125,6 +134,7 @@ class DayFileWriter:
             content_hash=found.content.hexdigest(),
             totals=totals,
             source_pages=found.pages,
+            figures=None if found.figures is None else found.figures.build_figures(),
         )
 
 

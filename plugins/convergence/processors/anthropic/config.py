@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from convergence.processors.lib.daily.extraction_config import ExtractionConfig
+from convergence.processors.lib.daily.guarded_config import GuardedExtractionConfig
 from convergence.processors.lib.field_types import ColumnName, SchemaFile, SqlFile, TableId
 from convergence.processors.lib.pricing.meters import Meter
 from convergence.processors.lib.pricing.pricing_config import PricingConfig
@@ -36,7 +36,7 @@ LEGACY_COST_GROUPS = ("workspace_id", "description")
 """The only groups of the older cost report; both are always requested."""
 
 
-class _ReportConfig(ExtractionConfig):
+class _ReportConfig(GuardedExtractionConfig):
     api: Api = "analytics"
     """The generation of Anthropic's reports: analytics, or the older legacy."""
 

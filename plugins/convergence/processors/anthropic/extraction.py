@@ -8,6 +8,7 @@ from typing import Any
 
 from convergence.extract.buckets import BucketPages, rfc3339_seconds
 from convergence.extract.paginate import CursorPages, ListSource
+from convergence.extract.storage.figures import measure_columns
 from convergence.extract.stream import Query
 from convergence.processors.anthropic.config import (
     COST_GROUPS,
@@ -44,6 +45,17 @@ USAGE_REVISION = 1
 BILLED_REVISION = 1
 """The same as `USAGE_REVISION`, for `BilledShape`."""
 
+QUANTITIES = {
+    "uncached_input_tokens": "uncached input tokens",
+    "cache_read_input_tokens": "cache read tokens",
+    "cache_write_5m_input_tokens": "5-minute cache write tokens",
+    "cache_write_1h_input_tokens": "1-hour cache write tokens",
+    "output_tokens": "output tokens",
+    "web_search_requests": "web searches",
+    "requests": "requests",
+}
+"""The units of the usage columns that the shrink guard compares."""
+
 # The columns that identify a row of the older cost report, in addition to its workspace.
 _LEGACY_COST_KEY = (
     *("description", "cost_type", "token_type", "model", "service_tier"),
@@ -78,6 +90,9 @@ def extract_usage(org: OrgContext, config: UsageConfig) -> StepResult:
             headers={"anthropic-beta": BETAS[config.api]},
             unknown=unknown,
             raw_days=config.raw_days,
+            measure=measure_columns(quantities=QUANTITIES),
+            grouping=[config.api, config.group_by],
+            shrink_limits=config.shrink_guard.build_limits(),
         ),
     )
 
@@ -112,6 +127,9 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
             source_view=config.source_view,
             unknown=unknown,
             raw_days=config.raw_days,
+            measure=measure_columns(amount="billed_cost", quantities={"requests": "requests"}),
+            grouping=[config.api, row_key],
+            shrink_limits=config.shrink_guard.build_limits(),
         ),
     )
     return add_reconciliation(org, result)

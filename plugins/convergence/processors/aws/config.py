@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from convergence.processors.lib.daily.guarded_config import GuardedConfig
 from convergence.processors.lib.field_types import SchemaFile, SqlFile, TableId
-from convergence.processors.step_config import StepConfig
 
 
-class S3DataLoaderConfig(StepConfig):
+class S3DataLoaderConfig(GuardedConfig):
     """Loads AWS Data Exports (CUR 2.0 or FOCUS) from the org's bucket, whole billing periods."""
 
     ps_type: ClassVar[str] = "aws.s3_data_loader"

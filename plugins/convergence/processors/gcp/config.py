@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from convergence.processors.lib.daily.guarded_config import GuardedConfig
 from convergence.processors.lib.field_types import SchemaFile, SqlFile, TableId
 from convergence.processors.step_config import StepConfig
 
@@ -22,7 +23,7 @@ DataPath = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za
 """Dotted keys of the list in an answer."""
 
 
-class BqEtlConfig(StepConfig):
+class BqEtlConfig(GuardedConfig):
     """Copies a customer's billing export day by day, read with the customer's service account."""
 
     ps_type: ClassVar[str] = "gcp.bq_etl"

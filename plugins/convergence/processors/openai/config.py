@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from convergence.processors.lib.daily.extraction_config import ExtractionConfig
+from convergence.processors.lib.daily.guarded_config import GuardedExtractionConfig
 from convergence.processors.lib.field_types import CsvFile, SchemaFile, SqlFile, TableId
 from convergence.processors.lib.pricing.meters import Meter
 from convergence.processors.lib.pricing.pricing_config import PriceSeedConfig, PricingConfig
@@ -88,7 +88,7 @@ class UsageEndpoint(BaseModel):
         return self
 
 
-class UsageConfig(ExtractionConfig):
+class UsageConfig(GuardedExtractionConfig):
     """Extracts OpenAI's usage by UTC day, every documented field."""
 
     ps_type: ClassVar[str] = "openai.usage"
@@ -186,7 +186,7 @@ class CostConfig(PricingConfig):
     """The quantities that are charged, each with its rate, in the order of their reasons."""
 
 
-class BilledConfig(ExtractionConfig):
+class BilledConfig(GuardedExtractionConfig):
     """Extracts the costs that OpenAI bills, by UTC day, from its costs endpoint."""
 
     ps_type: ClassVar[str] = "openai.billed"

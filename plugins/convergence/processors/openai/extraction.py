@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from convergence.extract.buckets import BucketPages
+from convergence.extract.storage.figures import measure_columns
 from convergence.extract.stream import Query
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.lib.daily.day_ranges import DayRange
@@ -26,6 +27,19 @@ USAGE_REVISION = 1
 """Increase it when `UsageShape` makes other rows of the same responses."""
 BILLED_REVISION = 1
 """The same as `USAGE_REVISION`, for `BilledShape`."""
+
+QUANTITIES = {
+    "input_tokens": "input tokens",
+    "output_tokens": "output tokens",
+    "images": "images",
+    "characters": "characters",
+    "seconds": "seconds",
+    "usage_bytes": "bytes",
+    "num_sessions": "sessions",
+    "num_requests": "requests",
+    "num_model_requests": "model requests",
+}
+"""The units of the usage columns that the shrink guard compares."""
 
 
 def extract_usage(org: OrgContext, config: UsageConfig) -> StepResult:
@@ -59,6 +73,9 @@ def extract_usage(org: OrgContext, config: UsageConfig) -> StepResult:
             requests_per_minute=config.requests_per_minute,
             unknown=unknown,
             raw_days=config.raw_days,
+            measure=measure_columns(quantities=QUANTITIES),
+            grouping=[one.model_dump(mode="json") for one in config.endpoints],
+            shrink_limits=config.shrink_guard.build_limits(),
         ),
     )
 
@@ -91,6 +108,11 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
             source_view=config.source_view,
             unknown=unknown,
             raw_days=config.raw_days,
+            measure=measure_columns(
+                amount="billed_cost", quantity="quantity", unit="quantity_unit"
+            ),
+            grouping=config.group_by,
+            shrink_limits=config.shrink_guard.build_limits(),
         ),
     )
     return add_reconciliation(org, result)

@@ -24,7 +24,11 @@ SELECT
   previous_run_id,
   previous_row_count,
   previous_totals,
-  inputs
+  inputs,
+  edition,
+  gross,
+  quantities,
+  lower_pending
 FROM `{{ project }}.{{ central }}.org_meta_slices`
 WHERE checked_at >= TIMESTAMP(@since)
   AND slice_day >= @since

@@ -9,6 +9,7 @@ from datetime import date, datetime
 
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.publisher import Attempt, PricedDay
+from convergence.runs.shrink_guard import ShrinkLimits
 from convergence.warehouse.day_file import DayFile
 from convergence.warehouse.schemas import TableSchema
 
@@ -21,11 +22,16 @@ class DayContent:
         rows: a file with all rows of the day, or a query that computes them.
         read_at: a time before the source was read for this day.
         settle_days: replaces the pipeline's `settle_days` for this day.
+        end_proved: whether the source proved that it gave all rows. A read without proof confirms
+            no lower read.
+        invoiced: whether the rows carry their invoice: a lower read needs no confirmation then.
     """
 
     rows: DayFile | PricedDay
     read_at: datetime
     settle_days: int | None = None
+    end_proved: bool = True
+    invoiced: bool = False
 
 
 class DaySource(ABC):
@@ -34,10 +40,13 @@ class DaySource(ABC):
     Attributes:
         table: the table's name in the org's dataset.
         schema: the table's schema.
+        shrink_limits: the losses that the days may have without question. They count only where
+            the day files have figures (`extract.figures.FigureSpec`).
     """
 
     table: str
     schema: TableSchema
+    shrink_limits: ShrinkLimits = ShrinkLimits()
 
     @abstractmethod
     def prepare(self, attempts: Mapping[date, Attempt], *, round_number: int) -> None:

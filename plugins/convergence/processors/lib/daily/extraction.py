@@ -20,6 +20,7 @@ from convergence.extract.http import OriginClient
 from convergence.extract.ratelimit import Allowance, RequestRate
 from convergence.extract.retry import Retrier, RetryPolicy
 from convergence.extract.spool import Spool, day_from_field, fingerprint_of
+from convergence.extract.storage.figures import FigureSpec, RowFigures, build_edition
 from convergence.extract.stream import Query, extract_pages
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.lib.daily.cost_view import show_in_cost_daily
@@ -32,6 +33,7 @@ from convergence.processors.lib.daily.slices import find_days_done_before, publi
 from convergence.providers.authorization import authorize
 from convergence.providers.registry import RetryConfig, load_registry
 from convergence.runs.publisher import Attempt
+from convergence.runs.shrink_guard import ShrinkLimits
 from convergence.warehouse.day_file import DayFile, Money
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
@@ -65,6 +67,11 @@ class ReportSpec:
             other days keep their content, and are NOT_OBSERVABLE in the ledger.
         unknown: counts each field without a column; read it after all rows were read.
         raw_days: for how many days raw responses are kept; 0 keeps none.
+        measure: what a row adds to the figures that the shrink guard compares.
+        grouping: the query and its groups, as JSON values: row counts are compared only between
+            reads with the same grouping.
+        shrink_limits: limits of the shrink guard.
+        end_proved: whether the responses prove that all rows were read.
     """
 
     provider: str
@@ -87,6 +94,15 @@ class ReportSpec:
     observed_on: date | None = None
     unknown: Mapping[str, int] = field(default_factory=dict)
     raw_days: int = 0
+    measure: Callable[[Mapping[str, Any]], RowFigures | None]
+    grouping: object
+    shrink_limits: ShrinkLimits
+    end_proved: bool = True
+
+    def build_figure_spec(self) -> FigureSpec:
+        """Return how the rows of a day are measured."""
+        edition = build_edition(self.revision, self.schema, grouping=self.grouping)
+        return FigureSpec(edition=edition, measure=self.measure)
 
 
 def get_column_types(schema: TableSchema) -> dict[str, str]:
@@ -145,6 +161,7 @@ class DailyExtraction(DaySource):
     def __init__(self, org: OrgContext, report: ReportSpec, client: OriginClient) -> None:
         self.table = report.table
         self.schema = report.schema
+        self.shrink_limits = report.shrink_limits
         self._org = org
         self._report = report
         self._client = client
@@ -167,7 +184,7 @@ class DailyExtraction(DaySource):
         """Return the rows of a day; the first day of a range fetches the whole range."""
         if day not in self._files:
             self._files = self._fetch_range(self._ranges[day])
-        return DayContent(self._files[day], self._read_at)
+        return DayContent(self._files[day], self._read_at, end_proved=self._report.end_proved)
 
     def _fetch_range(self, days: DayRange) -> dict[date, DayFile]:
         report = self._report
@@ -183,6 +200,7 @@ class DailyExtraction(DaySource):
             days.days,
             money_of=report.money_of,
             unique_by=report.unique_by,
+            figures=report.build_figure_spec(),
         )
 
     def _fetch_pages(self, spool: Spool, days: DayRange) -> None:

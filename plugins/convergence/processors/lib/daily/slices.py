@@ -12,6 +12,7 @@ from convergence.errors import (
     InputNotAsRecordedError,
     RetryableError,
     SupersededError,
+    WouldShrinkError,
 )
 from convergence.processors.context import OrgContext
 from convergence.processors.lib.daily.day_source import DayContent, DaySource
@@ -22,6 +23,7 @@ from convergence.processors.lib.daily.overtaken import (
 )
 from convergence.runs.ledger import Action, LedgerRow, Replaced, SliceEnd
 from convergence.runs.publisher import Attempt
+from convergence.runs.shrink_guard import ACCEPT_SHRINK, ShrinkAcceptance, ShrinkGuard
 from convergence.runs.slices import Finality, SliceKey
 from convergence.state.attempts import Holder
 from convergence.warehouse.day_file import DayFile, Money
@@ -29,6 +31,8 @@ from convergence.warehouse.names import TableName
 
 MAX_ROUNDS = 3
 """Maximum times that content is made again because another attempt published in between."""
+MAX_REFUSED_DAYS = 10
+"""Refused days in an error; the ledger has all of them."""
 MAX_RESTATED_DAYS = 50
 """Restated days in a step's result; the ledger has all of them."""
 
@@ -40,10 +44,12 @@ class Published:
     Attributes:
         rows: the ledger row of each day that was published or found unchanged.
         superseded: days that a newer attempt ended; its row is in the ledger.
+        refused: days whose new content is lower than the published content, which stays.
     """
 
     rows: dict[date, LedgerRow] = field(default_factory=dict)
     superseded: list[date] = field(default_factory=list)
+    refused: dict[date, WouldShrinkError] = field(default_factory=dict)
 
     @property
     def row_count(self) -> int:
@@ -58,11 +64,13 @@ class Published:
             for _, row in sorted(self.rows.items(), reverse=True)
             if row.finality is Finality.RESTATED and row.replaced is not None
         ]
-        counts = {
+        counts: dict[str, Any] = {
             "days_published": len(self.rows) - unchanged,
             "days_unchanged": unchanged,
             "days_superseded": len(self.superseded),
         }
+        if pending := self._list_pending():
+            counts["days_lower_pending"] = pending
         if not restated:
             return counts
         return {
@@ -70,6 +78,32 @@ class Published:
             "days_restated": len(restated),
             "restated": restated[:MAX_RESTATED_DAYS],
         }
+
+    def _list_pending(self) -> list[str]:
+        """Return the days of which a lower read waits for its confirmation."""
+        return [
+            day.isoformat()
+            for day, row in sorted(self.rows.items())
+            if row.lower_pending is not None
+        ]
+
+    def raise_refused(self) -> None:
+        """Raise one error for all refused days, if there are any.
+
+        Raises:
+            WouldShrinkError: its details have the figures of each day, newest first, and the
+                result of the other days.
+        """
+        if not self.refused:
+            return
+        days = [self.refused[day].details for day in sorted(self.refused, reverse=True)]
+        raise WouldShrinkError(
+            f"The source states less of {len(days)} days than what is published, which stays; "
+            "if it is right, run these days again with accept_shrink",
+            days=days[:MAX_REFUSED_DAYS],
+            days_refused=len(days),
+            **self.build_details(),
+        )
 
 
 def _describe_restatement(old: Replaced, *, by: LedgerRow) -> dict[str, Any]:
@@ -100,6 +134,17 @@ def publish_days(org: OrgContext, source: DaySource, days: Sequence[date]) -> Pu
     Raises:
         SupersededError: others keep overtaking, or work on a day until this step's time is over.
         RetryableError: the task is being stopped.
+        WouldShrinkError: days hold less than what is published; the other days are published.
+    """
+    published = publish_accepted_days(org, source, days)
+    published.raise_refused()
+    return published
+
+
+def publish_accepted_days(org: OrgContext, source: DaySource, days: Sequence[date]) -> Published:
+    """Publish as `publish_days`, and return refused days instead of raising an error for them.
+
+    The caller must call `Published.raise_refused` when all its work is done.
     """
     published = Published()
     keys = {day: _build_key(org, day, table=source.table) for day in days}
@@ -160,6 +205,9 @@ def _publish_round(
             except SupersededError as error:
                 after = bool(error.details.get("after"))
                 overtaken[day] = OvertakenDay(attempts[day].number, published=after)
+            except WouldShrinkError as error:
+                org.log.error("%s", error)
+                published.refused[day] = error
             except InputChangedError:
                 again.append(day)
     if not_as_recorded is not None:
@@ -183,6 +231,12 @@ def publish_content(
             run_id=org.run_id,
             now=content.read_at,
             settle_days=settle_days,
+            guard=ShrinkGuard(
+                limits=source.shrink_limits,
+                accepted=ShrinkAcceptance.from_param(org.params.get(ACCEPT_SHRINK)),
+                end_proved=content.end_proved,
+                invoiced=content.invoiced,
+            ),
         )
     return org.publisher.publish_query(
         attempt,

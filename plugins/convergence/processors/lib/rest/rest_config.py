@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from convergence.errors import ConfigurationError, NotFoundError
-from convergence.processors.lib.daily.extraction_config import ExtractionConfig
+from convergence.processors.lib.daily.guarded_config import GuardedExtractionConfig
 from convergence.processors.lib.field_types import SqlFile
 from convergence.processors.lib.rest.rest_days import WORDS, words_in
 from convergence.processors.lib.rest.rest_options import (
@@ -38,7 +38,7 @@ _RESERVED_HEADERS = frozenset({"authorization", "cookie", "host", "content-lengt
 ParamValue = str | int | bool
 
 
-class RestConfig(ExtractionConfig):
+class RestConfig(GuardedExtractionConfig):
     """Reads any REST API into a table."""
 
     url: Annotated[str, Field(pattern=_URL, max_length=2000)]
