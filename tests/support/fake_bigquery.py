@@ -263,6 +263,23 @@ def _typed_ledger_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "previous_row_count": row.get("previous_row_count"),
         "previous_totals": _typed_sums(row.get("previous_totals", [])),
         "inputs": row.get("inputs", []),
+        **_typed_figures(row),
+        "lower_pending": _typed_lower_read(row.get("lower_pending")),
+    }
+
+
+def _typed_lower_read(lower: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if lower is None:
+        return None
+    read_at = datetime.fromisoformat(lower["read_at"])
+    return {"refused_by": None, **lower, **_typed_figures(lower), "read_at": read_at}
+
+
+def _typed_figures(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "edition": row.get("edition"),
+        "gross": _typed_sums(row.get("gross", [])),
+        "quantities": _typed_sums(row.get("quantities", [])),
     }
 
 

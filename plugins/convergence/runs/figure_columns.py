@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from convergence.warehouse.day_file import Figures, Measure
 from convergence.warehouse.query import Row
+
+CONFIRMED_AFTER: Final = timedelta(hours=12)
+"""Time after which an equal read confirms a lower one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,10 @@ class LowerRead:
     read_at: datetime
     reads: int = 1
     refused_by: str | None = None
+
+    def is_confirmable(self, now: datetime) -> bool:
+        """Return whether an equal read at this time confirms the lower read."""
+        return now - self.read_at >= CONFIRMED_AFTER
 
 
 def build_figures(figures: Figures | None) -> dict[str, Any]:

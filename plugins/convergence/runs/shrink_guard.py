@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Self
@@ -29,8 +29,6 @@ from convergence.warehouse.day_file import Figures, Measure
 
 ACCEPT_SHRINK: Final = "accept_shrink"
 """The run parameter with an acceptance."""
-CONFIRMED_AFTER: Final = timedelta(hours=12)
-"""Time after which an equal read confirms a lower one."""
 MAX_DISAGREEING_READS: Final = 3
 """The lower read in a row, each unlike the one before, that is refused."""
 _FINAL: Final = frozenset({Finality.FINAL, Finality.RESTATED})
@@ -178,8 +176,7 @@ class ShrinkGuard:
         lower = _follow(pending, figures, content_hash=content_hash, read_at=read_at)
         if published.finality in _FINAL or any(one.kind is LossKind.EMPTY for one in losses):
             return Decision(Verdict.REFUSE, losses, lower)
-        confirmed = self.end_proved and read_at - lower.read_at >= CONFIRMED_AFTER
-        if self.invoiced or confirmed:
+        if self.invoiced or (self.end_proved and lower.is_confirmable(read_at)):
             return Decision(Verdict.PUBLISH, losses)
         if lower.reads >= MAX_DISAGREEING_READS:
             return Decision(Verdict.REFUSE, losses, lower)

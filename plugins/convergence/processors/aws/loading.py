@@ -108,7 +108,14 @@ class _Loading:
         # A partition that is not as it was left has its period loaded again.
         torn = self._confirm(plan.keep)
         self._report.lost = sorted(day for day in torn if day.replace(day=1) not in found.periods)
-        again = {day.replace(day=1) for day in torn} & set(found.periods) - set(plan.load)
+        # The same files read again later confirm a lower read.
+        waiting = {
+            day
+            for day, row in ledger[self._config.table].items()
+            if row.lower_pending and row.lower_pending.is_confirmable(self._org.now())
+        }
+        again = {day.replace(day=1) for day in {*torn, *waiting}}
+        again &= set(found.periods) - set(plan.load)
         for first in sorted({*plan.load, *again}, reverse=True):
             self._load(first, published=ledger[self._config.table])
         self._warn(found, plan)

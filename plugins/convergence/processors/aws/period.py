@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from convergence.errors import ProviderProtocolError, ProviderUnavailableError, SupersededError
 from convergence.extract.spool import Spool, fingerprint_of
+from convergence.extract.storage.figures import FigureSpec, build_edition, measure_columns
 from convergence.processors.aws.bucket import Bucket
 from convergence.processors.aws.config import S3DataLoaderConfig
 from convergence.processors.aws.export import Export, File, Period
@@ -25,6 +26,7 @@ from convergence.processors.lib.daily.fields import day_of
 from convergence.processors.lib.daily.slices import publish_days, take_attempts
 from convergence.runs.ledger import Action, LedgerRow
 from convergence.runs.publisher import Attempt
+from convergence.runs.shrink_guard import ACCEPT_SHRINK, ShrinkAcceptance
 from convergence.warehouse.day_file import DayFile
 from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
@@ -35,6 +37,29 @@ DELIVERY_TIMEOUT: Final = timedelta(hours=2)
 """Longest wait for the manifest of a delivery."""
 MIN_ROWS_FOR_SHRINK_CHECK: Final = 20
 """A period with at most so many rows may shrink by any share."""
+_GROSS_LINE_TYPES: Final = frozenset(
+    {
+        *("Usage", "DiscountedUsage", "SavingsPlanCoveredUsage", "Fee", "RIFee"),
+        *("SavingsPlanRecurringFee", "SavingsPlanUpfrontFee"),
+    }
+)
+_GROSS_CATEGORIES: Final = frozenset({"Usage", "Purchase"})
+
+
+def is_gross(row: Mapping[str, Any]) -> bool:
+    """Return whether a row is no credit, refund, tax, discount or correction.
+
+    CUR 2.0 rows have a line type, FOCUS rows have only a charge category and class.
+    """
+    if row["line_type"] is not None:
+        return row["line_type"] in _GROSS_LINE_TYPES
+    return row["charge_category"] in _GROSS_CATEGORIES and row["charge_class"] != "Correction"
+
+
+MEASURE: Final = measure_columns(
+    amount="billed_cost", quantity="usage_quantity", unit="unit", counts=is_gross
+)
+"""How the shrink guard measures a row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +104,7 @@ class PeriodLoader(DaySource):
         self._today = self._now.astimezone(UTC).date()
         self.table = config.table
         self.schema = TableSchema.load(org.settings.configs_dir / config.schema_file)
+        self.shrink_limits = config.shrink_guard.build_limits()
         self._files: Mapping[date, DayFile] = {}
         self._unchanged: Mapping[date, LedgerRow] = {}
         self._settle_days = org.pipeline.settle_days
@@ -138,7 +164,9 @@ class PeriodLoader(DaySource):
             return self._unchanged[day]
         file = self._files[day]
         if day < self._today or file.row_count or day in self._published:
-            return DayContent(file, self._now, settle_days=self._settle_days)
+            return DayContent(
+                file, self._now, settle_days=self._settle_days, invoiced=self._sums.invoiced
+            )
         return None
 
     def _list_files(self) -> Period:
@@ -202,7 +230,16 @@ class PeriodLoader(DaySource):
         if not spool.complete:
             spool.write_page((), next_token=None)
         return spool.write_day_files(
-            day_of, _list_days(self._month), money_of=build_billed_money, unique_by=KEYS
+            day_of,
+            _list_days(self._month),
+            money_of=build_billed_money,
+            unique_by=KEYS,
+            figures=FigureSpec(
+                edition=build_edition(
+                    self._revision, self.schema, grouping=[self._export.kind, KEYS]
+                ),
+                measure=MEASURE,
+            ),
         )
 
     def _open_spool(self, name: str) -> Spool:
@@ -210,10 +247,14 @@ class PeriodLoader(DaySource):
         return Spool.open(self._org.spool_dir / name, fingerprint=fingerprint_of(uuid4().hex))
 
     def _check_shrinking(self, files: Mapping[date, DayFile]) -> None:
-        if self._org.params.get("accept_shrink"):
-            return
-        before = sum(row.row_count for day, row in self._published.items() if day in files)
-        rows = sum(day.row_count for day in files.values())
+        """Compare the days that were published without figures, by the rows of the period."""
+        days = [
+            day
+            for day, row in self._published.items()
+            if day in files and row.figures is None and not self._is_shrink_accepted(day)
+        ]
+        before = sum(self._published[day].row_count for day in days)
+        rows = sum(files[day].row_count for day in days)
         if before > MIN_ROWS_FOR_SHRINK_CHECK and rows * 2 < before:
             raise ProviderProtocolError(
                 "The period lost more than half of its rows; set accept_shrink if this is right",
@@ -222,12 +263,19 @@ class PeriodLoader(DaySource):
                 published=before,
             )
 
+    def _is_shrink_accepted(self, day: date) -> bool:
+        accepted = ShrinkAcceptance.from_param(self._org.params.get(ACCEPT_SHRINK))
+        return accepted is not None and accepted.covers(self._org.org_slug, day)
+
     def _confirm_unchanged(self, attempts: Mapping[date, Attempt]) -> dict[date, LedgerRow]:
         """Confirm the days whose content equals the ledger's; one query for all of them."""
         same = [
             attempt
             for day, attempt in attempts.items()
-            if attempt.previous and attempt.previous.content_hash == self._files[day].content_hash
+            if attempt.previous
+            and attempt.previous.content_hash == self._files[day].content_hash
+            and attempt.previous.figures is not None
+            and attempt.pending is None
         ]
         rows = self._org.publisher.confirm_unchanged(
             same,

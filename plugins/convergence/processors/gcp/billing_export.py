@@ -21,6 +21,7 @@ from uuid import uuid4
 
 from convergence.errors import RetryableError
 from convergence.extract.spool import Spool, fingerprint_of
+from convergence.extract.storage.figures import FigureSpec, build_edition
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.gcp.access import (
     customer_warehouse,
@@ -30,12 +31,13 @@ from convergence.processors.gcp.access import (
 )
 from convergence.processors.gcp.config import BqEtlConfig
 from convergence.processors.gcp.exports import ExportLocation, ExportTable, find_exports
-from convergence.processors.gcp.shape import ExportShape, net
+from convergence.processors.gcp.shape import ExportShape, measure_row, net
 from convergence.processors.lib.daily.day_source import DayContent, DaySource
 from convergence.processors.lib.daily.fields import day_of
 from convergence.processors.lib.daily.slices import (
     Published,
     find_days_done_before,
+    publish_accepted_days,
     publish_days,
 )
 from convergence.processors.lib.schema_templates import load_template
@@ -133,6 +135,7 @@ class ExportDays(DaySource):
         self._storage = storage
         self._table = TableName(org.dataset, config.table)
         self.table = config.table
+        self.shrink_limits = config.shrink_guard.build_limits()
         self.schema = load_template(
             self._folder / config.schema_file, config.schema_template, table=config.table
         )
@@ -154,8 +157,9 @@ class ExportDays(DaySource):
         due = set(org.days)
         touched = self._find_touched_days() - due if self._is_search_due() else set()
         before = find_days_done_before(org, table=config.table)
-        late = publish_days(org, self, _sort_newest_first(touched))
+        late = publish_accepted_days(org, self, _sort_newest_first(touched))
         published = publish_days(org, self, _sort_newest_first(due - before))
+        late.raise_refused()
         return self._build_result(late, published, touched=touched, before=before)
 
     def _is_search_due(self) -> bool:
@@ -190,7 +194,17 @@ class ExportDays(DaySource):
         for export in self._exports:
             self._spool_export(export, days, spool)
         spool.write_page((), next_token=None)
-        return spool.write_day_files(day_of, days, money_of=net)
+        return spool.write_day_files(
+            day_of,
+            days,
+            money_of=net,
+            figures=FigureSpec(
+                edition=build_edition(
+                    REVISION, self.schema, grouping=sorted(one.name for one in self._exports)
+                ),
+                measure=measure_row,
+            ),
+        )
 
     def _spool_export(self, export: Export, days: Sequence[date], spool: Spool) -> None:
         shape, first, last = self._shapes[export.name], days[-1], days[0]

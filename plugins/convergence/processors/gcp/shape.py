@@ -15,8 +15,9 @@ from typing import Any, Final
 from google.cloud import bigquery
 
 from convergence.errors import ProviderProtocolError
+from convergence.extract.storage.figures import RowFigures, read_decimal
 from convergence.processors.lib.daily.fields import NUMERIC_STEP
-from convergence.warehouse.day_file import Money
+from convergence.warehouse.day_file import Measure, Money
 from convergence.warehouse.schemas import FieldSpec, TableSchema, canonical_type
 
 ADDED_COLUMNS: Final = frozenset({"usage_date", "source_table", "extra"})
@@ -88,6 +89,22 @@ def net(row: Row) -> Money:
     amounts = [row.get("cost"), *(credit.get("amount") for credit in row.get("credits") or ())]
     total = sum((numeric(amount) for amount in amounts if amount is not None), Decimal(0))
     return Money(str(row["currency"]), "billed", total)
+
+
+def measure_row(row: Row) -> RowFigures | None:
+    """Measure a row of our copy: its cost before credits, and its usage.
+
+    Tax, rounding errors, and rows with `adjustment_info` that correct others are left out.
+    """
+    adjustment = row.get("adjustment_info") or {}
+    if row.get("cost_type") != "regular" or any(adjustment.values()):
+        return None
+    cost, usage = read_decimal(row.get("cost")), row.get("usage") or {}
+    gross = None if cost is None else Measure(str(row["currency"]), cost)
+    amount = read_decimal(usage.get("amount"))
+    return RowFigures(
+        gross, () if amount is None else (Measure(str(usage.get("unit") or ""), amount),)
+    )
 
 
 def numeric(amount: Value) -> Decimal:

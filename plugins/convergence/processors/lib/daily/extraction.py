@@ -99,8 +99,14 @@ class ReportSpec:
     shrink_limits: ShrinkLimits
     end_proved: bool = True
 
-    def build_figure_spec(self) -> FigureSpec:
-        """Return how the rows of a day are measured."""
+    def build_figure_spec(self) -> FigureSpec | None:
+        """Return how the rows of a day are measured.
+
+        An observation states the present: a later one of the same day may hold less, so the two
+        are not compared.
+        """
+        if self.observed_on is not None:
+            return None
         edition = build_edition(self.revision, self.schema, grouping=self.grouping)
         return FigureSpec(edition=edition, measure=self.measure)
 

@@ -206,7 +206,7 @@ def _publish_round(
                 after = bool(error.details.get("after"))
                 overtaken[day] = OvertakenDay(attempts[day].number, published=after)
             except WouldShrinkError as error:
-                org.log.error("%s", error)
+                org.log.warning("%s", error)
                 published.refused[day] = error
             except InputChangedError:
                 again.append(day)

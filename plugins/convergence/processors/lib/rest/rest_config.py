@@ -19,6 +19,7 @@ from convergence.processors.lib.rest.rest_options import (
     Dotted,
     MoneyOptions,
     Pagination,
+    QuantityOptions,
     RateOptions,
 )
 from convergence.processors.lib.rest.rest_shape import find_mismatches
@@ -86,6 +87,9 @@ class RestConfig(GuardedExtractionConfig):
 
     money: MoneyOptions | None = None
     """Columns with money."""
+
+    quantity: QuantityOptions | None = None
+    """Column with a quantity."""
 
     rate_limit: RateOptions = RateOptions()
     """Maximum rate of requests to the provider."""
@@ -196,6 +200,9 @@ class RestConfig(GuardedExtractionConfig):
         for name in _money_columns(self.money):
             if name not in columns:
                 yield ConfigViolation(("money",), f"{schema.table} has no column {name}")
+        for name in _quantity_columns(self.quantity):
+            if name not in columns:
+                yield ConfigViolation(("quantity",), f"{schema.table} has no column {name}")
 
 
 def below(url: str, provider: Provider) -> str | None:
@@ -208,6 +215,12 @@ def _money_columns(money: MoneyOptions | None) -> tuple[str, ...]:
     if money is None:
         return ()
     return (money.amount,) if money.currency.isupper() else (money.amount, money.currency)
+
+
+def _quantity_columns(quantity: QuantityOptions | None) -> tuple[str, ...]:
+    if quantity is None:
+        return ()
+    return (quantity.amount,) if quantity.unit is None else (quantity.amount, quantity.unit)
 
 
 def _describe_unknown_placeholder(placeholder: str) -> str:

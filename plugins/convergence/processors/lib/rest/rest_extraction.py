@@ -14,6 +14,7 @@ from convergence.extract.http import OriginClient
 from convergence.extract.origin import Origin
 from convergence.extract.paginate import ListSource, Page, PageRequest, PageResponse, Paginator, Row
 from convergence.extract.retry import RetryPolicy
+from convergence.extract.storage.figures import RowFigures, measure_columns
 from convergence.extract.stream import Query
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.lib.daily.day_ranges import DayRange
@@ -34,6 +35,9 @@ from convergence.warehouse.schemas import TableSchema
 
 REVISION = 1
 """Rises when the same answers make other rows."""
+
+_QUERY_KEYS = ("url", "method", "params", "body", "data_path", "day_path", "fields")
+"""The keys of the step that decide which rows a list has."""
 
 
 def extract_api(org: OrgContext, config: RestConfig) -> StepResult:
@@ -74,7 +78,20 @@ def extract_api(org: OrgContext, config: RestConfig) -> StepResult:
             observed_on=yesterday if snapshot else None,
             unknown=shape.unknown,
             raw_days=config.raw_days,
+            measure=_build_measure(config),
+            grouping=config.model_dump(mode="json", include=set(_QUERY_KEYS)),
+            shrink_limits=config.shrink_guard.build_limits(),
         ),
+    )
+
+
+def _build_measure(config: RestConfig) -> Callable[[Mapping[str, Any]], RowFigures | None]:
+    money, quantity = config.money, config.quantity
+    return measure_columns(
+        amount=money.amount if money else None,
+        currency=money.currency if money else "",
+        quantity=quantity.amount if quantity else None,
+        unit=quantity.unit if quantity else None,
     )
 
 

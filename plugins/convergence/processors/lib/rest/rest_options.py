@@ -192,6 +192,16 @@ class RateOptions(Options):
         return RequestRate(rate.numerator, rate.denominator)
 
 
+class QuantityOptions(Options):
+    """Which column is a quantity: the shrink guard compares each day's sum by unit."""
+
+    amount: TableId
+    """Column of the quantity."""
+
+    unit: TableId | None = None
+    """Column of the quantity's unit; absent if all rows have the same unit."""
+
+
 class MoneyOptions(Options):
     """Which columns are money: the ledger keeps each day's sum by currency."""
 
