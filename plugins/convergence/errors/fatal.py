@@ -71,19 +71,6 @@ class WarehouseError(FatalError):
     code = "warehouse_refused"
 
 
-class WouldShrinkError(FatalError):
-    """Raised when a source states less of a day than what is published, and the read is refused.
-
-    The published content stays. The details have the published figures and the ones that were
-    read.
-
-    Remedy: find out why the source states less. If it is right, run the pipeline for these days
-    with `accept_shrink`: first day, last day and reason.
-    """
-
-    code = "would_shrink"
-
-
 class PipelineFailedError(FatalError):
     """Raised when a run ends and orgs of it failed; details name these orgs and their reasons.
 
@@ -132,3 +119,31 @@ class ExpectationsNotMetError(ReportedError):
     """
 
     code = "expectations_not_met"
+
+
+class WouldShrinkError(ReportedError):
+    """Raised when a source states less of a day than what is published, and the read is refused.
+
+    The published content stays. The details have the published figures and the ones that were
+    read.
+
+    Remedy: find out why the source states less. If it is right, run the pipeline for these days
+    with `accept_shrink`: first day, last day and reason.
+    """
+
+    code = "would_shrink"
+
+    def __init__(
+        self, message: str, *, report: Mapping[str, Any] | None = None, **details: object
+    ) -> None:
+        super().__init__(message, report=report or {})
+        self.details = details
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_shrink_error, (self.message, self.report, self.details)
+
+
+def _rebuild_shrink_error(
+    message: str, report: dict[str, Any], details: dict[str, object]
+) -> WouldShrinkError:
+    return WouldShrinkError(message, report=report, **details)

@@ -34,6 +34,7 @@ from convergence.processors.context import (
     TaskServices,
 )
 from convergence.processors.step_config import StepConfig
+from convergence.run_error_codes import RunErrorCode
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -215,7 +216,13 @@ def _get_logger(operator: BaseOperator) -> logging.Logger:
 
 
 def _build_single_result(outcome: OrgOutcome) -> dict[str, Any]:
-    if outcome.failed and outcome.error is not None:
+    """Return the result of a batch of one org, or raise its failure.
+
+    Lower content that was refused ends the org run FAILED when the run is closed. The task itself
+    succeeds, because Airflow would not start the steps after a failed task.
+    """
+    refused = outcome.error is not None and outcome.error.code == RunErrorCode.WOULD_SHRINK
+    if outcome.failed and outcome.error is not None and not refused:
         message = f"{outcome.org_slug}: {outcome.error.code}: {outcome.error.message}"
         raise _build_exception(message, retry=outcome.retryable)
     return outcome.result.to_dict()

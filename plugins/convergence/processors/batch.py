@@ -286,9 +286,15 @@ class _OrgLog(logging.LoggerAdapter[logging.Logger]):
 
 
 def _unblocks_downstream(step: OrgStep) -> bool:
+    """Return whether the steps after this one may run.
+
+    A step that refused lower content has published its other days, and of the refused days the
+    content before is still there.
+    """
     if step.status is StepStatus.SKIPPED:
         return step.error is None
-    return step.status is StepStatus.SUCCESS
+    refused = step.error is not None and step.error.code == RunErrorCode.WOULD_SHRINK
+    return step.status is StepStatus.SUCCESS or refused
 
 
 def _build_recorded_result(step: OrgStep) -> StepResult:

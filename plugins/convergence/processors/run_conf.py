@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from convergence.errors import PipelineUnavailableError, RequestError
 from convergence.processors.context import PipelineInfo
+from convergence.runs.shrink_guard import ACCEPT_SHRINK, ShrinkAcceptance
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
@@ -71,7 +72,12 @@ def merge_params(
         PipelineUnavailableError: the pipeline no longer accepts the org's settings.
     """
     requested = {key: value for key, value in conf.items() if value is not None}
-    used = {key: value for key, value in settings.items() if key not in requested}
+    used = {
+        key: value
+        for key, value in settings.items()
+        # Before it had days and a reason, this setting was true or false; that accepts nothing.
+        if key not in requested and not (key == ACCEPT_SHRINK and isinstance(value, bool))
+    }
     try:
         check_partial_params(used, pipeline=pipeline)
     except RequestError as error:
@@ -113,6 +119,9 @@ def _validate_values(values: dict[str, Any], schema: Mapping[str, Any]) -> dict[
     if error := _find_first_error(values, schema):
         accepted = sorted(schema.get("properties", {}))
         raise RequestError(f"{_format_path(error)}: {error.message}", accepted=accepted)
+    accepted_shrink = ShrinkAcceptance.from_param(values.get(ACCEPT_SHRINK))
+    if accepted_shrink is not None and accepted_shrink.last < accepted_shrink.first:
+        raise RequestError(f"{ACCEPT_SHRINK}.end_date: is before start_date")
     return values
 
 

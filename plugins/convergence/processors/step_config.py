@@ -40,6 +40,10 @@ class StepConfig(BaseModel):
     scope: ClassVar[Scope] = "org"
     """`org`: works for one org at a time. `platform`: runs once."""
 
+    guards_tables: ClassVar[bool] = False
+    """Whether the shrink guard protects the step's tables; its pipeline then has the run parameter
+    `accept_shrink`."""
+
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         """Validate values from YAML. They have JSON types, so a list may become a tuple.

@@ -29,7 +29,7 @@ _VALID: Final = frozenset({Action.PUBLISHED, Action.UNCHANGED, Action.RECOVERED}
 CONTENT: Final = _VALID | {Action.INVALIDATED}
 """Only rows in these states say what a slice's partition holds. An INVALIDATED one says that it is
 wrong: the slice is due at once, and published even with an equal content hash."""
-CHECKED: Final = CONTENT | {Action.NOT_OBSERVABLE}
+CHECKED: Final = CONTENT | {Action.NOT_OBSERVABLE, Action.REFUSED}
 """Rows in these states say when a day was checked, and so whether it is due again."""
 ENDING: Final = _VALID | {Action.REFUSED}
 """An older attempt may leave a slice to a newer one whose row is in one of these states."""

@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from convergence.api.http.services import ApiServices
 from convergence.errors import ConvergenceError
+from convergence.pipelines.running.acceptance import audit_acceptance
 from convergence.run_error_codes import RunErrorCode
 from convergence.runs import admission
 from convergence.runs.eligibility import Eligibility
@@ -29,6 +30,7 @@ def admit_run(
     admission.admit_run(conn, run, eligibility=eligibility, now=now)
     act = AuditedAction(run.org_slug, by, "run.trigger", run.run_id)
     audit.append_entry(conn, act, result=AuditResult.SUCCEEDED, now=now)
+    audit_acceptance(conn, run, by=by, now=now)
 
 
 async def submit_run(run: OrgRun, *, services: ApiServices) -> None:

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator
 
 from convergence.pipelines.files.schedule import cadence
+from convergence.pipelines.files.shrink_param import SHRINK_PARAM_SCHEMA
 from convergence.pipelines.files.spec import PipelineSpec
 from convergence.processors.registry import find_config
+from convergence.runs.shrink_guard import ACCEPT_SHRINK
 
 
 def docs_md(spec: PipelineSpec) -> str:
@@ -48,7 +50,7 @@ def _render_steps(spec: PipelineSpec) -> Iterator[str]:
 
 
 def _render_params(spec: PipelineSpec) -> Iterator[str]:
-    if not spec.params:
+    if not spec.params and not spec.guards_tables:
         return
     yield ""
     yield "| param | type | | |"
@@ -57,6 +59,9 @@ def _render_params(spec: PipelineSpec) -> Iterator[str]:
         kind = f"{param.type}, {param.format}" if param.format else param.type
         need = "required" if param.required else ""
         yield f"| `{name}` | {kind} | {need} | {_escape_cell(param.description or '')} |"
+    if spec.guards_tables:
+        described = _escape_cell(SHRINK_PARAM_SCHEMA["description"])
+        yield f"| `{ACCEPT_SHRINK}` | object |  | {described} |"
 
 
 def _render_source(spec: PipelineSpec) -> Iterator[str]:

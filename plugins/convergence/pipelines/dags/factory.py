@@ -18,10 +18,12 @@ from convergence.pipelines.dags.docs import docs_md, tags
 from convergence.pipelines.dags.lifecycle import CLOSE_RUN, SELECT_ORGS, CloseRun, SelectOrgs
 from convergence.pipelines.files.loader import load_all, load_dag
 from convergence.pipelines.files.params import ParamSpec
+from convergence.pipelines.files.shrink_param import SHRINK_PARAM_SCHEMA
 from convergence.pipelines.files.spec import PipelineSpec, StepSpec
 from convergence.processors.context import PipelineInfo
 from convergence.processors.registry import find_operator
 from convergence.processors.run_conf import ORG_SLUG
+from convergence.runs.shrink_guard import ACCEPT_SHRINK
 from convergence.settings import get_settings
 
 ORG_GROUP = "orgs"
@@ -151,9 +153,17 @@ def _build_operator(step: StepSpec, arguments: Mapping[str, Any]) -> BaseOperato
 
 def _build_params(spec: PipelineSpec) -> ParamsDict:
     params = {name: _build_param(param) for name, param in spec.params.items()}
+    if spec.guards_tables:
+        params[ACCEPT_SHRINK] = _build_shrink_param()
     if spec.scope == "platform":
         return ParamsDict(params)
     return ParamsDict({ORG_SLUG: Param(None, _SLUG_HELP, schema=_SLUG_SCHEMA)} | params)
+
+
+def _build_shrink_param() -> Param:
+    schema = dict(SHRINK_PARAM_SCHEMA)
+    help_text = schema.pop("description")
+    return Param(None, help_text, schema=schema | {"type": ["null", "object"]})
 
 
 def _build_param(param: ParamSpec) -> Param:

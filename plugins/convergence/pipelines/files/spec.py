@@ -14,9 +14,11 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, Priv
 
 from convergence.pipelines.files.params import ParamSpec
 from convergence.pipelines.files.schedule import Schedule
+from convergence.pipelines.files.shrink_param import SHRINK_PARAM_SCHEMA
 from convergence.processors.context import PipelineInfo
 from convergence.processors.notify_systems.channels import Trigger
 from convergence.processors.step_config import Scope, StepConfig
+from convergence.runs.shrink_guard import ACCEPT_SHRINK
 
 SNAKE = r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$"
 KEBAB = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
@@ -208,11 +210,19 @@ class PipelineSpec(_Model):
             dict.fromkeys(name for step in self.steps for name in step.parsed.daily_tables())
         )
 
+    @property
+    def guards_tables(self) -> bool:
+        """Return whether the shrink guard protects tables of the pipeline."""
+        return any(step.parsed.guards_tables for step in self.steps)
+
     def params_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of the object with a run's params."""
+        properties = {name: param.json_schema() for name, param in self.params.items()}
+        if self.guards_tables:
+            properties[ACCEPT_SHRINK] = dict(SHRINK_PARAM_SCHEMA)
         return {
             "type": "object",
-            "properties": {name: param.json_schema() for name, param in self.params.items()},
+            "properties": properties,
             "required": sorted(name for name, param in self.params.items() if param.required),
             "additionalProperties": False,
         }

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 
 from convergence.errors import ConvergenceError
+from convergence.pipelines.running.acceptance import audit_acceptance
 from convergence.processors.batch import build_run_error
 from convergence.processors.context import TaskServices
 from convergence.runs import admission
@@ -17,6 +18,7 @@ from convergence.state.org_runs import OrgRun, RunError, RunStatus
 from convergence.state.org_steps import OrgStep, StepStatus
 from convergence.state.pipeline_configs import PipelineConfig
 from convergence.state.slots import SlotTaken
+from convergence.tenants.audit import Actor
 from convergence.tenants.shipping import ship_outbox
 
 log = logging.getLogger(__name__)
@@ -56,7 +58,11 @@ class RunServices:
     def admit_run(self, run: OrgRun, *, eligibility: Eligibility, now: datetime) -> SlotTaken:
         """Admit a run within the limits of its org."""
         with self._services.store.begin() as conn:
-            return admission.admit_run(conn, run, eligibility=eligibility, now=now)
+            taken = admission.admit_run(conn, run, eligibility=eligibility, now=now)
+            if not taken.taken_before:
+                by = Actor("system", run.dag_run_id or run.run_id)
+                audit_acceptance(conn, run, by=by, now=now)
+            return taken
 
     def begin_run(self, run_id: str, *, now: datetime, days: Sequence[date] | None = None) -> bool:
         """Move a run to RUNNING, also one that had failed."""

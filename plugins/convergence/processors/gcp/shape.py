@@ -97,7 +97,7 @@ def measure_row(row: Row) -> RowFigures | None:
     Tax, rounding errors, and rows with `adjustment_info` that correct others are left out.
     """
     adjustment = row.get("adjustment_info") or {}
-    if row.get("cost_type") != "regular" or any(adjustment.values()):
+    if row.get("cost_type") not in {None, "regular"} or any(adjustment.values()):
         return None
     cost, usage = read_decimal(row.get("cost")), row.get("usage") or {}
     gross = None if cost is None else Measure(str(row["currency"]), cost)

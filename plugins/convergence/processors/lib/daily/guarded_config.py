@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,6 +39,8 @@ class ShrinkGuardOptions(BaseModel):
 
 class GuardedConfig(StepConfig):
     """Base of the configurations of steps that publish what a source states."""
+
+    guards_tables: ClassVar[bool] = True
 
     shrink_guard: ShrinkGuardOptions = ShrinkGuardOptions()
     """Limits of the shrink guard: a published day is not replaced by a read that holds less."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -97,13 +97,19 @@ class Published:
         if not self.refused:
             return
         days = [self.refused[day].details for day in sorted(self.refused, reverse=True)]
+        described = "; ".join(_describe_refusal(one) for one in days[:MAX_REFUSED_DAYS])
         raise WouldShrinkError(
-            f"The source states less of {len(days)} days than what is published, which stays; "
-            "if it is right, run these days again with accept_shrink",
-            days=days[:MAX_REFUSED_DAYS],
+            "The source states less than what is published, which stays. If it is right, run "
+            f"these days again with accept_shrink. {described}",
+            report={**self.build_details(), "refused": days[:MAX_RESTATED_DAYS]},
             days_refused=len(days),
-            **self.build_details(),
         )
+
+
+def _describe_refusal(details: Mapping[str, object]) -> str:
+    losses = details.get("losses")
+    shown = ", ".join(map(str, losses)) if isinstance(losses, list) else ""
+    return f"{details.get('table')} {details.get('day')}: {shown}"
 
 
 def _describe_restatement(old: Replaced, *, by: LedgerRow) -> dict[str, Any]:
