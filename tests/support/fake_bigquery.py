@@ -277,7 +277,7 @@ def _typed_lower_read(lower: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def _typed_figures(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "edition": row.get("edition"),
+        "query_version": row.get("query_version"),
         "gross": _typed_sums(row.get("gross", [])),
         "quantities": _typed_sums(row.get("quantities", [])),
     }

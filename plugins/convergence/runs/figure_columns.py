@@ -43,7 +43,7 @@ def build_figures(figures: Figures | None) -> dict[str, Any]:
     if figures is None:
         return {}
     return {
-        "edition": figures.edition,
+        "query_version": figures.query_version,
         "gross": _build_measures(figures.gross, unit="currency"),
         "quantities": _build_measures(figures.quantities, unit="unit"),
     }
@@ -66,10 +66,10 @@ def build_lower_read(lower: LowerRead | None) -> dict[str, Any]:
 
 def parse_figures(row: Row) -> Figures | None:
     """Parse the figures of a stored row; None where it has none, as rows of older releases."""
-    if row["edition"] is None:
+    if row["query_version"] is None:
         return None
     return Figures(
-        edition=row["edition"],
+        query_version=row["query_version"],
         rows=row["row_count"],
         gross=_parse_measures(row["gross"], unit="currency"),
         quantities=_parse_measures(row["quantities"], unit="unit"),

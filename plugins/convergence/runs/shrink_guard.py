@@ -194,13 +194,13 @@ DEFAULT_GUARD: Final = ShrinkGuard()
 def find_losses(before: Figures, now: Figures, *, limits: ShrinkLimits) -> Iterator[Loss]:
     """Yield the figures of `now` that are lower than those of `before` by more than the limits.
 
-    Where the editions differ, rows are not compared, and of the quantities only those that both
-    have: another query may measure others.
+    Where the query versions differ, rows are not compared, and of the quantities only those that
+    both have: another query may measure others.
     """
     if before.rows and not now.rows:
         yield Loss(LossKind.EMPTY, "rows", Decimal(before.rows), Decimal(0))
         return
-    same = before.edition == now.edition
+    same = before.query_version == now.query_version
     amounts, quantities = _by_unit(now.gross), _by_unit(now.quantities)
     for one in before.gross:
         read = amounts.get(one.unit, Decimal(0))

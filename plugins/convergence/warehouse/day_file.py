@@ -43,14 +43,14 @@ class Figures:
     """What a source states of a day, to be compared with another read of the same day.
 
     Attributes:
-        edition: digest of the query, its grouping and the table's columns. Row counts are compared
-            only between figures of one edition.
+        query_version: digest of the query, its grouping and the columns. Row counts are compared
+            only between figures with the same digest.
         rows: number of rows.
         gross: amounts by currency, without credits, refunds, taxes and corrections; sorted.
         quantities: of the same rows, by unit; sorted.
     """
 
-    edition: str
+    query_version: str
     rows: int
     gross: tuple[Measure, ...] = ()
     quantities: tuple[Measure, ...] = ()

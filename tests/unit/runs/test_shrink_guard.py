@@ -29,11 +29,11 @@ KEY = SliceKey("acme_corp", "openai-cost-extract", "openai_billed_daily", DAY)
 
 
 def figures(
-    usd: str | None = "100", *, rows: int = 10, edition: str = "e1", **quantities: str
+    usd: str | None = "100", *, rows: int = 10, query_version: str = "e1", **quantities: str
 ) -> Figures:
     gross = () if usd is None else (Measure("USD", Decimal(usd)),)
     measures = tuple(Measure(unit, Decimal(one)) for unit, one in sorted(quantities.items()))
-    return Figures(edition, rows, gross, measures)
+    return Figures(query_version, rows, gross, measures)
 
 
 def row(content: Figures | None, *, finality: Finality = Finality.SETTLING) -> LedgerRow:
@@ -100,17 +100,17 @@ def test_the_lost_share_of_a_quantity_is_weighed_by_the_amount() -> None:
     assert losses(figures("60", tokens="900"), figures("60", tokens="100")) == [LossKind.QUANTITY]
 
 
-def test_rows_are_compared_only_while_the_edition_is_the_same() -> None:
+def test_rows_are_compared_only_while_the_query_is_the_same() -> None:
     assert losses(figures(rows=10), figures(rows=8)) == []
     assert losses(figures(rows=10), figures(rows=7)) == [LossKind.ROWS]
-    assert losses(figures(rows=10), figures(rows=2, edition="e2")) == []
+    assert losses(figures(rows=10), figures(rows=2, query_version="e2")) == []
 
 
-def test_another_edition_may_measure_other_quantities() -> None:
+def test_another_query_may_measure_other_quantities() -> None:
     before = figures(tokens="900", images="5")
-    assert losses(before, figures(tokens="900", edition="e2")) == []
+    assert losses(before, figures(tokens="900", query_version="e2")) == []
     assert losses(before, figures(tokens="900")) == [LossKind.QUANTITY]
-    assert losses(before, figures(tokens="100", edition="e2")) == [LossKind.QUANTITY]
+    assert losses(before, figures(tokens="100", query_version="e2")) == [LossKind.QUANTITY]
 
 
 def test_a_day_that_had_rows_and_has_none_is_empty() -> None:

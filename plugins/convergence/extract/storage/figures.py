@@ -1,11 +1,11 @@
 """Measure the rows of a day for the shrink guard: gross amounts, quantities and rows.
 
-A table is guarded when its source declares a `FigureSpec`: which edition of query, grouping and
+A table is guarded when its source declares a `FigureSpec`: which version of query, grouping and
 columns its rows come from, and how a row is measured. `measure_columns` builds the measure of rows
 with plain columns; a source with nested rows writes a function.
 
     FigureSpec(
-        edition=build_edition(REVISION, schema, grouping=config.group_by),
+        query_version=build_query_version(REVISION, schema, grouping=config.group_by),
         measure=measure_columns(amount="billed_cost", quantities={"tokens": "tokens"}),
     )
 """
@@ -43,16 +43,16 @@ class FigureSpec:
     """How a source's rows are measured.
 
     Attributes:
-        edition: of `build_edition`.
+        query_version: of `build_query_version`.
         measure: returns what a row adds, or None for a row that is a credit, refund, tax, rounding
             or correction. The row was read from disk: amounts and days are text.
     """
 
-    edition: str
+    query_version: str
     measure: Callable[[Row], RowFigures | None] = lambda _: None
 
 
-def build_edition(revision: int, schema: TableSchema, *, grouping: object = ()) -> str:
+def build_query_version(revision: int, schema: TableSchema, *, grouping: object = ()) -> str:
     """Return a digest of all that decides how many rows equal data has.
 
     Args:
@@ -133,7 +133,7 @@ class FigureSums:
     def build_figures(self) -> Figures:
         """Return the figures; each sum is rounded here and nowhere before."""
         return Figures(
-            edition=self.spec.edition,
+            query_version=self.spec.query_version,
             rows=self.rows,
             gross=_round_sums(self._gross),
             quantities=_round_sums(self._quantities),

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from convergence.errors import ProviderProtocolError, ProviderUnavailableError, SupersededError
 from convergence.extract.spool import Spool, fingerprint_of
-from convergence.extract.storage.figures import FigureSpec, build_edition, measure_columns
+from convergence.extract.storage.figures import FigureSpec, build_query_version, measure_columns
 from convergence.processors.aws.bucket import Bucket
 from convergence.processors.aws.config import S3DataLoaderConfig
 from convergence.processors.aws.export import Export, File, Period
@@ -235,7 +235,7 @@ class PeriodLoader(DaySource):
             money_of=build_billed_money,
             unique_by=KEYS,
             figures=FigureSpec(
-                edition=build_edition(
+                query_version=build_query_version(
                     self._revision, self.schema, grouping=[self._export.kind, KEYS]
                 ),
                 measure=MEASURE,

@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from convergence.errors import RetryableError
 from convergence.extract.spool import Spool, fingerprint_of
-from convergence.extract.storage.figures import FigureSpec, build_edition
+from convergence.extract.storage.figures import FigureSpec, build_query_version
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.gcp.access import (
     customer_warehouse,
@@ -199,7 +199,7 @@ class ExportDays(DaySource):
             days,
             money_of=net,
             figures=FigureSpec(
-                edition=build_edition(
+                query_version=build_query_version(
                     REVISION, self.schema, grouping=sorted(one.name for one in self._exports)
                 ),
                 measure=measure_row,

@@ -25,7 +25,7 @@ SELECT
   previous_row_count,
   previous_totals,
   inputs,
-  edition,
+  query_version,
   gross,
   quantities,
   lower_pending

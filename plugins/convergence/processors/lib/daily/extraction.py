@@ -20,7 +20,7 @@ from convergence.extract.http import OriginClient
 from convergence.extract.ratelimit import Allowance, RequestRate
 from convergence.extract.retry import Retrier, RetryPolicy
 from convergence.extract.spool import Spool, day_from_field, fingerprint_of
-from convergence.extract.storage.figures import FigureSpec, RowFigures, build_edition
+from convergence.extract.storage.figures import FigureSpec, RowFigures, build_query_version
 from convergence.extract.stream import Query, extract_pages
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.lib.daily.cost_view import show_in_cost_daily
@@ -107,8 +107,8 @@ class ReportSpec:
         """
         if self.observed_on is not None:
             return None
-        edition = build_edition(self.revision, self.schema, grouping=self.grouping)
-        return FigureSpec(edition=edition, measure=self.measure)
+        query_version = build_query_version(self.revision, self.schema, grouping=self.grouping)
+        return FigureSpec(query_version=query_version, measure=self.measure)
 
 
 def get_column_types(schema: TableSchema) -> dict[str, str]:
