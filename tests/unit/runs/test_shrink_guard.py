@@ -169,7 +169,7 @@ def test_three_reads_in_a_row_that_disagree_are_refused() -> None:
     assert third.lower.reads == 3
 
 
-def test_a_refused_read_is_published_once_a_later_one_agrees() -> None:
+def test_a_refused_read_is_published_when_a_later_one_agrees() -> None:
     refused = LowerRead(figures=figures("60"), content_hash="x", read_at=NOW, reads=3)
     minutes = decide(figures("100"), figures("60"), pending=refused, at=NOW + timedelta(minutes=5))
     day = decide(figures("100"), figures("60"), pending=refused, at=NOW + timedelta(days=1))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from convergence.pipelines.running.repeated_shrink import find_repeated_runs
 from convergence.processors.batch import build_run_error
 from convergence.processors.context import PipelineInfo
 from convergence.processors.notify_systems.channels import (
@@ -85,14 +86,32 @@ class Announcer:
         """
         try:
             if any(self.notify.values()):
-                self._send_digest(dag_run_id, runs, failed)
-                self._send_org_messages(runs)
+                self._announce_new(dag_run_id, runs, failed)
         except Exception as error:  # noqa: BLE001  # a failed notification must not fail the run
             log.error("The run could not be announced: %s", build_run_error(error).message)  # noqa: TRY400  # redacted
             return {**self.notifier.summary(), "error": build_run_error(error).message}
         finally:
             self.notifier.close()
         return dict(self.notifier.summary())
+
+    def _announce_new(
+        self, dag_run_id: str, runs: Sequence[OrgRun], failed: Mapping[str, str]
+    ) -> None:
+        """Send the messages, except of runs that only repeat what was announced."""
+        repeated = find_repeated_runs(
+            runs,
+            pipeline_id=self.pipeline.pipeline_id,
+            ledger=self.ledger,
+            steps_of=self.steps_of,
+        )
+        new = [run for run in runs if run.run_id not in repeated]
+        if repeated and not new:
+            log.info("Nothing new to announce: the same slices were refused before")
+            return
+        silent = {run.org_slug for run in runs if run.run_id in repeated}
+        reasons = {name: reason for name, reason in failed.items() if name not in silent}
+        self._send_digest(dag_run_id, new, reasons)
+        self._send_org_messages(new)
 
     def _send_digest(
         self, dag_run_id: str, runs: Sequence[OrgRun], failed: Mapping[str, str]

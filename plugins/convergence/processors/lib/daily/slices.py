@@ -97,7 +97,7 @@ class Published:
         if not self.refused:
             return
         days = [self.refused[day].details for day in sorted(self.refused, reverse=True)]
-        described = "; ".join(_describe_refusal(one) for one in days[:MAX_REFUSED_DAYS])
+        described = "; ".join(_describe_refused_day(one) for one in days[:MAX_REFUSED_DAYS])
         raise WouldShrinkError(
             "The source states less than what is published, which stays. If it is right, run "
             f"these days again with accept_shrink. {described}",
@@ -106,7 +106,7 @@ class Published:
         )
 
 
-def _describe_refusal(details: Mapping[str, object]) -> str:
+def _describe_refused_day(details: Mapping[str, object]) -> str:
     losses = details.get("losses")
     shown = ", ".join(map(str, losses)) if isinstance(losses, list) else ""
     return f"{details.get('table')} {details.get('day')}: {shown}"
