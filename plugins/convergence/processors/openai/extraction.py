@@ -40,6 +40,8 @@ QUANTITIES = {
     "num_model_requests": "model requests",
 }
 """The units of the usage columns that the shrink guard compares."""
+MEASURE_BILL = measure_columns(amount="billed_cost", quantity="quantity", unit="quantity_unit")
+"""How the shrink guard measures a line of the bill: lines above 0."""
 
 
 def extract_usage(org: OrgContext, config: UsageConfig) -> StepResult:
@@ -108,9 +110,7 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
             source_view=config.source_view,
             unknown=unknown,
             raw_days=config.raw_days,
-            measure=measure_columns(
-                amount="billed_cost", quantity="quantity", unit="quantity_unit"
-            ),
+            measure=MEASURE_BILL,
             grouping=config.group_by,
             shrink_limits=config.shrink_guard.build_limits(),
         ),
