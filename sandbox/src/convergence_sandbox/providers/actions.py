@@ -16,7 +16,7 @@ from http import HTTPStatus
 from starlette.types import Message, Receive, Scope, Send
 
 from convergence_sandbox.providers.bodies import END_TOKEN, HTML, spoil
-from convergence_sandbox.providers.faults import CONTENT, PAGING, Fault
+from convergence_sandbox.providers.faults import CONTENT, PAGING, SILENT, Fault
 from convergence_sandbox.providers.provider import PageDialect, to_json
 
 _MIB = 1024 * 1024
@@ -80,7 +80,7 @@ class Exchange:
 
 async def act(kind: str, exchange: Exchange) -> int:
     """Apply a fault of this kind; return the status that was sent, 0 for none."""
-    if kind in CONTENT | PAGING:
+    if kind in CONTENT | PAGING | SILENT:
         return await _content(kind, exchange)
     return await _ACTIONS[kind](exchange)
 

@@ -126,6 +126,29 @@ def _foreign_link(page: _Page, fault: Fault) -> None:
     page.set_next(str(fault.options.get("location", "http://127.0.0.1:9/")))
 
 
+def _fewer_rows(page: _Page, fault: Fault) -> None:
+    """Rows are missing and nothing shows it: of each list of rows, a share `keep` is left."""
+    keep = float(fault.options.get("keep", 0.5))
+    if page.dialect.rows is None:
+        page.set_items(_take_share(page.items, keep))
+        return
+    for item in page.items:
+        item[page.dialect.rows] = _take_share(item[page.dialect.rows], keep)
+
+
+def _take_share(rows: list[Any], share: float) -> list[Any]:
+    return rows[: int(len(rows) * share)]
+
+
+def _no_rows(page: _Page, _fault: Fault) -> None:
+    """Every row is missing; buckets are there."""
+    if page.dialect.rows is None:
+        page.set_items([])
+        return
+    for item in page.items:
+        item[page.dialect.rows] = []
+
+
 def _first_number_becomes(text: bytes) -> Callable[[bytes], bytes]:
     return lambda body: re.sub(rb":(-?\d[\d.]*)", b":" + text, body, count=1)
 
@@ -154,4 +177,6 @@ _PAGE_FAULTS: dict[str, Callable[[_Page, Fault], None]] = {
     "type_drift": _type_drift,
     "new_field": _new_field,
     "foreign_link": _foreign_link,
+    "fewer_rows": _fewer_rows,
+    "no_rows": _no_rows,
 }

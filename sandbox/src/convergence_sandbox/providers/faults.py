@@ -41,6 +41,8 @@ PAGING = frozenset(
     }
 )
 KINDS = TRANSPORT | STATUS | CONTENT | PAGING
+SILENT = frozenset({"fewer_rows", "no_rows"})
+"""Faults that no client can notice in the response. `random` never chooses them."""
 
 
 class InvalidFaultError(ValueError):
@@ -52,14 +54,14 @@ class Fault:
     """One fault in wait.
 
     Attributes:
-        kind: one of `KINDS`, or `random`: any of them, chosen by `seed`.
+        kind: one of `KINDS` or `SILENT`, or `random`: any of `KINDS`, chosen by `seed`.
         path: regular expression searched in the request's path.
         key: regular expression searched in the credential, to strike one org only.
         skip: matching requests that pass unharmed first.
         count: requests to strike; None: all.
         seed: drives every random choice of the fault.
         options: what a kind takes: `status`, `retry_after`, `rate` (bytes/s), `size` (bytes),
-            `location`.
+            `location`, `keep` (share of the rows).
         state: what a paging fault remembers between pages.
     """
 
@@ -84,8 +86,8 @@ class Fault:
         accepted = {"kind", "path", "key", "skip", "count", "seed", "options"}
         if unknown := set(fields) - accepted:
             raise InvalidFaultError(f"unknown keys {sorted(unknown)}; accepted {sorted(accepted)}")
-        if fields.get("kind") not in KINDS | {"random"}:
-            raise InvalidFaultError(f"kind must be random or one of {sorted(KINDS)}")
+        if fields.get("kind") not in KINDS | SILENT | {"random"}:
+            raise InvalidFaultError(f"kind must be random or one of {sorted(KINDS | SILENT)}")
         try:
             re.compile(fields.get("path", ""))
             re.compile(fields.get("key", ""))
