@@ -33,10 +33,12 @@ from convergence.state.org_runs import OrgRun, RunStatus
 from convergence.state.slots import RunLimits
 from convergence.state.store import StateStore
 from support.processor_env import NOW, OrgEnv
+from support.run_records import admit_run
 from support.sandbox_process import SandboxProcess
 
 FINAL_DAY, SETTLING_DAY, LAST_DAY = (date(2026, 11, day) for day in (17, 18, 19))
 DAYS = (FINAL_DAY, SETTLING_DAY, LAST_DAY)
+KEY = "sk-admin-sandbox-shrinking"
 NEW_DAY = date(2026, 11, 16)
 BILL = PipelineInfo(
     pipeline_id="openai-cost-extract", dag_id="openai.cost.cost_extract", provider="openai"
@@ -47,19 +49,20 @@ Break = Callable[..., None]
 
 @pytest.fixture
 def connected(org: OrgEnv) -> OrgEnv:
-    org.env.keys[org.slug] = f"sk-admin-sandbox-{org.slug}"
+    # The sandbox derives its figures from the key.
+    org.env.keys[org.slug] = KEY
     return org
 
 
 @pytest.fixture
-def break_provider(sandbox: SandboxProcess, connected: OrgEnv) -> Iterator[Break]:
+def break_provider(sandbox: SandboxProcess) -> Iterator[Break]:
     """Make the provider state less to this org from now on; without a kind it is whole again."""
     url = f"{sandbox.providers}/_sandbox/faults"
 
     def change(kind: str | None = None, path: str = "organization/costs", **options: Any) -> None:
         httpx.delete(url, trust_env=False).raise_for_status()
         if kind is not None:
-            fault = {"kind": kind, "path": path, "key": connected.slug, "count": None}
+            fault = {"kind": kind, "path": path, "key": KEY, "count": None}
             httpx.post(url, json=fault | {"options": options}, trust_env=False).raise_for_status()
 
     yield change
@@ -178,7 +181,7 @@ class Pipeline:
             requested_by="scheduler",
             created_at=at,
         )
-        records.admit_run(run, limits=RunLimits(99, 99, 99), now=at)
+        admit_run(self.store, run, limits=RunLimits(99, 99, 99), now=at)
         records.begin_run(run_id, now=at, days=days)
         outcomes = {
             step.step: self._run_step(step, run_id, days, steps, at) for step in self.spec.steps
