@@ -114,3 +114,17 @@ def test_a_running_task_sees_the_defaults_and_what_its_run_was_given(
     assert seen == dict.fromkeys(
         ("select_orgs", "orgs.extract_usage", "orgs.transform_cost", "close_run"), expected
     )
+
+
+def test_a_pipeline_with_guarded_tables_has_accept_shrink_in_its_trigger_form() -> None:
+    from airflow.exceptions import ParamValidationError
+
+    params = built("openai.cost.cost_extract").params
+    assert params["accept_shrink"] is None
+    accepted = {"start_date": "2026-11-01", "end_date": "2026-11-02", "reason": "credit note"}
+    of_orgs = accepted | {"orgs": ["acme_corp", "globex_inc"]}
+    for value in (accepted, of_orgs):
+        assert params.deep_merge({"accept_shrink": value}).validate()["accept_shrink"] == value
+    for wrong in (True, {"reason": "credit note"}, accepted | {"reason": ""}):
+        with pytest.raises(ParamValidationError):
+            params.deep_merge({"accept_shrink": wrong}).validate()

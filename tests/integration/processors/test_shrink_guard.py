@@ -69,7 +69,9 @@ def break_provider(sandbox: SandboxProcess) -> Iterator[Break]:
     change()
 
 
-def bill(org: OrgEnv, days: Sequence[date], *, run: str, at: datetime, **params: Any) -> Any:
+def extract_bill(
+    org: OrgEnv, days: Sequence[date], *, run: str, at: datetime, **params: Any
+) -> Any:
     context = org.at(at).context(days, run_id=run, pipeline=BILL)
     return extract_billed(replace(context, params=params), BILLED).details
 
@@ -93,15 +95,15 @@ def test_a_lower_read_of_an_open_day_waits_until_a_later_one_agrees(
     connected: OrgEnv, break_provider: Break
 ) -> None:
     day = [LAST_DAY]
-    bill(connected, day, run="run_1", at=NOW)
+    extract_bill(connected, day, run="run_1", at=NOW)
     whole = billed(connected)[LAST_DAY]
     break_provider("fewer_rows", keep=0.5)
-    second = bill(connected, day, run="run_2", at=NOW + timedelta(hours=1))
+    second = extract_bill(connected, day, run="run_2", at=NOW + timedelta(hours=1))
     assert second["days_lower_pending"] == ["2026-11-19"]
     assert billed(connected)[LAST_DAY] == whole
-    third = bill(connected, day, run="run_3", at=NOW + timedelta(hours=12))
+    third = extract_bill(connected, day, run="run_3", at=NOW + timedelta(hours=12))
     assert third["days_lower_pending"] == ["2026-11-19"]
-    fourth = bill(connected, day, run="run_4", at=NOW + timedelta(hours=13))
+    fourth = extract_bill(connected, day, run="run_4", at=NOW + timedelta(hours=13))
     assert (fourth["days_published"], "days_lower_pending" in fourth) == (1, False)
     assert Decimal(0) < billed(connected)[LAST_DAY] < whole
 
@@ -109,12 +111,12 @@ def test_a_lower_read_of_an_open_day_waits_until_a_later_one_agrees(
 def test_a_provider_that_is_whole_again_ends_the_wait(
     connected: OrgEnv, break_provider: Break
 ) -> None:
-    bill(connected, [LAST_DAY], run="run_1", at=NOW)
+    extract_bill(connected, [LAST_DAY], run="run_1", at=NOW)
     whole = billed(connected)
     break_provider("fewer_rows", keep=0.5)
-    bill(connected, [LAST_DAY], run="run_2", at=NOW + timedelta(hours=1))
+    extract_bill(connected, [LAST_DAY], run="run_2", at=NOW + timedelta(hours=1))
     break_provider()
-    details = bill(connected, [LAST_DAY], run="run_3", at=NOW + timedelta(hours=20))
+    details = extract_bill(connected, [LAST_DAY], run="run_3", at=NOW + timedelta(hours=20))
     assert details["days_unchanged"] == 1
     assert "days_lower_pending" not in details
     assert billed(connected) == whole
@@ -123,11 +125,11 @@ def test_a_provider_that_is_whole_again_ends_the_wait(
 def test_less_of_a_final_day_is_refused_after_the_other_days_are_published(
     connected: OrgEnv, break_provider: Break
 ) -> None:
-    bill(connected, [FINAL_DAY], run="run_1", at=NOW)
+    extract_bill(connected, [FINAL_DAY], run="run_1", at=NOW)
     whole = billed(connected)[FINAL_DAY]
     break_provider("fewer_rows", keep=0.5)
     with pytest.raises(WouldShrinkError) as caught:
-        bill(connected, DAYS, run="run_2", at=NOW + timedelta(hours=1))
+        extract_bill(connected, DAYS, run="run_2", at=NOW + timedelta(hours=1))
     assert "openai_billed_daily 2026-11-17: amount in USD" in str(caught.value)
     assert caught.value.report["days_published"] == 2
     (refused,) = caught.value.report["refused"]
@@ -143,18 +145,20 @@ def test_less_of_a_final_day_is_refused_after_the_other_days_are_published(
 def test_an_empty_bill_is_refused_until_a_person_accepts_it(
     connected: OrgEnv, break_provider: Break
 ) -> None:
-    bill(connected, DAYS, run="run_1", at=NOW)
+    extract_bill(connected, DAYS, run="run_1", at=NOW)
     whole = billed(connected)
     break_provider("no_rows")
     for number in (2, 3):
         with pytest.raises(WouldShrinkError):
-            bill(connected, DAYS, run=f"run_{number}", at=NOW + timedelta(days=number))
+            extract_bill(connected, DAYS, run=f"run_{number}", at=NOW + timedelta(days=number))
     assert billed(connected) == whole
     refused = ends(connected, {Action.REFUSED})
     assert {end.lower_pending.refused_by for end in refused.values()} == {"run_2"}
     accepted = {"start_date": "2026-11-17", "end_date": "2026-11-18", "reason": "all credited"}
     with pytest.raises(WouldShrinkError) as caught:
-        bill(connected, DAYS, run="run_4", at=NOW + timedelta(days=5), accept_shrink=accepted)
+        extract_bill(
+            connected, DAYS, run="run_4", at=NOW + timedelta(days=5), accept_shrink=accepted
+        )
     assert [one["day"] for one in caught.value.report["refused"]] == ["2026-11-19"]
     assert billed(connected) == {FINAL_DAY: 0, SETTLING_DAY: 0, LAST_DAY: whole[LAST_DAY]}
 

@@ -51,7 +51,7 @@ class Table:
             figures, content_hash="hash", read_at=NOW, published=published, pending=None
         )
         if decision.verdict is Verdict.PUBLISH:
-            self._published[day] = _row(day, figures, finality)
+            self._published[day] = published_as(day, figures, finality)
         return decision
 
     def _seal(self, rows: Rows, day: date, query: str) -> Figures:
@@ -64,7 +64,7 @@ class Table:
         return sealed.figures
 
 
-def _row(day: date, figures: Figures, finality: Finality) -> LedgerRow:
+def published_as(day: date, figures: Figures, finality: Finality) -> LedgerRow:
     return LedgerRow(
         key=SliceKey("acme_corp", "p", "t", day),
         action=Action.PUBLISHED,
@@ -80,7 +80,7 @@ def _row(day: date, figures: Figures, finality: Finality) -> LedgerRow:
     )
 
 
-def bill(cost: str, *, item: str = "gpt-5, input", quantity: str | None = "1000000") -> Any:
+def bill_line(cost: str, *, item: str = "gpt-5, input", quantity: str | None = "1000000") -> Any:
     return {
         "line_item": item,
         "billed_cost": Decimal(cost),
@@ -127,7 +127,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_weekend_is_compared_with_itself(folder: Path) -> None:
     table = Table(folder, OPENAI_BILL)
     verdicts = [
-        table.read([bill(cost)], day=FRIDAY + timedelta(days=number)).verdict
+        table.read([bill_line(cost)], day=FRIDAY + timedelta(days=number)).verdict
         for number, cost in enumerate(("400", "20", "10", "390"))
     ]
     assert verdicts == [Verdict.PUBLISH] * 4
@@ -135,7 +135,7 @@ def test_a_weekend_is_compared_with_itself(folder: Path) -> None:
 
 def test_an_org_that_stops_using_a_product_publishes_empty_days(folder: Path) -> None:
     table = Table(folder, OPENAI_BILL)
-    for number, rows in enumerate(([bill("400")], [bill("5")], [], [], [])):
+    for number, rows in enumerate(([bill_line("400")], [bill_line("5")], [], [], [])):
         decision = table.read(rows, day=FRIDAY + timedelta(days=number))
         assert decision.verdict is Verdict.PUBLISH
 
@@ -167,8 +167,10 @@ def test_a_refund_of_aws_lowers_nothing(folder: Path, line_type: str) -> None:
 
 def test_a_refund_of_openai_lowers_nothing(folder: Path) -> None:
     table = Table(folder, OPENAI_BILL)
-    table.read([bill("100")])
-    assert not table.read([bill("100"), bill("-100", item="refund", quantity=None)]).losses
+    table.read([bill_line("100")])
+    assert not table.read(
+        [bill_line("100"), bill_line("-100", item="refund", quantity=None)]
+    ).losses
 
 
 @pytest.mark.parametrize(
@@ -198,8 +200,8 @@ def test_a_corrected_focus_bill_lowers_nothing(folder: Path) -> None:
 
 def test_a_corrected_bill_within_the_limits_is_published(folder: Path) -> None:
     table = Table(folder, OPENAI_BILL)
-    table.read([bill("100")])
-    assert table.read([bill("95.50")]).verdict is Verdict.PUBLISH
+    table.read([bill_line("100")])
+    assert table.read([bill_line("95.50")]).verdict is Verdict.PUBLISH
 
 
 def test_aws_restates_last_month_with_its_invoice(folder: Path) -> None:
@@ -213,17 +215,17 @@ def test_aws_restates_last_month_with_its_invoice(folder: Path) -> None:
 
 def test_a_removed_grouping_has_fewer_rows_and_no_loss(folder: Path) -> None:
     table = Table(folder, OPENAI_BILL)
-    table.read([bill("10"), bill("20"), bill("30"), bill("40")])
-    (whole,) = [bill("100", quantity="4000000")]
+    table.read([bill_line("10"), bill_line("20"), bill_line("30"), bill_line("40")])
+    (whole,) = [bill_line("100", quantity="4000000")]
     assert table.read([whole], query="q2").verdict is Verdict.PUBLISH
     other = Table(folder, OPENAI_BILL)
-    other.read([bill("10"), bill("20"), bill("30"), bill("40")])
+    other.read([bill_line("10"), bill_line("20"), bill_line("30"), bill_line("40")])
     assert other.read([whole]).verdict is Verdict.REFUSE
 
 
 def test_lost_lines_are_an_alarm_in_each_source(folder: Path) -> None:
     for measure, whole, part in (
-        (OPENAI_BILL, [bill("60"), bill("40")], [bill("60")]),
+        (OPENAI_BILL, [bill_line("60"), bill_line("40")], [bill_line("60")]),
         (AWS, [cur2("60"), cur2("40")], [cur2("60")]),
         (AWS, [focus("60"), focus("40")], [focus("60")]),
         (google, [export(60.0), export(40.0)], [export(60.0)]),

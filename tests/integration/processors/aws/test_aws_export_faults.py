@@ -20,6 +20,7 @@ from convergence.errors import (
     ProviderUnavailableError,
     RequestError,
     WarehouseUnavailableError,
+    WouldShrinkError,
 )
 from convergence.processors.aws import period
 from convergence.processors.aws.bucket import Bucket
@@ -116,21 +117,42 @@ def test_a_month_that_vanishes_stays_as_it_was_published(customer: Customer) -> 
     assert len(before) == len(customer.rows("WHERE usage_date < '2026-11-01'")) > 0
 
 
-def test_a_month_that_shrinks_beyond_belief_is_published_only_where_that_was_asked_for(
+def test_a_month_that_shrinks_is_published_only_when_a_person_accepts_it(
     customer: Customer,
 ) -> None:
-    told = customer.deliver_all()
+    delivered = customer.deliver_all()
     customer.run()
     rows = len(customer.rows())
-    few = told[: len(told) // 10]
+    few = delivered[: len(delivered) // 10]
     customer.deliver(NOVEMBER, few)
-    with pytest.raises(ProviderProtocolError, match="more than half") as caught:
+    with pytest.raises(WouldShrinkError, match="states less") as caught:
         customer.run(run_id="run_2")
     assert caught.value.details["period"] == "2026-11"
     assert len(customer.rows()) == rows
-    customer.run(run_id="run_3", accept_shrink=True)
+    accepted = {"start_date": "2026-11-01", "end_date": "2026-11-30", "reason": "a test"}
+    customer.run(run_id="run_3", accept_shrink=accepted)
     found = by_day(customer.rows("WHERE usage_date >= '2026-11-01'"), "billed_cost")
     assert found.keys() == sums(few, lambda line: line.billed).keys()
+
+
+def test_the_same_files_read_twelve_hours_later_confirm_a_lower_read(customer: Customer) -> None:
+    """AWS rewrites no file: the newest delivery is what it says."""
+    day = TODAY - timedelta(days=2)
+    delivered = customer.deliver_all()
+    customer.run()
+    rows = customer.rows()
+    of_day = [line for line in delivered if line.day == day]
+    lost = set(map(id, of_day[: len(of_day) // 2]))
+    customer.deliver(NOVEMBER, [line for line in delivered if id(line) not in lost])
+    customer.run(run_id="run_2")
+    assert len(customer.rows()) == len(rows)
+    assert customer.slices()[day].lower_pending is not None
+    later = customer.run(run_id="run_3", today=TODAY + timedelta(days=1))
+    assert later.details["periods_loaded"] == ["2026-11"]
+    assert customer.slices()[day].lower_pending is None
+    kept = [line for line in of_day if id(line) not in lost]
+    found = by_day(customer.rows(f"WHERE usage_date = '{day}'"), "billed_cost")
+    assert found == sums(kept, lambda line: line.billed)
 
 
 def test_a_delivery_under_way_is_left_to_the_next_run(

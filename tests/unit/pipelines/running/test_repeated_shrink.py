@@ -46,7 +46,7 @@ def refused(day: date, *, by: str, first: str) -> SliceEnd:
     )
 
 
-def run(code: str = "would_shrink", status: RunStatus = RunStatus.FAILED) -> OrgRun:
+def ended_run(code: str = "would_shrink", status: RunStatus = RunStatus.FAILED) -> OrgRun:
     return OrgRun(
         run_id="run_2",
         org_slug="acme_corp",
@@ -86,22 +86,22 @@ def repeated(ledger: Ledger, one: OrgRun, *codes: str) -> frozenset[str]:
 def test_a_run_that_is_the_first_to_refuse_a_slice_is_announced() -> None:
     first = refused(DAYS[0], by="run_2", first="run_2")
     again = refused(DAYS[1], by="run_2", first="run_1")
-    assert repeated(Ledger(first, again), run(), "would_shrink") == frozenset()
+    assert repeated(Ledger(first, again), ended_run(), "would_shrink") == frozenset()
 
 
 def test_a_run_that_only_refuses_slices_again_is_not_announced() -> None:
     again = refused(DAYS[1], by="run_2", first="run_1")
-    assert repeated(Ledger(again), run(), "would_shrink") == {"run_2"}
+    assert repeated(Ledger(again), ended_run(), "would_shrink") == {"run_2"}
 
 
 def test_a_run_with_another_failure_is_announced() -> None:
     again = refused(DAYS[1], by="run_2", first="run_1")
-    assert not repeated(Ledger(again), run(), "would_shrink", "provider_unavailable")
-    assert not repeated(Ledger(again), run("provider_unavailable"), "provider_unavailable")
+    assert not repeated(Ledger(again), ended_run(), "would_shrink", "provider_unavailable")
+    assert not repeated(Ledger(again), ended_run("provider_unavailable"), "provider_unavailable")
 
 
 def test_the_ledger_is_read_only_if_a_run_refused_a_slice() -> None:
     ledger = Ledger()
-    repeated(ledger, run(status=RunStatus.SUCCESS))
-    repeated(ledger, run("provider_unavailable"), "provider_unavailable")
+    repeated(ledger, ended_run(status=RunStatus.SUCCESS))
+    repeated(ledger, ended_run("provider_unavailable"), "provider_unavailable")
     assert ledger.queries == 0
