@@ -118,7 +118,7 @@ def test_what_is_wrong_with_an_api_is_told_at_its_place(
         ({"reads": {"users": "seats_daily"}}, "a table can't be an input of itself"),
         ({"partition": "none"}, "has partitions; set partition: day"),
         ({"params": {"p": {"type": "NUMERIC", "value": "1.0000000001"}}}, "a NUMERIC would change"),
-        ({"params": {"p": {"type": "NUMERIC", "value": "NaN"}}}, "'NaN' is no NUMERIC"),
+        ({"params": {"p": {"type": "NUMERIC", "value": "NaN"}}}, "'NaN' is not a NUMERIC"),
         ({"params": {"p": {"type": "DATE", "value": "yesterday"}}}, "'yesterday' is not a DATE"),
         ({"params": {"p": 1.5}}, "config.params.p"),
         ({"max_bytes_billed": 0}, "max_bytes_billed: must be at least 1"),
