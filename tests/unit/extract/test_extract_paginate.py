@@ -143,7 +143,7 @@ def test_a_cursor_of_an_odd_type_is_an_error(cursor: Any) -> None:
 
 def test_more_without_a_cursor_is_an_error() -> None:
     pages = CursorPages(ListSource("users", more_path="more"), "at", "next")
-    with pytest.raises(ProviderProtocolError, match="not where"):
+    with pytest.raises(ProviderProtocolError, match="without its cursor"):
         pages.read_page(PageResponse({"data": [{"id": 1}], "more": True}), token=None)
 
 
