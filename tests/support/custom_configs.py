@@ -22,7 +22,6 @@ ENTRY: Mapping[str, Any] = {
     "auth": {"header": "X-API-Key"},
     "credentials": [{"form": "api_key", "pattern": r"vendor-\S+", "hint": "a key"}],
     "validation": {"path": "/account", "refusals": {"401": "unknown", "403": "not allowed"}},
-    "cost_sources": {"default": "computed", "available": ["computed"]},
     "lookback_days": 0,
     "data_tables": ["seats_users_raw", "seats_cost_daily"],
 }

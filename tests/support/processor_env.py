@@ -30,6 +30,7 @@ from convergence.warehouse.names import TableName
 from convergence.warehouse.query import Row
 from convergence.warehouse.schemas import TableSchema
 from convergence.warehouse.tables.bootstrap import build_layout, central_layout
+from convergence.warehouse.tables.evolve import ensure_table
 from convergence_sandbox.aws.keys import PLATFORM as AWS_PLATFORM
 from convergence_sandbox.aws.keys import secret_of
 from support.sandbox_process import SandboxProcess
@@ -43,7 +44,6 @@ ONBOARDING = OnboardingConfig.from_values(
             USAGE_SCHEMA,
             "openai/cost/schemas/openai_cost_daily.json",
         ],
-        "cost_sources": ["openai/cost/views/openai_cost_source.sql"],
     }
 )
 USAGE_COST = PipelineInfo(
@@ -158,16 +158,30 @@ class OrgEnv:
         run_id: str = "run_1",
     ) -> None:
         """Make rows the published usage of days, as the extracting step does."""
+        self.publish_rows(rows, days, schema_file=USAGE_SCHEMA, folder=folder, run_id=run_id)
+
+    def publish_rows(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        days: Sequence[date],
+        *,
+        schema_file: str,
+        folder: Path,
+        run_id: str = "run_1",
+        pipeline_id: str = USAGE_COST.pipeline_id,
+    ) -> None:
+        """Make rows the published content of days of a table, and create the table."""
         spool = Spool.open(folder / uuid.uuid4().hex, fingerprint="test")
         spool.write_page(rows, next_token=None)
         sealed = spool.write_day_files(day_of, days)
-        configs = self.env.settings.configs_dir
+        schema = TableSchema.load(self.env.settings.configs_dir / schema_file)
+        ensure_table(self.env.warehouse, TableName(self.dataset, schema.table), schema)
         for day in days:
             self.env.services.publisher.publish_rows(
-                SliceKey(self.slug, USAGE_COST.pipeline_id, "openai_usage_daily_raw", day),
+                SliceKey(self.slug, pipeline_id, schema.table, day),
                 sealed[day],
-                table=TableName(self.dataset, "openai_usage_daily_raw"),
-                schema=TableSchema.load(configs / USAGE_SCHEMA),
+                table=TableName(self.dataset, schema.table),
+                schema=schema,
                 run_id=run_id,
                 now=self.env.services.now(),
                 settle_days=3,

@@ -31,6 +31,7 @@ from convergence.providers.broken import (
     format_entry_error,
     misconfigured_error,
 )
+from convergence.providers.cost_streams import CostStream, StreamName
 from convergence.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,6 @@ TableId = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{1,29}$")]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")]
 ParamName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,99}$")]
 TableName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-Basis = Literal["computed", "billed"]
 Form = Literal[
     "api_key", "google_service_account", "aws_role", "aws_access_key", "azure_client_secret"
 ]
@@ -96,19 +96,6 @@ class ValidationCall(Strict):
     refusals: dict[Literal["401", "403"], str] = Field(min_length=2)
 
 
-class CostSources(Strict):
-    """The default basis of the provider's cost, and the available ones."""
-
-    default: Basis
-    available: tuple[Basis, ...]
-
-    @model_validator(mode="after")
-    def _default_is_available(self) -> Self:
-        if self.default not in self.available:
-            raise ValueError("default must be one of available")
-        return self
-
-
 class RetryConfig(Strict):
     """How often and how long a page is requested again after a temporary failure."""
 
@@ -147,7 +134,7 @@ class _Entry(Strict):
     headers: dict[HeaderName, str] = Field(default_factory=dict)
     credentials: tuple[CredentialForm, ...] = Field(min_length=1)
     validation: ValidationCall
-    cost_sources: CostSources
+    cost_streams: dict[StreamName, CostStream] = Field(default_factory=dict)
     lookback_days: NonNegativeInt
     retry: RetryConfig | None = None
     data_tables: tuple[TableName, ...] = ()
@@ -169,6 +156,7 @@ class Provider(_Entry):
         table_id: as tables name it, such as `GCP_SA`.
         lookback_days: number of days in which the figures of a day may still change.
         retry: replaces the default retry policy of the client of its API.
+        cost_streams: what each of its bills covers, by name.
         data_tables: the tables of an org's dataset that its pipelines fill.
         on_connect: the pipelines that run in this order once it is connected.
     """

@@ -41,7 +41,24 @@ SELECT
   CAST(NULL AS STRING) AS SkuPriceId,
   CAST(NULL AS STRING) AS SubAccountId,
   CAST(NULL AS STRING) AS SubAccountName,
-  CAST(NULL AS STRING) AS SubAccountType
+  CAST(NULL AS STRING) AS SubAccountType,
+  CAST(NULL AS STRING) AS ResourceId,
+  CAST(NULL AS STRING) AS ResourceName,
+  CAST(NULL AS STRING) AS ResourceType,
+  CAST(NULL AS STRING) AS RegionId,
+  CAST(NULL AS STRING) AS RegionName,
+  CAST(NULL AS STRING) AS AvailabilityZone,
+  CAST(NULL AS STRING) AS Tags,
+  CAST(NULL AS STRING) AS InvoiceId,
+  CAST(NULL AS STRING) AS CommitmentDiscountId,
+  CAST(NULL AS STRING) AS CommitmentDiscountType,
+  CAST(NULL AS STRING) AS CommitmentDiscountCategory,
+  CAST(NULL AS STRING) AS CommitmentDiscountStatus,
+  CAST(NULL AS STRING) AS x_BillingAccountId,
+  CAST(NULL AS STRING) AS x_ApiKeyId,
+  CAST(NULL AS STRING) AS x_UserId,
+  CAST(NULL AS STRING) AS x_ContextWindow,
+  'book' AS x_ListCostSource
 FROM `{{ project }}.{{ dataset }}.deepseek_balance_daily`
 -- The first observation has no earlier one to compare with.
 WHERE previous_observed_at IS NOT NULL

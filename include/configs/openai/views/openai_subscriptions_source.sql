@@ -46,7 +46,24 @@ SELECT
   ) AS SkuPriceId,
   CAST(NULL AS STRING) AS SubAccountId,
   CAST(NULL AS STRING) AS SubAccountName,
-  CAST(NULL AS STRING) AS SubAccountType
+  CAST(NULL AS STRING) AS SubAccountType,
+  CAST(NULL AS STRING) AS ResourceId,
+  CAST(NULL AS STRING) AS ResourceName,
+  CAST(NULL AS STRING) AS ResourceType,
+  CAST(NULL AS STRING) AS RegionId,
+  CAST(NULL AS STRING) AS RegionName,
+  CAST(NULL AS STRING) AS AvailabilityZone,
+  CAST(NULL AS STRING) AS Tags,
+  CAST(NULL AS STRING) AS InvoiceId,
+  CAST(NULL AS STRING) AS CommitmentDiscountId,
+  CAST(NULL AS STRING) AS CommitmentDiscountType,
+  CAST(NULL AS STRING) AS CommitmentDiscountCategory,
+  CAST(NULL AS STRING) AS CommitmentDiscountStatus,
+  CAST(NULL AS STRING) AS x_BillingAccountId,
+  CAST(NULL AS STRING) AS x_ApiKeyId,
+  CAST(NULL AS STRING) AS x_UserId,
+  CAST(NULL AS STRING) AS x_ContextWindow,
+  'book' AS x_ListCostSource
 FROM `{{ project }}.{{ dataset }}.openai_subscriptions_monthly`
 CROSS JOIN
   UNNEST(GENERATE_DATE_ARRAY(period_start, DATE_SUB(period_end, INTERVAL 1 DAY))) AS day

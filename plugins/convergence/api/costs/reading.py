@@ -15,7 +15,6 @@ from typing import Any, Literal
 from convergence.api.costs.models import CostResponse, CostRow, CostTotal, UnpricedUsage
 from convergence.api.http.services import ApiServices
 from convergence.errors import RequestError
-from convergence.providers.registry import load_registry
 from convergence.warehouse.query import Row, run_file
 
 MAX_ROWS = 20_000
@@ -52,7 +51,6 @@ def read_costs(query: CostQuery, *, services: ApiServices) -> CostResponse:
     Raises:
         RequestError: the response would have too many rows.
     """
-    bases = [f"{one.id} {one.cost_sources.default}" for one in load_registry(services.settings)]
     rows = _run_query(
         services,
         "cost_rows",
@@ -60,7 +58,6 @@ def read_costs(query: CostQuery, *, services: ApiServices) -> CostResponse:
         **{f"by_{each}": each in query.group_by for each in Grouping},
         basis=query.basis or "",
         currency=query.currency or "",
-        default_bases=bases,
     )
     if len(rows) > MAX_ROWS:
         raise RequestError(

@@ -25,7 +25,9 @@ KEBAB = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 URL_PATH = r"^[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*){1,2}$"
 CONFIG_PATH = r"^[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)*\.json$"
 
-STEP_VERBS = ("create", "decrypt", "extract", "load", "notify", "transform", "validate")
+STEP_VERBS = (
+    *("create", "decrypt", "extract", "load", "notify", "publish", "transform", "validate"),
+)
 """The verbs that a step's name may start with."""
 
 SnakeName = Annotated[str, Field(pattern=SNAKE, max_length=100)]
@@ -41,7 +43,7 @@ class StepSpec(_Model):
 
     step: SnakeName
     """Name of the step. It starts with a verb: extract_, transform_, load_, validate_, notify_,
-    decrypt_, create_."""
+    decrypt_, create_, publish_."""
 
     processor: str = Field(validation_alias=AliasChoices("processor", "ps_type"))
     """ps_type of the processor, such as openai.usage. `ps_type` is accepted as the same key."""

@@ -189,6 +189,16 @@ def ensure_view(
         return _update_view(w, view, expected)
 
 
+def read_view_query(w: Warehouse, name: TableName) -> str | None:
+    """Return the SQL of a view; None if there is no such view."""
+    with translated_errors("reading a view", view=str(name)):
+        try:
+            query = w.client.get_table(w.reference(name), **w.call).view_query
+        except google_errors.NotFound:
+            return None
+    return str(query) if query else None
+
+
 def _update_view(w: Warehouse, view: bigquery.Table, expected: bigquery.Table) -> EnsureOutcome:
     changed = []
     if (view.view_query or "").strip() != expected.view_query:

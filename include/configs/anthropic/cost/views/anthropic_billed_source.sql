@@ -1,5 +1,6 @@
--- Anthropic's bill in cost_daily, by day, model or tool, class of tokens, tier and workspace.
--- Amounts are after discount and before credits. The older report has no list price.
+-- Anthropic's bill by day, model or tool, meter, tier, context window, workspace and key. Meters are
+-- named as in anthropic_cost_daily. Amounts are after discount and before credits. The older report
+-- has no list price.
 SELECT
   usage_date AS x_UsageDate,
   'anthropic' AS x_Provider,
@@ -28,9 +29,9 @@ SELECT
   ARRAY_TO_STRING(
     [COALESCE(model, 'Claude API'), COALESCE(cost_type, 'all costs'), token_type], ' '
   ) AS ChargeDescription,
-  CAST(NULL AS INT64) AS ConsumedQuantity,
+  CAST(NULL AS NUMERIC) AS ConsumedQuantity,
   CAST(NULL AS STRING) AS ConsumedUnit,
-  CAST(NULL AS INT64) AS PricingQuantity,
+  CAST(NULL AS NUMERIC) AS PricingQuantity,
   CAST(NULL AS STRING) AS PricingUnit,
   'AI and Machine Learning' AS ServiceCategory,
   'Claude API' AS ServiceName,
@@ -39,11 +40,34 @@ SELECT
   'Anthropic' AS InvoiceIssuerName,
   'Anthropic' AS ServiceProviderName,
   'Anthropic' AS HostProviderName,
-  COALESCE(model, cost_type) AS SkuId,
-  COALESCE(token_type, cost_type) AS SkuMeter,
+  IF(COALESCE(cost_type, 'tokens') = 'tokens', model, cost_type) AS SkuId,
+  CASE token_type
+    WHEN 'cache_creation.ephemeral_5m_input_tokens' THEN 'cache_write_5m_input_tokens'
+    WHEN 'cache_creation.ephemeral_1h_input_tokens' THEN 'cache_write_1h_input_tokens'
+    ELSE COALESCE(token_type, IF(cost_type = 'web_search', 'searches', NULL))
+  END AS SkuMeter,
   CAST(NULL AS STRING) AS SkuPriceId,
   COALESCE(workspace_id, 'default') AS SubAccountId,
   CAST(NULL AS STRING) AS SubAccountName,
-  'Workspace' AS SubAccountType
+  'Workspace' AS SubAccountType,
+  CAST(NULL AS STRING) AS ResourceId,
+  CAST(NULL AS STRING) AS ResourceName,
+  CAST(NULL AS STRING) AS ResourceType,
+  CAST(NULL AS STRING) AS RegionId,
+  CAST(NULL AS STRING) AS RegionName,
+  CAST(NULL AS STRING) AS AvailabilityZone,
+  CAST(NULL AS STRING) AS Tags,
+  CAST(NULL AS STRING) AS InvoiceId,
+  CAST(NULL AS STRING) AS CommitmentDiscountId,
+  CAST(NULL AS STRING) AS CommitmentDiscountType,
+  CAST(NULL AS STRING) AS CommitmentDiscountCategory,
+  CAST(NULL AS STRING) AS CommitmentDiscountStatus,
+  organization_id AS x_BillingAccountId,
+  api_key_id AS x_ApiKeyId,
+  account_id AS x_UserId,
+  context_window AS x_ContextWindow,
+  IF(COUNT(*) = COUNT(list_cost), 'bill', 'billed') AS x_ListCostSource
 FROM `{{ project }}.{{ dataset }}.anthropic_billed_daily`
-GROUP BY usage_date, model, service_tier, cost_type, token_type, currency, workspace_id
+GROUP BY
+  usage_date, model, service_tier, cost_type, token_type, currency, workspace_id, organization_id,
+  api_key_id, account_id, context_window

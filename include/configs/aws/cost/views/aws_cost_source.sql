@@ -41,7 +41,24 @@ SELECT
   CAST(NULL AS STRING) AS SkuPriceId,
   sub_account_id AS SubAccountId,
   MAX(sub_account_name) AS SubAccountName,
-  'Account' AS SubAccountType
+  'Account' AS SubAccountType,
+  CAST(NULL AS STRING) AS ResourceId,
+  CAST(NULL AS STRING) AS ResourceName,
+  CAST(NULL AS STRING) AS ResourceType,
+  CAST(NULL AS STRING) AS RegionId,
+  CAST(NULL AS STRING) AS RegionName,
+  CAST(NULL AS STRING) AS AvailabilityZone,
+  CAST(NULL AS STRING) AS Tags,
+  CAST(NULL AS STRING) AS InvoiceId,
+  CAST(NULL AS STRING) AS CommitmentDiscountId,
+  CAST(NULL AS STRING) AS CommitmentDiscountType,
+  CAST(NULL AS STRING) AS CommitmentDiscountCategory,
+  CAST(NULL AS STRING) AS CommitmentDiscountStatus,
+  CAST(NULL AS STRING) AS x_BillingAccountId,
+  CAST(NULL AS STRING) AS x_ApiKeyId,
+  CAST(NULL AS STRING) AS x_UserId,
+  CAST(NULL AS STRING) AS x_ContextWindow,
+  'bill' AS x_ListCostSource
 FROM `{{ project }}.{{ dataset }}.aws_cost_daily`
 GROUP BY
   usage_date, billing_period, line_type, charge_category, charge_class, charge_frequency,

@@ -41,5 +41,22 @@ SELECT
   CAST(NULL AS STRING) AS SkuPriceId,
   workspace_id AS SubAccountId,
   CAST(NULL AS STRING) AS SubAccountName,
-  IF(workspace_id IS NULL, NULL, 'Workspace') AS SubAccountType
+  IF(workspace_id IS NULL, NULL, 'Workspace') AS SubAccountType,
+  CAST(NULL AS STRING) AS ResourceId,
+  CAST(NULL AS STRING) AS ResourceName,
+  CAST(NULL AS STRING) AS ResourceType,
+  CAST(NULL AS STRING) AS RegionId,
+  CAST(NULL AS STRING) AS RegionName,
+  CAST(NULL AS STRING) AS AvailabilityZone,
+  CAST(NULL AS STRING) AS Tags,
+  CAST(NULL AS STRING) AS InvoiceId,
+  CAST(NULL AS STRING) AS CommitmentDiscountId,
+  CAST(NULL AS STRING) AS CommitmentDiscountType,
+  CAST(NULL AS STRING) AS CommitmentDiscountCategory,
+  CAST(NULL AS STRING) AS CommitmentDiscountStatus,
+  CAST(NULL AS STRING) AS x_BillingAccountId,
+  CAST(NULL AS STRING) AS x_ApiKeyId,
+  CAST(NULL AS STRING) AS x_UserId,
+  CAST(NULL AS STRING) AS x_ContextWindow,
+  'book' AS x_ListCostSource
 FROM `{{ project }}.{{ dataset }}.vendor_cost_daily`

@@ -62,7 +62,24 @@ SELECT
   CAST(NULL AS STRING) AS SkuPriceId,
   project_id AS SubAccountId,
   project_name AS SubAccountName,
-  IF(project_id IS NULL, NULL, 'Project') AS SubAccountType
+  IF(project_id IS NULL, NULL, 'Project') AS SubAccountType,
+  CAST(NULL AS STRING) AS ResourceId,
+  CAST(NULL AS STRING) AS ResourceName,
+  CAST(NULL AS STRING) AS ResourceType,
+  CAST(NULL AS STRING) AS RegionId,
+  CAST(NULL AS STRING) AS RegionName,
+  CAST(NULL AS STRING) AS AvailabilityZone,
+  CAST(NULL AS STRING) AS Tags,
+  CAST(NULL AS STRING) AS InvoiceId,
+  CAST(NULL AS STRING) AS CommitmentDiscountId,
+  CAST(NULL AS STRING) AS CommitmentDiscountType,
+  CAST(NULL AS STRING) AS CommitmentDiscountCategory,
+  CAST(NULL AS STRING) AS CommitmentDiscountStatus,
+  CAST(NULL AS STRING) AS x_BillingAccountId,
+  CAST(NULL AS STRING) AS x_ApiKeyId,
+  CAST(NULL AS STRING) AS x_UserId,
+  CAST(NULL AS STRING) AS x_ContextWindow,
+  'bill' AS x_ListCostSource
 FROM `{{ project }}.{{ dataset }}.billing_cost_daily`
 GROUP BY
   usage_date, currency, invoice_month, cost_type, ChargeClass, service_description, sku_id,

@@ -1,5 +1,41 @@
--- OpenAI's bill in cost_daily: its costs endpoint by day, line item and project.
--- The endpoint has one amount: list and contracted cost are the same.
+-- OpenAI's bill: its costs endpoint by day, line item, project, key and user. A line item is a model
+-- and what of it is charged, such as "gpt-4o-2024-08-06, batch_input_tokens", or the name of a tool.
+-- Meters are named as in openai_cost_daily; a line for all tokens of a model states no meter.
+-- The endpoint has one amount and no list price.
+WITH
+  lines AS (
+    SELECT
+      *,
+      REGEXP_EXTRACT(line_item, r'^([^,]+), ') AS item_model,
+      REGEXP_REPLACE(
+        LOWER(REPLACE(REGEXP_EXTRACT(line_item, r', (.+)$'), ' ', '_')), r'^batch_', ''
+      ) AS item_meter,
+      REGEXP_CONTAINS(LOWER(line_item), r', batch[_ ]') AS is_batch
+    FROM `{{ project }}.{{ dataset }}.openai_billed_daily`
+  ),
+  named AS (
+    SELECT
+      *,
+      CASE
+        WHEN item_model IS NOT NULL THEN item_model
+        WHEN STARTS_WITH(line_item, 'web search') THEN 'web_search'
+        WHEN STARTS_WITH(line_item, 'file search') THEN 'file_search'
+        WHEN STARTS_WITH(line_item, 'code interpreter') THEN 'code_interpreter'
+        ELSE line_item
+      END AS sku,
+      CASE
+        WHEN item_meter IN ('input', 'input_tokens') THEN 'input_tokens'
+        WHEN item_meter IN ('cached_input', 'cached_input_tokens') THEN 'cached_input_tokens'
+        WHEN item_meter IN ('cache_write_input', 'cache_write_input_tokens') THEN 'cache_write_tokens'
+        WHEN item_meter IN ('output', 'output_tokens') THEN 'output_tokens'
+        WHEN item_meter = 'all_tokens' THEN NULL
+        WHEN item_meter = 'duration' THEN 'seconds'
+        WHEN item_meter IS NOT NULL THEN item_meter
+        WHEN STARTS_WITH(line_item, 'code interpreter') THEN 'sessions'
+        WHEN REGEXP_CONTAINS(line_item, r'^(web|file) search') THEN 'calls'
+      END AS meter
+    FROM lines
+  )
 SELECT
   usage_date AS x_UsageDate,
   'openai' AS x_Provider,
@@ -9,8 +45,8 @@ SELECT
   CAST(NULL AS STRING) AS x_UnpricedReason,
   CAST(NULL AS STRING) AS x_PriceCaveat,
   CAST(NULL AS STRING) AS x_PriceVersion,
-  REGEXP_EXTRACT(line_item, r'^([^, ]+), ') AS x_Model,
-  CAST(NULL AS STRING) AS x_ServiceTier,
+  item_model AS x_Model,
+  IF(is_batch, 'batch', NULL) AS x_ServiceTier,
   CAST(NULL AS INT64) AS x_Requests,
   SUM(billed_cost) AS BilledCost,
   SUM(billed_cost) AS ContractedCost,
@@ -36,11 +72,30 @@ SELECT
   'OpenAI' AS InvoiceIssuerName,
   'OpenAI' AS ServiceProviderName,
   'OpenAI' AS HostProviderName,
-  REGEXP_EXTRACT(line_item, r'^([^, ]+), ') AS SkuId,
-  line_item AS SkuMeter,
+  sku AS SkuId,
+  meter AS SkuMeter,
   CAST(NULL AS STRING) AS SkuPriceId,
   project_id AS SubAccountId,
   CAST(NULL AS STRING) AS SubAccountName,
-  IF(project_id IS NULL, NULL, 'Project') AS SubAccountType
-FROM `{{ project }}.{{ dataset }}.openai_billed_daily`
-GROUP BY usage_date, line_item, project_id, currency, quantity_unit
+  IF(project_id IS NULL, NULL, 'Project') AS SubAccountType,
+  CAST(NULL AS STRING) AS ResourceId,
+  CAST(NULL AS STRING) AS ResourceName,
+  CAST(NULL AS STRING) AS ResourceType,
+  CAST(NULL AS STRING) AS RegionId,
+  CAST(NULL AS STRING) AS RegionName,
+  CAST(NULL AS STRING) AS AvailabilityZone,
+  CAST(NULL AS STRING) AS Tags,
+  CAST(NULL AS STRING) AS InvoiceId,
+  CAST(NULL AS STRING) AS CommitmentDiscountId,
+  CAST(NULL AS STRING) AS CommitmentDiscountType,
+  CAST(NULL AS STRING) AS CommitmentDiscountCategory,
+  CAST(NULL AS STRING) AS CommitmentDiscountStatus,
+  CAST(NULL AS STRING) AS x_BillingAccountId,
+  api_key_id AS x_ApiKeyId,
+  user_id AS x_UserId,
+  CAST(NULL AS STRING) AS x_ContextWindow,
+  'billed' AS x_ListCostSource
+FROM named
+GROUP BY
+  usage_date, line_item, project_id, api_key_id, user_id, currency, quantity_unit, item_model,
+  is_batch, sku, meter

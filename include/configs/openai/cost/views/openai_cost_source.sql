@@ -1,5 +1,6 @@
 {% extends "system/sql/costs/computed_source.sql" %}
--- OpenAI's share of cost_daily: computed cost by day, endpoint, model, tier and project.
+-- OpenAI's computed cost by day, endpoint, model, meter, tier, project, key and user. Days that were
+-- priced before meters were recorded have one row of each usage row.
 {% block cost %}
     SELECT
       'openai' AS provider,
@@ -14,23 +15,37 @@
         ELSE COALESCE(priced.model, IF(endpoint = 'vector_stores', endpoint, NULL))
       END AS model,
       COALESCE(priced_tier, service_tier) AS tier,
-      IF(priced.unit IS NULL, priced.model, COALESCE(price_model_id, priced.model)) AS sku,
-      endpoint AS meter,
+      IF(
+        priced.unit IN ('call', 'session'), COALESCE(price_model_id, endpoint), priced.model
+      ) AS sku,
+      CASE
+        WHEN priced.unit IS NOT NULL THEN CONCAT(priced.unit, 's')
+        -- The bill has one line for both retentions.
+        WHEN part.meter = 'cache_write_12h_tokens' THEN 'cache_write_tokens'
+        ELSE COALESCE(part.meter, endpoint)
+      END AS meter,
       CONCAT(COALESCE(priced.model, IF(priced.unit IS NULL, 'unknown model', '')), ' ', endpoint)
         AS description,
       CONCAT(price_model_id, '/', priced_tier) AS price_name,
       project_id AS sub_account,
       IF(project_id IS NULL, NULL, 'Project') AS sub_account_type,
-      SUM(num_model_requests) AS requests,
-      SUM(list_cost) AS list_cost,
-      SUM(contracted_cost) AS contracted_cost,
-      SUM(billed_cost) AS billed_cost,
-      SUM(effective_cost) AS effective_cost,
-      SUM(COALESCE(units, total_tokens)) AS quantity,
+      CAST(NULL AS STRING) AS billing_account,
+      api_key_id AS api_key,
+      user_id AS user,
+      CAST(NULL AS STRING) AS context_window,
+      -- Requests are counted once for each row of usage, with its first meter.
+      SUM(IF(COALESCE(number, 0) = 0, num_model_requests, NULL)) AS requests,
+      SUM(IF(part.meter IS NULL, priced.list_cost, part.list_cost)) AS list_cost,
+      SUM(IF(part.meter IS NULL, priced.contracted_cost, part.contracted_cost)) AS contracted_cost,
+      SUM(IF(part.meter IS NULL, priced.billed_cost, part.contracted_cost)) AS billed_cost,
+      SUM(IF(part.meter IS NULL, priced.effective_cost, part.contracted_cost)) AS effective_cost,
+      CAST(SUM(COALESCE(part.quantity, units, total_tokens)) AS NUMERIC) AS quantity,
       COALESCE(CONCAT(INITCAP(priced.unit), 's'), 'Tokens') AS unit
     FROM `{{ project }}.{{ dataset }}.openai_cost_daily` AS priced
+    LEFT JOIN UNNEST(priced.meters) AS part
+      WITH OFFSET AS number
     GROUP BY
       usage_date, pricing_status, unpriced_reason, price_caveat, price_version, priced.model,
       priced_tier, service_tier, endpoint, priced.unit, currency, price_model_id,
-      price_effective_from, price_is_override, project_id
+      price_effective_from, price_is_override, project_id, api_key_id, user_id, meter
 {% endblock %}

@@ -1,12 +1,13 @@
--- A vendor's computed share of cost_daily, with the names of FOCUS. Each vendor's view extends this
--- statement: its block `cost` groups the cost table by what cost_daily tells apart, and sums it.
+-- A vendor's computed cost in cost_daily_by_basis, with the names of FOCUS. Each vendor's view extends
+-- this statement: its block `cost` groups the meters of the cost table by what the view distinguishes.
 --
 -- The columns of `cost`:
 --   provider, source_table, service, vendor   constants of the view
 --   those of the cost table, with its names   the day, the status and the price of the group
 --   model, tier, sku, meter, description      what was used
 --   price_name                                the price within its table; NULL without one
---   sub_account, sub_account_type             whose usage it is
+--   sub_account, sub_account_type, billing_account, api_key, user   whose usage it is
+--   context_window                            whose rates apply; NULL where prices have none
 --   requests, list_cost, contracted_cost, billed_cost, effective_cost   sums
 --   quantity, unit                            what the meters of the group count, summed
 --
@@ -61,5 +62,22 @@ SELECT
   ) AS SkuPriceId,
   sub_account AS SubAccountId,
   CAST(NULL AS STRING) AS SubAccountName,
-  sub_account_type AS SubAccountType
+  sub_account_type AS SubAccountType,
+  CAST(NULL AS STRING) AS ResourceId,
+  CAST(NULL AS STRING) AS ResourceName,
+  CAST(NULL AS STRING) AS ResourceType,
+  CAST(NULL AS STRING) AS RegionId,
+  CAST(NULL AS STRING) AS RegionName,
+  CAST(NULL AS STRING) AS AvailabilityZone,
+  CAST(NULL AS STRING) AS Tags,
+  CAST(NULL AS STRING) AS InvoiceId,
+  CAST(NULL AS STRING) AS CommitmentDiscountId,
+  CAST(NULL AS STRING) AS CommitmentDiscountType,
+  CAST(NULL AS STRING) AS CommitmentDiscountCategory,
+  CAST(NULL AS STRING) AS CommitmentDiscountStatus,
+  billing_account AS x_BillingAccountId,
+  api_key AS x_ApiKeyId,
+  user AS x_UserId,
+  context_window AS x_ContextWindow,
+  'book' AS x_ListCostSource
 FROM cost

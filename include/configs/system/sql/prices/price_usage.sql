@@ -1,6 +1,11 @@
 {% macro rate(book, meter) -%}
 COALESCE({% for column in meter.rates %}{% if not loop.first %}, {% endif %}{{ book }}.{{ column }}{% endfor %})
 {%- endmacro %}
+{% macro amount(book, meters, per) -%}
+{% for meter in meters if meter.rates %}
+{% if not loop.first %}+ {% endif %}{% if per %}q.{{ meter.quantity }} * {{ rate(book, meter) }}{% else %}IF(q.{{ meter.quantity }} = 0, 0, q.{{ meter.quantity }} * {{ rate(book, meter) }}){% endif %}
+{% endfor %}
+{%- endmacro %}
 -- One UTC day of usage, priced: one row out for each row in. Each vendor's statement extends this
 -- one: its block `quantities` turns usage into quantities, its block `names` adds names to find a
 -- price by. The meters come from the step's configuration: for each, the column of its quantity,
@@ -142,17 +147,50 @@ WITH
       {% for book in ["contracted", "listed"] %}
       IF(
         q.unit IS NOT NULL,
-        {% for meter in unit_meters %}
-        {% if not loop.first %}+ {% endif %}q.{{ meter.quantity }} * {{ rate(book, meter) }}
-        {% endfor %},
+        {{ amount(book, unit_meters, true) }},
         (
-          {% for meter in token_meters if meter.rates %}
-          {% if not loop.first %}+ {% endif %}IF(q.{{ meter.quantity }} = 0, 0, q.{{ meter.quantity }} * {{ rate(book, meter) }})
-          {% endfor %}
+          {{ amount(book, token_meters, false) }}
         ) * NUMERIC '0.000001'
-      ) AS {{ book }}_amount{% if not loop.last %},{% endif %}
+      ) AS {{ book }}_amount,
 
       {% endfor %}
+      -- The rates and amounts of each meter. A meter's amount is what it adds to the rounded sum of
+      -- the meters before it, so that the meters of a row add up to the row exactly.
+      ARRAY(
+        SELECT AS STRUCT *
+        FROM UNNEST(
+          [
+            {% for meter in unit_meters + token_meters %}
+            {% set per_unit = loop.index0 < unit_meters | length %}
+            {% set before = token_meters[: [loop.index0 - unit_meters | length, 0] | max] | selectattr("rates") | list %}
+            STRUCT(
+              '{{ meter.quantity }}' AS meter,
+              IF({% if per_unit %}q.unit IS NOT NULL{% else %}q.unit IS NULL{% endif %}, q.{{ meter.quantity }}, 0) AS quantity,
+              {% for book in ["listed", "contracted"] %}
+              {% if meter.rates %}{{ rate(book, meter) }}{% else %}CAST(NULL AS NUMERIC){% endif %} AS {{ book }}_rate,
+              {% if per_unit %}
+              q.{{ meter.quantity }} * {{ rate(book, meter) }}
+              {% elif meter.rates %}
+              (
+                {{ amount(book, before + [meter], false) }}
+              ) * NUMERIC '0.000001'
+              {% if before %}
+              - (
+                {{ amount(book, before, false) }}
+              ) * NUMERIC '0.000001'
+              {% endif %}
+              {% else %}
+              CAST(NULL AS NUMERIC)
+              {% endif %} AS {{ book }}_amount{% if not loop.last %},{% endif %}
+
+              {% endfor %}
+            ){% if not loop.last %},{% endif %}
+
+            {% endfor %}
+          ]
+        )
+        WHERE quantity != 0
+      ) AS meter_amounts
     FROM quantities AS q
     {% for book in ["contracted", "listed"] %}
     LEFT JOIN {{ book }}
@@ -178,7 +216,21 @@ WITH
       IF(unpriced_reason IS NULL, contracted_amount, NULL) AS effective_cost,
       IF(unpriced_reason IS NULL, price_currency, NULL) AS currency,
       IF(unpriced_reason IS NULL, 'PRICED', 'UNPRICED') AS pricing_status,
-      IF(unpriced_reason IS NULL, caveats, NULL) AS price_caveat
+      IF(unpriced_reason IS NULL, caveats, NULL) AS price_caveat,
+      ARRAY(
+        SELECT AS STRUCT
+          meter,
+          quantity,
+          COALESCE(listed_rate, contracted_rate) AS list_rate,
+          contracted_rate,
+          IF(
+            explained.unpriced_reason IS NULL,
+            IF(explained.listed_amount IS NULL, one.contracted_amount, one.listed_amount),
+            NULL
+          ) AS list_cost,
+          IF(explained.unpriced_reason IS NULL, one.contracted_amount, NULL) AS contracted_cost
+        FROM UNNEST(meter_amounts) AS one
+      ) AS meters
     FROM explained
   )
 SELECT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from convergence.processors.lib.field_types import ORG_LAYOUT, Folder, SchemaFile, SqlFile
+from convergence.processors.lib.field_types import ORG_LAYOUT, Folder, SchemaFile
 from convergence.processors.step_config import PlatformConfig
 
 
@@ -27,6 +27,3 @@ class OnboardingConfig(PlatformConfig):
 
     provider_tables: tuple[SchemaFile, ...] = ()
     """Schemas of the providers' tables."""
-
-    cost_sources: tuple[SqlFile, ...] = ()
-    """Views, one per provider, that cost_daily puts under one another."""

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Self
 
 from convergence.errors import ConfigurationError, ConflictError
+from convergence.processors.lib.daily.cost_view import (
+    build_view_identifiers,
+    has_parts,
+    load_stream_schema,
+)
 from convergence.processors.setup.organizations.config import OnboardingConfig
+from convergence.providers.cost_streams import list_streams
+from convergence.providers.registry import load_registry_at
 from convergence.tenants.datasets import OWNER_LABEL, DatasetType
 from convergence.warehouse.client import Warehouse
 from convergence.warehouse.names import TableName
@@ -21,8 +28,10 @@ from convergence.warehouse.tables.evolve import ensure_table, ensure_view
 class DatasetPlan:
     """Content of every org's dataset; read and checked before anything is created."""
 
+    configs_dir: Path
     layout: Layout
     provider_tables: tuple[TableSchema, ...]
+    stream_tables: tuple[TableSchema, ...]
     cost_sources: tuple[Path, ...]
 
     @classmethod
@@ -32,21 +41,31 @@ class DatasetPlan:
         Raises:
             ConfigurationError, SchemaError: a file is missing or wrong.
         """
-        sources = tuple(configs_dir / path for path in config.cost_sources)
+        provider_tables = tuple(
+            TableSchema.load(configs_dir / path) for path in config.provider_tables
+        )
+        streams = list_streams(load_registry_at(configs_dir))
+        tables = {schema.table for schema in provider_tables}
+        sources = tuple(
+            configs_dir / basis.view
+            for stream in streams
+            for basis in stream.declared.bases.values()
+            if basis.table in tables
+        )
         if missing := [str(path) for path in sources if not path.is_file()]:
             raise ConfigurationError("SQL files are missing", files=missing)
         return cls(
+            configs_dir=configs_dir,
             layout=Layout.load(configs_dir / config.layout),
-            provider_tables=tuple(
-                TableSchema.load(configs_dir / path) for path in config.provider_tables
-            ),
+            provider_tables=provider_tables,
+            stream_tables=tuple(load_stream_schema(configs_dir, one.table) for one in streams),
             cost_sources=sources,
         )
 
     @property
     def schemas(self) -> tuple[TableSchema, ...]:
         """Every table."""
-        return (*self.provider_tables, *self.layout.schemas)
+        return (*self.provider_tables, *self.stream_tables, *self.layout.schemas)
 
     @property
     def names(self) -> set[str]:
@@ -93,10 +112,12 @@ def lay_out(w: Warehouse, plan: DatasetPlan, kind: DatasetType, *, org_slug: str
         laid.tables[schema.table] = ensure_table(w, TableName(kind.name, schema.table), schema)
     for path in plan.cost_sources:
         laid.views[path.stem] = ensure_view(
-            w, TableName(kind.name, path.stem), path, description="Part of cost_daily"
+            w, TableName(kind.name, path.stem), path, description="Part of cost_daily_by_basis"
         )
-    identifiers = {"org_slug": org_slug, "cost_sources": sorted(p.stem for p in plan.cost_sources)}
+    identifiers = build_view_identifiers(w, plan.configs_dir, kind.name, org_slug)
     for view in plan.layout.config.views:
+        if not has_parts(view.name, identifiers):
+            continue
         laid.views[view.name] = ensure_view(
             w,
             TableName(kind.name, view.name),

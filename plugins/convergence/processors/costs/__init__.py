@@ -1,0 +1,1 @@
+"""Cost streams: the rows whose sum the invoices show."""

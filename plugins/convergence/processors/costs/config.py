@@ -1,0 +1,51 @@
+"""Configuration models of the steps that publish cost streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from convergence.processors.lib.field_types import SqlFile
+from convergence.processors.step_config import ConfigViolation, StepConfig
+from convergence.providers.cost_streams import list_streams
+from convergence.providers.registry import load_registry_at
+
+StreamId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,29}/[a-z][a-z0-9_]{0,29}$")]
+"""A cost stream, such as `openai/api`."""
+
+
+class AuthoritativeConfig(StepConfig):
+    """Publishes the authoritative rows of cost streams: billed once the bill covers a day."""
+
+    ps_type: ClassVar[str] = "costs.authoritative"
+
+    streams: tuple[StreamId, ...] = ()
+    """The streams; by default every stream that the org has cost of."""
+
+    coverage_threshold: Annotated[Decimal, Field(ge=0, strict=False)] = Decimal("0.01")
+    """By how much a meter of the bill may be below the usage, in the price book's currency."""
+
+    max_days: int = Field(default=400, ge=1, le=4000)
+    """Days of one stream that one run publishes at most; the next run goes on with older ones."""
+
+    one_basis_file: SqlFile = "system/sql/streams/one_basis.sql"
+    """Selects the rows of a day of a stream with one basis."""
+
+    two_bases_file: SqlFile = "system/sql/streams/two_bases.sql"
+    """Matches the bill of a day with the usage."""
+
+    totals_file: SqlFile = "system/sql/streams/totals.sql"
+    """Reads one published day's sums by currency and basis."""
+
+    def find_violations(self, folder: Path, *, provider: str | None) -> Iterator[ConfigViolation]:
+        """Report streams that `providers.yml` does not declare."""
+        del provider
+        known = sorted(stream.id for stream in list_streams(load_registry_at(folder)))
+        for index, name in enumerate(self.streams):
+            if name not in known:
+                message = f"{name} is no cost stream; accepted: {', '.join(known)}"
+                yield ConfigViolation(("streams", index), message)

@@ -1,0 +1,74 @@
+"""Publish the days of an org's cost streams whose slices, finality or statement have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+from convergence.processors.context import OrgContext, StepResult
+from convergence.processors.costs.config import AuthoritativeConfig
+from convergence.processors.costs.stream_days import StreamDays
+from convergence.processors.costs.stream_inputs import read_published, read_slices
+from convergence.processors.lib.daily.cost_view import ensure_stream
+from convergence.processors.lib.daily.slices import publish_days
+from convergence.providers.cost_streams import Stream, list_streams
+from convergence.providers.registry import load_registry
+from convergence.warehouse.names import TableName
+
+
+def publish_streams(org: OrgContext, config: AuthoritativeConfig) -> StepResult:
+    """Publish the streams one after the other.
+
+    Raises:
+        InputNotAsRecordedError: a table of a stream differs from the ledger; the other days and
+            streams are published first.
+    """
+    streams = [
+        stream
+        for stream in list_streams(load_registry(org.settings))
+        if not config.streams or stream.id in config.streams
+    ]
+    published = {stream.id: _publish_stream(org, stream, config) for stream in streams}
+    done = {name: result for name, result in published.items() if result is not None}
+    rows = sum(result.pop("rows") for result in done.values())
+    tables = [stream.table for stream in streams if stream.id in done]
+    if not done:
+        return StepResult(status="SKIPPED")
+    return StepResult(
+        rows_processed=rows,
+        destination_table=str(TableName(org.dataset, tables[0])) if len(tables) == 1 else None,
+        details={"streams": done},
+    )
+
+
+def _publish_stream(
+    org: OrgContext, stream: Stream, config: AuthoritativeConfig
+) -> dict[str, Any] | None:
+    """Publish the changed days of a stream; None if the org has no cost of it."""
+    slices = read_slices(org, stream)
+    if not slices:
+        return None
+    own = replace(org, pipeline=replace(org.pipeline, pipeline_id=stream.pipeline_id))
+    schema = ensure_stream(org, stream)
+    source = StreamDays(
+        own, stream, config, schema=schema, slices=slices, published=read_published(org, stream)
+    )
+    pending = source.list_changed_days()
+    days = _choose_days(pending, org.days, limit=config.max_days)
+    published = publish_days(own, source, days)
+    if len(days) < len(pending):
+        org.log.info("%s: %d days are left for the next run", stream.id, len(pending) - len(days))
+    return {
+        **published.build_details(),
+        "days_checked": len(slices),
+        "rows": published.row_count,
+    }
+
+
+def _choose_days(pending: list[date], requested: Collection[date], *, limit: int) -> list[date]:
+    """Return the days to publish now: those of the run first, then the newest."""
+    first = set(requested)
+    chosen = sorted(pending, key=lambda day: (day not in first, -day.toordinal()))[:limit]
+    return sorted(chosen, reverse=True)
