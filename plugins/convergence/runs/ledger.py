@@ -85,7 +85,13 @@ class Ledger:
             NotBootstrappedError: the ledger's table is missing.
             WarehouseUnavailableError, WarehouseError: as every query.
         """
-        rows = self._read_rows(CONTENT, orgs=orgs, pipeline_id=pipeline_id, since=since)
+        return self.read_latest_of_pipelines([pipeline_id], orgs=orgs, since=since)
+
+    def read_latest_of_pipelines(
+        self, pipeline_ids: Collection[str], *, orgs: Sequence[str], since: date | None = None
+    ) -> dict[SliceKey, LedgerRow]:
+        """Return the same for several pipelines, with one query; errors as `read_latest`."""
+        rows = self._read_rows(CONTENT, orgs=orgs, pipeline_ids=pipeline_ids, since=since)
         return {row.key: row for row in map(parse_content, rows)}
 
     def read_ends(
@@ -105,7 +111,7 @@ class Ledger:
             pipeline_id: as `latest`.
             since: as `latest`.
         """
-        rows = self._read_rows(actions, orgs=orgs, pipeline_id=pipeline_id, since=since)
+        rows = self._read_rows(actions, orgs=orgs, pipeline_ids=[pipeline_id], since=since)
         found = sorted(map(parse_end, rows), key=lambda end: (end.attempt, end.checked_at))
         return {end.key: end for end in found}
 
@@ -115,7 +121,7 @@ class Ledger:
         """Return what an attempt needs to know; arguments and errors as `read_latest`."""
         known: dict[SliceKey, SliceHistory] = {}
         for row in self._read_rows(
-            frozenset(Action), orgs=orgs, pipeline_id=pipeline_id, since=since
+            frozenset(Action), orgs=orgs, pipeline_ids=[pipeline_id], since=since
         ):
             end = parse_end(row)
             before = known.get(end.key, SliceHistory(None, 0))
@@ -177,7 +183,7 @@ class Ledger:
         actions: Collection[Action],
         *,
         orgs: Sequence[str],
-        pipeline_id: str,
+        pipeline_ids: Collection[str],
         since: date | None,
     ) -> Sequence[Row]:
         """Read each slice's newest row with content and newest row without, in these states."""
@@ -185,7 +191,7 @@ class Ledger:
             return ()
         params: Mapping[str, object] = {
             "orgs": sorted(set(orgs)),
-            "pipeline_id": pipeline_id,
+            "pipeline_ids": sorted(set(pipeline_ids)),
             "since": since or _EVER,
             "actions": sorted(action.value for action in actions),
             "content": sorted(action.value for action in CONTENT),

@@ -46,7 +46,8 @@ class CostQuery:
 def read_costs(query: CostQuery, *, services: ApiServices) -> CostResponse:
     """Return grouped cost; each row and each total has one basis and one currency.
 
-    Without a requested basis, each provider's default basis is returned.
+    Without a requested basis, the authoritative rows are returned: billed once the bill covers a
+    day, computed until then.
 
     Raises:
         RequestError: the response would have too many rows.
@@ -98,6 +99,7 @@ def _run_query(services: ApiServices, name: str, query: CostQuery, **params: Any
         identifiers={
             "project": warehouse.project,
             "dataset": services.settings.org_dataset(query.org_slug),
+            "costs": "cost_daily_by_basis" if query.basis else "cost_daily",
         },
         params={"start_date": query.start, "end_date": query.end, **params},
     )

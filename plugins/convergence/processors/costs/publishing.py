@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date
 from typing import Any
 
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.costs.config import AuthoritativeConfig
 from convergence.processors.costs.stream_days import StreamDays
-from convergence.processors.costs.stream_inputs import read_published, read_slices
+from convergence.processors.costs.stream_inputs import find_published, find_slices, read_ledger
 from convergence.processors.lib.daily.cost_view import ensure_stream
 from convergence.processors.lib.daily.slices import publish_days
 from convergence.providers.cost_streams import Stream, list_streams
 from convergence.providers.registry import load_registry
+from convergence.runs.ledger import LedgerRow
+from convergence.runs.slices import SliceKey
 from convergence.warehouse.names import TableName
 
 
@@ -30,7 +32,8 @@ def publish_streams(org: OrgContext, config: AuthoritativeConfig) -> StepResult:
         for stream in list_streams(load_registry(org.settings))
         if not config.streams or stream.id in config.streams
     ]
-    published = {stream.id: _publish_stream(org, stream, config) for stream in streams}
+    ledger = read_ledger(org, streams)
+    published = {stream.id: _publish_stream(org, stream, config, ledger) for stream in streams}
     done = {name: result for name, result in published.items() if result is not None}
     rows = sum(result.pop("rows") for result in done.values())
     tables = [stream.table for stream in streams if stream.id in done]
@@ -44,16 +47,19 @@ def publish_streams(org: OrgContext, config: AuthoritativeConfig) -> StepResult:
 
 
 def _publish_stream(
-    org: OrgContext, stream: Stream, config: AuthoritativeConfig
+    org: OrgContext,
+    stream: Stream,
+    config: AuthoritativeConfig,
+    ledger: Mapping[SliceKey, LedgerRow],
 ) -> dict[str, Any] | None:
     """Publish the changed days of a stream; None if the org has no cost of it."""
-    slices = read_slices(org, stream)
+    slices = find_slices(stream, ledger, today=org.now().astimezone(UTC).date())
     if not slices:
         return None
     own = replace(org, pipeline=replace(org.pipeline, pipeline_id=stream.pipeline_id))
     schema = ensure_stream(org, stream)
     source = StreamDays(
-        own, stream, config, schema=schema, slices=slices, published=read_published(org, stream)
+        own, stream, config, schema=schema, slices=slices, published=find_published(stream, ledger)
     )
     pending = source.list_changed_days()
     days = _choose_days(pending, org.days, limit=config.max_days)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
@@ -64,26 +64,36 @@ class DayStates:
     finality: Mapping[Basis, Finality]
 
 
-def read_slices(org: OrgContext, stream: Stream) -> dict[date, DaySlices]:
-    """Read the newest slices of every day of a stream, with one query per pipeline."""
+def read_ledger(org: OrgContext, streams: Sequence[Stream]) -> dict[SliceKey, LedgerRow]:
+    """Read the newest slices of the streams and of their bases, of every day, with one query."""
+    pipelines = {
+        basis.pipeline for stream in streams for basis in stream.declared.bases.values()
+    } | {stream.pipeline_id for stream in streams}
+    return org.ledger.read_latest_of_pipelines(pipelines, orgs=[org.org_slug])
+
+
+def find_slices(
+    stream: Stream, ledger: Mapping[SliceKey, LedgerRow], *, today: date
+) -> dict[date, DaySlices]:
+    """Find the newest slices of every complete day of a stream."""
     found: dict[date, dict[Basis, LedgerRow]] = {}
-    rows = _read_rows(org, {basis.pipeline for basis in stream.declared.bases.values()})
-    today = org.now().astimezone(UTC).date()
     for name, basis in stream.declared.bases.items():
-        for key, row in rows.items():
+        for key, row in ledger.items():
             if key.pipeline_id != basis.pipeline or key.table != basis.table:
                 continue
             for day in _list_month(key.day) if basis.monthly else [key.day]:
-                # A day that is not over has no authoritative rows yet.
                 if day < today:
                     found.setdefault(day, {})[name] = row
     return {day: DaySlices(day, bases) for day, bases in found.items()}
 
 
-def read_published(org: OrgContext, stream: Stream) -> dict[date, LedgerRow]:
-    """Read the newest slice of each published day of a stream's own table."""
-    rows = _read_rows(org, {stream.pipeline_id})
-    return {key.day: row for key, row in rows.items() if key.table == stream.table}
+def find_published(stream: Stream, ledger: Mapping[SliceKey, LedgerRow]) -> dict[date, LedgerRow]:
+    """Find the newest slice of each published day of a stream's own table."""
+    return {
+        key.day: row
+        for key, row in ledger.items()
+        if key.pipeline_id == stream.pipeline_id and key.table == stream.table
+    }
 
 
 def find_states(stream: Stream, slices: DaySlices, *, now: datetime) -> DayStates:
@@ -116,13 +126,6 @@ def _wait_for_bill(finality: Finality, day: date, *, now: datetime) -> Finality:
     if finality in _COMPLETE and now < end + BILL_WAIT:
         return Finality.SETTLING
     return finality
-
-
-def _read_rows(org: OrgContext, pipeline_ids: Collection[str]) -> dict[SliceKey, LedgerRow]:
-    rows: dict[SliceKey, LedgerRow] = {}
-    for pipeline_id in sorted(pipeline_ids):
-        rows |= org.ledger.read_latest(orgs=[org.org_slug], pipeline_id=pipeline_id)
-    return rows
 
 
 def _list_month(first: date) -> Iterator[date]:

@@ -1,4 +1,5 @@
--- An org's cost over days, by what was asked for; never across bases or currencies.
+-- An org's cost over days, grouped as requested; never across bases or currencies. The view is
+-- cost_daily, or cost_daily_by_basis for one basis.
 SELECT
   IF(@by_day, x_UsageDate, NULL) AS day,
   IF(@by_provider, x_Provider, NULL) AS provider,
@@ -10,11 +11,11 @@ SELECT
   SUM(EffectiveCost) AS cost,
   SUM(ListCost) AS list_cost,
   SUM(BilledCost) AS billed_cost
-FROM `{{ project }}.{{ dataset }}.cost_daily`
+FROM `{{ project }}.{{ dataset }}.{{ costs }}`
 WHERE
   x_UsageDate BETWEEN @start_date AND @end_date
   AND (@currency = '' OR BillingCurrency = @currency)
-  AND IF(@basis = '', CONCAT(x_Provider, ' ', x_Basis) IN UNNEST(@default_bases), x_Basis = @basis)
+  AND (@basis = '' OR x_Basis = @basis)
 GROUP BY day, provider, model, project, service, basis, currency
 ORDER BY day, provider, service, model, project, basis, currency
 LIMIT 20001

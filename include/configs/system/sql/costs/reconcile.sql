@@ -28,12 +28,12 @@ WITH
       COALESCE(EffectiveCost, 0) AS cost,
       COALESCE(ListCost, 0) AS list_cost,
       x_UnpricedReason AS unpriced,
-      x_Finality AS finality
-    FROM `{{ project }}.{{ dataset }}.cost_daily`
+      x_UsageDate IN UNNEST(@final_days) AS is_final_day
+    FROM `{{ project }}.{{ dataset }}.cost_daily_by_basis`
     WHERE x_Provider = @provider AND x_UsageDate IN UNNEST(@days)
   ),
   bills AS (
-    SELECT day, LOGICAL_AND(COALESCE(finality, 'OPEN') IN ('FINAL', 'RESTATED')) AS is_final
+    SELECT day, LOGICAL_AND(is_final_day) AS is_final
     FROM lines
     WHERE basis = 'billed'
     GROUP BY day

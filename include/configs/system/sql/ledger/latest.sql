@@ -1,4 +1,4 @@
--- Of each slice of the given orgs and pipeline, from @since on: the newest ledger row in a state
+-- Of each slice of the given orgs and pipelines, from @since on: the newest ledger row in a state
 -- with content, and the newest in a state without. Only states in @actions are read.
 --
 -- The table is partitioned by the day of the check and never expires. A slice is only ever
@@ -32,7 +32,7 @@ SELECT
 FROM `{{ project }}.{{ central }}.org_meta_slices`
 WHERE checked_at >= TIMESTAMP(@since)
   AND slice_day >= @since
-  AND pipeline_id = @pipeline_id
+  AND pipeline_id IN UNNEST(@pipeline_ids)
   AND org_slug IN UNNEST(@orgs)
   AND action IN UNNEST(@actions)
 QUALIFY ROW_NUMBER() OVER (

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
 from convergence.processors.context import OrgContext, StepResult
+from convergence.runs.slices import Finality, compute_finality
+from convergence.warehouse.params import typed
 from convergence.warehouse.query import Row, run_file
 
 MAX_DAYS = 50
@@ -63,12 +65,23 @@ def build_report(rows: Iterable[Row]) -> dict[str, Any]:
     }
 
 
-def _read_rows(org: OrgContext, provider: str, days: Iterable[date]) -> list[Row]:
+def _list_final_days(org: OrgContext, days: Iterable[date]) -> list[date]:
+    settle_days, now = org.pipeline.settle_days, org.now()
+    return [
+        day for day in sorted(days) if compute_finality(day, now, settle_days) is Finality.FINAL
+    ]
+
+
+def _read_rows(org: OrgContext, provider: str, days: Sequence[date]) -> list[Row]:
     return run_file(
         org.warehouse,
         org.warehouse.sql("costs/reconcile.sql"),
         identifiers={"dataset": org.dataset},
-        params={"provider": provider, "days": sorted(days)},
+        params={
+            "provider": provider,
+            "days": sorted(days),
+            "final_days": typed(_list_final_days(org, days), "DATE"),
+        },
     )
 
 
