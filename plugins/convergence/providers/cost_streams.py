@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
 from convergence.config_files import Strict
-
-if TYPE_CHECKING:
-    from convergence.providers.registry import Provider
 
 Basis = Literal["computed", "billed"]
 StreamName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,29}$")]
@@ -122,7 +119,19 @@ class Stream:
         return f"{self.provider}-{self.name}-authoritative".replace("_", "-")
 
 
-def list_streams(providers: Iterable[Provider]) -> list[Stream]:
+class StreamOwner(Protocol):
+    """A provider of the registry."""
+
+    @property
+    def id(self) -> str:
+        """The provider's id."""
+
+    @property
+    def cost_streams(self) -> Mapping[str, CostStream]:
+        """Its streams by name."""
+
+
+def list_streams(providers: Iterable[StreamOwner]) -> list[Stream]:
     """Return every cost stream, in the order of the file."""
     return [
         Stream(provider.id, name, declared)

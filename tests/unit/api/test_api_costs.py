@@ -69,7 +69,7 @@ def test_cost_is_decimal_text_and_names_its_basis_and_currency(
     dataset, params = asked[0]
     assert dataset == "acme_corp_dev"
     assert (params["by_day"], params["by_model"], params["by_project"]) == (True, True, False)
-    assert "openai computed" in params["default_bases"]
+    assert params["basis"] == ""
 
 
 def test_several_currencies_have_a_total_each_and_none_in_common(

@@ -11,6 +11,9 @@ import yaml
 
 from convergence.pipelines.files.loader import load_pipeline
 from convergence.pipelines.files.spec import PipelineSpec
+from convergence.processors.lib.daily.cost_view import list_source_columns
+from convergence.providers.cost_streams import CostBasis, list_streams
+from convergence.providers.registry import load_registry_at
 from convergence.settings import PROJECT_ROOT
 from convergence.warehouse.schemas import TableSchema
 from convergence.warehouse.sql.source import read_source
@@ -91,22 +94,35 @@ def test_anthropics_pipeline_answers_under_both_addresses_and_fills_three_tables
     )
 
 
-def test_every_part_of_cost_daily_that_a_step_names_is_given_to_new_orgs_too() -> None:
-    (onboarding,) = spec("setup/organizations/onboarding.yml").steps
-    given = onboarding.parsed.model_dump()["cost_sources"]
+def list_bases() -> list[CostBasis]:
+    streams = list_streams(load_registry_at(CONFIGS))
+    return [basis for stream in streams for basis in stream.declared.bases.values()]
+
+
+def test_every_view_that_a_step_names_is_of_a_cost_stream() -> None:
+    declared = {basis.view for basis in list_bases()}
     for path in PIPELINES:
         for step in spec(path).steps:
             named = step.parsed.model_dump().get("source_view")
-            assert named is None or named in given
+            assert named is None or named in declared
 
 
-def test_every_provider_in_cost_daily_gives_all_its_columns() -> None:
-    view = (CONFIGS / "setup/organizations/onboarding/views/cost_daily.sql").read_text()
-    listed = re.search(r"{% set columns %}(.*?){% endset %}", view, re.DOTALL)
-    assert listed is not None
-    columns = {name.strip() for name in listed[1].replace("\n", " ").split(",")}
-    (onboarding,) = spec("setup/organizations/onboarding.yml").steps
-    for name in onboarding.parsed.model_dump()["cost_sources"]:
-        sql = read_source(CONFIGS / name, CONFIGS).text
+def test_every_basis_of_a_stream_names_a_pipeline_that_fills_its_table() -> None:
+    files = [path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("*/**/*.yml")]
+    folders = ("system/", "notify_systems/", "setup/")
+    pipelines = [
+        spec(one) for one in files if not one.startswith(folders) and "config.yml" not in one
+    ]
+    specs = {one.pipeline_id: one for one in pipelines}
+    for basis in list_bases():
+        tables = specs[basis.pipeline].tables
+        assert basis.monthly or basis.table in tables
+        assert (CONFIGS / basis.schema_file).is_file()
+
+
+def test_the_view_of_every_basis_has_all_columns() -> None:
+    columns = set(list_source_columns(CONFIGS))
+    for basis in list_bases():
+        sql = read_source(CONFIGS / basis.view, CONFIGS).text
         named = set(re.findall(r" AS ([A-Za-z_]+),?$", sql, re.MULTILINE))
-        assert columns - named == set(), name
+        assert columns - named == set(), basis.view

@@ -86,11 +86,18 @@ def test_every_fault_of_a_file_is_told_at_its_line(tmp_path: Path) -> None:
         (("aliases: [claude]", "aliases: [openai]"), "two providers have the provider openai"),
         (("table_id: AWS", "table_id: AZURE"), "two providers have the table_id AZURE"),
         (("OPENAI_BASE_URL", "OPENAI_BASE_UR"), "OPENAI_BASE_UR is not a setting"),
-        (("default: computed", "default: billed"), None),
+        (("money: charge", "money: gift"), None),
         (("sk-ant-[A-Za", "sk-ant-[(A-Za-z"), None),
         (("base_url: https://api.openai", "base_url: http://api.openai"), "pattern"),
         (("sk-[A-Za-z0-9_-]{8,400}", "sk-[A-"), "is not a regular expression"),
-        (("available: [computed, billed]", "available: [billed]"), "one of available"),
+        (
+            (
+                "        dimensions: [SkuId, SkuMeter, SubAccountId, x_ApiKeyId, x_ServiceTier]\n",
+                "",
+            ),
+            "dimensions",
+        ),
+        (("schema_file: openai/schemas", "schema: openai/schemas"), "Extra inputs"),
     ],
 )
 def test_what_contradicts_itself_is_refused(

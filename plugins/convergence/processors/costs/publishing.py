@@ -56,14 +56,15 @@ def _publish_stream(
     slices = find_slices(stream, ledger, today=org.now().astimezone(UTC).date())
     if not slices:
         return None
-    own = replace(org, pipeline=replace(org.pipeline, pipeline_id=stream.pipeline_id))
+    stream_org = replace(org, pipeline=replace(org.pipeline, pipeline_id=stream.pipeline_id))
     schema = ensure_stream(org, stream)
+    published_before = find_published(stream, ledger)
     source = StreamDays(
-        own, stream, config, schema=schema, slices=slices, published=find_published(stream, ledger)
+        stream_org, stream, config, schema=schema, slices=slices, published=published_before
     )
     pending = source.list_changed_days()
     days = _choose_days(pending, org.days, limit=config.max_days)
-    published = publish_days(own, source, days)
+    published = publish_days(stream_org, source, days)
     if len(days) < len(pending):
         org.log.info("%s: %d days are left for the next run", stream.id, len(pending) - len(days))
     return {
