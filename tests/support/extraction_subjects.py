@@ -137,6 +137,7 @@ SUBJECTS = {
 }
 
 PROCESSORS_THAT_DO_NOT = {
+    "costs.authoritative",
     "anthropic.cost",
     "gcp.billing_cost",
     "generic.local_bq_transformer",

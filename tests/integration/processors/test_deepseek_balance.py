@@ -116,7 +116,7 @@ def test_days_that_nobody_observed_are_empty_and_their_spend_comes_with_the_next
 def test_spend_is_shown_in_cost_daily_for_its_very_period(account: Account) -> None:
     for day in (FIRST, FIRST + timedelta(days=1)):
         account.run(day)
-    rows = account.org.rows("cost_daily", "WHERE x_Provider = 'deepseek'")
+    rows = account.org.rows("cost_daily_by_basis", "WHERE x_Provider = 'deepseek'")
     assert {row["BillingCurrency"] for row in rows} == set(currencies(account.seed))
     (usd,) = [row for row in rows if row["BillingCurrency"] == "USD"]
     told = account.rows(FIRST + timedelta(days=1))["USD"]

@@ -233,5 +233,5 @@ def test_the_shipped_example_prices_every_row_or_says_why_not(
     unpriced = {row["unpriced_reason"] for row in rows if row["pricing_status"] == "UNPRICED"}
     assert unpriced == {"no price for the meter"}
     assert results["validate_cost"].status == "SUCCESS"
-    shown = org.rows("cost_daily", "WHERE x_Provider = 'vendor_api'")
+    shown = org.rows("cost_daily_by_basis", "WHERE x_Provider = 'vendor_api'")
     assert sum(row["EffectiveCost"] or 0 for row in shown) == sum(expected.values())

@@ -56,7 +56,7 @@ def test_every_form_of_export_comes_to_what_was_charged(org: OrgEnv, export: str
 def test_the_bill_is_in_cost_daily_and_only_there_on_the_billed_basis(customer: Customer) -> None:
     charges = customer.deliver_all(*BOTH)
     customer.run()
-    shown = customer.org.rows("cost_daily", "WHERE x_Provider = 'aws'")
+    shown = customer.org.rows("cost_daily_by_basis", "WHERE x_Provider = 'aws'")
     assert {(row["x_Basis"], row["BillingCurrency"]) for row in shown} == {("billed", "USD")}
     total = sum((line.billed for line in charges), Decimal(0))
     assert abs(sum(row["BilledCost"] for row in shown) - total) < NANO * len(charges)

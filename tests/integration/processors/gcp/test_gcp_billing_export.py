@@ -201,7 +201,7 @@ def test_made_up_exports_agree_with_a_sum_of_their_own(
 def test_the_bill_is_in_cost_daily(account: OrgEnv, customer: Customer) -> None:
     customer.export(golden_rows())
     run_steps(account, config=FAR_BACK)
-    rows = account.rows("cost_daily", "WHERE x_Provider = 'gcp'")
+    rows = account.rows("cost_daily_by_basis", "WHERE x_Provider = 'gcp'")
     assert sums(rows, "x_UsageDate", "BilledCost") == decimals(
         golden_totals()["net_by_usage_day_utc"]
     )

@@ -135,7 +135,7 @@ def test_koku3098_a_day_may_belong_to_several_invoice_months(
     )
     run_steps(account)
     assert sums(account.rows("billing_cost_daily"), "invoice_month") == months
-    shown = account.rows("cost_daily", "WHERE x_Provider = 'gcp'")
+    shown = account.rows("cost_daily_by_basis", "WHERE x_Provider = 'gcp'")
     assert sum(row["BilledCost"] for row in shown) == 11
 
 

@@ -71,7 +71,7 @@ def test_the_recorded_bill_comes_to_its_exact_total(connected: OrgEnv) -> None:
     assert (search["line_item"], search["billed_cost"]) == ("web search tool calls", Decimal("1.4"))
     assert {row["currency"] for row in rows} == {"USD"}
     assert {row["extra"] for row in rows} == {None}
-    shown = org.rows("cost_daily", "WHERE x_Basis = 'billed'")
+    shown = org.rows("cost_daily_by_basis", "WHERE x_Basis = 'billed'")
     assert sum(row["BilledCost"] for row in shown) == Decimal("14.375")
     assert {row["x_Provider"] for row in shown} == {"openai"}
 

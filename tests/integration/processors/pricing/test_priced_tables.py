@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -130,10 +130,12 @@ def priced(org: OrgEnv, vendor: Vendor, folder: Path) -> dict[str, list[Any]]:
 def _as_text(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows in an order of their own; amounts without the zeros that they end in."""
     found = [{name: _value(value) for name, value in row.items()} for row in rows]
-    return sorted(found, key=lambda row: json.dumps(row, sort_keys=True))
+    return sorted(found, key=lambda row: json.dumps({**row, "meters": None}, sort_keys=True))
 
 
 def _value(value: object) -> object:
+    if isinstance(value, list):
+        return value
     if isinstance(value, Decimal):
         return format(value.normalize(), "f")
     return value if value is None or isinstance(value, bool | int) else str(value)
@@ -144,10 +146,38 @@ def test_every_column_of_every_row_is_as_stored(
     env: ProcessorEnv, tmp_path: Path, vendor: Vendor
 ) -> None:
     found, expected = priced(env.new_org(), vendor, tmp_path), stored_tables(vendor)
-    for name in ("cost", "source"):
-        assert [list(row) for row in found[name]] == [list(row) for row in expected[name]]
-    assert found == {name: expected[name] for name in found}
+    for row in found["cost"]:
+        check_meters(row, row.pop("meters"))
+    assert [list(row) for row in found["cost"]] == [list(row) for row in expected["cost"]]
+    assert found["cost"] == expected["cost"]
+    assert found["summary"] == expected["summary"]
     assert len(found["cost"]) >= len(expected["usage"])
+    # The view has a row for each meter; their sums are those of the usage rows.
+    assert sum_source(found["source"]) == sum_source(expected["source"])
+
+
+def check_meters(row: Mapping[str, Any], meters: Sequence[Mapping[str, Any]]) -> None:
+    """Check that the meters of a row add up to the row."""
+    for name in ("list_cost", "contracted_cost"):
+        amounts = [meter[name] for meter in meters]
+        if row[name] is None:
+            assert set(amounts) <= {None}
+        else:
+            assert sum(amounts, Decimal(0)) == Decimal(row[name])
+
+
+def sum_source(rows: Iterable[Mapping[str, Any]]) -> dict[Any, list[Decimal]]:
+    """Sum the amounts and requests of a view by what its rows had in common before."""
+    keys = ("x_PricingStatus", "x_UnpricedReason", "x_PriceVersion", "SubAccountId", "SkuPriceId")
+    amounts = ("ListCost", "ContractedCost", "BilledCost", "EffectiveCost", "x_Requests")
+    sums: dict[Any, list[Decimal]] = {}
+    for row in rows:
+        key = tuple(row[name] for name in (*keys, "BillingCurrency"))
+        found = sums.setdefault(key, [Decimal(0)] * len(amounts))
+        sums[key] = [
+            total + Decimal(row[name] or 0) for total, name in zip(found, amounts, strict=True)
+        ]
+    return sums
 
 
 REACHED = {
@@ -198,5 +228,6 @@ def test_a_column_is_added_by_the_schema_and_the_vendors_block_alone(
     price_usage(changed.context([DAY], pipeline=vendor.pipeline), vendor.config)
     rows = org.rows(vendor.config.table)
     assert {row["shape_version"] for row in rows} == {1, 2}
-    kept = [{name: row[name] for name in row if name != "shape_version"} for row in rows]
+    added = {"shape_version", "meters"}
+    kept = [{name: row[name] for name in row if name not in added} for row in rows]
     assert _as_text(kept) == stored_tables(vendor)["cost"]

@@ -13,6 +13,7 @@ import pytest
 from google.cloud import bigquery
 
 from convergence.processors.lib.daily.reconciliation import MAX_DAYS, build_report
+from convergence.warehouse.params import typed
 from convergence.warehouse.query import Row, run_file
 from support.processor_env import ProcessorEnv
 
@@ -41,7 +42,7 @@ class Books:
         ]
         self._w.client.load_table_from_json(
             told,
-            f"{self.dataset}.cost_daily",
+            f"{self.dataset}.cost_daily_by_basis",
             job_config=bigquery.LoadJobConfig(schema=schema, write_disposition="WRITE_TRUNCATE"),
         ).result()
         return run_file(
@@ -51,6 +52,17 @@ class Books:
             params={
                 "provider": provider,
                 "days": sorted({line["x_UsageDate"] for line in lines}),
+                "final_days": typed(
+                    sorted(
+                        {line["x_UsageDate"] for line in lines if line["x_Basis"] == "billed"}
+                        - {
+                            line["x_UsageDate"]
+                            for line in lines
+                            if line["x_Basis"] == "billed" and line["x_Finality"] != "FINAL"
+                        }
+                    ),
+                    "DATE",
+                ),
             },
         )
 
