@@ -33,7 +33,7 @@ def random_usage(rng: random.Random, day: date) -> Rows:
     rows: Rows = []
     for _ in range(rng.randrange(0, 25)):
         priced = rng.random() > 0.15
-        meters = []
+        meters: Rows = []
         for meter in rng.sample(METERS, rng.randrange(1, 4)):
             quantity = rng.choice([1, 3, 7, rng.randrange(1, 10**9)])
             cost = rng.choice([Decimal(0), NANO, Decimal(rng.randrange(1, 10**12)) * NANO])
@@ -46,7 +46,7 @@ def random_usage(rng: random.Random, day: date) -> Rows:
                     "contracted_cost": amount,
                 }
             )
-        total = sum(one["list_cost"] for one in meters) if priced else None
+        total = sum((one["list_cost"] for one in meters), Decimal(0)) if priced else None
         rows.append(
             {
                 "usage_date": day,
