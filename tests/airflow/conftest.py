@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,7 +14,10 @@ from convergence.processors import connect
 from convergence.settings import PROJECT_ROOT, get_settings
 from convergence.state.store import StateStore
 from support import sample_pipelines
+from support.airflow_database import copy_migrated_database
 from support.airflow_env import AirflowEnv
+from support.airflow_runs import set_environment
+from support.sandbox_process import SandboxProcess
 
 sample_pipelines.install_processors()
 
@@ -47,32 +47,22 @@ def env(configs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     store.close()
 
 
+@pytest.fixture
+def sandbox_environment(
+    sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tasks of this process find the session's sandbox, and in it a project of the test's own.
+
+    A run of the fleet finds the organizations of its project alone.
+    """
+    set_environment(monkeypatch, sandbox, var_dir=tmp_path / "var")
+
+
 @pytest.fixture(scope="session")
 def airflow_db(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Airflow's own tables: the first worker of a run migrates, the others copy its database."""
-    database = Path(os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].removeprefix("sqlite:///"))
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        _migrate_airflow()
-        return
-    shared = tmp_path_factory.getbasetemp().parent / "airflow.db"
-    with shared.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if shared.exists():
-            _copy_database(shared, database)
-        else:
-            _migrate_airflow()
-            _copy_database(database, shared)
-
-
-def _migrate_airflow() -> None:
-    from airflow.utils.db import initdb
-
-    initdb()
-
-
-def _copy_database(source: Path, target: Path) -> None:
-    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
-        old.backup(new)
+    """Airflow's own tables in the database of this process."""
+    url = os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    copy_migrated_database(tmp_path_factory, Path(url.removeprefix("sqlite:///")))
 
 
 Write = Callable[[str, str], Path]

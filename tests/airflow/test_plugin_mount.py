@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,79 @@ print(json.dumps({
     "background_tasks": background_tasks,
 }))
 """
+BUILD = """
+import json
+import convergence_plugin
+convergence_plugin.ConvergencePlugin().fastapi_apps
+print(json.dumps("built"))
+"""
+# Imports Airflow once: each program runs in a fork, with variables and arguments of its own.
+FORKS = """
+import json, os, pathlib, sys, traceback
+import airflow.plugins_manager, airflow.api_fastapi.app, fastapi.testclient
+
+def run_program(name, code, environment, arguments):
+    if (pid := os.fork()) == 0:
+        status = 1
+        for descriptor in (1, 2):
+            os.dup2(os.open(f"{name}.{descriptor}", os.O_WRONLY | os.O_CREAT), descriptor)
+        try:
+            os.environ |= environment
+            sys.argv = ["airflow", "api-server", *arguments]
+            exec(code, {"__name__": "__main__"})
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+programs = json.loads(pathlib.Path("programs.json").read_text())
+ours = [name for name in sys.modules if name.startswith("convergence")]
+statuses = {name: run_program(name, *program) for name, program in programs.items()}
+print(json.dumps({"ours": ours, "statuses": statuses}))
+"""
+PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "BIGQUERY_EMULATOR_HOST": "",
+    "CA_ROOT_API_KEY": "root_0123456789abcdefghijklmnopqrstuvwxyz",
+    "KMS_KEY_NAME": "projects/p/locations/l/keyRings/r/cryptoKeys/k",
+    "AIRFLOW__API__SERVER_TYPE": "gunicorn",
+}
+FLAG = ["--proxy-headers"]
+# Of each program: its code, and what its process has besides the common variables and arguments.
+PROGRAMS: dict[str, tuple[str, dict[str, str], list[str]]] = {
+    "import": (IMPORT, {}, []),
+    "mount": (MOUNT, {}, []),
+    "mount in a wrong production": (MOUNT, {"ENVIRONMENT": "production"}, []),
+    "all clients": (BUILD, PRODUCTION, FLAG),
+    "no flag": (BUILD, PRODUCTION, ["--apps=all"]),
+    "named proxies": (BUILD, PRODUCTION | {"FORWARDED_ALLOW_IPS": "10.0.0.0/8"}, FLAG),
+    "every address": (BUILD, PRODUCTION | {"FORWARDED_ALLOW_IPS": "*"}, FLAG),
+}
 
 
-def run_code(code: str, home: Path, **environment: str) -> Any:
+@dataclass(frozen=True)
+class Outcome:
+    """How a program ended, and what it wrote."""
+
+    status: int
+    printed: str
+    errors: str
+
+    @property
+    def result(self) -> Any:
+        """The JSON of the last line that the program printed."""
+        assert self.status == 0, self.errors[-3000:]
+        return json.loads(self.printed.strip().splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    home = tmp_path_factory.mktemp("plugin")
+    (home / "programs.json").write_text(json.dumps(PROGRAMS))
     env = {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
@@ -57,23 +128,23 @@ def run_code(code: str, home: Path, **environment: str) -> Any:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "CONVERGENCE_VAR_DIR": str(home / "var"),
         "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9",
-        **environment,
     }
-    done = guarded.run(
-        [sys.executable, "-c", code],
-        env=env,
-        timeout=110,
-    )
+    done = guarded.run([sys.executable, "-c", FORKS], env=env, cwd=home, timeout=110)
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    assert found["ours"] == [], "each fork must import our code itself"
+    return {
+        name: Outcome(status, *((home / f"{name}.{fd}").read_text() for fd in (1, 2)))
+        for name, status in found["statuses"].items()
+    }
 
 
-def test_importing_the_plugin_imports_nothing_else_of_ours(tmp_path: Path) -> None:
-    assert run_code(IMPORT, tmp_path) == ["convergence_plugin"]
+def test_importing_the_plugin_imports_nothing_else_of_ours(outcomes: dict[str, Outcome]) -> None:
+    assert outcomes["import"].result == ["convergence_plugin"]
 
 
-def test_the_api_server_mounts_the_app_and_runs_its_lifespan(tmp_path: Path) -> None:
-    seen = run_code(MOUNT, tmp_path)
+def test_the_api_server_mounts_the_app_and_runs_its_lifespan(outcomes: dict[str, Outcome]) -> None:
+    seen = outcomes["mount"].result
     assert seen["live"][0] == 200
     assert seen["live"][1]["status"] == "ok"
     assert seen["closed"] == [401, "not_authenticated"]
@@ -81,33 +152,20 @@ def test_the_api_server_mounts_the_app_and_runs_its_lifespan(tmp_path: Path) -> 
     assert seen["background_tasks"].count("_repeat") >= 2
 
 
-def test_the_api_server_does_not_start_with_a_wrong_production(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="CA_ROOT_API_KEY"):
-        run_code(MOUNT, tmp_path, ENVIRONMENT="production")
+def test_the_api_server_does_not_start_with_a_wrong_production(
+    outcomes: dict[str, Outcome],
+) -> None:
+    outcome = outcomes["mount in a wrong production"]
+    assert outcome.status != 0
+    assert "CA_ROOT_API_KEY" in outcome.errors
 
 
-PRODUCTION = {
-    "ENVIRONMENT": "production",
-    "BIGQUERY_EMULATOR_HOST": "",
-    "CA_ROOT_API_KEY": "root_0123456789abcdefghijklmnopqrstuvwxyz",
-    "KMS_KEY_NAME": "projects/p/locations/l/keyRings/r/cryptoKeys/k",
-    "AIRFLOW__API__SERVER_TYPE": "gunicorn",
-}
-BUILD = """
-import json, sys
-sys.argv = ["airflow", "api-server", *sys.argv[1:], {option!r}]
-import convergence_plugin
-convergence_plugin.ConvergencePlugin().fastapi_apps
-print(json.dumps("built"))
-"""
-
-
-def test_production_does_not_start_where_gunicorn_believes_every_client(tmp_path: Path) -> None:
-    with_flag = BUILD.format(option="--proxy-headers")
-    with pytest.raises(AssertionError, match="FORWARDED_ALLOW_IPS: missing"):
-        run_code(with_flag, tmp_path, **PRODUCTION)
-    assert run_code(BUILD.format(option="--apps=all"), tmp_path, **PRODUCTION) == "built"
-    named = PRODUCTION | {"FORWARDED_ALLOW_IPS": "10.0.0.0/8"}
-    assert run_code(with_flag, tmp_path, **named) == "built"
-    with pytest.raises(AssertionError, match="FORWARDED_ALLOW_IPS: \\* trusts every address"):
-        run_code(with_flag, tmp_path, **named | {"FORWARDED_ALLOW_IPS": "*"})
+def test_production_does_not_start_where_gunicorn_believes_every_client(
+    outcomes: dict[str, Outcome],
+) -> None:
+    assert outcomes["all clients"].status != 0
+    assert "FORWARDED_ALLOW_IPS: missing" in outcomes["all clients"].errors
+    assert outcomes["no flag"].result == "built"
+    assert outcomes["named proxies"].result == "built"
+    assert outcomes["every address"].status != 0
+    assert "FORWARDED_ALLOW_IPS: * trusts every address" in outcomes["every address"].errors

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -72,8 +73,9 @@ class Component:
         return [name for name in self.modules if name.partition(".")[0] == "convergence"]
 
 
+@cache
 def start_component(*command: str, preload: str = "") -> Component:
-    """Start a process as this command of Airflow's and look into it."""
+    """Start a process as this command of Airflow's and look into it; once for all tests."""
     done = guarded.run(
         [sys.executable, "-c", _COMPONENT, *command],
         env={**os.environ, "PYTHONPATH": "plugins", "CONVERGENCE_PRELOAD": preload},

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +10,8 @@ import pytest
 from convergence.metering import Resource
 from convergence.processors import connect
 from convergence.processors.context import TaskServices
-from convergence.security.kms import connect_kms
-from convergence.settings import get_settings
 from convergence.state import org_runs
-from convergence.tenants.audit import Actor
-from convergence.tenants.credentials import Credentials
-from support.sandbox_process import SandboxProcess
+from support.airflow_runs import load_airflow_dag, run_dag, store_credential
 
 pytestmark = [
     pytest.mark.airflow,
@@ -29,52 +22,6 @@ pytestmark = [
 ORG = "acme_corp"
 SECRET = "sk-admin-sandbox-acme"
 USAGE_COST = "openai.cost.usage_cost"
-CONNECTION = {
-    "conn_type": "google_cloud_platform",
-    "extra": {"is_anonymous": True, "project": "local-dev-project"},
-}
-KMS_KEY = "projects/local-dev-project/locations/global/keyRings/convergence/cryptoKeys/credentials"
-
-
-@pytest.fixture
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
-    """One for each test: a run of the fleet finds the organizations of every test."""
-    process = SandboxProcess(tmp_path_factory.mktemp("sandbox"))
-    process.start()
-    yield process
-    assert process.stop() == 0
-
-
-@pytest.fixture
-def environment(sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {
-        "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(CONNECTION),
-        "BIGQUERY_EMULATOR_HOST": sandbox.bigquery,
-        "KMS_EMULATOR_HOST": sandbox.kms,
-        "KMS_KEY_NAME": KMS_KEY,
-        "OPENAI_BASE_URL": f"{sandbox.providers}/openai/v1",
-        "CONVERGENCE_VAR_DIR": str(tmp_path),
-    }.items():
-        monkeypatch.setenv(name, value)
-    get_settings.cache_clear()
-
-
-def run_dag(dag_id: str, conf: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Run a DAG of the project in this process; its state and its closing task's answer."""
-    dag_run = dag_of(dag_id).test(run_conf=conf)
-    (closing,) = (ti for ti in dag_run.get_task_instances() if ti.task_id == "close_run")
-    return str(dag_run.state), closing.xcom_pull(task_ids="close_run")
-
-
-def dag_of(dag_id: str) -> Any:
-    """A DAG of the project, as Airflow parses it."""
-    from convergence.pipelines.dags.factory import register_dags
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", dag_id)
-        namespace: dict[str, Any] = {}
-        register_dags(namespace)
-    return namespace[dag_id]
 
 
 def clear_and_run(dag: Any, run_id: str) -> str:
@@ -106,19 +53,6 @@ def clear_and_run(dag: Any, run_id: str) -> str:
         return str(dag_run.state)
 
 
-def connect_openai(services: TaskServices, org_slug: str = ORG) -> None:
-    with connect_kms(services.settings) as kms:
-        Credentials(services.store, services.warehouse, kms).store_credential(
-            org_slug,
-            "OPENAI",
-            SECRET,
-            credential_name="main",
-            validation_status="VALID",
-            by=Actor("root", "root"),
-            now=services.now(),
-        )
-
-
 def cost_of(services: TaskServices) -> list[str]:
     """Every row of the org's cost, without the run that looked at it last."""
     query = f"SELECT * FROM `{services.settings.org_dataset(ORG)}.cost_daily`"
@@ -126,7 +60,7 @@ def cost_of(services: TaskServices) -> list[str]:
     return sorted(str([(k, v) for k, v in row.items() if k != "x_RunId"]) for row in rows)
 
 
-@pytest.mark.usefixtures("environment")
+@pytest.mark.usefixtures("sandbox_environment")
 def test_from_nothing_to_daily_cost_and_a_second_run_finds_nothing_to_do() -> None:
     days = [(datetime.now(UTC).date() - timedelta(days=back)).isoformat() for back in (2, 1)]
     asked = {"org_slug": ORG, "start_date": days[0], "end_date": days[1]}
@@ -147,7 +81,7 @@ def test_from_nothing_to_daily_cost_and_a_second_run_finds_nothing_to_do() -> No
     assert run_dag(USAGE_COST, asked)[0] == "failed", "a run before the provider is connected"
 
     with connect.open_services() as services:
-        connect_openai(services)
+        store_credential(services, ORG, "OPENAI", SECRET)
     assert run_dag("openai.seed_csv", {"org_slug": ORG})[0] == "success"
 
     state, answer = run_dag(USAGE_COST, asked)
@@ -171,14 +105,14 @@ def test_from_nothing_to_daily_cost_and_a_second_run_finds_nothing_to_do() -> No
     assert (state, nothing["orgs_succeeded"], nothing["orgs_failed"]) == ("success", 0, 0)
 
 
-@pytest.mark.usefixtures("environment")
+@pytest.mark.usefixtures("sandbox_environment")
 def test_plans_become_months_and_an_edition_that_an_org_has_changes_nothing() -> None:
     org = "initech"
     assert run_dag("setup.initial.onetime_bootstrap", {})[0] == "success"
     company = {"org_slug": org, "company_name": "Initech", "admin_email": "cfo@initech.example"}
     assert run_dag("setup.organizations.onboarding", company)[0] == "success"
     with connect.open_services() as services:
-        connect_openai(services, org)
+        store_credential(services, org, "OPENAI", SECRET)
     state, edition = run_dag("platform.price_book_rollout", {})
     assert state == "success", edition
     told = edition["steps"]["load_openai_prices"]
@@ -205,16 +139,16 @@ def test_plans_become_months_and_an_edition_that_an_org_has_changes_nothing() ->
     assert {step["orgs_changed"] for step in again["steps"].values()} == {0}
 
 
-@pytest.mark.usefixtures("environment")
+@pytest.mark.usefixtures("sandbox_environment")
 def test_a_cleared_run_asks_the_provider_again_and_closes_again() -> None:
     org = "umbrella"
     assert run_dag("setup.initial.onetime_bootstrap", {})[0] == "success"
     company = {"org_slug": org, "company_name": "Umbrella", "admin_email": "cfo@umbrella.example"}
     assert run_dag("setup.organizations.onboarding", company)[0] == "success"
     with connect.open_services() as services:
-        connect_openai(services, org)
+        store_credential(services, org, "OPENAI", SECRET)
     day = (datetime.now(UTC).date() - timedelta(days=2)).isoformat()
-    dag = dag_of(USAGE_COST)
+    dag = load_airflow_dag(USAGE_COST)
     dag_run = dag.test(run_conf={"org_slug": org, "start_date": day, "end_date": day})
     assert str(dag_run.state) == "success"
     run_id = org_runs.org_run_id(USAGE_COST, dag_run.run_id, org)
