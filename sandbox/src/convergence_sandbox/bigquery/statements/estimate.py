@@ -39,7 +39,8 @@ def bytes_processed(cursor: duckdb.DuckDBPyConnection, instances: Iterable[Table
     for one in instances:
         where = " AND ".join(one.filters)
         rows = _count(cursor, one.meta, one.alias, where)
-        total += rows * _width(cursor, one.meta, one.columns)
+        if rows:
+            total += rows * _width(cursor, one.meta, one.columns)
     return total
 
 
