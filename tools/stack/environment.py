@@ -12,6 +12,8 @@ from stack.secrets import ADMIN_USER, SERVICE_USER, LocalSecrets
 from stack.settings import LOOPBACK, REPOSITORY, StackSettings
 
 PROJECT = "local-dev-project"
+# Bills of the demo's second organization disagree with its usage.
+DEMO_BILLS = Path(__file__).with_name("demo_bills.toml")
 SHARED_OPTIONS = REPOSITORY / "tools" / "deploy" / "airflow.env"
 KMS_KEY = f"projects/{PROJECT}/locations/global/keyRings/convergence/cryptoKeys/credentials"
 
@@ -40,6 +42,7 @@ def sandbox_environment(settings: StackSettings) -> dict[str, str]:
         "SANDBOX_PROVIDERS_PORT": str(settings.sandbox_providers_port),
         "SANDBOX_AWS_PORT": str(settings.sandbox_aws_port),
         "SANDBOX_SMTP_PORT": str(settings.sandbox_smtp_port),
+        "SANDBOX_BILL_EFFECTS": str(DEMO_BILLS),
     }
 
 

@@ -27,7 +27,8 @@ from bills.client import (
     sum_costs,
     sum_model,
 )
-from convergence_sandbox.providers import create_app
+from convergence_sandbox.providers import anthropic, create_app, openai
+from convergence_sandbox.providers.bills.line import BillSource
 from stack.guarded import run
 
 
@@ -194,6 +195,7 @@ def test_kinds_list_every_effect_with_its_parameters(client: TestClient) -> None
     }
 
 
+README = Path(__file__).parents[2] / "README.md"
 DECLARED = """
 [[effect]]
 org = "globex_inc"
@@ -258,3 +260,13 @@ def test_a_sandbox_with_a_wrong_file_does_not_start_and_names_it(tmp_path: Path)
     assert ended.returncode == 2
     assert "SANDBOX_BILL_EFFECTS" in ended.stderr
     assert "pictures" in ended.stderr
+
+
+@pytest.mark.parametrize("provider", [openai.BILL, anthropic.BILL], ids=lambda one: str(one.name))
+def test_the_readme_lists_every_effect_with_its_parameters(provider: BillSource) -> None:
+    lines = README.read_text().splitlines()
+    rows = {line.split("`")[1]: line for line in lines if line.startswith("| `")}
+    for kind in provider.kinds.values():
+        providers = rows[kind.name].split("|")[2].strip()
+        assert providers in {"both", "OpenAI" if provider.name == "openai" else "Anthropic"}
+        assert all(f"`{one.name}`" in rows[kind.name] for one in kind.parameters)
