@@ -30,6 +30,7 @@ SUITES: dict[str, dict[str, Any]] = {
     "contract_discount": {},
     "undeclared_factor": {"models": ["gpt-4.1-*"]},
     "renamed_model": {"models": ["gpt-4o-2024-08-06"], "parameters": {"to": "gpt-4o"}},
+    "observed_names": {},
     "currency": {},
     "late_lines": {"models": ["gpt-5-2025-*"], "parameters": {"hours": 9_000}},
     "partial_first_read": {},

@@ -50,7 +50,7 @@ def test_an_effect_changes_the_bill_by_the_amount_that_is_stated(
     found = read_amounts(client)
     changed = {one: value for one, value in sum_caused(found["amounts"]).items() if value}
     assert compare_totals(before, after) == changed
-    assert changed or name == "renamed_model"
+    assert changed or name in {"renamed_model", "observed_names"}
     assert found["amounts"]
     assert read_costs(client, org="acme_corp") == others
     assert read_usage(client, "completions", "model") == usage
@@ -179,6 +179,27 @@ def test_an_effects_amount_is_what_its_description_says(client: TestClient, name
     after = read_costs(client)
     expected = CHECKS[name](client, before, after)
     assert compare_totals(before, after).get("USD", Decimal(0)) == expected
+
+
+def test_observed_names_have_the_tier_in_front_and_the_words_of_real_bills(
+    client: TestClient,
+) -> None:
+    before = read_costs(client)
+    add_effect(client, "long_context", models=["gpt-6-astra"], parameters={"shown_as": "line"})
+    add_effect(client, "observed_names")
+    after = read_costs(client)
+    names = {row["line_item"] for row in after}
+    assert names >= {
+        "gpt-4o-mini-2024-07-18, cached input",
+        "gpt-6-astra, cache writes, long context",
+        "gpt-6-astra, output, long context",
+        "priority | gpt-5-2025-08-07, output",
+        "flex | gpt-5-mini-2025-08-07, input",
+        "batch | gpt-4.1-2025-04-14, input",
+        "web search tool calls",
+    }
+    assert not any("tokens" in name for name in names)
+    assert sum_quantities(after) == sum_quantities(before)
 
 
 def test_long_context_doubles_input_of_rows_that_can_have_it(client: TestClient) -> None:

@@ -8,7 +8,12 @@ from datetime import date
 from decimal import Decimal
 from typing import NamedTuple
 
-from convergence_sandbox.providers.bills.kind import Context, EffectKind, EffectStage
+from convergence_sandbox.providers.bills.kind import (
+    Context,
+    EffectKind,
+    EffectStage,
+    change_lines,
+)
 from convergence_sandbox.providers.bills.kinds import list_kinds
 from convergence_sandbox.providers.bills.line import BillLine, BillSource, Quantity
 from convergence_sandbox.providers.bills.parameter import decimal_parameter, text_parameter
@@ -57,6 +62,13 @@ _COUNTERS = (
         "code interpreter sessions",
     ),
 )
+# The words of real line items, as client code on GitHub parses them. `batch | ` is by analogy.
+_OBSERVED = {
+    "input_tokens": "input",
+    "cached_input_tokens": "cached input",
+    "cache_write_input_tokens": "cache writes",
+    "output_tokens": "output",
+}
 _NOBODY: Mapping[str, None] = dict.fromkeys(("project_id", "user_id", "api_key_id"))
 
 
@@ -220,6 +232,17 @@ def _price_long_writes(lines: Sequence[BillLine], context: Context) -> list[Bill
     return found
 
 
+def _observe_name(line: BillLine, _context: Context) -> list[BillLine]:
+    meter, tier = line.meter, ""
+    for name in (prices.PRIORITY, prices.FLEX, prices.BATCH):
+        if meter.startswith(f"{name}_"):
+            meter, tier = meter.removeprefix(f"{name}_"), f"{name} | "
+    first, *notes = meter.split(", ")
+    observed = ", ".join([_OBSERVED.get(first, first), *notes])
+    text = f"{tier}{line.model}, {observed}"
+    return [replace(line, meter=f"{tier}{observed}", keys={**line.keys, "line_item": text})]
+
+
 _KINDS = (
     EffectKind(
         "images",
@@ -247,6 +270,13 @@ _KINDS = (
             decimal_parameter("amount", "25", low="0"),
             text_parameter("meter", "promotional credit"),
         ),
+    ),
+    EffectKind(
+        "observed_names",
+        EffectStage.NAME,
+        "Line items of tokens as seen in the field: `priority | gpt-5.5, cached input`; no amount.",
+        change_lines(_observe_name),
+        tokens_only=True,
     ),
     EffectKind(
         "long_cache_writes",
