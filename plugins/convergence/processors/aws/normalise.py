@@ -1,16 +1,17 @@
 """Turn the files of a period into rows: read streams, apply FOCUS cost columns, add up by day.
 
-Memory holds one piece of a file and the sums so far. There is one sum per day, account, service and
-kind of usage of a month, however many lines the files have.
+There is one row per day, account, service, kind of usage, resource and set of tags, however many
+lines the files have. `line_sums` limits the memory that they take.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,27 +20,28 @@ import polars as pl
 from convergence.errors import ProviderProtocolError
 from convergence.processors.aws.columns import DOCUMENTED, REQUIRED, Kind
 from convergence.processors.aws.csv_pieces import pieces
-from convergence.processors.aws.line_columns import (
-    AMOUNTS,
-    LINE_TYPES,
-    NOTHING,
-    QUANTITY,
-    Lines,
-    build_columns,
-)
+from convergence.processors.aws.line_columns import build_columns
+from convergence.processors.aws.line_costs import LINE_TYPES, NOTHING, split_unused
+from convergence.processors.aws.line_reader import AMOUNTS, QUANTITY, Lines
+from convergence.processors.aws.line_sums import PartialSums
+from convergence.processors.aws.name_pairs import canonical_pairs
 from convergence.processors.lib.daily.fields import money
 
 KEYS: Final = (
     *("usage_date", "line_type", "charge_category", "charge_class", "charge_frequency"),
     *("billing_account_id", "sub_account_id", "sub_account_name", "service_code", "service_name"),
     *("service_category", "sku_id", "usage_type", "operation", "region", "pricing_category"),
-    *("unit", "currency", "invoice_id", "invoice_issuer", "publisher"),
+    *("unit", "currency", "invoice_id", "invoice_issuer", "publisher", "region_name"),
+    *("availability_zone", "resource_id", "resource_name", "resource_type", "tags"),
+    *("cost_categories", "commitment_id", "commitment_type", "commitment_category"),
+    "commitment_status",
 )
 """Columns that identify a row."""
 
 LINES_PER_PIECE: Final = 65_536
 """Of a Parquet file."""
 
+_PAIRS: Final = ("tags", "cost_categories")
 _SUMS: Final = (*AMOUNTS, "usage_quantity", "line_count")
 _FIRST: Final = ("charge_period_start", "charge_description")
 _LAST: Final = ("charge_period_end",)
@@ -90,7 +92,15 @@ class Sums:
     """Lines that have a value in a column which AWS does not document, by column."""
     counted: Counter[str] = field(default_factory=Counter)
     lines: int = 0
-    _frame: pl.DataFrame | None = None
+    folder: Path | None = None
+    """Takes the sums that memory does not."""
+    _sums: PartialSums = field(init=False)
+    _line_types: set[str] = field(default_factory=set)
+    _invoiced: bool = False
+    _not_invoiced: bool = False
+
+    def __post_init__(self) -> None:
+        self._sums = PartialSums(_merged, self.folder)
 
     def add_csv(self, path: Path, *, file: str, max_bytes: int) -> None:
         """Add a gzip-compressed CSV file; all of it or, with an error, the period is lost.
@@ -118,40 +128,37 @@ class Sums:
             self._add(frame.slice(start, LINES_PER_PIECE), file)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield the period's table rows, with amounts rounded once to 9 decimals."""
-        if self._frame is None:
-            return
-        named = [c.removeprefix(_MIN) for c in self._frame.columns if c.startswith(_MIN)]
-        for row in self._frame.sort(KEYS).iter_rows(named=True):
-            yield {
-                **{key: row[key] for key in KEYS},
-                **{name: row[name] for name in (*_FIRST, *_LAST)},
-                **{name: money(row[name]) for name in (*AMOUNTS, "usage_quantity")},
-                "usage_date": row["usage_date"].isoformat(),
-                "billing_period": self.month.first.isoformat(),
-                "line_count": row["line_count"],
-                "extra": _extra(row, named),
-            }
+        """Yield the period's rows as the table has them, by day and in order of `KEYS`.
+
+        Amounts have 9 decimals. What rounding takes from one row goes to a later one of its day and
+        currency, so that a day's rows add up to its exact sum, rounded once.
+        """
+        named = [c.removeprefix(_MIN) for c in self._sums.columns if c.startswith(_MIN)]
+        for day in self._sums.days():
+            rounding = _Rounding()
+            for row in day.sort(KEYS).iter_rows(named=True):
+                yield {
+                    **{key: row[key] for key in KEYS},
+                    **{name: row[name] for name in (*_FIRST, *_LAST)},
+                    **{name: rounding.round_amount(row, name) for name in AMOUNTS},
+                    "usage_quantity": money(row["usage_quantity"]),
+                    "usage_date": row["usage_date"].isoformat(),
+                    "billing_period": self.month.first.isoformat(),
+                    "line_count": row["line_count"],
+                    "extra": _extra(row, named),
+                }
 
     @property
     def invoiced(self) -> bool:
-        """Whether every line with cost has an invoice: AWS sets it when the bill is final."""
-        if self._frame is None:
-            return False
-        on_invoice = pl.col("invoice_id").is_not_null()
-        costs = pl.col("billed_cost") != NOTHING
-        open_, closed = self._frame.select(
-            (costs & ~on_invoice).any().alias("open"), on_invoice.any().alias("closed")
-        ).row(0)
-        return bool(closed and not open_)
+        """Whether everything that costs has its invoice: AWS fills it when the bill is final."""
+        return self._invoiced and not self._not_invoiced
 
     @property
     def unknown_line_types(self) -> list[str]:
         """Line types of CUR 2.0 that AWS does not document; they count as adjustments."""
-        if self._frame is None or self.kind != "cur2":
+        if self.kind != "cur2":
             return []
-        seen = self._frame["line_type"].unique().drop_nulls().sort().to_list()
-        return [one for one in seen if one not in LINE_TYPES and not one.endswith("Discount")]
+        return sorted(one for one in self._line_types - LINE_TYPES if not one.endswith("Discount"))
 
     def _check_header(self, names: list[str], file: str) -> None:
         if missing := [name for name in REQUIRED[self.kind] if name not in names]:
@@ -179,7 +186,18 @@ class Sums:
             if name.startswith(_SEEN) and (count := int(found[name].sum())):
                 self.unknown[name.removeprefix(_SEEN)] += count
         found = found.drop(*_LINE_ERRORS, *_COUNTED, pl.selectors.starts_with(_SEEN))
-        self._frame = found if self._frame is None else _merged(self._frame, found)
+        self._note_invoices(found)
+        self._sums.add(found.with_columns(canonical_pairs(found[name]) for name in _PAIRS))
+
+    def _note_invoices(self, found: pl.DataFrame) -> None:
+        self._line_types.update(found["line_type"].unique().drop_nulls())
+        on_invoice = pl.col("invoice_id").is_not_null()
+        costs = pl.col("billed_cost") != NOTHING
+        open_, closed = found.select(
+            (costs & ~on_invoice).any().alias("open"), on_invoice.any().alias("closed")
+        ).row(0)
+        self._not_invoiced |= bool(open_)
+        self._invoiced |= bool(closed)
 
     def counts(self) -> dict[str, int]:
         """Return the counts of unusual lines, by name; they are not errors."""
@@ -210,8 +228,9 @@ def _added_up(frame: pl.LazyFrame, kind: Kind, month: Month) -> pl.DataFrame:
         line_count=pl.lit(1, pl.Int64),
     )
     counted = [*_LINE_ERRORS, *_COUNTED, *(_SEEN + name for name in unknown)]
+    charges = split_unused(checked, counted=["line_count", *counted]) if kind == "cur2" else checked
     return (
-        checked.group_by(KEYS)
+        charges.group_by(KEYS)
         .agg(
             *(pl.col(name).fill_null(NOTHING).sum() for name in AMOUNTS),
             pl.col("usage_quantity").fill_null(pl.lit(0).cast(QUANTITY)).sum(),
@@ -230,13 +249,31 @@ def _kept(lines: Lines, kind: pl.DataType, name: str) -> pl.Expr:
     return pl.lit(None, pl.String) if kind.is_nested() else lines.text(name)
 
 
-def _merged(before: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
-    both = pl.concat([before, found], how="diagonal")
-    return both.group_by(KEYS).agg(
+def _merged(parts: pl.LazyFrame) -> pl.LazyFrame:
+    names = parts.collect_schema().names()
+    return parts.group_by(KEYS).agg(
         *(pl.col(name).sum() for name in _SUMS),
-        *(pl.col(name).min() for name in both.columns if name.startswith(_MIN) or name in _FIRST),
-        *(pl.col(name).max() for name in both.columns if name.startswith(_MAX) or name in _LAST),
+        *(pl.col(name).min() for name in names if name.startswith(_MIN) or name in _FIRST),
+        *(pl.col(name).max() for name in names if name.startswith(_MAX) or name in _LAST),
     )
+
+
+class _Rounding:
+    """Rounds the amounts of one day so that their sum is rounded once."""
+
+    def __init__(self) -> None:
+        self._carried: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
+
+    def round_amount(self, row: Mapping[str, Any], name: str) -> Decimal:
+        """Return an amount of a row with 9 decimals; keep what is left for the next row."""
+        exact: Decimal = row[name]
+        if not exact:
+            return money(exact)
+        key = row["currency"], name
+        exact += self._carried[key]
+        rounded = money(exact)
+        self._carried[key] = exact - rounded
+        return rounded
 
 
 def _extra(row: Mapping[str, Any], names: list[str]) -> dict[str, Any] | None:
