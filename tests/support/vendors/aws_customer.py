@@ -47,6 +47,7 @@ class Customer:
     org: OrgEnv
     export: str = "cur2-csv"
     params: dict[str, Any] = field(default_factory=dict)
+    config: S3DataLoaderConfig = CONFIG
 
     def __post_init__(self) -> None:
         self.seed = self.org.slug
@@ -66,6 +67,9 @@ class Customer:
 
     def put(self, key: str, body: bytes) -> None:
         self.s3.put_object(Bucket=self.bucket, Key=key, Body=body)
+
+    def read(self, key: str) -> bytes:
+        return self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
 
     def deliver(self, month: date, charges: Sequence[Line], *, files: int = 2) -> list[str]:
         """Put a period's files as AWS overwrites them; their keys, the manifest's last."""
@@ -88,7 +92,7 @@ class Customer:
     ) -> StepResult:
         now = datetime(today.year, today.month, today.day, 12, tzinfo=UTC)
         context = self.org.at(now).context(days, run_id=run_id, step="load", pipeline=FACTS)
-        return load_exports(replace(context, params={**self.params, **more}), CONFIG)
+        return load_exports(replace(context, params={**self.params, **more}), self.config)
 
     def rows(self, more: str = "") -> list[dict[str, Any]]:
         return self.org.rows(TABLE, more)

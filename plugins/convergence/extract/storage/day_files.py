@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -28,6 +28,8 @@ _SORTING = "sorting"
 _MAX_BUFFERED_BYTES = 4 * 1024 * 1024
 _CHUNK = 1024 * 1024
 _LEVEL = 1
+_WIDE = Context(prec=200)
+_NUMERIC_EXPONENT = -9
 
 
 @dataclass
@@ -127,15 +129,22 @@ class DayFileWriter:
     def _pack_day(self, day: date, found: _Day) -> DayFile:
         path = self._finished / f"{day.isoformat()}.ndjson.gz"
         write_durably(self._disk, path, _pack_file(found.path))
-        totals = tuple(sorted(Money(*key, amount=amount) for key, amount in found.totals.items()))
+        totals = (Money(*key, amount=_round_once(sum_)) for key, sum_ in found.totals.items())
         return DayFile(
             path=path,
             row_count=found.content.rows,
             content_hash=found.content.hexdigest(),
-            totals=totals,
+            totals=tuple(sorted(totals)),
             source_pages=found.pages,
             figures=None if found.figures is None else found.figures.build_figures(),
         )
+
+
+def _round_once(total: Decimal) -> Decimal:
+    """Return a day's exact sum with the 9 decimals of NUMERIC."""
+    if total.as_tuple().exponent >= _NUMERIC_EXPONENT:  # type: ignore[operator]  # it is finite
+        return total
+    return total.quantize(Decimal(1).scaleb(_NUMERIC_EXPONENT), ROUND_HALF_UP, context=_WIDE)
 
 
 def _pack_file(path: Path) -> Iterator[bytes]:

@@ -42,6 +42,11 @@ class S3DataLoaderConfig(GuardedConfig):
     max_unpacked_mb: int = Field(default=65_536, ge=1, le=1_048_576)
     """Maximum unpacked size of a compressed file."""
 
+    load_without_manifest: bool = False
+    """Load a period whose files have no manifest at once. By default it is loaded when its newest
+    file is two hours old and a second listing, after the files were read, equals the first: a
+    replicated bucket has no manifest and takes the files one by one."""
+
     def daily_tables(self) -> tuple[str, ...]:
         """Return the cost table; the table of files has no due days."""
         return (self.table,)

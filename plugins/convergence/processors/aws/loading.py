@@ -31,7 +31,7 @@ from convergence.warehouse.names import TableName
 from convergence.warehouse.schemas import TableSchema
 from convergence.warehouse.tables.evolve import ensure_table
 
-REVISION: Final = 1
+REVISION: Final = 2
 """Rises when the same files make other rows: every period is then loaded again."""
 _MAX_LOGGED_KEYS: Final = 5
 

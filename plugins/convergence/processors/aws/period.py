@@ -34,7 +34,8 @@ from convergence.warehouse.schemas import TableSchema
 MB: Final = 1024 * 1024
 ROWS_PER_PAGE: Final = 5_000
 DELIVERY_TIMEOUT: Final = timedelta(hours=2)
-"""Longest wait for the manifest of a delivery."""
+"""How long to wait for the manifest of a delivery, or for the files of one without a manifest to
+stay as they are."""
 MIN_ROWS_FOR_SHRINK_CHECK: Final = 20
 """A period with at most so many rows may shrink by any share."""
 _GROSS_LINE_TYPES: Final = frozenset(
@@ -112,6 +113,7 @@ class PeriodLoader(DaySource):
         self._period = Period(first, ())
         self._month = Month(first, min(self._period.last, self._today))
         self._sums = Sums(export.kind, self._month)
+        self._has_manifest = True
 
     def load_period(self, published: Mapping[date, LedgerRow]) -> Loaded | None:
         """Read the current period and publish its days; return None while it is being delivered.
@@ -151,8 +153,13 @@ class PeriodLoader(DaySource):
         The files are listed after the attempts are taken: a higher attempt has the newer files.
         """
         self._period = self._list_files()
-        self._sums = self._sum_files(self._select_delivered(self._period))
-        self._files = self._write_day_files(self._sums, round_number)
+        folder = self._org.spool_dir / f"{self._month.name}_sums"
+        try:
+            self._sums = self._sum_files(self._select_delivered(self._period), folder)
+            self._check_listing()
+            self._files = self._write_day_files(self._sums, round_number)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
         self._check_shrinking(self._files)
         # An invoice makes a period final, whatever its dates are.
         self._settle_days = 0 if self._sums.invoiced else self._org.pipeline.settle_days
@@ -182,7 +189,11 @@ class PeriodLoader(DaySource):
         """Return the newest delivery's files; AWS writes the manifest after all files."""
         manifest = self._bucket.manifest(self._first)
         newest = max(file.modified_at for file in period.files)
+        self._has_manifest = manifest is not None
         if manifest is None:
+            accepted = self._config.load_without_manifest
+            if not accepted and self._now - newest < DELIVERY_TIMEOUT:
+                raise _IncompleteDeliveryError
             return period.delivered(None)
         if manifest.modified_at < newest and self._now - newest < DELIVERY_TIMEOUT:
             raise _IncompleteDeliveryError
@@ -194,8 +205,14 @@ class PeriodLoader(DaySource):
                 at=self._export.url(self._export.manifest_key(self._first)),
             ) from None
 
-    def _sum_files(self, files: tuple[File, ...]) -> Sums:
-        sums = Sums(self._export.kind, self._month)
+    def _check_listing(self) -> None:
+        """Check that no file came or changed while a period without a manifest was read."""
+        if not self._has_manifest and self._list_files().files != self._period.files:
+            raise _IncompleteDeliveryError
+
+    def _sum_files(self, files: tuple[File, ...], sums_folder: Path) -> Sums:
+        shutil.rmtree(sums_folder, ignore_errors=True)
+        sums = Sums(self._export.kind, self._month, folder=sums_folder)
         folder = self._org.spool_dir / f"{self._month.name}_files"
         try:
             for number, file in enumerate(files):
@@ -211,12 +228,16 @@ class PeriodLoader(DaySource):
                 "The file is larger than is allowed", file=at, size=file.size
             )
         self._bucket.download(file, path)
-        before = sums.lines
+        before, blank = sums.lines, sums.counted["without_amount"]
         if file.is_parquet:
             sums.add_parquet(path, file=at)
         else:
             sums.add_csv(path, file=at, max_bytes=self._config.max_unpacked_mb * MB)
         path.unlink()
+        if sums.lines > before and sums.counted["without_amount"] - blank == sums.lines - before:
+            raise ProviderProtocolError(
+                "No line of the file has an amount", file=at, lines=sums.lines - before
+            )
         self._org.log.info("%s: %d lines", at, sums.lines - before)
 
     def _write_day_files(self, sums: Sums, round_number: int) -> dict[date, DayFile]:

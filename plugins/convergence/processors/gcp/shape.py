@@ -85,9 +85,9 @@ class ExportShape:
 
 
 def net(row: Row) -> Money:
-    """Return a row's net cost: cost and credits, each converted to NUMERIC before adding."""
+    """Return a row's net cost, exact: cost and credits; the sum of the day is rounded."""
     amounts = [row.get("cost"), *(credit.get("amount") for credit in row.get("credits") or ())]
-    total = sum((numeric(amount) for amount in amounts if amount is not None), Decimal(0))
+    total = sum((Decimal(str(amount)) for amount in amounts if amount is not None), Decimal(0))
     return Money(str(row["currency"]), "billed", total)
 
 

@@ -5,6 +5,7 @@ A test's name or docstring names its report: `koku3098` is issue 3098 of project
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -165,15 +166,62 @@ def test_opencost2680_the_export_may_be_a_view(account: OrgEnv, customer: Custom
     assert net_cost(account) == {str(DAYS[0]): 10}
 
 
-@pytest.mark.xfail(
-    reason="Rounded before it is added: amounts below 1e-9 are lost", raises=AssertionError
-)
 def test_tiny_costs_of_a_detailed_export_add_up(account: OrgEnv, customer: Customer) -> None:
     """A thousand rows of 4e-10 are 4e-7."""
     tiny = [export_row(DAYS[0], 4e-10) for _ in range(1000)]
     customer.export([*tiny, export_row(DAYS[0], 1.0)])
     run_steps(account)
     assert net_cost(account)[str(DAYS[0])] == Decimal("1.0000004")
+
+
+def test_tiny_costs_of_many_resources_add_up(account: OrgEnv, customer: Customer) -> None:
+    """Each resource has a row of its own; together they have the exact sum."""
+    rows = [
+        export_row(DAYS[0], 4e-10, resource={"name": f"vm-{number}", "global_name": None})
+        for number in range(100)
+    ]
+    customer.export(rows)
+    run(account)
+    assert len(account.rows("billing_cost_daily")) == 100
+    assert net_cost(account)[str(DAYS[0])] == Decimal("4e-8")
+
+
+def test_what_allocation_needs_reaches_the_costs(account: OrgEnv, customer: Customer) -> None:
+    """Labels, the project's labels, tags, resource, zone and rate; labels in any order."""
+    labels = [{"key": "team", "value": 'a "b"'}, {"key": "env", "value": "dev"}]
+    more: Row = {
+        "project": {**GOLDEN["project"], "labels": [{"key": "team", "value": "p"}]},
+        "system_labels": [{"key": "compute.googleapis.com/cores", "value": "4"}],
+        "tags": [{"key": "cc", "value": "1", "inherited": True, "namespace": "123"}],
+        "resource": {"name": "vm-1", "global_name": "//compute/vm-1"},
+        "currency_conversion_rate": 1.0,
+    }
+    customer.export(
+        [
+            export_row(DAYS[0], 1.0, labels=labels, **more),
+            export_row(DAYS[0], 2.0, labels=labels[::-1], **more),
+            export_row(DAYS[0], 4.0, labels=[], **{**more, "tags": [], "system_labels": []}),
+        ]
+    )
+    run(account)
+    rows = {row["net_cost"]: row for row in account.rows("billing_cost_daily")}
+    assert set(rows) == {3, 4}
+    assert json.loads(rows[3]["tags"]) == {
+        "team": 'a "b"',
+        "env": "dev",
+        "compute.googleapis.com/cores": "4",
+        "project/team": "p",
+        "123/cc": "1",
+    }
+    assert json.loads(rows[4]["tags"]) == {"project/team": "p"}
+    assert (rows[3]["resource_global_name"], rows[3]["currency_conversion_rate"]) == (
+        "//compute/vm-1",
+        1,
+    )
+    shown = account.rows("gcp_billing_source", "WHERE BilledCost = 3")
+    assert [row["Tags"] for row in shown] == [rows[3]["tags"]]
+    assert shown[0]["x_BillingAccountId"] == GOLDEN["billing_account_id"]
+    assert shown[0]["ResourceId"] == "//compute/vm-1"
 
 
 def test_large_and_small_floats_of_a_day_are_added_exactly(

@@ -1,33 +1,61 @@
--- One day of a billing export, summed by what it can be asked by. Every value becomes NUMERIC
--- before it is added; a row's credits are summed beside it and never joined to it, since a row
--- with two credits would count its cost twice.
+-- One day of a billing export, summed by what it can be asked by. Amounts are added as BIGNUMERIC
+-- and rounded once: what rounding takes from one row goes to a later row of its currency, so that
+-- the day's rows add up to its exact sum. A row's credits are summed within the row and never joined
+-- to it, since a row with two credits would count its cost twice.
+{% set types = {
+  'committed_use': ['COMMITTED_USAGE_DISCOUNT', 'COMMITTED_USAGE_DISCOUNT_DOLLAR_BASE'],
+  'sustained_use': ['SUSTAINED_USAGE_DISCOUNT'],
+  'free_tier': ['FREE_TIER'],
+  'promotion': ['PROMOTION'],
+  'discount': ['DISCOUNT'],
+  'reseller_margin': ['RESELLER_MARGIN'],
+  'subscription_benefit': ['SUBSCRIPTION_BENEFIT'],
+  'fee_utilization_offset': ['FEE_UTILIZATION_OFFSET'],
+} %}
+{% set keys = [
+  'usage_date', 'usage_date_pacific', 'invoice_month', 'cost_type', 'is_correction',
+  'billing_account_id', 'project_id', 'project_number', 'project_name', 'service_id',
+  'service_description', 'sku_id', 'sku_description', 'location', 'region', 'country', 'zone',
+  'transaction_type', 'seller_name', 'publisher_type', 'usage_unit', 'pricing_unit', 'currency',
+  'currency_conversion_rate', 'resource_name', 'resource_global_name', 'subscription_id', 'tags',
+] %}
+{% macro pairs(column, name, prefix="''") %}
+(
+  SELECT
+    STRING_AGG(
+      CONCAT(TO_JSON_STRING(CONCAT({{ prefix }}, {{ name }})), ':', TO_JSON_STRING(one.value)), ','
+      ORDER BY {{ name }}, one.value
+    )
+  FROM UNNEST({{ column }}) AS one
+)
+{% endmacro %}
 WITH
   lines AS (
     SELECT
       *,
-      CAST(cost AS NUMERIC) AS row_cost,
-      CAST(COALESCE(cost_at_list, cost) AS NUMERIC) AS row_list,
-      (SELECT SUM(CAST(one.amount AS NUMERIC)) FROM UNNEST(credits) AS one) AS row_credits,
-      {% set types = {
-        'committed_use': ['COMMITTED_USAGE_DISCOUNT', 'COMMITTED_USAGE_DISCOUNT_DOLLAR_BASE'],
-        'sustained_use': ['SUSTAINED_USAGE_DISCOUNT'],
-        'free_tier': ['FREE_TIER'],
-        'promotion': ['PROMOTION'],
-        'discount': ['DISCOUNT'],
-        'reseller_margin': ['RESELLER_MARGIN'],
-        'subscription_benefit': ['SUBSCRIPTION_BENEFIT'],
-        'fee_utilization_offset': ['FEE_UTILIZATION_OFFSET'],
-      } %}
+      CAST(cost AS BIGNUMERIC) AS row_cost,
+      CAST(COALESCE(cost_at_list, cost) AS BIGNUMERIC) AS row_list,
+      (SELECT SUM(CAST(one.amount AS BIGNUMERIC)) FROM UNNEST(credits) AS one) AS row_credits,
       {% for name, names in types.items() %}
       (
-        SELECT SUM(CAST(one.amount AS NUMERIC)) FROM UNNEST(credits) AS one
+        SELECT SUM(CAST(one.amount AS BIGNUMERIC)) FROM UNNEST(credits) AS one
         WHERE one.type IN ('{{ names | join("', '") }}')
-      ) AS row_{{ name }}{% if not loop.last %},{% endif %}
+      ) AS row_{{ name }},
       {% endfor %}
+      -- Labels under their own names; names of Google's system labels and of tags have a slash.
+      ARRAY_TO_STRING(
+        [
+          {{ pairs('labels', 'one.key') }},
+          {{ pairs('system_labels', 'one.key') }},
+          {{ pairs('project.labels', 'one.key', "'project/'") }},
+          {{ pairs('tags', "CONCAT(COALESCE(one.namespace, ''), '/', one.key)") }}
+        ],
+        ','
+      ) AS row_tags
     FROM `{{ project }}.{{ dataset }}.{{ raw_table }}`
     WHERE usage_date = @day
   ),
-  sums AS (
+  dimensions AS (
     SELECT
       usage_date,
       DATE(usage_start_time, 'America/Los_Angeles') AS usage_date_pacific,
@@ -45,14 +73,34 @@ WITH
       location.location AS location,
       location.region AS region,
       location.country AS country,
+      location.zone AS zone,
       transaction_type,
       seller_name,
       invoice.publisher_type AS publisher_type,
       usage.unit AS usage_unit,
-      SUM(SAFE_CAST(usage.amount AS NUMERIC)) AS usage_amount,
       usage.pricing_unit AS pricing_unit,
-      SUM(SAFE_CAST(usage.amount_in_pricing_units AS NUMERIC)) AS pricing_amount,
       currency,
+      SAFE_CAST(currency_conversion_rate AS NUMERIC) AS currency_conversion_rate,
+      resource.name AS resource_name,
+      resource.global_name AS resource_global_name,
+      subscription.instance_id AS subscription_id,
+      IF(row_tags = '', NULL, CONCAT('{', row_tags, '}')) AS tags,
+      SAFE_CAST(usage.amount AS BIGNUMERIC) AS row_usage,
+      SAFE_CAST(usage.amount_in_pricing_units AS BIGNUMERIC) AS row_pricing,
+      row_cost,
+      row_list,
+      row_credits,
+      {% for name in types %}
+      row_{{ name }},
+      {% endfor %}
+      export_time
+    FROM lines
+  ),
+  sums AS (
+    SELECT
+      {{ keys | join(', ') }},
+      SUM(row_usage) AS usage_amount,
+      SUM(row_pricing) AS pricing_amount,
       COALESCE(SUM(row_cost), 0) AS cost,
       COALESCE(SUM(row_list), 0) AS cost_at_list,
       COALESCE(SUM(row_credits), 0) AS credits,
@@ -61,18 +109,42 @@ WITH
       {% endfor %}
       COUNT(*) AS export_rows,
       MAX(export_time) AS exported_at
-    FROM lines
-    GROUP BY
-      usage_date, usage_date_pacific, invoice_month, cost_type, is_correction, billing_account_id,
-      project_id, project_number, project_name, service_id, service_description, sku_id,
-      sku_description, location, region, country, transaction_type, seller_name, publisher_type,
-      usage_unit, pricing_unit, currency
+    FROM dimensions
+    GROUP BY {{ keys | join(', ') }}
+  ),
+  running AS (
+    SELECT
+      *,
+      {% for name in ['cost', 'cost_at_list', 'credits'] %}
+      SUM({{ name }}) OVER (
+        PARTITION BY currency
+        ORDER BY {{ keys | join(', ') }}
+        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+      ) AS running_{{ name }}{% if not loop.last %},{% endif %}
+      {% endfor %}
+    FROM sums
+  ),
+  rounded AS (
+    SELECT
+      {{ keys | join(', ') }},
+      CAST(usage_amount AS NUMERIC) AS usage_amount,
+      CAST(pricing_amount AS NUMERIC) AS pricing_amount,
+      {% for name in ['cost', 'cost_at_list', 'credits'] %}
+      CAST(running_{{ name }} AS NUMERIC) - CAST(running_{{ name }} - {{ name }} AS NUMERIC)
+        AS {{ name }},
+      {% endfor %}
+      {% for name in types %}
+      CAST(credits_{{ name }} AS NUMERIC) AS credits_{{ name }},
+      {% endfor %}
+      CAST(
+        credits
+        {% for name in types %} - credits_{{ name }}{% endfor %} AS NUMERIC
+      ) AS credits_other,
+      export_rows,
+      exported_at
+    FROM running
   )
 SELECT
-  * EXCEPT (export_rows, exported_at),
-  credits
-  {% for name in types %} - credits_{{ name }}{% endfor %} AS credits_other,
-  cost + credits AS net_cost,
-  export_rows,
-  exported_at
-FROM sums
+  *,
+  cost + credits AS net_cost
+FROM rounded
