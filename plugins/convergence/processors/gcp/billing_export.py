@@ -2,7 +2,7 @@
 
 Rows of an export have no id, and equal rows are separate charges, so rows cannot be merged. Nothing
 is ever appended to a day: each usage day with newly exported rows is read whole and replaced,
-however old it is.
+however old it is. `day_copies` says whose rows it takes: what an export no longer has stays.
 
 The ledger is the only mark of progress. The search for new rows starts at the oldest due day, minus
 an overlap. Days that are not due are published first: while one of them fails, the due days stay
@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -30,6 +31,7 @@ from convergence.processors.gcp.access import (
     translate_denials,
 )
 from convergence.processors.gcp.config import BqEtlConfig
+from convergence.processors.gcp.copied_rows import CopiedRows, DayChoices
 from convergence.processors.gcp.exports import ExportLocation, ExportTable, find_exports
 from convergence.processors.gcp.shape import ExportShape, measure_row, net
 from convergence.processors.lib.daily.day_source import DayContent, DaySource
@@ -42,6 +44,7 @@ from convergence.processors.lib.daily.slices import (
 )
 from convergence.processors.lib.schema_templates import load_template
 from convergence.providers.google import ServiceAccount
+from convergence.runs.ledger import LedgerRow
 from convergence.runs.publisher import Attempt
 from convergence.warehouse.bulk_read import BulkQuery, read_batches
 from convergence.warehouse.client import Warehouse
@@ -58,6 +61,7 @@ DAY_PARAMS = ("date", "start_date", "end_date")
 """Params that request days; a run with one of them copies only these days."""
 SPOOLED_ROWS = 1_000
 """Rows of a page on disk; this limits memory, since Python objects are ten times as large."""
+MAX_LOGGED_DAYS = 10
 REVISION = 1
 """Raise it when the same export makes other rows."""
 
@@ -140,7 +144,12 @@ class ExportDays(DaySource):
             self._folder / config.schema_file, config.schema_template, table=config.table
         )
         self._shapes = {
-            one.name: ExportShape.of(one.table.columns, self.schema, source_table=one.name)
+            one.name: ExportShape.of(
+                one.table.columns,
+                self.schema,
+                source_table=one.name,
+                created_at=one.table.created_at,
+            )
             for one in exports
         }
         self._today = org.now().astimezone(UTC).date()
@@ -149,11 +158,21 @@ class ExportDays(DaySource):
         self._read_at = org.now()
         self._parts: dict[date, list[date]] = {}
         self._files: dict[date, DayFile] = {}
+        self._attempts: Mapping[date, Attempt] = {}
+        self._confirmed: dict[date, LedgerRow] = {}
+        self._kept_days: set[date] = set()
+        self._copy = CopiedRows(org, config, self._table)
+        self._days_of_others: dict[str, set[date]] = {}
 
     def copy_days(self) -> StepResult:
         """Copy days with new rows first, then the due days."""
         org, config = self._org, self._config
         ensure_table(org.warehouse, self._table, self.schema)
+        # Another export of an account is read only for days that were copied from it.
+        others = [one for one in self._exports if not one.table.is_preferred]
+        self._days_of_others = self._copy.list_days_of(others)
+        unused = {one.name for one in others} - self._days_of_others.keys()
+        self._exports = [one for one in self._exports if one.name not in unused]
         due = set(org.days)
         touched = self._find_touched_days() - due if self._is_search_due() else set()
         before = find_days_done_before(org, table=config.table)
@@ -179,20 +198,29 @@ class ExportDays(DaySource):
         self._parts = {day: part for part in parts for day in part}
         self._round_number = round_number
         self._files = {}
+        self._attempts = attempts
+        self._confirmed = {}
 
-    def content(self, day: date) -> DayContent:
+    def content(self, day: date) -> DayContent | LedgerRow:
         """Return the rows of a day; the first day of a part reads the whole part."""
-        if day not in self._files:
+        if day not in self._files and day not in self._confirmed:
             self._read_at = self._org.now()
             self._files = self._read_days(self._parts[day])
+        if day in self._confirmed:
+            return self._confirmed[day]
         return DayContent(self._files[day], self._read_at)
 
     def _read_days(self, days: Sequence[date]) -> dict[date, DayFile]:
         """Read the days of every export from the start: query rows have no order to resume from."""
         folder = self._org.spool_dir / f"{days[-1]}_{days[0]}_{self._round_number}"
         spool = Spool.open(folder, fingerprint=fingerprint_of(REVISION, uuid4().hex))
+        choices = self._copy.choose_rows(self._exports, days)
+        self._kept_days.update(choices.kept_days)
+        self._confirmed |= self._confirm_whole_days(choices, days)
         for export in self._exports:
-            self._spool_export(export, days, spool)
+            self._spool_export(export, days, spool, choices)
+        for rows in _split_rows(self._copy.read_kept(choices, days), SPOOLED_ROWS):
+            spool.write_page(rows, next_token=str(len(spool.records) + 1))
         spool.write_page((), next_token=None)
         return spool.write_day_files(
             day_of,
@@ -206,7 +234,22 @@ class ExportDays(DaySource):
             ),
         )
 
-    def _spool_export(self, export: Export, days: Sequence[date], spool: Spool) -> None:
+    def _confirm_whole_days(
+        self, choices: DayChoices, days: Sequence[date]
+    ) -> dict[date, LedgerRow]:
+        """Confirm the days that stay as they are."""
+        rows = self._org.publisher.confirm_unchanged(
+            [self._attempts[day] for day in days if choices.is_whole(day)],
+            table=self._table,
+            run_id=self._org.run_id,
+            now=self._read_at,
+            settle_days=self._org.pipeline.settle_days,
+        )
+        return {key.day: row for key, row in rows.items()}
+
+    def _spool_export(
+        self, export: Export, days: Sequence[date], spool: Spool, choices: DayChoices
+    ) -> None:
         shape, first, last = self._shapes[export.name], days[-1], days[0]
         reading = BulkQuery(
             self._folder / self._config.rows_file,
@@ -223,7 +266,15 @@ class ExportDays(DaySource):
                 raise RetryableError("The task was stopped", first_day=first.isoformat())
             for start in range(0, batch.num_rows, SPOOLED_ROWS):
                 part = batch.slice(start, SPOOLED_ROWS)
-                rows = [shape.row(row) for row in part.to_pylist()]
+                rows = [
+                    shape.row(row)
+                    for row in part.to_pylist()
+                    if choices.takes(
+                        (row["usage_date"], row["billing_account_id"]),
+                        export.name,
+                        preferred=export.table.is_preferred,
+                    )
+                ]
                 follows = str(len(spool.records) + 1)
                 spool.write_page(rows, next_token=follows, raw_bytes=part.nbytes)
 
@@ -233,7 +284,10 @@ class ExportDays(DaySource):
         found: set[date] = set()
         for export in self._exports:
             theirs, ours = self._count_exported(export, since), self._count_copied(export, since)
-            found |= {day for day, seen in theirs.items() if ours.get(day) != seen}
+            changed = {day for day, seen in theirs.items() if ours.get(day) != seen}
+            if not export.table.is_preferred:
+                changed &= self._days_of_others[export.name]
+            found |= changed
         self._org.log.info("since %s exported: %d usage days to copy", since, len(found))
         return {day for day in found if day < self._today}
 
@@ -271,6 +325,14 @@ class ExportDays(DaySource):
             "days_touched": [str(day) for day in sorted(touched)],
             "exports": [export.name for export in self._exports],
         }
+        if self._kept_days:
+            kept = [str(day) for day in sorted(self._kept_days)]
+            details["days_with_kept_rows"] = kept
+            self._org.log.warning(
+                "The exports hold less of %d days than was copied before; the rows stay: %s",
+                len(kept),
+                ", ".join(kept[:MAX_LOGGED_DAYS]),
+            )
         if self._undated:
             details["rows_without_usage_day"] = self._undated
         if unknown:
@@ -280,6 +342,11 @@ class ExportDays(DaySource):
             destination_table=str(self._table),
             details=details,
         )
+
+
+def _split_rows(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
+    while part := list(islice(rows, size)):
+        yield part
 
 
 def _sort_newest_first(days: Mapping[date, Any] | set[date]) -> list[date]:

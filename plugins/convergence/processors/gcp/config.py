@@ -46,6 +46,18 @@ class BqEtlConfig(GuardedConfig):
     published_file: SqlFile = "gcp/bq_etl/sql/published_days.sql"
     """Reads, in ours, what is published of the rows exported since that moment."""
 
+    copied_batches_file: SqlFile = "gcp/bq_etl/sql/copied_batches.sql"
+    """Reads what the copy holds of days, by account, export and time of export."""
+
+    copied_days_file: SqlFile = "gcp/bq_etl/sql/copied_days.sql"
+    """Reads which days the copy has from exports that are no longer preferred."""
+
+    copied_rows_file: SqlFile = "gcp/bq_etl/sql/copied_rows.sql"
+    """Reads rows of the copy that stay."""
+
+    exported_batches_file: SqlFile = "gcp/bq_etl/sql/exported_batches.sql"
+    """Reads, in the customer's project, what an export holds of days that the copy has."""
+
     max_bytes_billed: int = Field(default=50 * GIB, ge=10 * 1024**2, le=10_000 * GIB)
     """Maximum bytes that one query may read and bill to the customer's project; a query that
     would read more is not run."""

@@ -89,6 +89,9 @@ class ExportTable:
         location: location of its dataset; jobs that read it run there.
         columns: current columns of the table.
         partition_column: column of its partitions; None when it has none.
+        created_at: when the table was made.
+        is_preferred: whether its rows are taken for days that the copy does not have. Another
+            export of the same account is read only for days that were copied from it.
     """
 
     project: str
@@ -97,16 +100,21 @@ class ExportTable:
     location: str
     columns: tuple[bigquery.SchemaField, ...]
     partition_column: str | None
+    created_at: datetime | None = None
+    is_preferred: bool = True
 
     @property
     def identifiers(self) -> dict[str, str | Sequence[str]]:
         """Identifiers for SQL files."""
+        names = [field.name for field in self.columns]
         return {
             "export_project": self.project,
             "export_dataset": self.dataset,
             "export_table": self.table,
             "partition_column": self.partition_column or [],
-            "columns": [field.name for field in self.columns],
+            "columns": names,
+            "cost_type_column": [name for name in names if name == "cost_type"],
+            "adjustment_column": [name for name in names if name == "adjustment_info"],
         }
 
     def partitions_from(self, day: date, *, exported: bool) -> Param:
@@ -139,7 +147,8 @@ def find_exports(w: Warehouse, location: ExportLocation) -> list[ExportTable]:
         names = [location.dataset] if location.dataset else _datasets(w, location.project)
         if location.dataset and location.table:
             return [_described(w, location.project, location.dataset, location.table)]
-        found = choose([place for name in names for place in _places(w, location, name)], location)
+        places = [place for name in names for place in _places(w, location, name)]
+        found = choose(places, location)
         if not found:
             raise IntegrationInvalidError(
                 "No billing export was found; enable it in Google Cloud's billing settings, or "
@@ -147,7 +156,11 @@ def find_exports(w: Warehouse, location: ExportLocation) -> list[ExportTable]:
                 project=location.project,
                 datasets=names[:20],
             )
-        return [_described(w, location.project, *place) for place in found]
+        others = choose_alternatives(places, preferred=found)
+        return [
+            *(_described(w, location.project, *place) for place in found),
+            *(_described(w, location.project, *place, is_preferred=False) for place in others),
+        ]
 
 
 def choose(places: Sequence[Place], location: ExportLocation) -> list[Place]:
@@ -172,6 +185,16 @@ def choose(places: Sequence[Place], location: ExportLocation) -> list[Place]:
     return sorted(place for place in kept if place is not None)
 
 
+def choose_alternatives(places: Sequence[Place], *, preferred: Sequence[Place]) -> list[Place]:
+    """Choose the other exports of the same accounts; days may have been copied from them."""
+    accounts = {account for place, account, _ in _exports(places) if place in preferred}
+    return sorted(
+        place
+        for place, account, _ in _exports(places)
+        if account in accounts and place not in preferred
+    )
+
+
 def _exports(places: Sequence[Place]) -> Iterator[tuple[Place, str, Kind]]:
     for place in places:
         if found := _NAME.fullmatch(place[1]):
@@ -187,7 +210,9 @@ def _places(w: Warehouse, location: ExportLocation, dataset: str) -> list[Place]
     return [(dataset, item.table_id) for item in w.client.list_tables(reference, **w.call)]
 
 
-def _described(w: Warehouse, project: str, dataset: str, name: str) -> ExportTable:
+def _described(
+    w: Warehouse, project: str, dataset: str, name: str, *, is_preferred: bool = True
+) -> ExportTable:
     reference = bigquery.DatasetReference(project, dataset)
     table = w.client.get_table(reference.table(name), **w.call)
     place = w.client.get_dataset(reference, **w.call)
@@ -199,4 +224,6 @@ def _described(w: Warehouse, project: str, dataset: str, name: str) -> ExportTab
         location=str(place.location),
         columns=tuple(table.schema),
         partition_column=(partitioned.field or _INGESTION) if partitioned else None,
+        created_at=table.created,
+        is_preferred=is_preferred,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from convergence.processors.lib.daily.fields import NUMERIC_STEP
 from convergence.warehouse.day_file import Measure, Money
 from convergence.warehouse.schemas import FieldSpec, TableSchema, canonical_type
 
-ADDED_COLUMNS: Final = frozenset({"usage_date", "source_table", "extra"})
+ADDED_COLUMNS: Final = frozenset({"usage_date", "source_table", "source_created_at", "extra"})
 _NUMBERS: Final = frozenset({"INT64", "FLOAT64", "NUMERIC", "BIGNUMERIC"})
 _WIDE: Final = Context(prec=100)
 
@@ -39,12 +40,18 @@ class ExportShape:
 
     columns: Mapping[str, Take]
     source_table: str
+    source_created_at: datetime | None
     unknown_parts: Mapping[str, Sequence[str]]
     unknown: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of(
-        cls, present: Sequence[bigquery.SchemaField], schema: TableSchema, *, source_table: str
+        cls,
+        present: Sequence[bigquery.SchemaField],
+        schema: TableSchema,
+        *,
+        source_table: str,
+        created_at: datetime | None = None,
     ) -> ExportShape:
         """Build a reader of an export's columns for a table of this schema.
 
@@ -58,7 +65,7 @@ class ExportShape:
                 "The billing export's columns have changed their types", errors=violations
             )
         takes = {one.name: _take(one, known[one.name]) for one in present if one.name in known}
-        return cls(takes, source_table, _unknown(present, known))
+        return cls(takes, source_table, created_at, _unknown(present, known))
 
     def row(self, row: Row) -> dict[str, Value]:
         """Build a row of our copy."""
@@ -67,6 +74,7 @@ class ExportShape:
         return {
             "usage_date": row["usage_date"],
             "source_table": self.source_table,
+            "source_created_at": self.source_created_at,
             **made,
             "extra": extra or None,
         }
@@ -151,8 +159,15 @@ def _take(present: bigquery.SchemaField, spec: FieldSpec) -> Take:
     """Return a function that converts the export's value; most values stay unchanged."""
     if present.mode == "REPEATED":
         each = _take_one(present, spec)
+        if {"key", "value"} <= {part.name for part in present.fields}:
+            # Labels in one order, so that equal ones are equal texts.
+            return lambda values: sorted((each(value) for value in values or ()), key=_pair_order)
         return lambda values: [each(value) for value in values or ()]
     return _take_one(present, spec)
+
+
+def _pair_order(pair: Row) -> tuple[str, str]:
+    return str(pair["key"]), str(pair["value"])
 
 
 def _take_one(present: bigquery.SchemaField, spec: FieldSpec) -> Take:

@@ -51,10 +51,6 @@ def net_cost(org: OrgEnv) -> dict[str, Decimal]:
     return sums(org.rows("billing_cost_daily"), "usage_date")
 
 
-@pytest.mark.xfail(
-    reason="Replaced by less: another export of the same account blanks its days",
-    raises=AssertionError,
-)
 def test_a_detailed_export_that_starts_later_keeps_the_days_before(
     account: OrgEnv, customer: Customer
 ) -> None:
@@ -78,10 +74,6 @@ def test_days_come_back_when_the_setting_names_the_fuller_export(
     assert net_cost(account) == {str(day): Decimal(10) for day in DAYS}
 
 
-@pytest.mark.xfail(
-    reason="Replaced by less: expired partitions leave a day with its correction alone",
-    raises=AssertionError,
-)
 def test_a_correction_of_an_expired_day_is_added_to_what_was_published(
     account: OrgEnv, customer: Customer
 ) -> None:
@@ -109,6 +101,37 @@ def test_a_correction_of_an_expired_day_is_added_to_what_was_published(
     customer.export([correction])
     run_steps(account, run_id="run_2")
     assert net_cost(account)[str(old)] == 99
+
+
+def test_a_day_that_stays_with_its_export_takes_its_late_rows(
+    account: OrgEnv, customer: Customer
+) -> None:
+    customer.export(standard([export_row(day, 10.0) for day in DAYS]), kind="standard")
+    run_steps(account, run_id="run_1")
+    customer.export([export_row(DAYS[-1], 12.0)], kind="detailed")
+    customer.export(
+        standard([export_row(DAYS[0], 1.0, exported="2026-11-21T05:00:00Z")]), kind="standard"
+    )
+    run_steps(account, run_id="run_2")
+    found = net_cost(account)
+    assert (found[str(DAYS[0])], found[str(DAYS[1])], found[str(DAYS[-1])]) == (11, 10, 12)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_table_that_is_emptied_or_made_again_changes_nothing_and_is_reported(
+    account: OrgEnv, customer: Customer, *, again: bool
+) -> None:
+    exported = customer.export([export_row(day, 10.0) for day in DAYS])
+    run_steps(account, run_id="run_1")
+    place = f"{customer.project}.billing_export.{exported['table']}"
+    if again:
+        customer.client.delete_table(place)
+        customer.export([export_row(DAYS[-1], 4.0, exported="2026-11-21T04:00:00Z")])
+    else:
+        customer.client.query_and_wait(f"DELETE FROM `{place}` WHERE TRUE")
+    copied, _ = run_steps(account, run_id="run_2")
+    assert net_cost(account) == {str(day): Decimal(10) for day in DAYS}
+    assert copied.details["days_with_kept_rows"] == [str(day) for day in DAYS]
 
 
 def test_bqutils289_two_credits_of_a_row_do_not_repeat_its_cost(
@@ -181,7 +204,7 @@ def test_tiny_costs_of_many_resources_add_up(account: OrgEnv, customer: Customer
         for number in range(100)
     ]
     customer.export(rows)
-    run(account)
+    run_steps(account)
     assert len(account.rows("billing_cost_daily")) == 100
     assert net_cost(account)[str(DAYS[0])] == Decimal("4e-8")
 
@@ -203,7 +226,7 @@ def test_what_allocation_needs_reaches_the_costs(account: OrgEnv, customer: Cust
             export_row(DAYS[0], 4.0, labels=[], **{**more, "tags": [], "system_labels": []}),
         ]
     )
-    run(account)
+    run_steps(account)
     rows = {row["net_cost"]: row for row in account.rows("billing_cost_daily")}
     assert set(rows) == {3, 4}
     assert json.loads(rows[3]["tags"]) == {

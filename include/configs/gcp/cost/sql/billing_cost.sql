@@ -19,16 +19,13 @@
   'transaction_type', 'seller_name', 'publisher_type', 'usage_unit', 'pricing_unit', 'currency',
   'currency_conversion_rate', 'resource_name', 'resource_global_name', 'subscription_id', 'tags',
 ] %}
-{% macro pairs(column, name, prefix="''") %}
-(
-  SELECT
-    STRING_AGG(
-      CONCAT(TO_JSON_STRING(CONCAT({{ prefix }}, {{ name }})), ':', TO_JSON_STRING(one.value)), ','
-      ORDER BY {{ name }}, one.value
-    )
-  FROM UNNEST({{ column }}) AS one
-)
-{% endmacro %}
+{% set text = '(?:[^"\\\\]|\\\\.)*' %}
+{% set pairs = [
+  ('labels', '\\1', ''),
+  ('system_labels', '\\1', ''),
+  ('project.labels', 'project/\\1', ''),
+  ('tags', '\\3/\\1', ',"inherited":(?:true|false|null),"namespace":(?:null|"(' + text + ')")'),
+] %}
 WITH
   lines AS (
     SELECT
@@ -45,10 +42,20 @@ WITH
       -- Labels under their own names; names of Google's system labels and of tags have a slash.
       ARRAY_TO_STRING(
         [
-          {{ pairs('labels', 'one.key') }},
-          {{ pairs('system_labels', 'one.key') }},
-          {{ pairs('project.labels', 'one.key', "'project/'") }},
-          {{ pairs('tags', "CONCAT(COALESCE(one.namespace, ''), '/', one.key)") }}
+          {% for column, name, rest in pairs %}
+          NULLIF(
+            REGEXP_REPLACE(
+              REGEXP_REPLACE(
+                TO_JSON_STRING({{ column }}),
+                r'\{"key":"({{ text }})","value":(null|"{{ text }}"){{ rest }}\}',
+                r'"{{ name }}":\2'
+              ),
+              r'^\[|\]$|^null$',
+              ''
+            ),
+            ''
+          ){% if not loop.last %},{% endif %}
+          {% endfor %}
         ],
         ','
       ) AS row_tags
