@@ -95,6 +95,10 @@ def _holds_as_much(exported: Holding, copied: Sequence[Holding]) -> bool:
         for currency, amount in one.gross.items():
             before[currency] = before.get(currency, Decimal(0)) + amount
     return all(
-        exported.gross.get(currency, Decimal(0)) >= amount - TOLERANCE * max(abs(amount), Decimal(1))
+        exported.gross.get(currency, Decimal(0)) >= amount - _tolerated(amount)
         for currency, amount in before.items()
     )
+
+
+def _tolerated(amount: Decimal) -> Decimal:
+    return TOLERANCE * max(abs(amount), Decimal(1))
