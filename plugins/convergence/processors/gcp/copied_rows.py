@@ -12,6 +12,7 @@ from convergence.processors.context import OrgContext
 from convergence.processors.gcp.config import BqEtlConfig
 from convergence.processors.gcp.day_copies import Choice, DayKey, choose_rows, group_holdings
 from convergence.processors.gcp.exports import ExportTable
+from convergence.runs.shrink_guard import ACCEPT_SHRINK, ShrinkAcceptance
 from convergence.warehouse.bulk_read import BulkQuery, read_batches
 from convergence.warehouse.names import TableName
 
@@ -76,10 +77,19 @@ class CopiedRows:
         return days
 
     def choose_rows(self, exports: Sequence[ReadableExport], days: Sequence[date]) -> DayChoices:
-        """Choose whose rows days take; the preferred exports come first."""
-        if self._org.params.get("accept_shrink"):
+        """Choose whose rows days take; the preferred exports come first.
+
+        Days that `accept_shrink` covers take what the preferred exports hold.
+        """
+        accepted = ShrinkAcceptance.from_param(self._org.params.get(ACCEPT_SHRINK))
+        compared = [
+            day for day in days if accepted is None or not accepted.covers(self._org.org_slug, day)
+        ]
+        if not compared:
             return DayChoices({})
-        ours = group_holdings(self._read(self._config.copied_batches_file, {"days": sorted(days)}))
+        ours = group_holdings(
+            self._read(self._config.copied_batches_file, {"days": sorted(compared)})
+        )
         if not ours:
             return DayChoices({})
         known = sorted({day for day, _ in ours})
