@@ -18,7 +18,7 @@ from convergence.extract import canonical
 from convergence.extract.clock import Deadline
 from convergence.extract.guard import PageGuard, StreamLimits
 from convergence.extract.http import OriginClient, ProviderResponse
-from convergence.extract.paginate import PageResponse, Paginator, Row
+from convergence.extract.paginate import Page, PageResponse, Paginator, Row
 from convergence.extract.ratelimit import Allowance
 from convergence.extract.response_checks import check_response
 from convergence.extract.retry import Retrier
@@ -37,11 +37,13 @@ class Query:
         name: for messages, such as `completions`.
         paginator: builds the requests and reads the responses.
         to_rows: converts one row of the provider to no, one or several table rows.
+        repeat_last_page: request the last page twice, since the list does not prove its end.
     """
 
     name: str
     paginator: Paginator
     to_rows: Callable[[Row], Iterable[Row]] = lambda row: (row,)
+    repeat_last_page: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +219,24 @@ class _Extraction:
                 raw_bytes=len(reply.body),
                 next_page=page.next_position or page.next_token,
             )
+        if query.repeat_last_page and page.next_token is None:
+            self._confirm_last_page(query, token, page, deadline=deadline)
         buffer.add(lines, marks=marks, body=reply.body, token=following)
         record_usage(Resource.PROVIDER, Use(pages=1))
+
+    def _confirm_last_page(
+        self, query: Query, token: str | None, page: Page, *, deadline: Deadline
+    ) -> None:
+        """Request the last page again; a list that grows meanwhile has not ended."""
+        reply, body = self._retrier.call_with_retries(
+            lambda: self._fetch_page(query, token, deadline=deadline), deadline=deadline
+        )
+        response = PageResponse(body, reply.headers, reply.url)
+        again = query.paginator.read_page(response, token=token)
+        if (again.rows, again.next_token) != (page.rows, page.next_token):
+            raise ProviderUnavailableError(
+                "The last page changed between two requests", list=query.name
+            )
 
     def _fetch_page(
         self, query: Query, token: str | None, *, deadline: Deadline

@@ -69,6 +69,10 @@ class RestConfig(GuardedExtractionConfig):
     pagination: Pagination | None = None
     """How to get the next page; absent for a list of one page."""
 
+    end: Literal["proved", "unproved"] = "proved"
+    """Whether the list proves its end: by a total, by a field that says whether a page follows, or
+    by an empty page. `unproved` requests the last page twice; both responses must be equal."""
+
     data_path: Annotated[str, Field(pattern=r"^([^.\s]+(\.[^.\s]+)*)?$")] = "data"
     """Path of the list of rows in the response; empty when the response is the list."""
 

@@ -55,7 +55,14 @@ def extract_api(org: OrgContext, config: RestConfig) -> StepResult:
 
     def queries(days: DayRange) -> list[Query]:
         rows = build_row_converter(shape, days, named=config.names_days, snapshot=snapshot)
-        return [Query(config.destination.table, api.paginator(days), rows)]
+        return [
+            Query(
+                config.destination.table,
+                api.paginator(days),
+                rows,
+                repeat_last_page=config.end == "unproved",
+            )
+        ]
 
     return extract_days(
         org,
