@@ -129,7 +129,7 @@ class DayFileWriter:
     def _pack_day(self, day: date, found: _Day) -> DayFile:
         path = self._finished / f"{day.isoformat()}.ndjson.gz"
         write_durably(self._disk, path, _pack_file(found.path))
-        totals = (Money(*key, amount=_round_once(sum_)) for key, sum_ in found.totals.items())
+        totals = (Money(*key, amount=_round_total(sum_)) for key, sum_ in found.totals.items())
         return DayFile(
             path=path,
             row_count=found.content.rows,
@@ -140,7 +140,7 @@ class DayFileWriter:
         )
 
 
-def _round_once(total: Decimal) -> Decimal:
+def _round_total(total: Decimal) -> Decimal:
     """Return a day's exact sum with the 9 decimals of NUMERIC."""
     if total.as_tuple().exponent >= _NUMERIC_EXPONENT:  # type: ignore[operator]  # it is finite
         return total

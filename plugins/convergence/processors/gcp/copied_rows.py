@@ -98,7 +98,7 @@ class CopiedRows:
             theirs.extend(self._read_batches_of(export, known))
         exported = group_holdings(theirs)
         found: dict[DayKey, Choice] = {
-            key: choose_rows(held, exported.get(key, ())) for key, held in ours.items()
+            key: choose_rows(copies, exported.get(key, ())) for key, copies in ours.items()
         }
         for key, offered in exported.items():
             found.setdefault(key, choose_rows((), offered))

@@ -75,13 +75,13 @@ def choose_rows(copied: Sequence[Holding], exported: Sequence[Holding]) -> Choic
     """
     if not copied:
         return Choice(exported[0].table if exported else None)
-    held = {time for one in copied for time in one.export_times}
+    copied_times = {time for one in copied for time in one.export_times}
     for candidate in exported:
         if all(_is_same_table(one, candidate) for one in copied):
-            return Choice(candidate.table, frozenset(held - candidate.export_times))
+            return Choice(candidate.table, frozenset(copied_times - candidate.export_times))
         if _holds_as_much(candidate, copied):
             return Choice(candidate.table)
-    return Choice(None, frozenset(held))
+    return Choice(None, frozenset(copied_times))
 
 
 def _is_same_table(copied: Holding, exported: Holding) -> bool:

@@ -47,10 +47,6 @@ def test_litellm34526_fast_mode_raises_the_rates_of_the_cache(
     assert price_anthropic(env, tmp_path, [usage]).cost()[0] == Decimal("13.5")
 
 
-@pytest.mark.xfail(
-    reason="An unknown dimension is taken for the cheap one: inference geography",
-    raises=AssertionError,
-)
 def test_litellm38369_an_unknown_geography_is_not_priced_in_silence(
     env: ProcessorEnv, tmp_path: Path
 ) -> None:

@@ -67,7 +67,17 @@
           unit IS NULL AND COALESCE(inference_geo, 'global') NOT IN ('global', 'not_available')
           THEN 'no_price_for_geo'
       END AS usage_reason,
-      CAST(NULL AS STRING) AS usage_caveat
+      -- Newer models cost more where they may run in one country only. The report states the
+      -- country where it is asked for it; a country that is not stated is unknown, not "global".
+      IF(
+        unit IS NULL
+        AND inference_geo IS NULL
+        AND NOT REGEXP_CONTAINS(
+          model, r'^claude-([23]|instant|(opus|sonnet|haiku)-4(-[015])?(-\d{8})?$)'
+        ),
+        'inference_geo_not_stated',
+        NULL
+      ) AS usage_caveat
     FROM items
 {% endblock %}
 {% block names %}
