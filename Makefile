@@ -85,10 +85,10 @@ type: setup-dev ## mypy, strict, on the code and the tests
 	$(VENV)/bin/mypy sandbox/tests
 
 test-product: setup-dev ## the product's tests alone: make test-product [ARGS="path…"]
-	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=25 -m "not slow" $(ARGS)
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25 -m "not slow" $(ARGS)
 
 test-sandbox: setup-dev ## the sandbox's tests alone: make test-sandbox [ARGS="path…"]
-	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=25 -m "not slow" $(or $(ARGS),sandbox/tests)
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25 -m "not slow" $(or $(ARGS),sandbox/tests)
 
 test-all: setup-dev lint type ## every test, the slow ones too
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25 -m "not e2e"
