@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from convergence.errors import WouldShrinkError
 from convergence.state import org_runs, org_steps
 from convergence.state.org_runs import OrgRun, RunError, RunStatus, org_run_id
 from support.airflow_env import AirflowEnv
@@ -107,6 +108,39 @@ def test_one_orgs_failure_is_red_for_it_alone_and_fails_the_run_by_name(
     }
     error = RunError("failed", "extract_usage: the provider refuses this")
     assert ended[1].error == error
+
+
+def test_refused_lower_content_fails_the_run_after_the_later_steps_have_run(
+    write: Write, env: AirflowEnv, fetch: Any
+) -> None:
+    """Airflow starts no step after a failed task, so the task succeeds and the run fails."""
+    write("sample/cost/usage_cost.yml", USAGE_COST)
+    fetch.FAILURES["beta_labs"] = [
+        WouldShrinkError("less is stated", report={"days_published": 2, "refused": []})
+    ]
+    dag_run = run_dag(DAG_ID)
+    assert dag_run.state == "failed"
+    assert states(dag_run) == {
+        "select_orgs": "success",
+        "orgs.extract_usage[0]": "success",
+        "orgs.transform_cost[0]": "success",
+        "orgs.extract_usage[1]": "success",
+        "orgs.transform_cost[1]": "success",
+        "close_run": "failed",
+    }
+    assert sorted(fetch.CALLS) == ["acme_corp", "beta_labs"]
+    with env.store.read() as conn:
+        ended = org_runs.list_for_dag_run(conn, DAG_ID, dag_run.run_id)
+        steps = {step.step: step for step in org_steps.list_for_run(conn, ended[1].run_id)}
+    assert ended[1].status == "FAILED"
+    assert ended[1].error == RunError("would_shrink", "extract_usage: less is stated")
+    assert {name: step.status for name, step in steps.items()} == {
+        "extract_usage": "FAILED",
+        "transform_cost": "SUCCESS",
+    }
+    extracted = steps["extract_usage"].result
+    assert extracted is not None
+    assert extracted["days_published"] == 2
 
 
 def test_a_run_of_the_api_does_the_one_org_it_was_made_for(
