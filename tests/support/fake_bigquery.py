@@ -237,7 +237,9 @@ class FakeBigQuery:
     def _latest(self, params: Mapping[str, Any]) -> list[dict[str, Any]]:
         newest: dict[tuple[str, ...], dict[str, Any]] = {}
         for row in map(_typed_ledger_row, self.streamed.get("organizations.org_meta_slices", [])):
-            if row["org_slug"] not in params["orgs"] or row["pipeline_id"] != params["pipeline_id"]:
+            if row["org_slug"] not in params["orgs"]:
+                continue
+            if row["pipeline_id"] not in params["pipeline_ids"]:
                 continue
             if row["slice_day"] < params["since"] or row["action"] not in params["actions"]:
                 continue
