@@ -257,3 +257,11 @@ def test_a_bill_in_another_currency_has_the_same_amounts_at_the_rate(client: Tes
     assert sum_costs(after)["EUR"] == sum_costs(before)["USD"] * Decimal("0.92")
     caused = sum_caused(read_amounts(client)["amounts"])
     assert caused == {"USD": -sum_costs(before)["USD"], "EUR": sum_costs(after)["EUR"]}
+
+
+def test_two_currencies_are_never_one_result(client: TestClient) -> None:
+    before = read_costs(client)
+    add_effect(client, "currency", models=["gpt-4o-*"])
+    caused = sum_caused(read_amounts(client)["amounts"])
+    assert set(caused) == {"USD", "EUR"}
+    assert compare_totals(before, read_costs(client, group_by=["project_id"])) == caused
