@@ -130,7 +130,8 @@ def test_plans_become_months_and_an_edition_that_an_org_has_changes_nothing() ->
             " DATE '2026-01-01', 'announced', 'own', TIMESTAMP '2026-01-01')"
         )
     state, months = run_dag("openai.subscriptions", {"org_slug": org, "date": "2026-02-10"})
-    assert (state, months["rows_processed"]) == ("success", 1), months
+    # One month, and each of its days in cost_daily.
+    assert (state, months["rows_processed"]) == ("success", 1 + 28), months
     with connect.open_services() as services:
         query = f"SELECT EffectiveCost FROM `{dataset}.cost_daily` WHERE ServiceName = 'ChatGPT'"
         found = [row["EffectiveCost"] for row in services.warehouse.client.query_and_wait(query)]

@@ -7,12 +7,16 @@ day. A day is due at once where a slice was invalidated or is older than its inp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 from convergence.runs.slices import SliceInput
 
+BILL_DAILY_DAYS: Final = 30
+BILL_WEEKLY_DAYS: Final = 7
+BILL_WAIT_DAYS: Final = 90
+"""Days after a day's end in which a bill that does not cover it yet is read again."""
 _INVALIDATED = "INVALIDATED"
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -54,6 +58,7 @@ def find_due_days(
     settle_days: int,
     max_days: int,
     tables: Sequence[str],
+    uncovered: Collection[date] = (),
 ) -> list[date]:
     """Return the days to process now, newest first.
 
@@ -65,16 +70,32 @@ def find_due_days(
         max_days: most days to give. Where there are more, days without a slice come first,
             newest first, then those looked at longest ago, so that none waits for ever.
         tables: the pipeline's tables; a day is done when all of them have it.
+        uncovered: days whose bill is missing or below the usage, for a pipeline that reads bills.
+            They stay due although the calendar says that they are final: in every run for
+            `BILL_DAILY_DAYS` after their end, then once a week for `BILL_WAIT_DAYS`.
     """
     midnight = datetime.combine(today, time.min, UTC)
-    looked_at = {
-        day: when
-        for day in _list_days(first_day, today)
-        if (when := _oldest_check(ledger.get(day, {}), tables, day, settle_days)) is not None
-        and (when < midnight or _find_stale_tables(ledger.get(day, {}), tables))
-    }
+    looked_at: dict[date, datetime] = {}
+    for day in _list_days(first_day, today):
+        rows = ledger.get(day, {})
+        checked = _oldest_check(rows, tables, day, settle_days)
+        if checked is None and day in uncovered and _waits_for_bill(rows, tables, day, today):
+            checked = min(rows[table].checked_at for table in tables if table in rows)
+        if checked is not None and (checked < midnight or _find_stale_tables(rows, tables)):
+            looked_at[day] = checked
     chosen = sorted(looked_at, key=lambda day: (looked_at[day], -day.toordinal()))[:max_days]
     return sorted(chosen, reverse=True)
+
+
+def _waits_for_bill(
+    rows: Mapping[str, CheckedSlice], tables: Sequence[str], day: date, today: date
+) -> bool:
+    """Return whether the bill of a final day is read again now."""
+    age = (today - day).days
+    if age <= BILL_DAILY_DAYS:
+        return True
+    checks = [rows[table].checked_at.astimezone(UTC).date() for table in tables if table in rows]
+    return age <= BILL_WAIT_DAYS and (today - min(checks)).days >= BILL_WEEKLY_DAYS
 
 
 def _list_days(first: date, today: date) -> list[date]:

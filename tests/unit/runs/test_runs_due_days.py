@@ -200,3 +200,30 @@ def test_a_final_day_whose_cost_is_older_than_its_usage_is_due_at_once() -> None
     assert due(ledger, settle_days=0) == [day]
     cost_from("a", usage="")
     assert due(ledger, settle_days=0) == []
+
+
+def final_day(day: date, *, checked_days_ago: int) -> Ledger:
+    checked = at(TODAY - timedelta(days=checked_days_ago))
+    return {day: {table: Checked("FINAL", checked) for table in TABLES}}
+
+
+def test_a_final_day_stays_due_for_a_bill_that_does_not_cover_it() -> None:
+    day = TODAY - timedelta(days=20)
+    ledger = final_day(day, checked_days_ago=1)
+    only = {"first_day": day, "max_days": 400}
+    assert day not in due(ledger, **only)
+    assert day in due(ledger, **only, uncovered={day})
+    assert day not in due(final_day(day, checked_days_ago=0), **only, uncovered={day})
+
+
+def test_an_old_day_is_due_for_its_bill_once_a_week_and_at_last_no_more() -> None:
+    for age, checked_days_ago, is_due in (
+        (41, 6, False),
+        (41, 7, True),
+        (90, 8, True),
+        (91, 8, False),
+    ):
+        day = TODAY - timedelta(days=age)
+        ledger = final_day(day, checked_days_ago=checked_days_ago)
+        found = due(ledger, first_day=day, max_days=400, uncovered={day})
+        assert (day in found) is is_due, age

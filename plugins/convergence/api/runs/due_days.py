@@ -7,6 +7,9 @@ from typing import Any
 
 from convergence.api.http.services import ApiServices
 from convergence.pipelines.files.spec import PipelineSpec
+from convergence.pipelines.running.uncovered_days import find_uncovered_days
+from convergence.providers.cost_streams import list_streams
+from convergence.providers.registry import load_registry
 from convergence.runs.days import compute_first_day, find_due_days
 from convergence.runs.eligibility import Eligibility
 from convergence.runs.slice_states import CHECKED
@@ -36,6 +39,13 @@ def list_due_days(
     rows = services.ledger.read_ends(
         CHECKED, orgs=[eligibility.org_slug], pipeline_id=pipeline.pipeline_id, since=first
     )
+    uncovered = find_uncovered_days(
+        services.ledger,
+        list_streams(load_registry(services.settings)),
+        pipeline_id=pipeline.pipeline_id,
+        orgs=[eligibility.org_slug],
+        since=first,
+    )
     by_day: dict[date, dict[str, Any]] = {}
     for key, row in rows.items():
         by_day.setdefault(key.day, {})[key.table] = row
@@ -47,5 +57,6 @@ def list_due_days(
             settle_days=pipeline.lookback_days,
             max_days=max_days or pipeline.max_days,
             tables=pipeline.tables,
+            uncovered=uncovered.get(eligibility.org_slug, ()),
         )
     )

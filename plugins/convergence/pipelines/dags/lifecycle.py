@@ -23,6 +23,7 @@ from convergence.processors.context import PipelineInfo, TaskServices
 from convergence.processors.notify_systems.links import base_url
 from convergence.processors.notify_systems.notifier import Notifier
 from convergence.processors.notify_systems.recipients import admin_emails
+from convergence.providers.cost_streams import list_streams
 from convergence.providers.registry import load_registry
 from convergence.security.redaction import redact
 from convergence.state.org_runs import RunStatus
@@ -62,7 +63,8 @@ class SelectOrgs(BaseOperator):
 
     def _select(self, context: Context, services: TaskServices) -> list[dict[str, Any]]:
         dag_run, runs, provider = context["dag_run"], RunServices(services), self.pipeline.provider
-        log.info("provider registry: edition %s", load_registry(services.settings).edition)
+        registry = load_registry(services.settings)
+        log.info("provider registry: edition %s", registry.edition)
         selector = Selector(
             pipeline=self.pipeline,
             provider=connect.find_table_id(provider) if provider else None,
@@ -72,6 +74,7 @@ class SelectOrgs(BaseOperator):
             dag_run_id=dag_run.run_id,
             scheduled=str(dag_run.run_type) == "scheduled",
             now=services.now(),
+            streams=list_streams(registry),
         )
         return [batch.to_dict() for batch in selector.select(dag_run.conf or {})]
 

@@ -25,6 +25,7 @@ from convergence.errors import (
     SubscriptionInactiveError,
 )
 from convergence.pipelines.running.requested_days import parse_requested_days
+from convergence.pipelines.running.uncovered_days import find_uncovered_days
 from convergence.processors.batch import Batch, OrgSlice, build_run_error
 from convergence.processors.context import PipelineInfo
 from convergence.processors.run_conf import (
@@ -43,7 +44,8 @@ from convergence.state.schema.column_types import RunTrigger
 from convergence.state.slots import SlotTaken
 
 if TYPE_CHECKING:
-    from convergence.runs.ledger import SliceEnd
+    from convergence.providers.cost_streams import Stream
+    from convergence.runs.ledger import LedgerRow, SliceEnd
     from convergence.runs.slices import SliceKey
     from convergence.state.pipeline_configs import PipelineConfig
 
@@ -68,6 +70,11 @@ class LedgerReader(Protocol):
         self, actions: Collection[Action], *, orgs: Sequence[str], pipeline_id: str, since: date
     ) -> Mapping[SliceKey, SliceEnd]:
         """Return the end of the newest attempt at each slice, for the listed actions."""
+
+    def read_latest_of_pipelines(
+        self, pipeline_ids: Collection[str], *, orgs: Sequence[str], since: date | None = None
+    ) -> Mapping[SliceKey, LedgerRow]:
+        """Return the newest content of each slice of the pipelines."""
 
 
 class Admissions(Protocol):
@@ -103,6 +110,7 @@ class Selector:
         dag_run_id: Airflow's id of the run.
         scheduled: whether the schedule started the run.
         now: the current time.
+        streams: every cost stream: a day stays due for a bill that does not cover it.
     """
 
     pipeline: PipelineInfo
@@ -113,6 +121,7 @@ class Selector:
     dag_run_id: str
     scheduled: bool
     now: datetime
+    streams: Sequence[Stream] = ()
 
     def select(self, conf: Mapping[str, Any]) -> list[Batch]:
         """Return the batches to map over; an empty list if nothing is due.
@@ -234,7 +243,7 @@ class Selector:
         return {run.org_slug: run.days for run in runs if run.days}
 
     def _due(self, eligibilities: Sequence[Eligibility]) -> dict[str, tuple[date, ...]]:
-        """Return the due days of each org, with one query of the ledger."""
+        """Return the due days of each org, with one query of the ledger, or two for bills."""
         if not self.pipeline.tables or not eligibilities:
             return {eligibility.org_slug: () for eligibility in eligibilities}
         first = {one.org_slug: self._first_day(one) for one in eligibilities}
@@ -242,6 +251,13 @@ class Selector:
             CHECKED,
             orgs=sorted(first),
             pipeline_id=self.pipeline.pipeline_id,
+            since=min(first.values()),
+        )
+        uncovered = find_uncovered_days(
+            self.ledger,
+            self.streams,
+            pipeline_id=self.pipeline.pipeline_id,
+            orgs=sorted(first),
             since=min(first.values()),
         )
         ends: dict[str, dict[date, dict[str, SliceEnd]]] = defaultdict(lambda: defaultdict(dict))
@@ -256,6 +272,7 @@ class Selector:
                     settle_days=self.pipeline.settle_days,
                     max_days=self.pipeline.max_days,
                     tables=self.pipeline.tables,
+                    uncovered=uncovered.get(org_slug, ()),
                 )
             )
             for org_slug, day in first.items()
