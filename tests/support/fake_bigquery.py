@@ -267,7 +267,13 @@ def _typed_ledger_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "inputs": row.get("inputs", []),
         **_typed_figures(row),
         "lower_pending": _typed_lower_read(row.get("lower_pending")),
+        "change": row.get("change"),
+        "content_since": _typed_instant(row.get("content_since")),
     }
+
+
+def _typed_instant(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
 
 
 def _typed_lower_read(lower: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -20,6 +20,9 @@ from convergence.runs.slices import Finality, SliceInput, SliceKey
 from convergence.warehouse.day_file import Figures, Money
 from convergence.warehouse.query import Row
 
+REATTRIBUTED = "REATTRIBUTED"
+"""Change of a slice whose total stays, although its rows differ."""
+
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
@@ -63,6 +66,8 @@ class LedgerRow:
         figures: what the shrink guard compares; None where the table is not guarded, and in rows
             of older releases.
         lower_pending: a lower read that waits for its confirmation.
+        change: REATTRIBUTED where new rows divide the total that the day had before.
+        content_since: when this content was first read, UTC; None in rows of older releases.
     """
 
     key: SliceKey
@@ -81,6 +86,8 @@ class LedgerRow:
     inputs: tuple[SliceInput, ...] = ()
     figures: Figures | None = None
     lower_pending: LowerRead | None = None
+    change: str | None = None
+    content_since: datetime | None = None
 
     @property
     def is_valid(self) -> bool:
@@ -150,6 +157,8 @@ def _build_content(row: LedgerRow) -> dict[str, Any]:
         "inputs": [
             {"table_name": one.table, "content_hash": one.content_hash} for one in row.inputs
         ],
+        "change": row.change,
+        "content_since": row.content_since,
         **_build_replaced(row.replaced),
         **build_figures(row.figures),
     }
@@ -202,6 +211,8 @@ def parse_content(row: Row) -> LedgerRow:
         inputs=_parse_inputs(row),
         figures=parse_figures(row),
         lower_pending=parse_lower_read(row),
+        change=row["change"],
+        content_since=row["content_since"],
     )
 
 

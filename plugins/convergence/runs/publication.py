@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 from convergence.runs.figure_columns import LowerRead
 from convergence.runs.ledger import Action, LedgerRow, Replaced, SliceEnd
+from convergence.runs.ledger_rows import REATTRIBUTED
 from convergence.runs.recovery import content_labels
 from convergence.runs.slices import (
     Finality,
@@ -59,6 +61,8 @@ class PricedDay:
         inputs: the tables that the rows follow from, as `content_hash` has them.
         inputs_stand: whether those tables are, after the job, still what `content_hash` was made
             of; without it nothing is checked.
+        shown_finality: by basis of the totals, the finality of the slice whose money is shown; it
+            replaces the calendar. Content with other rows and equal totals is then no restatement.
     """
 
     sql_path: Path
@@ -70,6 +74,7 @@ class PricedDay:
     max_bytes: int | None = None
     inputs: tuple[SliceInput, ...] = ()
     inputs_stand: Callable[[JobOutcome], bool] | None = None
+    shown_finality: Mapping[str, Finality] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +91,7 @@ class Publication:
         source_pages: provider pages behind it.
         inputs: what a derived slice is computed from.
         figures: what the shrink guard compares; None where the table is not guarded.
+        shown_finality: as `PricedDay.shown_finality`.
     """
 
     attempt: Attempt
@@ -97,6 +103,7 @@ class Publication:
     source_pages: int
     inputs: tuple[SliceInput, ...] = ()
     figures: Figures | None = None
+    shown_finality: Mapping[str, Finality] | None = None
 
     @property
     def key(self) -> SliceKey:
@@ -143,12 +150,41 @@ class Publication:
 
     @property
     def finality(self) -> Finality:
-        """The finality of the day after this check."""
+        """The finality of the day after this check, if the content before stays."""
+        previous = self.attempt.previous
+        return self._advance_finality(previous.totals if previous else ())
+
+    def _advance_finality(self, totals: tuple[Money, ...]) -> Finality:
         previous = self.attempt.previous
         return advance_finality(
-            compute_finality(self.key.day, self.now, self.settle_days),
+            self._find_calendar(totals),
             before=previous.finality if previous else None,
-            changed=self.is_changed,
+            changed=self.is_changed and not self._is_reattributed(totals),
+        )
+
+    def _find_calendar(self, totals: tuple[Money, ...]) -> Finality:
+        if self.shown_finality is None:
+            return compute_finality(self.key.day, self.now, self.settle_days)
+        shown = {self.shown_finality.get(money.basis, Finality.SETTLING) for money in totals}
+        # The least settled of the slices whose money is shown.
+        return min(shown, key=list(Finality).index, default=Finality.SETTLING)
+
+    def _find_content_since(self) -> datetime:
+        """Return when this content was first read, also where it is written once more."""
+        previous = self.attempt.previous
+        if previous is None or previous.content_hash != self.content_hash:
+            return self.now
+        return previous.content_since or self.now
+
+    def _is_reattributed(self, totals: tuple[Money, ...]) -> bool:
+        """Return whether new rows divide the total that the day had before."""
+        previous = self.attempt.previous
+        return (
+            self.shown_finality is not None
+            and previous is not None
+            and previous.is_valid
+            and self.is_changed
+            and _sum_by_currency(previous.totals) == _sum_by_currency(totals)
         )
 
     def build_unchanged_row(self, previous: LedgerRow) -> LedgerRow:
@@ -161,6 +197,7 @@ class Publication:
             finality=self.finality,
             checked_at=self.now,
             replaced=None,
+            change=None,
             inputs=self.inputs,
             figures=self.figures or previous.figures,
             lower_pending=None,
@@ -215,10 +252,19 @@ class Publication:
             row_count=outcome.rows,
             totals=totals,
             source_pages=self.source_pages,
-            finality=self.finality,
+            finality=self._advance_finality(totals),
+            change=REATTRIBUTED if self._is_reattributed(totals) else None,
             checked_at=self.now,
+            content_since=self._find_content_since(),
             job_ended_at=outcome.ended_at,
             replaced=Replaced.from_row(previous) if previous and self.is_changed else None,
             inputs=self.inputs,
             figures=self.figures,
         )
+
+
+def _sum_by_currency(totals: tuple[Money, ...]) -> dict[str, Decimal]:
+    sums: dict[str, Decimal] = {}
+    for money in totals:
+        sums[money.currency] = sums.get(money.currency, Decimal(0)) + money.amount
+    return {currency: amount for currency, amount in sums.items() if amount}

@@ -194,6 +194,7 @@ class Publisher:
             content_hash=query.content_hash,
             source_pages=query.source_pages,
             inputs=query.inputs,
+            shown_finality=query.shown_finality,
         )
 
         def publish() -> JobOutcome:

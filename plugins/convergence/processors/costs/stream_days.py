@@ -110,6 +110,7 @@ class StreamDays(DaySource):
             totals_path=self._folder / self._config.totals_file,
             inputs=slices.inputs,
             inputs_stand=read.are_unchanged,
+            shown_finality=find_states(self._stream, slices, now=self._read_at).finality,
         )
 
     def _build_params(self, slices: DaySlices) -> dict[str, Param]:

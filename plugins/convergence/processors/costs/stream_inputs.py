@@ -61,7 +61,7 @@ class DayStates:
     usage: str
     bill_is_final: bool
     bill_is_steady: bool
-    finality: Mapping[Basis, Finality]
+    finality: Mapping[str, Finality]
 
 
 def read_ledger(org: OrgContext, streams: Sequence[Stream]) -> dict[SliceKey, LedgerRow]:
@@ -107,7 +107,7 @@ def find_states(stream: Stream, slices: DaySlices, *, now: datetime) -> DayState
     bases, rows = stream.declared.bases, slices.rows
     billed = rows.get("billed")
     is_final = billed is not None and billed.finality in _COMPLETE
-    finality = {basis: row.finality for basis, row in rows.items()}
+    finality: dict[str, Finality] = {basis: row.finality for basis, row in rows.items()}
     if "billed" in bases and "computed" in finality:
         finality["computed"] = _wait_for_bill(finality["computed"], slices.day, now=now)
     return DayStates(
@@ -115,7 +115,7 @@ def find_states(stream: Stream, slices: DaySlices, *, now: datetime) -> DayState
         usage=("published" if "computed" in rows else "missing") if "computed" in bases else "none",
         bill_is_final=is_final,
         bill_is_steady=billed is not None
-        and billed.checked_at - billed.job_ended_at >= STEADY_READS,
+        and billed.checked_at - (billed.content_since or billed.job_ended_at) >= STEADY_READS,
         finality=finality,
     )
 

@@ -73,6 +73,12 @@ def test_a_bill_that_covers_its_day_is_shown_once(connected: OrgEnv) -> None:
     assert sum(row["BilledCost"] for row in computed) == Decimal("12.975")
     bill(org)
     publish_streams(org.context(DAYS), STREAM)
+    # The bill has fewer tokens of one model than the usage: it covers once it is read again.
+    partial = org.rows("cost_daily", "WHERE x_UsageDate = '2026-11-17'")
+    assert {row["x_BillState"] for row in partial} == {"partial"}
+    org = connected.at(NOW + timedelta(days=32))
+    bill(org)
+    publish_streams(org.context(DAYS), STREAM)
     rows = org.rows("cost_daily", "WHERE x_UsageDate = '2026-11-17'")
     assert {row["x_Shown"] for row in rows} == {"billed"}
     assert sum(row["BilledCost"] for row in rows) == Decimal("14.375")

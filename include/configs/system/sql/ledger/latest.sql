@@ -28,7 +28,9 @@ SELECT
   query_version,
   gross,
   quantities,
-  lower_pending
+  lower_pending,
+  change,
+  content_since
 FROM `{{ project }}.{{ central }}.org_meta_slices`
 WHERE checked_at >= TIMESTAMP(@since)
   AND slice_day >= @since

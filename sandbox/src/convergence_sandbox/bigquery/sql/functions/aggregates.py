@@ -162,9 +162,8 @@ def _countif(call: Call, args: Arguments) -> Made:
     value = _one(call, args)
     if value.type != BOOL:
         raise call.mismatch([value])
-    if args.distinct:
-        return args.call("count", f"CASE WHEN {value.sql} THEN TRUE END"), INT64
-    return f"count_if({value.sql}){args.over}", INT64
+    # DuckDB's count_if is NULL without rows; BigQuery's COUNTIF is 0.
+    return args.call("count", f"CASE WHEN {value.sql} THEN TRUE END"), INT64
 
 
 def _sum(call: Call, args: Arguments) -> Made:
