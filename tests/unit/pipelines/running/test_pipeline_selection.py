@@ -22,7 +22,7 @@ from convergence.pipelines.running.selection import Selector, split_into_batches
 from convergence.processors.batch import Batch, OrgSlice
 from convergence.processors.context import PipelineInfo
 from convergence.runs.eligibility import Eligibility, OrgSelection
-from convergence.runs.ledger import Action, SliceEnd
+from convergence.runs.ledger import Action, LedgerRow, SliceEnd
 from convergence.runs.slice_states import CHECKED
 from convergence.runs.slices import Finality, SliceKey
 from convergence.state.org_runs import OrgRun, RunError, RunStatus, org_run_id
@@ -84,6 +84,11 @@ class FakeGate:
 class FakeLedger:
     done: set[tuple[str, str, date]] = field(default_factory=set)
     questions: int = 0
+
+    def read_latest_of_pipelines(
+        self, pipeline_ids: Collection[str], *, orgs: Sequence[str], since: date | None = None
+    ) -> Mapping[SliceKey, LedgerRow]:
+        return {}
 
     def read_ends(
         self, actions: Collection[Action], *, orgs: Sequence[str], pipeline_id: str, since: date
