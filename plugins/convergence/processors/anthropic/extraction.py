@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from convergence.extract.buckets import BucketPages, rfc3339_seconds
@@ -17,12 +18,12 @@ from convergence.processors.anthropic.config import (
     BilledConfig,
     UsageConfig,
 )
-from convergence.processors.anthropic.shape import BilledShape, UsageShape
+from convergence.processors.anthropic.shape import CENTS, BilledShape, UsageShape
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.lib.daily.day_ranges import DayRange
 from convergence.processors.lib.daily.extraction import (
     ReportSpec,
-    build_billed_money,
+    build_received_money,
     extract_days,
     get_column_types,
 )
@@ -123,7 +124,7 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
             config=config.model_dump(mode="json"),
             requests_per_minute=config.requests_per_minute,
             headers={"anthropic-beta": BETAS[config.api]},
-            money_of=build_billed_money,
+            money_of=partial(build_received_money, exponent=CENTS),
             source_view=config.source_view,
             unknown=unknown,
             raw_days=config.raw_days,

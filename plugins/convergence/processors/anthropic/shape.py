@@ -23,7 +23,8 @@ _NESTED = {
     ("cache_creation", "ephemeral_1h_input_tokens"): "cache_write_1h_input_tokens",
     ("server_tool_use", "web_search_requests"): "web_search_requests",
 }
-_HUNDREDTHS = -2
+CENTS = -2
+"""Power of ten of the smallest unit, in which reports have amounts."""
 
 
 class UsageShape:
@@ -93,7 +94,7 @@ class BilledShape:
     def _read_cents(self, fields: Mapping[str, Any], name: str) -> Decimal | None:
         """Return an amount in the main unit; reports have decimal text in the smallest unit."""
         found: Decimal | None = self._reader.read(amount, fields, name)
-        return None if found is None else found.scaleb(_HUNDREDTHS)
+        return None if found is None else found.scaleb(CENTS)
 
 
 def _flatten(result: Mapping[str, Any], measures: str, *, api: Api) -> dict[str, Any]:

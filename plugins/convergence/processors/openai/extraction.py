@@ -11,7 +11,7 @@ from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.lib.daily.day_ranges import DayRange
 from convergence.processors.lib.daily.extraction import (
     ReportSpec,
-    build_billed_money,
+    build_received_money,
     extract_days,
     get_column_types,
 )
@@ -106,7 +106,7 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
             revision=BILLED_REVISION,
             config=config.model_dump(mode="json"),
             requests_per_minute=config.requests_per_minute,
-            money_of=build_billed_money,
+            money_of=build_received_money,
             source_view=config.source_view,
             unknown=unknown,
             raw_days=config.raw_days,

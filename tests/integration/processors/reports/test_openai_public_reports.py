@@ -262,3 +262,17 @@ def test_a_day_that_comes_back_empty_is_not_zero_in_silence(
         for result in second.results.values()
     )
     assert second.costs or reported
+
+
+def test_a_days_total_is_the_exact_sum_of_its_lines(env: ProcessorEnv, tmp_path: Path) -> None:
+    """A thousand lines of 4e-10 are 4e-7."""
+    lines = [cost_line(f"item {number}", 4e-10) for number in range(1000)]
+    org = bill_openai(env, tmp_path, [], lines).org
+    ledger = org.env.services.ledger.read_latest(orgs=[org.slug], pipeline_id="openai-cost-extract")
+    totals = {
+        money.amount
+        for key, row in ledger.items()
+        if key.table == "openai_billed_daily" and key.day == DAY
+        for money in row.totals
+    }
+    assert totals == {Decimal("4e-7")}

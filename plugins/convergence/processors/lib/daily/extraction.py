@@ -124,6 +124,19 @@ def build_billed_money(row: Mapping[str, Any]) -> Money:
     return Money(row["currency"], "billed", Decimal(row["billed_cost"]))
 
 
+def build_received_money(row: Mapping[str, Any], *, exponent: int = 0) -> Money:
+    """Return the exact amount of a row of a provider's bill, as the provider wrote it.
+
+    The day's sum is rounded, not each line.
+
+    Args:
+        row: with `amount_received` and `currency`.
+        exponent: power of ten that makes the main unit of the amount; -2 for cents.
+    """
+    amount = Decimal(row["amount_received"]).scaleb(exponent)
+    return Money(row["currency"], "billed", amount)
+
+
 def extract_days(org: OrgContext, report: ReportSpec) -> StepResult:
     """Extract and publish the org's days.
 
