@@ -323,7 +323,7 @@ class ExportDays(DaySource):
             **published.build_details(),
             "days_done_before": len(before),
             "days_touched": [str(day) for day in sorted(touched)],
-            "exports": [export.name for export in self._exports],
+            "exports": [one.name for one in self._exports if one.table.is_preferred],
         }
         if self._kept_days:
             kept = [str(day) for day in sorted(self._kept_days)]
