@@ -105,6 +105,6 @@ def test_a_key_that_google_does_not_know_is_told_as_such(org: OrgEnv, customer: 
 def test_an_account_without_an_export_is_told_where_it_was_looked_for(
     account: OrgEnv, customer: Customer
 ) -> None:
-    with pytest.raises(IntegrationInvalidError, match="no billing export") as caught:
+    with pytest.raises(IntegrationInvalidError, match="No billing export") as caught:
         run_steps(account)
     assert caught.value.details == {"project": customer.project, "datasets": []}
