@@ -1,39 +1,54 @@
 -- OpenAI's bill: its costs endpoint by day, line item, project, key and user. A line item is a model
--- and what of it is charged, such as "gpt-4o-2024-08-06, batch_input_tokens", or the name of a tool.
+-- and what of it is charged, such as "gpt-4o-2024-08-06, batch_input_tokens" or "priority | gpt-5,
+-- output, long context", or the name of a tool.
 -- Meters are named as in openai_cost_daily; a line for all tokens of a model states no meter.
 -- The endpoint has one amount and no list price.
 WITH
+  items AS (
+    SELECT
+      *,
+      REGEXP_EXTRACT(line_item, r'^([a-z]+) [|] ') AS item_tier,
+      REGEXP_REPLACE(line_item, r'^[a-z]+ [|] ', '') AS item
+    FROM `{{ project }}.{{ dataset }}.openai_billed_daily`
+  ),
   lines AS (
     SELECT
       *,
-      REGEXP_EXTRACT(line_item, r'^([^,]+), ') AS item_model,
+      IF(
+        item_tier IS NOT NULL AND STRPOS(item, ', ') = 0,
+        item,
+        REGEXP_EXTRACT(item, r'^([^,]+), ')
+      ) AS item_model,
       REGEXP_REPLACE(
-        LOWER(REPLACE(REGEXP_EXTRACT(line_item, r', (.+)$'), ' ', '_')), r'^batch_', ''
+        LOWER(REPLACE(REGEXP_EXTRACT(item, r', ([^,]+)'), ' ', '_')), r'^batch_', ''
       ) AS item_meter,
-      REGEXP_CONTAINS(LOWER(line_item), r', batch[_ ]') AS is_batch
-    FROM `{{ project }}.{{ dataset }}.openai_billed_daily`
+      REGEXP_CONTAINS(LOWER(item), r', batch[_ ]') AS is_batch,
+      REGEXP_EXTRACT(item, r', [^,]+, (.+)$') AS item_window
+    FROM items
   ),
   named AS (
     SELECT
       *,
       CASE
         WHEN item_model IS NOT NULL THEN item_model
-        WHEN STARTS_WITH(line_item, 'web search') THEN 'web_search'
-        WHEN STARTS_WITH(line_item, 'file search') THEN 'file_search'
-        WHEN STARTS_WITH(line_item, 'code interpreter') THEN 'code_interpreter'
-        ELSE line_item
+        WHEN STARTS_WITH(item, 'web search') THEN 'web_search'
+        WHEN STARTS_WITH(item, 'file search') THEN 'file_search'
+        WHEN STARTS_WITH(item, 'code interpreter') THEN 'code_interpreter'
+        ELSE item
       END AS sku,
       CASE
         WHEN item_meter IN ('input', 'input_tokens') THEN 'input_tokens'
         WHEN item_meter IN ('cached_input', 'cached_input_tokens') THEN 'cached_input_tokens'
-        WHEN item_meter IN ('cache_write_input', 'cache_write_input_tokens') THEN 'cache_write_tokens'
+        WHEN item_meter IN ('cache_writes', 'cache_write_input', 'cache_write_input_tokens')
+          THEN 'cache_write_tokens'
         WHEN item_meter IN ('output', 'output_tokens') THEN 'output_tokens'
         WHEN item_meter = 'all_tokens' THEN NULL
         WHEN item_meter = 'duration' THEN 'seconds'
         WHEN item_meter IS NOT NULL THEN item_meter
-        WHEN STARTS_WITH(line_item, 'code interpreter') THEN 'sessions'
-        WHEN REGEXP_CONTAINS(line_item, r'^(web|file) search') THEN 'calls'
-      END AS meter
+        WHEN STARTS_WITH(item, 'code interpreter') THEN 'sessions'
+        WHEN REGEXP_CONTAINS(item, r'^(web|file) search') THEN 'calls'
+      END AS meter,
+      COALESCE(item_tier, IF(is_batch, 'batch', NULL)) AS tier
     FROM lines
   )
 SELECT
@@ -46,7 +61,7 @@ SELECT
   CAST(NULL AS STRING) AS x_PriceCaveat,
   CAST(NULL AS STRING) AS x_PriceVersion,
   item_model AS x_Model,
-  IF(is_batch, 'batch', NULL) AS x_ServiceTier,
+  tier AS x_ServiceTier,
   CAST(NULL AS INT64) AS x_Requests,
   SUM(billed_cost) AS BilledCost,
   SUM(billed_cost) AS ContractedCost,
@@ -93,9 +108,9 @@ SELECT
   CAST(NULL AS STRING) AS x_BillingAccountId,
   api_key_id AS x_ApiKeyId,
   user_id AS x_UserId,
-  CAST(NULL AS STRING) AS x_ContextWindow,
+  item_window AS x_ContextWindow,
   'billed' AS x_ListCostSource
 FROM named
 GROUP BY
   usage_date, line_item, project_id, api_key_id, user_id, currency, quantity_unit, item_model,
-  is_batch, sku, meter
+  item_window, tier, sku, meter
