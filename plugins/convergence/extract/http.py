@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
@@ -22,6 +22,7 @@ from convergence.errors import (
 from convergence.extract.clock import Deadline
 from convergence.extract.egress import CheckedBackend, Egress, check_origin
 from convergence.extract.origin import Origin, Params
+from convergence.extract.response_checks import remove_credential_from_links
 from convergence.metering import Resource, Use, record_usage
 from convergence.settings import Environment, Settings
 
@@ -120,6 +121,12 @@ class OriginClient:
             egress=egress,
             limits=limits,
         )
+
+    def hide_credential(self, response: ProviderResponse) -> ProviderResponse:
+        """Return the response without the credential that its links repeat from the query."""
+        if not self._params:
+            return response
+        return replace(response, body=remove_credential_from_links(response.body, self._params))
 
     def get(
         self, path: str, params: Params = (), *, deadline: Deadline | None = None

@@ -6,8 +6,10 @@ to quarantine. The checks look at the bytes first, so a sound page costs a few s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final
+from urllib.parse import quote
 
 from convergence.errors import ProviderProtocolError, ShapeChangedError
 from convergence.extract.strict_json import Json
@@ -43,6 +45,24 @@ def check_response(body: bytes, parsed: Json, *, secrets: Sequence[str] = ()) ->
         _reject_nul(parsed)
     if _LONG_INTEGER in body.translate(_DIGITS_AS_ZERO):
         _reject_large_integers(parsed)
+
+
+def remove_credential_from_links(body: bytes, params: Sequence[tuple[str, str]]) -> bytes:
+    """Return a response without the credential that its links repeat from the request's query.
+
+    A list whose next page is a URL often repeats the whole query of the request. The credential is
+    added to every request anyway, and the response may be kept.
+
+    Args:
+        body: the response.
+        params: the query parameters that hold the credential.
+    """
+    for name, value in params:
+        pair = f"{re.escape(name)}={re.escape(quote(value, safe=''))}".encode()
+        body = re.sub(
+            rb"&" + pair + rb"(?=[&\"#])|(?<=[?])" + pair + rb"(?:&|(?=[\"#]))", b"", body
+        )
+    return body
 
 
 def _reject_credential(parsed: Json, secrets: Sequence[str]) -> None:

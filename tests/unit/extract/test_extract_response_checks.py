@@ -9,7 +9,7 @@ import pytest
 
 from convergence.errors import ProviderProtocolError, ShapeChangedError
 from convergence.extract.json_depth import MAX_DEPTH
-from convergence.extract.response_checks import check_response
+from convergence.extract.response_checks import check_response, remove_credential_from_links
 from convergence.extract.strict_json import parse_json
 
 SECRET = "sk-admin-0123456789"
@@ -69,3 +69,20 @@ def test_json_that_is_nested_too_deep_is_rejected_by_field(levels: int) -> None:
     with pytest.raises(ShapeChangedError) as caught:
         parse_json(nest(levels))
     assert str(caught.value.details["field"]).startswith("data.x.n")
+
+
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        ("https://a.example/x?key=s%2Bcret&page=2", "https://a.example/x?page=2"),
+        ("https://a.example/x?page=2&key=s%2Bcret", "https://a.example/x?page=2"),
+        ("https://a.example/x?a=1&key=s%2Bcret&page=2", "https://a.example/x?a=1&page=2"),
+        ("https://a.example/x?key=s%2Bcret", "https://a.example/x?"),
+        ("https://a.example/x?monkey=s%2Bcret", "https://a.example/x?monkey=s%2Bcret"),
+        ("https://a.example/x?key=s%2Bcrets", "https://a.example/x?key=s%2Bcrets"),
+    ],
+)
+def test_a_link_does_not_keep_the_credential_of_the_query(link: str, expected: str) -> None:
+    body = json.dumps({"links": {"next": link}}).encode()
+    cleaned = remove_credential_from_links(body, [("key", "s+cret")])
+    assert json.loads(cleaned)["links"]["next"] == expected
