@@ -1,11 +1,6 @@
 {% macro rate(book, meter) -%}
 COALESCE({% for column in meter.rates %}{% if not loop.first %}, {% endif %}{{ book }}.{{ column }}{% endfor %})
 {%- endmacro %}
-{% macro amount(book, meters, per) -%}
-{% for meter in meters if meter.rates %}
-{% if not loop.first %}+ {% endif %}{% if per %}q.{{ meter.quantity }} * {{ rate(book, meter) }}{% else %}IF(q.{{ meter.quantity }} = 0, 0, q.{{ meter.quantity }} * {{ rate(book, meter) }}){% endif %}
-{% endfor %}
-{%- endmacro %}
 -- One UTC day of usage, priced: one row out for each row in. Each vendor's statement extends this
 -- one: its block `quantities` turns usage into quantities, its block `names` adds names to find a
 -- price by. The meters come from the step's configuration: for each, the column of its quantity,
@@ -21,8 +16,8 @@ COALESCE({% for column in meter.rates %}{% if not loop.first %}, {% endif %}{{ b
 --   usage_reason         why the usage can't be priced, whatever the prices are; NULL if it can
 --   usage_caveat         what the cost depends on and the usage does not show; NULL for nothing
 --
--- Exact until the end: tokens (INT64) × price per million (NUMERIC) are summed exactly, and the sum
--- is multiplied by 0.000001 once, which rounds it half away from zero to NUMERIC's 9 decimals.
+-- Exact until the end: the multiplication by 0.000001 rounds half away from zero to NUMERIC's 9
+-- decimals.
 WITH
   quantities AS (
     {% block quantities %}
@@ -143,54 +138,21 @@ WITH
           THEN '{{ meter.no_rate }}'
         {% endfor %}
       END AS unpriced_reason,
-      -- A quantity of zero needs no rate. A quantity without a rate leaves no cost at all.
+      -- The exact product of each meter. A quantity of zero needs no rate; a quantity without a rate
+      -- leaves no cost at all.
       {% for book in ["contracted", "listed"] %}
-      IF(
-        q.unit IS NOT NULL,
-        {{ amount(book, unit_meters, true) }},
-        (
-          {{ amount(book, token_meters, false) }}
-        ) * NUMERIC '0.000001'
-      ) AS {{ book }}_amount,
+      {% for meter in unit_meters %}
+      IF(q.unit IS NULL, 0, q.{{ meter.quantity }} * {{ rate(book, meter) }}) AS {{ book }}_{{ meter.quantity }},
+      {% endfor %}
+      {% for meter in token_meters if meter.rates %}
+      IF(q.unit IS NOT NULL OR q.{{ meter.quantity }} = 0, 0, q.{{ meter.quantity }} * {{ rate(book, meter) }}) AS {{ book }}_{{ meter.quantity }},
+      {% endfor %}
+      {% endfor %}
+      {% for meter in unit_meters + token_meters if meter.rates %}
+      {{ rate("listed", meter) }} AS list_rate_{{ meter.quantity }},
+      {{ rate("contracted", meter) }} AS contracted_rate_{{ meter.quantity }}{% if not loop.last %},{% endif %}
 
       {% endfor %}
-      -- The rates and amounts of each meter. A meter's amount is what it adds to the rounded sum of
-      -- the meters before it, so that the meters of a row add up to the row exactly.
-      ARRAY(
-        SELECT AS STRUCT *
-        FROM UNNEST(
-          [
-            {% for meter in unit_meters + token_meters %}
-            {% set per_unit = loop.index0 < unit_meters | length %}
-            {% set before = token_meters[: [loop.index0 - unit_meters | length, 0] | max] | selectattr("rates") | list %}
-            STRUCT(
-              '{{ meter.quantity }}' AS meter,
-              IF({% if per_unit %}q.unit IS NOT NULL{% else %}q.unit IS NULL{% endif %}, q.{{ meter.quantity }}, 0) AS quantity,
-              {% for book in ["listed", "contracted"] %}
-              {% if meter.rates %}{{ rate(book, meter) }}{% else %}CAST(NULL AS NUMERIC){% endif %} AS {{ book }}_rate,
-              {% if per_unit %}
-              q.{{ meter.quantity }} * {{ rate(book, meter) }}
-              {% elif meter.rates %}
-              (
-                {{ amount(book, before + [meter], false) }}
-              ) * NUMERIC '0.000001'
-              {% if before %}
-              - (
-                {{ amount(book, before, false) }}
-              ) * NUMERIC '0.000001'
-              {% endif %}
-              {% else %}
-              CAST(NULL AS NUMERIC)
-              {% endif %} AS {{ book }}_amount{% if not loop.last %},{% endif %}
-
-              {% endfor %}
-            ){% if not loop.last %},{% endif %}
-
-            {% endfor %}
-          ]
-        )
-        WHERE quantity != 0
-      ) AS meter_amounts
     FROM quantities AS q
     {% for book in ["contracted", "listed"] %}
     LEFT JOIN {{ book }}
@@ -206,6 +168,24 @@ WITH
     LEFT JOIN known
       ON known.sku = q.sku AND known.priced_tier = q.priced_tier
   ),
+  -- Tokens × price per million are summed exactly, and the sum is multiplied by 0.000001 once. A
+  -- meter's amount is what it adds to the rounded sum of the meters before it, so that the meters of
+  -- a row add up to the row exactly.
+  summed AS (
+    SELECT
+      *,
+      {% for book in ["contracted", "listed"] %}
+      {% for meter in unit_meters %}
+      {{ book }}_{{ meter.quantity }} + {% endfor %}({% for meter in token_meters if meter.rates %}{{ book }}_{{ meter.quantity }}{% if not loop.last %} + {% endif %}{% endfor %}) * NUMERIC '0.000001' AS {{ book }}_amount,
+      {% for meter in token_meters if meter.rates %}
+      ({% for one in token_meters[: loop.index0 + 1] if one.rates %}{{ book }}_{{ one.quantity }}{% if not loop.last %} + {% endif %}{% endfor %}) * NUMERIC '0.000001' AS {{ book }}_until_{{ meter.quantity }}{% if not loop.last %},{% endif %}
+
+      {% endfor %}
+      {% if not loop.last %},{% endif %}
+
+      {% endfor %}
+    FROM explained
+  ),
   priced AS (
     SELECT
       *,
@@ -217,21 +197,57 @@ WITH
       IF(unpriced_reason IS NULL, price_currency, NULL) AS currency,
       IF(unpriced_reason IS NULL, 'PRICED', 'UNPRICED') AS pricing_status,
       IF(unpriced_reason IS NULL, caveats, NULL) AS price_caveat,
-      ARRAY(
-        SELECT AS STRUCT
-          meter,
-          quantity,
-          COALESCE(listed_rate, contracted_rate) AS list_rate,
-          contracted_rate,
+      ARRAY(SELECT AS STRUCT * FROM UNNEST([
+        {% for meter in unit_meters %}
+        STRUCT(
+          '{{ meter.quantity }}' AS meter,
+          IF(unit IS NULL, 0, {{ meter.quantity }}) AS quantity,
+          COALESCE(list_rate_{{ meter.quantity }}, contracted_rate_{{ meter.quantity }}) AS list_rate,
+          contracted_rate_{{ meter.quantity }} AS contracted_rate,
+          IF(unpriced_reason IS NULL, IF(listed_amount IS NULL, contracted_{{ meter.quantity }}, listed_{{ meter.quantity }}), NULL) AS list_cost,
+          IF(unpriced_reason IS NULL, contracted_{{ meter.quantity }}, NULL) AS contracted_cost
+        ),
+        {% endfor %}
+        {% set ns = namespace(before='') %}
+        {% for meter in token_meters %}
+        {% if meter.rates %}
+        STRUCT(
+          '{{ meter.quantity }}' AS meter,
+          IF(unit IS NULL, {{ meter.quantity }}, 0) AS quantity,
+          COALESCE(list_rate_{{ meter.quantity }}, contracted_rate_{{ meter.quantity }}) AS list_rate,
+          contracted_rate_{{ meter.quantity }} AS contracted_rate,
           IF(
-            explained.unpriced_reason IS NULL,
-            IF(explained.listed_amount IS NULL, one.contracted_amount, one.listed_amount),
+            unpriced_reason IS NULL,
+            IF(
+              listed_amount IS NULL,
+              contracted_until_{{ meter.quantity }}{% if ns.before %} - contracted_until_{{ ns.before }}{% endif %},
+              listed_until_{{ meter.quantity }}{% if ns.before %} - listed_until_{{ ns.before }}{% endif %}
+
+            ),
             NULL
           ) AS list_cost,
-          IF(explained.unpriced_reason IS NULL, one.contracted_amount, NULL) AS contracted_cost
-        FROM UNNEST(meter_amounts) AS one
-      ) AS meters
-    FROM explained
+          IF(
+            unpriced_reason IS NULL,
+            contracted_until_{{ meter.quantity }}{% if ns.before %} - contracted_until_{{ ns.before }}{% endif %},
+            NULL
+          ) AS contracted_cost
+        ){% if not loop.last %},{% endif %}
+
+        {% set ns.before = meter.quantity %}
+        {% else %}
+        STRUCT(
+          '{{ meter.quantity }}' AS meter,
+          IF(unit IS NULL, {{ meter.quantity }}, 0) AS quantity,
+          CAST(NULL AS NUMERIC) AS list_rate,
+          CAST(NULL AS NUMERIC) AS contracted_rate,
+          CAST(NULL AS NUMERIC) AS list_cost,
+          CAST(NULL AS NUMERIC) AS contracted_cost
+        ){% if not loop.last %},{% endif %}
+
+        {% endif %}
+        {% endfor %}
+      ]) WHERE quantity != 0) AS meters
+    FROM summed
   )
 SELECT
   {{ columns | join(",\n  ") }}
