@@ -10,6 +10,7 @@ from crash.scenario import (
     COST,
     POINTS,
     QUALITY,
+    STREAM,
     USAGE,
     VERSIONS_OF_PRICES,
     VERSIONS_OF_USAGE,
@@ -33,7 +34,7 @@ class Kind:
 
 
 def _any_step(rng: Rng) -> str:
-    return rng.choices((USAGE, COST, QUALITY), weights=(5, 5, 1))[0]
+    return rng.choices((USAGE, COST, STREAM, QUALITY), weights=(5, 4, 4, 1))[0]
 
 
 def _draw_place(rng: Rng, step: str) -> tuple[str, int, float]:
@@ -59,7 +60,7 @@ def kill(rng: Rng, step: str | None = None) -> Fault:
 
 def freeze(rng: Rng, wakes: tuple[Wake, ...], *, action: Action = Action.FREEZE) -> Fault:
     """SIGSTOP at a point, and SIGCONT later."""
-    step = rng.choice((USAGE, COST))
+    step = rng.choice((USAGE, COST, STREAM))
     point, hit = _at_point(rng, step)
     return Fault(
         step,
@@ -74,7 +75,7 @@ def freeze(rng: Rng, wakes: tuple[Wake, ...], *, action: Action = Action.FREEZE)
 
 def warehouse(rng: Rng) -> Fault:
     """The warehouse dies, or what it says after a commit is lost."""
-    step = rng.choice((USAGE, COST))
+    step = rng.choice((USAGE, COST, STREAM))
     action = rng.choice(
         (
             Action.DROP_RESPONSE,
@@ -146,7 +147,9 @@ def two_runs(rng: Rng) -> tuple[Stage, ...]:
     mode = rng.choice(("first stops", "second stops", "second dies", "none stops"))
     first, second = _two_faults(rng, mode)
     stops = first[0] if first and first[0].action is Action.PAUSE else None
-    point, hit = (stops.point, stops.hit) if stops else _at_point(rng, rng.choice((USAGE, COST)))
+    point, hit = (
+        (stops.point, stops.hit) if stops else _at_point(rng, rng.choice((USAGE, COST, STREAM)))
+    )
     # What a run has begun and nobody ends may be of either input.
     changes = mode != "second dies" and rng.random() < 0.7
     two = Run(
@@ -163,7 +166,7 @@ def two_runs(rng: Rng) -> tuple[Stage, ...]:
 
 def _two_faults(rng: Rng, mode: str) -> tuple[tuple[Fault, ...], tuple[Fault, ...]]:
     """The faults of both runs."""
-    step = rng.choice((USAGE, COST))
+    step = rng.choice((USAGE, COST, STREAM))
     some = tuple(kill(rng) for _ in range(rng.randint(0, 2)))
     if mode == "first stops":
         wakes = (Wake.OTHER_ENDED, Wake.OTHER_STARTED)
@@ -181,7 +184,7 @@ def cleared(rng: Rng) -> tuple[Stage, ...]:
     before = _inputs(rng)
     after = _other(rng, before)
     # A task that is cleared takes those after it along; new usage needs the first.
-    step = USAGE if after.usage != before.usage else rng.choice((USAGE, COST))
+    step = USAGE if after.usage != before.usage else rng.choice((USAGE, COST, STREAM))
     first = tuple(kill(rng) for _ in range(rng.randint(0, 1)))
     again = tuple(kill(rng) for _ in range(rng.randint(0, 2)))
     stages = [
@@ -213,7 +216,7 @@ def earlier_figures(rng: Rng) -> tuple[Stage, ...]:
     between = Inputs("b" if before.usage == "a" else "a", rng.choice((prices, before.prices)))
     now = Inputs(before.usage, rng.choice((prices, prices, before.prices)))
     point = rng.choice(("job_sent", "job_done", "before_ledger_row", "after_ledger_row"))
-    step = rng.choice((USAGE, USAGE, COST))
+    step = rng.choice((USAGE, USAGE, COST, STREAM))
     death = Fault(step, Action.KILL, point, rng.randint(1, 3))
     again = tuple(kill(rng) for _ in range(rng.randint(0, 1)))
     stages = [

@@ -21,6 +21,7 @@ def preload() -> None:
         ),
         *("convergence.processors.openai.extraction", "convergence.processors.openai.cost"),
         *("convergence.processors.openai.usage", "convergence.processors.quality.expectations"),
+        *("convergence.processors.costs.authoritative", "convergence.processors.costs.publishing"),
         *("convergence.runs.publisher", "convergence.pipelines.files.loader"),
     ):
         importlib.import_module(name)

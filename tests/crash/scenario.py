@@ -9,8 +9,23 @@ import random
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-USAGE, COST, QUALITY = "extract_usage", "transform_cost", "validate_quality"
-STEPS = (USAGE, COST, QUALITY)
+USAGE, COST, STREAM, QUALITY = (
+    *("extract_usage", "transform_cost", "publish_costs", "validate_quality"),
+)
+STEPS = (USAGE, COST, STREAM, QUALITY)
+_DERIVED_POINTS = {
+    "step_started": 1,
+    "before_attempt": 1,
+    "attempt_taken": 1,
+    "before_submit": 3,
+    "job_sent": 3,
+    "job_done": 3,
+    "before_totals": 3,
+    "after_totals": 3,
+    "before_ledger_row": 3,
+    "after_ledger_row": 3,
+    "before_step_recorded": 1,
+}
 POINTS: dict[str, dict[str, int]] = {
     USAGE: {
         "step_started": 1,
@@ -27,19 +42,8 @@ POINTS: dict[str, dict[str, int]] = {
         "after_ledger_row": 3,
         "before_step_recorded": 1,
     },
-    COST: {
-        "step_started": 1,
-        "before_attempt": 1,
-        "attempt_taken": 1,
-        "before_submit": 3,
-        "job_sent": 3,
-        "job_done": 3,
-        "before_totals": 3,
-        "after_totals": 3,
-        "before_ledger_row": 3,
-        "after_ledger_row": 3,
-        "before_step_recorded": 1,
-    },
+    COST: _DERIVED_POINTS,
+    STREAM: _DERIVED_POINTS,
     QUALITY: {"step_started": 1, "before_step_recorded": 1},
 }
 """Step → named point → how often a run of three days and three pages passes it."""

@@ -6,9 +6,12 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from google.cloud import bigquery
+
+from convergence.settings import PROJECT_ROOT
 
 Day = str
 Rows = Counter[str]
@@ -16,6 +19,19 @@ Rows = Counter[str]
 Content = dict[Day, Rows]
 Verdict = Literal["lost", "doubled", "mixed", "stale"]
 EMPTY: Rows = Counter()
+STREAM_SCHEMA = PROJECT_ROOT / "include/configs/system/schemas/authoritative_daily.json"
+NAMES_OF_A_RUN = {"BillingAccountId", "x_RunId", "x_OrgSlug", "x_Finality"}
+"""Columns of a stream's table that name the org, the run and the history, and not the cost."""
+
+
+@cache
+def find_columns(table: str) -> tuple[int, frozenset[int]]:
+    """Return the place of a table's day, and of the columns that are not compared."""
+    if not table.endswith("_authoritative_daily"):
+        return 0, frozenset()  # the day is the first column of each other table
+    names = [field["name"] for field in json.loads(STREAM_SCHEMA.read_text())["fields"]]
+    ignored = frozenset(names.index(name) for name in NAMES_OF_A_RUN)
+    return names.index("x_UsageDate"), ignored
 
 
 def read(client: bigquery.Client, dataset: str, table: str) -> Content:
@@ -28,9 +44,10 @@ def read(client: bigquery.Client, dataset: str, table: str) -> Content:
     if "pageToken" in reply:
         raise AssertionError(f"{table} did not fit one page")
     content: defaultdict[Day, Rows] = defaultdict(Counter)
+    day, ignored = find_columns(table)
     for row in reply.get("rows", ()):
-        # The day is the first column of each table that is published by day.
-        content[row["f"][0]["v"]][json.dumps(row["f"])] += 1
+        values = [cell for at, cell in enumerate(row["f"]) if at not in ignored]
+        content[row["f"][day]["v"]][json.dumps(values)] += 1
     return dict(content)
 
 
