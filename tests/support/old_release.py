@@ -27,3 +27,16 @@ def unpack(var_dir: Path) -> str:
         packed.extractall(var_dir, filter="data")
     keys: dict[str, str] = json.loads((var_dir / "secrets" / "demo_keys.json").read_text())
     return keys[recorded()["org_slug"]]
+
+
+def assert_costs_include(costs: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Compare a response about cost with that of the old release, whose fields are still there."""
+    for name, value in expected.items():
+        if name in {"rows", "totals"}:
+            found = [
+                {field: row[field] for field in old}
+                for old, row in zip(value, costs[name], strict=True)
+            ]
+            assert found == value
+        else:
+            assert costs[name] == value

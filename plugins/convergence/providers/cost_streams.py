@@ -33,6 +33,8 @@ class CostBasis(Strict):
         view: SQL file of its view, whose columns are those of cost_daily_by_basis.
         pipeline: the id of the pipeline that publishes the table.
         monthly: whether a slice of the table is a month, named by its first day.
+        observed: whether the table holds what was observed on the day itself, so that a missed day
+            can't be published later.
     """
 
     table: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -41,6 +43,7 @@ class CostBasis(Strict):
     view: Annotated[str, Field(pattern=r"^[a-z0-9_/]+\.sql$")]
     pipeline: PipelineId
     monthly: bool = False
+    observed: bool = False
 
     @property
     def view_name(self) -> str:
@@ -66,6 +69,8 @@ class CostStream(Strict):
         dimensions: columns that bill and usage are matched by, the most important first; only for
             a stream with both bases.
         never_billed: usage that no bill of the stream can hold.
+        optional: whether an org that has connected the provider may have none of the stream: days
+            before its first published one are then no gap.
     """
 
     money: Literal["charge", "memo"] = "charge"
@@ -73,6 +78,7 @@ class CostStream(Strict):
     billed: CostBasis | None = None
     dimensions: tuple[Column, ...] = ()
     never_billed: tuple[NeverBilled, ...] = ()
+    optional: bool = False
 
     @model_validator(mode="after")
     def _has_a_basis(self) -> Self:

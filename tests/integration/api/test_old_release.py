@@ -18,7 +18,7 @@ from support.api.airflow_double import AirflowDouble
 from support.api.apps import borrow_app
 from support.api.env import ROOT_KEY
 from support.api.sandbox_services import KMS_KEY, SandboxServices
-from support.old_release import recorded, unpack
+from support.old_release import assert_costs_include, recorded, unpack
 from support.sandbox_process import SandboxProcess
 
 PROJECT = "local-dev-project"
@@ -92,8 +92,7 @@ def test_costs_runs_and_settings_are_what_the_old_release_said(
 
     costs = client.get(f"/costs/{org}", params=expected["query"], headers=headers)
     assert costs.status_code == 200, costs.text
-    assert costs.json()["totals"] == expected["costs"]["totals"]
-    assert costs.json() == expected["costs"]
+    assert_costs_include(costs.json(), expected["costs"])
 
     runs = client.get(f"/pipelines/runs/{org}", params={"limit": 100}, headers=headers).json()
     assert sorted(run["run_id"] for run in runs["runs"]) == expected["runs"]

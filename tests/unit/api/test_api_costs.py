@@ -1,9 +1,8 @@
-"""Responses with cost: exact, each of one basis and currency."""
+"""Responses with cost: exact, each of one currency; what is wrong is rejected before a query."""
 
 from __future__ import annotations
 
-from datetime import date
-from decimal import Decimal
+import json
 from typing import Any
 
 import pytest
@@ -12,16 +11,14 @@ from fastapi.testclient import TestClient
 from convergence.api.costs import reading
 from support.api.env import ACME, ApiEnv
 
+ROW = {"model": "gpt-5", "billed_cost": "0.1", "expected_cost": "0.1", "effective_cost": "0.1",
+       "list_cost": "0.2", "currency": "USD", "basis": "computed"}  # fmt: skip
 ROWS: list[dict[str, Any]] = [
-    {"day": date(2025, 11, 25), "model": "gpt-5", "cost": Decimal("0.100000000"),
-     "list_cost": Decimal("0.2"), "billed_cost": None, "basis": "computed", "currency": "USD"},
-    {"day": date(2025, 11, 25), "model": "=HYPERLINK(1)", "cost": Decimal("1E-9"),
-     "list_cost": Decimal(-1), "billed_cost": None, "basis": "computed", "currency": "USD"},
-    {"day": date(2025, 11, 25), "model": None, "cost": None, "list_cost": None,
-     "billed_cost": None, "basis": "computed", "currency": "USD"},
-]  # fmt: skip
-NO_PRICE = {"day": date(2025, 11, 25), "provider": "openai", "model": None,
-            "reason": "unknown model", "requests": 3}  # fmt: skip
+    ROW,
+    {**ROW, "model": "=HYPERLINK(1)", "effective_cost": "0.000000001", "list_cost": "-1"},
+    {**ROW, "model": None, "billed_cost": None, "effective_cost": None, "list_cost": None},
+]
+TOTAL = {name: value for name, value in ROW.items() if name != "model"}
 
 
 class Warehouse:
@@ -34,12 +31,14 @@ class Warehouse:
 @pytest.fixture
 def asked(
     monkeypatch: pytest.MonkeyPatch, env: ApiEnv, services: Any
-) -> list[tuple[str, dict[str, Any]]]:
-    seen: list[tuple[str, dict[str, Any]]] = []
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    seen: list[tuple[dict[str, Any], dict[str, Any]]] = []
 
     def run_file(_: object, path: str, *, identifiers: Any, params: Any) -> Any:
-        seen.append((identifiers["dataset"], params))
-        return ROWS if path.endswith("cost_rows.sql") else [NO_PRICE]
+        seen.append((identifiers, params))
+        empty = dict.fromkeys(("months", "unpriced", "shown_days", "connections"), "[]")
+        rows, totals = json.dumps(ROWS), json.dumps([TOTAL])
+        return [{"row_count": len(ROWS), "cost_rows": rows, "totals": totals, **empty}]
 
     monkeypatch.setattr(reading, "run_file", run_file)
     vars(services)["warehouse"] = Warehouse()
@@ -51,56 +50,57 @@ async def _nothing() -> None:
     pass
 
 
-QUERY = {"start_date": "2025-11-25", "end_date": "2025-11-25", "group_by": "day,model"}
+QUERY = {"start_date": "2025-11-25", "end_date": "2025-11-25", "group_by": "model"}
 
 
-def test_cost_is_decimal_text_and_names_its_basis_and_currency(
-    client: TestClient, env: ApiEnv, asked: list[tuple[str, dict[str, Any]]]
+def test_amounts_are_decimal_text(
+    client: TestClient, env: ApiEnv, asked: list[tuple[dict[str, Any], dict[str, Any]]]
 ) -> None:
     answer = client.get(f"/costs/{ACME}", params=QUERY, headers=env.headers["acme"])
     body = answer.json()
     assert (body["basis"], body["currency"]) == ("computed", "USD")
-    assert [row["cost"] for row in body["rows"]] == ["0.100000000", "0.000000001", None]
-    assert body["totals"] == [{"basis": "computed", "currency": "USD", "cost": "0.100000001"}]
-    assert set(body["rows"][0]) == {
-        "day", "model", "cost", "list_cost", "billed_cost", "basis", "currency",
-    }  # fmt: skip
-    assert body["unpriced"][0]["reason"] == "unknown model"
-    dataset, params = asked[0]
-    assert dataset == "acme_corp_dev"
-    assert (params["by_day"], params["by_model"], params["by_project"]) == (True, True, False)
-    assert params["basis"] == ""
+    assert [row["cost"] for row in body["rows"]] == ["0.1", "0.000000001", None]
+    assert body["totals"] == [{**TOTAL, "cost": "0.1"}]
+    identifiers, params = asked[0]
+    assert identifiers["dataset"] == "acme_corp_dev"
+    assert (identifiers["costs"], identifiers["groupings"]) == ("cost_daily", ["model"])
+    assert params["org_slug"] == ACME
 
 
-def test_several_currencies_have_a_total_each_and_none_in_common(
-    client: TestClient,
-    env: ApiEnv,
-    asked: list[tuple[str, dict[str, Any]]],
-    monkeypatch: pytest.MonkeyPatch,
+def test_names_and_values_of_a_query_are_parameters(
+    client: TestClient, env: ApiEnv, asked: list[tuple[dict[str, Any], dict[str, Any]]]
 ) -> None:
-    euros = {**ROWS[0], "currency": "EUR", "cost": Decimal(2)}
-    monkeypatch.setitem(globals(), "ROWS", [*ROWS, euros])
-    body = client.get(f"/costs/{ACME}", params=QUERY, headers=env.headers["acme"]).json()
-    assert body["currency"] is None
-    assert [total["currency"] for total in body["totals"]] == ["EUR", "USD"]
+    query = {**QUERY, "group_by": "tag:a`b,day", "filter": ["model=x'y", "tag:t=1"]}
+    assert (
+        client.get(f"/costs/{ACME}", params=query, headers=env.headers["acme"]).status_code == 200
+    )
+    identifiers, params = asked[0]
+    assert identifiers["groupings"] == ["tag_0", "day"]
+    assert [one["dimension"] for one in identifiers["filters"]] == ["model", "tag_1"]
+    assert (params["tag_0"], params["tag_1"]) == ('$."a`b"', '$."t"')
+    assert (params["values_0"], params["values_1"]) == (["x'y"], ["1"])
 
 
 def test_csv_holds_no_formula(
-    client: TestClient, env: ApiEnv, asked: list[tuple[str, dict[str, Any]]]
+    client: TestClient, env: ApiEnv, asked: list[tuple[dict[str, Any], dict[str, Any]]]
 ) -> None:
     query = {**QUERY, "format": "csv"}
     answer = client.get(f"/costs/{ACME}", params=query, headers=env.headers["acme"])
     assert answer.headers["content-type"].startswith("text/csv")
     lines = answer.text.splitlines()
-    assert lines[0] == "day,model,cost,list_cost,billed_cost,currency,basis"
-    assert lines[1] == "2025-11-25,gpt-5,0.100000000,0.2,,USD,computed"
-    assert lines[2].startswith("2025-11-25,'=HYPERLINK(1),0.000000001,-1,")
+    assert lines[0].startswith("model,cost,list_cost,billed_cost,currency,basis,")
+    assert lines[1].startswith("gpt-5,0.1,0.2,0.1,USD,computed")
+    assert lines[2].startswith("'=HYPERLINK(1),0.000000001,-1,")
 
 
 @pytest.mark.parametrize(
     "query",
     [
         {"group_by": "day,colour"},
+        {"group_by": 'tag:a"b'},
+        {"filter": "model"},
+        {"filter": "colour=red"},
+        {"page": "2"},
         {"basis": "guessed"},
         {"currency": "usd"},
         {"format": "xml"},
@@ -113,7 +113,7 @@ def test_csv_holds_no_formula(
 def test_wrong_questions_are_refused_before_the_warehouse_is_asked(
     client: TestClient,
     env: ApiEnv,
-    asked: list[tuple[str, dict[str, Any]]],
+    asked: list[tuple[dict[str, Any], dict[str, Any]]],
     query: dict[str, str],
 ) -> None:
     answer = client.get(f"/costs/{ACME}", params=query, headers=env.headers["acme"])

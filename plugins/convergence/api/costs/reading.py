@@ -1,132 +1,197 @@
-"""Cost of an organization's usage, read from its view `cost_daily`."""
+"""Cost of an organization, read from its view `cost_daily` with one query."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections import defaultdict
+import hashlib
+import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
-from decimal import Decimal
-from enum import StrEnum
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
-from convergence.api.costs.models import CostResponse, CostRow, CostTotal, UnpricedUsage
+from convergence.api.costs.coverage import build_coverage, list_connected, list_days
+from convergence.api.costs.dimensions import TAG_PREFIX, Filter, build_tag_path
 from convergence.api.http.services import ApiServices
-from convergence.errors import RequestError
+from convergence.errors import ConflictError, WarehouseError
+from convergence.providers.cost_streams import list_streams
+from convergence.providers.registry import load_registry
+from convergence.warehouse.params import Param, typed
 from convergence.warehouse.query import Row, run_file
 
 MAX_ROWS = 20_000
-_MEASURES = ("cost", "list_cost", "billed_cost")
+"""Rows of one page."""
+_STREAM_COLUMN = "x_CostStream"
+"""Column of `cost_daily` that a release without cost streams did not have."""
 
+log = logging.getLogger(__name__)
 
-class Grouping(StrEnum):
-    """Groupings of cost."""
-
-    DAY = "day"
-    PROVIDER = "provider"
-    SERVICE = "service"
-    MODEL = "model"
-    PROJECT = "project"
+Basis = Literal["best", "billed", "computed"]
 
 
 @dataclass(frozen=True)
 class CostQuery:
-    """The requested cost; the range of days includes both ends."""
+    """The requested cost; the range of days includes both ends.
+
+    Attributes:
+        group_by: dimensions and tags.
+        basis: `best` for the authoritative rows, else one basis of every stream.
+        page: the cursor of the page; None for the first.
+    """
 
     org_slug: str
     start: date
     end: date
-    group_by: tuple[Grouping, ...]
-    basis: Literal["computed", "billed"] | None = None
+    group_by: tuple[str, ...]
+    filters: tuple[Filter, ...] = ()
+    basis: Basis = "best"
     currency: str | None = None
+    page: str | None = None
 
 
-def read_costs(query: CostQuery, *, services: ApiServices) -> CostResponse:
-    """Return grouped cost; each row and each total has one basis and one currency.
+def read_costs(query: CostQuery, *, services: ApiServices) -> dict[str, Any]:
+    """Return one page of grouped cost as `CostResponse` describes it.
 
-    Without a requested basis, the authoritative rows are returned: billed once the bill covers a
-    day, computed until then.
+    Amounts, days and cursors are text already: models would cost more than the query.
 
     Raises:
-        RequestError: the response would have too many rows.
+        ConflictError: the cost has changed since the page before.
     """
-    rows = _run_query(
-        services,
-        "cost_rows",
-        query,
-        **{f"by_{each}": each in query.group_by for each in Grouping},
-        basis=query.basis or "",
-        currency=query.currency or "",
-    )
-    if len(rows) > MAX_ROWS:
-        raise RequestError(
-            f"The result has more than {MAX_ROWS} rows; request fewer days or fewer groupings."
+    rows_before, digest_before = _parse_page(query.page)
+    (row,) = _run_query(query, services=services, rows_before=rows_before)
+    found = {name: _load(row[name]) for name in row if name != "row_count"}
+    registry = load_registry(services.settings)
+    streams = list_connected(registry, found["connections"], found["shown_days"], query.filters)
+    digest = _compute_digest(query, row)
+    if digest_before not in {None, digest}:
+        raise ConflictError(
+            "The cost has changed since the page before; begin again without `page`."
         )
-    totals = _sum_rows(rows)
+    rows, totals = _name_rows(found["cost_rows"], query.group_by), found["totals"]
+    for one in (*rows, *totals):
+        one["cost"] = one["effective_cost"]
     only = totals[0] if len(totals) == 1 else None
-    return CostResponse(
-        org_slug=query.org_slug,
-        start_date=query.start,
-        end_date=query.end,
-        group_by=[each.value for each in query.group_by],
-        basis=only.basis if only else query.basis,
-        currency=only.currency if only else query.currency,
-        rows=[_build_row(row, query.group_by) for row in rows],
-        totals=totals,
-        unpriced=[UnpricedUsage(**row) for row in _run_query(services, "unpriced", query)],
+    response = {
+        "org_slug": query.org_slug,
+        "start_date": query.start.isoformat(),
+        "end_date": query.end.isoformat(),
+        "group_by": list(query.group_by),
+        "basis": only["basis"] if only else None if query.basis == "best" else query.basis,
+        "currency": only["currency"] if only else query.currency,
+        "rows": rows,
+        "totals": totals,
+        "billing_months": [_build_month(one, query) for one in found["months"]],
+        "coverage": build_coverage(
+            streams,
+            found["shown_days"],
+            days=list(list_days(query.start, query.end)),
+            today=datetime.now(UTC).date(),
+            store=services.store,
+            org_slug=query.org_slug,
+        ),
+        "unpriced": found["unpriced"],
+        "row_count": row["row_count"],
+    }
+    last = rows_before + len(rows)
+    if rows and last < row["row_count"]:
+        response["next_page"] = f"{last}.{digest}"
+    return response
+
+
+def _load(text: str) -> list[dict[str, Any]]:
+    loaded: list[dict[str, Any]] = json.loads(text)
+    return loaded
+
+
+def _run_query(query: CostQuery, *, services: ApiServices, rows_before: int) -> list[Row]:
+    """Run the report; a dataset of a release without cost streams has one of its own."""
+    try:
+        return _run_report("cost_report", query, services=services, rows_before=rows_before)
+    except WarehouseError as error:
+        if _STREAM_COLUMN not in str(error):
+            raise
+    log.info("%s has cost views of a release without cost streams", query.org_slug)
+    return _run_report(
+        "cost_report_before_streams", query, services=services, rows_before=rows_before
     )
 
 
-def format_csv(costs: CostResponse) -> str:
-    """Return the rows as CSV with a header."""
-    out = io.StringIO()
-    names = [*costs.group_by, *_MEASURES, "currency", "basis"]
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(names)
-    for row in costs.rows:
-        values = row.model_dump(mode="json")
-        writer.writerow([_format_cell(values[name]) for name in names])
-    return out.getvalue()
-
-
-def _run_query(services: ApiServices, name: str, query: CostQuery, **params: Any) -> list[Row]:
+def _run_report(
+    name: str, query: CostQuery, *, services: ApiServices, rows_before: int
+) -> list[Row]:
     warehouse = services.warehouse
+    named = [*query.group_by, *(one.dimension for one in query.filters)]
+    tags = list(dict.fromkeys(name for name in named if name.startswith(TAG_PREFIX)))
+    columns = {name: f"tag_{number}" for number, name in enumerate(tags)}
+    filters = [
+        {"dimension": columns.get(one.dimension, one.dimension), "parameter": f"values_{number}"}
+        for number, one in enumerate(query.filters)
+    ]
     return run_file(
         warehouse,
         warehouse.sql(f"costs/{name}.sql"),
         identifiers={
             "project": warehouse.project,
             "dataset": services.settings.org_dataset(query.org_slug),
-            "costs": "cost_daily_by_basis" if query.basis else "cost_daily",
+            "costs": "cost_daily" if query.basis == "best" else "cost_daily_by_basis",
+            "groupings": [columns.get(name, name) for name in query.group_by],
+            "filters": filters,
+            "tags": list(columns.values()),
         },
-        params={"start_date": query.start, "end_date": query.end, **params},
+        params={
+            **_build_params(query, services=services),
+            "rows_before": rows_before,
+            **{column: build_tag_path(tag) for tag, column in columns.items()},
+            **{f"values_{number}": list(one.values) for number, one in enumerate(query.filters)},
+        },
     )
 
 
-def _build_row(row: Row, group_by: Sequence[Grouping]) -> CostRow:
-    """Return a row with the requested groupings only."""
-    known = (*group_by, *_MEASURES, "basis", "currency")
-    return CostRow(**{name: row[name] for name in known})
+def _build_params(query: CostQuery, *, services: ApiServices) -> dict[str, Param]:
+    streams = list_streams(load_registry(services.settings))
+    computed = {stream.provider for stream in streams if stream.declared.computed}
+    return {
+        "org_slug": query.org_slug,
+        "start_date": query.start,
+        "end_date": query.end,
+        "basis": query.basis,
+        "currency": query.currency or "",
+        "max_rows": MAX_ROWS,
+        "computed_providers": typed(sorted(computed), "STRING"),
+    }
 
 
-def _sum_rows(rows: Sequence[Row]) -> list[CostTotal]:
-    sums: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
-    for row in rows:
-        sums[row["basis"], row["currency"]] += row["cost"] or Decimal()
+def _name_rows(rows: list[dict[str, Any]], group_by: Sequence[str]) -> list[dict[str, Any]]:
+    """Return rows whose tags have their names; the query's columns are numbered."""
+    if not any(name.startswith(TAG_PREFIX) for name in group_by):
+        return rows
     return [
-        CostTotal(basis=basis, currency=currency, cost=cost)
-        for (basis, currency), cost in sorted(sums.items())
+        dict(zip((*group_by, *list(row)[len(group_by) :]), row.values(), strict=True))
+        for row in rows
     ]
 
 
-def _format_cell(value: object) -> str:
-    """Return the text of a cell; a quote keeps spreadsheets from running it as a formula."""
-    text = "" if value is None else str(value)
-    harmless = not text.startswith(("=", "+", "-", "@", "\t", "\r")) or _is_number(text)
-    return text if harmless else f"'{text}"
+def _build_month(month: dict[str, Any], query: CostQuery) -> dict[str, Any]:
+    first = date.fromisoformat(month["billing_start"])
+    last = date.fromisoformat(month["billing_end"]) - timedelta(days=1)
+    return {
+        "billing_month": month["billing_month"],
+        "first_day": first.isoformat(),
+        "last_day": last.isoformat(),
+        "is_cut": query.start > first or query.end < last,
+    }
 
 
-def _is_number(text: str) -> bool:
-    return text.lstrip("-").replace(".", "", 1).isdigit()
+def _parse_page(page: str | None) -> tuple[int, str | None]:
+    """Return the number of rows before a page, and the digest of the cost that it belongs to."""
+    if page is None:
+        return 0, None
+    rows_before, _, digest = page.partition(".")
+    return int(rows_before), digest
+
+
+def _compute_digest(query: CostQuery, row: Row) -> str:
+    """Return a digest of what all pages of a query have in common."""
+    common = [row[name] for name in ("row_count", "totals", "months", "unpriced", "shown_days")]
+    requested = (query.start, query.end, query.group_by, query.filters, query.basis, query.currency)
+    return hashlib.sha256(repr((common, requested)).encode()).hexdigest()[:16]

@@ -117,5 +117,7 @@ SELECT
   x_UsageState,
   IF(x_Basis = 'billed', @billed_finality, @computed_finality) AS x_Finality,
   IF(x_Basis = 'billed', @billed_run_id, @computed_run_id) AS x_RunId,
+  NULLIF(@billed_run_id, '') AS x_BillRunId,
+  NULLIF(@computed_run_id, '') AS x_UsageRunId,
   @org_slug AS x_OrgSlug
 FROM complete

@@ -31,6 +31,7 @@ _STREAM_ONLY = frozenset(
     {
         *("BillingAccountId", "BillingAccountName", "x_Attribution", "x_CostStream", "x_Money"),
         *("x_Shown", "x_BillState", "x_UsageState", "x_Finality", "x_RunId", "x_OrgSlug"),
+        *("x_BillRunId", "x_UsageRunId"),
     }
 )
 """Columns of a stream's table that the views of its bases do not have."""
