@@ -93,6 +93,10 @@ def test_costs_runs_and_settings_are_what_the_old_release_said(
     costs = client.get(f"/costs/{org}", params=expected["query"], headers=headers)
     assert costs.status_code == 200, costs.text
     assert_costs_include(costs.json(), expected["costs"])
+    one_basis = client.get(
+        f"/costs/{org}", params={**expected["query"], "basis": "computed"}, headers=headers
+    )
+    assert {row["basis"] for row in one_basis.json()["rows"]} == {"computed"}
 
     runs = client.get(f"/pipelines/runs/{org}", params={"limit": 100}, headers=headers).json()
     assert sorted(run["run_id"] for run in runs["runs"]) == expected["runs"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -21,8 +22,11 @@ from convergence.warehouse.query import Row, run_file
 
 MAX_ROWS = 20_000
 """Rows of one page."""
-_STREAM_COLUMN = "x_CostStream"
-"""Column of `cost_daily` that a release without cost streams did not have."""
+_OLD_VIEW = re.compile(
+    r"Unrecognized name: x_(CostStream|Money|Shown|Attribution)|Not found: Table .*"
+    r"cost_daily_by_basis"
+)
+"""What BigQuery says of a dataset whose cost views are of a release without cost streams."""
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +112,7 @@ def _run_query(query: CostQuery, *, services: ApiServices, rows_before: int) -> 
     try:
         return _run_report("cost_report", query, services=services, rows_before=rows_before)
     except WarehouseError as error:
-        if _STREAM_COLUMN not in str(error):
+        if not _OLD_VIEW.search(str(error)):
             raise
     log.info("%s has cost views of a release without cost streams", query.org_slug)
     return _run_report(
@@ -149,7 +153,7 @@ def _run_report(
 
 def _build_params(query: CostQuery, *, services: ApiServices) -> dict[str, Param]:
     streams = list_streams(load_registry(services.settings))
-    computed = {stream.provider for stream in streams if stream.declared.computed}
+    billed = {stream.provider for stream in streams if stream.declared.billed}
     return {
         "org_slug": query.org_slug,
         "start_date": query.start,
@@ -157,7 +161,8 @@ def _build_params(query: CostQuery, *, services: ApiServices) -> dict[str, Param
         "basis": query.basis,
         "currency": query.currency or "",
         "max_rows": MAX_ROWS,
-        "computed_providers": typed(sorted(computed), "STRING"),
+        # For a dataset of a release without cost streams, which preferred OpenAI's computed cost.
+        "billed_providers": typed(sorted(billed - {"openai"}), "STRING"),
     }
 
 

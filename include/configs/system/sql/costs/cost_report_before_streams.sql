@@ -1,7 +1,6 @@
 {% extends "system/sql/costs/cost_report.sql" %}
 -- The same of a dataset whose view cost_daily is of a release without cost streams: both bases of
--- every source are rows of that view, so a provider's computed cost is chosen where it has one, as
--- that release did. Nothing is known of coverage, and of dimensions that its view did not have.
+-- every source are rows of that view, so one basis of each provider is chosen as that release did. Nothing is known of coverage, and of dimensions that its view did not have.
 {% block lines %}
 lines AS (
   SELECT
@@ -37,7 +36,7 @@ lines AS (
   WHERE
     x_UsageDate BETWEEN @start_date AND @end_date
     AND x_Basis = IF(
-      @basis = 'best', IF(x_Provider IN UNNEST(@computed_providers), 'computed', 'billed'), @basis
+      @basis = 'best', IF(x_Provider IN UNNEST(@billed_providers), 'billed', 'computed'), @basis
     )
 ),
 {% endblock %}
