@@ -123,7 +123,7 @@ def _run_query(query: CostQuery, *, services: ApiServices, rows_before: int) -> 
 def _run_report(
     name: str, query: CostQuery, *, services: ApiServices, rows_before: int
 ) -> list[Row]:
-    warehouse = services.warehouse
+    warehouse, is_best = services.warehouse, query.basis == "best"
     named = [*query.group_by, *(one.dimension for one in query.filters)]
     tags = list(dict.fromkeys(name for name in named if name.startswith(TAG_PREFIX)))
     columns = {name: f"tag_{number}" for number, name in enumerate(tags)}
@@ -137,7 +137,8 @@ def _run_report(
         identifiers={
             "project": warehouse.project,
             "dataset": services.settings.org_dataset(query.org_slug),
-            "costs": "cost_daily" if query.basis == "best" else "cost_daily_by_basis",
+            "costs": "cost_daily" if is_best else "cost_daily_by_basis",
+            "attribution": "x_Attribution" if is_best else [],
             "groupings": [columns.get(name, name) for name in query.group_by],
             "filters": filters,
             "tags": list(columns.values()),

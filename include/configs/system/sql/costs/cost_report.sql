@@ -4,7 +4,7 @@
 -- The view is cost_daily, or cost_daily_by_basis for one basis. Coverage always is that of
 -- cost_daily. Amounts are text: JSON's numbers would lose digits.
 --
--- Identifiers: `groupings`, dimensions of `lines`; `filters`, each with its dimension and the
+-- Identifiers: `costs`, the view; `attribution`, its column or none; `groupings`, dimensions of `lines`; `filters`, each with its dimension and the
 -- parameter that has the accepted texts, '' for none; `tags`, dimensions whose parameter is the
 -- path of a tag.
 WITH
@@ -27,8 +27,8 @@ WITH
       {% for tag in tags %}
       JSON_VALUE(Tags, @{{ tag }}) AS {{ tag }},
       {% endfor %}
-      {% if costs == "cost_daily" %}
-      x_Attribution AS attribution,
+      {% if attribution %}
+      {{ attribution }} AS attribution,
       x_Shown = 'zero' AS is_marker,
       {% else %}
       CAST(NULL AS STRING) AS attribution,
