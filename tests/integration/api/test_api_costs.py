@@ -255,7 +255,11 @@ def test_invoices_that_the_range_cuts_are_named(costs: PopulatedApi) -> None:
         "billing_month": "2025-11", "first_day": "2025-11-01", "last_day": "2025-11-30",
         "is_cut": True,
     }  # fmt: skip
-    whole = {"start_date": "2025-10-31", "end_date": "2025-11-30", "group_by": "billing_month"}
+    whole: dict[str, Any] = {
+        "start_date": "2025-10-31",
+        "end_date": "2025-11-30",
+        "group_by": "billing_month",
+    }
     body = get(costs, **whole, filter="provider=gcp")
     # Usage of October that the invoice of November has.
     assert [(row["billing_month"], row["billed_cost"]) for row in body["rows"]] == [
@@ -276,7 +280,8 @@ def test_more_rows_than_a_page_are_paged(
     whole, page = [], None
     totals = set()
     while True:
-        body = get(costs, group_by="sku,day", **({"page": page} if page else {}))
+        more: dict[str, Any] = {"page": page} if page else {}
+        body = get(costs, group_by="sku,day", **more)
         whole += body["rows"]
         totals.add(json.dumps(body["totals"]))
         page = body.get("next_page")

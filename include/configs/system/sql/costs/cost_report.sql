@@ -4,9 +4,9 @@
 -- The view is cost_daily, or cost_daily_by_basis for one basis. Coverage always is that of
 -- cost_daily. Amounts are text: JSON's numbers would lose digits.
 --
--- Identifiers: `costs`, the view; `attribution`, its column or none; `groupings`, dimensions of `lines`; `filters`, each with its dimension and the
--- parameter that has the accepted texts, '' for none; `tags`, dimensions whose parameter is the
--- path of a tag.
+-- Identifiers: `costs`, the view; `attribution`, its column or none; `groupings`, dimensions of
+-- `lines`; `filters`, each with its dimension and the parameter that has the accepted texts, ''
+-- for none; `tags`, dimensions whose parameter is the path of a tag.
 WITH
   {% block lines %}
   lines AS (
