@@ -14,8 +14,8 @@ from convergence.api.costs.models import CostResponse
 from convergence.runs.records import RunRecords
 from convergence.state import org_runs
 from convergence.state.org_runs import OrgRun, RunError, RunStatus
+from support.api.cost_lines import COMPUTED, build_line, write_lines
 from support.api.populated import PopulatedApi
-from support.cost_lines import COMPUTED, build_line, write_lines
 
 MONDAY = date(2025, 11, 24)
 TUESDAY, WEDNESDAY = MONDAY + timedelta(days=1), MONDAY + timedelta(days=2)
