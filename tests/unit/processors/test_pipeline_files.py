@@ -120,6 +120,22 @@ def test_every_basis_of_a_stream_names_a_pipeline_that_fills_its_table() -> None
         assert (CONFIGS / basis.schema_file).is_file()
 
 
+def test_every_pipeline_of_a_basis_publishes_its_stream() -> None:
+    named = [path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("*/**/*.yml")]
+    folders = ("system/", "notify_systems/", "setup/")
+    files = [one for one in named if not one.startswith(folders) and "config.yml" not in one]
+    published = {
+        (one.pipeline_id, stream)
+        for one in map(spec, files)
+        for step in one.steps
+        if step.ps_type == "costs.authoritative"
+        for stream in step.parsed.model_dump()["streams"]
+    }
+    for stream in list_streams(load_registry_at(CONFIGS)):
+        for basis in stream.declared.bases.values():
+            assert (basis.pipeline, stream.id) in published
+
+
 def test_the_view_of_every_basis_has_all_columns() -> None:
     columns = set(list_source_columns(CONFIGS))
     for basis in list_bases():
