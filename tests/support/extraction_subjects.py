@@ -138,6 +138,7 @@ SUBJECTS = {
 
 PROCESSORS_THAT_DO_NOT = {
     "costs.authoritative",
+    "costs.reconciliation",
     "anthropic.cost",
     "gcp.billing_cost",
     "generic.local_bq_transformer",

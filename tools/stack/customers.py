@@ -73,6 +73,11 @@ def _aws_exports(settings: StackSettings, slug: str) -> dict[str, Any]:
     return _send_request("GET", settings.sandbox_aws_port, f"/_sandbox/exports/{slug}")
 
 
+def _declare_factors(_settings: StackSettings, slug: str) -> dict[str, Any]:
+    """Return what an organization says of Anthropic's bill; no line of it states the region."""
+    return {"declared_factors": ["regional 1.1 claude-opus-4-5*"]} if slug == "globex_inc" else {}
+
+
 def _send_request(
     method: str, port: int, path: str, body: dict[str, str] | None = None
 ) -> dict[str, Any]:
@@ -96,6 +101,7 @@ CONNECTIONS: tuple[Connection, ...] = (
         "Anthropic",
         lambda _settings, slug: f"sk-ant-admin-sandbox-{slug}",
         ("anthropic/usage_cost",),
+        configure=("anthropic-usage-cost", _declare_factors),
     ),
     Connection(
         "deepseek",

@@ -93,7 +93,10 @@ class Demo:
         with self._step(f"read costs of {org.slug}"):
             grouping = "day,provider,service,model"
             costs = client.get(f"/costs/{org.slug}", group_by=grouping, **body)
-        return OrgReport(slug=org.slug, runs=runs, costs=costs)
+        with self._step(f"read the reconciliation of {org.slug}"):
+            path = f"/reconciliation/{org.slug}"
+            reconciliation = client.get(path, group_by="stream,reason", **body)
+        return OrgReport(slug=org.slug, runs=runs, costs=costs, reconciliation=reconciliation)
 
     def _connect(self, client: ApiClient, org: DemoOrg, to: Connection) -> None:
         credential = to.credential(self._settings, org.slug)

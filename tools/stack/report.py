@@ -8,6 +8,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from stack.reconciliation_report import render_reconciliation
+
 
 class Kind(NamedTuple):
     """Key of a sum of money: one provider, one basis, one currency."""
@@ -24,6 +26,7 @@ class OrgReport:
     slug: str
     runs: list[dict[str, Any]]
     costs: dict[str, Any]
+    reconciliation: dict[str, Any] = field(default_factory=dict)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -53,6 +56,7 @@ class OrgReport:
             ],
             "rows": self.rows,
             "unpriced": self.costs.get("unpriced", []),
+            "reconciliation": self.reconciliation,
             "runs": self.runs,
         }
 
@@ -90,6 +94,7 @@ def render(report: DemoReport) -> str:
             f"  no price: {row['day']} {row['model']}: {row['reason']}"
             for row in org.costs.get("unpriced", [])
         ]
+        lines += render_reconciliation(org.slug, org.reconciliation)
         lines += [
             f"  run {run['run_id']} {run['status']:<8} {run['pipeline']:<26}"
             f" {run.get('airflow_url') or ''}"

@@ -28,6 +28,7 @@ from convergence.api.organizations import routes as organization_routes
 from convergence.api.platform import admin_routes, background_tasks, docs_routes, health_routes
 from convergence.api.platform.readiness import Readiness
 from convergence.api.rates import routes as rate_routes
+from convergence.api.reconciliation import routes as reconciliation_routes
 from convergence.api.runs import pipeline_routes
 from convergence.api.runs import routes as run_routes
 from convergence.api.schedules import config_routes
@@ -90,6 +91,7 @@ def create_app(settings: Settings | None = None, services: ApiServices | None = 
         schedule_routes.router,
         quota_routes.router,
         cost_routes.router,
+        reconciliation_routes.router,
     ):
         app.include_router(router)
     if settings.enable_api_docs:

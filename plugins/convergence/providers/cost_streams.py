@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Protocol, Self
 from pydantic import Field, model_validator
 
 from convergence.config_files import Strict
+from convergence.providers.reconciliation import Reconciliation
 
 Basis = Literal["computed", "billed"]
 StreamName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,29}$")]
@@ -21,6 +22,8 @@ Column = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 TABLE_SUFFIX = "_authoritative_daily"
 """Suffix of the names of the tables that hold the authoritative rows."""
+RECONCILIATION_SUFFIX = "_reconciliation_daily"
+"""Suffix of the names of the tables that compare computed with billed cost."""
 
 
 class CostBasis(Strict):
@@ -71,6 +74,7 @@ class CostStream(Strict):
         never_billed: usage that no bill of the stream can hold.
         optional: whether an org that has connected the provider may have none of the stream: days
             before its first published one are then no gap.
+        reconciliation: how bill and usage are compared; only for a stream with both bases.
     """
 
     money: Literal["charge", "memo"] = "charge"
@@ -79,6 +83,7 @@ class CostStream(Strict):
     dimensions: tuple[Column, ...] = ()
     never_billed: tuple[NeverBilled, ...] = ()
     optional: bool = False
+    reconciliation: Reconciliation | None = None
 
     @model_validator(mode="after")
     def _has_a_basis(self) -> Self:
@@ -86,6 +91,8 @@ class CostStream(Strict):
             raise ValueError("a stream needs computed, billed or both")
         if (self.computed and self.billed) and not self.dimensions:
             raise ValueError("a stream with both bases needs dimensions to match them by")
+        if self.reconciliation and not (self.computed and self.billed):
+            raise ValueError("reconciliation needs a stream with both bases")
         return self
 
     @property
@@ -123,6 +130,16 @@ class Stream:
     def pipeline_id(self) -> str:
         """Return the pipeline id of its slices: several pipelines publish into one table."""
         return f"{self.provider}-{self.name}-authoritative".replace("_", "-")
+
+    @property
+    def reconciliation_table(self) -> str:
+        """Return the table that compares its computed with its billed cost."""
+        return f"{self.provider}_{self.name}{RECONCILIATION_SUFFIX}"
+
+    @property
+    def reconciliation_pipeline_id(self) -> str:
+        """Return the pipeline id of the slices of that table."""
+        return f"{self.provider}-{self.name}-reconciliation".replace("_", "-")
 
 
 class StreamOwner(Protocol):

@@ -100,6 +100,7 @@ CASES = {
     "POST /scheduler/queue/process": Case(),
     "GET /quota/{org}": Case(),
     "GET /costs/{org}": Case(query={"group_by": "day,model"}),
+    "GET /reconciliation/{org}": Case(query={"group_by": "stream,reason"}),
     "GET /integrations/{org}": Case(),
     f"GET {_OPENAI}": Case(ids=("provider",)),
     f"POST {_OPENAI}/setup": Case(

@@ -14,6 +14,7 @@ from typing import Any
 from convergence.processors.context import StepResult
 from convergence.processors.lib.pricing.price_seed import seed_prices
 from convergence.processors.openai.config import SeedCsvConfig as OpenAISeed
+from support.costs.streams import sum_reasons
 from support.pipeline_steps import run_steps
 from support.processor_env import OrgEnv, ProcessorEnv
 from support.vendors.recorded_api import recorded
@@ -54,10 +55,9 @@ class Priced:
         (row,) = self.costs
         return row["effective_cost"], row["unpriced_reason"], row["price_caveat"]
 
-    def reconciliation(self) -> Row:
-        """The last report that a step made of computed and billed cost."""
-        found = [one.details.get("reconciliation") for one in self.results.values()]
-        return next(one for one in reversed(found) if one)
+    def read_reasons(self) -> dict[str, Decimal]:
+        """Return why bill and computed cost differ, with the amount of each reason."""
+        return sum_reasons(self.org.rows("cost_reconciliation_daily"))
 
 
 def write_page(folder: Path, page: Row) -> Path:

@@ -13,6 +13,7 @@ CASES = {
     "POST /admin/bootstrap": Scope.ADMIN,
     "GET /admin/operations/{operation_id}": Scope.ADMIN,
     "GET /costs/{org}": Scope.COSTS_READ,
+    "GET /reconciliation/{org}": Scope.COSTS_READ,
     "GET /docs": Scope.PUBLIC,
     "GET /docs/assets/{asset}": Scope.PUBLIC,
     "GET /health": Scope.PUBLIC,

@@ -16,6 +16,7 @@ from stack.demo import demo_range
 from stack.errors import StackError
 from stack.lock import StateLock
 from stack.ports import check_ports_free
+from stack.reconciliation_report import render_reconciliation
 from stack.report import DemoReport, OrgReport, render
 from stack.secrets import LocalSecrets
 
@@ -105,3 +106,26 @@ def test_the_report_adds_money_exactly_and_only_of_one_kind() -> None:
     text = render(report)
     assert "no price: 2026-11-19 mystery: no_price" in text
     assert "openai, computed cost in USD" in text
+
+
+def test_the_report_shows_why_bill_and_computed_cost_differ() -> None:
+    total = {
+        "currency": "USD",
+        "computed_cost": "10",
+        "billed_cost": "11.3",
+        "difference": "1.3",
+        "explained_share": "0.769231",
+        "days_compared": 3,
+    }
+    row = {"stream": "openai/api", "currency": "USD", "reason": "regional", "difference": "1"}
+    rows = [
+        {**row, "unexplained_amount": "0"},
+        {**row, "reason": "price_differs", "difference": "0.3", "unexplained_amount": "0.3"},
+    ]
+    lines = render_reconciliation("acme", {"totals": [total], "rows": rows})
+    assert "acme   bill and computed cost in USD, 3 days" in lines[0]
+    assert [line.split()[1:] for line in lines[4:6]] == [
+        ["regional", "1"],
+        ["price_differs", "0.3", "not", "explained"],
+    ]
+    assert lines[6].split() == ["explained", "76.9231%"]

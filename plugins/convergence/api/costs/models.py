@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from datetime import date
-from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import ConfigDict, Field, PlainSerializer
+from pydantic import ConfigDict, Field
 
-from convergence.api.http.models import ResponseModel
-
-DecimalText = Annotated[
-    Decimal,
-    PlainSerializer(lambda value: format(value, "f"), return_type=str, when_used="json"),
-]
-"""Money as decimal text: it is never converted to a float."""
+from convergence.api.http.models import DecimalText, ResponseModel
 
 Bases = Literal["billed", "computed", "mixed"]
 Shown = Literal["billed", "preliminary", "computed", "zero", "none"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated
 
 from pydantic import (
@@ -9,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     Strict,
     StringConstraints,
 )
@@ -27,6 +29,12 @@ def _convert_integral(value: object) -> object:
 
 Whole = Annotated[int, Strict(), BeforeValidator(_convert_integral)]
 """An integer as in JSON Schema: 3.0 is one, a text or a boolean is not."""
+
+DecimalText = Annotated[
+    Decimal,
+    PlainSerializer(lambda value: format(value, "f"), return_type=str, when_used="json"),
+]
+"""Money as decimal text: it is never converted to a float."""
 
 
 class RequestModel(BaseModel):

@@ -27,7 +27,6 @@ from convergence.processors.lib.daily.extraction import (
     extract_days,
     get_column_types,
 )
-from convergence.processors.lib.daily.reconciliation import add_reconciliation
 from convergence.warehouse.schemas import TableSchema
 
 PROVIDER = "anthropic"
@@ -111,7 +110,7 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
         return [_bucket_pages(LEGACY_COST, days, LEGACY_COST_GROUPS, shape)]
 
     row_key = (*config.group_by, *COST_GROUPS) if analytics else ("workspace_id", *_LEGACY_COST_KEY)
-    result = extract_days(
+    return extract_days(
         org,
         ReportSpec(
             provider=PROVIDER,
@@ -133,7 +132,6 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
             shrink_limits=config.shrink_guard.build_limits(),
         ),
     )
-    return add_reconciliation(org, result)
 
 
 def _row_pages(report: str, days: DayRange, groups: Sequence[str], shape: Shape) -> Query:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -45,7 +45,43 @@ class AuthoritativeConfig(StepConfig):
         """Report streams that `providers.yml` does not declare."""
         del provider
         known = sorted(stream.id for stream in list_streams(load_registry_at(folder)))
-        for index, name in enumerate(self.streams):
-            if name not in known:
-                message = f"{name} is no cost stream; accepted: {', '.join(known)}"
-                yield ConfigViolation(("streams", index), message)
+        yield from _find_unknown(self.streams, known)
+
+
+class ReconciliationConfig(StepConfig):
+    """Publishes computed against billed cost of cost streams, and why they differ."""
+
+    ps_type: ClassVar[str] = "costs.reconciliation"
+
+    streams: tuple[StreamId, ...] = ()
+    """The streams; by default every stream that has a bill and computed usage."""
+
+    min_explained_share: Annotated[Decimal, Field(ge=0, le=1, strict=False)] = Decimal("0.95")
+    """The run warns when less of a stream's differences is explained. The organization's setting
+    `min_explained_share` replaces it."""
+
+    max_days: int = Field(default=400, ge=1, le=4000)
+    """Days of one stream that one run publishes at most; the next run goes on with older ones."""
+
+    sql_file: SqlFile = "system/sql/streams/reconciliation.sql"
+    """Compares the bill of a day with the usage."""
+
+    discounts_file: SqlFile = "system/sql/streams/discounts.sql"
+    """Finds one ratio between bill and computed cost over several models and days."""
+
+    summary_file: SqlFile = "system/sql/streams/reconciliation_summary.sql"
+    """Sums the reasons of the run's days."""
+
+    def find_violations(self, folder: Path, *, provider: str | None) -> Iterator[ConfigViolation]:
+        """Report streams that `providers.yml` does not declare with both bases."""
+        del provider
+        streams = list_streams(load_registry_at(folder))
+        known = sorted(one.id for one in streams if one.declared.reconciliation is not None)
+        yield from _find_unknown(self.streams, known)
+
+
+def _find_unknown(names: Sequence[str], known: Sequence[str]) -> Iterator[ConfigViolation]:
+    for index, name in enumerate(names):
+        if name not in known:
+            message = f"{name} is no cost stream; accepted: {', '.join(known)}"
+            yield ConfigViolation(("streams", index), message)

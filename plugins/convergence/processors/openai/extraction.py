@@ -15,7 +15,6 @@ from convergence.processors.lib.daily.extraction import (
     extract_days,
     get_column_types,
 )
-from convergence.processors.lib.daily.reconciliation import add_reconciliation
 from convergence.processors.openai.config import BilledConfig, UsageConfig, UsageEndpoint
 from convergence.processors.openai.shape import BilledShape, UsageShape
 from convergence.warehouse.schemas import TableSchema
@@ -94,7 +93,7 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
         )
         return [Query("costs", pages, lambda result: (shape.build_row(result),))]
 
-    result = extract_days(
+    return extract_days(
         org,
         ReportSpec(
             provider=PROVIDER,
@@ -115,7 +114,6 @@ def extract_billed(org: OrgContext, config: BilledConfig) -> StepResult:
             shrink_limits=config.shrink_guard.build_limits(),
         ),
     )
-    return add_reconciliation(org, result)
 
 
 def _bucket_pages(

@@ -221,15 +221,11 @@ def test_snapshots_tiers_and_days_have_their_own_price(
     assert priced.cost()[0] == (Decimal(rate) if rate else None)
 
 
-@pytest.mark.xfail(
-    reason="A misleading reason: long context that is billed is called a stale price",
-    raises=AssertionError,
-)
 def test_the_reconciliation_names_the_long_context(env: ProcessorEnv, tmp_path: Path) -> None:
     """One request of 300,000 tokens is billed at twice the rate; its row has the caveat."""
     usage = completion("gpt-5.5", input_tokens=300_000, input_uncached_tokens=300_000)
     billed = bill_openai(env, tmp_path, [usage], [cost_line("gpt-5.5, input", 3.0)])
-    assert "price_table_stale" not in billed.reconciliation()["days"][0]["reasons"]
+    assert billed.read_reasons() == {"long_context_not_visible": Decimal("1.5")}
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ SELECT
   CAST(NULL AS STRING) AS ResourceId,
   CAST(NULL AS STRING) AS ResourceName,
   CAST(NULL AS STRING) AS ResourceType,
-  CAST(NULL AS STRING) AS RegionId,
+  inference_geo AS RegionId,
   CAST(NULL AS STRING) AS RegionName,
   CAST(NULL AS STRING) AS AvailabilityZone,
   CAST(NULL AS STRING) AS Tags,
@@ -70,4 +70,4 @@ SELECT
 FROM `{{ project }}.{{ dataset }}.anthropic_billed_daily`
 GROUP BY
   usage_date, model, service_tier, cost_type, token_type, currency, workspace_id, organization_id,
-  api_key_id, account_id, context_window
+  api_key_id, account_id, context_window, inference_geo

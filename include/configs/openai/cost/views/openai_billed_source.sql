@@ -20,9 +20,9 @@ WITH
         REGEXP_EXTRACT(item, r'^([^,]+), ')
       ) AS item_model,
       REGEXP_REPLACE(
-        LOWER(REPLACE(REGEXP_EXTRACT(item, r', ([^,]+)'), ' ', '_')), r'^batch_', ''
+        LOWER(REPLACE(REGEXP_EXTRACT(item, r', ([^,]+)'), ' ', '_')), r'^(batch|flex|priority)_', ''
       ) AS item_meter,
-      REGEXP_CONTAINS(LOWER(item), r', batch[_ ]') AS is_batch,
+      REGEXP_EXTRACT(LOWER(item), r', (batch|flex|priority)[_ ]') AS meter_tier,
       REGEXP_EXTRACT(item, r', [^,]+, (.+)$') AS item_window
     FROM items
   ),
@@ -32,6 +32,8 @@ WITH
       CASE
         WHEN item_model IS NOT NULL THEN item_model
         WHEN STARTS_WITH(item, 'web search') THEN 'web_search'
+        -- The usage endpoint of what is stored for file search is that of vector stores.
+        WHEN STARTS_WITH(item, 'file search storage') THEN 'vector_stores'
         WHEN STARTS_WITH(item, 'file search') THEN 'file_search'
         WHEN STARTS_WITH(item, 'code interpreter') THEN 'code_interpreter'
         ELSE item
@@ -46,9 +48,10 @@ WITH
         WHEN item_meter = 'duration' THEN 'seconds'
         WHEN item_meter IS NOT NULL THEN item_meter
         WHEN STARTS_WITH(item, 'code interpreter') THEN 'sessions'
+        WHEN STARTS_WITH(item, 'file search storage') THEN 'vector_stores'
         WHEN REGEXP_CONTAINS(item, r'^(web|file) search') THEN 'calls'
       END AS meter,
-      COALESCE(item_tier, IF(is_batch, 'batch', NULL)) AS tier
+      COALESCE(item_tier, meter_tier) AS tier
     FROM lines
   )
 SELECT

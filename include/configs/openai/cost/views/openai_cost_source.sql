@@ -15,9 +15,10 @@
         ELSE COALESCE(priced.model, IF(endpoint = 'vector_stores', endpoint, NULL))
       END AS model,
       COALESCE(priced_tier, service_tier) AS tier,
-      IF(
-        priced.unit IN ('call', 'session'), COALESCE(price_model_id, endpoint), priced.model
-      ) AS sku,
+      CASE
+        WHEN priced.unit IN ('call', 'session') THEN COALESCE(price_model_id, endpoint)
+        ELSE COALESCE(priced.model, IF(endpoint = 'vector_stores', endpoint, NULL))
+      END AS sku,
       CASE
         WHEN priced.unit IS NOT NULL THEN CONCAT(priced.unit, 's')
         -- The bill has one line for both retentions.

@@ -25,8 +25,9 @@ from convergence.warehouse.tables.bootstrap import Layout
 from convergence.warehouse.tables.datasets import EnsureOutcome, list_tables
 from convergence.warehouse.tables.evolve import ensure_table, ensure_view, read_view_query
 
-VIEWS = ("cost_daily_by_basis", "cost_daily")
+VIEWS = ("cost_daily_by_basis", "cost_daily", "cost_reconciliation_daily")
 STREAM_SCHEMA = "system/schemas/authoritative_daily.json"
+RECONCILIATION_SCHEMA = "system/schemas/reconciliation_daily.json"
 _STREAM_ONLY = frozenset(
     {
         *("BillingAccountId", "BillingAccountName", "x_Attribution", "x_CostStream", "x_Money"),
@@ -40,6 +41,12 @@ _STREAM_ONLY = frozenset(
 def load_stream_schema(configs_dir: Path, table: str) -> TableSchema:
     """Return the schema of a stream's table: all streams share one file."""
     return TableSchema.load(configs_dir / STREAM_SCHEMA).model_copy(update={"table": table})
+
+
+def load_reconciliation_schema(configs_dir: Path, table: str) -> TableSchema:
+    """Return the schema of a table that compares a stream's bill with its usage."""
+    schema = TableSchema.load(configs_dir / RECONCILIATION_SCHEMA)
+    return schema.model_copy(update={"table": table})
 
 
 def list_source_columns(configs_dir: Path) -> list[str]:
@@ -103,6 +110,20 @@ def ensure_stream(org: OrgContext, stream: Stream) -> TableSchema:
     return schema
 
 
+def ensure_reconciliation(org: OrgContext, stream: Stream) -> TableSchema:
+    """Create or widen the table that compares a stream, and the views if the table is new.
+
+    Returns:
+        The table's schema.
+    """
+    name = stream.reconciliation_table
+    schema = load_reconciliation_schema(org.settings.configs_dir, name)
+    outcome = ensure_table(org.warehouse, TableName(org.dataset, name), schema)
+    if outcome is not EnsureOutcome.UNCHANGED:
+        build_cost_views(org.warehouse, org.settings, org.org_slug)
+    return schema
+
+
 def build_cost_views(warehouse: Warehouse, settings: Settings, org_slug: str) -> None:
     """Create or update both views from the tables and views that the dataset has."""
     dataset = settings.org_dataset(org_slug)
@@ -131,12 +152,24 @@ def build_view_identifiers(
         "parts": list(_list_parts(warehouse, configs_dir, dataset, names)),
         "stream_columns": [field.name for field in schema.fields],
         "stream_tables": sorted(name for name in names if name.endswith(TABLE_SUFFIX)),
+        "reconciliation_columns": [
+            field.name for field in TableSchema.load(configs_dir / RECONCILIATION_SCHEMA).fields
+        ],
+        "reconciliation_tables": [
+            stream.reconciliation_table
+            for stream in list_streams(load_registry_at(configs_dir))
+            if stream.reconciliation_table in names
+        ],
     }
 
 
 def has_parts(view: str, identifiers: Mapping[str, Any]) -> bool:
     """Return whether a view has something to read; a view of nothing can't be created."""
-    needed = {"cost_daily_by_basis": "parts", "cost_daily": "stream_tables"}
+    needed = {
+        "cost_daily_by_basis": "parts",
+        "cost_daily": "stream_tables",
+        "cost_reconciliation_daily": "reconciliation_tables",
+    }
     return view not in needed or bool(identifiers[needed[view]])
 
 

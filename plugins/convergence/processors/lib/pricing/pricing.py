@@ -15,7 +15,6 @@ from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.lib.daily.cost_view import show_in_cost_daily
 from convergence.processors.lib.daily.derived import DerivedDays
 from convergence.processors.lib.daily.inputs import DayInputs, Inputs
-from convergence.processors.lib.daily.reconciliation import add_reconciliation
 from convergence.processors.lib.daily.slices import (
     find_days_done_before,
     list_ledger_rows,
@@ -61,10 +60,9 @@ def price_usage(org: OrgContext, config: PricingConfig) -> StepResult:
     details = {**published.build_details(), "days_done_before": len(before), **summary}
     if without:
         details["days_without_usage"] = _format_days(without)
-    result = StepResult(
+    return StepResult(
         rows_processed=published.row_count, destination_table=str(table), details=details
     )
-    return add_reconciliation(org, result)
 
 
 class PricedDays(DerivedDays):

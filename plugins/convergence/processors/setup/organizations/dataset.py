@@ -10,6 +10,7 @@ from convergence.errors import ConfigurationError, ConflictError
 from convergence.processors.lib.daily.cost_view import (
     build_view_identifiers,
     has_parts,
+    load_reconciliation_schema,
     load_stream_schema,
 )
 from convergence.processors.setup.organizations.config import OnboardingConfig
@@ -58,7 +59,14 @@ class DatasetPlan:
             configs_dir=configs_dir,
             layout=Layout.load(configs_dir / config.layout),
             provider_tables=provider_tables,
-            stream_tables=tuple(load_stream_schema(configs_dir, one.table) for one in streams),
+            stream_tables=(
+                *(load_stream_schema(configs_dir, one.table) for one in streams),
+                *(
+                    load_reconciliation_schema(configs_dir, one.reconciliation_table)
+                    for one in streams
+                    if one.declared.reconciliation is not None
+                ),
+            ),
             cost_sources=sources,
         )
 

@@ -1,0 +1,1 @@
+"""Why an organization's bills differ from the cost that its usage makes."""
