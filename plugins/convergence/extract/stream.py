@@ -270,7 +270,7 @@ class _Extraction:
                 # The error of the response matters more than a failure to keep it.
                 with suppress(OSError):
                     error.details["quarantined"] = self._quarantine.keep_response(
-                        reply.body, page=self._guard.pages + 1
+                        reply.body, page=self._guard.pages + 1, secrets=self._client.secrets
                     )
             raise
 

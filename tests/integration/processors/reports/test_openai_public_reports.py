@@ -5,14 +5,13 @@ A test's name or docstring names its report: `litellm20411` is issue 20411 of Be
 
 from __future__ import annotations
 
-import json
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from convergence.errors import ConvergenceError, ProviderProtocolError
+from convergence.errors import ConvergenceError, ProviderProtocolError, WouldShrinkError
 from support.processor_env import ProcessorEnv
 from support.vendors.llm_responses import (
     DAY,
@@ -247,17 +246,15 @@ def test_a_bill_without_amount_or_currency_is_refused(
 def test_a_day_that_comes_back_empty_is_not_zero_in_silence(
     env: ProcessorEnv, tmp_path: Path
 ) -> None:
-    """A day of 2 USD has no rows the next morning: they are kept, or the run reports it."""
+    """A day of 2 USD has no rows the next morning: they are kept, and the run reports it."""
     org = new_openai_org(env)
     usage = [completion(MODEL, input_tokens=800_000)]
     first = run_openai_usage(org, openai_pages(tmp_path, completions=usage), run_id="first")
     assert sum(row["effective_cost"] for row in first.costs) == 2
-    second = run_openai_usage(org, openai_pages(tmp_path), run_id="second")
-    reported = any(
-        "warn" in json.dumps(result.details, default=str).lower() or result.details.get("restated")
-        for result in second.results.values()
-    )
-    assert second.costs or reported
+    with pytest.raises(WouldShrinkError):
+        run_openai_usage(org, openai_pages(tmp_path), run_id="second")
+    kept = org.rows("openai_cost_daily")
+    assert sum(row["effective_cost"] for row in kept) == 2
 
 
 def test_a_days_total_is_the_exact_sum_of_its_lines(env: ProcessorEnv, tmp_path: Path) -> None:

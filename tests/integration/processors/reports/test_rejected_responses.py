@@ -37,7 +37,7 @@ def reject_completion(
         path.write_text(path.read_text().replace('"DEEP"', nested))
     with pytest.raises(ProviderProtocolError) as caught:
         run_openai_usage(org, pages)
-    assert org.rows("openai_usage_daily_raw") == []
+    assert org.rows("openai_usage_daily_raw", "WHERE usage_date > '2000-01-01'") == []
     return org, caught.value
 
 
