@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
@@ -122,12 +122,6 @@ class OriginClient:
             limits=limits,
         )
 
-    def hide_credential(self, response: ProviderResponse) -> ProviderResponse:
-        """Return the response without the credential that its links repeat from the query."""
-        if not self._params:
-            return response
-        return replace(response, body=remove_credential_from_links(response.body, self._params))
-
     def get(
         self, path: str, params: Params = (), *, deadline: Deadline | None = None
     ) -> ProviderResponse:
@@ -187,6 +181,7 @@ class OriginClient:
                     _decode_body(response, cap=self._limits.body_bytes, details=details)
                 )
                 record_usage(Resource.PROVIDER, Use(bytes_received=len(body)))
+                body = remove_credential_from_links(body, self._params)
                 return ProviderResponse(response.status_code, dict(response.headers), body, url)
         except httpcore.TimeoutException:
             raise ProviderUnavailableError(

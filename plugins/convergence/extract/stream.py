@@ -245,7 +245,7 @@ class _Extraction:
         if self._allowance is not None:
             self._allowance.acquire(deadline=deadline)
         self._requests += 1
-        reply = self._client.hide_credential(self._send_request(query, token, deadline=deadline))
+        reply = self._send_request(query, token, deadline=deadline)
         with self._quarantine_on_error(reply):
             parsed = parse_json(reply.body)
             # Before the response is kept unchanged: it must not repeat the credential.
