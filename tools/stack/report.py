@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -12,10 +13,9 @@ from stack.reconciliation_report import render_reconciliation
 
 
 class Kind(NamedTuple):
-    """Key of a sum of money: one provider, one basis, one currency."""
+    """Key of a sum of money: one provider, one currency."""
 
     provider: str
-    basis: str
     currency: str
 
 
@@ -30,7 +30,7 @@ class OrgReport:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """Cost per day, provider, service and model; `cost` is a decimal string or None."""
+        """Cost per day, provider, service and model; amounts are decimal strings or None."""
         rows: list[dict[str, Any]] = self.costs["rows"]
         return rows
 
@@ -39,21 +39,30 @@ class OrgReport:
         """Return the rows that may be added, together."""
         kinds: dict[Kind, list[dict[str, Any]]] = defaultdict(list)
         for row in self.rows:
-            kinds[Kind(row["provider"], row["basis"], row["currency"])].append(row)
+            kinds[Kind(row["provider"], row["currency"])].append(row)
         return dict(sorted(kinds.items()))
 
     @property
-    def totals(self) -> dict[Kind, Decimal]:
-        """Sums, never across providers' bases or currencies."""
-        return {kind: _sum(rows) for kind, rows in self.by_kind.items()}
+    def totals(self) -> list[dict[str, Any]]:
+        """The total of each currency: what is billed and expected to be billed."""
+        totals: list[dict[str, Any]] = self.costs["totals"]
+        return totals
+
+    @property
+    def coverage(self) -> dict[str, Counter[str]]:
+        """Return how many days of each stream show what: billed, computed, none and so on."""
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for day in self.costs["coverage"]:
+            state = "not_connected" if day["bill"] == "not_connected" else day["shown"]
+            counts[day["stream"]][state] += 1
+        return dict(sorted(counts.items()))
 
     def as_json(self) -> dict[str, Any]:
         """Return the organization's part of the report."""
         return {
             "org_slug": self.slug,
-            "totals": [
-                {**kind._asdict(), "total": str(total)} for kind, total in self.totals.items()
-            ],
+            "totals": self.totals,
+            "coverage": self.costs["coverage"],
             "rows": self.rows,
             "unpriced": self.costs.get("unpriced", []),
             "reconciliation": self.reconciliation,
@@ -80,16 +89,17 @@ class DemoReport:
 
 
 def render(report: DemoReport) -> str:
-    """Return the report as text: for each organization a table per provider, and its runs."""
+    """Return the report as text: for each organization its cost by provider, total and runs."""
     lines = [f"\nDaily cost, {report.first_day} to {report.last_day} (UTC days)"]
     for org in report.orgs:
         for kind, rows in org.by_kind.items():
             lines += [
-                f"\n{org.slug}   {kind.provider}, {kind.basis} cost in {kind.currency}",
-                f"  {'day':<12}{'model or service':<44}{'cost':>18}",
+                f"\n{org.slug}   {kind.provider}, in {kind.currency}",
+                f"  {'day':<12}{'model or service':<44}{'billed':>18}  basis",
                 *(_line(row) for row in rows),
-                f"  {'total':<56}{org.totals[kind]:>18}",
+                f"  {'sum':<56}{_sum(rows):>18}",
             ]
+        lines += ["", *_render_totals(org)]
         lines += [
             f"  no price: {row['day']} {row['model']}: {row['reason']}"
             for row in org.costs.get("unpriced", [])
@@ -103,10 +113,21 @@ def render(report: DemoReport) -> str:
     return "\n".join(lines)
 
 
+def _render_totals(org: OrgReport) -> Iterator[str]:
+    """Yield the total of each currency with its expected part, and the coverage of each stream."""
+    for total in org.totals:
+        label = f"{org.slug}   total in {total['currency']}"
+        yield f"{label:<58}{Decimal(total['billed_cost']):>18}"
+        yield f"{'  of it expected, not billed yet':<58}{Decimal(total['expected_cost']):>18}"
+    for stream, counts in org.coverage.items():
+        days = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
+        yield f"  coverage of {stream}: {days} of {counts.total()} days"
+
+
 def _line(row: dict[str, Any]) -> str:
     what = row["model"] or row["service"] or "-"
-    return f"  {row['day']:<12}{what:<44}{row['cost'] or 'no price':>18}"
+    return f"  {row['day']:<12}{what:<44}{row['billed_cost'] or 'no price':>18}  {row['basis']}"
 
 
 def _sum(rows: list[dict[str, Any]]) -> Decimal:
-    return sum((Decimal(row["cost"]) for row in rows if row["cost"]), Decimal())
+    return sum((Decimal(row["billed_cost"]) for row in rows if row["billed_cost"]), Decimal())

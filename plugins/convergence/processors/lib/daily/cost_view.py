@@ -1,7 +1,7 @@
-"""Build the views `cost_daily` and `cost_daily_by_basis` of an org's dataset from what it holds.
+"""Build the views of cost in an org's dataset from what it holds.
 
 Onboarding creates every table and view of the registry's cost streams. An older org gets those of a
-new stream when a step first publishes a table of it. Each such step rebuilds both views from all
+new stream when a step first publishes a table of it. Each such step rebuilds the views from all
 existing parts, so the next step completes an interrupted or overtaken change.
 """
 
@@ -25,7 +25,9 @@ from convergence.warehouse.tables.bootstrap import Layout
 from convergence.warehouse.tables.datasets import EnsureOutcome, list_tables
 from convergence.warehouse.tables.evolve import ensure_table, ensure_view, read_view_query
 
-VIEWS = ("cost_daily_by_basis", "cost_daily", "cost_reconciliation_daily")
+VIEWS = (
+    *("cost_daily_by_basis", "cost_daily", "cost_reconciliation_daily", "org_comprehensive_view"),
+)
 STREAM_SCHEMA = "system/schemas/authoritative_daily.json"
 RECONCILIATION_SCHEMA = "system/schemas/reconciliation_daily.json"
 _STREAM_ONLY = frozenset(
@@ -125,7 +127,7 @@ def ensure_reconciliation(org: OrgContext, stream: Stream) -> TableSchema:
 
 
 def build_cost_views(warehouse: Warehouse, settings: Settings, org_slug: str) -> None:
-    """Create or update both views from the tables and views that the dataset has."""
+    """Create or update the views from the tables and views that the dataset has."""
     dataset = settings.org_dataset(org_slug)
     layout = Layout.load(settings.configs_dir / ORG_LAYOUT)
     identifiers = build_view_identifiers(warehouse, settings.configs_dir, dataset, org_slug)
@@ -169,6 +171,7 @@ def has_parts(view: str, identifiers: Mapping[str, Any]) -> bool:
         "cost_daily_by_basis": "parts",
         "cost_daily": "stream_tables",
         "cost_reconciliation_daily": "reconciliation_tables",
+        "org_comprehensive_view": "stream_tables",
     }
     return view not in needed or bool(identifiers[needed[view]])
 
