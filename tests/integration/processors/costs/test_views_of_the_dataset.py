@@ -10,7 +10,10 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
+from convergence.processors.lib.daily.cost_view import build_cost_views, ensure_basis
 from convergence.processors.setup.organizations.dataset import DatasetPlan, lay_out
+from convergence.providers.cost_streams import list_streams
+from convergence.providers.registry import load_registry
 from convergence.tenants.datasets import describe_org_dataset
 from convergence.warehouse.names import TableName
 from convergence.warehouse.tables.evolve import read_view_query
@@ -35,6 +38,11 @@ def no_central(
     env = connect_env(sandbox, tmp_path_factory.mktemp("views"), project=project)
     plan = DatasetPlan.load(env.settings.configs_dir, ONBOARDING)
     lay_out(env.warehouse, plan, describe_org_dataset(env.settings, ORG), org_slug=ORG)
+    dataset, configs = env.settings.org_dataset(ORG), env.settings.configs_dir
+    for stream in list_streams(load_registry(env.settings)):
+        for basis in stream.declared.bases.values():
+            ensure_basis(env.warehouse, configs, dataset, basis)
+    build_cost_views(env.warehouse, env.settings, ORG)
     yield env
     env.services.store.close()
 
