@@ -11,7 +11,11 @@ ROW = {"day": "2026-11-24", "provider": "openai", "service": "OpenAI API", "mode
        "basis": "billed", "currency": "USD", "billed_cost": "1.5"}  # fmt: skip
 DAY = {"day": "2026-11-24", "stream": "openai/api", "shown": "billed", "bill": "covers"}
 COSTS: dict[str, Any] = {
-    "rows": [ROW, {**ROW, "day": "2026-11-25", "basis": "computed", "billed_cost": "2.25"}],
+    "rows": [
+        ROW,
+        {**ROW, "model": "mystery", "billed_cost": None},
+        {**ROW, "day": "2026-11-25", "basis": "computed", "billed_cost": "2.25"},
+    ],
     "totals": [{"currency": "USD", "billed_cost": "3.75", "expected_cost": "2.25"}],
     "coverage": [
         DAY,
@@ -19,7 +23,7 @@ COSTS: dict[str, Any] = {
         {**DAY, "day": "2026-11-26", "shown": "none", "bill": "late"},
         {**DAY, "stream": "gcp/billing", "shown": "none", "bill": "not_connected"},
     ],
-    "unpriced": [],
+    "unpriced": [{"day": "2026-11-24", "model": "mystery", "reason": "no_price"}],
 }
 
 
@@ -31,4 +35,6 @@ def test_an_organization_has_one_total_with_its_expected_part_and_its_coverage()
     assert "of it expected, not billed yet 2.25" in lines
     assert "coverage of openai/api: 1 billed, 1 computed, 1 none of 3 days" in lines
     assert "coverage of gcp/billing: 1 not_connected of 1 days" in lines
+    assert "sum 3.75" in lines
+    assert "no price: 2026-11-24 mystery: no_price" in lines
     assert org.as_json()["totals"] == COSTS["totals"]

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import json
 import os
 import socket
 import stat
 import sys
 from datetime import UTC, date, datetime
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,6 @@ from stack.errors import StackError
 from stack.lock import StateLock
 from stack.ports import check_ports_free
 from stack.reconciliation_report import render_reconciliation
-from stack.report import DemoReport, OrgReport, render
 from stack.secrets import LocalSecrets
 
 TOOLS = Path(__file__).resolve().parents[3] / "tools"
@@ -79,33 +76,6 @@ def test_the_demo_shows_the_last_three_complete_utc_days(
     now: datetime, expected: tuple[date, date]
 ) -> None:
     assert demo_range(now) == expected
-
-
-def test_the_report_adds_money_exactly_and_only_of_one_kind() -> None:
-    openai = {"provider": "openai", "service": "OpenAI API", "basis": "computed"}
-    billed = {"provider": "aws", "service": "Amazon EC2", "model": None, "basis": "billed"}
-    rows: list[dict[str, object]] = [
-        {"day": "2026-11-18", "model": "gpt-4o", "cost": "0.100000001", **openai},
-        {"day": "2026-11-19", "model": "gpt-4o", "cost": "0.2", **openai},
-        {"day": "2026-11-19", "model": "mystery", "cost": None, **openai},
-        {"day": "2026-11-19", "cost": "5", **billed},
-    ]
-    costs = {
-        "rows": [row | {"currency": "USD"} for row in rows],
-        "unpriced": [{"day": "2026-11-19", "model": "mystery", "reason": "no_price"}],
-    }
-    run = {"run_id": "run_1", "status": "SUCCESS", "pipeline": "openai/cost/usage_cost"}
-    org = OrgReport(slug="acme", runs=[run], costs=costs)
-    report = DemoReport(date(2026, 11, 18), date(2026, 11, 20), "http://x", [org])
-    assert list(org.totals.values()) == [Decimal(5), Decimal("0.300000001")]
-    told = json.loads(json.dumps(report.as_json()))["organizations"][0]["totals"]
-    assert [(one["provider"], one["total"]) for one in told] == [
-        ("aws", "5"),
-        ("openai", "0.300000001"),
-    ]
-    text = render(report)
-    assert "no price: 2026-11-19 mystery: no_price" in text
-    assert "openai, computed cost in USD" in text
 
 
 def test_the_report_shows_why_bill_and_computed_cost_differ() -> None:

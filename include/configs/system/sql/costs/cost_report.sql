@@ -30,6 +30,12 @@ WITH
       {% if attribution %}
       {{ attribution }} AS attribution,
       x_Shown = 'zero' AS is_marker,
+      x_Shown AS shown,
+      x_BillState AS bill,
+      x_UsageState AS usage,
+      x_Finality AS finality,
+      x_BillRunId AS bill_run_id,
+      x_UsageRunId AS usage_run_id,
       {% else %}
       CAST(NULL AS STRING) AS attribution,
       FALSE AS is_marker,
@@ -38,6 +44,7 @@ WITH
       DATE(BillingPeriodStart) AS billing_start,
       DATE(BillingPeriodEnd) AS billing_end,
       x_Basis AS basis,
+      x_Money AS money,
       x_PricingStatus AS pricing_status,
       x_UnpricedReason AS reason,
       x_Requests AS requests,
@@ -48,8 +55,6 @@ WITH
     WHERE
       x_UsageDate BETWEEN @start_date AND @end_date
       AND (@basis = 'best' OR x_Basis = @basis)
-      -- What is inside another bill adds up with nothing.
-      AND x_Money = 'charge'
   ),
   {% endblock %}
   selected AS (
@@ -57,6 +62,8 @@ WITH
     FROM lines
     WHERE
       NOT is_marker
+      -- What is inside another bill adds up with nothing.
+      AND money = 'charge'
       {% for filter in filters %}
       AND COALESCE(CAST({{ filter.dimension }} AS STRING), '') IN UNNEST(@{{ filter.parameter }})
       {% endfor %}
@@ -114,18 +121,35 @@ WITH
     GROUP BY day, provider, model, reason
   ),
   {% block shown_days %}
-  shown_days AS (
+  -- The view cost_daily is read once: its rows are those of `lines`, unless they are of one basis.
+  stream_lines AS (
+    {% if attribution %}
+    SELECT * FROM lines
+    {% else %}
     SELECT
       x_UsageDate AS day,
       x_CostStream AS stream,
-      MAX(x_Shown) AS shown,
-      MAX(x_BillState) AS bill,
-      MAX(x_UsageState) AS usage,
-      MAX(x_Finality) AS finality,
-      NULLIF(MAX(x_BillRunId), '') AS bill_run_id,
-      NULLIF(MAX(x_UsageRunId), '') AS usage_run_id
+      x_Shown AS shown,
+      x_BillState AS bill,
+      x_UsageState AS usage,
+      x_Finality AS finality,
+      x_BillRunId AS bill_run_id,
+      x_UsageRunId AS usage_run_id
     FROM `{{ project }}.{{ dataset }}.cost_daily`
     WHERE x_UsageDate BETWEEN @start_date AND @end_date
+    {% endif %}
+  ),
+  shown_days AS (
+    SELECT
+      day,
+      stream,
+      MAX(shown) AS shown,
+      MAX(bill) AS bill,
+      MAX(usage) AS usage,
+      MAX(finality) AS finality,
+      MAX(bill_run_id) AS bill_run_id,
+      MAX(usage_run_id) AS usage_run_id
+    FROM stream_lines
     GROUP BY day, stream
   ),
   {% endblock %}

@@ -26,6 +26,7 @@ lines AS (
     CAST(NULL AS DATE) AS billing_start,
     CAST(NULL AS DATE) AS billing_end,
     x_Basis AS basis,
+    'charge' AS money,
     x_PricingStatus AS pricing_status,
     x_UnpricedReason AS reason,
     x_Requests AS requests,
