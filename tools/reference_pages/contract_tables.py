@@ -41,6 +41,14 @@ TABLES = (
         _STABLE,
     ),
     ContractTable(
+        "{provider}_{stream}_reconciliation_daily",
+        "system/schemas/reconciliation_daily.json",
+        "one SKU and meter of a sub-account on one UTC day in one currency, bill against computed",
+        "the day, the stream, the sub-account, the SKU, the meter and the currency",
+        "as its two sides",
+        _STABLE,
+    ),
+    ContractTable(
         "openai_cost_daily",
         "openai/cost/schemas/openai_cost_daily.json",
         "one usage row with its price",
@@ -184,6 +192,9 @@ VIEWS = {
     "`BillingCurrency`, where `x_Money = 'charge'`, is what the invoices show. **Start here.**",
     "cost_daily_by_basis": "Every source of cost, with the bill and the computed cost of the same "
     "usage as rows of their own: never add across `x_Basis`. For comparison only.",
+    "cost_reconciliation_daily": "Every stream's comparison of bill and computed cost: the columns "
+    "of `{provider}_{stream}_reconciliation_daily`. The amounts of a row's reasons add up to its "
+    "difference.",
     "org_comprehensive_view": "`cost_daily` summed by day, stream, basis, state and currency.",
     "{provider}_…_source": "One source's part of `cost_daily_by_basis`; not for queries.",
 }
