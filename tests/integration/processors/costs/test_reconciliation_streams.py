@@ -49,7 +49,7 @@ def test_what_a_bill_does_not_have_yet(org: OrgEnv, sandbox: SandboxProcess) -> 
 
 
 def test_a_day_without_a_bill_has_one_side(org: OrgEnv, sandbox: SandboxProcess) -> None:
-    billed = BilledOrg(org.at(LATER), sandbox, [MONDAY], seed="reconciled_0")
+    billed = BilledOrg(org.at(LATER), sandbox, [MONDAY], seed="reconciled_plain")
     billed.read_usage()
     (summary,) = billed.reconcile()["reconciliation"]
     rows = billed.org.rows("cost_reconciliation_daily")
