@@ -31,7 +31,10 @@ _LEFT_OUT = (
     # Polars starts threads when it is imported, and no thread survives a fork.
     *(
         f"{_PACKAGE}.processors.aws.{name}"
-        for name in ("line_columns", "loading", "normalise", "period")
+        for name in (
+            *("line_columns", "line_costs", "line_reader", "line_sums"),
+            *("loading", "name_pairs", "normalise", "period"),
+        )
     ),
 )
 

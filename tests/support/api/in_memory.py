@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import cast
 
 from convergence.runs.eligibility import Eligibility, EligibilityChecker
-from convergence.runs.ledger import Action, SliceEnd
+from convergence.runs.ledger import Action, LedgerRow, SliceEnd
 from convergence.runs.slices import SliceKey
 from convergence.security.keys import compute_digest
 from convergence.tenants.api_keys import authentication
@@ -58,6 +58,12 @@ class InMemoryLedger:
 
     def __init__(self) -> None:
         self.rows: dict[SliceKey, SliceEnd] = {}
+
+    def read_latest_of_pipelines(
+        self, pipeline_ids: Collection[str], *, orgs: Sequence[str], since: date | None = None
+    ) -> dict[SliceKey, LedgerRow]:
+        """No cost stream is published."""
+        return {}
 
     def read_ends(
         self,
