@@ -102,7 +102,8 @@ def test_every_cost_equals_an_independent_calculation(
         for row in usage:
             expected[row["day"].isoformat(), row["model"]] += oracle.price(row)
         with customer.client(stack) as client:
-            told = client.get(f"/costs/{customer.slug}", group_by="day,model", **range_body())
+            query = {"group_by": "day,model", "basis": "computed", **range_body()}
+            told = client.get(f"/costs/{customer.slug}", **query)
         priced = [row for row in told["rows"] if row["cost"] is not None]
         assert {(row["day"], row["model"]): Decimal(row["cost"]) for row in priced} == expected
         assert told["currency"] == "USD"
