@@ -12,7 +12,7 @@ from pydantic import Field
 from convergence.processors.lib.field_types import SqlFile
 from convergence.processors.step_config import ConfigViolation, StepConfig
 from convergence.providers.cost_streams import list_streams
-from convergence.providers.registry import load_registry_at
+from convergence.providers.registry import ProviderRegistry, load_registry_at
 
 StreamId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,29}/[a-z][a-z0-9_]{0,29}$")]
 """A cost stream, such as `openai/api`."""
@@ -44,8 +44,9 @@ class AuthoritativeConfig(StepConfig):
     def find_violations(self, folder: Path, *, provider: str | None) -> Iterator[ConfigViolation]:
         """Report streams that `providers.yml` does not declare."""
         del provider
-        known = sorted(stream.id for stream in list_streams(load_registry_at(folder)))
-        yield from _find_unknown(self.streams, known)
+        registry = load_registry_at(folder)
+        known = sorted(stream.id for stream in list_streams(registry))
+        yield from _find_unknown(self.streams, known, registry=registry)
 
 
 class ReconciliationConfig(StepConfig):
@@ -75,13 +76,19 @@ class ReconciliationConfig(StepConfig):
     def find_violations(self, folder: Path, *, provider: str | None) -> Iterator[ConfigViolation]:
         """Report streams that `providers.yml` does not declare with both bases."""
         del provider
-        streams = list_streams(load_registry_at(folder))
+        registry = load_registry_at(folder)
+        streams = list_streams(registry)
         known = sorted(one.id for one in streams if one.declared.reconciliation is not None)
-        yield from _find_unknown(self.streams, known)
+        yield from _find_unknown(self.streams, known, registry=registry)
 
 
-def _find_unknown(names: Sequence[str], known: Sequence[str]) -> Iterator[ConfigViolation]:
+def _find_unknown(
+    names: Sequence[str], known: Sequence[str], *, registry: ProviderRegistry
+) -> Iterator[ConfigViolation]:
+    # The streams of an entry with errors are unknown: its own errors are reported, and a run that
+    # needs the provider is rejected. Its pipelines are valid again as soon as the entry is.
+    unreadable = set(registry.ids) - {provider.id for provider in registry}
     for index, name in enumerate(names):
-        if name not in known:
+        if name not in known and name.partition("/")[0] not in unreadable:
             message = f"{name} is no cost stream; accepted: {', '.join(known)}"
             yield ConfigViolation(("streams", index), message)

@@ -24,12 +24,16 @@ def publish_streams(org: OrgContext, config: AuthoritativeConfig) -> StepResult:
     """Publish the streams one after the other.
 
     Raises:
+        ConfigurationError: the provider's entry in `providers.yml` has errors.
         InputNotAsRecordedError: a table of a stream differs from the ledger; the other days and
             streams are published first.
     """
+    registry = load_registry(org.settings)
+    for name in config.streams:
+        registry.get(name.partition("/")[0])  # raises where the entry has errors
     streams = [
         stream
-        for stream in list_streams(load_registry(org.settings))
+        for stream in list_streams(registry)
         if not config.streams or stream.id in config.streams
     ]
     ledger = read_ledger(org, streams)
