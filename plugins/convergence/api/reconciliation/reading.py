@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from enum import StrEnum
 
 from convergence.api.http.csv_cells import format_cell
@@ -19,6 +18,7 @@ from convergence.api.reconciliation.models import (
     ReconciliationTotal,
 )
 from convergence.errors import RequestError
+from convergence.processors.costs.reconciliation_summary import compute_share
 from convergence.warehouse.query import Row, run_file
 
 MAX_ROWS = 20_000
@@ -80,12 +80,6 @@ def read_reconciliation(
             for row in _select(rows, "rate")
         ],
     )
-
-
-def compute_share(explained: Decimal, unexplained: Decimal) -> Decimal:
-    """Return the explained part of absolute amounts to six decimals; 1 without any amount."""
-    total = explained + unexplained
-    return round(explained / total, 6) if total else Decimal(1)
 
 
 def format_csv(found: ReconciliationResponse) -> str:

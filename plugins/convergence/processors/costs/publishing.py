@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, date
+from datetime import UTC
 from typing import Any
 
 from convergence.processors.context import OrgContext, StepResult
 from convergence.processors.costs.config import AuthoritativeConfig
+from convergence.processors.costs.stream_choice import choose_days, choose_streams
 from convergence.processors.costs.stream_days import StreamDays
 from convergence.processors.costs.stream_inputs import find_published, find_slices, read_ledger
 from convergence.processors.lib.daily.cost_view import ensure_stream
 from convergence.processors.lib.daily.slices import publish_days
-from convergence.providers.cost_streams import Stream, list_streams
-from convergence.providers.registry import load_registry
+from convergence.providers.cost_streams import Stream
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.slices import SliceKey
 from convergence.warehouse.names import TableName
@@ -28,14 +28,7 @@ def publish_streams(org: OrgContext, config: AuthoritativeConfig) -> StepResult:
         InputNotAsRecordedError: a table of a stream differs from the ledger; the other days and
             streams are published first.
     """
-    registry = load_registry(org.settings)
-    for name in config.streams:
-        registry.get(name.partition("/")[0])  # raises where the entry has errors
-    streams = [
-        stream
-        for stream in list_streams(registry)
-        if not config.streams or stream.id in config.streams
-    ]
+    streams = choose_streams(org.settings, config.streams)
     ledger = read_ledger(org, streams)
     published = {stream.id: _publish_stream(org, stream, config, ledger) for stream in streams}
     done = {name: result for name, result in published.items() if result is not None}
@@ -62,12 +55,12 @@ def _publish_stream(
         return None
     stream_org = replace(org, pipeline=replace(org.pipeline, pipeline_id=stream.pipeline_id))
     schema = ensure_stream(org, stream)
-    published_before = find_published(stream, ledger)
+    published_before = find_published(stream.pipeline_id, stream.table, ledger)
     source = StreamDays(
         stream_org, stream, config, schema=schema, slices=slices, published=published_before
     )
     pending = source.list_changed_days()
-    days = _choose_days(pending, org.days, limit=config.max_days)
+    days = choose_days(pending, org.days, limit=config.max_days)
     published = publish_days(stream_org, source, days)
     if len(days) < len(pending):
         org.log.info("%s: %d days are left for the next run", stream.id, len(pending) - len(days))
@@ -76,10 +69,3 @@ def _publish_stream(
         "days_checked": len(slices),
         "rows": published.row_count,
     }
-
-
-def _choose_days(pending: list[date], requested: Collection[date], *, limit: int) -> list[date]:
-    """Return the days to publish now: those of the run first, then the newest."""
-    first = set(requested)
-    chosen = sorted(pending, key=lambda day: (day not in first, -day.toordinal()))[:limit]
-    return sorted(chosen, reverse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import date
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from convergence.processors.context import OrgContext
@@ -61,15 +61,25 @@ def build_summary(rows: Iterable[Row]) -> list[dict[str, Any]]:
                 }
             )
     return [
-        {**one, "explained_share": str(compute_share(absolute[currency]))}
+        {
+            **one,
+            "explained_share": str(
+                compute_share(absolute[currency][True], absolute[currency][False])
+            ),
+        }
         for currency, one in sorted(found.items())
     ]
 
 
-def compute_share(absolute: dict[bool, Decimal]) -> Decimal:
-    """Return the explained part of absolute amounts to six decimals; 1 without any amount."""
-    total = absolute[True] + absolute[False]
-    return round(absolute[True] / total, 6) if total else Decimal(1)
+def compute_share(explained: Decimal, unexplained: Decimal) -> Decimal:
+    """Return the explained part of absolute amounts to six decimals; 1 without any amount.
+
+    It is rounded down: 1 says that nothing is left unexplained.
+    """
+    total = explained + unexplained
+    if not total:
+        return Decimal(1)
+    return (explained / total).quantize(Decimal("0.000001"), rounding=ROUND_DOWN)
 
 
 def warn_of_share(

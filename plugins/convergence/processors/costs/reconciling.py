@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from datetime import UTC, date
+from datetime import UTC
 from typing import Any
 
 from convergence.processors.context import OrgContext, StepResult
@@ -13,11 +13,11 @@ from convergence.processors.costs.discounts import find_discount
 from convergence.processors.costs.org_settings import read_org_settings
 from convergence.processors.costs.reconciliation_days import ComparedDay, ReconciliationDays
 from convergence.processors.costs.reconciliation_summary import read_summary, warn_of_share
+from convergence.processors.costs.stream_choice import choose_days, choose_streams
 from convergence.processors.costs.stream_inputs import find_published, find_slices
 from convergence.processors.lib.daily.cost_view import ensure_reconciliation
 from convergence.processors.lib.daily.slices import publish_days
-from convergence.providers.cost_streams import Stream, list_streams
-from convergence.providers.registry import load_registry
+from convergence.providers.cost_streams import Stream
 from convergence.runs.ledger import LedgerRow
 from convergence.runs.slices import SliceKey
 
@@ -26,13 +26,13 @@ def reconcile_streams(org: OrgContext, config: ReconciliationConfig) -> StepResu
     """Publish the compared days of the streams one after the other.
 
     Raises:
+        ConfigurationError: the provider's entry in `providers.yml` has errors.
         InputNotAsRecordedError: a table of a stream differs from the ledger.
     """
     streams = [
         stream
-        for stream in list_streams(load_registry(org.settings))
+        for stream in choose_streams(org.settings, config.streams)
         if stream.declared.reconciliation is not None
-        and (not config.streams or stream.id in config.streams)
     ]
     ledger = _read_ledger(org, streams)
     published = {one.id: _publish_stream(org, one, config, ledger) for one in streams}
@@ -59,7 +59,7 @@ def _publish_stream(
 ) -> dict[str, Any] | None:
     """Publish the changed days of a stream; None if the org has no cost of it."""
     slices = find_slices(stream, ledger, today=org.now().astimezone(UTC).date())
-    authoritative = find_published(stream, ledger)
+    authoritative = find_published(stream.pipeline_id, stream.table, ledger)
     compared = {
         day: ComparedDay(one, authoritative[day])
         for day, one in slices.items()
@@ -77,12 +77,14 @@ def _publish_stream(
         config,
         schema=ensure_reconciliation(org, stream),
         days=compared,
-        published=_find_compared(stream, ledger),
+        published=find_published(
+            stream.reconciliation_pipeline_id, stream.reconciliation_table, ledger
+        ),
         discount=find_discount(org, stream, slices, sql_file=config.discounts_file),
         settings=settings,
     )
     pending = source.list_changed_days()
-    days = _choose_days(pending, org.days, limit=config.max_days)
+    days = choose_days(pending, org.days, limit=config.max_days)
     published = publish_days(stream_org, source, days)
     if len(days) < len(pending):
         org.log.info("%s: %d days are left for the next run", stream.id, len(pending) - len(days))
@@ -102,18 +104,3 @@ def _publish_stream(
         "rows": published.row_count,
         "reconciliation": summary,
     }
-
-
-def _find_compared(stream: Stream, ledger: Mapping[SliceKey, LedgerRow]) -> dict[date, LedgerRow]:
-    return {
-        key.day: row
-        for key, row in ledger.items()
-        if key.pipeline_id == stream.reconciliation_pipeline_id
-        and key.table == stream.reconciliation_table
-    }
-
-
-def _choose_days(pending: list[date], requested: Collection[date], *, limit: int) -> list[date]:
-    """Return the days to publish now: those of the run first, then the newest."""
-    chosen = sorted(pending, key=lambda day: (day not in requested, -day.toordinal()))[:limit]
-    return sorted(chosen, reverse=True)

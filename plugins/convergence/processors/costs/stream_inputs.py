@@ -87,12 +87,14 @@ def find_slices(
     return {day: DaySlices(day, bases) for day, bases in found.items()}
 
 
-def find_published(stream: Stream, ledger: Mapping[SliceKey, LedgerRow]) -> dict[date, LedgerRow]:
-    """Find the newest slice of each published day of a stream's own table."""
+def find_published(
+    pipeline_id: str, table: str, ledger: Mapping[SliceKey, LedgerRow]
+) -> dict[date, LedgerRow]:
+    """Find the newest slice of each published day of a table."""
     return {
         key.day: row
         for key, row in ledger.items()
-        if key.pipeline_id == stream.pipeline_id and key.table == stream.table
+        if key.pipeline_id == pipeline_id and key.table == table
     }
 
 
