@@ -225,3 +225,20 @@ def test_usage_without_a_price_does_not_keep_a_bill_from_covering(books: Books) 
     found = books.show()
     assert is_as(found, shown="billed", bill="covers", total=Decimal(2))
     assert found["kinds"] == {"direct", "not_billed"}
+
+
+def test_usage_without_a_key_is_matched_with_the_bill_of_calls_without_a_key(books: Books) -> None:
+    """Such as that of a playground, where others of the same model have keys."""
+    books.use(usage("2"), usage("3") | {"api_key_id": None})
+    books.bill(line("2"), line("3") | {"api_key_id": None})
+    found = books.show()
+    assert is_as(found, shown="billed", bill="covers", total=Decimal(5))
+    assert found["kinds"] == {"direct"}
+
+
+def test_a_key_that_only_the_bill_states_divides_the_usage(books: Books) -> None:
+    books.use(usage("5", quantity=2000) | {"api_key_id": None})
+    books.bill(line("2"), line("3") | {"api_key_id": None})
+    found = books.show()
+    assert is_as(found, shown="billed", bill="covers", total=Decimal(5))
+    assert found["kinds"] == {"proportional"}

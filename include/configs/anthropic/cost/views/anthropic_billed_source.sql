@@ -63,11 +63,20 @@ SELECT
   CAST(NULL AS STRING) AS CommitmentDiscountCategory,
   CAST(NULL AS STRING) AS CommitmentDiscountStatus,
   organization_id AS x_BillingAccountId,
-  api_key_id AS x_ApiKeyId,
+  key_name AS x_ApiKeyId,
   account_id AS x_UserId,
   context_window AS x_ContextWindow,
   IF(COUNT(*) = COUNT(list_cost), 'bill', 'billed') AS x_ListCostSource
-FROM `{{ project }}.{{ dataset }}.anthropic_billed_daily`
+FROM
+  (
+    SELECT
+      *,
+      -- Where the bill states keys, a row without one is the Workbench's.
+      COALESCE(
+        api_key_id, IF(COUNT(api_key_id) OVER (PARTITION BY usage_date) > 0, 'workbench', NULL)
+      ) AS key_name
+    FROM `{{ project }}.{{ dataset }}.anthropic_billed_daily`
+  )
 GROUP BY
   usage_date, model, service_tier, cost_type, token_type, currency, workspace_id, organization_id,
-  api_key_id, account_id, context_window, inference_geo
+  key_name, account_id, context_window, inference_geo

@@ -22,7 +22,7 @@
       COALESCE(workspace_id, 'default') AS sub_account,
       'Workspace' AS sub_account_type,
       CAST(NULL AS STRING) AS billing_account,
-      api_key_id AS api_key,
+      key_name AS api_key,
       account_id AS user,
       context_window,
       -- Requests are counted once for each row of usage, with its first meter.
@@ -36,12 +36,21 @@
         AS NUMERIC
       ) AS quantity,
       IF(cost_type = 'tokens', 'Tokens', 'Searches') AS unit
-    FROM `{{ project }}.{{ dataset }}.anthropic_cost_daily` AS priced
+    FROM
+      (
+        SELECT
+          *,
+          COALESCE(
+            api_key_id,
+            IF(COUNT(api_key_id) OVER (PARTITION BY usage_date) > 0, 'workbench', NULL)
+          ) AS key_name
+        FROM `{{ project }}.{{ dataset }}.anthropic_cost_daily`
+      ) AS priced
     LEFT JOIN UNNEST(priced.meters) AS part
       WITH OFFSET AS number
     GROUP BY
       usage_date, pricing_status, unpriced_reason, price_caveat, price_version, priced.model,
       priced_tier, service_tier, cost_type, currency, price_model_id, price_context_window,
-      price_effective_from, price_is_override, workspace_id, api_key_id, account_id,
+      price_effective_from, price_is_override, workspace_id, key_name, account_id,
       context_window, meter
 {% endblock %}

@@ -8,7 +8,12 @@ WITH
     SELECT
       *,
       REGEXP_EXTRACT(line_item, r'^([a-z]+) [|] ') AS item_tier,
-      REGEXP_REPLACE(line_item, r'^[a-z]+ [|] ', '') AS item
+      REGEXP_REPLACE(line_item, r'^[a-z]+ [|] ', '') AS item,
+      -- Where the bill states keys, a line without one is of calls without a key; where it states
+      -- none, it may be of any key.
+      COALESCE(
+        api_key_id, IF(COUNT(api_key_id) OVER (PARTITION BY usage_date) > 0, 'no_key', NULL)
+      ) AS key_name
     FROM `{{ project }}.{{ dataset }}.openai_billed_daily`
   ),
   lines AS (
@@ -109,11 +114,11 @@ SELECT
   CAST(NULL AS STRING) AS CommitmentDiscountCategory,
   CAST(NULL AS STRING) AS CommitmentDiscountStatus,
   CAST(NULL AS STRING) AS x_BillingAccountId,
-  api_key_id AS x_ApiKeyId,
+  key_name AS x_ApiKeyId,
   user_id AS x_UserId,
   item_window AS x_ContextWindow,
   'billed' AS x_ListCostSource
 FROM named
 GROUP BY
-  usage_date, line_item, project_id, api_key_id, user_id, currency, quantity_unit, item_model,
+  usage_date, line_item, project_id, key_name, user_id, currency, quantity_unit, item_model,
   item_window, tier, sku, meter

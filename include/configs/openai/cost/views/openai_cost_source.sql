@@ -31,7 +31,7 @@
       project_id AS sub_account,
       IF(project_id IS NULL, NULL, 'Project') AS sub_account_type,
       CAST(NULL AS STRING) AS billing_account,
-      api_key_id AS api_key,
+      key_name AS api_key,
       user_id AS user,
       CAST(NULL AS STRING) AS context_window,
       -- Requests are counted once for each row of usage, with its first meter.
@@ -42,11 +42,21 @@
       SUM(IF(part.meter IS NULL, priced.effective_cost, part.contracted_cost)) AS effective_cost,
       CAST(SUM(COALESCE(part.quantity, units, total_tokens)) AS NUMERIC) AS quantity,
       COALESCE(CONCAT(INITCAP(priced.unit), 's'), 'Tokens') AS unit
-    FROM `{{ project }}.{{ dataset }}.openai_cost_daily` AS priced
+    FROM
+      (
+        SELECT
+          *,
+          -- Where an endpoint states keys, a row without one is of calls without a key.
+          COALESCE(
+            api_key_id,
+            IF(COUNT(api_key_id) OVER (PARTITION BY usage_date, endpoint) > 0, 'no_key', NULL)
+          ) AS key_name
+        FROM `{{ project }}.{{ dataset }}.openai_cost_daily`
+      ) AS priced
     LEFT JOIN UNNEST(priced.meters) AS part
       WITH OFFSET AS number
     GROUP BY
       usage_date, pricing_status, unpriced_reason, price_caveat, price_version, priced.model,
       priced_tier, service_tier, endpoint, priced.unit, currency, price_model_id,
-      price_effective_from, price_is_override, project_id, api_key_id, user_id, meter
+      price_effective_from, price_is_override, project_id, key_name, user_id, meter
 {% endblock %}
